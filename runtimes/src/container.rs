@@ -1,0 +1,198 @@
+//! What an engine has and says: containers, images, events, log output. Plain data, no engine crate.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+/// The engine's id of a container; stable over restarts and renames.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContainerId(pub String);
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of an image's content (`sha256:` and 64 hex digits); changes when a tag is moved.
+///
+/// Podman says the same id without the prefix; backends add it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageId(pub String);
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One container as the engine has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's id.
+    pub id: ContainerId,
+    /// The engine's name of it, without a leading slash.
+    pub name: String,
+    /// The content it was created from.
+    pub image_id: ImageId,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it runs.
+    pub state: ContainerState,
+    /// Names of the networks it is connected to.
+    pub networks: Vec<String>,
+    /// When its process was last started, by the engine's clock; `None` if never or unknown.
+    pub started_at: Option<OffsetDateTime>,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+/// Why a container counts as ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It carries our labels with this owner's app, tenant and host.
+    Labelled,
+    /// The Python program made it: label `managed_node_type`, on the app's network, none of our labels.
+    Legacy,
+}
+
+/// The state of a container's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Frozen by somebody.
+    Paused,
+    /// Between two runs: the engine's restart policy is at work.
+    Restarting,
+    /// Ended, with the exit code where the engine tells it.
+    Exited {
+        /// Exit code of the process; 128 + n for signal n.
+        code: Option<i64>,
+    },
+    /// The engine is removing it.
+    Removing,
+    /// The engine could not clean it up.
+    Dead,
+    /// A word this program does not know, or no answer about this one container.
+    Unknown(String),
+}
+
+impl ContainerState {
+    /// Whether the process is up, or the engine is bringing it up by itself.
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::Running | Self::Restarting)
+    }
+}
+
+/// Which engine is behind a runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// Docker Engine.
+    Docker,
+    /// Podman.
+    Podman,
+    /// The in-memory engine of `managed-app-fakes`.
+    Memory,
+}
+
+impl EngineKind {
+    /// Lower-case name, as in `--runtime`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Which engine.
+    pub kind: EngineKind,
+    /// Its version, for example `20.10.24`.
+    pub version: String,
+    /// Where it was reached, for example `unix:///var/run/docker.sock`.
+    pub endpoint: String,
+    /// Whether it has the `awslogs` log driver.
+    pub has_awslogs: bool,
+    /// Whether it runs without root (then ports under 1024 and some limits are not to be had).
+    pub rootless: bool,
+}
+
+/// Something happened to a container. A hint only: events get lost, doubled and reordered; the truth is `list`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineEvent {
+    /// The container.
+    pub container: ContainerId,
+    /// Its name at that time, where the engine tells it.
+    pub name: String,
+    /// What happened.
+    pub action: Action,
+    /// When, by the engine's clock.
+    pub at: Option<OffsetDateTime>,
+}
+
+/// What an [`EngineEvent`] reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Made.
+    Created,
+    /// Its process was started.
+    Started,
+    /// Its process ended, for whatever reason.
+    Died,
+    /// Frozen.
+    Paused,
+    /// Thawed.
+    Unpaused,
+    /// Renamed.
+    Renamed,
+    /// Removed.
+    Removed,
+    /// Connected to or disconnected from a network.
+    Network,
+    /// Anything else that may matter, for example an out-of-memory kill.
+    Other,
+}
+
+/// A piece of a container's output: at most one line, possibly a part of a long one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// When the engine read it (Docker: nanoseconds; Podman: as fine as its log driver keeps it).
+    pub at: OffsetDateTime,
+    /// Which stream.
+    pub source: LogSource,
+    /// The raw bytes with the trailing newline where there was one; need not be UTF-8.
+    pub bytes: Bytes,
+}
+
+/// Standard output or standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogSource {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How far a pull is, summed over the layers known so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PullProgress {
+    /// Bytes fetched.
+    pub done_bytes: u64,
+    /// Bytes to fetch, as far as known; grows while layers are discovered; 0 when the engine does not say.
+    pub total_bytes: u64,
+}

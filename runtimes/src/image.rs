@@ -1,0 +1,186 @@
+//! Image references: `registry/repository[:tag][@digest]`, always with the registry spelled out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A fully qualified image reference. Short names (`busybox`) are refused: which registry they mean is a guess.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageReference {
+    registry: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+/// Why a text is no image reference.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("image reference {text:?} {reason}")]
+pub struct InvalidImageReference {
+    /// The refused text, shortened.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// A reference longer than this is refused; registries allow 255 for the repository and 128 for the tag.
+const LENGTH_MAX: usize = 512;
+
+impl ImageReference {
+    /// Registry host with its port, for example `123456789012.dkr.ecr.us-east-1.amazonaws.com`.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// Repository path without the registry.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// Tag, if one was given. Neither tag nor digest means `latest`.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// Digest (`sha256:` and 64 hex digits), if one was given; it wins over the tag.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
+    /// The registry and repository without tag and digest.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
+    /// What an engine is asked for: the digest where there is one, else the tag, else `latest`.
+    pub fn to_pull(&self) -> String {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => format!("{}@{digest}", self.name()),
+            (None, Some(tag)) => format!("{}:{tag}", self.name()),
+            (None, None) => format!("{}:latest", self.name()),
+        }
+    }
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ImageReference {
+    type Err = InvalidImageReference;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).map_err(|reason| InvalidImageReference { text: text.chars().take(LENGTH_MAX).collect(), reason })
+    }
+}
+
+fn parse(text: &str) -> Result<ImageReference, &'static str> {
+    if text.len() > LENGTH_MAX {
+        return Err("is longer than 512 bytes");
+    }
+    let (name_and_tag, digest) = match text.split_once('@') {
+        Some((name, digest)) if is_digest(digest) => (name, Some(digest.to_owned())),
+        Some(_) => return Err("has a digest that is not sha256: and 64 hex digits"),
+        None => (text, None),
+    };
+    let (registry, rest) = name_and_tag.split_once('/').ok_or("lacks a registry host before the first '/'")?;
+    if !is_host(registry) {
+        return Err("lacks a registry host before the first '/'");
+    }
+    let (repository, tag) = match rest.split_once(':') {
+        Some((repository, tag)) if is_tag(tag) => (repository, Some(tag.to_owned())),
+        Some(_) => return Err("has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+        None => (rest, None),
+    };
+    if !repository.split('/').all(is_path_component) {
+        return Err("has a repository that is not lower-case letters and digits joined by '.', '_', '-' and '/'");
+    }
+    Ok(ImageReference { registry: registry.to_owned(), repository: repository.to_owned(), tag, digest })
+}
+
+/// A host counts as one when it could not be a path: it has a dot or a port, or is `localhost`.
+fn is_host(text: &str) -> bool {
+    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let host_ok = !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        && host.split('.').all(|part| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-'));
+    let port_ok = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    host_ok && port_ok && (host.contains('.') || port.is_some() || host == "localhost")
+}
+
+fn is_path_component(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.first().copied().is_some_and(inner)
+        && bytes.last().copied().is_some_and(inner)
+        && bytes.iter().all(|&b| inner(b) || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_tag(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=128).contains(&bytes.len())
+        && !matches!(bytes[0], b'.' | b'-')
+        && bytes.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn parses_every_form() {
+        let check = |text: &str, registry: &str, repository: &str, pull: &str| {
+            let reference: ImageReference = text.parse().expect(text);
+            assert_eq!((reference.registry(), reference.repository()), (registry, repository));
+            assert_eq!(reference.to_pull(), pull);
+            assert_eq!(reference.to_string(), text);
+        };
+        check("public.ecr.aws/a/b", "public.ecr.aws", "a/b", "public.ecr.aws/a/b:latest");
+        check("public.ecr.aws/a/b:1.2", "public.ecr.aws", "a/b", "public.ecr.aws/a/b:1.2");
+        check("localhost:5000/b:x", "localhost:5000", "b", "localhost:5000/b:x");
+        let digest = format!("1.dkr.ecr.eu-west-1.amazonaws.com/n@{DIGEST}");
+        check(&digest, "1.dkr.ecr.eu-west-1.amazonaws.com", "n", &digest);
+        let both = format!("a.b/n:t@{DIGEST}");
+        check(&both, "a.b", "n", &format!("a.b/n@{DIGEST}"));
+    }
+
+    #[test]
+    fn refuses_what_is_not_qualified_or_not_valid() {
+        for text in [
+            "",
+            "busybox",
+            "library/busybox",
+            "a.b/",
+            "a.b/UP",
+            "a.b/n:",
+            "a.b/n:-x",
+            "a.b/n@sha256:12",
+            "a..b/n",
+            "a.b/n/",
+            "a.b//n",
+            "a.b:0/n",
+            "a.b/n m",
+            "-a.b/n",
+            "a.b/n:t:u",
+        ] {
+            assert!(text.parse::<ImageReference>().is_err(), "{text:?} was accepted");
+        }
+    }
+}

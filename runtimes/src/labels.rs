@@ -1,0 +1,184 @@
+//! The labels that mark a container as ours and record what it was made of.
+//!
+//! Whose it is: app, tenant, host and node, one label each. What it is made of: one label with versioned JSON, so that a
+//! newer daemon compares field by field, can say *why* it replaces, and replaces nothing because of a field that an
+//! older daemon did not write.
+
+use std::collections::BTreeMap;
+
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::names::hex;
+use crate::{ContainerSpec, EnvValue, LogSettings, MountSource};
+
+/// Label: name of the app.
+pub const APP: &str = "stream.echo.managed-app.app";
+/// Label: name of the tenant.
+pub const TENANT: &str = "stream.echo.managed-app.tenant";
+/// Label: id of the host whose daemon made the container.
+pub const HOST: &str = "stream.echo.managed-app.host";
+/// Label: true name of the node, as the cloud spells it.
+pub const NODE: &str = "stream.echo.managed-app.node";
+/// Label: [`SpecRecord`] as JSON.
+pub const SPEC: &str = "stream.echo.managed-app.spec";
+/// Label of the contract: the node's type. Alone it marks a container of the Python program.
+pub const MANAGED_NODE_TYPE: &str = "managed_node_type";
+/// Label of the contract: name of the message type the node receives.
+pub const RECEIVE_MESSAGE_TYPE: &str = "receive_message_type";
+/// Label of the contract: name of the message type the node sends.
+pub const SEND_MESSAGE_TYPE: &str = "send_message_type";
+
+/// Whose containers a daemon looks after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Name of the app.
+    pub app: String,
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Id of this host; tells two hosts of one app apart on a shared engine.
+    pub host: String,
+}
+
+impl Owner {
+    /// The labels that every container of this owner carries.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        [(APP, &self.app), (TENANT, &self.tenant), (HOST, &self.host)]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect()
+    }
+
+    /// Whether `labels` say that a container is this owner's.
+    pub fn owns(&self, labels: &BTreeMap<String, String>) -> bool {
+        let says = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
+        says(APP, &self.app) && says(TENANT, &self.tenant) && says(HOST, &self.host)
+    }
+
+    /// Whether a container with `labels` on `networks` was made by the Python program for this app.
+    pub fn owns_legacy<S: AsRef<str>>(&self, labels: &BTreeMap<String, String>, networks: &[S]) -> bool {
+        labels.contains_key(MANAGED_NODE_TYPE)
+            && !labels.keys().any(|key| key.starts_with("stream.echo.managed-app."))
+            && networks.iter().any(|network| network.as_ref() == self.app)
+    }
+}
+
+/// Newest version of the record that this program writes.
+const VERSION: u32 = 1;
+
+/// What a container was made of, as kept in its label.
+///
+/// A field added later is an `Option` or a default that means "as before it existed", and is compared only where the
+/// record has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecRecord {
+    version: u32,
+    salt: String,
+    image: String,
+    hostname: String,
+    network: String,
+    env: BTreeMap<String, EnvRecord>,
+    ports: Vec<String>,
+    mounts: Vec<String>,
+    logs: String,
+    stop_grace_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EnvRecord {
+    Value(String),
+    Sha256(String),
+}
+
+impl SpecRecord {
+    /// The record of `spec`; `salt` is random and differs from container to container.
+    pub fn new(spec: &ContainerSpec, salt: &str) -> Self {
+        let mut ports: Vec<String> = spec
+            .ports
+            .iter()
+            .map(|p| format!("{}:{}->{}/{}", p.host_address, p.host_port, p.container_port, p.protocol.as_str()))
+            .collect();
+        ports.sort();
+        let mut mounts: Vec<String> =
+            spec.mounts.iter().map(|m| format!("{}={}", m.target, source(&m.source))).collect();
+        mounts.sort();
+        Self {
+            version: VERSION,
+            salt: salt.to_owned(),
+            image: spec.image.to_string(),
+            hostname: spec.hostname.clone(),
+            network: spec.network.clone(),
+            env: spec.env.iter().map(|(key, value)| (key.clone(), env_record(value, salt))).collect(),
+            ports,
+            mounts,
+            logs: logs(&spec.logs),
+            stop_grace_s: spec.stop_grace.as_secs(),
+        }
+    }
+
+    /// Reads the record of a container; `None` when there is none or it cannot be read, for example of a newer version.
+    pub fn from_labels(labels: &BTreeMap<String, String>) -> Option<Self> {
+        let record: Self = serde_json::from_str(labels.get(SPEC)?).ok()?;
+        (record.version <= VERSION).then_some(record)
+    }
+
+    /// The value of the label [`SPEC`].
+    pub fn to_label(&self) -> String {
+        serde_json::to_string(self).expect("a record of strings and numbers is always JSON")
+    }
+
+    /// Names of the fields in which `spec` differs from this record, such as `image` or `env.TENANT`; empty when the
+    /// container is what is wanted.
+    pub fn differences(&self, spec: &ContainerSpec) -> Vec<String> {
+        let wanted = Self::new(spec, &self.salt);
+        let mut fields = Vec::new();
+        let mut note = |differs: bool, field: &str| {
+            if differs {
+                fields.push(field.to_owned());
+            }
+        };
+        note(self.image != wanted.image, "image");
+        note(self.hostname != wanted.hostname, "hostname");
+        note(self.network != wanted.network, "network");
+        note(self.ports != wanted.ports, "ports");
+        note(self.mounts != wanted.mounts, "mounts");
+        note(self.logs != wanted.logs, "logs");
+        note(self.stop_grace_s != wanted.stop_grace_s, "stop_grace");
+        let keys: std::collections::BTreeSet<&String> = self.env.keys().chain(wanted.env.keys()).collect();
+        for key in keys {
+            note(self.env.get(key) != wanted.env.get(key), &format!("env.{key}"));
+        }
+        fields
+    }
+}
+
+fn env_record(value: &EnvValue, salt: &str) -> EnvRecord {
+    match value {
+        EnvValue::Plain(value) => EnvRecord::Value(value.clone()),
+        EnvValue::Secret(value) => {
+            let digest =
+                Sha256::new().chain_update(salt).chain_update([0]).chain_update(value.expose_secret()).finalize();
+            EnvRecord::Sha256(hex(&digest))
+        }
+    }
+}
+
+fn source(source: &MountSource) -> String {
+    match source {
+        MountSource::Anonymous => "anonymous".to_owned(),
+        MountSource::Volume(name) => format!("volume:{name}"),
+        MountSource::Bind(path) => format!("bind:{path}"),
+    }
+}
+
+/// The stream is left out: it is new for each container.
+fn logs(settings: &LogSettings) -> String {
+    match settings {
+        LogSettings::Engine { file_bytes_max, files_max } => format!("engine:{file_bytes_max}x{files_max}"),
+        LogSettings::Awslogs { group, region, multiline_pattern, .. } => {
+            format!("awslogs:{region}:{group}:{multiline_pattern}")
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The names an engine accepts, made from names of the cloud, which may hold anything.
+//!
+//! A name that is valid stays as it is. Any other is rewritten and gets the hash of the true name as a suffix, so that
+//! two names never meet; a valid name that looks as if it had such a suffix gets one too. The mapping is stable: it is
+//! part of every container's identity and must never change.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+/// Longest name we make; a DNS label, since containers find each other by name.
+const LENGTH_MAX: usize = 63;
+/// Hex digits of the suffix: 40 bits, for at most some thousand names on a host.
+const HASH_DIGITS: usize = 10;
+
+/// A container or network name (`[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 63 characters) for a name of the cloud.
+pub fn container_name(name: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.len() >= 2 && is_usable(name, valid) { name.to_owned() } else { rewrite(name, valid) }
+}
+
+/// A host name by RFC 1123 (letters, digits and hyphens, at most 63 characters) for a name of the cloud.
+pub fn host_name(name: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if is_usable(name, valid) && !name.ends_with('-') { name.to_owned() } else { rewrite(name, valid) }
+}
+
+fn is_usable(name: &str, valid: impl Fn(char) -> bool) -> bool {
+    name.len() <= LENGTH_MAX
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(valid)
+        && !has_suffix(name)
+}
+
+/// Whether `name` ends as [`rewrite`] would end it.
+fn has_suffix(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(_, suffix)| {
+        suffix.len() == HASH_DIGITS && suffix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn rewrite(name: &str, valid: impl Fn(char) -> bool) -> String {
+    let mut text = String::with_capacity(LENGTH_MAX);
+    for c in name.chars() {
+        let c = if valid(c) { c } else { '-' };
+        let is_repeated = c == '-' && text.ends_with('-');
+        let is_bad_start = text.is_empty() && !c.is_ascii_alphanumeric();
+        if !is_repeated && !is_bad_start {
+            text.push(c);
+        }
+        if text.len() == LENGTH_MAX - HASH_DIGITS - 1 {
+            break;
+        }
+    }
+    let kept = text.trim_end_matches(['-', '.', '_']).len();
+    text.truncate(kept);
+    if text.is_empty() {
+        text.push_str("node");
+    }
+    let _ = write!(text, "-{}", &hex(&Sha256::digest(name.as_bytes()))[..HASH_DIGITS]);
+    text
+}
+
+/// Lower-case hex digits of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn valid_names_stay_as_they_are() {
+        for name in ["web", "my-node_1.2", "A9"] {
+            assert_eq!(container_name(name), name);
+        }
+        assert_eq!(host_name("my-node"), "my-node");
+        assert_eq!(host_name("a"), "a");
+    }
+
+    #[test]
+    fn made_names_are_valid_distinct_and_stable() {
+        let long = "x".repeat(200);
+        let names = ["a b", "a:b", "a-b", "a  b", "ä", "", "-", "a", ".x", &long, "日本", "a b ", "A b"];
+        let made: BTreeSet<String> = names.iter().map(|name| container_name(name)).collect();
+        assert_eq!(made.len(), names.len());
+        for name in names.iter().copied() {
+            for made in [container_name(name), host_name(name)] {
+                assert!((1..=63).contains(&made.len()), "{made}");
+                assert!(made.starts_with(|c: char| c.is_ascii_alphanumeric()), "{made}");
+                assert!(made.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)), "{made}");
+            }
+        }
+        assert_eq!(container_name("my app:node"), "my-app-node-ee27e98073");
+        assert_eq!(host_name("a_b").split_once('-').map(|(start, _)| start), Some("a"));
+    }
+
+    #[test]
+    fn a_made_name_cannot_be_claimed_by_another_node() {
+        let made = container_name("a b");
+        assert_ne!(container_name(&made), made);
+    }
+}

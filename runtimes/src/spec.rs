@@ -1,0 +1,150 @@
+//! What a container shall be made of. Engine-neutral, compared field by field through [`crate::labels`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::ImageReference;
+
+/// Everything a container is created from. The restart policy is always `unless-stopped` (contract).
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    /// The engine's name of it; see [`crate::names::container_name`].
+    pub name: String,
+    /// Host name inside the container; RFC 1123, at most 63 characters.
+    pub hostname: String,
+    /// The image, fully qualified. It must be present: `create` never pulls.
+    pub image: ImageReference,
+    /// Environment, by variable name.
+    pub env: BTreeMap<String, EnvValue>,
+    /// Labels, ours and the contract's.
+    pub labels: BTreeMap<String, String>,
+    /// Name of the one network it joins; it must exist.
+    pub network: String,
+    /// Published ports.
+    pub ports: Vec<PortBinding>,
+    /// Volumes and bind mounts.
+    pub mounts: Vec<Mount>,
+    /// Where its output goes.
+    pub logs: LogSettings,
+    /// How long the engine waits after the stop signal when somebody stops it without naming a time.
+    pub stop_grace: Duration,
+}
+
+/// The value of an environment variable.
+#[derive(Clone)]
+pub enum EnvValue {
+    /// May be shown.
+    Plain(String),
+    /// Never shown; labels hold a salted digest of it.
+    Secret(SecretString),
+}
+
+impl EnvValue {
+    /// The value itself, for the engine only.
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Plain(value) => value,
+            Self::Secret(value) => value.expose_secret(),
+        }
+    }
+}
+
+impl fmt::Debug for EnvValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(value) => write!(f, "{value:?}"),
+            Self::Secret(_) => f.write_str("[secret]"),
+        }
+    }
+}
+
+/// A container port published on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortBinding {
+    /// Port inside the container, 1 to 65535.
+    pub container_port: u16,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Address on the host; 0.0.0.0 is every IPv4 address.
+    pub host_address: IpAddr,
+    /// Port on the host, 1 to 65535.
+    pub host_port: u16,
+}
+
+/// Transport protocol of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP; many kernels lack it.
+    Sctp,
+}
+
+impl Protocol {
+    /// Lower-case name, as engines spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}
+
+/// Something mounted into the container, always writable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mount {
+    /// What.
+    pub source: MountSource,
+    /// Absolute path inside the container.
+    pub target: String,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MountSource {
+    /// A volume of its own, removed with the container.
+    Anonymous,
+    /// A volume by name, made if absent, never removed by us.
+    Volume(String),
+    /// An absolute path of the host.
+    Bind(String),
+}
+
+/// Where the output of a container goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogSettings {
+    /// The engine keeps it: Docker `json-file`, Podman `k8s-file`, rotated by size.
+    Engine {
+        /// Size of one file, bytes.
+        file_bytes_max: u64,
+        /// Number of files kept (Podman keeps one).
+        files_max: u32,
+    },
+    /// Docker's `awslogs` driver.
+    Awslogs {
+        /// Log group; it must exist.
+        group: String,
+        /// AWS region of the group.
+        region: String,
+        /// Log stream; made by the driver. Not compared: a new one is chosen for each container.
+        stream: String,
+        /// A line that matches starts a new event.
+        multiline_pattern: String,
+    },
+}
+
+/// A user name and password for one registry.
+#[derive(Debug, Clone)]
+pub struct RegistryCredentials {
+    /// User name, `AWS` on ECR.
+    pub username: String,
+    /// Password or token.
+    pub password: SecretString,
+}
