@@ -1,1 +1,7 @@
 //! The managed app daemon.
+
+pub mod changes;
+pub mod cloud;
+pub mod config;
+pub mod model;
+pub mod registry;

@@ -1,0 +1,1 @@
+//! Change messages: SQS long poll to typed changes.

@@ -1,0 +1,113 @@
+//! The daemon's configuration: text in, one checked [`Config`] out. The only place that reads the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Everything the daemon was told, checked once.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// APP: name of the app.
+    pub app: String,
+    /// TENANT: name of the tenant.
+    pub tenant: String,
+    /// APPSYNC_ENDPOINT: URL of the control plane; https, or http to a loopback address.
+    pub appsync_endpoint: String,
+    /// AWS_DEFAULT_REGION: region of the daemon's own log group.
+    pub region: String,
+    /// USER_POOL_ID: `<region>_<id>`.
+    pub user_pool_id: UserPoolId,
+    /// CLIENT_ID: client of the user pool.
+    pub client_id: String,
+    /// USER_NAME.
+    pub user_name: String,
+    /// PASSWORD.
+    pub password: SecretString,
+    /// LOG_GROUP_NAME: the daemon's log group; nodes log to `<it>/node/<node>`.
+    pub log_group: String,
+    /// LOGGING_LEVEL.
+    pub logging_level: LoggingLevel,
+    /// MANAGED_APP_RUNTIME.
+    pub runtime: RuntimeChoice,
+    /// MANAGED_APP_NODE_LOGS; `None` takes the engine's default.
+    pub node_logs: Option<NodeLogs>,
+    /// MANAGED_APP_ON_EXIT.
+    pub on_exit: OnExit,
+    /// MANAGED_APP_ON_REMOVED.
+    pub on_removed: OnRemoved,
+    /// MANAGED_APP_LOG_FILE; `None` writes none.
+    pub log_file: Option<PathBuf>,
+    /// MANAGED_APP_STATE_DIRECTORY, else STATE_DIRECTORY, else a default.
+    pub state_directory: PathBuf,
+    /// MANAGED_APP_HOST_ID, else the machine id, else the host name.
+    pub host_id: String,
+    /// MANAGED_APP_PARALLEL_OPERATIONS: engine operations at a time, over all nodes.
+    pub parallel_operations: usize,
+    /// MANAGED_APP_PARALLEL_PULLS: pulls at a time.
+    pub parallel_pulls: usize,
+    /// MANAGED_APP_STOP_GRACE: how long a node may take to stop before it is killed.
+    pub stop_grace: Duration,
+    /// MANAGED_APP_RESYNC: how often everything is compared anew without being told; jittered.
+    pub resync: Duration,
+}
+
+/// An Amazon Cognito user pool id, split at its underscore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserPoolId {
+    /// Region of the pool, not always the daemon's.
+    pub region: String,
+    /// The part after the underscore, which the SRP hash uses.
+    pub id: String,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LoggingLevel {
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Critical,
+}
+
+/// Which container engine to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// The in-memory engine, for the demo and for tests.
+    Memory,
+    /// Whichever answers.
+    Auto,
+}
+
+/// How the output of nodes is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeLogs {
+    /// The engine ships it with its `awslogs` driver.
+    Awslogs,
+    /// The engine keeps it, limited by size.
+    Engine,
+}
+
+/// What happens to the nodes when the daemon is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExit {
+    /// They are stopped.
+    Stop,
+    /// They go on.
+    Leave,
+}
+
+/// What happens when the cloud says that the app is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRemoved {
+    /// The host is powered off.
+    Shutdown,
+    /// The daemon removes the nodes and ends.
+    Exit,
+}

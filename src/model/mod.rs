@@ -1,0 +1,10 @@
+//! What the cloud says: the app with its nodes, and changes to it. Plain types without I/O, never serialized; the wire
+//! forms live in `cloud` and `changes`.
+
+mod app;
+mod change;
+mod node;
+
+pub use app::{App, ChangeReceiver, Snapshot, Tenant};
+pub use change::Change;
+pub use node::{Edge, InvalidName, MessageType, Node, NodeName, NodeType};

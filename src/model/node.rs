@@ -1,0 +1,93 @@
+//! A managed node and its parts.
+
+use std::fmt;
+
+use managed_app_runtimes::{Mount, PortBinding};
+use thiserror::Error;
+
+/// The name of a node: 1 to 256 characters, none of them a control character. May hold spaces and colons.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeName(String);
+
+/// Why a text is no node name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("node name {0:?} is not 1 to 256 characters without control characters")]
+pub struct InvalidName(pub String);
+
+impl NodeName {
+    /// Longest name taken, characters.
+    pub const LENGTH_MAX: usize = 256;
+
+    /// Checks a name that came from outside.
+    pub fn new(name: impl Into<String>) -> Result<Self, InvalidName> {
+        let name = name.into();
+        let is_sane =
+            !name.is_empty() && name.chars().count() <= Self::LENGTH_MAX && !name.chars().any(char::is_control);
+        if is_sane { Ok(Self(name)) } else { Err(InvalidName(name.chars().take(Self::LENGTH_MAX).collect())) }
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A managed node: one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name, unique in the tenant.
+    pub name: NodeName,
+    /// Its template.
+    pub node_type: NodeType,
+    /// Its configuration, JSON text as the cloud gave it.
+    pub config: Option<String>,
+    /// Its logging level, as the cloud spells it.
+    pub logging_level: Option<String>,
+    /// Whether it was told to process nothing. Its container runs all the same and reads this when it starts.
+    pub is_stopped: bool,
+    /// Ports to publish.
+    pub ports: Vec<PortBinding>,
+    /// Mounts.
+    pub mounts: Vec<Mount>,
+    /// Edges it receives from; the other end is the source.
+    pub receive_edges: Vec<Edge>,
+    /// Edges it sends to; the other end is the target.
+    pub send_edges: Vec<Edge>,
+    /// What it receives.
+    pub receive_message_type: Option<MessageType>,
+    /// What it sends.
+    pub send_message_type: Option<MessageType>,
+}
+
+/// A managed node type, as far as a container depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeType {
+    /// Its name.
+    pub name: String,
+    /// Its image, as the cloud spells it; parsed when a container is planned.
+    pub image_uri: String,
+}
+
+/// One edge, seen from a node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Edge {
+    /// Name of the node at the other end; need not be of this app.
+    pub other: String,
+    /// URL of the queue between them.
+    pub queue: String,
+}
+
+/// A message type, as far as a node reads it when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageType {
+    /// Its name.
+    pub name: String,
+    /// Its auditor, a Python function as text.
+    pub auditor: String,
+}

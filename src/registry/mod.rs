@@ -1,0 +1,1 @@
+//! Image reference to registry credentials.
