@@ -1,0 +1,1 @@
+//! Tests of the reconciler: events in, effects out.
