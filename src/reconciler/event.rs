@@ -37,12 +37,35 @@ pub enum Event {
         /// How it ended.
         outcome: Outcome,
     },
+    /// The answer to [`Effect::Forget`](super::Effect::Forget).
+    Saved,
     /// The time of [`Reconciler::deadline`](super::Reconciler::deadline) has come.
     Timer,
     /// Compare everything anew, as an operator asked for.
     Resync,
     /// The daemon is to end, and this becomes of the nodes.
     Stop(EndOfNodes),
+}
+
+impl Event {
+    /// Its kind, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::Change(_) => "change",
+            Self::QueueLost => "queue_lost",
+            Self::Snapshot(_) => "snapshot",
+            Self::Listed(_) => "listed",
+            Self::Hint(_) => "hint",
+            Self::HintsLost => "hints_lost",
+            Self::Pulled { .. } => "pulled",
+            Self::Finished { .. } => "finished",
+            Self::Saved => "saved",
+            Self::Timer => "timer",
+            Self::Resync => "resync",
+            Self::Stop(_) => "stop",
+        }
+    }
 }
 
 /// How a pull ended.

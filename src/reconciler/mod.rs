@@ -133,6 +133,7 @@ impl Reconciler {
             Event::Listed(result) => self.on_listed(result, now),
             Event::Hint(hint) => self.on_hint(&hint),
             Event::HintsLost => self.list.want(),
+            Event::Saved => {}
             Event::Pulled { image, outcome } => {
                 self.images.absorb(&image, outcome, now, &mut self.jitter);
                 self.mark_users(&image);
@@ -142,6 +143,11 @@ impl Reconciler {
         }
         self.schedule(now);
         std::mem::take(&mut self.outbox)
+    }
+
+    /// Where the daemon is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// When [`Event::Timer`] is wanted next.

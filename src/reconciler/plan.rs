@@ -97,7 +97,8 @@ fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec
     }
     let Some(record) = &container.record else { return vec!["without a record of its spec".to_owned()] };
     let mut reasons = record.differences(spec);
-    if matches!(image, ImageView::Present(id) if *id != container.image_id) && !reasons.iter().any(|r| r == "image") {
+    let is_other = |id: &ImageId| *id != container.image_id && !container.image_id.0.is_empty();
+    if matches!(image, ImageView::Present(id) if is_other(id)) && !reasons.iter().any(|r| r == "image") {
         reasons.push("image content".to_owned());
     }
     if matches!(container.state, ContainerState::Dead | ContainerState::Removing) {
