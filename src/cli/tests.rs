@@ -87,3 +87,35 @@ fn help_names_every_setting_flag_and_exit_code() {
 fn exit_codes_are_those_of_the_units_and_scripts() {
     assert_eq!(Exit::ALL.map(Exit::code), [0, 64, 69, 70, 77, 78]);
 }
+
+/// The value of `name` in the packaged unit.
+fn unit(name: &str) -> &'static str {
+    let unit = include_str!("../../packaging/echostream-managed-app.service");
+    let value = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.expect("the unit has this setting")
+}
+
+#[test]
+fn the_unit_knows_what_another_start_cannot_mend() {
+    let expected = [Exit::Usage, Exit::Configuration].map(|exit| exit.code().to_string());
+    assert_eq!(unit("RestartPreventExitStatus"), expected.join(" "));
+    assert_eq!(unit("Restart"), "on-failure");
+}
+
+#[test]
+fn the_unit_has_the_folders_of_the_defaults() {
+    assert_eq!(unit("StateDirectory"), "echostream-managed-app");
+    let log = crate::config::SETTINGS.iter().find(|setting| setting.variable == "MANAGED_APP_LOG_FILE");
+    let folder = format!("/var/log/{}/", unit("LogsDirectory"));
+    let begins = |default: crate::config::Absent| matches!(default, crate::config::Absent::Default(path) if path.starts_with(&folder));
+    assert!(log.is_some_and(|setting| begins(setting.absent)));
+}
+
+#[test]
+fn the_unit_waits_longer_than_the_nodes_may_take_to_stop() {
+    let seconds: u64 = unit("TimeoutStopSec").trim_end_matches('s').parse().expect("whole seconds");
+    let grace = crate::config::SETTINGS.iter().find(|setting| setting.variable == "MANAGED_APP_STOP_GRACE");
+    let crate::config::Absent::Default(grace) = grace.expect("it is in the table").absent else { panic!("a default") };
+    let grace: u64 = grace.trim_end_matches('s').parse().expect("whole seconds");
+    assert!(seconds >= 2 * grace);
+}

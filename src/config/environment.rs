@@ -83,4 +83,32 @@ mod tests {
         let now: Vec<_> = passed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(missing(text, &now), []);
     }
+
+    /// Plays both parts: as the parent it runs itself once more with an environment file, and as that child it adopts
+    /// the file's variables, which replaces the child by a third run in the same process.
+    #[test]
+    fn variables_of_the_file_reach_the_environment_of_the_same_process() {
+        const PART: &str = "MANAGED_APP_TEST_ADOPT_FROM";
+        const NAME: &str =
+            "config::environment::tests::variables_of_the_file_reach_the_environment_of_the_same_process";
+        if let Some(path) = process_environment(PART) {
+            let mut flags = Flags::default();
+            flags.env_file = Some(path.into());
+            adopt_library_variables(&flags).expect("the program can be started over");
+            let (given, secret) = (process_environment("AWS_TEST_ADOPT"), process_environment("PASSWORD"));
+            println!("process {} has {given:?} and {secret:?}.", std::process::id());
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("env");
+        std::fs::write(&path, "AWS_TEST_ADOPT='from the file'\nPASSWORD=hunter2\n").expect("written");
+        let mut run = Command::new(std::env::current_exe().expect("this program has a path"));
+        run.args(["--exact", NAME, "--nocapture"]).env(PART, &path).env_remove("PASSWORD");
+        let child = run.stdout(std::process::Stdio::piped()).spawn().expect("this program can be run");
+        let process = child.id();
+        let output = child.wait_with_output().expect("the child ends");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let expected = format!("process {process} has Some(\"from the file\") and None.");
+        assert!(said.contains(&expected), "{said}");
+    }
 }

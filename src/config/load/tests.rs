@@ -29,8 +29,8 @@ struct World {
 
 impl World {
     fn good() -> Self {
-        let mut world = Self::default();
-        world.environment = GOOD.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let environment = GOOD.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let mut world = Self { environment, ..Self::default() };
         world.files.insert("/etc/machine-id", "0123abcd\n".into());
         world
     }
@@ -211,4 +211,31 @@ fn engines_and_systemd_are_carried_along() {
     };
     assert_eq!(config.systemd, systemd);
     assert_eq!(world.env("WATCHDOG_USEC", "soon").config().systemd.watchdog, None);
+}
+
+#[test]
+fn the_packaged_example_is_good_and_names_every_setting() {
+    let text = include_str!("../../../packaging/echostream-managed-app.env");
+    for uncommented in [false, true] {
+        // A commented setting directly follows its `#`; words follow `# `.
+        let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
+        let line = |line: &str| if uncommented { on(line) } else { line.to_owned() };
+        let example: Vec<_> = text.lines().map(line).collect();
+        let mut world = World::good().env_file(&example.join("\n"));
+        world.environment.clear();
+        assert_eq!(world.config().app, "My App");
+    }
+    for setting in crate::config::SETTINGS {
+        assert!(text.contains(&format!("{}=", setting.variable)), "{}", setting.variable);
+    }
+}
+
+#[test]
+fn the_packaged_example_shows_the_defaults() {
+    let text = include_str!("../../../packaging/echostream-managed-app.env");
+    for setting in crate::config::SETTINGS {
+        if let crate::config::Absent::Default(default) = setting.absent {
+            assert!(text.contains(&format!("#{}={default}\n", setting.variable)), "{}", setting.variable);
+        }
+    }
 }
