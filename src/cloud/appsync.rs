@@ -79,7 +79,8 @@ struct Data<T> {
 impl AppSync {
     /// Makes no call. Fails when the endpoint is no URL or the HTTP client cannot be built.
     pub(super) fn new(endpoint: &str, session: Session) -> Result<Self, CloudError> {
-        let fail = |error: String| CloudError::new(CloudErrorKind::Nonsense, "prepare the HTTP client").with_source(error);
+        let fail =
+            |error: String| CloudError::new(CloudErrorKind::Nonsense, "prepare the HTTP client").with_source(error);
         let http = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
@@ -103,8 +104,9 @@ impl AppSync {
         operation: &'static str,
         variables: Q::Variables,
     ) -> Result<Q::ResponseData, CloudError> {
-        let body = serde_json::to_string(&Q::build_query(variables))
-            .map_err(|_| CloudError::new(CloudErrorKind::Nonsense, operation).with_source("the query has no JSON form"))?;
+        let body = serde_json::to_string(&Q::build_query(variables)).map_err(|_| {
+            CloudError::new(CloudErrorKind::Nonsense, operation).with_source("the query has no JSON form")
+        })?;
         timeout(CALL_LIMIT, self.with_retries(operation, &body))
             .await
             .unwrap_or_else(|_| Err(CloudError::new(CloudErrorKind::TimedOut, operation)))
@@ -163,7 +165,11 @@ async fn read(mut response: Response, operation: &'static str) -> Result<Vec<u8>
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|cause| of_transport(operation, &cause))? {
         if body.len() + chunk.len() > BODY_MAX {
-            return Err(Refusal::Lasting(error(CloudErrorKind::Nonsense, operation, "the answer is larger than 32 MiB")));
+            return Err(Refusal::Lasting(error(
+                CloudErrorKind::Nonsense,
+                operation,
+                "the answer is larger than 32 MiB",
+            )));
         }
         body.extend_from_slice(&chunk);
     }
@@ -232,3 +238,6 @@ impl WireError {
 fn error(kind: CloudErrorKind, operation: &'static str, source: impl Into<String>) -> CloudError {
     CloudError::new(kind, operation).with_source(source.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,8 @@ const ATTEMPTS_MAX: u32 = 3;
 pub struct AwsOptions {
     /// Where all services are; `None` asks aws-config (AWS_ENDPOINT_URL, ...).
     pub endpoint_url: Option<String>,
+    /// Where SQS is, if not with the others; `None` asks aws-config (AWS_ENDPOINT_URL_SQS, ...).
+    pub sqs_endpoint_url: Option<String>,
     /// The host's credentials; `None` takes the SDK's default chain.
     pub host_credentials: Option<SharedCredentialsProvider>,
 }
@@ -57,10 +59,16 @@ impl Aws {
         self.base().await.into_builder().region(Region::new(region.to_owned())).build()
     }
 
-    /// For calls with the app's credentials. They are cached by their provider alone, so that it can drop them at once.
-    pub async fn app(&self, region: &str, credentials: SharedCredentialsProvider) -> SdkConfig {
+    /// A client of the app's queues. The credentials are cached by their provider alone, so that it can drop them at
+    /// once.
+    pub async fn sqs(&self, region: &str, credentials: SharedCredentialsProvider) -> aws_sdk_sqs::Client {
         let builder = self.base().await.into_builder().region(Region::new(region.to_owned()));
-        builder.identity_cache(IdentityCache::no_cache()).credentials_provider(credentials).build()
+        let config = builder.identity_cache(IdentityCache::no_cache()).credentials_provider(credentials).build();
+        let mut config = aws_sdk_sqs::config::Builder::from(&config);
+        if let Some(url) = &self.options.sqs_endpoint_url {
+            config = config.endpoint_url(url);
+        }
+        aws_sdk_sqs::Client::from_conf(config.build())
     }
 
     /// For calls that need no credentials (Cognito sign-in).

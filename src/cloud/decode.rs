@@ -9,8 +9,7 @@ use std::sync::Arc;
 use super::operations::get_app::{self, GetAppGetApp as WireApp};
 use super::operations::get_app::{
     GetAppGetAppOnManagedApp as ManagedApp, GetAppGetAppOnManagedAppNodes as WireNode,
-    GetAppGetAppOnManagedAppNodesOnAppChangeReceiverNode as WireReceiver,
-    GetAppGetAppOnManagedAppTenant as WireTenant,
+    GetAppGetAppOnManagedAppNodesOnAppChangeReceiverNode as WireReceiver, GetAppGetAppOnManagedAppTenant as WireTenant,
 };
 use crate::model::{App, ChangeReceiver, Node, NodeName, Snapshot, Tenant};
 
@@ -74,8 +73,7 @@ struct Nodes {
 
 impl Nodes {
     fn read(wire: Vec<Option<WireNode>>, app: &str) -> Self {
-        let mut nodes =
-            Self { receiver: None, good: BTreeMap::new(), invalid: BTreeMap::new(), is_complete: true };
+        let mut nodes = Self { receiver: None, good: BTreeMap::new(), invalid: BTreeMap::new(), is_complete: true };
         for node in wire {
             match node {
                 // A null hides a node, perhaps one that runs here.
@@ -144,3 +142,6 @@ fn text(value: Option<String>, what: &str) -> Result<Option<String>, String> {
         value => Ok(value),
     }
 }
+
+#[cfg(test)]
+mod tests;

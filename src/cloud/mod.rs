@@ -15,9 +15,9 @@ pub(crate) mod failure;
 mod operations;
 pub(crate) mod renewing;
 mod session;
-pub(crate) mod text;
 #[cfg(test)]
 mod tests;
+pub(crate) mod text;
 
 use std::fmt;
 

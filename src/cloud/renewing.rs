@@ -79,7 +79,7 @@ impl<T: Lease, E: Clone> Renewing<T, E> {
         }
         // A renewal that failed while we waited for it has failed for us too.
         let (failed_at, error) = slot.failure.as_ref()?;
-        let answers_us = *failed_at >= asked_at || asked_at.duration_since(*failed_at) < self.failure_kept;
+        let answers_us = *failed_at > asked_at || asked_at.duration_since(*failed_at) < self.failure_kept;
         if !answers_us {
             return None;
         }

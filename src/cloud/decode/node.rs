@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use managed_app_runtimes::{Mount, MountSource, PortBinding, Protocol};
 
-use super::super::operations::get_app::Protocol as WireProtocol;
 pub(super) use super::super::operations::get_app::GetAppGetAppOnManagedAppNodesOnManagedNode as WireNode;
+use super::super::operations::get_app::Protocol as WireProtocol;
 use super::super::operations::get_app::{
     GetAppGetAppOnManagedAppNodesOnManagedNodeManagedNodeType as WireType,
     GetAppGetAppOnManagedAppNodesOnManagedNodeMounts as WireMount,
