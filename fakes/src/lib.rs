@@ -1,1 +1,3 @@
 //! Fakes for tests and for the demo.
+
+pub mod node_image;
