@@ -5,8 +5,8 @@ use std::error::Error;
 use managed_app_runtimes::{ErrorKind, RuntimeError};
 
 use crate::cloud::{CloudError, CloudErrorKind};
-use crate::registry::{RegistryError, RegistryErrorKind};
 use crate::reconciler::{Failure, FailureKind};
+use crate::registry::{RegistryError, RegistryErrorKind};
 
 /// Longest text of a failure, characters.
 const TEXT_MAX: usize = 1_000;

@@ -23,10 +23,9 @@ pub use failure::chain;
 pub use state::StateFile;
 
 use crate::cloud::ControlPlane;
-use crate::model::NodeName;
+use crate::model::{NodeName, QueueAddress};
 use crate::reconciler::{
-    Effect, Event, Failure, FailureKind, Finish, Operation, Outcome, Phase, Pulled, QueueAddress, Reconciler, Settings,
-    Status,
+    Effect, Event, Failure, FailureKind, Finish, Operation, Outcome, Pulled, Reconciler, Settings, Status,
 };
 use crate::registry::Registry;
 

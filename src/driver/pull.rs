@@ -42,7 +42,7 @@ impl Hands {
         }
         match self.fetch_once(image).await {
             Err(PullError::Unauthorized(_)) => {
-                self.registry.forget(image).await;
+                self.registry.forget(image);
                 self.fetch_once(image).await.map_err(PullError::into_failure)
             }
             other => other.map_err(PullError::into_failure),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use managed_app_runtimes::{ContainerId, ContainerSpec, ImageReference};
 
 use super::Revision;
-use crate::model::NodeName;
+use crate::model::{NodeName, QueueAddress};
 
 /// One thing to do.
 #[derive(Debug, Clone)]
@@ -35,15 +35,6 @@ pub enum Effect {
     Forget(HashSet<ContainerId>),
     /// All is done: the daemon can end.
     Finish(Finish),
-}
-
-/// Where change messages come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueAddress {
-    /// URL of the queue.
-    pub url: String,
-    /// Its region: the tenant's.
-    pub region: String,
 }
 
 /// Why the daemon ends.

@@ -30,13 +30,13 @@ use std::time::Duration;
 use managed_app_runtimes::ContainerId;
 
 pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
-pub use effect::{Effect, Finish, Operation, QueueAddress, Target};
+pub use effect::{Effect, Finish, Operation, Target};
 pub use event::{Event, Failure, FailureKind, Made, Outcome, Pulled};
 pub use plan::{ImageView, Observed, Plan, plan};
 pub use revision::{Revision, Surroundings};
 pub use status::{NodeStatus, Phase, Status};
 
-use crate::model::{App, NodeName};
+use crate::model::{App, NodeName, QueueAddress};
 use images::Images;
 use inquiry::Inquiry;
 use node::NodeState;
@@ -124,10 +124,7 @@ impl Reconciler {
                 self.notes.add(change);
                 self.fetch.want();
             }
-            Event::QueueLost => {
-                self.queue = None;
-                self.fetch.want();
-            }
+            Event::QueueLost => self.fetch.want(),
             Event::Snapshot(Ok(snapshot)) => self.on_snapshot(snapshot, now),
             Event::Snapshot(Err(failure)) => self.on_snapshot_failed(failure, now),
             Event::Listed(result) => self.on_listed(result, now),

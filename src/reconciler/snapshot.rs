@@ -7,11 +7,11 @@ use std::time::Duration;
 use managed_app_runtimes::labels::SpecRecord;
 
 use super::desired::Desired;
-use super::effect::{Effect, Finish, QueueAddress};
+use super::effect::{Effect, Finish};
 use super::node::Wish;
 use super::revision::Surroundings;
 use super::{EndOfNodes, Reconciler};
-use crate::model::{App, Node, NodeName, Snapshot};
+use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
 
 /// The app is gone when two snapshots say so that are at least this far apart.
 const GONE_CONFIRMED_AFTER: Duration = Duration::from_secs(5);
