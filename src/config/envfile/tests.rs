@@ -100,3 +100,33 @@ fn values_are_not_in_debug() {
     let (entries, _) = parse("PASSWORD=hunter2");
     assert_eq!(format!("{entries:?}"), "[Entry(PASSWORD, line 1)]");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_value_survives_quoting(value in "[^\0\r]{0,40}") {
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('`', "\\`");
+        check_value(&format!("A=\"{escaped}\"\nB=2"), &value);
+    }
+
+    #[test]
+    fn any_value_of_one_line_survives_backslashes(value in "[^\0\r\n]{0,40}") {
+        let escaped: String = value.chars().flat_map(|next| ['\\', next]).collect();
+        check_value(&format!("A={escaped}\nB=2"), &value);
+    }
+
+    #[test]
+    fn any_text_is_read_to_its_end(text in "[AB=\"'\\\\ \n\r#x]{0,60}") {
+        let (entries, mistakes) = parse(&text);
+        let lines = text.matches('\n').count() + 1;
+        let all = entries.iter().map(|entry| entry.line).chain(mistakes.iter().map(|mistake| mistake.line));
+        assert!(all.into_iter().all(|line| (1..=lines).contains(&line)), "{text:?}");
+    }
+}
+
+/// What follows a value is read too, so the value ended where it should.
+fn check_value(text: &str, expected: &str) {
+    let (entries, mistakes) = parse(text);
+    assert_eq!(mistakes, [], "text: {text:?}");
+    assert_eq!(entries.len(), 2, "text: {text:?}");
+    assert_eq!((entries[0].value.as_str(), entries[1].value.as_str()), (expected, "2"), "text: {text:?}");
+}

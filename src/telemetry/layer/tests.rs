@@ -108,3 +108,12 @@ fn noise_of_others_is_left_out() {
     };
     assert_eq!(lines_at(LoggingLevel::Info, &Redactor::default(), log), ["[WARNING] worth it"]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_value_breaks_a_line(value in "(?s).{0,40}", message in "(?s).{0,40}") {
+        let lines = lines_at(LoggingLevel::Info, &Redactor::default(), || tracing::info!(node = %value, "{message}"));
+        assert_eq!(lines.len(), 1);
+        assert!(!lines[0].chars().any(char::is_control), "{:?}", lines[0]);
+    }
+}
