@@ -1,1 +1,2 @@
 //! Fakes for tests and for the demo.
+pub mod cloud;

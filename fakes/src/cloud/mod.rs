@@ -1,0 +1,3 @@
+//! The fake EchoStream cloud, service by service, on the wire.
+pub mod sigv4;
+pub mod sqs;
