@@ -1,6 +1,4 @@
 //! The fake queues as the real AWS client meets them.
-mod aws;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -11,7 +9,7 @@ use managed_app_fakes::cloud::sigv4::{Access, Scope};
 use managed_app_fakes::cloud::sqs::{FifoQueues, Outgoing, Server, serve};
 use time::OffsetDateTime;
 
-use aws::{REGION, eventually};
+use crate::client::{self, REGION, eventually};
 
 /// Far more than a wake-up needs, far less than a long poll lasts.
 const WAKE_UP_MAX: Duration = Duration::from_secs(1);
@@ -28,13 +26,13 @@ async fn fixture() -> Fixture {
     let (queues, access) = (FifoQueues::new(REGION), Access::new());
     access.allow("AKIAAPP", "app-secret", Some("app-token"), Scope::App, None);
     let server = serve(queues.clone(), access.clone()).await.expect("a free port");
-    let client = client(&server, "AKIAAPP", "app-secret", Some("app-token"), REGION).await;
+    let client = connect(&server, "AKIAAPP", "app-secret", Some("app-token"), REGION).await;
     let url = queues.create("edge.fifo");
     Fixture { queues, access, server, url, client }
 }
 
-async fn client(server: &Server, id: &str, secret: &str, token: Option<&str>, region: &'static str) -> Client {
-    Client::new(&aws::config(&server.endpoint(), id, secret, token, region).await)
+async fn connect(server: &Server, id: &str, secret: &str, token: Option<&str>, region: &'static str) -> Client {
+    Client::new(&client::config(&server.endpoint(), id, secret, token, region).await)
 }
 
 fn message(group: &str, id: &str) -> Outgoing {
@@ -288,7 +286,7 @@ async fn wrong_credentials_are_refused_by_name() {
         ("AKIAOPERATOR", "operator", None, REGION, "AccessDenied"),
     ];
     for (id, secret, token, region, expected) in cases {
-        let client = client(&fixture.server, id, secret, token, region).await;
+        let client = connect(&fixture.server, id, secret, token, region).await;
         assert_eq!(fixture.refusal(&client).await.as_deref(), Some(expected), "{id} {secret} {region}");
     }
     access.revoke("AKIAAPP");
