@@ -7,3 +7,4 @@ pub mod sigv4;
 pub mod sqs;
 
 mod awsjson;
+mod hex;
