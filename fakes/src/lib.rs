@@ -1,3 +1,4 @@
 //! Fakes for tests and for the demo.
 
+pub mod cloud;
 pub mod node_image;
