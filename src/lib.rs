@@ -5,7 +5,10 @@ pub mod cli;
 pub mod cloud;
 pub mod config;
 pub mod daemon;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod driver;
+pub mod engine;
 pub mod host;
 pub mod model;
 pub mod reconciler;

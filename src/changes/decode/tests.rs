@@ -69,7 +69,8 @@ fn node() {
 
 #[test]
 fn node_type_and_message_type() {
-    let rows: [(&str, &str, fn(String) -> Change, &str); 2] = [
+    type Row = (&'static str, &'static str, fn(String) -> Change, &'static str);
+    let rows: [Row; 2] = [
         ("ManagedNodeType", "imageUri", Change::NodeType, "image unchanged"),
         ("MessageType", "auditor", Change::MessageType, "auditor unchanged"),
     ];
