@@ -1,2 +1,4 @@
 //! Fakes for tests and for the demo.
 pub mod cloud;
+
+pub use cloud::FakeCloud;
