@@ -1,187 +1,79 @@
-//! Services that fail or hang on purpose, and counters of calls. A gate before all mocks of the wiremock server sees
-//! each request first; it knows which service a request is for and nothing of what the service does.
-
-use std::collections::BTreeMap;
+//! Owns what goes wrong on purpose in the services on wiremock: switches that tests set and the services ask.
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
-use wiremock::{Match, Mock, MockServer, Request, Respond, ResponseTemplate};
-
-/// How long a stalled call stays open: longer than any client waits. wiremock cannot wake an answer, so a call that
-/// was caught by a stall is never answered, also when the stall is released.
-const STALL: Duration = Duration::from_secs(3600);
-/// The path of AppSync.
-pub(super) const APPSYNC_PATH: &str = "/graphql";
-
-/// A service of the cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
-    /// AppSync. Operations: `POST` for each request, `GetApp` and `GetNode` for each such field answered.
-    AppSync,
-    /// The field `GetAwsCredentials` of AppSync, failing by itself. Operation: `GetAwsCredentials`.
-    Credentials,
-    /// Cognito. Operations: `InitiateAuth`, `RespondToAuthChallenge`.
-    Cognito,
-    /// ECR. Operation: `GetAuthorizationToken`.
-    Ecr,
-    /// ECR Public. Operation: `GetAuthorizationToken`.
-    EcrPublic,
-    /// CloudWatch Logs. Operations: `CreateLogStream`, `PutLogEvents`, and so on.
-    CloudWatch,
-    /// The endpoint for audit records. Operation: `POST`.
-    Audit,
+/// A failure to answer with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
 }
 
-/// What happens to a call instead of its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// This HTTP status with an error body of the service's kind.
-    Status(u16),
-    /// No answer at all: the client must give up by itself.
-    Stall,
+impl Failure {
+    pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self { status, code: code.to_owned(), message: message.into() }
+    }
 }
-
-/// The switches and counters; a cheap handle.
-#[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    armed: BTreeMap<Service, Armed>,
-    calls: BTreeMap<(Service, String), usize>,
-    /// What the gate has decided about the request that wiremock hands it next.
-    decided: Option<(Service, Fault)>,
+    failures: VecDeque<Failure>,
+    outage: bool,
+    denied: bool,
+    delay: Option<Duration>,
 }
 
-#[derive(Debug)]
-struct Armed {
-    fault: Fault,
-    /// `None` is every operation.
-    operation: Option<&'static str>,
-    /// `None` is until released.
-    times: Option<usize>,
-}
+/// The switches of one service, all off at first; a cheap handle.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<State>>);
 
 impl Faults {
-    /// The next `times` calls of a service fail like this.
-    pub fn next(&self, service: Service, times: usize, fault: Fault) {
-        self.arm(service, Armed { fault, operation: None, times: Some(times) });
+    /// Answers the next `count` calls with this status and error code, as (400, `ThrottlingException`).
+    pub fn fail_next(&self, count: usize, status: u16, code: &str) {
+        let failure = Failure::new(status, code, "injected by the test");
+        self.lock().failures.extend(std::iter::repeat_n(failure, count));
     }
 
-    /// The next `times` calls of one operation fail like this; others of the service go through.
-    pub fn next_of(&self, service: Service, operation: &'static str, times: usize, fault: Fault) {
-        self.arm(service, Armed { fault, operation: Some(operation), times: Some(times) });
+    /// Answers all calls with 503 while it lasts.
+    pub fn set_outage(&self, outage: bool) {
+        self.lock().outage = outage;
     }
 
-    /// All calls of a service fail like this until it is released.
-    pub fn until_released(&self, service: Service, fault: Fault) {
-        self.arm(service, Armed { fault, operation: None, times: None });
+    /// Answers all calls with `AccessDeniedException` while it lasts, as for a role without the permission.
+    pub fn set_denied(&self, denied: bool) {
+        self.lock().denied = denied;
     }
 
-    /// The service works again, for calls from now on.
-    pub fn release(&self, service: Service) {
-        self.lock().armed.remove(&service);
+    /// Holds every answer back for this long. A delay of a call that waits already cannot be shortened.
+    pub fn set_delay(&self, delay: Option<Duration>) {
+        self.lock().delay = delay;
     }
 
-    /// How often an operation was called, failed calls included.
-    pub fn calls(&self, service: Service, operation: &str) -> usize {
-        self.lock().calls.get(&(service, operation.to_owned())).copied().unwrap_or(0)
+    /// Switches everything off.
+    pub fn clear(&self) {
+        *self.lock() = State::default();
     }
 
-    pub(super) fn count(&self, service: Service, operation: &str) {
-        *self.lock().calls.entry((service, operation.to_owned())).or_default() += 1;
-    }
-
-    /// The fault that this call meets, if any; one less is left then.
-    pub(super) fn take(&self, service: Service, operation: &str) -> Option<Fault> {
+    /// The failure for this call, if there is to be one.
+    pub(crate) fn take(&self) -> Result<(), Failure> {
         let mut state = self.lock();
-        let armed = state.armed.get_mut(&service)?;
-        if armed.operation.is_some_and(|only| only != operation) || armed.times == Some(0) {
-            return None;
+        if state.outage {
+            return Err(Failure::new(503, "ServiceUnavailableException", "the service is away"));
         }
-        armed.times = armed.times.map(|times| times - 1);
-        Some(armed.fault)
+        if state.denied {
+            let message = "User: arn:aws:iam::123456789012:user/host is not authorized to perform this operation";
+            return Err(Failure::new(400, "AccessDeniedException", message));
+        }
+        state.failures.pop_front().map_or(Ok(()), Err)
     }
 
-    /// Puts the gate before all other mocks.
-    pub(super) async fn mount(&self, server: &MockServer) {
-        Mock::given(Gate(self.clone())).respond_with(Gate(self.clone())).with_priority(1).mount(server).await;
-    }
-
-    fn arm(&self, service: Service, armed: Armed) {
-        self.lock().armed.insert(service, armed);
+    pub(crate) fn delay(&self) -> Option<Duration> {
+        self.lock().delay
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Counters: whole after every statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Matches requests that shall fail. wiremock asks `matches` and then `respond` for one request under one lock.
-struct Gate(Faults);
-
-impl Match for Gate {
-    fn matches(&self, request: &Request) -> bool {
-        let (service, operation) = classify(request);
-        self.0.count(service, &operation);
-        let fault = self.0.take(service, &operation);
-        self.0.lock().decided = fault.map(|fault| (service, fault));
-        fault.is_some()
-    }
-}
-
-impl Respond for Gate {
-    fn respond(&self, _: &Request) -> ResponseTemplate {
-        match self.0.lock().decided.take() {
-            Some((service, Fault::Status(status))) => refusal(service, status),
-            _ => stalled(),
-        }
-    }
-}
-
-/// An answer that does not come.
-pub(super) fn stalled() -> ResponseTemplate {
-    ResponseTemplate::new(503).set_delay(STALL)
-}
-
-fn classify(request: &Request) -> (Service, String) {
-    if let Some(target) = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
-        let (service, operation) = target.split_once('.').unwrap_or((target, ""));
-        let service = match service {
-            "AWSCognitoIdentityProviderService" => Service::Cognito,
-            "SpencerFrontendService" => Service::EcrPublic,
-            "Logs_20140328" => Service::CloudWatch,
-            _ => Service::Ecr,
-        };
-        return (service, operation.to_owned());
-    }
-    let service = if request.url.path() == APPSYNC_PATH { Service::AppSync } else { Service::Audit };
-    (service, request.method.to_string())
-}
-
-fn refusal(service: Service, status: u16) -> ResponseTemplate {
-    let code = match status {
-        400 => "ThrottlingException",
-        429 => "TooManyRequestsException",
-        503 => "ServiceUnavailableException",
-        _ => "InternalFailure",
-    };
-    let template = ResponseTemplate::new(status);
-    match service {
-        Service::AppSync | Service::Credentials => {
-            template.set_body_json(json!({"errors": [{"errorType": code, "message": "the service failed on purpose"}]}))
-        }
-        Service::Audit => template.set_body_json(json!({"message": "the service failed on purpose"})),
-        _ => aws_error(status, code, "the service failed on purpose"),
-    }
-}
-
-/// An error of a service that speaks AWS JSON 1.1.
-pub(super) fn aws_error(status: u16, code: &str, message: &str) -> ResponseTemplate {
-    let body = json!({"__type": code, "message": message}).to_string();
-    ResponseTemplate::new(status)
-        .insert_header("x-amzn-errortype", format!("{code}:"))
-        .set_body_raw(body, "application/x-amz-json-1.1")
 }

@@ -1,16 +1,23 @@
 //! The fake EchoStream cloud, service by service, on the wire: AppSync, Cognito, SQS, ECR, CloudWatch Logs and audit
 //! records. It shares no type with the daemon and writes its JSON by hand: writing it twice is what makes it a check.
 
-mod appsync;
-mod builder;
-mod cognito;
+pub mod audit;
+pub mod ecr;
 pub mod faults;
+pub mod logs;
 pub mod messages;
+pub mod services;
 pub mod sigv4;
 pub mod sqs;
 pub mod state;
-mod switches;
 pub mod words;
+
+mod appsync;
+mod awsjson;
+mod builder;
+mod cognito;
+mod hex;
+mod switches;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,12 +27,15 @@ use wiremock::MockServer;
 
 pub use appsync::Spoiled;
 pub use builder::Builder;
-pub use faults::{Fault, Faults, Service};
 pub use messages::{Change, RemovalForm, Sent};
+pub use services::{Fault, Service, Services};
 pub use state::World;
 
 use appsync::SpoiledAnswers;
+use audit::AuditRecords;
 use cognito::{Lifetimes, Pool, Settings};
+use ecr::Registry;
+use logs::CloudWatch;
 use messages::Outbox;
 use sigv4::{Access, Scope};
 use sqs::FifoQueues;
@@ -46,8 +56,17 @@ const CLIENT_ID: &str = "7fakeclientfakeclientfake";
 /// Drive it in the words of its users (`add_node`, `connect`, ...); see [`words`]. A call that this cloud answers is
 /// checked as strictly as AWS checks it: tokens, SRP proof, signatures.
 pub struct FakeCloud {
-    /// Makes services fail or hang, and counts their calls. SQS has switches of its own: [`Self::queues`].
-    pub faults: Faults,
+    /// Makes services fail or hang, and counts their calls.
+    pub services: Services,
+    /// The queues behind SQS, with their fault switches and counters.
+    pub queues: FifoQueues,
+    /// The token services of ECR and ECR Public.
+    pub registry: Registry,
+    /// CloudWatch Logs. The groups of the daemon and of all nodes exist.
+    pub cloudwatch: CloudWatch,
+    /// The audit records that came in.
+    pub audit: AuditRecords,
+    log_group: String,
     shared: Arc<Shared>,
     server: MockServer,
     sqs: sqs::Server,
@@ -60,7 +79,7 @@ struct Shared {
     pool: Arc<Pool>,
     outbox: Outbox,
     spoiled: SpoiledAnswers,
-    faults: Faults,
+    services: Services,
     access: Access,
     queues: FifoQueues,
     credentials: Mutex<Credentials>,
@@ -104,11 +123,6 @@ impl FakeCloud {
         self.sqs.endpoint()
     }
 
-    /// The queues behind SQS with their fault switches and counters.
-    pub fn queues(&self) -> &FifoQueues {
-        &self.shared.queues
-    }
-
     /// The world as it is.
     pub fn world(&self) -> Arc<World> {
         self.shared.history.now()
@@ -121,7 +135,12 @@ impl FakeCloud {
 
     /// Messages to the app that nobody has deleted yet, in flight or not.
     pub fn pending_changes(&self) -> usize {
-        self.shared.queues.pending(&self.change_queue())
+        self.queues.pending(&self.change_queue())
+    }
+
+    /// The log group of a node, in the tenant's region.
+    pub fn node_log_group(&self, node: &str) -> String {
+        format!("{}/node/{node}", self.log_group)
     }
 
     /// The GraphQL schema of the fake, as text.
@@ -137,22 +156,29 @@ impl Builder {
         let access = Access::new();
         let queues = FifoQueues::new(&self.region);
         let sqs = sqs::serve(queues.clone(), access.clone()).await?;
-        let faults = Faults::default();
+        let services = Services::default();
         let shared = Arc::new(Shared {
             history: History::new(self.world(&server, queues.create("change-receiver-1.fifo"))),
             pool: Arc::new(Pool::new(self.pool_settings())),
             outbox: Outbox::new(queues.clone()),
             spoiled: SpoiledAnswers::default(),
-            faults: faults.clone(),
-            access,
-            queues,
+            services: services.clone(),
+            access: access.clone(),
+            queues: queues.clone(),
             credentials: Mutex::default(),
         });
-        faults.mount(&server).await;
+        services.mount(&server).await;
         cognito::mount(&server, Arc::clone(&shared.pool)).await;
         appsync::mount(&server, Arc::clone(&shared)).await;
-        let env = self.env(&server, &sqs, &shared.access);
-        Ok(FakeCloud { faults, shared, server, sqs, env })
+        let registry = ecr::mount(&server, access.clone()).await;
+        let audit = audit::mount(&server, access.clone(), &self.region).await;
+        let cloudwatch = logs::mount(&server, access.clone()).await;
+        for region in [&self.region, &self.default_region] {
+            cloudwatch.create_group(region, &self.log_group);
+        }
+        let env = self.env(&server, &sqs, &access);
+        let log_group = self.log_group;
+        Ok(FakeCloud { services, queues, registry, cloudwatch, audit, log_group, shared, server, sqs, env })
     }
 
     fn world(&self, server: &MockServer, change_queue: String) -> World {
@@ -190,7 +216,7 @@ impl Builder {
     fn env(&self, server: &MockServer, sqs: &sqs::Server, access: &Access) -> BTreeMap<String, String> {
         let (key_id, secret) = (format!("AKIA{}", random_hex::<8>().to_uppercase()), random_hex::<20>());
         access.allow(&key_id, &secret, None, Scope::Operator, None);
-        let appsync = format!("{}{}", server.uri(), faults::APPSYNC_PATH);
+        let appsync = format!("{}{}", server.uri(), services::APPSYNC_PATH);
         [
             ("APP", self.app.clone()),
             ("APPSYNC_ENDPOINT", appsync),
@@ -224,5 +250,5 @@ fn random_bytes<const LENGTH: usize>() -> [u8; LENGTH] {
 
 /// Random hexadecimal digits, two for each byte.
 fn random_hex<const LENGTH: usize>() -> String {
-    random_bytes::<LENGTH>().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::hex(&random_bytes::<LENGTH>())
 }

@@ -55,7 +55,7 @@ async fn snapshot_shows_everything_that_was_said() {
     assert_eq!(b["receiveEdges"][0]["source"]["name"], "a: first");
     assert_eq!(b["sendEdges"][0]["target"]["name"], "Elsewhere");
     assert_eq!((&b["receiveMessageType"]["name"], &b["sendMessageType"]), (&json!("hl7"), &Value::Null));
-    assert_eq!(cloud.faults.calls(Service::AppSync, "GetApp"), 1);
+    assert_eq!(cloud.services.calls(Service::AppSync, "GetApp"), 1);
 }
 
 fn check_first(node: &Value) {
@@ -120,7 +120,7 @@ async fn credentials_last_as_long_as_asked_and_open_the_queue() {
     assert!(receive().await.expect("credentials are good").messages().is_empty());
     cloud.revoke_credentials();
     assert!(receive().await.is_err(), "credentials are revoked");
-    assert_eq!(cloud.faults.calls(Service::Credentials, "GetAwsCredentials"), 4);
+    assert_eq!(cloud.services.calls(Service::Credentials, "GetAwsCredentials"), 4);
 }
 
 #[tokio::test]

@@ -4,4 +4,5 @@ mod client;
 mod graphql;
 mod sign_in;
 mod switches;
+mod whole;
 mod words;

@@ -14,8 +14,8 @@ async fn right_password_gives_tokens_that_appsync_takes() {
     let client = Client::signed_in(&cloud).await;
     assert_eq!(client.token.split('.').count(), 3, "an access token looks like a JWT");
     assert_eq!(client.app().await["name"], client.env["APP"]);
-    assert_eq!(cloud.faults.calls(Service::Cognito, "InitiateAuth"), 1);
-    assert_eq!(cloud.faults.calls(Service::Cognito, "RespondToAuthChallenge"), 1);
+    assert_eq!(cloud.services.calls(Service::Cognito, "InitiateAuth"), 1);
+    assert_eq!(cloud.services.calls(Service::Cognito, "RespondToAuthChallenge"), 1);
 }
 
 /// Salts and public values of every length and with the highest bit set or not: both sides must pad alike.

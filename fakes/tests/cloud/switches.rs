@@ -61,39 +61,39 @@ async fn a_replaced_queue_has_another_url_and_the_old_one_is_gone() {
 #[tokio::test]
 async fn services_fail_as_often_as_told() {
     let (cloud, client) = one_node().await;
-    cloud.faults.next(Service::AppSync, 2, Fault::Status(503));
+    cloud.services.fail_next(Service::AppSync, 2, Fault::Status(503));
     for expected in [503, 503, 200] {
         assert_eq!(client.graphql(GET_APP, json!({})).await.0, expected);
     }
-    cloud.faults.next_of(Service::Cognito, "RespondToAuthChallenge", 1, Fault::Status(429));
+    cloud.services.fail_next_of(Service::Cognito, "RespondToAuthChallenge", 1, Fault::Status(429));
     let (status, body) = client.sign_in().await;
     assert_eq!((status, &body["__type"]), (429, &json!("TooManyRequestsException")));
     assert_eq!(client.sign_in().await.0, 200);
-    cloud.faults.until_released(Service::Cognito, Fault::Status(500));
+    cloud.services.fail_until_released(Service::Cognito, Fault::Status(500));
     assert_eq!((client.sign_in().await.0, client.sign_in().await.0), (500, 500));
-    cloud.faults.release(Service::Cognito);
+    cloud.services.release(Service::Cognito);
     assert_eq!(client.sign_in().await.0, 200);
-    assert_eq!(cloud.faults.calls(Service::AppSync, "POST"), 3);
+    assert_eq!(cloud.services.calls(Service::AppSync, "POST"), 3);
 }
 
 #[tokio::test]
 async fn stalled_services_do_not_answer_and_others_do() {
     let (cloud, client) = one_node().await;
-    cloud.faults.until_released(Service::AppSync, Fault::Stall);
+    cloud.services.fail_until_released(Service::AppSync, Fault::Stall);
     let waiting = tokio::time::timeout(PATIENCE, client.graphql(GET_APP, json!({}))).await;
     assert!(waiting.is_err(), "no answer must come");
     assert_eq!(client.sign_in().await.0, 200);
-    cloud.faults.release(Service::AppSync);
+    cloud.services.release(Service::AppSync);
     assert_eq!(client.app().await["__typename"], "ManagedApp");
 }
 
 #[tokio::test]
 async fn credentials_fail_and_stall_by_themselves() {
     let (cloud, client) = one_node().await;
-    cloud.faults.next(Service::Credentials, 1, Fault::Status(500));
+    cloud.services.fail_next(Service::Credentials, 1, Fault::Status(500));
     let (status, body) = client.credentials(None).await;
     assert_eq!((status, &body["errors"][0]["errorType"]), (200, &json!("Lambda:Unhandled")));
-    cloud.faults.next(Service::Credentials, 1, Fault::Stall);
+    cloud.services.fail_next(Service::Credentials, 1, Fault::Stall);
     assert!(tokio::time::timeout(PATIENCE, client.credentials(None)).await.is_err());
     assert_eq!(client.app().await["__typename"], "ManagedApp");
     assert!(client.credentials(None).await.1["data"]["GetApp"]["GetAwsCredentials"].is_object());

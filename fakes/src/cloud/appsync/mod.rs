@@ -19,7 +19,7 @@ use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::Shared;
-use super::faults::{APPSYNC_PATH, stalled};
+use super::services::{APPSYNC_PATH, stalled};
 
 pub use spoiled::Spoiled;
 pub(super) use spoiled::SpoiledAnswers;

@@ -10,8 +10,8 @@ use super::Stalled;
 use super::nodes::{ManagedAppNode, Node};
 use super::parts::{AwsCredentials, Tenant};
 use super::scalars::{DateTime, Json, Url};
-use crate::cloud::faults::{Fault, Service};
 use crate::cloud::messages::date_time;
+use crate::cloud::services::{Fault, Service};
 use crate::cloud::sigv4::Scope;
 use crate::cloud::{Shared, World, random_hex, state};
 
@@ -24,7 +24,7 @@ pub(super) struct Query;
 impl Query {
     async fn get_app(&self, context: &Context<'_>, name: String, tenant: String) -> Result<Option<App>> {
         let shared = context.data::<Arc<Shared>>()?;
-        shared.faults.count(Service::AppSync, "GetApp");
+        shared.services.count(Service::AppSync, "GetApp");
         // Reads come too early only where they are about nodes: credentials come from elsewhere.
         let world =
             if context.look_ahead().field("nodes").exists() { shared.history.read() } else { shared.history.now() };
@@ -34,7 +34,7 @@ impl Query {
 
     async fn get_node(&self, context: &Context<'_>, name: String, tenant: String) -> Result<Option<Node>> {
         let shared = context.data::<Arc<Shared>>()?;
-        shared.faults.count(Service::AppSync, "GetNode");
+        shared.services.count(Service::AppSync, "GetNode");
         let world = shared.history.now();
         Ok(if world.tenant.name == tenant { Node::find(&world, &name) } else { None })
     }
@@ -84,8 +84,8 @@ impl ManagedApp {
     #[graphql(name = "GetAwsCredentials")]
     async fn aws_credentials(&self, context: &Context<'_>, duration: Option<i32>) -> Result<AwsCredentials> {
         let shared = context.data::<Arc<Shared>>()?;
-        shared.faults.count(Service::Credentials, "GetAwsCredentials");
-        match shared.faults.take(Service::Credentials, "GetAwsCredentials") {
+        shared.services.count(Service::Credentials, "GetAwsCredentials");
+        match shared.services.take(Service::Credentials, "GetAwsCredentials") {
             Some(Fault::Status(status)) => return Err(field_error(&format!("credentials failed with {status}"))),
             Some(Fault::Stall) => context.data::<Stalled>()?.set(),
             None => {}

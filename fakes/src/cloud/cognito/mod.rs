@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::faults::aws_error;
+use super::services::aws_error;
 
 use pool::{Answer, Challenge, Refusal, Tokens};
 pub(super) use pool::{Lifetimes, Pool, Settings};

@@ -4,6 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sha2::{Digest, Sha256};
 
 use super::{Claim, Parts, Refusal, header};
+use crate::cloud::hex::hex;
 
 /// Everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -88,10 +89,6 @@ fn claim_bytes(signature: &str) -> Option<Vec<u8>> {
     let digits = |at: usize| u8::from_str_radix(signature.get(at..at + 2)?, 16).ok();
     (signature.len() == 64).then_some(())?;
     (0..64).step_by(2).map(digits).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

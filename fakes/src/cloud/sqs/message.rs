@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
 
+use crate::cloud::hex::hex;
+
 /// The value of a message attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -70,8 +72,4 @@ fn add(sum: &mut Md5, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("a message is at most 1 MiB");
     sum.update(length.to_be_bytes());
     sum.update(bytes);
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

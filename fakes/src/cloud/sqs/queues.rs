@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::error::SqsError;
@@ -40,7 +40,6 @@ pub struct FifoQueues(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) region: String,
     pub(super) faults: Faults,
-    pub(super) closed: watch::Sender<bool>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -65,7 +64,6 @@ impl FifoQueues {
         Self(Arc::new(Shared {
             region: region.to_owned(),
             faults: Faults::default(),
-            closed: watch::Sender::new(false),
             state: Mutex::default(),
             changed: Notify::new(),
         }))
@@ -183,7 +181,6 @@ impl FifoQueues {
         wait: Duration,
     ) -> Result<Vec<Delivery>, SqsError> {
         let deadline = Instant::now() + wait;
-        let mut closed = self.0.closed.subscribe();
         let _waiting = (!wait.is_zero()).then(|| Waiting::new(self));
         loop {
             let mut changed = pin!(self.0.changed.notified());
@@ -200,7 +197,6 @@ impl FifoQueues {
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep_until(next_return.map_or(deadline, |at| at.min(deadline))) => {}
-                _ = closed.wait_for(|closed| *closed) => return Err(SqsError::closed()),
             }
         }
     }

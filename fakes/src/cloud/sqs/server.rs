@@ -11,6 +11,7 @@ use axum::routing::post;
 use axum::serve::ListenerExt;
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::error::SqsError;
 use super::operations;
@@ -25,7 +26,7 @@ const TARGET_PREFIX: &str = "AmazonSQS.";
 #[derive(Debug)]
 pub struct Server {
     endpoint: String,
-    queues: FifoQueues,
+    closed: watch::Sender<bool>,
 }
 
 impl Server {
@@ -37,7 +38,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.queues.0.closed.send_replace(true);
+        self.closed.send_replace(true);
     }
 }
 
@@ -45,40 +46,47 @@ impl Drop for Server {
 struct Service {
     queues: FifoQueues,
     access: Access,
+    closed: watch::Receiver<bool>,
 }
 
 /// Serves the queues on a free port of 127.0.0.1, to credentials of [`Scope::App`].
 ///
-/// Queue URLs given from now on name this server. Serve a set of queues once at a time: the last server counts.
+/// Queue URLs given from now on name this server.
 /// Errors are those of binding the port.
 pub async fn serve(queues: FifoQueues, access: Access) -> io::Result<Server> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     queues.set_endpoint(&endpoint);
-    queues.0.closed.send_replace(false);
+    let (closed, until_closed) = watch::channel(false);
     let app = Router::new()
         .fallback(post(answer))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(Service { queues: queues.clone(), access });
-    let mut closed = queues.0.closed.subscribe();
-    let until_closed = async move {
-        // The sender lives in the queues; when it is gone, so is the server.
-        let _ = closed.wait_for(|closed| *closed).await;
-    };
+        .with_state(Service { queues, access, closed: until_closed.clone() });
     let listener = listener.tap_io(|stream| {
         // Without it, answers still arrive, only later.
         let _ = stream.set_nodelay(true);
     });
     // Ends by itself when `Server` is dropped.
-    tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(until_closed).into_future());
-    Ok(Server { endpoint, queues })
+    tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(is_closed(until_closed)).into_future());
+    Ok(Server { endpoint, closed })
 }
 
 async fn answer(State(service): State<Service>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    match run(&service, &uri, &headers, &body).await {
+    let closed = is_closed(service.closed.clone());
+    // Both arms are cancel-safe: a call that is given up has taken no message.
+    let outcome = tokio::select! {
+        outcome = run(&service, &uri, &headers, &body) => outcome,
+        () = closed => Err(SqsError::closed()),
+    };
+    match outcome {
         Ok(json) => respond(StatusCode::OK, &json).into_response(),
         Err(error) => refuse(&error, &headers),
     }
+}
+
+async fn is_closed(mut closed: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the server with it.
+    let _ = closed.wait_for(|closed| *closed).await;
 }
 
 async fn run(service: &Service, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Json, SqsError> {

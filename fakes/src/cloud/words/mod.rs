@@ -6,6 +6,8 @@ mod edges;
 mod node;
 mod nodes;
 
+use std::sync::Arc;
+
 use super::messages::{Change, Sent};
 use super::{FakeCloud, World};
 
@@ -101,7 +103,7 @@ impl FakeCloud {
 
     /// Changes the world without any message: `cloud.quietly(|world| world.connect("a", "b"))`.
     pub fn quietly<T>(&self, edit: impl FnOnce(&mut World) -> T) -> T {
-        self.shared.history.edit(edit).0
+        self.edit(edit).0
     }
 
     /// Sends these bytes to the app's change receiver, whatever they are; the world stays as it is.
@@ -116,8 +118,18 @@ impl FakeCloud {
 
     /// Edits the world, then sends what the edit has to tell. Returns when the last message can be received.
     pub fn tell(&self, edit: impl FnOnce(&mut World) -> Vec<Change>) -> Sent {
-        let (changes, world) = self.shared.history.edit(edit);
+        let (changes, world) = self.edit(edit);
         let outbox = &self.shared.outbox;
         outbox.send(&world.change_edge, changes.into_iter().map(|change| outbox.body(&world, change)).collect())
+    }
+
+    /// Edits the world. A node that is new gets its log group, as in the real cloud.
+    fn edit<T>(&self, edit: impl FnOnce(&mut World) -> T) -> (T, Arc<World>) {
+        let before = self.world();
+        let (result, after) = self.shared.history.edit(edit);
+        for name in after.nodes.keys().filter(|name| !before.nodes.contains_key(*name)) {
+            self.cloudwatch.create_group(&after.tenant.region, &self.node_log_group(name));
+        }
+        (result, after)
     }
 }

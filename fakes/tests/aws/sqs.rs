@@ -1,7 +1,6 @@
 //! The fake queues as the real AWS client meets them.
-mod aws;
-
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
@@ -11,7 +10,7 @@ use managed_app_fakes::cloud::sigv4::{Access, Scope};
 use managed_app_fakes::cloud::sqs::{FifoQueues, Outgoing, Server, serve};
 use time::OffsetDateTime;
 
-use aws::{REGION, eventually};
+use crate::client::{self, REGION, eventually};
 
 /// Far more than a wake-up needs, far less than a long poll lasts.
 const WAKE_UP_MAX: Duration = Duration::from_secs(1);
@@ -28,13 +27,13 @@ async fn fixture() -> Fixture {
     let (queues, access) = (FifoQueues::new(REGION), Access::new());
     access.allow("AKIAAPP", "app-secret", Some("app-token"), Scope::App, None);
     let server = serve(queues.clone(), access.clone()).await.expect("a free port");
-    let client = client(&server, "AKIAAPP", "app-secret", Some("app-token"), REGION).await;
+    let client = connect(&server, "AKIAAPP", "app-secret", Some("app-token"), REGION).await;
     let url = queues.create("edge.fifo");
     Fixture { queues, access, server, url, client }
 }
 
-async fn client(server: &Server, id: &str, secret: &str, token: Option<&str>, region: &'static str) -> Client {
-    Client::new(&aws::config(&server.endpoint(), id, secret, token, region).await)
+async fn connect(server: &Server, id: &str, secret: &str, token: Option<&str>, region: &'static str) -> Client {
+    Client::new(&client::config(&server.endpoint(), id, secret, token, region).await)
 }
 
 fn message(group: &str, id: &str) -> Outgoing {
@@ -288,7 +287,7 @@ async fn wrong_credentials_are_refused_by_name() {
         ("AKIAOPERATOR", "operator", None, REGION, "AccessDenied"),
     ];
     for (id, secret, token, region, expected) in cases {
-        let client = client(&fixture.server, id, secret, token, region).await;
+        let client = connect(&fixture.server, id, secret, token, region).await;
         assert_eq!(fixture.refusal(&client).await.as_deref(), Some(expected), "{id} {secret} {region}");
     }
     access.revoke("AKIAAPP");
@@ -335,4 +334,48 @@ async fn dropping_the_server_ends_waiting_calls() {
     });
     assert!(result.is_err());
     assert_eq!(queues.waiting(), 0);
+}
+
+#[tokio::test]
+async fn parallel_receivers_get_each_message_once_and_groups_in_order() {
+    const GROUPS: usize = 4;
+    const EACH: usize = 10;
+    let fixture = fixture().await;
+    let seen = Mutex::new(Vec::new());
+    let receiver = async || {
+        while seen.lock().expect("no panic holds it").len() < GROUPS * EACH {
+            for message in fixture.receive(3, 1).await {
+                seen.lock().expect("no panic holds it").push(message.body().unwrap_or_default().to_owned());
+                fixture.delete(&message).await;
+            }
+        }
+    };
+    let sender = async {
+        for number in 0..EACH {
+            for group in 0..GROUPS {
+                fixture.send(&group.to_string(), &format!("{group}-{number}"));
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::join!(receiver(), receiver(), receiver(), sender);
+    let seen = seen.into_inner().expect("no panic held it");
+    assert_eq!(seen.len(), GROUPS * EACH);
+    for group in 0..GROUPS {
+        let prefix = format!("body of {group}-");
+        let of_group: Vec<&String> = seen.iter().filter(|body| body.starts_with(&prefix)).collect();
+        assert!(of_group.is_sorted() && of_group.len() == EACH, "{of_group:?}");
+    }
+    assert_eq!(fixture.queues.pending(&fixture.url), 0);
+}
+
+#[tokio::test]
+async fn a_second_server_outlives_the_first() {
+    let Fixture { queues, access, server: first, url, .. } = fixture().await;
+    let second = serve(queues.clone(), access).await.expect("a free port");
+    drop(first);
+    queues.send(&url, message("a", "1"));
+    let client = connect(&second, "AKIAAPP", "app-secret", Some("app-token"), REGION).await;
+    let output = client.receive_message().queue_url(&url).send().await.expect("the second server answers");
+    assert_eq!(output.messages().len(), 1);
 }
