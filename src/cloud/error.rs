@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,12 +21,13 @@ pub enum CloudErrorKind {
     Nonsense,
 }
 
-/// A failed call to the cloud. `Display` fits after "failed to" and names no secret.
-#[derive(Debug)]
+/// A failed call to the cloud. `Display` fits after "failed to" and names no secret. `Clone`, because callers that share
+/// one sign-in share its failure.
+#[derive(Debug, Clone)]
 pub struct CloudError {
     kind: CloudErrorKind,
     operation: &'static str,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl CloudError {
@@ -37,7 +39,7 @@ impl CloudError {
     /// The same error with what lies beneath it, which must hold no secret.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Arc::from(source.into()));
         self
     }
 

@@ -1,11 +1,31 @@
 //! The control plane of EchoStream: what the daemon asks of it, and the live client.
+//!
+//! [`ControlPlane`] is the whole vocabulary. [`EchoStream`] speaks it: `appsync` carries, `session` and `cognito` sign
+//! in, `decode` reads. [`AppCredentials`] are the app's AWS credentials for the SDK, and [`Aws`] is how every other
+//! module comes to an SDK client.
 
+mod appsync;
+mod aws;
+mod cognito;
+mod credentials;
+mod decode;
+mod echostream;
 mod error;
+pub(crate) mod failure;
+mod operations;
+pub(crate) mod renewing;
+mod session;
+#[cfg(test)]
+mod tests;
+pub(crate) mod text;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
+pub use aws::{Aws, AwsOptions};
+pub use credentials::AppCredentials;
+pub use echostream::{Account, EchoStream};
 pub use error::{CloudError, CloudErrorKind};
 
 use crate::model::Snapshot;

@@ -1,0 +1,48 @@
+//! How long to wait after failures in a row.
+
+use std::time::Duration;
+
+/// Wait after the first failure, before jitter.
+const FIRST: Duration = Duration::from_millis(500);
+
+/// Longest wait.
+pub(super) const CEILING: Duration = Duration::from_secs(30);
+
+/// Doubles from failure to failure, up to a ceiling; a success starts it anew.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The last call succeeded.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures in a row so far.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Counts a failure; the wait until the next try, with `jitter` (0 to 1) taking off up to half of it.
+    pub(super) fn next(&mut self, jitter: f64) -> Duration {
+        let whole = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(CEILING);
+        self.failures = self.failures.saturating_add(1);
+        whole.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_ceiling() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<u128> = (0..8).map(|_| backoff.next(0.0).as_millis()).collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        backoff.reset();
+        assert_eq!(backoff.next(1.0).as_millis(), 250);
+    }
+}

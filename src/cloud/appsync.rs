@@ -1,0 +1,243 @@
+//! GraphQL over HTTP to AppSync: one POST, bounded in time and size, with the session's token. Knows no operation.
+
+use std::time::Duration;
+
+use graphql_client::GraphQLQuery;
+use reqwest::{Client, Response, StatusCode, Url, header, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use super::session::Session;
+use super::text::{chain, clean};
+use super::{CloudError, CloudErrorKind};
+
+/// Limit for one connection to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Limit for the headers, and for each pause within the body. AppSync itself gives up after 30 s.
+const SILENCE_LIMIT: Duration = Duration::from_secs(35);
+
+/// Limit for one request with its whole body.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Limit for one call with sign-in and quick retries.
+const CALL_LIMIT: Duration = Duration::from_secs(120);
+
+/// Largest answer read, bytes. AppSync's own limit is 5 MB.
+const BODY_MAX: usize = 32 * 1024 * 1024;
+
+/// Quick retries within one call; the caller does the real backing off.
+const RETRIES_MAX: u32 = 2;
+
+/// Pause before the first quick retry, before jitter; doubled for the second.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// Most GraphQL errors shown of one answer.
+const ERRORS_SHOWN_MAX: usize = 3;
+
+/// The transport to one endpoint.
+#[derive(Debug)]
+pub(super) struct AppSync {
+    http: Client,
+    endpoint: Url,
+    session: Session,
+}
+
+/// What one request came to.
+enum Refusal {
+    /// The token is not accepted.
+    Token(CloudError),
+    /// Another try at once may help.
+    Passing(CloudError),
+    /// It may not.
+    Lasting(CloudError),
+}
+
+#[derive(Deserialize)]
+struct Errors {
+    #[serde(default)]
+    errors: Value,
+}
+
+/// AppSync's form of an error; `graphql_client` has no `errorType`, so errors are read here.
+#[derive(Default, Deserialize)]
+struct WireError {
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default, rename = "errorType")]
+    error_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Data<T> {
+    data: Option<T>,
+}
+
+impl AppSync {
+    /// Makes no call. Fails when the endpoint is no URL or the HTTP client cannot be built.
+    pub(super) fn new(endpoint: &str, session: Session) -> Result<Self, CloudError> {
+        let fail =
+            |error: String| CloudError::new(CloudErrorKind::Nonsense, "prepare the HTTP client").with_source(error);
+        let http = Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .read_timeout(SILENCE_LIMIT)
+            .timeout(REQUEST_LIMIT)
+            // The token must not follow a redirect.
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|error| fail(chain(&error)))?;
+        let endpoint = Url::parse(endpoint).map_err(|error| fail(error.to_string()))?;
+        Ok(Self { http, endpoint, session })
+    }
+
+    /// The session behind it.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Runs one operation. Whatever comes with errors, or without data, is an error: partial data is never used.
+    pub(super) async fn call<Q: GraphQLQuery>(
+        &self,
+        operation: &'static str,
+        variables: Q::Variables,
+    ) -> Result<Q::ResponseData, CloudError> {
+        let body = serde_json::to_string(&Q::build_query(variables)).map_err(|_| {
+            CloudError::new(CloudErrorKind::Nonsense, operation).with_source("the query has no JSON form")
+        })?;
+        timeout(CALL_LIMIT, self.with_retries(operation, &body))
+            .await
+            .unwrap_or_else(|_| Err(CloudError::new(CloudErrorKind::TimedOut, operation)))
+    }
+
+    async fn with_retries<T: DeserializeOwned>(&self, operation: &'static str, body: &str) -> Result<T, CloudError> {
+        let mut retries = 0;
+        let mut is_token_renewed = false;
+        loop {
+            let token = self.session.token().await?;
+            match self.once(operation, body, &token).await {
+                Ok(data) => return Ok(data),
+                Err(Refusal::Token(error)) if is_token_renewed => {
+                    self.session.sign_out();
+                    return Err(error);
+                }
+                Err(Refusal::Token(_)) => {
+                    is_token_renewed = true;
+                    self.session.reject(&token);
+                }
+                Err(Refusal::Passing(error)) if retries < RETRIES_MAX => {
+                    tracing::debug!(attempt = retries + 1, error = %chain(&error), "retrying a call to the cloud");
+                    sleep(RETRY_DELAY * 2_u32.pow(retries) + RETRY_DELAY.mul_f64(rand::random::<f64>())).await;
+                    retries += 1;
+                }
+                Err(Refusal::Passing(error) | Refusal::Lasting(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn once<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        body: &str,
+        token: &SecretString,
+    ) -> Result<T, Refusal> {
+        let mut authorization = header::HeaderValue::from_str(token.expose_secret())
+            .map_err(|_| Refusal::Lasting(error(CloudErrorKind::Nonsense, operation, "the token is no header")))?;
+        authorization.set_sensitive(true);
+        let response = self
+            .http
+            .post(self.endpoint.clone())
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.to_owned())
+            .send()
+            .await
+            .map_err(|cause| of_transport(operation, &cause))?;
+        let status = response.status();
+        let answer = read(response, operation).await?;
+        judge(operation, status, &answer)
+    }
+}
+
+async fn read(mut response: Response, operation: &'static str) -> Result<Vec<u8>, Refusal> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|cause| of_transport(operation, &cause))? {
+        if body.len() + chunk.len() > BODY_MAX {
+            return Err(Refusal::Lasting(error(
+                CloudErrorKind::Nonsense,
+                operation,
+                "the answer is larger than 32 MiB",
+            )));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn of_transport(operation: &'static str, cause: &reqwest::Error) -> Refusal {
+    let text = chain(cause);
+    if cause.is_timeout() {
+        // Not tried again here: the time is spent.
+        return Refusal::Lasting(error(CloudErrorKind::TimedOut, operation, text));
+    }
+    Refusal::Passing(error(CloudErrorKind::Unreachable, operation, text))
+}
+
+/// Reads a whole answer.
+fn judge<T: DeserializeOwned>(operation: &'static str, status: StatusCode, body: &[u8]) -> Result<T, Refusal> {
+    let errors = errors_in(body);
+    let told = describe(&errors).unwrap_or_else(|| format!("status {}", status.as_u16()));
+    if status == StatusCode::UNAUTHORIZED || has_type(&errors, "UnauthorizedException") {
+        return Err(Refusal::Token(error(CloudErrorKind::Refused, operation, told)));
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS || has_type(&errors, "Throttl") || has_type(&errors, "LimitExceeded") {
+        return Err(Refusal::Passing(error(CloudErrorKind::Throttled, operation, told)));
+    }
+    if status.is_server_error() {
+        return Err(Refusal::Passing(error(CloudErrorKind::Failed, operation, told)));
+    }
+    if !status.is_success() || !errors.is_empty() {
+        return Err(Refusal::Lasting(error(CloudErrorKind::Failed, operation, told)));
+    }
+    // The position in the answer says what is wrong; its text is not shown, it may hold credentials.
+    let data: Data<T> = serde_json::from_slice(body).map_err(|cause| {
+        let text = format!("not the JSON that was asked for (line {}, column {})", cause.line(), cause.column());
+        Refusal::Lasting(error(CloudErrorKind::Nonsense, operation, text))
+    })?;
+    data.data.ok_or_else(|| Refusal::Lasting(error(CloudErrorKind::Nonsense, operation, "neither data nor errors")))
+}
+
+/// Whatever stands in `errors` counts, in a known form or not.
+fn errors_in(body: &[u8]) -> Vec<WireError> {
+    let one = |value| serde_json::from_value(value).unwrap_or_default();
+    match serde_json::from_slice::<Errors>(body).map(|answer| answer.errors) {
+        Err(_) | Ok(Value::Null) => Vec::new(),
+        Ok(Value::Array(errors)) => errors.into_iter().map(one).collect(),
+        Ok(other) => vec![one(other)],
+    }
+}
+
+fn has_type(errors: &[WireError], part: &str) -> bool {
+    errors.iter().filter_map(|error| error.error_type.as_deref()).any(|error_type| error_type.contains(part))
+}
+
+fn describe(errors: &[WireError]) -> Option<String> {
+    let texts: Vec<String> = errors.iter().take(ERRORS_SHOWN_MAX).map(WireError::text).collect();
+    if texts.is_empty() { None } else { Some(clean(&texts.join("; "))) }
+}
+
+impl WireError {
+    fn text(&self) -> String {
+        let message = self.message.as_deref().unwrap_or("no message");
+        self.error_type.as_ref().map_or_else(|| message.to_owned(), |error_type| format!("{error_type}: {message}"))
+    }
+}
+
+fn error(kind: CloudErrorKind, operation: &'static str, source: impl Into<String>) -> CloudError {
+    CloudError::new(kind, operation).with_source(source.into())
+}
+
+#[cfg(test)]
+mod tests;

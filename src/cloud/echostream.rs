@@ -1,0 +1,122 @@
+//! The live control plane: operations over AppSync, answers into the model.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use secrecy::SecretString;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+
+use super::appsync::AppSync;
+use super::aws::Aws;
+use super::cognito::Cognito;
+use super::operations::{GetApp, GetAwsCredentials, get_app, get_aws_credentials};
+use super::session::Session;
+use super::{CloudError, CloudErrorKind, ControlPlane, decode};
+use crate::config::{Config, UserPoolId};
+use crate::model::Snapshot;
+
+/// Life asked for of the app's AWS credentials; the service's default, between its 900 s and 43,200 s.
+pub(super) const CREDENTIALS_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The same for GraphQL, seconds.
+const CREDENTIALS_LIFETIME_SECONDS: i64 = 3600;
+
+/// What errors call the two operations.
+const READ_APP: &str = "read the app";
+const READ_CREDENTIALS: &str = "read the app's AWS credentials";
+
+/// Who asks, and where.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Name of the app.
+    pub app: String,
+    /// Name of the tenant.
+    pub tenant: String,
+    /// URL of the AppSync API.
+    pub appsync_endpoint: String,
+    /// The user pool.
+    pub user_pool_id: UserPoolId,
+    /// Client of the pool, one without a secret.
+    pub client_id: String,
+    /// The app's user.
+    pub user_name: String,
+}
+
+impl From<&Config> for Account {
+    fn from(config: &Config) -> Self {
+        Self {
+            app: config.app.clone(),
+            tenant: config.tenant.clone(),
+            appsync_endpoint: config.appsync_endpoint.clone(),
+            user_pool_id: config.user_pool_id.clone(),
+            client_id: config.client_id.clone(),
+            user_name: config.user_name.clone(),
+        }
+    }
+}
+
+/// EchoStream's control plane, spoken to over the network. `Debug` shows no secret.
+#[derive(Debug)]
+pub struct EchoStream {
+    app: String,
+    tenant: String,
+    appsync: AppSync,
+}
+
+impl EchoStream {
+    /// Makes no call; the first operation signs in. The password is read anew at every sign-in.
+    ///
+    /// Needs rustls's process-wide crypto provider, which `main` installs. Fails when the endpoint is no URL.
+    pub async fn new(
+        account: &Account,
+        password: watch::Receiver<SecretString>,
+        aws: &Arc<Aws>,
+    ) -> Result<Self, CloudError> {
+        let session = Session::new(Cognito::new(account, aws).await, password);
+        let appsync = AppSync::new(&account.appsync_endpoint, session)?;
+        Ok(Self { app: account.app.clone(), tenant: account.tenant.clone(), appsync })
+    }
+
+    /// Signs in unless that is done already, so that a wrong password shows before anything else is tried.
+    pub async fn sign_in(&self) -> Result<(), CloudError> {
+        self.appsync.session().token().await.map(drop)
+    }
+}
+
+#[async_trait]
+impl ControlPlane for EchoStream {
+    async fn app(&self) -> Result<Snapshot, CloudError> {
+        let variables = get_app::Variables { name: self.app.clone(), tenant: self.tenant.clone() };
+        let data = self.appsync.call::<GetApp>(READ_APP, variables).await?;
+        decode::snapshot(data, &self.app, &self.tenant)
+            .map_err(|why| CloudError::new(CloudErrorKind::Nonsense, READ_APP).with_source(why))
+    }
+
+    async fn aws_credentials(&self) -> Result<Credentials, CloudError> {
+        let variables = get_aws_credentials::Variables {
+            name: self.app.clone(),
+            tenant: self.tenant.clone(),
+            duration: CREDENTIALS_LIFETIME_SECONDS,
+        };
+        let data = self.appsync.call::<GetAwsCredentials>(READ_CREDENTIALS, variables).await?;
+        credentials(data).map_err(|why| CloudError::new(CloudErrorKind::Nonsense, READ_CREDENTIALS).with_source(why))
+    }
+}
+
+fn credentials(data: get_aws_credentials::ResponseData) -> Result<Credentials, &'static str> {
+    use get_aws_credentials::GetAwsCredentialsGetApp as App;
+    let app = match data.get_app.ok_or("there is no such app")? {
+        App::ManagedApp(app) => app,
+        App::Unknown => return Err("the app is not a ManagedApp"),
+    };
+    let wire = app.get_aws_credentials.ok_or("there are none")?;
+    let key = wire.access_key_id.filter(|key| !key.is_empty()).ok_or("the access key id is missing")?;
+    let secret = wire.secret_access_key.filter(|key| !key.is_empty()).ok_or("the secret access key is missing")?;
+    let expiration = wire.expiration.ok_or("the expiration is missing")?;
+    let expiration = OffsetDateTime::parse(&expiration, &Rfc3339).map_err(|_| "the expiration is no time")?;
+    Ok(Credentials::new(key, secret, wire.session_token, Some(SystemTime::from(expiration)), "EchoStream"))
+}

@@ -1,0 +1,50 @@
+//! Text from outside, made fit for a log line: bounded and without control characters.
+
+use std::error::Error;
+use std::fmt::Write;
+
+/// Longest piece of outside text that reaches an error or a log line, characters.
+pub(crate) const TEXT_MAX: usize = 500;
+
+/// Most causes shown of one error.
+const CAUSES_MAX: usize = 8;
+
+/// The text with control characters escaped, cut at [`TEXT_MAX`] characters.
+pub(crate) fn clean(text: &str) -> String {
+    let mut cleaned = String::new();
+    for character in text.chars().take(TEXT_MAX) {
+        if character.is_control() {
+            cleaned.extend(character.escape_default());
+        } else {
+            cleaned.push(character);
+        }
+    }
+    if text.chars().nth(TEXT_MAX).is_some() {
+        cleaned.push('…');
+    }
+    cleaned
+}
+
+/// An error with its causes on one line. By `Display` only: the `Debug` form of a client's error may hold a request.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    for _ in 0..CAUSES_MAX {
+        let Some(error) = cause else { break };
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    clean(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_and_escaped() {
+        assert_eq!(clean("a\nb\u{1b}[0m"), "a\\nb\\u{1b}[0m");
+        assert_eq!(clean(&"x".repeat(TEXT_MAX)).chars().count(), TEXT_MAX);
+        assert_eq!(clean(&"ä".repeat(TEXT_MAX + 1)).chars().count(), TEXT_MAX + 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Errors of registry credentials, by what they mean to the daemon.
+
+use std::fmt;
+
+use crate::cloud::failure::{Failure, Meaning};
+
+/// What a failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RegistryErrorKind {
+    /// This host has no AWS credentials.
+    NoCredentials,
+    /// The credentials of this host are not accepted, or have expired.
+    Unauthorized,
+    /// They are accepted and lack a permission.
+    AccessDenied,
+    /// Nothing answers: DNS, TCP, TLS.
+    Unreachable,
+    /// No whole answer within the limit.
+    TimedOut,
+    /// The service asks for patience.
+    Throttled,
+    /// The service failed.
+    Failed,
+    /// The answer holds no usable token.
+    Nonsense,
+}
+
+/// Credentials for a registry could not be had. `Display` fits after "failed to" and names no secret.
+#[derive(Debug, Clone)]
+pub struct RegistryError {
+    kind: RegistryErrorKind,
+    permission: &'static str,
+    detail: String,
+}
+
+/// Codes with which AWS refuses credentials as such.
+const UNAUTHORIZED_CODES: [&str; 7] = [
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "IncompleteSignatureException",
+    "MissingAuthenticationTokenException",
+];
+
+impl RegistryError {
+    /// From a failed call that needs `permission`.
+    pub(super) fn of(failure: &Failure, permission: &'static str) -> Self {
+        Self { kind: kind(failure), permission, detail: failure.text.clone() }
+    }
+
+    pub(super) fn nonsense(permission: &'static str, detail: &str) -> Self {
+        Self { kind: RegistryErrorKind::Nonsense, permission, detail: detail.to_owned() }
+    }
+
+    pub(super) fn timed_out(permission: &'static str) -> Self {
+        Self { kind: RegistryErrorKind::TimedOut, permission, detail: "no answer within the limit".to_owned() }
+    }
+
+    /// What the failure means.
+    pub fn kind(&self) -> RegistryErrorKind {
+        self.kind
+    }
+
+    /// The IAM permission that the call needs, for example `ecr:GetAuthorizationToken`.
+    pub fn permission(&self) -> &'static str {
+        self.permission
+    }
+}
+
+fn kind(failure: &Failure) -> RegistryErrorKind {
+    let code = failure.code.as_str();
+    match failure.meaning {
+        Meaning::NoCredentials => RegistryErrorKind::NoCredentials,
+        Meaning::Refused if UNAUTHORIZED_CODES.contains(&code) => RegistryErrorKind::Unauthorized,
+        Meaning::Refused if code.contains("AccessDenied") || code.contains("NotAuthorized") => {
+            RegistryErrorKind::AccessDenied
+        }
+        Meaning::Refused | Meaning::Failed => RegistryErrorKind::Failed,
+        Meaning::Unreachable => RegistryErrorKind::Unreachable,
+        Meaning::TimedOut => RegistryErrorKind::TimedOut,
+        Meaning::Throttled => RegistryErrorKind::Throttled,
+        Meaning::Nonsense => RegistryErrorKind::Nonsense,
+    }
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let meaning = match self.kind {
+            RegistryErrorKind::NoCredentials => "this host has no AWS credentials",
+            RegistryErrorKind::Unauthorized => "the AWS credentials of this host are not accepted",
+            RegistryErrorKind::AccessDenied => "the AWS credentials of this host lack a permission",
+            RegistryErrorKind::Unreachable => "the service cannot be reached",
+            RegistryErrorKind::TimedOut => "the service did not answer in time",
+            RegistryErrorKind::Throttled => "the service asks to slow down",
+            RegistryErrorKind::Failed => "the service failed",
+            RegistryErrorKind::Nonsense => "the answer cannot be understood",
+        };
+        write!(f, "get a registry token ({}): {meaning}: {}", self.permission, self.detail)
+    }
+}
+
+impl std::error::Error for RegistryError {}

@@ -1,0 +1,116 @@
+//! One registry token: how it is asked for and how long it is good. Tokens are base64 of `AWS:<password>`.
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use managed_app_runtimes::RegistryCredentials;
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::RegistryError;
+use crate::cloud::failure::Failure;
+use crate::cloud::renewing::Lease;
+
+/// The permission that a private registry's token needs.
+pub(super) const PRIVATE_PERMISSION: &str = "ecr:GetAuthorizationToken";
+
+/// The permission that the public gallery's token needs, together with `sts:GetServiceBearerToken`.
+pub(super) const PUBLIC_PERMISSION: &str = "ecr-public:GetAuthorizationToken";
+
+/// Life of a token, by AWS's documentation; the longest there is.
+const LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// A token is renewed this long before its end, so that a pull that starts with it can end with it, or when a quarter
+/// of its life is left if that is shorter.
+const RENEW_BEFORE: Duration = Duration::from_secs(3600);
+
+/// Credentials with the times at which to think of others.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub(super) credentials: RegistryCredentials,
+    fresh_until: Instant,
+    usable_until: Instant,
+}
+
+impl Lease for Token {
+    fn is_fresh(&self) -> bool {
+        Instant::now() < self.fresh_until
+    }
+
+    fn is_usable(&self) -> bool {
+        Instant::now() < self.usable_until
+    }
+}
+
+/// Asks ECR in the registry's region.
+pub(super) async fn private(config: &SdkConfig, account: &str) -> Result<Token, RegistryError> {
+    let client = aws_sdk_ecr::Client::new(config);
+    // Deprecated by AWS, for one token opens every registry; it still proves that the account is the one meant.
+    #[allow(deprecated)]
+    let request = client.get_authorization_token().registry_ids(account);
+    let answer = request.send().await.map_err(|error| RegistryError::of(&Failure::of(&error), PRIVATE_PERMISSION))?;
+    let data = answer.authorization_data().first();
+    let data = data.ok_or_else(|| RegistryError::nonsense(PRIVATE_PERMISSION, "no authorization data"))?;
+    let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());
+    token(data.authorization_token(), expires_at, PRIVATE_PERMISSION)
+}
+
+/// Asks ECR Public, which is in one region only.
+pub(super) async fn public(config: &SdkConfig) -> Result<Token, RegistryError> {
+    let client = aws_sdk_ecrpublic::Client::new(config);
+    let answer = client
+        .get_authorization_token()
+        .send()
+        .await
+        .map_err(|error| RegistryError::of(&Failure::of(&error), PUBLIC_PERMISSION))?;
+    let data = answer.authorization_data();
+    let data = data.ok_or_else(|| RegistryError::nonsense(PUBLIC_PERMISSION, "no authorization data"))?;
+    let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());
+    token(data.authorization_token(), expires_at, PUBLIC_PERMISSION)
+}
+
+fn token(
+    encoded: Option<&str>,
+    expires_at: Option<SystemTime>,
+    permission: &'static str,
+) -> Result<Token, RegistryError> {
+    let credentials = encoded.and_then(credentials).ok_or_else(|| RegistryError::nonsense(permission, "no token"))?;
+    // A wrong clock of this host must not shape the life of a token.
+    let left = expires_at.and_then(|at| at.duration_since(SystemTime::now()).ok()).filter(|left| *left <= LIFETIME);
+    let lifetime = left.unwrap_or(LIFETIME);
+    let now = Instant::now();
+    Ok(Token {
+        credentials,
+        fresh_until: now + lifetime - RENEW_BEFORE.min(lifetime / 4),
+        usable_until: now + lifetime,
+    })
+}
+
+fn credentials(encoded: &str) -> Option<RegistryCredentials> {
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let (username, password) = decoded.split_once(':')?;
+    if username.is_empty() || password.is_empty() {
+        return None;
+    }
+    Some(RegistryCredentials { username: username.to_owned(), password: SecretString::from(password) })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_name_and_a_password() {
+        let made = credentials(&STANDARD.encode("AWS:pass:word")).expect("a valid token");
+        assert_eq!((made.username.as_str(), made.password.expose_secret()), ("AWS", "pass:word"));
+        assert!(!format!("{made:?}").contains("pass:word"));
+        for wrong in ["", "AWS", ":x", "AWS:"] {
+            assert!(credentials(&STANDARD.encode(wrong)).is_none(), "{wrong}");
+        }
+        assert!(credentials("not base64!").is_none());
+    }
+}
