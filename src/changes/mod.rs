@@ -16,19 +16,12 @@ use time::OffsetDateTime;
 pub use decode::{Decoded, decode};
 pub use receive::Changes;
 
+pub use crate::model::QueueAddress;
+
 use crate::model::Change;
 
 /// Changes that may wait for the reconciler before receiving pauses; the bound for the channel that takes them.
 pub const CHANGES_WAITING_MAX: usize = 256;
-
-/// Where change messages come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueAddress {
-    /// URL of the queue.
-    pub url: String,
-    /// Its AWS region, the tenant's.
-    pub region: String,
-}
 
 /// What receiving tells the reconciler.
 #[derive(Debug, Clone, PartialEq, Eq)]

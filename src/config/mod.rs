@@ -1,4 +1,19 @@
 //! The daemon's configuration: text in, one checked [`Config`] out. The only place that reads the environment.
+//!
+//! Sources, from weak to strong: defaults, the environment file, the environment, flags.
+
+mod check;
+mod envfile;
+mod environment;
+mod error;
+mod load;
+mod settings;
+mod sources;
+
+pub use environment::{adopt_library_variables, process_environment};
+pub use error::{ConfigErrors, Origin, Problem};
+pub use settings::{Absent, SETTINGS, Setting};
+pub use sources::Flags;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +65,25 @@ pub struct Config {
     pub stop_grace: Duration,
     /// MANAGED_APP_RESYNC: how often everything is compared anew without being told; jittered.
     pub resync: Duration,
+    /// DOCKER_HOST: address of Docker.
+    pub docker_host: Option<String>,
+    /// CONTAINER_HOST: address of Podman.
+    pub container_host: Option<String>,
+    /// XDG_RUNTIME_DIR: where a user's own Podman has its socket.
+    pub xdg_runtime_dir: Option<String>,
+    /// What systemd told this process.
+    pub systemd: SystemdEnvironment,
+}
+
+/// What systemd tells a service through its environment; empty elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SystemdEnvironment {
+    /// NOTIFY_SOCKET: a path, or `@` and an abstract name.
+    pub notify_socket: Option<String>,
+    /// WATCHDOG_USEC: the service is killed when it was silent for so long.
+    pub watchdog: Option<Duration>,
+    /// WATCHDOG_PID: the process that is meant; `None` is any.
+    pub watchdog_pid: Option<u32>,
 }
 
 /// An Amazon Cognito user pool id, split at its underscore.

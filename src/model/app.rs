@@ -62,3 +62,12 @@ pub struct ChangeReceiver {
     /// The node at the other end: the tenant's App Change Router.
     pub source: String,
 }
+
+/// Where change messages come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueAddress {
+    /// URL of the queue.
+    pub url: String,
+    /// Its AWS region, the tenant's.
+    pub region: String,
+}

@@ -5,6 +5,6 @@ mod app;
 mod change;
 mod node;
 
-pub use app::{App, ChangeReceiver, Snapshot, Tenant};
+pub use app::{App, ChangeReceiver, QueueAddress, Snapshot, Tenant};
 pub use change::Change;
 pub use node::{Edge, InvalidName, MessageType, Node, NodeName, NodeType};

@@ -1,1 +1,131 @@
-//! The Docker backend.
+//! The Docker backend: [`DockerRuntime`] over bollard, for engines from API 1.41 (Docker 20.10) on.
+//!
+//! - `endpoint`: where the engine is. `client`: the connection, deadlines, ways round bollard.
+//! - `convert`: what we ask for. `answers`: what the engine has. `error`: what failures mean. All three pure.
+//! - `containers`, `pull`, `logs`, `events`: the operations.
+//!
+//! Reads no environment. bollard writes request bodies, secrets among them, to the `log` crate at debug level: nobody may
+//! bridge that crate's records of target `bollard` to an output.
+
+mod answers;
+mod client;
+mod containers;
+mod convert;
+mod endpoint;
+mod error;
+mod events;
+mod logs;
+mod pull;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+
+use self::client::Client;
+use self::endpoint::Endpoint;
+use crate::{
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
+    ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
+};
+
+/// A Docker engine.
+#[derive(Debug)]
+pub struct DockerRuntime {
+    client: Arc<Client>,
+    /// Held while looking for a network and making it: the engine accepts two of one name.
+    networks: Mutex<()>,
+}
+
+impl DockerRuntime {
+    /// A runtime on the engine at `endpoint`, the value of `DOCKER_HOST`; `None` is `/var/run/docker.sock`.
+    ///
+    /// Asks nothing of the engine: [`info`](ContainerRuntime::info) proves that it answers. Accepts `unix://` and, to this
+    /// machine only, `tcp://` and `http://`; anything else is `Refused`.
+    pub fn connect(endpoint: Option<&str>, limits: Limits) -> Result<Self> {
+        let client = Client::new(Endpoint::parse(endpoint)?, limits)?;
+        Ok(Self { client: Arc::new(client), networks: Mutex::new(()) })
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for DockerRuntime {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Docker
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        containers::info(&self.client).await
+    }
+
+    async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
+        containers::list(&self.client, owner).await
+    }
+
+    async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
+        let ensure = async {
+            let _alone = self.networks.lock().await;
+            containers::ensure_network(&self.client, name, owner).await
+        };
+        client::within(self.client.limits.call, "make network", name, ensure).await
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageReference,
+        credentials: Option<&RegistryCredentials>,
+        progress: ProgressFn<'_>,
+    ) -> Result<ImageId> {
+        pull::pull(&self.client, image, credentials, progress).await?;
+        let lost =
+            || RuntimeError::new(ErrorKind::Other, error::PULL, image.to_pull()).with_source("gone after the pull");
+        pull::local_id(&self.client, image).await?.ok_or_else(lost)
+    }
+
+    async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
+        pull::local_id(&self.client, image).await
+    }
+
+    async fn remove_image(&self, id: &ImageId) -> Result<()> {
+        pull::remove_image(&self.client, id).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        containers::create(&self.client, spec).await
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<()> {
+        containers::start(&self.client, id).await
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        containers::stop(&self.client, id, grace).await
+    }
+
+    async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        containers::restart(&self.client, id, grace).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        containers::rename(&self.client, id, name).await
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        containers::remove(&self.client, id).await
+    }
+
+    async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+        logs::logs(&self.client, containers::checked(id, "read the output of container")?, since).await
+    }
+
+    async fn events(&self, owner: &Owner) -> Result<EventStream> {
+        // Subscribed first: what changes while the list is made is told.
+        let raw = events::open(&self.client, owner).await?;
+        let present = self.list(owner).await?;
+        Ok(events::pick(raw, self.client.clone(), owner.clone(), &present))
+    }
+}

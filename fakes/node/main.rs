@@ -1,0 +1,168 @@
+//! The test node: a stand-in for a managed node, small enough to live inside the test binaries.
+//!
+//! Owns its own behaviour and nothing else: it reads `/node.conf` and its environment, says that it started, and ends
+//! on SIGTERM. It is compiled by `build.rs` as one static program, so it may use std only.
+//!
+//! Settings are `key=value` lines of `/node.conf`; the environment variable `NODE_<KEY>` wins over the file.
+//! `version`, `ignore_sigterm` (true or false), `exit_after_ms` and `exit_code`, `print_lines` and `print_interval_ms`,
+//! `listen` (TCP port). What is absent or empty is off.
+
+use std::{
+    env, fs,
+    io::Write,
+    net::TcpListener,
+    process, thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+const CONFIG_FILE: &str = "/node.conf";
+
+fn main() {
+    // Before any thread: threads inherit the mask, so the signal can only end up in `wait_for_sigterm`.
+    signals::block_sigterm();
+    let settings = Settings::read();
+    let name = env::var("NODE").unwrap_or_default();
+    let version = settings.text("version").unwrap_or_default();
+    say(&format!("node {name} version {version} started"));
+
+    if let Some(port) = settings.number("listen") {
+        let greeting = format!("hello from {name} version {version}\n");
+        thread::spawn(move || serve(port, &greeting));
+    }
+    if let Some(delay_ms) = settings.number("exit_after_ms") {
+        let code = settings.number("exit_code").unwrap_or(0);
+        thread::spawn(move || exit_later(delay_ms, code));
+    }
+    if let Some(lines) = settings.number("print_lines") {
+        let interval = Duration::from_millis(settings.number("print_interval_ms").unwrap_or(0));
+        let name = name.clone();
+        thread::spawn(move || print_lines(&name, lines, interval));
+    }
+    let ignores = settings.text("ignore_sigterm").as_deref() == Some("true");
+    obey_sigterm(&name, ignores);
+}
+
+/// Never returns: ends the program on SIGTERM, or only says that the signal came.
+fn obey_sigterm(name: &str, ignores: bool) -> ! {
+    loop {
+        signals::wait_for_sigterm();
+        if !ignores {
+            say(&format!("node {name} stops on SIGTERM"));
+            process::exit(0);
+        }
+        say(&format!("node {name} ignores SIGTERM"));
+    }
+}
+
+fn serve(port: u64, greeting: &str) {
+    let port = u16::try_from(port).expect("listen must be a TCP port");
+    let listener = TcpListener::bind(("0.0.0.0", port)).expect("the port is free in a fresh container");
+    for stream in listener.incoming() {
+        // A peer that has already gone is its own trouble; the next one still gets its greeting.
+        let _ = stream.and_then(|mut stream| stream.write_all(greeting.as_bytes()));
+    }
+}
+
+fn exit_later(delay_ms: u64, code: u64) {
+    thread::sleep(Duration::from_millis(delay_ms));
+    process::exit(i32::try_from(code).expect("exit_code must be small"));
+}
+
+fn print_lines(name: &str, lines: u64, interval: Duration) {
+    for line in 1..=lines {
+        say(&format!("node {name} line {line}"));
+        thread::sleep(interval);
+    }
+}
+
+/// One line of log in the form the cloud expects. A closed standard output is not worth dying for.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stdout(), "[INFO] {} {message}", utc_now());
+}
+
+/// The time as `2026-11-22T19:17:00Z`.
+fn utc_now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day of a count of days since 1970, by walking the years: plain, and fast enough for a log line.
+fn civil_date(mut days: u64) -> (u64, usize, u64) {
+    let mut year = 1970;
+    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    (year, month + 1, days + 1)
+}
+
+/// What `/node.conf` and the environment say.
+struct Settings {
+    file: String,
+}
+
+impl Settings {
+    fn read() -> Settings {
+        Settings { file: fs::read_to_string(CONFIG_FILE).unwrap_or_default() }
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        let from_file = || {
+            let lines = self.file.lines().filter_map(|line| line.split_once('='));
+            lines.filter(|(name, _)| *name == key).map(|(_, value)| value.to_owned()).next()
+        };
+        env::var(format!("NODE_{}", key.to_uppercase())).ok().or_else(from_file).filter(|value| !value.is_empty())
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        self.text(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key} must be a number")))
+    }
+}
+
+/// The four calls of libc that std has no words for. As PID 1 a program without a handler never sees SIGTERM, so the
+/// signal is blocked and then waited for, which needs no handler and no shared state.
+mod signals {
+    /// `sigset_t` of Linux with glibc and musl alike: 1024 bits.
+    #[repr(C)]
+    struct SignalSet([u64; 16]);
+
+    const SIGTERM: i32 = 15;
+    const SIG_BLOCK: i32 = 0;
+
+    unsafe extern "C" {
+        fn sigemptyset(set: *mut SignalSet) -> i32;
+        fn sigaddset(set: *mut SignalSet, signal: i32) -> i32;
+        fn pthread_sigmask(how: i32, set: *const SignalSet, old: *mut SignalSet) -> i32;
+        fn sigwait(set: *const SignalSet, signal: *mut i32) -> i32;
+    }
+
+    fn only_sigterm() -> SignalSet {
+        let mut set = SignalSet([0; 16]);
+        // SAFETY: `set` is a live, writable set of the size libc expects.
+        unsafe {
+            sigemptyset(&mut set);
+            sigaddset(&mut set, SIGTERM);
+        }
+        set
+    }
+
+    pub fn block_sigterm() {
+        // SAFETY: the set is live; a null pointer is the documented way to ask for no old mask.
+        unsafe { pthread_sigmask(SIG_BLOCK, &only_sigterm(), std::ptr::null_mut()) };
+    }
+
+    pub fn wait_for_sigterm() {
+        let mut signal = 0;
+        // SAFETY: both pointers are live for the call, and the signal was blocked before.
+        unsafe { sigwait(&only_sigterm(), &mut signal) };
+    }
+}

@@ -1,0 +1,45 @@
+//! Owns what the fakes of AWS JSON 1.1 services share: the match by target, answers and errors.
+use serde_json::{Value as Json, json};
+use wiremock::{Request, ResponseTemplate};
+
+use super::faults::{Failure, Faults};
+use super::sigv4::Refusal;
+
+const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.status(), refusal.json_code(), refusal.to_string())
+    }
+}
+
+/// The operation of a request to the service with this target prefix, dot included.
+pub(super) fn operation<'a>(request: &'a Request, prefix: &str) -> Option<&'a str> {
+    let post = request.method.as_str() == "POST";
+    let target = request.headers.get("x-amz-target").filter(|_| post)?;
+    target.to_str().ok()?.strip_prefix(prefix)
+}
+
+/// The JSON body of a request.
+pub(super) fn input(request: &Request) -> Result<Json, Failure> {
+    let unreadable = |_| Failure::new(400, "SerializationException", "the body is not JSON");
+    serde_json::from_slice(&request.body).map_err(unreadable)
+}
+
+/// The refusal of a parameter.
+pub(super) fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(400, "InvalidParameterException", message)
+}
+
+/// Turns the outcome into an answer, held back if the switches say so.
+pub(super) fn respond(outcome: Result<Json, Failure>, faults: &Faults) -> ResponseTemplate {
+    let (status, json) = match outcome {
+        Ok(json) => (200, json),
+        Err(failure) => (failure.status, json!({ "__type": failure.code, "message": failure.message })),
+    };
+    let response = ResponseTemplate::new(status).set_body_raw(json.to_string(), CONTENT_TYPE);
+    match faults.delay() {
+        Some(delay) => response.set_delay(delay),
+        None => response,
+    }
+}

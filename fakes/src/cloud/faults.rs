@@ -1,0 +1,79 @@
+//! Owns what goes wrong on purpose in the services on wiremock: switches that tests set and the services ask.
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A failure to answer with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self { status, code: code.to_owned(), message: message.into() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures: VecDeque<Failure>,
+    outage: bool,
+    denied: bool,
+    delay: Option<Duration>,
+}
+
+/// The switches of one service, all off at first; a cheap handle.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+impl Faults {
+    /// Answers the next `count` calls with this status and error code, as (400, `ThrottlingException`).
+    pub fn fail_next(&self, count: usize, status: u16, code: &str) {
+        let failure = Failure::new(status, code, "injected by the test");
+        self.lock().failures.extend(std::iter::repeat_n(failure, count));
+    }
+
+    /// Answers all calls with 503 while it lasts.
+    pub fn set_outage(&self, outage: bool) {
+        self.lock().outage = outage;
+    }
+
+    /// Answers all calls with `AccessDeniedException` while it lasts, as for a role without the permission.
+    pub fn set_denied(&self, denied: bool) {
+        self.lock().denied = denied;
+    }
+
+    /// Holds every answer back for this long. A delay of a call that waits already cannot be shortened.
+    pub fn set_delay(&self, delay: Option<Duration>) {
+        self.lock().delay = delay;
+    }
+
+    /// Switches everything off.
+    pub fn clear(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// The failure for this call, if there is to be one.
+    pub(crate) fn take(&self) -> Result<(), Failure> {
+        let mut state = self.lock();
+        if state.outage {
+            return Err(Failure::new(503, "ServiceUnavailableException", "the service is away"));
+        }
+        if state.denied {
+            let message = "User: arn:aws:iam::123456789012:user/host is not authorized to perform this operation";
+            return Err(Failure::new(400, "AccessDeniedException", message));
+        }
+        state.failures.pop_front().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn delay(&self) -> Option<Duration> {
+        self.lock().delay
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,174 @@
+//! Owns the fake of CloudWatch Logs: groups that tests make, streams and events that clients make.
+//!
+//! Only the calls that the host's role may make are answered; `CreateLogGroup` is refused as it would be.
+//! Names of groups are not checked: node names go into them as they are.
+mod batch;
+mod store;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+use wiremock::{Mock, MockServer, Request};
+
+use super::awsjson::{input, invalid, operation, respond};
+use super::faults::{Failure, Faults};
+use super::sigv4::{Access, Parts, Scope, claimed_region};
+
+pub use batch::LogEvent;
+pub use store::Batch;
+
+const PREFIX: &str = "Logs_20140328.";
+
+/// The log service of all regions; a cheap handle.
+#[derive(Clone)]
+pub struct CloudWatch(Arc<Shared>);
+
+struct Shared {
+    access: Access,
+    faults: Faults,
+    store: Mutex<store::Store>,
+}
+
+impl fmt::Debug for CloudWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudWatch").finish_non_exhaustive()
+    }
+}
+
+/// Adds the log service to a server, for credentials of [`Scope::Operator`].
+pub async fn mount(server: &MockServer, access: Access) -> CloudWatch {
+    let logs = CloudWatch(Arc::new(Shared { access, faults: Faults::default(), store: Mutex::default() }));
+    let service = logs.clone();
+    Mock::given(|request: &Request| operation(request, PREFIX).is_some())
+        .respond_with(move |request: &Request| respond(service.answer(request), service.faults()))
+        .mount(server)
+        .await;
+    logs
+}
+
+impl CloudWatch {
+    /// Makes a group in a region; nothing happens when it exists.
+    pub fn create_group(&self, region: &str, group: &str) {
+        self.lock().create_group(region, group);
+    }
+
+    /// Deletes a group with all its streams.
+    pub fn delete_group(&self, region: &str, group: &str) {
+        self.lock().delete_group(region, group);
+    }
+
+    /// The names of a region's groups, sorted.
+    pub fn groups(&self, region: &str) -> Vec<String> {
+        self.lock().groups(region)
+    }
+
+    /// The names of a group's streams, sorted; empty for an unknown group.
+    pub fn streams(&self, region: &str, group: &str) -> Vec<String> {
+        self.lock().streams(region, group)
+    }
+
+    /// The events of all streams of a group, by time; of each stream the newest 100,000 are kept.
+    pub fn events(&self, region: &str, group: &str) -> Vec<LogEvent> {
+        self.lock().events(region, group)
+    }
+
+    /// The events of one stream, in the order in which they came.
+    pub fn stream_events(&self, region: &str, group: &str, stream: &str) -> Vec<LogEvent> {
+        self.lock().stream_events(region, group, stream)
+    }
+
+    /// What was accepted by each `PutLogEvents`, oldest first; the newest 10,000 are kept.
+    pub fn batches(&self) -> Vec<Batch> {
+        self.lock().batches()
+    }
+
+    /// How often an operation was called, refused calls included; the name as `PutLogEvents`.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.lock().calls(operation)
+    }
+
+    /// The most bytes of one event, 26 of overhead included. At first the older bound, 262,144, that is safe
+    /// everywhere; AWS takes 1,048,576 since 2025.
+    pub fn set_event_bytes_max(&self, bytes: usize) {
+        self.lock().event_bytes_max = bytes;
+    }
+
+    /// The switches of the service.
+    pub fn faults(&self) -> &Faults {
+        &self.0.faults
+    }
+
+    fn answer(&self, request: &Request) -> Result<Json, Failure> {
+        let operation = operation(request, PREFIX).unwrap_or_default();
+        self.lock().count_call(operation);
+        self.faults().take()?;
+        let region = claimed_region(&request.headers)?;
+        self.0.access.verify(&Parts::from(request), &request.body, "logs", region, Scope::Operator)?;
+        let input = input(request)?;
+        let mut store = self.lock();
+        match operation {
+            "CreateLogStream" => create_stream(&mut store, region, &input),
+            "PutLogEvents" => put_events(&mut store, region, &input),
+            "DescribeLogGroups" => Ok(describe_groups(&store, region, &input)),
+            "DescribeLogStreams" => describe_streams(&store, region, &input),
+            "CreateLogGroup" => Err(Failure::new(400, "AccessDeniedException", "not authorized: logs:CreateLogGroup")),
+            _ => Err(Failure::new(400, "UnknownOperationException", "the operation is not known here")),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, store::Store> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn create_stream(store: &mut store::Store, region: &str, input: &Json) -> Result<Json, Failure> {
+    let (group, stream) = (name(input, "logGroupName")?, name(input, "logStreamName")?);
+    if stream.len() > 512 || stream.contains([':', '*']) {
+        return Err(invalid("Value at 'logStreamName' failed to satisfy constraint: [^:*]*, at most 512"));
+    }
+    store.create_stream(region, group, stream, now_ms())?;
+    Ok(json!({}))
+}
+
+fn put_events(store: &mut store::Store, region: &str, input: &Json) -> Result<Json, Failure> {
+    let (group, stream) = (name(input, "logGroupName")?, name(input, "logStreamName")?);
+    let events = batch::parse(&input["logEvents"])?;
+    let bytes = batch::check(&events, store.event_bytes_max)?;
+    let verdict = batch::judge(&events, now_ms());
+    let accepted = events[verdict.accepted()].to_vec();
+    store.put(region, group, stream, accepted, bytes)?;
+    let mut answer = json!({ "nextSequenceToken": format!("{:032x}", rand::random::<u128>()) });
+    if let Some(rejected) = verdict.rejected() {
+        answer["rejectedLogEventsInfo"] = rejected;
+    }
+    Ok(answer)
+}
+
+fn describe_groups(store: &store::Store, region: &str, input: &Json) -> Json {
+    let prefix = input["logGroupNamePrefix"].as_str().unwrap_or("");
+    let arn = |group: &str| format!("arn:aws:logs:{region}:123456789012:log-group:{group}:*");
+    let groups = store.groups(region).into_iter().filter(|group| group.starts_with(prefix));
+    let groups: Vec<Json> = groups.map(|group| json!({ "logGroupName": group, "arn": arn(&group) })).collect();
+    json!({ "logGroups": groups })
+}
+
+fn describe_streams(store: &store::Store, region: &str, input: &Json) -> Result<Json, Failure> {
+    let group = name(input, "logGroupName")?;
+    let prefix = input["logStreamNamePrefix"].as_str().unwrap_or("");
+    store.require_group(region, group)?;
+    let streams = store.streams(region, group).into_iter().filter(|stream| stream.starts_with(prefix));
+    let streams: Vec<Json> = streams.map(|stream| json!({ "logStreamName": stream })).collect();
+    Ok(json!({ "logStreams": streams }))
+}
+
+fn name<'a>(input: &'a Json, field: &str) -> Result<&'a str, Failure> {
+    let missing = || invalid(format!("Value at '{field}' failed to satisfy constraint: Member must not be null"));
+    input[field].as_str().filter(|text| !text.is_empty()).ok_or_else(missing)
+}
+
+fn now_ms() -> i64 {
+    let now = OffsetDateTime::now_utc();
+    now.unix_timestamp() * 1000 + i64::from(now.millisecond())
+}

@@ -1,0 +1,106 @@
+//! ECR and ECR Public tokens.
+use std::time::Duration;
+
+use aws_sdk_ecr::error::ProvideErrorMetadata;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use managed_app_fakes::cloud::ecr::{self, Registry};
+use managed_app_fakes::cloud::sigv4::{Access, Scope};
+use time::OffsetDateTime;
+use wiremock::MockServer;
+
+use crate::client;
+
+struct Fixture {
+    server: MockServer,
+    registry: Registry,
+}
+
+async fn fixture() -> Fixture {
+    let (server, access) = (MockServer::start().await, Access::new());
+    access.allow("AKIAHOST", "host-secret", None, Scope::Operator, None);
+    access.allow("AKIAAPP", "app-secret", None, Scope::App, None);
+    let registry = ecr::mount(&server, access).await;
+    Fixture { server, registry }
+}
+
+impl Fixture {
+    async fn private(&self, region: &'static str) -> aws_sdk_ecr::Client {
+        aws_sdk_ecr::Client::new(&client::config(&self.server.uri(), "AKIAHOST", "host-secret", None, region).await)
+    }
+
+    async fn public(&self, region: &'static str) -> aws_sdk_ecrpublic::Client {
+        let config = client::config(&self.server.uri(), "AKIAHOST", "host-secret", None, region).await;
+        aws_sdk_ecrpublic::Client::new(&config)
+    }
+}
+
+fn token_of(password: &str) -> String {
+    STANDARD.encode(format!("AWS:{password}"))
+}
+
+#[tokio::test]
+#[allow(deprecated, reason = "AWS calls registryIds outdated, and the contract uses it")]
+async fn private_tokens_hold_password_end_and_endpoint() {
+    let fixture = fixture().await;
+    fixture.registry.set_password("s3cret");
+    fixture.registry.set_lifetime(time::Duration::minutes(10));
+    let call = fixture.private("eu-west-1").await.get_authorization_token().registry_ids("111122223333");
+    let output = call.send().await.expect("a token");
+    let [data] = output.authorization_data() else { panic!("one token, not {output:?}") };
+    assert_eq!(data.authorization_token(), Some(token_of("s3cret").as_str()));
+    assert_eq!(data.proxy_endpoint(), Some("https://111122223333.dkr.ecr.eu-west-1.amazonaws.com"));
+    let left = data.expires_at().expect("an end").secs() - OffsetDateTime::now_utc().unix_timestamp();
+    assert!((590..=600).contains(&left), "{left} s left");
+    assert_eq!(fixture.registry.private_requests("eu-west-1"), 1);
+    assert_eq!(fixture.registry.private_requests("us-east-1"), 0);
+    assert_eq!(fixture.registry.requests()[0].registry_ids, ["111122223333"]);
+    assert!(!format!("{:?}", fixture.registry).contains("s3cret"));
+}
+
+#[tokio::test]
+async fn public_tokens_exist_in_one_region_only() {
+    let fixture = fixture().await;
+    fixture.registry.set_password("s3cret");
+    let output = fixture.public("us-east-1").await.get_authorization_token().send().await.expect("a token");
+    let data = output.authorization_data().expect("one token");
+    assert_eq!(data.authorization_token(), Some(token_of("s3cret").as_str()));
+    let refused = fixture.public("eu-west-1").await.get_authorization_token().send().await.expect_err("wrong region");
+    assert_eq!(refused.code(), Some("InvalidSignatureException"));
+    assert_eq!(fixture.registry.public_requests(), 1);
+}
+
+#[tokio::test]
+async fn refusals_come_by_region_credential_and_switch() {
+    let fixture = fixture().await;
+    let code = async |client: aws_sdk_ecr::Client| {
+        let result = client.get_authorization_token().send().await;
+        result.err().and_then(|error| error.code().map(str::to_owned))
+    };
+    let with = async |id: &str, secret: &str| {
+        aws_sdk_ecr::Client::new(&client::config(&fixture.server.uri(), id, secret, None, "us-east-1").await)
+    };
+    assert_eq!(code(with("AKIAAPP", "app-secret").await).await.as_deref(), Some("AccessDeniedException"));
+    assert_eq!(code(with("AKIAHOST", "wrong").await).await.as_deref(), Some("InvalidSignatureException"));
+    assert_eq!(code(with("AKIANOBODY", "x").await).await.as_deref(), Some("UnrecognizedClientException"));
+    fixture.registry.restrict_regions(&["eu-west-1"]);
+    assert_eq!(code(fixture.private("eu-west-1").await).await, None);
+    assert_eq!(code(fixture.private("ap-south-1").await).await.as_deref(), Some("UnrecognizedClientException"));
+    fixture.registry.faults().fail_next(1, 400, "ThrottlingException");
+    assert_eq!(code(fixture.private("eu-west-1").await).await.as_deref(), Some("ThrottlingException"));
+    fixture.registry.faults().set_denied(true);
+    assert_eq!(code(fixture.private("eu-west-1").await).await.as_deref(), Some("AccessDeniedException"));
+    fixture.registry.faults().clear();
+    assert_eq!(code(fixture.private("eu-west-1").await).await, None);
+}
+
+#[tokio::test]
+async fn a_delay_holds_the_answer_back() {
+    let fixture = fixture().await;
+    fixture.registry.faults().set_delay(Some(Duration::from_secs(30)));
+    let client = fixture.private("us-east-1").await;
+    let waited = tokio::time::timeout(Duration::from_millis(500), client.get_authorization_token().send()).await;
+    assert!(waited.is_err(), "no answer yet");
+    fixture.registry.faults().set_delay(None);
+    client.get_authorization_token().send().await.expect("a token at once");
+}

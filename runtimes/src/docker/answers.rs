@@ -1,0 +1,262 @@
+//! The engine's answers about containers, as far as they are used, and what they become. Pure: no call is made here.
+//!
+//! Tolerant where bollard's own types are not: every field may be missing, and a state is a word, not an enum.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::{Container, ContainerId, ContainerState, EngineInfo, EngineKind, ImageId, Origin, Owner};
+
+/// One element of `GET /containers/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Listed {
+    pub(super) id: String,
+    names: Option<Vec<String>>,
+    #[serde(rename = "ImageID")]
+    pub(super) image_id: String,
+    labels: Option<BTreeMap<String, String>>,
+    state: Option<String>,
+    network_settings: Networks,
+}
+
+/// `GET /containers/{id}/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Inspected {
+    pub(super) name: Option<String>,
+    state: State,
+    config: Config,
+    network_settings: Networks,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct State {
+    status: Option<String>,
+    exit_code: Option<i64>,
+    started_at: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Config {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Networks {
+    networks: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+impl Networks {
+    fn names(&self) -> Vec<String> {
+        self.networks.iter().flat_map(BTreeMap::keys).cloned().collect()
+    }
+}
+
+/// `GET /version`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Version {
+    pub(super) version: String,
+    pub(super) api_version: String,
+}
+
+/// `GET /info`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Info {
+    plugins: Plugins,
+    security_options: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Plugins {
+    log: Option<Vec<String>>,
+}
+
+/// The oldest engine API that is supported: Docker 20.10.
+const API_MIN: (u32, u32) = (1, 41);
+
+impl Version {
+    /// Whether the engine is new enough.
+    pub(super) fn is_supported(&self) -> bool {
+        let parts = self.api_version.split_once('.').map(|(major, minor)| (major.parse(), minor.parse()));
+        matches!(parts, Some((Ok(major), Ok(minor))) if (major, minor) >= API_MIN)
+    }
+}
+
+/// What the engine says of itself.
+pub(super) fn engine_info(version: Version, info: &Info, endpoint: String) -> EngineInfo {
+    let options = info.security_options.iter().flatten();
+    EngineInfo {
+        kind: EngineKind::Docker,
+        version: version.version,
+        endpoint,
+        has_awslogs: info.plugins.log.iter().flatten().any(|driver| driver == "awslogs"),
+        rootless: options.into_iter().any(|option| option.split(',').any(|part| part == "name=rootless")),
+    }
+}
+
+impl Listed {
+    /// Why the container counts as `owner`'s, if it does.
+    pub(super) fn origin(&self, owner: &Owner) -> Option<Origin> {
+        origin(owner, self.labels.as_ref()?, &self.network_settings.names())
+    }
+
+    /// The container by the list alone: not when it was started, nor how it ended.
+    pub(super) fn into_container(self, origin: Origin) -> Container {
+        let names = self.names.unwrap_or_default();
+        // A link gives a container further names, `/other/alias`.
+        let name = names.iter().map(|name| name.trim_start_matches('/')).find(|name| !name.contains('/'));
+        Container {
+            name: name.unwrap_or(&self.id).to_owned(),
+            id: ContainerId(self.id),
+            image_id: image_id(self.image_id),
+            networks: self.network_settings.names(),
+            labels: self.labels.unwrap_or_default(),
+            state: state(self.state.as_deref(), None),
+            started_at: None,
+            origin,
+        }
+    }
+}
+
+impl Inspected {
+    /// Whether the container is `owner`'s.
+    pub(super) fn is_of(&self, owner: &Owner) -> bool {
+        let labels = self.config.labels.as_ref();
+        labels.is_some_and(|labels| origin(owner, labels, &self.network_settings.names()).is_some())
+    }
+
+    /// Brings what only an inspection tells into a listed container.
+    pub(super) fn complete(self, mut container: Container) -> Container {
+        if let Some(name) = self.name {
+            container.name = name.trim_start_matches('/').to_owned();
+        }
+        container.networks = self.network_settings.names();
+        container.state = state(self.state.status.as_deref(), self.state.exit_code);
+        container.started_at = self.state.started_at.as_deref().and_then(started_at);
+        container
+    }
+}
+
+fn origin<S: AsRef<str>>(owner: &Owner, labels: &BTreeMap<String, String>, networks: &[S]) -> Option<Origin> {
+    if owner.owns(labels) {
+        Some(Origin::Labelled)
+    } else {
+        owner.owns_legacy(labels, networks).then_some(Origin::Legacy)
+    }
+}
+
+/// An image id with the prefix that some answers leave out.
+pub(super) fn image_id(text: String) -> ImageId {
+    ImageId(if text.contains(':') { text } else { format!("sha256:{text}") })
+}
+
+fn state(word: Option<&str>, exit_code: Option<i64>) -> ContainerState {
+    match word.unwrap_or_default() {
+        "created" => ContainerState::Created,
+        "running" => ContainerState::Running,
+        "paused" => ContainerState::Paused,
+        "restarting" => ContainerState::Restarting,
+        "exited" => ContainerState::Exited { code: exit_code },
+        "removing" => ContainerState::Removing,
+        "dead" => ContainerState::Dead,
+        other => ContainerState::Unknown(other.to_owned()),
+    }
+}
+
+/// The engine writes the year 1 for "never".
+fn started_at(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().filter(|at| at.year() > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::labels;
+
+    fn owner() -> Owner {
+        Owner { app: "app".to_owned(), tenant: "t".to_owned(), host: "h".to_owned() }
+    }
+
+    fn listed(labels: serde_json::Value, network: &str) -> Listed {
+        serde_json::from_value(json!({
+            "Id": "1", "Names": ["/other/alias", "/web"], "ImageID": "ab", "Labels": labels, "State": "exited",
+            "NetworkSettings": {"Networks": {network: {}}},
+        }))
+        .expect("an element of a list")
+    }
+
+    #[test]
+    fn ours_are_told_by_labels_and_the_python_programs_by_label_and_network() {
+        let ours = json!({labels::APP: "app", labels::TENANT: "t", labels::HOST: "h"});
+        let other_host = json!({labels::APP: "app", labels::TENANT: "t", labels::HOST: "x", "managed_node_type": "n"});
+        let cases = [
+            (listed(ours, "app"), Some(Origin::Labelled)),
+            (listed(other_host, "app"), None),
+            (listed(json!({"managed_node_type": "n"}), "app"), Some(Origin::Legacy)),
+            (listed(json!({"managed_node_type": "n"}), "other"), None),
+            (listed(json!({}), "app"), None),
+            (listed(json!(null), "app"), None),
+        ];
+        for (listed, wanted) in cases {
+            assert_eq!(listed.origin(&owner()), wanted, "{listed:?}");
+        }
+    }
+
+    #[test]
+    fn an_inspection_completes_a_listed_container() {
+        let container = listed(json!({}), "app").into_container(Origin::Labelled);
+        assert_eq!(container.name, "web");
+        assert_eq!(container.image_id.0, "sha256:ab");
+        assert_eq!(container.state, ContainerState::Exited { code: None });
+        let inspected = json!({
+            "Name": "/renamed",
+            "State": {"Status": "exited", "ExitCode": 137, "StartedAt": "2026-11-22T19:17:00.5Z"},
+            "NetworkSettings": {"Networks": {"a": {}, "b": {}}},
+        });
+        let inspected: Inspected = serde_json::from_value(inspected).expect("an inspection");
+        let container = inspected.complete(container);
+        assert_eq!(container.name, "renamed");
+        assert_eq!(container.state, ContainerState::Exited { code: Some(137) });
+        assert_eq!(container.networks, ["a", "b"]);
+        assert_eq!(container.started_at.map(|at| at.unix_timestamp_nanos()), Some(1_795_375_020_500_000_000));
+    }
+
+    #[test]
+    fn states_are_words() {
+        assert_eq!(state(Some("running"), Some(0)), ContainerState::Running);
+        assert_eq!(state(Some("frobnicating"), None), ContainerState::Unknown("frobnicating".to_owned()));
+        assert_eq!(state(None, None), ContainerState::Unknown(String::new()));
+        assert_eq!(started_at("0001-01-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn engines_from_api_1_41_on_are_supported() {
+        for (api_version, wanted) in [("1.41", true), ("1.53", true), ("2.0", true), ("1.40", false), ("x", false)] {
+            let version = Version { version: String::new(), api_version: api_version.to_owned() };
+            assert_eq!(version.is_supported(), wanted, "{api_version}");
+        }
+    }
+
+    #[test]
+    fn the_engines_features_are_read() {
+        let version = || Version { version: "1".to_owned(), api_version: "1.41".to_owned() };
+        let info = json!({"Plugins": {"Log": ["awslogs"]}, "SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]});
+        let info: Info = serde_json::from_value(info).expect("an answer");
+        let found = engine_info(version(), &info, "unix:///x".to_owned());
+        assert!(found.has_awslogs && found.rootless);
+        let found = engine_info(version(), &Info::default(), "unix:///x".to_owned());
+        assert!(!found.has_awslogs && !found.rootless);
+    }
+}

@@ -1,0 +1,174 @@
+//! The connection to the engine: where it is, how long to wait, and the ways round bollard. Knows no operation.
+//!
+//! Three things bollard 0.21 does not do are done here. It does not say when the headers of a streamed answer came: the
+//! transport under it is ours and notes that. Its timeout covers headers only, in whole seconds: [`within`] covers a
+//! whole call. It decodes lists into closed enums, so one unknown word loses the whole list: [`Client::get`] decodes
+//! into types of our own.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use super::endpoint::Endpoint;
+use super::error::translate;
+use crate::names::hex;
+use crate::{ErrorKind, Limits, Result, RuntimeError};
+
+/// The timeout given to bollard, in seconds: longer than any of [`Limits`], which are what counts.
+const BOLLARD_TIMEOUT_S: u64 = 7 * 24 * 3600;
+
+/// The longest answer that is read into memory; a list of thousands of containers has a few megabytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A stream of bollard's, boxed so that it can be kept.
+pub(super) type Raw<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
+
+/// The engine, as all operations see it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) docker: Docker,
+    pub(super) limits: Limits,
+    pub(super) endpoint: Endpoint,
+}
+
+/// Put into a request; the transport wakes it when an answer of success has begun.
+#[derive(Clone)]
+struct Begun(Arc<Notify>);
+
+impl Client {
+    /// Prepares the connection; nothing is sent yet.
+    pub(super) fn new(endpoint: Endpoint, limits: Limits) -> Result<Self> {
+        let docker = match &endpoint {
+            // The host part of such a URI is the path in hexadecimal.
+            Endpoint::Unix(path) => {
+                over(hyperlocal::UnixConnector, &format!("unix://{}", hex(path.to_string_lossy().as_bytes())))
+            }
+            Endpoint::Http(address) => over(HttpConnector::new(), &format!("http://{address}")),
+        };
+        let docker = docker.map_err(|error| translate("connect to the engine", &endpoint.to_string(), error))?;
+        Ok(Self { docker, limits, endpoint })
+    }
+
+    /// Asks for `path` (with its query, percent-encoded) and decodes the JSON answer.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        // The one call of bollard that hands out a raw body; the path is ours.
+        let mut body = pin!(aimed(&self.docker, path.to_owned(), None).export_container("any"));
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.try_next().await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > ANSWER_BYTES_MAX {
+                return Err(Error::IOError { err: std::io::Error::other("the answer is too long") });
+            }
+        }
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// Opens a stream at `path` and returns once the engine has begun its answer, or with the engine's refusal.
+    ///
+    /// `open` makes the request by a call of bollard that decodes what is wanted; the path it asks for is replaced.
+    pub(super) async fn open<T: Send + 'static, S>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        path: String,
+        open: impl FnOnce(Docker) -> S + Send,
+    ) -> Result<Raw<T>>
+    where
+        S: Stream<Item = Result<T, Error>> + Send + 'static,
+    {
+        let begun = Arc::new(Notify::new());
+        let mut items: Raw<T> = Box::pin(open(aimed(&self.docker, path, Some(Begun(begun.clone())))).fuse());
+        let first = within(self.limits.call, operation, subject, async {
+            tokio::select! {
+                biased;
+                item = items.next() => item.transpose(),
+                () = begun.notified() => Ok(None),
+            }
+        })
+        .await?;
+        Ok(Box::pin(stream::iter(first.map(Ok)).chain(items)))
+    }
+}
+
+/// A client of bollard over `connector`. Connections are not kept: a restarted engine leaves no stale one behind.
+fn over<C>(connector: C, address: &str) -> Result<Docker, Error>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    let http = HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+    let transport = move |request: BollardRequest| {
+        let http = http.clone();
+        async move {
+            let begun = request.extensions().get::<Begun>().cloned();
+            let response = http.request(request).await?;
+            if let Some(Begun(begun)) = begun.filter(|_| response.status().is_success()) {
+                begun.notify_one();
+            }
+            Ok(response)
+        }
+    };
+    Docker::connect_with_custom_transport(transport, Some(address), BOLLARD_TIMEOUT_S, API_DEFAULT_VERSION)
+}
+
+/// A client whose next request goes to `path`, whatever call makes it.
+fn aimed(docker: &Docker, path: String, begun: Option<Begun>) -> Docker {
+    docker.clone().with_request_modifier(move |mut request| {
+        let uri = request.uri();
+        let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |host| host.as_str()));
+        let uri = format!("{scheme}://{host}{path}").parse();
+        *request.uri_mut() = uri.expect("paths are made of ids and percent-encoded text");
+        if let Some(begun) = &begun {
+            request.extensions_mut().insert(begun.clone());
+        }
+        request
+    })
+}
+
+/// Waits for `call` no longer than `limit`; both ways to fail become the error of `operation` on `subject`.
+pub(super) async fn within<T>(
+    limit: Duration,
+    operation: &'static str,
+    subject: &str,
+    call: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map_err(|error| translate(operation, subject, error)),
+        Err(_) => {
+            let words = format!("no answer within {limit:?}");
+            Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject).with_source(words))
+        }
+    }
+}
+
+/// `text` percent-encoded for a query.
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len() * 2), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
+            _ => {
+                out.push('%');
+                out.push_str(&hex(&[byte]));
+            }
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_percent_encoded() {
+        assert_eq!(encoded("a=b&c d\"ä~"), "a%3db%26c%20d%22%c3%a4~");
+    }
+}

@@ -1,0 +1,212 @@
+//! The operations on containers and their network.
+
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+    RestartContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+};
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::answers::{Info, Inspected, Listed, Version, engine_info};
+use super::client::{Client, encoded, within};
+use super::convert::{create_body, network_body, whole_seconds};
+use super::error::{CREATE, RESTART, START};
+use crate::{Container, ContainerId, ContainerSpec, EngineInfo, ErrorKind, Owner, Result, RuntimeError, labels};
+
+/// How long a list waits for the details of its containers; one that hangs must not hide the others for long.
+const DETAILS_LIMIT: Duration = Duration::from_secs(5);
+/// Inspections at the same time.
+const DETAILS_AT_ONCE: usize = 32;
+/// Pause between two looks at a removal that is under way.
+const REMOVAL_POLL: Duration = Duration::from_millis(100);
+
+/// An id that can stand in a path; any other is nobody's.
+pub(super) fn checked<'a>(id: &'a ContainerId, operation: &'static str) -> Result<&'a ContainerId> {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_id = id.0.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.0.bytes().all(is_safe);
+    is_id.then_some(id).ok_or_else(|| RuntimeError::new(ErrorKind::NotFound, operation, &id.0))
+}
+
+pub(super) async fn info(client: &Client) -> Result<EngineInfo> {
+    const OPERATION: &str = "ask the engine at";
+    let endpoint = client.endpoint.to_string();
+    let answers = futures_util::future::try_join(client.get::<Version>("/version"), client.get::<Info>("/info"));
+    let (version, info) = within(client.limits.call, OPERATION, &endpoint, answers).await?;
+    if !version.is_supported() {
+        let words = format!("its API is {}, and 1.41 (Docker 20.10) is needed", version.api_version);
+        return Err(RuntimeError::new(ErrorKind::Refused, OPERATION, endpoint).with_source(words));
+    }
+    Ok(engine_info(version, &info, endpoint))
+}
+
+/// Two lists, by our labels and by the Python program's, then the details of each container.
+pub(super) async fn list(client: &Client, owner: &Owner) -> Result<Vec<Container>> {
+    let end = Instant::now() + client.limits.call;
+    let ours: Vec<String> = owner.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let lists = futures_util::future::try_join(
+        listed(client, json!({ "label": ours })),
+        listed(client, json!({ "label": [labels::MANAGED_NODE_TYPE] })),
+    );
+    let (ours, legacy) = within(client.limits.call, "list the containers of app", &owner.app, lists).await?;
+    let mut found: Vec<Container> = Vec::with_capacity(ours.len());
+    for listed in ours.into_iter().chain(legacy) {
+        match listed.origin(owner) {
+            Some(origin) if !found.iter().any(|known| known.id.0 == listed.id) => {
+                found.push(listed.into_container(origin));
+            }
+            _ => {}
+        }
+    }
+    let end = end.min(Instant::now() + DETAILS_LIMIT);
+    let detailed = stream::iter(found).map(|container| detailed(client, container, end)).buffered(DETAILS_AT_ONCE);
+    Ok(detailed.filter_map(std::future::ready).collect().await)
+}
+
+/// One list; an element of a shape that makes no sense is left out with a warning rather than hiding the others.
+async fn listed(client: &Client, filters: Value) -> Result<Vec<Listed>, Error> {
+    let path = format!("/containers/json?all=1&filters={}", encoded(&filters.to_string()));
+    let elements: Vec<Value> = client.get(&path).await?;
+    let read = |element: Value| {
+        Listed::deserialize(element).inspect_err(|error| tracing::warn!(%error, "container cannot be read")).ok()
+    };
+    Ok(elements.into_iter().filter_map(read).collect())
+}
+
+/// The container with its details, or as listed when they cannot be had, or `None` when it is gone.
+async fn detailed(client: &Client, container: Container, end: Instant) -> Option<Container> {
+    let path = format!("/containers/{}/json", container.id);
+    match tokio::time::timeout_at(end, client.get::<Inspected>(&path)).await {
+        Ok(Ok(inspected)) => Some(inspected.complete(container)),
+        Ok(Err(error)) if is_absent(&error) => None,
+        Ok(Err(error)) => {
+            tracing::warn!(container = %container.name, %error, "container cannot be inspected");
+            Some(container)
+        }
+        Err(_) => {
+            tracing::warn!(container = %container.name, "container inspection does not end");
+            Some(container)
+        }
+    }
+}
+
+fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Network {
+    name: String,
+}
+
+/// The engine's filter finds parts of names and its look-up by name finds ids too: the names are compared here.
+async fn has_network(client: &Client, name: &str) -> Result<bool, Error> {
+    let path = format!("/networks?filters={}", encoded(&json!({ "name": [name] }).to_string()));
+    let networks: Vec<Network> = client.get(&path).await?;
+    Ok(networks.iter().any(|network| network.name == name))
+}
+
+/// Not to be called twice at the same time.
+pub(super) async fn ensure_network(client: &Client, name: &str, owner: &Owner) -> Result<(), Error> {
+    if has_network(client, name).await? {
+        return Ok(());
+    }
+    match client.docker.create_network(network_body(name, owner)).await {
+        // Somebody else was faster; newer engines tell.
+        Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+pub(super) async fn create(client: &Client, spec: &ContainerSpec) -> Result<ContainerId> {
+    let call = async {
+        // The engine itself would notice only at the start.
+        if !has_network(client, &spec.network).await? {
+            let message = format!("no such network: {}", spec.network);
+            return Err(Error::DockerResponseServerError { status_code: 404, message });
+        }
+        let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
+        let made =
+            client.docker.create_container(Some(options), create_body(spec)).await.map_err(|e| redacted(e, spec))?;
+        for words in made.warnings {
+            tracing::warn!(container = %spec.name, error = %words, "engine warns about container");
+        }
+        Ok(ContainerId(made.id))
+    };
+    within(client.limits.call, CREATE, &spec.name, call).await
+}
+
+/// The engine may quote what it refuses: secret values are taken out of its words.
+fn redacted(error: Error, spec: &ContainerSpec) -> Error {
+    let Error::DockerResponseServerError { status_code, mut message } = error else { return error };
+    for value in spec.env.values() {
+        if let crate::EnvValue::Secret(_) = value
+            && !value.expose().is_empty()
+        {
+            message = message.replace(value.expose(), "[secret]");
+        }
+    }
+    Error::DockerResponseServerError { status_code, message }
+}
+
+pub(super) async fn start(client: &Client, id: &ContainerId) -> Result<()> {
+    let id = &checked(id, START)?.0;
+    within(client.limits.call, START, id, client.docker.start_container(id, None::<StartContainerOptions>)).await
+}
+
+pub(super) async fn stop(client: &Client, id: &ContainerId, grace: Duration) -> Result<()> {
+    const OPERATION: &str = "stop container";
+    let id = &checked(id, OPERATION)?.0;
+    let options = StopContainerOptionsBuilder::new().t(whole_seconds(grace)).build();
+    within(stop_limit(client, grace), OPERATION, id, client.docker.stop_container(id, Some(options))).await
+}
+
+pub(super) async fn restart(client: &Client, id: &ContainerId, grace: Duration) -> Result<()> {
+    let id = &checked(id, RESTART)?.0;
+    let options = RestartContainerOptionsBuilder::new().t(whole_seconds(grace)).build();
+    within(stop_limit(client, grace), RESTART, id, client.docker.restart_container(id, Some(options))).await
+}
+
+/// Counted from the grace that the engine was told.
+fn stop_limit(client: &Client, grace: Duration) -> Duration {
+    Duration::from_secs(whole_seconds(grace).unsigned_abs().into()) + client.limits.stop_margin
+}
+
+pub(super) async fn rename(client: &Client, id: &ContainerId, name: &str) -> Result<()> {
+    const OPERATION: &str = "rename container";
+    let id = &checked(id, OPERATION)?.0;
+    let call = async {
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        let Err(error) = client.docker.rename_container(id, options).await else { return Ok(()) };
+        // The engine refuses a container's own name; the words differ between versions.
+        let inspected: Inspected = client.get(&format!("/containers/{id}/json")).await?;
+        let present = inspected.name.unwrap_or_default();
+        if present.trim_start_matches('/') == name { Ok(()) } else { Err(error) }
+    };
+    within(client.limits.call, OPERATION, id, call).await
+}
+
+pub(super) async fn remove(client: &Client, id: &ContainerId) -> Result<()> {
+    const OPERATION: &str = "remove container";
+    let Ok(ContainerId(id)) = checked(id, OPERATION) else { return Ok(()) };
+    let options = || RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    let call = async {
+        loop {
+            match client.docker.remove_container(id, Some(options())).await {
+                Err(error) if is_absent(&error) => return Ok(()),
+                Err(Error::DockerResponseServerError { status_code: 409, message })
+                    if message.contains("already in progress") =>
+                {
+                    tokio::time::sleep(REMOVAL_POLL).await;
+                }
+                done => return done,
+            }
+        }
+    };
+    within(client.limits.call, OPERATION, id, call).await
+}

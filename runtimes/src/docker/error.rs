@@ -1,0 +1,181 @@
+//! What bollard's errors mean. Pure: no call is made here.
+//!
+//! Docker tells most failures as status 500 with a text, so the text decides, and what it means depends on the
+//! operation. The texts are those of Docker 20.10 and later.
+
+use std::error::Error as _;
+use std::io;
+
+use bollard::errors::Error;
+
+use crate::{ErrorKind, RuntimeError};
+
+pub(super) const CREATE: &str = "create container";
+pub(super) const START: &str = "start container";
+pub(super) const RESTART: &str = "restart container";
+pub(super) const PULL: &str = "pull image";
+
+/// The error of `operation` on `subject`, with the engine's own words as its source.
+pub(super) fn translate(operation: &'static str, subject: &str, error: Error) -> RuntimeError {
+    let (kind, words) = match error {
+        Error::DockerResponseServerError { status_code, message } => {
+            (meaning(operation, subject, Some(status_code), &message), message)
+        }
+        Error::DockerStreamError { error } => (meaning(operation, subject, None, &error), error),
+        Error::RequestTimeoutError => (ErrorKind::TimedOut, "no answer in time".to_owned()),
+        other => (broken(&other), chain(&other)),
+    };
+    RuntimeError::new(kind, operation, subject).with_source(words)
+}
+
+/// What the engine's answer means; `status` is `None` for an error inside a 200 stream.
+fn meaning(operation: &'static str, subject: &str, status: Option<u16>, message: &str) -> ErrorKind {
+    // The subject may hold any word that is looked for below.
+    let words = message.replace(subject, "").to_lowercase();
+    match operation {
+        PULL => pulling(status, &words),
+        CREATE | START | RESTART => running(status.unwrap_or(500), &words),
+        _ => plain(status.unwrap_or(500), &words),
+    }
+}
+
+fn plain(status: u16, words: &str) -> ErrorKind {
+    match status {
+        404 => ErrorKind::NotFound,
+        409 if words.contains("is already in use by container") => ErrorKind::AlreadyExists,
+        409 => ErrorKind::Conflict,
+        400 | 401 | 403 | 405 | 501 => ErrorKind::Refused,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// A container that cannot be made or started stays so until somebody changes something, with few exceptions.
+fn running(status: u16, words: &str) -> ErrorKind {
+    const TAKEN: [&str; 2] = ["port is already allocated", "address already in use"];
+    const PASSING: [&str; 4] =
+        ["no space left on device", "context deadline exceeded", "context canceled", "connection refused"];
+    if contains_any(words, &TAKEN) {
+        return ErrorKind::Conflict;
+    }
+    match plain(status, words) {
+        ErrorKind::Other if !contains_any(words, &PASSING) => ErrorKind::Refused,
+        kind => kind,
+    }
+}
+
+fn pulling(status: Option<u16>, words: &str) -> ErrorKind {
+    const THROTTLED: [&str; 4] = ["toomanyrequests", "too many requests", "rate exceeded", "status: 429"];
+    const UNAUTHORIZED: [&str; 5] =
+        ["denied", "no basic auth credentials", "unauthorized", "authentication required", "authorization token"];
+    const NOT_FOUND: [&str; 4] = ["not found", "manifest unknown", "name unknown", "no such image"];
+    // A file of the host, not the registry.
+    let words = &words.replace("permission denied", "");
+    if status == Some(429) || contains_any(words, &THROTTLED) {
+        ErrorKind::Throttled
+    } else if status == Some(401) || contains_any(words, &UNAUTHORIZED) {
+        ErrorKind::Unauthorized
+    } else if status == Some(404) || contains_any(words, &NOT_FOUND) {
+        ErrorKind::NotFound
+    } else if status == Some(400) {
+        ErrorKind::Refused
+    } else {
+        ErrorKind::Other
+    }
+}
+
+fn contains_any(words: &str, texts: &[&str]) -> bool {
+    texts.iter().any(|text| words.contains(text))
+}
+
+/// What a failure of the connection or of the decoding means.
+fn broken(error: &Error) -> ErrorKind {
+    // An I/O error of bollard's is transparent: it is no cause of itself.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        Error::IOError { err } => Some(err),
+        other => other.source(),
+    };
+    while let Some(found) = cause {
+        if found.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            return ErrorKind::Refused;
+        }
+        cause = found.source();
+    }
+    match error {
+        Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } | Error::IOError { .. } => {
+            ErrorKind::Unreachable
+        }
+        _ => ErrorKind::Other,
+    }
+}
+
+/// The error and its causes in one line: hyper's own texts say little without them.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        let words = found.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = found.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_mean_what_the_table_says() {
+        use ErrorKind::{AlreadyExists, Conflict, NotFound, Other, Refused, Throttled, Unauthorized};
+        let in_use = "Conflict. The container name \"/web\" is already in use by container \"abc\".";
+        let allocated = "driver failed programming external connectivity on endpoint web: Bind for 0.0.0.0:80 failed: \
+                         port is already allocated";
+        let bound = "Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use";
+        let hub = "pull access denied for a.b/x, repository does not exist or may require 'docker login': denied: no";
+        let cases = [
+            ("list containers", Some(500), "boom", Other),
+            ("rename container", Some(409), in_use, AlreadyExists),
+            ("remove image", Some(409), "conflict: unable to delete", Conflict),
+            ("rename container", Some(404), "No such container: x", NotFound),
+            (CREATE, Some(409), in_use, AlreadyExists),
+            (CREATE, Some(404), "No such image: a.b/x:latest", NotFound),
+            (CREATE, Some(400), "invalid mount config for type \"bind\"", Refused),
+            (START, Some(500), allocated, Conflict),
+            (RESTART, Some(500), bound, Conflict),
+            (START, Some(500), "OCI runtime create failed: protocol not supported", Refused),
+            (START, Some(500), "mkdir /x: no space left on device", Other),
+            (START, Some(404), "network x not found", NotFound),
+            (PULL, Some(404), "manifest for a.b/x:1 not found: manifest unknown", NotFound),
+            (PULL, Some(500), "no basic auth credentials", Unauthorized),
+            (PULL, Some(500), "unauthorized: authentication required", Unauthorized),
+            (PULL, Some(404), hub, Unauthorized),
+            (PULL, Some(500), "toomanyrequests: Rate exceeded", Throttled),
+            (PULL, Some(429), "", Throttled),
+            (PULL, None, "received unexpected HTTP status: 429 Too Many Requests", Throttled),
+            (PULL, None, "unexpected EOF", Other),
+            (PULL, None, "open /var/lib/docker/tmp/x: permission denied", Other),
+            (PULL, Some(500), "x509: certificate signed by unknown authority", Other),
+            (PULL, Some(500), "a.b/denied: unexpected EOF", Other),
+        ];
+        for (operation, status, words, kind) in cases {
+            assert_eq!(meaning(operation, "a.b/denied", status, words), kind, "{operation} {status:?} {words}");
+        }
+    }
+
+    #[test]
+    fn a_socket_without_permission_is_refused_and_a_missing_one_unreachable() {
+        let io = |kind: io::ErrorKind| Error::IOError { err: io::Error::from(kind) };
+        assert_eq!(broken(&io(io::ErrorKind::PermissionDenied)), ErrorKind::Refused);
+        assert_eq!(broken(&io(io::ErrorKind::NotFound)), ErrorKind::Unreachable);
+    }
+
+    #[test]
+    fn the_engines_words_are_the_source() {
+        let error = Error::DockerResponseServerError { status_code: 409, message: "is in use".to_owned() };
+        let error = translate("remove image", "sha256:1", error);
+        assert_eq!(error.to_string(), "remove image \"sha256:1\": it conflicts with the present state");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("is in use"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The engine's events about the owner's containers as a stream.
+//!
+//! The engine is asked for all events of containers and networks and the owner's are picked here: its filters cannot say
+//! "our labels, or the Python program's", and events of networks carry no labels.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bollard::models::{EventMessage, EventMessageTypeEnum};
+use bollard::query_parameters::EventsOptions;
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::answers::Inspected;
+use super::client::{Client, Raw, encoded, within};
+use super::error::translate;
+use super::logs::seconds;
+use crate::{Action, Container, ContainerId, EngineEvent, EventStream, Owner, Result, labels};
+
+const OPERATION: &str = "watch the events of app";
+
+/// Asks for all events from now on; returns when the engine has begun to answer.
+///
+/// The engine subscribes shortly after it begins to answer, so the present time goes along: it then repeats what
+/// happened in between.
+pub(super) async fn open(client: &Client, owner: &Owner) -> Result<Raw<EventMessage>> {
+    let filters = encoded(&json!({"type": ["container", "network"]}).to_string());
+    let path = format!("/events?since={}&filters={filters}", seconds(OffsetDateTime::now_utc()));
+    client.open(OPERATION, &owner.app, path, |docker| docker.events(None::<EventsOptions>)).await
+}
+
+/// The events among `raw` that are about the owner's containers; `present` are those that are there now.
+pub(super) fn pick(raw: Raw<EventMessage>, client: Arc<Client>, owner: Owner, present: &[Container]) -> EventStream {
+    let names = present.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
+    let picker = Picker { raw, client, owner, names };
+    Box::pin(stream::unfold(Some(picker), |picker| async {
+        let mut picker = picker?;
+        let event = picker.next().await?;
+        let picker = event.is_ok().then_some(picker);
+        Some((event, picker))
+    }))
+}
+
+struct Picker {
+    raw: Raw<EventMessage>,
+    client: Arc<Client>,
+    owner: Owner,
+    /// The owner's containers by id, as far as seen; a removed one leaves.
+    names: HashMap<ContainerId, String>,
+}
+
+impl Picker {
+    async fn next(&mut self) -> Option<Result<EngineEvent>> {
+        loop {
+            match self.raw.next().await? {
+                Err(error) => return Some(Err(translate(OPERATION, &self.owner.app, error))),
+                Ok(message) => {
+                    if let Some(event) = self.judge(message).await {
+                        return Some(Ok(event));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn judge(&mut self, message: EventMessage) -> Option<EngineEvent> {
+        let is_network = message.typ == Some(EventMessageTypeEnum::NETWORK);
+        let action = action(is_network, message.action.as_deref()?)?;
+        let actor = message.actor?;
+        let attributes: BTreeMap<String, String> = actor.attributes.unwrap_or_default().into_iter().collect();
+        let at = message.time_nano.and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos.into()).ok());
+        let container = ContainerId(if is_network { attributes.get("container")?.clone() } else { actor.id? });
+        if !is_network && self.is_ours(&container, &attributes).await {
+            self.names.insert(container.clone(), attributes.get("name").cloned().unwrap_or_default());
+        }
+        let name = match action {
+            Action::Removed => self.names.remove(&container)?,
+            _ => self.names.get(&container)?.clone(),
+        };
+        Some(EngineEvent { container, name, action, at })
+    }
+
+    /// Whether a container event is about one of ours; `attributes` hold the container's labels.
+    async fn is_ours(&mut self, id: &ContainerId, attributes: &BTreeMap<String, String>) -> bool {
+        if self.owner.owns(attributes) || self.names.contains_key(id) {
+            return true;
+        }
+        // One of the Python program's is told by its network too, which only an inspection tells.
+        let may_be_legacy = attributes.contains_key(labels::MANAGED_NODE_TYPE) && !attributes.contains_key(labels::APP);
+        may_be_legacy && is_of(&self.client, &self.owner, id).await
+    }
+}
+
+/// Asks the engine whether a container is `owner`'s; one that is gone is not.
+async fn is_of(client: &Client, owner: &Owner, id: &ContainerId) -> bool {
+    let path = format!("/containers/{id}/json");
+    let inspected: Result<Inspected> = within(client.limits.call, OPERATION, &owner.app, client.get(&path)).await;
+    inspected.is_ok_and(|inspected| inspected.is_of(owner))
+}
+
+/// What an event's word means; `None` for what changes nothing (exec, attach, kill, ...).
+fn action(is_network: bool, word: &str) -> Option<Action> {
+    match (is_network, word) {
+        (false, "create") => Some(Action::Created),
+        (false, "start") => Some(Action::Started),
+        (false, "die") => Some(Action::Died),
+        (false, "pause") => Some(Action::Paused),
+        (false, "unpause") => Some(Action::Unpaused),
+        (false, "rename") => Some(Action::Renamed),
+        (false, "destroy") => Some(Action::Removed),
+        (false, "oom") => Some(Action::Other),
+        (true, "connect" | "disconnect") => Some(Action::Network),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_actions_and_noise_nothing() {
+        let cases = [
+            (false, "create", Some(Action::Created)),
+            (false, "die", Some(Action::Died)),
+            (false, "destroy", Some(Action::Removed)),
+            (false, "oom", Some(Action::Other)),
+            (false, "exec_start: sh -c x", None),
+            (false, "kill", None),
+            (false, "connect", None),
+            (true, "connect", Some(Action::Network)),
+            (true, "disconnect", Some(Action::Network)),
+            (true, "create", None),
+        ];
+        for (is_network, word, wanted) in cases {
+            assert_eq!(action(is_network, word), wanted, "{word}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A container's output as a stream.
+
+use bollard::container::LogOutput;
+use bollard::query_parameters::LogsOptions;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::client::{Client, Raw};
+use super::error::translate;
+use crate::{ContainerId, ErrorKind, LogChunk, LogSource, LogStream, Result, RuntimeError};
+
+const OPERATION: &str = "read the output of container";
+
+/// How the engine reports in the middle of the output that it cannot read on.
+const BROKEN: &[u8] = b"Error grabbing logs: ";
+
+/// Output from `since` on; returns when the engine has begun to answer. There is no limit on silence after that: a
+/// container may have nothing to say.
+pub(super) async fn logs(client: &Client, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+    // The path is written out because bollard's `since` has whole seconds only.
+    let mut path = format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1&timestamps=1");
+    if let Some(since) = since {
+        path.push_str(&format!("&since={}", seconds(since)));
+    }
+    let open = |docker: bollard::Docker| docker.logs("any", None::<LogsOptions>);
+    let raw = client.open(OPERATION, &id.0, path, open).await?;
+    let reader = Reader { raw, id: id.0.clone(), since, last: since.unwrap_or(OffsetDateTime::UNIX_EPOCH) };
+    Ok(Box::pin(stream::unfold(Some(reader), |reader| async {
+        let mut reader = reader?;
+        let chunk = reader.next().await?;
+        let reader = chunk.is_ok().then_some(reader);
+        Some((chunk, reader))
+    })))
+}
+
+/// `at` as the engine reads it: seconds and nanoseconds since 1970.
+pub(super) fn seconds(at: OffsetDateTime) -> String {
+    let nanos = at.unix_timestamp_nanos().max(0);
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
+struct Reader {
+    raw: Raw<LogOutput>,
+    id: String,
+    since: Option<OffsetDateTime>,
+    /// Time of the last chunk, for output without a time.
+    last: OffsetDateTime,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Result<LogChunk>> {
+        loop {
+            let chunk = match self.raw.next().await? {
+                Ok(output) => chunk(output, self.last),
+                Err(error) => return Some(Err(translate(OPERATION, &self.id, error))),
+            };
+            match chunk {
+                Err(words) => {
+                    return Some(Err(RuntimeError::new(ErrorKind::Other, OPERATION, &self.id).with_source(words)));
+                }
+                Ok(chunk) if self.since.is_some_and(|since| chunk.at < since) => {}
+                Ok(chunk) => {
+                    self.last = chunk.at;
+                    return Some(Ok(chunk));
+                }
+            }
+        }
+    }
+}
+
+/// Takes the time off the front of a frame; `last` is the time of one that has none.
+fn chunk(output: LogOutput, last: OffsetDateTime) -> Result<LogChunk, String> {
+    let source = match &output {
+        LogOutput::StdErr { .. } => LogSource::Stderr,
+        LogOutput::StdOut { .. } | LogOutput::StdIn { .. } | LogOutput::Console { .. } => LogSource::Stdout,
+    };
+    let bytes = output.into_bytes();
+    match timed(&bytes) {
+        Some((at, length)) => Ok(LogChunk { at, source, bytes: bytes.slice(length..) }),
+        None if bytes.starts_with(BROKEN) => Err(String::from_utf8_lossy(&bytes).trim_end().to_owned()),
+        None => Ok(LogChunk { at: last, source, bytes }),
+    }
+}
+
+/// The time at the front of a frame, and how many bytes it takes with the space after it.
+fn timed(bytes: &Bytes) -> Option<(OffsetDateTime, usize)> {
+    /// `2026-11-22T19:17:00.123456789+00:00`
+    const TIME_LENGTH_MAX: usize = 35;
+    let length = bytes.iter().take(TIME_LENGTH_MAX + 1).position(|&byte| byte == b' ')?;
+    let text = std::str::from_utf8(&bytes[..length]).ok()?;
+    Some((OffsetDateTime::parse(text, &Rfc3339).ok()?, length + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_taken_off_and_the_bytes_stay() {
+        let stdout = |bytes: &'static [u8]| LogOutput::StdOut { message: Bytes::from_static(bytes) };
+        let last = OffsetDateTime::UNIX_EPOCH;
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1_795_375_020_123_456_789).expect("a time");
+        let cases: [(&'static [u8], OffsetDateTime, &'static [u8]); 5] = [
+            (b"2026-11-22T19:17:00.123456789Z a b\n", at, b"a b\n"),
+            (b"2026-11-22T19:17:00.123456789Z \xff\x00", at, b"\xff\x00"),
+            (b"2026-11-22T19:17:00.123456789Z \n", at, b"\n"),
+            (b"no time here\n", last, b"no time here\n"),
+            (b"", last, b""),
+        ];
+        for (bytes, at, rest) in cases {
+            let chunk = chunk(stdout(bytes), last).expect("output");
+            assert_eq!((chunk.at, chunk.bytes.as_ref()), (at, rest));
+        }
+    }
+
+    #[test]
+    fn a_broken_reader_is_an_error() {
+        let message = Bytes::from_static(b"Error grabbing logs: invalid character\n");
+        assert!(chunk(LogOutput::StdErr { message }, OffsetDateTime::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn since_keeps_its_nanoseconds() {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1_000_000_005).expect("a time");
+        assert_eq!(seconds(at), "1.000000005");
+        assert_eq!(seconds(OffsetDateTime::UNIX_EPOCH - time::Duration::days(1)), "0.000000000");
+    }
+}

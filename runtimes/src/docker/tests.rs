@@ -1,0 +1,208 @@
+//! The backend against a scripted engine: hung headers, hung bodies, words nobody knows. Real engines cannot be told to.
+
+mod engine;
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use futures_util::StreamExt;
+use serde_json::json;
+
+use self::engine::{Answer, ScriptedEngine, chunks, json_lines};
+use super::DockerRuntime;
+use crate::labels;
+use crate::{
+    ContainerId, ContainerRuntime, ContainerState, ErrorKind, ImageReference, Limits, Owner, RegistryCredentials,
+};
+
+const LIMIT: Duration = Duration::from_millis(400);
+/// Well over every limit, far under a hang.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn limits() -> Limits {
+    Limits { call: LIMIT, stop_margin: LIMIT, pull_silence: LIMIT, pull_total: LIMIT * 4 }
+}
+
+fn owner() -> Owner {
+    Owner { app: "app".to_owned(), tenant: "t".to_owned(), host: "h".to_owned() }
+}
+
+fn image() -> ImageReference {
+    "a.b/n:1".parse().expect("a reference")
+}
+
+fn id() -> ContainerId {
+    ContainerId("c1".to_owned())
+}
+
+fn element(id: &str, state: &str) -> serde_json::Value {
+    let labels = json!({labels::APP: "app", labels::TENANT: "t", labels::HOST: "h"});
+    json!({"Id": id, "Names": [format!("/{id}")], "ImageID": "sha256:1", "Labels": labels, "State": state})
+}
+
+/// A list of three of ours, one in a state that nobody knows, and of none of the Python program's.
+fn three(path: &str) -> Option<Answer> {
+    if !path.starts_with("/containers/json") {
+        return None;
+    }
+    let is_ours = path.contains("stream.echo.managed-app.app");
+    let list = json!([element("c1", "running"), element("c2", "frobnicating"), element("c3", "exited")]);
+    Some(Answer::json(200, if is_ours { list } else { json!([]) }))
+}
+
+#[tokio::test]
+async fn a_container_in_an_unknown_state_hides_no_other() {
+    let engine = ScriptedEngine::start(|request| {
+        three(&request.path).unwrap_or_else(|| match request.path.as_str() {
+            "/containers/c1/json" => Answer::json(200, json!({"State": {"Status": "running"}})),
+            "/containers/c2/json" => Answer::json(200, json!({"State": {"Status": "frobnicating"}})),
+            _ => Answer::json(500, json!({"message": "boom"})),
+        })
+    });
+    let runtime = engine.runtime(limits());
+    let states: Vec<ContainerState> =
+        runtime.list(&owner()).await.expect("a list").into_iter().map(|container| container.state).collect();
+    let unknown = ContainerState::Unknown("frobnicating".to_owned());
+    assert_eq!(states, [ContainerState::Running, unknown, ContainerState::Exited { code: None }]);
+}
+
+#[tokio::test]
+async fn a_hung_inspection_delays_but_hides_no_container() {
+    let engine = ScriptedEngine::start(|request| {
+        three(&request.path).unwrap_or_else(|| match request.path.as_str() {
+            "/containers/c1/json" => Answer::Hang,
+            "/containers/c2/json" => Answer::json(404, json!({"message": "No such container: c2"})),
+            _ => Answer::json(200, json!({"State": {"Status": "exited", "ExitCode": 3}})),
+        })
+    });
+    let started = Instant::now();
+    let found = engine.runtime(limits()).list(&owner()).await.expect("a list");
+    assert!(started.elapsed() < PATIENCE);
+    let found: Vec<_> = found.into_iter().map(|container| (container.name, container.state)).collect();
+    let wanted =
+        [("c1".to_owned(), ContainerState::Running), ("c3".to_owned(), ContainerState::Exited { code: Some(3) })];
+    assert_eq!(found, wanted);
+}
+
+/// Every call that waits for an answer, and the kind it fails with.
+async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)> {
+    fn kind<T>(result: crate::Result<T>) -> Option<ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+    let grace = Duration::ZERO;
+    vec![
+        ("info", kind(runtime.info().await)),
+        ("list", kind(runtime.list(&owner()).await)),
+        ("ensure_network", kind(runtime.ensure_network("n", &owner()).await)),
+        ("pull", kind(runtime.pull(&image(), None, &|_| {}).await)),
+        ("image", kind(runtime.image(&image()).await)),
+        ("start", kind(runtime.start(&id()).await)),
+        ("stop", kind(runtime.stop(&id(), grace).await)),
+        ("restart", kind(runtime.restart(&id(), grace).await)),
+        ("rename", kind(runtime.rename(&id(), "x").await)),
+        ("remove", kind(runtime.remove(&id()).await)),
+        ("logs", kind(runtime.logs(&id(), None).await)),
+        ("events", kind(runtime.events(&owner()).await)),
+    ]
+}
+
+#[tokio::test]
+async fn an_engine_that_never_answers_is_left_in_time() {
+    let engine = ScriptedEngine::start(|_| Answer::Hang);
+    let started = Instant::now();
+    for (call, kind) in kinds(&engine.runtime(limits())).await {
+        assert_eq!(kind, Some(ErrorKind::TimedOut), "{call}");
+    }
+    assert!(started.elapsed() < LIMIT * 12 + PATIENCE);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_unreachable() {
+    let engine = ScriptedEngine::start(|_| Answer::Hang);
+    let runtime = engine.runtime(limits());
+    drop(engine);
+    for (call, kind) in kinds(&runtime).await {
+        assert_eq!(kind, Some(ErrorKind::Unreachable), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_in_the_middle_is_left_in_time() {
+    let engine = ScriptedEngine::start(|_| Answer::Part(200, "{\"Id\":".into()));
+    let runtime = engine.runtime(limits());
+    for (call, kind) in kinds(&runtime).await {
+        // A start or stop is done when the engine says so in the headers; output may be silent for ever.
+        let is_short = ["start", "stop", "restart", "rename", "remove", "logs"].contains(&call);
+        assert_eq!(kind, (!is_short).then_some(ErrorKind::TimedOut), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_pull_that_fails_inside_its_stream_fails_by_meaning() {
+    let cases = [
+        ("manifest for a.b/n:1 not found: manifest unknown", ErrorKind::NotFound),
+        ("unauthorized: authentication required", ErrorKind::Unauthorized),
+        ("toomanyrequests: Rate exceeded", ErrorKind::Throttled),
+        ("unexpected EOF", ErrorKind::Other),
+    ];
+    for (words, kind) in cases {
+        let lines = json_lines(&[
+            json!({"status": "Pulling from n", "id": "1"}),
+            json!({"errorDetail": {"message": words}, "error": words}),
+        ]);
+        let engine = ScriptedEngine::start(move |_| Answer::Whole(200, lines.clone()));
+        let error = engine.runtime(limits()).pull(&image(), None, &|_| {}).await.expect_err(words);
+        assert_eq!(error.kind(), kind, "{words}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_arrive_whole_whatever_their_characters() {
+    let engine = ScriptedEngine::start(|_| Answer::json(500, json!({"message": "no basic auth credentials"})));
+    let password = "~~~???>>>~?>";
+    let credentials = RegistryCredentials { username: "AWS".to_owned(), password: password.to_owned().into() };
+    let error = engine.runtime(limits()).pull(&image(), Some(&credentials), &|_| {}).await.expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    let request = engine.requests().pop().expect("one request");
+    assert_eq!(request.path.split('?').next(), Some("/images/create"));
+    let header = URL_SAFE.decode(request.header("x-registry-auth").expect("the header")).expect("base64");
+    let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
+    assert_eq!(header, json!({"username": "AWS", "password": password, "serveraddress": "a.b"}));
+}
+
+#[tokio::test]
+async fn a_quiet_container_is_followed_and_a_cut_connection_is_the_last_item() {
+    let frame = chunks(&[(1, "2026-11-22T19:17:00.000000001Z one\n"), (2, "2026-11-22T19:17:00.000000002Z two\n")]);
+    let engine = ScriptedEngine::start(move |_| Answer::Part(200, frame.clone()));
+    let runtime = engine.runtime(limits());
+    let mut logs = runtime.logs(&id(), None).await.expect("a stream");
+    let mut lines = Vec::new();
+    for _ in 0..2 {
+        lines.push(logs.next().await.expect("an item").expect("output").bytes);
+    }
+    assert_eq!(lines, ["one\n", "two\n"]);
+    // Silence for longer than any limit is legal.
+    assert!(tokio::time::timeout(LIMIT * 2, logs.next()).await.is_err());
+    engine.cut();
+    let last = tokio::time::timeout(PATIENCE, logs.next()).await.expect("an item in time").expect("an error");
+    assert_eq!(last.map(drop).map_err(|error| error.kind()), Err(ErrorKind::Unreachable));
+    assert!(logs.next().await.is_none());
+}
+
+#[tokio::test]
+async fn streams_fail_at_once_when_the_engine_refuses_them() {
+    let engine = ScriptedEngine::start(|_| Answer::json(404, json!({"message": "No such container: c1"})));
+    let runtime = engine.runtime(limits());
+    let kind = runtime.logs(&id(), None).await.err().map(|error| error.kind());
+    assert_eq!(kind, Some(ErrorKind::NotFound));
+    let kind = runtime.logs(&ContainerId("../x".to_owned()), None).await.err().map(|error| error.kind());
+    assert_eq!((kind, engine.requests().len()), (Some(ErrorKind::NotFound), 1));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_too_old_is_refused() {
+    let engine = ScriptedEngine::start(|_| Answer::json(200, json!({"Version": "19.03", "ApiVersion": "1.40"})));
+    let error = engine.runtime(limits()).info().await.expect_err("it is too old");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}

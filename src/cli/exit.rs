@@ -1,0 +1,56 @@
+//! The exit codes, in one place: they are an interface to systemd and to scripts. Only `main` ends the process.
+
+use std::process::ExitCode;
+
+/// How the program ended. The numbers are those of `sysexits.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All was done that was asked for.
+    Done,
+    /// The command line could not be read.
+    Usage,
+    /// An engine or the cloud could not be reached at a step that is not retried.
+    Unavailable,
+    /// A mistake in this program.
+    Internal,
+    /// The cloud refused the user's name or password.
+    SignInRefused,
+    /// A setting is missing or wrong.
+    Configuration,
+}
+
+impl Exit {
+    /// All of them, for the help.
+    pub const ALL: [Self; 6] =
+        [Self::Done, Self::Usage, Self::Unavailable, Self::Internal, Self::SignInRefused, Self::Configuration];
+
+    /// The number that the parent process sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Usage => 64,
+            Self::Unavailable => 69,
+            Self::Internal => 70,
+            Self::SignInRefused => 77,
+            Self::Configuration => 78,
+        }
+    }
+
+    /// What it means, and what to do, for the help.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done: told to end, or the app was removed",
+            Self::Usage => "the command line is wrong; see --help",
+            Self::Unavailable => "an engine or the cloud cannot be reached; worth another try",
+            Self::Internal => "a mistake in this program; please report it",
+            Self::SignInRefused => "the cloud refused USER_NAME or PASSWORD",
+            Self::Configuration => "settings are missing or wrong; all are named on standard error",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

@@ -1,0 +1,69 @@
+//! Makes command line flags of the table of settings. Takes text as it is: the configuration checks it, so that a bad
+//! value reads the same wherever it came from.
+
+use std::path::PathBuf;
+
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::config::{Absent, Flags, SETTINGS, Setting};
+
+const ENV_FILE: &str = "env-file";
+
+/// [`Flags`] as clap sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingFlags(pub Flags);
+
+impl Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        let env_file = Arg::new(ENV_FILE)
+            .long(ENV_FILE)
+            .value_name("FILE")
+            .value_parser(ValueParser::path_buf())
+            .global(true)
+            .help("File with settings, in the syntax of systemd's EnvironmentFile; the environment beats it");
+        command.arg(env_file).args(SETTINGS.iter().filter_map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let wrong = |error| clap::Error::raw(ErrorKind::InvalidValue, error);
+        if let Some(path) = matches.try_get_one::<PathBuf>(ENV_FILE).map_err(wrong)? {
+            self.0.env_file = Some(path.clone());
+        }
+        for setting in SETTINGS.iter().filter(|setting| setting.flag.is_some()) {
+            if let Some(value) = matches.try_get_one::<String>(setting.variable).map_err(wrong)? {
+                self.0.set(setting.variable, value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn argument(setting: &'static Setting) -> Option<Arg> {
+    let default = match setting.absent {
+        Absent::Default(text) => format!(" [default: {text}]"),
+        Absent::Required | Absent::Means(_) => String::new(),
+    };
+    Some(
+        Arg::new(setting.variable)
+            .long(setting.flag?)
+            .value_name("VALUE")
+            .global(true)
+            .hide_short_help(setting.absent == Absent::Required)
+            .help_heading("Settings (each beats the environment variable of the same name)")
+            .help(format!("{}{default}", setting.about)),
+    )
+}

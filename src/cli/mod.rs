@@ -1,0 +1,70 @@
+//! The command line: definitions and help. Decides nothing; `main` runs the commands.
+
+mod exit;
+mod flags;
+mod help;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+pub use flags::SettingFlags;
+
+/// The whole command line.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "echostream-managed-app",
+    version,
+    about = "Keeps the managed nodes of an EchoStream managed app running on this host",
+    long_about = help::ABOUT,
+    after_help = "Try `echostream-managed-app --help` for examples, all settings and exit codes.",
+    after_long_help = help::after(),
+    max_term_width = 120
+)]
+pub struct Cli {
+    /// What to do; `None` is [`Command::Run`].
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings, before or after the command.
+    #[command(flatten)]
+    pub flags: SettingFlags,
+}
+
+/// What the program can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Subcommand)]
+pub enum Command {
+    /// Run the daemon (also without any command)
+    #[default]
+    Run,
+    /// Check settings, sign-in, engine, registry and permissions, a line each, and say what to mend
+    Check,
+    /// Show what `run` would do now, and change nothing
+    Plan,
+    /// Show the daemon at work against a cloud that it makes up; no account, about 20 seconds
+    ///
+    /// Uses an engine in memory; `--runtime docker` or `--runtime podman` shows the same with real containers, and
+    /// leaves nothing behind.
+    #[cfg(feature = "demo")]
+    Demo,
+}
+
+impl Cli {
+    /// Reads the command line, the program's name first. On failure, or when only help or the version was asked for,
+    /// it has been printed already and the program should end as returned ([`Exit::Usage`] or [`Exit::Done`]; clap's
+    /// own code 2 would be taken for anything).
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(arguments).map_err(|error| {
+            // Nobody is left to tell when not even this can be printed.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        })
+    }
+
+    /// What to do.
+    pub fn chosen(&self) -> Command {
+        self.command.unwrap_or_default()
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line as users type it.
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn read(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+fn check(line: &str, command: Command, settings: &[(&str, &str)]) {
+    let cli = read(line).expect("the command line is good");
+    assert_eq!(cli.chosen(), command, "{line}");
+    for (variable, value) in settings {
+        assert_eq!(cli.flags.0.get(variable), Some(*value), "{line}");
+    }
+}
+
+fn long_help() -> String {
+    Cli::command().render_long_help().to_string()
+}
+
+#[test]
+fn definitions_are_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn run_is_the_default() {
+    check("x", Command::Run, &[]);
+    check("x run", Command::Run, &[]);
+    check("x check", Command::Check, &[]);
+    check("x plan", Command::Plan, &[]);
+}
+
+#[test]
+fn flags_stand_before_or_after_the_command() {
+    check("x --runtime podman", Command::Run, &[("MANAGED_APP_RUNTIME", "podman")]);
+    check("x --runtime podman check", Command::Check, &[("MANAGED_APP_RUNTIME", "podman")]);
+    check("x check --runtime=podman", Command::Check, &[("MANAGED_APP_RUNTIME", "podman")]);
+    check("x --app a plan --tenant t", Command::Plan, &[("APP", "a"), ("TENANT", "t")]);
+    let cli = read("x check --env-file /e").expect("the command line is good");
+    assert_eq!(cli.flags.0.env_file.as_deref(), Some(std::path::Path::new("/e")));
+    assert_eq!(cli.flags.0.get("APP"), None);
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn the_demo_takes_a_runtime() {
+    check("x demo", Command::Demo, &[]);
+    check("x demo --runtime docker", Command::Demo, &[("MANAGED_APP_RUNTIME", "docker")]);
+}
+
+#[test]
+fn every_setting_but_the_password_has_its_flag() {
+    for setting in crate::config::SETTINGS {
+        if let Some(flag) = setting.flag {
+            check(&format!("x --{flag}=v"), Command::Run, &[(setting.variable, "v")]);
+        }
+    }
+    assert!(read("x --password=v").is_err());
+}
+
+#[test]
+fn mistakes_end_with_the_code_for_usage() {
+    let read = |line: &str| Cli::read(line.split(' ').map(OsString::from)).map(|_| ());
+    assert_eq!(read("x --nonsense"), Err(Exit::Usage));
+    assert_eq!(read("x explode"), Err(Exit::Usage));
+    assert_eq!(read("x --version"), Err(Exit::Done));
+    assert_eq!(read("x --help"), Err(Exit::Done));
+    assert_eq!(read("x check"), Ok(()));
+}
+
+#[test]
+fn help_names_every_setting_flag_and_exit_code() {
+    let help = long_help();
+    for setting in crate::config::SETTINGS {
+        assert!(help.contains(setting.variable), "{}", setting.variable);
+        assert!(setting.flag.is_none_or(|flag| help.contains(&format!("--{flag} "))), "{:?}", setting.flag);
+    }
+    for exit in Exit::ALL {
+        assert!(help.contains(&format!("{:>2}  {}", exit.code(), exit.meaning())), "{exit:?}");
+    }
+}
+
+#[test]
+fn exit_codes_are_those_of_the_units_and_scripts() {
+    assert_eq!(Exit::ALL.map(Exit::code), [0, 64, 69, 70, 77, 78]);
+}
+
+/// The value of `name` in the packaged unit.
+fn unit(name: &str) -> &'static str {
+    let unit = include_str!("../../packaging/echostream-managed-app.service");
+    let value = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.expect("the unit has this setting")
+}
+
+#[test]
+fn the_unit_knows_what_another_start_cannot_mend() {
+    let expected = [Exit::Usage, Exit::Configuration].map(|exit| exit.code().to_string());
+    assert_eq!(unit("RestartPreventExitStatus"), expected.join(" "));
+    assert_eq!(unit("Restart"), "on-failure");
+}
+
+#[test]
+fn the_unit_has_the_folders_of_the_defaults() {
+    assert_eq!(unit("StateDirectory"), "echostream-managed-app");
+    let log = crate::config::SETTINGS.iter().find(|setting| setting.variable == "MANAGED_APP_LOG_FILE");
+    let folder = format!("/var/log/{}/", unit("LogsDirectory"));
+    let begins = |default: crate::config::Absent| matches!(default, crate::config::Absent::Default(path) if path.starts_with(&folder));
+    assert!(log.is_some_and(|setting| begins(setting.absent)));
+}
+
+#[test]
+fn the_unit_waits_longer_than_the_nodes_may_take_to_stop() {
+    let seconds: u64 = unit("TimeoutStopSec").trim_end_matches('s').parse().expect("whole seconds");
+    let grace = crate::config::SETTINGS.iter().find(|setting| setting.variable == "MANAGED_APP_STOP_GRACE");
+    let crate::config::Absent::Default(grace) = grace.expect("it is in the table").absent else { panic!("a default") };
+    let grace: u64 = grace.trim_end_matches('s').parse().expect("whole seconds");
+    assert!(seconds >= 2 * grace);
+}

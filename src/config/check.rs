@@ -1,0 +1,133 @@
+//! What single values must look like. Pure: text in, typed value or nothing out; what a value *should* hold is said by
+//! the table of settings.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{LoggingLevel, NodeLogs, OnExit, OnRemoved, RuntimeChoice, UserPoolId};
+
+/// Names of apps, tenants and users, and the password.
+pub(super) fn name(text: &str) -> Option<String> {
+    bounded(text, 256, |character| !character.is_control())
+}
+
+pub(super) fn client_id(text: &str) -> Option<String> {
+    bounded(text, 128, |character| character.is_ascii_alphanumeric() || "_+".contains(character))
+}
+
+pub(super) fn host_id(text: &str) -> Option<String> {
+    bounded(text, 128, |character| !character.is_control() && !character.is_whitespace())
+}
+
+/// CloudWatch's rule: `[.\-_/#A-Za-z0-9]{1,512}`, and `aws/` is reserved.
+pub(super) fn log_group(text: &str) -> Option<String> {
+    let group = bounded(text, 512, |character| character.is_ascii_alphanumeric() || "._-/#".contains(character))?;
+    (!group.starts_with("aws/")).then_some(group)
+}
+
+pub(super) fn text(text: &str) -> Option<String> {
+    bounded(text, 4096, |character| !character.is_control())
+}
+
+fn bounded(text: &str, characters_max: usize, allowed: impl Fn(char) -> bool) -> Option<String> {
+    let length = text.chars().count();
+    let fits = (1..=characters_max).contains(&length);
+    // U+FFFD stands where the environment held bytes that are not UTF-8.
+    (fits && text.chars().all(|character| character != char::REPLACEMENT_CHARACTER && allowed(character)))
+        .then(|| text.to_owned())
+}
+
+/// https, or http to this host, because the token travels with every request.
+pub(super) fn endpoint(text: &str) -> Option<String> {
+    if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
+        return None;
+    }
+    let url = reqwest::Url::parse(text).ok()?;
+    let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    let private = match url.scheme() {
+        "https" => true,
+        "http" => is_loopback(url.host_str()?),
+        _ => false,
+    };
+    (bare && private).then(|| text.to_owned())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Words of lower-case letters and a last number, like `us-gov-west-1`.
+pub(super) fn region(text: &str) -> Option<String> {
+    let (words, number) = text.rsplit_once('-')?;
+    let numbered = (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    let words: Vec<_> = words.split('-').collect();
+    let worded = words.len() >= 2
+        && words.iter().all(|word| word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    (numbered && worded && text.len() <= 32).then(|| text.to_owned())
+}
+
+pub(super) fn user_pool_id(text: &str) -> Option<UserPoolId> {
+    let (pool_region, id) = text.split_once('_')?;
+    let valid = (1..=55).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    valid.then_some(UserPoolId { region: region(pool_region)?, id: id.to_owned() })
+}
+
+pub(super) fn number(text: &str, bounds: std::ops::RangeInclusive<usize>) -> Option<usize> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| digits && bounds.contains(number))
+}
+
+/// A whole number and one of ms, s, m, h. A bare number is refused, as nobody could tell its unit.
+pub(super) fn duration(text: &str, bounds: std::ops::RangeInclusive<Duration>) -> Option<Duration> {
+    let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
+    let (count, unit) = text.split_at(unit_at);
+    let count: u64 = count.parse().ok()?;
+    let millis = match unit {
+        "ms" => count,
+        "s" => count.checked_mul(1_000)?,
+        "m" => count.checked_mul(60_000)?,
+        "h" => count.checked_mul(3_600_000)?,
+        _ => return None,
+    };
+    Some(Duration::from_millis(millis)).filter(|duration| bounds.contains(duration))
+}
+
+pub(super) fn path(value: &str) -> Option<PathBuf> {
+    text(value).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// `Some(None)` is a file that was switched off.
+pub(super) fn log_file(value: &str) -> Option<Option<PathBuf>> {
+    if value.eq_ignore_ascii_case("off") { Some(None) } else { path(value).map(Some) }
+}
+
+pub(super) fn logging_level(text: &str) -> Option<LoggingLevel> {
+    use LoggingLevel::{Critical, Debug, Error, Info, Warning};
+    choice(text, &[("debug", Debug), ("info", Info), ("warning", Warning), ("error", Error), ("critical", Critical)])
+}
+
+pub(super) fn runtime(text: &str) -> Option<RuntimeChoice> {
+    use RuntimeChoice::{Auto, Docker, Memory, Podman};
+    choice(text, &[("docker", Docker), ("podman", Podman), ("memory", Memory), ("auto", Auto)])
+}
+
+pub(super) fn node_logs(text: &str) -> Option<NodeLogs> {
+    choice(text, &[("awslogs", NodeLogs::Awslogs), ("engine", NodeLogs::Engine)])
+}
+
+pub(super) fn on_exit(text: &str) -> Option<OnExit> {
+    choice(text, &[("stop", OnExit::Stop), ("leave", OnExit::Leave)])
+}
+
+pub(super) fn on_removed(text: &str) -> Option<OnRemoved> {
+    choice(text, &[("shutdown", OnRemoved::Shutdown), ("exit", OnRemoved::Exit)])
+}
+
+fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Option<T> {
+    choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| *value)
+}
+
+#[cfg(test)]
+mod tests;

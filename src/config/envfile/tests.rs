@@ -1,0 +1,132 @@
+//! The syntax of environment files as a table.
+
+use super::*;
+
+fn check(text: &str, expected: &[(&str, &str, usize)]) {
+    let (entries, mistakes) = parse(text);
+    let entries: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.value.as_str(), e.line)).collect();
+    assert_eq!(entries, expected, "text: {text:?}");
+    assert_eq!(mistakes, [], "text: {text:?}");
+}
+
+fn check_mistakes(text: &str, expected: &[(usize, &str)]) {
+    let (_, mistakes) = parse(text);
+    assert_eq!(mistakes.len(), expected.len(), "text: {text:?}, mistakes: {mistakes:?}");
+    for (mistake, (line, part)) in mistakes.iter().zip(expected) {
+        assert_eq!(mistake.line, *line, "text: {text:?}");
+        assert!(mistake.reason.contains(part), "{mistake:?} should contain {part:?}");
+    }
+}
+
+#[test]
+fn bare_values_are_trimmed_and_taken_as_they_are() {
+    check("", &[]);
+    check("A=1", &[("A", "1", 1)]);
+    check("A=1\n", &[("A", "1", 1)]);
+    check("  A  =  one two \t\nB=2", &[("A", "one two", 1), ("B", "2", 2)]);
+    check("A=", &[("A", "", 1)]);
+    check("A=\nB=2", &[("A", "", 1), ("B", "2", 2)]);
+    check("A=x=y=", &[("A", "x=y=", 1)]);
+    check("A=$HOME `id` ${B}", &[("A", "$HOME `id` ${B}", 1)]);
+    check("A=1 # no comment", &[("A", "1 # no comment", 1)]);
+    check("A=it's \"so\"", &[("A", "it's \"so\"", 1)]);
+    check("A=ünïcode ✓", &[("A", "ünïcode ✓", 1)]);
+    check("_a9=1\nA=1\nA=2", &[("_a9", "1", 1), ("A", "1", 2), ("A", "2", 3)]);
+}
+
+#[test]
+fn comments_and_blank_lines_are_skipped() {
+    check("# c\n; c\n\n \t\n  # c\nA=1", &[("A", "1", 6)]);
+    check("# ends in a backslash \\\nA=1", &[("A", "1", 2)]);
+    check("# only", &[]);
+    check("# A=1", &[]);
+}
+
+#[test]
+fn lines_may_end_as_on_windows() {
+    check("A=1\r\nB=2 \r\n\r\nC=\"3\"\r\n", &[("A", "1", 1), ("B", "2", 2), ("C", "3", 4)]);
+    check("A=1\\\r\n2\r\nB=3", &[("A", "12", 1), ("B", "3", 3)]);
+}
+
+#[test]
+fn a_backslash_escapes_in_bare_values() {
+    check(r"A=\\", &[("A", r"\", 1)]);
+    check(r"A=a\bc", &[("A", "abc", 1)]);
+    check(r"A=\'x\'", &[("A", "'x'", 1)]);
+    check("A=kept\\ \nB=2", &[("A", "kept ", 1), ("B", "2", 2)]);
+    check("A=one\\\n  two\nB=2", &[("A", "one  two", 1), ("B", "2", 3)]);
+    check("A=\\\n\\\nx", &[("A", "x", 1)]);
+    check("A=x\\", &[("A", "x", 1)]);
+}
+
+#[test]
+fn quotes_keep_what_is_in_them() {
+    check("A='  a # b  '", &[("A", "  a # b  ", 1)]);
+    check(r#"A='a\n"b"'"#, &[("A", r#"a\n"b""#, 1)]);
+    check(r#"A="a \" \\ \$ \` \n""#, &[("A", r#"a " \ $ ` \n"#, 1)]);
+    check("A=\"one\ntwo\"\nB=2", &[("A", "one\ntwo", 1), ("B", "2", 3)]);
+    check("A='one\ntwo'\nB=2", &[("A", "one\ntwo", 1), ("B", "2", 3)]);
+    check("A=\"one\\\ntwo\"", &[("A", "onetwo", 1)]);
+    check("A='a'\"b\"c", &[("A", "abc", 1)]);
+    check("A='a' 'b'", &[("A", "ab", 1)]);
+    check("A=''", &[("A", "", 1)]);
+    check("A=' x '  \nB=2", &[("A", " x ", 1), ("B", "2", 2)]);
+}
+
+#[test]
+fn mistakes_name_the_line_and_the_reason() {
+    check_mistakes("A", &[(1, "no `=`")]);
+    check_mistakes("A=1\n\njust words\nB=2\n9A=1\n", &[(3, "no `=`"), (5, "valid name")]);
+    check_mistakes("=1", &[(1, "valid name")]);
+    check_mistakes("A B=1", &[(1, "valid name")]);
+    check_mistakes("A-B=1", &[(1, "valid name")]);
+    check_mistakes("É=1", &[(1, "valid name")]);
+    check_mistakes("\u{feff}A=1", &[(1, "valid name")]);
+    check_mistakes("export A=1", &[(1, "export")]);
+    check_mistakes("A=1\nB='open\nC=3", &[(2, "single quote")]);
+    check_mistakes("A=1\nB=\"open\\", &[(2, "double quote")]);
+    check_mistakes("A=a\0b", &[(1, "NUL")]);
+}
+
+#[test]
+fn good_lines_beside_bad_ones_are_read() {
+    let (entries, mistakes) = parse("A=1\nbad\nB=2");
+    assert_eq!(entries.len(), 2);
+    assert_eq!(mistakes.len(), 1);
+}
+
+#[test]
+fn values_are_not_in_debug() {
+    let (entries, _) = parse("PASSWORD=hunter2");
+    assert_eq!(format!("{entries:?}"), "[Entry(PASSWORD, line 1)]");
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_value_survives_quoting(value in "[^\0\r]{0,40}") {
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('`', "\\`");
+        check_value(&format!("A=\"{escaped}\"\nB=2"), &value);
+    }
+
+    #[test]
+    fn any_value_of_one_line_survives_backslashes(value in "[^\0\r\n]{0,40}") {
+        let escaped: String = value.chars().flat_map(|next| ['\\', next]).collect();
+        check_value(&format!("A={escaped}\nB=2"), &value);
+    }
+
+    #[test]
+    fn any_text_is_read_to_its_end(text in "[AB=\"'\\\\ \n\r#x]{0,60}") {
+        let (entries, mistakes) = parse(&text);
+        let lines = text.matches('\n').count() + 1;
+        let all = entries.iter().map(|entry| entry.line).chain(mistakes.iter().map(|mistake| mistake.line));
+        assert!(all.into_iter().all(|line| (1..=lines).contains(&line)), "{text:?}");
+    }
+}
+
+/// What follows a value is read too, so the value ended where it should.
+fn check_value(text: &str, expected: &str) {
+    let (entries, mistakes) = parse(text);
+    assert_eq!(mistakes, [], "text: {text:?}");
+    assert_eq!(entries.len(), 2, "text: {text:?}");
+    assert_eq!((entries[0].value.as_str(), entries[1].value.as_str()), (expected, "2"), "text: {text:?}");
+}

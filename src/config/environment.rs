@@ -1,0 +1,114 @@
+//! The process's own environment: the one place that reads it, and the one that adds to it.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::Flags;
+use super::sources::EnvFile;
+
+/// A variable of this process. Bytes that are not UTF-8 become U+FFFD, which every check refuses.
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// Makes variables of the environment file that *libraries* read (`AWS_*`, proxies, certificates) part of the
+/// process's environment, by starting this program over in its own process (`execve`: same process id, same open
+/// files, so systemd does not notice).
+///
+/// Call it first thing in `main`; it returns when nothing is missing, and an error when the start failed. The second
+/// run finds all variables in its environment and does not start a third. Variables that the environment already has
+/// stay as they are.
+///
+/// The alternatives are worse: `set_var` is unsafe beside threads, and a provider for each of the many `AWS_*`
+/// settings would have to repeat the SDK. Our own settings, the password above all, are not passed on.
+pub fn adopt_library_variables(flags: &Flags) -> io::Result<()> {
+    let file = EnvFile::read(flags.env_file.as_deref(), |path| std::fs::read_to_string(path));
+    let missing = missing_library_variables(&file, process_environment);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    Err(command.args(arguments).envs(missing).exec())
+}
+
+fn missing_library_variables(file: &EnvFile, environment: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let absent = |name: &str| environment(name).is_none_or(|value| value.is_empty());
+    let pairs = file.variables().into_iter().filter(|(name, _)| is_for_libraries(name) && absent(name));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn is_for_libraries(name: &str) -> bool {
+    const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+    name.starts_with("AWS_")
+        || CERTIFICATES.contains(&name)
+        || PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn missing(text: &str, environment: &[(&str, &str)]) -> Vec<(String, String)> {
+        let file = EnvFile::read(Some(Path::new("/env")), |_| Ok(text.to_owned()));
+        let pairs: Vec<_> = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        missing_library_variables(&file, |name| Some(pairs.iter().find(|(key, _)| key == name)?.1.clone()))
+    }
+
+    #[test]
+    fn only_variables_of_libraries_are_passed_on() {
+        let text = "PASSWORD=p\nAPP=a\nAWS_PROFILE=x\nhttps_proxy=y\nNO_PROXY=z\nSSL_CERT_FILE=/c\nDOCKER_HOST=d";
+        let names: Vec<_> = missing(text, &[]).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["AWS_PROFILE", "NO_PROXY", "SSL_CERT_FILE", "https_proxy"]);
+    }
+
+    #[test]
+    fn the_environment_beats_the_file() {
+        assert_eq!(missing("AWS_PROFILE=file", &[("AWS_PROFILE", "env")]), []);
+        assert_eq!(missing("AWS_PROFILE=file", &[("AWS_PROFILE", "")]), [("AWS_PROFILE".into(), "file".into())]);
+    }
+
+    #[test]
+    fn a_program_that_was_started_over_misses_nothing() {
+        let text = "AWS_A=1\nAWS_A=2\nAWS_B=\nAWS_C=x\nAWS_C=";
+        let passed = missing(text, &[]);
+        assert_eq!(passed, [("AWS_A".into(), "2".into())]);
+        let now: Vec<_> = passed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(missing(text, &now), []);
+    }
+
+    /// Plays both parts: as the parent it runs itself once more with an environment file, and as that child it adopts
+    /// the file's variables, which replaces the child by a third run in the same process.
+    #[test]
+    fn variables_of_the_file_reach_the_environment_of_the_same_process() {
+        const PART: &str = "MANAGED_APP_TEST_ADOPT_FROM";
+        const NAME: &str =
+            "config::environment::tests::variables_of_the_file_reach_the_environment_of_the_same_process";
+        if let Some(path) = process_environment(PART) {
+            let mut flags = Flags::default();
+            flags.env_file = Some(path.into());
+            adopt_library_variables(&flags).expect("the program can be started over");
+            let (given, secret) = (process_environment("AWS_TEST_ADOPT"), process_environment("PASSWORD"));
+            println!("process {} has {given:?} and {secret:?}.", std::process::id());
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("env");
+        std::fs::write(&path, "AWS_TEST_ADOPT='from the file'\nPASSWORD=hunter2\n").expect("written");
+        let mut run = Command::new(std::env::current_exe().expect("this program has a path"));
+        run.args(["--exact", NAME, "--nocapture"]).env(PART, &path).env_remove("PASSWORD");
+        let child = run.stdout(std::process::Stdio::piped()).spawn().expect("this program can be run");
+        let process = child.id();
+        let output = child.wait_with_output().expect("the child ends");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let expected = format!("process {process} has Some(\"from the file\") and None.");
+        assert!(said.contains(&expected), "{said}");
+    }
+}

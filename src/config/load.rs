@@ -1,0 +1,130 @@
+//! Puts a [`Config`] together from its sources. Reads files only through the function it is given.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::sources::{EnvFile, Sources};
+use super::{Config, ConfigErrors, Flags, SystemdEnvironment, check};
+
+const STATE_DIRECTORY: &str = "/var/lib/echostream-managed-app";
+const MACHINE_ID: &str = "/etc/machine-id";
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
+impl Config {
+    /// Checks everything the daemon was told, and reports all problems at once.
+    ///
+    /// `environment` is usually [`super::process_environment`]. Reads the environment file and, for the host id, the
+    /// machine id and the host's name.
+    pub fn load(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        Self::load_with(flags, environment, |path| std::fs::read_to_string(path))
+    }
+
+    /// As [`Config::load`], with files read by `read`.
+    pub fn load_with(
+        flags: &Flags,
+        environment: impl Fn(&str) -> Option<String>,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Self, ConfigErrors> {
+        let file = EnvFile::read(flags.env_file.as_deref(), &read);
+        let mut sources = Sources::new(flags, &environment, file);
+        let config = assemble(&mut sources, &read);
+        match config {
+            Some(config) if sources.problems.is_empty() => Ok(config),
+            _ => Err(ConfigErrors(sources.problems)),
+        }
+    }
+}
+
+/// Asks for every setting before it gives up on one, so that all problems are known.
+fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>) -> Option<Config> {
+    let (second, minute, hour) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600));
+    let app = sources.take("APP", check::name);
+    let appsync_endpoint = sources.take("APPSYNC_ENDPOINT", check::endpoint);
+    let region = sources.take("AWS_DEFAULT_REGION", check::region);
+    let client_id = sources.take("CLIENT_ID", check::client_id);
+    let log_group = sources.take("LOG_GROUP_NAME", check::log_group);
+    let password = sources.take("PASSWORD", check::name).map(SecretString::from);
+    let tenant = sources.take("TENANT", check::name);
+    let user_name = sources.take("USER_NAME", check::name);
+    let user_pool_id = sources.take("USER_POOL_ID", check::user_pool_id);
+    let logging_level = sources.take("LOGGING_LEVEL", check::logging_level);
+    let runtime = sources.take("MANAGED_APP_RUNTIME", check::runtime);
+    let node_logs = sources.take("MANAGED_APP_NODE_LOGS", check::node_logs);
+    let on_exit = sources.take("MANAGED_APP_ON_EXIT", check::on_exit);
+    let on_removed = sources.take("MANAGED_APP_ON_REMOVED", check::on_removed);
+    let log_file = sources.take("MANAGED_APP_LOG_FILE", check::log_file);
+    let state_directory = state_directory(sources);
+    let host_id = host_id(sources, read);
+    let parallel_operations = sources.take("MANAGED_APP_PARALLEL_OPERATIONS", |text| check::number(text, 1..=1024));
+    let parallel_pulls = sources.take("MANAGED_APP_PARALLEL_PULLS", |text| check::number(text, 1..=64));
+    let stop_grace = sources.take("MANAGED_APP_STOP_GRACE", |text| check::duration(text, second..=10 * minute));
+    let resync = sources.take("MANAGED_APP_RESYNC", |text| check::duration(text, 10 * second..=24 * hour));
+    let docker_host = sources.take("DOCKER_HOST", check::text);
+    let container_host = sources.take("CONTAINER_HOST", check::text);
+    let xdg_runtime_dir = sources.take("XDG_RUNTIME_DIR", check::text);
+    Some(Config {
+        app: app?,
+        tenant: tenant?,
+        appsync_endpoint: appsync_endpoint?,
+        region: region?,
+        user_pool_id: user_pool_id?,
+        client_id: client_id?,
+        user_name: user_name?,
+        password: password?,
+        log_group: log_group?,
+        logging_level: logging_level?,
+        runtime: runtime?,
+        node_logs,
+        on_exit: on_exit?,
+        on_removed: on_removed?,
+        log_file: log_file?,
+        state_directory,
+        host_id: host_id?,
+        parallel_operations: parallel_operations?,
+        parallel_pulls: parallel_pulls?,
+        stop_grace: stop_grace?,
+        resync: resync?,
+        docker_host,
+        container_host,
+        xdg_runtime_dir,
+        systemd: systemd(sources),
+    })
+}
+
+/// systemd gives STATE_DIRECTORY as a list with colons; the first one is ours.
+fn state_directory(sources: &mut Sources<'_>) -> PathBuf {
+    let given = sources.take("MANAGED_APP_STATE_DIRECTORY", check::path);
+    let from_systemd = || check::path(sources.process_only("STATE_DIRECTORY")?.split(':').next()?);
+    given.or_else(from_systemd).unwrap_or_else(|| STATE_DIRECTORY.into())
+}
+
+/// The machine id survives a change of the host's name, so it comes first.
+fn host_id(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>) -> Option<String> {
+    let problems_before = sources.problems.len();
+    if let Some(given) = sources.take("MANAGED_APP_HOST_ID", check::host_id) {
+        return Some(given);
+    }
+    let line_of = |path| check::host_id(read(Path::new(path)).ok()?.trim());
+    // systemd writes "uninitialized" into images that have not been booted yet.
+    let found = line_of(MACHINE_ID).filter(|id| id != "uninitialized").or_else(|| line_of(HOST_NAME));
+    if found.is_none() && sources.problems.len() == problems_before {
+        sources.missing("MANAGED_APP_HOST_ID");
+    }
+    found
+}
+
+/// Numbers that cannot be read count as absent: nobody but systemd sets them.
+fn systemd(sources: &Sources<'_>) -> SystemdEnvironment {
+    let number = |variable| sources.process_only(variable).and_then(|text| text.parse().ok());
+    SystemdEnvironment {
+        notify_socket: sources.process_only("NOTIFY_SOCKET"),
+        watchdog: number("WATCHDOG_USEC").filter(|usec| *usec > 0).map(Duration::from_micros),
+        watchdog_pid: number("WATCHDOG_PID").and_then(|pid| u32::try_from(pid).ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

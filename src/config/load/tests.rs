@@ -1,0 +1,241 @@
+//! Sources, precedence, defaults and the report of problems.
+
+use std::collections::HashMap;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::config::{LoggingLevel, OnExit, OnRemoved, RuntimeChoice};
+
+const GOOD: &[(&str, &str)] = &[
+    ("APP", "My App"),
+    ("APPSYNC_ENDPOINT", "https://api.example/graphql"),
+    ("AWS_DEFAULT_REGION", "us-east-1"),
+    ("CLIENT_ID", "client"),
+    ("LOG_GROUP_NAME", "/echo/app"),
+    ("PASSWORD", "hunter2"),
+    ("TENANT", "tenant"),
+    ("USER_NAME", "user"),
+    ("USER_POOL_ID", "eu-west-1_pool"),
+];
+
+/// The world of one test: an environment, files by path, and flags.
+#[derive(Default)]
+struct World {
+    environment: HashMap<String, String>,
+    files: HashMap<&'static str, String>,
+    flags: Flags,
+}
+
+impl World {
+    fn good() -> Self {
+        let environment = GOOD.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let mut world = Self { environment, ..Self::default() };
+        world.files.insert("/etc/machine-id", "0123abcd\n".into());
+        world
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    fn flag(mut self, variable: &'static str, value: &str) -> Self {
+        self.flags.set(variable, value);
+        self
+    }
+
+    fn env_file(mut self, text: &str) -> Self {
+        self.flags.env_file = Some("/env".into());
+        self.files.insert("/env", text.into());
+        self
+    }
+
+    fn load(&self) -> Result<Config, ConfigErrors> {
+        let read = |path: &Path| {
+            let found = path.to_str().and_then(|path| self.files.get(path));
+            found.cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        };
+        Config::load_with(&self.flags, |name| self.environment.get(name).cloned(), read)
+    }
+
+    fn config(&self) -> Config {
+        self.load().expect("the configuration is good")
+    }
+
+    fn errors(&self) -> String {
+        self.load().expect_err("the configuration is bad").to_string()
+    }
+}
+
+#[test]
+fn the_nine_variables_are_enough() {
+    let config = World::good().config();
+    assert_eq!(config.app, "My App");
+    assert_eq!(config.user_pool_id.region, "eu-west-1");
+    assert_eq!(config.password.expose_secret(), "hunter2");
+    assert_eq!(config.logging_level, LoggingLevel::Info);
+    assert_eq!(config.runtime, RuntimeChoice::Auto);
+    assert_eq!(config.node_logs, None);
+    assert_eq!((config.on_exit, config.on_removed), (OnExit::Stop, OnRemoved::Shutdown));
+    assert_eq!(config.log_file.as_deref(), Some(Path::new("/var/log/echostream/echostream-managed-app.log")));
+    assert_eq!(config.state_directory, Path::new("/var/lib/echostream-managed-app"));
+    assert_eq!(config.host_id, "0123abcd");
+    assert_eq!((config.parallel_operations, config.parallel_pulls), (64, 4));
+    assert_eq!((config.stop_grace, config.resync), (Duration::from_secs(30), Duration::from_secs(300)));
+    assert_eq!(config.systemd, SystemdEnvironment::default());
+    assert_eq!(config.docker_host, None);
+}
+
+#[test]
+fn flags_beat_the_environment_beats_the_file_beats_defaults() {
+    let level = |world: &World| world.config().logging_level;
+    let mut world = World::good();
+    assert_eq!(level(&world), LoggingLevel::Info);
+    world = world.env_file("LOGGING_LEVEL=ERROR\nLOGGING_LEVEL=WARNING\n");
+    assert_eq!(level(&world), LoggingLevel::Warning);
+    world = world.env("LOGGING_LEVEL", "");
+    assert_eq!(level(&world), LoggingLevel::Warning, "an empty value counts as none");
+    world = world.env("LOGGING_LEVEL", "CRITICAL");
+    assert_eq!(level(&world), LoggingLevel::Critical);
+    world = world.flag("LOGGING_LEVEL", "DEBUG");
+    assert_eq!(level(&world), LoggingLevel::Debug);
+}
+
+#[test]
+fn an_environment_file_alone_is_enough() {
+    let text: String = GOOD.iter().map(|(name, value)| format!("{name}=\"{value}\"\n")).collect();
+    let mut world = World::good().env_file(&text);
+    world.environment.clear();
+    assert_eq!(world.config().tenant, "tenant");
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let mut world = World::good()
+        .env("AWS_DEFAULT_REGION", "nowhere")
+        .flag("MANAGED_APP_PARALLEL_PULLS", "0")
+        .env_file("LOGGING_LEVEL=INFO\n\noops\nMANAGED_APP_RESYNC=5\n");
+    world.environment.remove("APP");
+    world.environment.remove("PASSWORD");
+    let expected = "\
+the configuration has 6 problems:
+  /env line 3 has no `=`; an assignment is NAME=value
+  APP is missing; it should hold 1 to 256 characters, none of them a control character
+  AWS_DEFAULT_REGION should hold an AWS region, like us-east-1; \"nowhere\" came from the environment
+  PASSWORD is missing; it should hold 1 to 256 characters, none of them a control character
+  MANAGED_APP_PARALLEL_PULLS should hold a number from 1 to 64; \"0\" came from the flag --parallel-pulls
+  MANAGED_APP_RESYNC should hold a duration from 10s to 24h, like 5m; \"5\" came from /env line 4";
+    assert_eq!(world.errors(), expected);
+}
+
+#[test]
+fn nothing_at_all_names_each_required_variable() {
+    let errors = World { files: World::good().files, ..World::default() }.errors();
+    for (name, _) in GOOD {
+        assert!(errors.contains(&format!("{name} is missing")), "{errors}");
+    }
+}
+
+#[test]
+fn an_unreadable_file_is_one_problem_not_ten() {
+    let mut world = World::good().env("MANAGED_APP_ON_EXIT", "explode");
+    world.flags.env_file = Some("/absent".into());
+    world.environment.remove("APP");
+    let errors = world.errors();
+    assert!(errors.contains("/absent cannot be read: entity not found"), "{errors}");
+    assert!(errors.contains("MANAGED_APP_ON_EXIT"), "{errors}");
+    assert!(!errors.contains("APP is missing"), "{errors}");
+}
+
+#[test]
+fn secrets_are_in_no_error_and_no_debug() {
+    let bad = World::good()
+        .env("PASSWORD", "hunter2\n")
+        .env("APPSYNC_ENDPOINT", "https://me:hunter2@api.example/")
+        .env_file("hunter2\nPASSWORD='hunter2");
+    let error = bad.load().expect_err("the configuration is bad");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    assert_eq!(error.problems().len(), 4);
+    assert!(!format!("{:?}", World::good().config()).contains("hunter2"));
+}
+
+#[test]
+fn bad_values_are_shown_escaped_and_cut() {
+    let errors = World::good().env("APP", &format!("\u{1b}[2J{}", "x".repeat(500))).errors();
+    assert!(errors.contains(r#""\u{1b}[2Jxxx"#), "{errors}");
+    assert!(errors.len() < 300, "{errors}");
+}
+
+#[test]
+fn the_host_id_is_given_or_found() {
+    assert_eq!(World::good().env("MANAGED_APP_HOST_ID", "h1").config().host_id, "h1");
+    let mut world = World::good();
+    world.files.insert("/etc/machine-id", "uninitialized\n".into());
+    assert_eq!(world.errors().lines().count(), 2);
+    world.files.insert("/proc/sys/kernel/hostname", "box\n".into());
+    assert_eq!(world.config().host_id, "box");
+    let errors = world.env("MANAGED_APP_HOST_ID", "a b").errors();
+    assert!(errors.contains("1 problem:") && errors.contains("MANAGED_APP_HOST_ID"), "{errors}");
+}
+
+#[test]
+fn the_state_directory_is_ours_then_systemds() {
+    let world = World::good().env("STATE_DIRECTORY", "/var/lib/a:/var/lib/b");
+    assert_eq!(world.config().state_directory, Path::new("/var/lib/a"));
+    assert_eq!(world.env("MANAGED_APP_STATE_DIRECTORY", "/s").config().state_directory, Path::new("/s"));
+    assert!(World::good().env("MANAGED_APP_STATE_DIRECTORY", "s").errors().contains("an absolute path"));
+}
+
+#[test]
+fn the_log_file_can_be_turned_off() {
+    assert_eq!(World::good().env("MANAGED_APP_LOG_FILE", "off").config().log_file, None);
+}
+
+#[test]
+fn engines_and_systemd_are_carried_along() {
+    let world = World::good()
+        .env("DOCKER_HOST", "unix:///d.sock")
+        .env("NOTIFY_SOCKET", "@n")
+        .env("WATCHDOG_USEC", "30000000")
+        .env("WATCHDOG_PID", "7")
+        .env_file("CONTAINER_HOST=unix:///p.sock\nNOTIFY_SOCKET=/not/from/here\nXDG_RUNTIME_DIR=/run/user/0");
+    let config = world.config();
+    assert_eq!(config.docker_host.as_deref(), Some("unix:///d.sock"));
+    assert_eq!(config.container_host.as_deref(), Some("unix:///p.sock"));
+    assert_eq!(config.xdg_runtime_dir.as_deref(), Some("/run/user/0"));
+    let systemd = SystemdEnvironment {
+        notify_socket: Some("@n".into()),
+        watchdog: Some(Duration::from_secs(30)),
+        watchdog_pid: Some(7),
+    };
+    assert_eq!(config.systemd, systemd);
+    assert_eq!(world.env("WATCHDOG_USEC", "soon").config().systemd.watchdog, None);
+}
+
+#[test]
+fn the_packaged_example_is_good_and_names_every_setting() {
+    let text = include_str!("../../../packaging/echostream-managed-app.env");
+    for uncommented in [false, true] {
+        // A commented setting directly follows its `#`; words follow `# `.
+        let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
+        let line = |line: &str| if uncommented { on(line) } else { line.to_owned() };
+        let example: Vec<_> = text.lines().map(line).collect();
+        let mut world = World::good().env_file(&example.join("\n"));
+        world.environment.clear();
+        assert_eq!(world.config().app, "My App");
+    }
+    for setting in crate::config::SETTINGS {
+        assert!(text.contains(&format!("{}=", setting.variable)), "{}", setting.variable);
+    }
+}
+
+#[test]
+fn the_packaged_example_shows_the_defaults() {
+    let text = include_str!("../../../packaging/echostream-managed-app.env");
+    for setting in crate::config::SETTINGS {
+        if let crate::config::Absent::Default(default) = setting.absent {
+            assert!(text.contains(&format!("#{}={default}\n", setting.variable)), "{}", setting.variable);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Finds the value of a setting among its sources: flags, then the environment, then the environment file, then the
+//! default. Collects problems instead of stopping at one.
+//!
+//! The environment beats the file, so that one run can be changed from the outside (`LOGGING_LEVEL=DEBUG program
+//! --env-file ..`) without editing a file that may belong to the boot image. An empty value in the environment or the
+//! file counts as none at all.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::envfile::{self, Entry};
+use super::error::{Origin, Problem};
+use super::settings::{Absent, setting};
+
+/// What the command line says about the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--env-file`.
+    pub env_file: Option<PathBuf>,
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Flags {
+    /// Sets the flag that belongs to `variable`; the text is checked by [`super::Config::load`].
+    pub fn set(&mut self, variable: &'static str, value: impl Into<String>) {
+        self.values.insert(variable, value.into());
+    }
+
+    /// What the command line said for `variable`.
+    pub fn get(&self, variable: &str) -> Option<&str> {
+        self.values.get(variable).map(String::as_str)
+    }
+}
+
+/// An environment file as far as it could be read.
+#[derive(Debug, Default)]
+pub(super) struct EnvFile {
+    path: PathBuf,
+    entries: Vec<Entry>,
+    pub(super) problems: Vec<Problem>,
+    /// Whether there was nothing to read, so that missing values say nothing.
+    unread: bool,
+}
+
+impl EnvFile {
+    pub(super) fn read(path: Option<&Path>, read: impl Fn(&Path) -> io::Result<String>) -> Self {
+        let Some(path) = path else { return Self::default() };
+        let path = path.to_owned();
+        match read(&path) {
+            Ok(text) => {
+                let (entries, mistakes) = envfile::parse(&text);
+                let problem = |mistake: &envfile::Mistake| Problem::EnvFile {
+                    path: path.clone(),
+                    line: Some(mistake.line),
+                    reason: mistake.reason.to_owned(),
+                };
+                let problems = mistakes.iter().map(problem).collect();
+                Self { path, entries, problems, unread: false }
+            }
+            Err(error) => {
+                let problem = Problem::EnvFile { path: path.clone(), line: None, reason: error.to_string() };
+                Self { path, entries: Vec::new(), problems: vec![problem], unread: true }
+            }
+        }
+    }
+
+    fn last(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| entry.name == name).filter(|entry| !entry.value.is_empty())
+    }
+
+    /// The variables that count, each once.
+    pub(super) fn variables(&self) -> BTreeMap<&str, &str> {
+        let named = |entry: &Entry| self.last(&entry.name).map(|last| last.value.as_str());
+        self.entries.iter().filter_map(|entry| Some((entry.name.as_str(), named(entry)?))).collect()
+    }
+}
+
+/// The sources of one run, and what was wrong in them so far.
+pub(super) struct Sources<'a> {
+    flags: &'a Flags,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    file: EnvFile,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn new(flags: &'a Flags, environment: &'a dyn Fn(&str) -> Option<String>, mut file: EnvFile) -> Self {
+        let problems = std::mem::take(&mut file.problems);
+        Self { flags, environment, file, problems }
+    }
+
+    /// The value of a setting if it is given and good, else its default. `None` is noted as a problem unless the
+    /// setting may be absent.
+    pub(super) fn take<T>(&mut self, variable: &'static str, check: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let Some((value, origin)) = self.find(variable) else {
+            if setting(variable).absent == Absent::Required {
+                self.missing(variable);
+            }
+            return None;
+        };
+        let checked = check(&value);
+        if checked.is_none() {
+            self.problems.push(Problem::bad(setting(variable), &value, origin));
+        }
+        checked
+    }
+
+    /// Notes that a setting is nowhere; says nothing after an environment file that could not be read, in which it
+    /// may well stand.
+    pub(super) fn missing(&mut self, variable: &'static str) {
+        if !self.file.unread {
+            self.problems.push(Problem::Missing { variable });
+        }
+    }
+
+    /// A variable of systemd's, which only the process's own environment can hold.
+    pub(super) fn process_only(&self, variable: &str) -> Option<String> {
+        (self.environment)(variable).filter(|value| !value.is_empty())
+    }
+
+    fn find(&self, variable: &'static str) -> Option<(String, Origin)> {
+        if let Some(value) = self.flags.get(variable) {
+            return Some((value.to_owned(), Origin::Flag));
+        }
+        if let Some(value) = self.process_only(variable) {
+            return Some((value, Origin::Environment));
+        }
+        if let Some(entry) = self.file.last(variable) {
+            return Some((entry.value.clone(), Origin::EnvFile { path: self.file.path.clone(), line: entry.line }));
+        }
+        match setting(variable).absent {
+            Absent::Default(text) => Some((text.to_owned(), Origin::Default)),
+            Absent::Required | Absent::Means(_) => None,
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The composition of the daemon: what is started in which order, who talks to whom, and the ordered end.
+//!
+//! Start: sign-in, engine, network, then the driver, which reads the app, pulls, and converges; READY=1 when that is
+//! over. A cloud that cannot be reached holds up nothing that can be done without it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, Owner};
+use secrecy::SecretString;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
+use crate::cli::Exit;
+use crate::cloud::{Account, AppCredentials, Aws, CloudErrorKind, ControlPlane, EchoStream};
+use crate::config::{Config, NodeLogs, OnExit, OnRemoved};
+use crate::driver::{Driver, Hands, StateFile, chain};
+use crate::host::{Notifier, Signal, power_off, watchdog_interval};
+use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Phase, Settings, Status};
+use crate::registry::Registry;
+use crate::tasks::Tasks;
+
+/// Events that may wait for the driver.
+const INBOX_MAX: usize = 1024;
+/// How long the engine may take to answer when the daemon starts.
+const ENGINE_WAIT: Duration = Duration::from_secs(30);
+/// Pause between two attempts to reach the engine, at the start and when its event stream breaks.
+const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the last tasks may take after the driver is done.
+const LINGER: Duration = Duration::from_secs(2);
+/// The engine's own log of a node: size of one file and number of files.
+const NODE_LOG_BYTES: u64 = 10 * 1024 * 1024;
+const NODE_LOG_FILES: u32 = 5;
+
+/// What the daemon is made of.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The settings.
+    pub config: Config,
+    /// The engine.
+    pub runtime: Arc<dyn ContainerRuntime>,
+    /// AWS.
+    pub aws: Arc<Aws>,
+    /// Signals of the operator, as they come.
+    pub signals: mpsc::Receiver<Signal>,
+    /// Where the status goes.
+    pub status: watch::Sender<Option<Status>>,
+    /// PATH for `shutdown`; `None` takes the process's own.
+    pub search_path: Option<std::ffi::OsString>,
+}
+
+/// What has been set up when the driver starts.
+struct Foundation {
+    cloud: Arc<EchoStream>,
+    info: EngineInfo,
+    /// A signal came meanwhile.
+    is_interrupted: bool,
+}
+
+impl Daemon {
+    /// Runs until it is told to end or the app is gone, and says how the process should end.
+    pub async fn run(mut self) -> Exit {
+        let notifier = self.notifier();
+        let foundation = match self.lay_foundation(&notifier).await {
+            Ok(foundation) => foundation,
+            Err(exit) => return exit,
+        };
+        let settings = match self.settings(&foundation.info) {
+            Ok(settings) => settings,
+            Err(exit) => return exit,
+        };
+        let finish = self.drive(foundation, settings, &notifier).await;
+        match finish {
+            Some(Finish::AppRemoved) => self.end_of_app().await,
+            Some(Finish::Stopped) => info!("daemon has ended"),
+            None => warn!("daemon ends at once, as a second signal came"),
+        }
+        Exit::Done
+    }
+
+    fn notifier(&self) -> Arc<Notifier> {
+        let name = self.config.systemd.notify_socket.as_deref();
+        Arc::new(Notifier::connect(name).unwrap_or_else(|error| {
+            warn!(%error, "systemd cannot be told how the daemon is");
+            Notifier::connect(None).expect("without a name there is nothing to connect to")
+        }))
+    }
+
+    /// Signs in and meets the engine. A signal cuts the wait short; the nodes that run are then ended all the same.
+    async fn lay_foundation(&mut self, notifier: &Notifier) -> Result<Foundation, Exit> {
+        info!(app = self.config.app, tenant = self.config.tenant, version = env!("CARGO_PKG_VERSION"), "daemon starts");
+        notifier.status("signing in");
+        let (_, password) = watch::channel::<SecretString>(self.config.password.clone());
+        let cloud = EchoStream::new(&Account::from(&self.config), password, &self.aws).await.map_err(|error| {
+            error!(error = chain(&error), "the cloud's address cannot be used");
+            Exit::Configuration
+        })?;
+        let mut is_interrupted = interruptible(&mut self.signals, sign_in(&cloud)).await.transpose()?.is_none();
+        notifier.status("waiting for the engine");
+        let meeting = meet(self.runtime.as_ref(), ENGINE_WAIT);
+        let info = match interruptible(&mut self.signals, meeting).await {
+            Some(result) => result?,
+            None => {
+                is_interrupted = true;
+                meet(self.runtime.as_ref(), Duration::ZERO).await.map_err(|_| Exit::Done)?
+            }
+        };
+        info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
+        Ok(Foundation { cloud: Arc::new(cloud), info, is_interrupted })
+    }
+
+    fn settings(&self, info: &EngineInfo) -> Result<Settings, Exit> {
+        let config = &self.config;
+        let node_logs = config.node_logs.unwrap_or(if info.has_awslogs { NodeLogs::Awslogs } else { NodeLogs::Engine });
+        if node_logs == NodeLogs::Awslogs && !info.has_awslogs {
+            error!(engine = %info.kind, "MANAGED_APP_NODE_LOGS=awslogs: this engine has no awslogs log driver; use `engine`");
+            return Err(Exit::Configuration);
+        }
+        Ok(settings_of(config, node_logs))
+    }
+
+    async fn drive(&mut self, foundation: Foundation, settings: Settings, notifier: &Arc<Notifier>) -> Option<Finish> {
+        let Foundation { cloud, is_interrupted, .. } = foundation;
+        if let Err(error) = self.runtime.ensure_network(&settings.network(), &settings.owner).await {
+            warn!(error = chain(&error), "the app's network cannot be made; it is tried again for each node");
+        }
+        let cloud: Arc<dyn ControlPlane> = cloud;
+        let (queue, queue_receiver) = watch::channel(None);
+        let (inbox, events) = mpsc::channel(INBOX_MAX);
+        let shutdown = CancellationToken::new();
+        let mut tasks = Tasks::new();
+        self.start_inputs(&mut tasks, &cloud, queue_receiver, &inbox, &settings.owner, &shutdown);
+        let (driver, status) = Driver::new(settings.clone(), self.hands(cloud, &settings), queue);
+        tasks.spawn("status", tell_status(status, self.status.clone(), notifier.clone()));
+        if let Some(every) = watchdog_interval(&self.config.systemd, std::process::id()) {
+            tasks.spawn("watchdog", keep_alive(notifier.clone(), every));
+        }
+        let driver = driver.run(events);
+        tokio::pin!(driver);
+        let end = end_of_nodes(self.config.on_exit);
+        if is_interrupted {
+            notifier.stopping();
+            let _ = inbox.send(Event::Stop(end)).await;
+        }
+        let finish = self.follow(driver, &inbox, end, is_interrupted, notifier).await;
+        shutdown.cancel();
+        notifier.stopping();
+        let _ = tokio::time::timeout(LINGER, tasks.shutdown()).await;
+        finish
+    }
+
+    /// Waits for the driver and hands signals on. `None`: a second signal came.
+    async fn follow(
+        &mut self,
+        mut driver: std::pin::Pin<&mut impl Future<Output = Finish>>,
+        inbox: &mpsc::Sender<Event>,
+        end: EndOfNodes,
+        mut is_stopping: bool,
+        notifier: &Notifier,
+    ) -> Option<Finish> {
+        loop {
+            // Both arms are cancel-safe: the driver is only polled, and a signal waits in its channel.
+            let signal = tokio::select! {
+                finish = &mut driver => return Some(finish),
+                Some(signal) = self.signals.recv() => signal,
+            };
+            match signal {
+                Signal::Hangup => {
+                    info!("looking at everything anew, as a signal asked for");
+                    let _ = inbox.try_send(Event::Resync);
+                }
+                Signal::Terminate | Signal::Interrupt if is_stopping => return None,
+                Signal::Terminate | Signal::Interrupt => {
+                    info!(nodes = ?end, "ending, as a signal asked for; a second signal ends at once");
+                    is_stopping = true;
+                    notifier.stopping();
+                    let sent = inbox.send_timeout(Event::Stop(end), LINGER);
+                    tokio::select! {
+                        finish = &mut driver => return Some(finish),
+                        _ = sent => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn hands(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings) -> Hands {
+        Hands {
+            runtime: self.runtime.clone(),
+            cloud,
+            registry: Arc::new(Registry::new(self.aws.clone())),
+            state: Arc::new(StateFile::open(&self.config.state_directory)),
+            owner: settings.owner.clone(),
+            stop_grace: self.config.stop_grace,
+            operations: Semaphore::new(self.config.parallel_operations),
+            pulls: Semaphore::new(self.config.parallel_pulls),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    fn start_inputs(
+        &self,
+        tasks: &mut Tasks,
+        cloud: &Arc<dyn ControlPlane>,
+        queue: watch::Receiver<Option<crate::model::QueueAddress>>,
+        inbox: &mpsc::Sender<Event>,
+        owner: &Owner,
+        shutdown: &CancellationToken,
+    ) {
+        let (sender, messages) = mpsc::channel(CHANGES_WAITING_MAX);
+        let changes = Changes {
+            aws: self.aws.clone(),
+            credentials: AppCredentials::new(cloud.clone()),
+            app: self.config.app.clone(),
+            queue,
+            sender,
+        };
+        tasks.spawn("changes", changes.run(shutdown.clone()));
+        tasks.spawn("change-messages", hand_over(messages, inbox.clone()));
+        tasks.spawn("engine-events", follow_engine(self.runtime.clone(), owner.clone(), inbox.clone()));
+    }
+
+    async fn end_of_app(&self) {
+        match self.config.on_removed {
+            OnRemoved::Exit => info!("the app was removed from the cloud; its nodes are gone"),
+            OnRemoved::Shutdown => {
+                warn!("the app was removed from the cloud; the host is powered off");
+                if let Err(error) = power_off(self.search_path.as_deref()).await {
+                    error!(error = chain(&error), "the host cannot be powered off");
+                }
+            }
+        }
+    }
+}
+
+/// What the reconciler needs of the configuration.
+pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
+    let pool = format!("{}_{}", config.user_pool_id.region, config.user_pool_id.id);
+    Settings {
+        owner: Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() },
+        env: Settings::node_env(
+            &config.appsync_endpoint,
+            &config.client_id,
+            &config.password,
+            &config.tenant,
+            &pool,
+            &config.user_name,
+        ),
+        logs: match node_logs {
+            NodeLogs::Awslogs => NodeLogSettings::Awslogs { group: config.log_group.clone() },
+            NodeLogs::Engine => NodeLogSettings::Engine { file_bytes_max: NODE_LOG_BYTES, files_max: NODE_LOG_FILES },
+        },
+        stop_grace: config.stop_grace,
+        resync: config.resync,
+        remove_nodes_with_app: config.on_removed == OnRemoved::Exit,
+    }
+}
+
+fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {
+    match on_exit {
+        OnExit::Stop => EndOfNodes::Stop,
+        OnExit::Leave => EndOfNodes::Leave,
+    }
+}
+
+/// Refused credentials end the daemon; a cloud that cannot be reached is tried again later, with each snapshot.
+async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
+    match cloud.sign_in().await {
+        Ok(()) => {
+            info!("signed in");
+            Ok(())
+        }
+        Err(error) if error.kind() == CloudErrorKind::Refused => {
+            error!(error = chain(&error), "sign-in was refused; check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID");
+            Err(Exit::SignInRefused)
+        }
+        Err(error) => {
+            warn!(error = chain(&error), "cannot sign in yet; going on with what is here");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until the engine answers.
+async fn meet(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
+    let until = Instant::now() + patience;
+    loop {
+        match runtime.info().await {
+            Ok(info) => return Ok(info),
+            Err(error) if Instant::now() + ENGINE_PAUSE < until => {
+                warn!(error = chain(&error), "the engine does not answer yet");
+                tokio::time::sleep(ENGINE_PAUSE).await;
+            }
+            Err(error) => {
+                error!(error = chain(&error), "the engine does not answer; is it running, and may this user use it?");
+                return Err(Exit::Unavailable);
+            }
+        }
+    }
+}
+
+/// `None` when a signal to end came first.
+async fn interruptible<T>(signals: &mut mpsc::Receiver<Signal>, wait: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(wait);
+    loop {
+        // Both arms are cancel-safe.
+        tokio::select! {
+            done = &mut wait => return Some(done),
+            Some(signal) = signals.recv() => {
+                if signal != Signal::Hangup {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+async fn hand_over(mut messages: mpsc::Receiver<ChangeMessage>, inbox: mpsc::Sender<Event>) {
+    while let Some(message) = messages.recv().await {
+        let event = match message {
+            ChangeMessage::Change { change, message_id, tracking_id, .. } => {
+                info!(change = %change, message_id, tracking_id, "change");
+                Event::Change(change)
+            }
+            ChangeMessage::QueueLost => Event::QueueLost,
+        };
+        if inbox.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Engine events are hints. Whenever the stream breaks something may have been missed, so everything is looked at.
+async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, inbox: mpsc::Sender<Event>) {
+    let mut is_first = true;
+    loop {
+        match runtime.events(&owner).await {
+            Ok(mut events) => {
+                if !is_first && inbox.send(Event::HintsLost).await.is_err() {
+                    return;
+                }
+                is_first = false;
+                while let Some(Ok(event)) = events.next().await {
+                    debug!(container = %event.container, name = event.name, action = ?event.action, "engine event");
+                    if inbox.send(Event::Hint(event)).await.is_err() {
+                        return;
+                    }
+                }
+                debug!("the stream of engine events ended");
+            }
+            Err(error) => warn!(error = chain(&error), "the engine's events cannot be followed; trying again"),
+        }
+        tokio::time::sleep(ENGINE_PAUSE).await;
+    }
+}
+
+/// Publishes each status, tells systemd in one line, and once that the start is over.
+async fn tell_status(
+    mut status: watch::Receiver<Status>,
+    publish: watch::Sender<Option<Status>>,
+    notifier: Arc<Notifier>,
+) {
+    let mut is_ready = false;
+    let mut last = String::new();
+    loop {
+        let now = status.borrow_and_update().clone();
+        let line = now.summary();
+        if line != last {
+            notifier.status(&line);
+            last = line;
+        }
+        if !is_ready && now.phase == Phase::Running {
+            is_ready = true;
+            notifier.ready();
+        }
+        publish.send_replace(Some(now));
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn keep_alive(notifier: Arc<Notifier>, every: Duration) {
+    let mut interval = tokio::time::interval(every);
+    loop {
+        interval.tick().await;
+        notifier.alive();
+    }
+}

@@ -1,0 +1,64 @@
+//! From errors of engine, cloud and registry to what the reconciler makes of them.
+
+use std::error::Error;
+
+use managed_app_runtimes::{ErrorKind, RuntimeError};
+
+use crate::cloud::{CloudError, CloudErrorKind};
+use crate::reconciler::{Failure, FailureKind};
+use crate::registry::{RegistryError, RegistryErrorKind};
+
+/// Longest text of a failure, characters.
+const TEXT_MAX: usize = 1_000;
+
+/// The failure of an engine call.
+pub fn of_runtime(error: &RuntimeError) -> Failure {
+    let kind = match error.kind() {
+        ErrorKind::Throttled => FailureKind::Throttled,
+        ErrorKind::Refused | ErrorKind::Unauthorized => FailureKind::Permanent,
+        _ => FailureKind::Transient,
+    };
+    Failure { kind, text: chain(error) }
+}
+
+/// The failure of a pull: an image that is not there will hardly come by itself.
+pub fn of_pull(error: &RuntimeError) -> Failure {
+    let failure = of_runtime(error);
+    let kind = if error.kind() == ErrorKind::NotFound { FailureKind::Permanent } else { failure.kind };
+    Failure { kind, ..failure }
+}
+
+/// The failure of a call to the cloud.
+pub fn of_cloud(error: &CloudError) -> Failure {
+    let kind = match error.kind() {
+        CloudErrorKind::Refused => FailureKind::Permanent,
+        CloudErrorKind::Throttled => FailureKind::Throttled,
+        _ => FailureKind::Transient,
+    };
+    Failure { kind, text: chain(error) }
+}
+
+/// The failure to get credentials for a registry.
+pub fn of_registry(error: &RegistryError) -> Failure {
+    let kind = match error.kind() {
+        RegistryErrorKind::AccessDenied => FailureKind::Permanent,
+        RegistryErrorKind::Throttled => FailureKind::Throttled,
+        _ => FailureKind::Transient,
+    };
+    Failure { kind, text: chain(error) }
+}
+
+/// An error with all that lies beneath it, on one line.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let source_text = source.to_string();
+        if !text.ends_with(&source_text) {
+            text.push_str(": ");
+            text.push_str(&source_text);
+        }
+        next = source.source();
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX).collect()
+}

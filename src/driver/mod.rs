@@ -1,0 +1,255 @@
+//! The hands: carries out what the reconciler asks for and reports back. Decides nothing.
+//!
+//! One loop owns the reconciler. Each effect that takes time becomes a task of its own; its result is the next event. A
+//! slow or hung node therefore never holds up another, and nothing here awaits anything but the next event.
+
+mod failure;
+mod operate;
+mod pull;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::{ContainerRuntime, ImageReference, Owner};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+pub use failure::chain;
+pub use state::StateFile;
+
+use crate::cloud::ControlPlane;
+use crate::model::{NodeName, QueueAddress};
+use crate::reconciler::{
+    Effect, Event, Failure, FailureKind, Finish, Operation, Outcome, Pulled, Reconciler, Settings, Status,
+};
+use crate::registry::Registry;
+
+/// The longest wait for a whole snapshot, over the limits of the client itself.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);
+/// The status is published at most this often, and at once when the phase changes.
+const STATUS_EVERY: Duration = Duration::from_millis(100);
+
+/// What the tasks work with.
+#[derive(Debug)]
+pub struct Hands {
+    /// The engine.
+    pub runtime: Arc<dyn ContainerRuntime>,
+    /// The control plane.
+    pub cloud: Arc<dyn ControlPlane>,
+    /// Credentials for images.
+    pub registry: Arc<Registry>,
+    /// What containers were started with.
+    pub state: Arc<StateFile>,
+    /// Whose containers these are.
+    pub owner: Owner,
+    /// How long a node may take to stop.
+    pub stop_grace: Duration,
+    /// Engine operations at a time.
+    pub operations: Semaphore,
+    /// Pulls at a time.
+    pub pulls: Semaphore,
+    /// Set when the daemon is told to end: operations then stop between two steps.
+    pub stopping: CancellationToken,
+}
+
+impl Hands {
+    fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+}
+
+/// The loop around the reconciler.
+#[derive(Debug)]
+pub struct Driver {
+    reconciler: Reconciler,
+    hands: Arc<Hands>,
+    tasks: JoinSet<Event>,
+    /// What each task is about, to report for one that panicked.
+    subjects: HashMap<Id, Subject>,
+    queue: watch::Sender<Option<QueueAddress>>,
+    status: watch::Sender<Status>,
+    began: Instant,
+    publish_at: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+enum Subject {
+    Snapshot,
+    List,
+    Pull(ImageReference),
+    Node(NodeName),
+    State,
+}
+
+impl Driver {
+    /// A driver with a fresh reconciler. The queue to listen to and the status are published on the watches.
+    pub fn new(
+        settings: Settings,
+        hands: Hands,
+        queue: watch::Sender<Option<QueueAddress>>,
+    ) -> (Self, watch::Receiver<Status>) {
+        let reconciler = Reconciler::new(settings, hands.state.revisions(), rand::random());
+        let (status, receiver) = watch::channel(reconciler.status());
+        let driver = Self {
+            reconciler,
+            hands: Arc::new(hands),
+            tasks: JoinSet::new(),
+            subjects: HashMap::new(),
+            queue,
+            status,
+            began: Instant::now(),
+            publish_at: None,
+        };
+        (driver, receiver)
+    }
+
+    /// Runs until all is done. Dropping the future aborts all tasks.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Finish {
+        let mut event = Event::Begin;
+        loop {
+            if matches!(event, Event::Stop(_)) {
+                self.hands.stopping.cancel();
+            }
+            debug!(event = event.name(), "event");
+            for effect in self.reconciler.on(event, self.began.elapsed()) {
+                if let Some(finish) = self.execute(effect) {
+                    self.publish();
+                    return finish;
+                }
+            }
+            self.publish_at.get_or_insert_with(|| Instant::now() + STATUS_EVERY);
+            if self.reconciler.phase() != self.status.borrow().phase {
+                self.publish();
+            }
+            event = self.next(&mut inbox).await;
+        }
+    }
+
+    /// The next event. All branches are cancel-safe.
+    async fn next(&mut self, inbox: &mut mpsc::Receiver<Event>) -> Event {
+        loop {
+            let deadline = self.reconciler.deadline().map(|at| self.began + at);
+            tokio::select! {
+                biased;
+                Some(event) = inbox.recv() => return event,
+                Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => return self.finished(done),
+                () = sleep_until(deadline) => return Event::Timer,
+                () = sleep_until(self.publish_at) => self.publish(),
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        self.publish_at = None;
+        let status = self.reconciler.status();
+        self.status.send_if_modified(|old| {
+            let is_new = *old != status;
+            *old = status;
+            is_new
+        });
+    }
+
+    fn execute(&mut self, effect: Effect) -> Option<Finish> {
+        let hands = self.hands.clone();
+        match effect {
+            Effect::FetchSnapshot => self.spawn(Subject::Snapshot, async move { hands.snapshot().await }),
+            Effect::List => self.spawn(Subject::List, async move { hands.list().await }),
+            Effect::Pull(image) => self.spawn(Subject::Pull(image.clone()), async move {
+                let outcome = hands.pull(&image).await;
+                Event::Pulled { image, outcome }
+            }),
+            Effect::Operate { node, operation, reason } => {
+                self.spawn(Subject::Node(node.clone()), async move { hands.run(node, operation, reason).await });
+            }
+            Effect::Listen(address) => {
+                self.queue.send_replace(Some(address));
+            }
+            Effect::Forget(ids) => self.spawn(Subject::State, async move {
+                hands.state.retain(&ids).await;
+                Event::Saved
+            }),
+            Effect::Ready => {
+                info!(elapsed_ms = self.began.elapsed().as_millis() as u64, "start is over");
+            }
+            Effect::Finish(finish) => return Some(finish),
+        }
+        None
+    }
+
+    fn spawn(&mut self, subject: Subject, task: impl Future<Output = Event> + Send + 'static) {
+        let handle = self.tasks.spawn(task);
+        self.subjects.insert(handle.id(), subject);
+    }
+
+    /// A task that panicked must not leave its node busy for ever.
+    fn finished(&mut self, done: Result<(Id, Event), JoinError>) -> Event {
+        let error = match done {
+            Ok((id, event)) => {
+                self.subjects.remove(&id);
+                return event;
+            }
+            Err(error) => error,
+        };
+        error!(%error, "a task broke down; this is a bug");
+        let failure = Failure { kind: FailureKind::Transient, text: "a task broke down; this is a bug".to_owned() };
+        match self.subjects.remove(&error.id()) {
+            Some(Subject::Snapshot) => Event::Snapshot(Err(failure)),
+            Some(Subject::List) => Event::Listed(Err(failure)),
+            Some(Subject::Pull(image)) => Event::Pulled { image, outcome: Pulled::Failed(failure) },
+            Some(Subject::Node(node)) => Event::Finished { node, outcome: Outcome::Failed(failure) },
+            Some(Subject::State) | None => Event::Saved,
+        }
+    }
+}
+
+impl Hands {
+    async fn snapshot(&self) -> Event {
+        let answer = tokio::time::timeout(SNAPSHOT_LIMIT, self.cloud.app()).await;
+        Event::Snapshot(match answer {
+            Ok(Ok(snapshot)) => Ok(snapshot),
+            Ok(Err(error)) => {
+                warn!(error = chain(&error), "the app cannot be read; trying again");
+                Err(failure::of_cloud(&error))
+            }
+            Err(_) => Err(Failure { kind: FailureKind::Transient, text: "read the app: no answer in time".to_owned() }),
+        })
+    }
+
+    async fn list(&self) -> Event {
+        Event::Listed(self.runtime.list(&self.owner).await.map_err(|error| {
+            warn!(error = chain(&error), "containers cannot be listed; trying again");
+            failure::of_runtime(&error)
+        }))
+    }
+
+    /// Runs one operation and tells how it went.
+    async fn run(&self, node: NodeName, operation: Operation, reason: String) -> Event {
+        let began = Instant::now();
+        let action = operation.verb();
+        debug!(node = %node, action, reason, "operation begins");
+        let outcome = self.operate(operation).await;
+        let elapsed_ms = began.elapsed().as_millis() as u64;
+        match &outcome {
+            Outcome::Failed(failure) => {
+                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "operation failed; trying again");
+            }
+            Outcome::ImageMissing => warn!(node = %node, action, reason, "image is gone; fetching it again"),
+            Outcome::Abandoned => info!(node = %node, action, "operation was given up because the daemon ends"),
+            _ => info!(node = %node, action, reason, elapsed_ms, "operation is done"),
+        }
+        Event::Finished { node, outcome }
+    }
+}
+
+/// Never ends without a time.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

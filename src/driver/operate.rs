@@ -1,0 +1,183 @@
+//! The operations on one node, each a short sequence of engine calls.
+//!
+//! The order of the calls is chosen for the case that the daemon dies between any two of them: what is then in the
+//! engine and in the state file leads the next start to the same goal. A revision is written down before a container
+//! that does not run is started, and after a running one is restarted: a crash costs at most one restart too many, and
+//! never leaves a stale node that is taken for fresh.
+
+use futures_util::future::join_all;
+use managed_app_runtimes::labels::{self, SpecRecord};
+use managed_app_runtimes::{ContainerId, ContainerSpec, ErrorKind, ImageId, LogSettings, RuntimeError, names};
+use time::OffsetDateTime;
+use tracing::warn;
+
+use super::{Hands, failure};
+use crate::reconciler::{Made, Operation, Outcome, Target};
+
+impl Hands {
+    /// Carries out `operation`; never fails, only reports.
+    pub async fn operate(&self, operation: Operation) -> Outcome {
+        let done = match operation {
+            Operation::Stop(ids) => self.stop_all(ids).await,
+            other => {
+                let _permit = self.operations.acquire().await.expect("the semaphore is never closed");
+                if self.is_stopping() {
+                    return Outcome::Abandoned;
+                }
+                self.change(other).await
+            }
+        };
+        done.unwrap_or_else(|error| Outcome::Failed(failure::of_runtime(&error)))
+    }
+
+    async fn change(&self, operation: Operation) -> Result<Outcome, RuntimeError> {
+        match operation {
+            Operation::Create(target) => self.create(target).await,
+            Operation::Start { id, revision } => {
+                match &revision {
+                    Some(revision) => self.state.record(&id, revision).await,
+                    None => self.state.forget(std::slice::from_ref(&id)).await,
+                }
+                self.runtime.start(&id).await?;
+                Ok(Outcome::Started { id, revision })
+            }
+            Operation::Restart { id, revision } => {
+                self.runtime.restart(&id, self.stop_grace).await?;
+                self.state.record(&id, &revision).await;
+                Ok(Outcome::Started { id, revision: Some(revision) })
+            }
+            Operation::Replace { old, next, target } => self.replace(old, next, target).await,
+            Operation::Rename { id, name } => {
+                self.runtime.rename(&id, &name).await?;
+                Ok(Outcome::Renamed { id, name })
+            }
+            Operation::Remove(ids) => self.remove_all(ids).await,
+            Operation::Stop(ids) => self.stop_all(ids).await,
+        }
+    }
+
+    async fn create(&self, target: Target) -> Result<Outcome, RuntimeError> {
+        let (spec, record) = dress(&target.spec, target.spec.name.clone());
+        let Some(id) = self.make(&spec).await? else { return Ok(Outcome::ImageMissing) };
+        self.state.record(&id, &target.revision).await;
+        if self.is_stopping() {
+            return Ok(Outcome::Abandoned);
+        }
+        self.runtime.start(&id).await?;
+        Ok(self.made(id, spec.name, target, record).await)
+    }
+
+    /// Makes the next container beside the old one; the old one does not notice anything that fails until then. After
+    /// that the node is down for one stop and one start. A next one that does not start gives way to the old one.
+    async fn replace(
+        &self,
+        old: Vec<ContainerId>,
+        next: Option<ContainerId>,
+        target: Target,
+    ) -> Result<Outcome, RuntimeError> {
+        let (spec, record) = dress(&target.spec, format!("{}.next", target.spec.name));
+        let next = match next {
+            Some(next) => next,
+            None => match self.make(&spec).await? {
+                Some(next) => next,
+                None => return Ok(Outcome::ImageMissing),
+            },
+        };
+        self.state.record(&next, &target.revision).await;
+        if self.is_stopping() {
+            return Ok(Outcome::Abandoned);
+        }
+        self.stop_all(old.clone()).await?;
+        if let Err(error) = self.runtime.start(&next).await {
+            self.bring_back(&old, &next).await;
+            return Err(error);
+        }
+        self.remove_all(old).await?;
+        self.runtime.rename(&next, &target.spec.name).await?;
+        let name = target.spec.name.clone();
+        Ok(self.made(next, name, target, record).await)
+    }
+
+    async fn bring_back(&self, old: &[ContainerId], next: &ContainerId) {
+        if let Some(first) = old.first()
+            && let Err(error) = self.runtime.start(first).await
+        {
+            warn!(container = %first, error = failure::chain(&error), "the old container cannot be started again");
+        }
+        if let Err(error) = self.runtime.remove(next).await {
+            warn!(container = %next, error = failure::chain(&error), "the failed container cannot be removed");
+        }
+    }
+
+    /// Makes a container; `None` when its image is not there. The network is made again if somebody removed it.
+    async fn make(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
+        match self.runtime.create(spec).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            result => return result.map(Some),
+        }
+        if self.runtime.image(&spec.image).await?.is_none() {
+            return Ok(None);
+        }
+        self.runtime.ensure_network(&spec.network, &self.owner).await?;
+        self.runtime.create(spec).await.map(Some)
+    }
+
+    async fn made(&self, id: ContainerId, name: String, target: Target, record: SpecRecord) -> Outcome {
+        let image_id = match self.runtime.image(&target.spec.image).await {
+            Ok(Some(image_id)) => image_id,
+            _ => ImageId(String::new()),
+        };
+        Outcome::Made(Made { id, name, revision: target.revision, record, image_id })
+    }
+
+    async fn stop_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
+        let results = join_all(ids.iter().map(|id| self.runtime.stop(id, self.stop_grace))).await;
+        for result in results {
+            ignore_absent(result)?;
+        }
+        Ok(Outcome::Stopped(ids))
+    }
+
+    async fn remove_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
+        self.stop_all(ids.clone()).await?;
+        for result in join_all(ids.iter().map(|id| self.runtime.remove(id))).await {
+            ignore_absent(result)?;
+        }
+        self.state.forget(&ids).await;
+        Ok(Outcome::Removed(ids))
+    }
+}
+
+fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The spec as the engine gets it: under `name`, with the label that records it and a log stream of its own.
+fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
+    let mut spec = ContainerSpec { name, ..spec.clone() };
+    if let LogSettings::Awslogs { stream, .. } = &mut spec.logs {
+        *stream = log_stream(OffsetDateTime::now_utc(), rand::random());
+    }
+    let record = SpecRecord::new(&spec, &names::hex(&rand::random::<[u8; 16]>()));
+    spec.labels.insert(labels::SPEC.to_owned(), record.to_label());
+    (spec, record)
+}
+
+/// Contract: a node's log stream is called `YYYY/MM/DD/<32 hex digits>`.
+fn log_stream(now: OffsetDateTime, random: [u8; 16]) -> String {
+    format!("{:04}/{:02}/{:02}/{}", now.year(), u8::from(now.month()), now.day(), names::hex(&random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_streams_are_named_as_in_the_contract() {
+        let at = time::macros::datetime!(2026-01-02 03:04 UTC);
+        assert_eq!(log_stream(at, [0xab; 16]), format!("2026/01/02/{}", "ab".repeat(16)));
+    }
+}

@@ -1,0 +1,186 @@
+//! The state file: for each container the revision it was started with. Small, written whole, replaced atomically.
+//!
+//! Losing it costs one restart of each node, never more; so trouble with it is a warning and no reason to stop.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use managed_app_runtimes::ContainerId;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::reconciler::Revision;
+
+/// Version of the file that this program writes; a newer one is set aside.
+const VERSION: u32 = 1;
+/// A file larger than this is not ours.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The file and what it holds. Cheap to share.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    memory: Mutex<Memory>,
+    /// Held while the file is written: the number of the newest change that is on disk.
+    written: tokio::sync::Mutex<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    revisions: HashMap<String, String>,
+    changes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    version: u32,
+    revisions: HashMap<String, String>,
+}
+
+impl StateFile {
+    /// Reads `state.json` in `directory`, which is made if absent. A file that cannot be read is set aside with a
+    /// warning, and what it held counts as unknown.
+    pub fn open(directory: &Path) -> Self {
+        let path = directory.join("state.json");
+        if let Err(error) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory) {
+            warn!(path = %directory.display(), %error, "the state directory cannot be made");
+        }
+        let revisions = match read(&path) {
+            Ok(revisions) => revisions,
+            Err(reason) => {
+                let aside = path.with_extension("json.unreadable");
+                let moved = std::fs::rename(&path, &aside);
+                warn!(path = %path.display(), aside = %aside.display(), moved = moved.is_ok(), error = %reason,
+                    "the state file cannot be read and is set aside; nodes restart once");
+                HashMap::new()
+            }
+        };
+        let memory = Mutex::new(Memory { revisions, changes: 0 });
+        Self { path, memory, written: tokio::sync::Mutex::new(0) }
+    }
+
+    /// All that is known.
+    pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.revisions.iter().map(|(id, text)| (ContainerId(id.clone()), Revision::from_text(text))).collect()
+    }
+
+    /// Notes that `id` is started with `revision`; on disk when this returns, unless a warning was logged.
+    pub async fn record(self: &Arc<Self>, id: &ContainerId, revision: &Revision) {
+        self.change(|revisions| {
+            revisions.insert(id.0.clone(), revision.as_str().to_owned());
+        })
+        .await;
+    }
+
+    /// Notes that these containers are gone, or that it is not known what they read.
+    pub async fn forget(self: &Arc<Self>, ids: &[ContainerId]) {
+        self.change(|revisions| revisions.retain(|id, _| !ids.iter().any(|gone| gone.0 == *id))).await;
+    }
+
+    /// Forgets all containers but these.
+    pub async fn retain(self: &Arc<Self>, ids: &HashSet<ContainerId>) {
+        self.change(|revisions| revisions.retain(|id, _| ids.contains(&ContainerId(id.clone())))).await;
+    }
+
+    /// Changes that come while a write is going on share the next one.
+    async fn change(self: &Arc<Self>, change: impl FnOnce(&mut HashMap<String, String>)) {
+        let number = {
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut memory.revisions);
+            memory.changes += 1;
+            memory.changes
+        };
+        let mut written = self.written.lock().await;
+        if *written >= number {
+            return;
+        }
+        let this = self.clone();
+        let result = tokio::task::spawn_blocking(move || this.write()).await.map_err(io::Error::other).flatten();
+        match result {
+            Ok(number) => *written = number,
+            Err(error) => warn!(path = %self.path.display(), %error, "the state file cannot be written"),
+        }
+    }
+
+    fn write(&self) -> io::Result<u64> {
+        let (text, number) = {
+            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let contents = Contents { version: VERSION, revisions: memory.revisions.clone() };
+            (serde_json::to_vec(&contents)?, memory.changes)
+        };
+        let next = self.path.with_extension("json.next");
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        file.write_all(&text)?;
+        file.sync_data()?;
+        std::fs::rename(&next, &self.path)?;
+        Ok(number)
+    }
+}
+
+/// `Err` is why a file that is there cannot be used.
+fn read(path: &Path) -> Result<HashMap<String, String>, String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > BYTES_MAX => return Err("it is too large".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        _ => {}
+    }
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    let contents: Contents = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    if contents.version > VERSION {
+        return Err(format!("its version is {}, and this program knows {VERSION}", contents.version));
+    }
+    Ok(contents.revisions)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn id(text: &str) -> ContainerId {
+        ContainerId(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_is_there_after_a_restart_and_private() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let state = Arc::new(StateFile::open(directory.path()));
+        let (a, b) = (id("a"), id("b"));
+        let (one, two) = (Revision::from_text("1"), Revision::from_text("2"));
+        tokio::join!(state.record(&a, &one), state.record(&b, &two));
+        state.forget(&[b.clone()]).await;
+        let again = StateFile::open(directory.path()).revisions();
+        assert_eq!(again, HashMap::from([(a, one)]));
+        let mode = std::fs::metadata(directory.path().join("state.json")).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_makes_no_sense_is_set_aside() {
+        for text in ["", "{", r#"{"version":2,"revisions":{}}"#] {
+            let directory = tempfile::tempdir().expect("a folder");
+            std::fs::write(directory.path().join("state.json"), text).expect("a file");
+            let state = Arc::new(StateFile::open(directory.path()));
+            assert!(state.revisions().is_empty());
+            let aside = std::fs::read_to_string(directory.path().join("state.json.unreadable")).expect("set aside");
+            assert_eq!(aside, text);
+            state.record(&id("a"), &Revision::from_text("1")).await;
+            assert_eq!(StateFile::open(directory.path()).revisions().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_is_no_reason_to_stop() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let state = Arc::new(StateFile::open(&file.join("below a file")));
+        state.record(&id("a"), &Revision::from_text("1")).await;
+        assert_eq!(state.revisions().len(), 1);
+    }
+}

@@ -1,0 +1,70 @@
+//! Signals that the daemon answers. Says which one came; what follows from it is the daemon's business.
+
+use std::io;
+
+use tokio::signal::unix::{self, SignalKind};
+
+/// A signal that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: systemd, or `kill`.
+    Terminate,
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGHUP: look again.
+    Hangup,
+}
+
+/// The signals from now on; from then on they no longer end the process by themselves.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    /// Begins to listen; needs a running tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one. Cancel-safe: a signal that came meanwhile is told by the next call. Several of one kind
+    /// may be told as one.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.hangup.recv() => Signal::Hangup,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn kill(signal: &str) {
+        let done = Command::new("kill").args([signal, &std::process::id().to_string()]).status();
+        assert!(done.expect("kill is installed").success());
+    }
+
+    #[tokio::test]
+    async fn each_signal_is_told_as_what_it_is() {
+        let mut signals = Signals::listen().expect("signals can be had");
+        let cases = [("-TERM", Signal::Terminate), ("-INT", Signal::Interrupt), ("-HUP", Signal::Hangup)];
+        for (name, expected) in cases {
+            kill(name);
+            let told = tokio::time::timeout(Duration::from_secs(5), signals.next()).await;
+            assert_eq!(told.expect("the signal arrives in time"), expected);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! From a node of the cloud to the container it should be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::{ContainerSpec, EnvValue, ImageReference, LogSettings, Owner, labels, names};
+use secrecy::SecretString;
+
+use super::effect::Target;
+use super::revision::Surroundings;
+use crate::model::{App, Node};
+
+/// Contract: a line of a node's output that matches this begins a log event; other lines belong to the event before.
+pub const LOG_EVENT_PATTERN: &str = r"^\[(CRITICAL|DEBUG|ERROR|INFO|WARNING)\]";
+
+/// What is the same for all nodes, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whose containers these are.
+    pub owner: Owner,
+    /// Environment of every container, apart from NODE (contract).
+    pub env: BTreeMap<String, EnvValue>,
+    /// Where output goes.
+    pub logs: NodeLogSettings,
+    /// How long a node may take to stop.
+    pub stop_grace: Duration,
+    /// How often everything is compared without being told.
+    pub resync: Duration,
+    /// Whether the nodes are removed when the app is gone, or only stopped.
+    pub remove_nodes_with_app: bool,
+}
+
+/// Where the output of nodes goes.
+#[derive(Debug, Clone)]
+pub enum NodeLogSettings {
+    /// Docker's driver ships it to `<group>/node/<node>` in the tenant's region.
+    Awslogs {
+        /// The daemon's own log group.
+        group: String,
+    },
+    /// The engine keeps it.
+    Engine {
+        /// Size of one file, bytes.
+        file_bytes_max: u64,
+        /// Files kept.
+        files_max: u32,
+    },
+}
+
+/// What a node's container should be.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// What it is made of and what it reads.
+    pub target: Target,
+    /// Its image, fully qualified.
+    pub image: ImageReference,
+}
+
+impl Settings {
+    /// The contract's environment of every node.
+    pub fn node_env(
+        appsync_endpoint: &str,
+        client_id: &str,
+        password: &SecretString,
+        tenant: &str,
+        user_pool_id: &str,
+        user_name: &str,
+    ) -> BTreeMap<String, EnvValue> {
+        let plain = |value: &str| EnvValue::Plain(value.to_owned());
+        [
+            ("APPSYNC_ENDPOINT", plain(appsync_endpoint)),
+            ("CLIENT_ID", plain(client_id)),
+            ("PASSWORD", EnvValue::Secret(password.clone())),
+            ("TENANT", plain(tenant)),
+            ("USER_POOL_ID", plain(user_pool_id)),
+            ("USER_NAME", plain(user_name)),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+    }
+
+    /// The app's network.
+    pub fn network(&self) -> String {
+        names::container_name(&self.owner.app)
+    }
+
+    /// What `node`'s container should be, or why it cannot be made.
+    pub fn desired(&self, app: &App, node: &Node, surroundings: &Surroundings) -> Result<Desired, String> {
+        let image: ImageReference = node
+            .node_type
+            .image_uri
+            .parse()
+            .map_err(|error| format!("node type {:?}: {error}", node.node_type.name))?;
+        let spec = ContainerSpec {
+            name: names::container_name(node.name.as_str()),
+            hostname: names::host_name(node.name.as_str()),
+            image: image.clone(),
+            env: self.env_of(node),
+            labels: self.labels_of(node),
+            network: self.network(),
+            ports: node.ports.clone(),
+            mounts: node.mounts.clone(),
+            logs: self.logs_of(app, node),
+            stop_grace: self.stop_grace,
+        };
+        let revision = surroundings.revision(node);
+        Ok(Desired { target: Target { spec: Arc::new(spec), revision }, image })
+    }
+
+    fn env_of(&self, node: &Node) -> BTreeMap<String, EnvValue> {
+        let mut env = self.env.clone();
+        env.insert("NODE".to_owned(), EnvValue::Plain(node.name.to_string()));
+        env
+    }
+
+    fn labels_of(&self, node: &Node) -> BTreeMap<String, String> {
+        let mut all = self.owner.labels();
+        all.insert(labels::NODE.to_owned(), node.name.to_string());
+        all.insert(labels::MANAGED_NODE_TYPE.to_owned(), node.node_type.name.clone());
+        let types = [
+            (labels::RECEIVE_MESSAGE_TYPE, &node.receive_message_type),
+            (labels::SEND_MESSAGE_TYPE, &node.send_message_type),
+        ];
+        for (label, message_type) in types {
+            if let Some(message_type) = message_type {
+                all.insert(label.to_owned(), message_type.name.clone());
+            }
+        }
+        all
+    }
+
+    fn logs_of(&self, app: &App, node: &Node) -> LogSettings {
+        match &self.logs {
+            NodeLogSettings::Awslogs { group } => LogSettings::Awslogs {
+                group: format!("{group}/node/{}", node.name),
+                region: app.tenant.region.clone(),
+                stream: String::new(),
+                multiline_pattern: LOG_EVENT_PATTERN.to_owned(),
+            },
+            &NodeLogSettings::Engine { file_bytes_max, files_max } => LogSettings::Engine { file_bytes_max, files_max },
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Everything the reconciler can ask for. The driver carries it out and answers with an event.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use managed_app_runtimes::{ContainerId, ContainerSpec, ImageReference};
+
+use super::Revision;
+use crate::model::{NodeName, QueueAddress};
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Ask the cloud for the app. At most one at a time.
+    FetchSnapshot,
+    /// List our containers. At most one at a time.
+    List,
+    /// Fetch an image. At most one at a time per image.
+    Pull(ImageReference),
+    /// Do something to one node. At most one at a time per node.
+    Operate {
+        /// The node.
+        node: NodeName,
+        /// What.
+        operation: Operation,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Read change messages from here from now on.
+    Listen(QueueAddress),
+    /// Everything is as it should be, or has failed at least once: the start is over. Sent once.
+    Ready,
+    /// These containers are all that there are; what is remembered of others can be forgotten. Sent once.
+    Forget(HashSet<ContainerId>),
+    /// All is done: the daemon can end.
+    Finish(Finish),
+}
+
+/// Why the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// It was told to.
+    Stopped,
+    /// The cloud confirmed that the app is gone.
+    AppRemoved,
+}
+
+/// What is done to a node. Each is safe to repeat.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// Make the container and start it.
+    Create(Target),
+    /// Start a container that does not run.
+    Start {
+        /// The container.
+        id: ContainerId,
+        /// What it will read; `None` while the cloud cannot be asked.
+        revision: Option<Revision>,
+    },
+    /// Restart a container.
+    Restart {
+        /// The container.
+        id: ContainerId,
+        /// What it will read.
+        revision: Revision,
+    },
+    /// Put a new container in the place of old ones.
+    Replace {
+        /// The old ones, the running one first.
+        old: Vec<ContainerId>,
+        /// The new one, if an earlier attempt already made it.
+        next: Option<ContainerId>,
+        /// What the new one is made of.
+        target: Target,
+    },
+    /// Give the node's container its proper name.
+    Rename {
+        /// The container.
+        id: ContainerId,
+        /// The name.
+        name: String,
+    },
+    /// Remove containers, stopping them first.
+    Remove(Vec<ContainerId>),
+    /// Stop containers because the daemon ends.
+    Stop(Vec<ContainerId>),
+}
+
+/// A container to be made.
+#[derive(Clone)]
+pub struct Target {
+    /// What it is made of; the driver adds the label of the spec and the log stream.
+    pub spec: Arc<ContainerSpec>,
+    /// What it will read when it starts.
+    pub revision: Revision,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.spec.name, self.revision)
+    }
+}
+
+impl Operation {
+    /// The verb, as shown in logs and metrics.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Start { .. } => "start",
+            Self::Restart { .. } => "restart",
+            Self::Replace { .. } => "replace",
+            Self::Rename { .. } => "rename",
+            Self::Remove(_) => "remove",
+            Self::Stop(_) => "stop",
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The brain: desired state, observed state and notes in, effects out. No I/O, no clock, no randomness: time and random
+//! bits arrive from outside, so that the same events always lead to the same effects.
+//!
+//! The way of one change: [`Event::Change`] leaves a note and asks for a snapshot; the snapshot is compared with what
+//! was wanted before; each node that differs is planned anew ([`plan()`]); the plan's next step becomes
+//! [`Effect::Operate`]; its result comes back as [`Event::Finished`], and the node is planned again until it is settled.
+
+mod desired;
+mod effect;
+mod event;
+mod images;
+mod impact;
+mod inquiry;
+mod node;
+mod notes;
+mod observe;
+mod plan;
+mod retry;
+mod revision;
+mod schedule;
+mod snapshot;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::ContainerId;
+
+pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
+pub use effect::{Effect, Finish, Operation, Target};
+pub use event::{Event, Failure, FailureKind, Made, Outcome, Pulled};
+pub use plan::{ImageView, Observed, Plan, plan};
+pub use revision::{Revision, Surroundings};
+pub use status::{NodeStatus, Phase, Status};
+
+use crate::model::{App, NodeName, QueueAddress};
+use images::Images;
+use inquiry::Inquiry;
+use node::NodeState;
+use notes::Notes;
+use retry::Jitter;
+
+/// The state machine. One value for the life of the daemon.
+#[derive(Debug)]
+pub struct Reconciler {
+    settings: Settings,
+    jitter: Jitter,
+    phase: Phase,
+    /// The last whole answer of the cloud.
+    app: Option<Arc<App>>,
+    nodes: BTreeMap<NodeName, NodeState>,
+    images: Images,
+    notes: Notes,
+    fetch: Inquiry,
+    list: Inquiry,
+    queue: Option<QueueAddress>,
+    /// Since when the cloud says that the app is gone.
+    gone_since: Option<Duration>,
+    next_resync: Option<Duration>,
+    /// Nodes that may need a step.
+    dirty: BTreeSet<NodeName>,
+    /// When nodes that failed are due again. May name a node that has recovered since.
+    retries: BTreeSet<(Duration, NodeName)>,
+    /// Operations that are going on.
+    busy_count: usize,
+    /// Counts operations and lists, to tell which lists are too old for a node.
+    clock: u64,
+    list_asked_at: u64,
+    /// Which node a container belongs to, for hints.
+    by_container: HashMap<ContainerId, NodeName>,
+    /// Revisions from the state file, for containers not listed yet.
+    remembered: HashMap<ContainerId, Revision>,
+    /// Effects of the event at hand.
+    outbox: Vec<Effect>,
+}
+
+/// What becomes of the nodes when the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndOfNodes {
+    /// They go on.
+    Leave,
+    /// They are stopped.
+    Stop,
+    /// They are stopped and removed.
+    Remove,
+}
+
+impl Reconciler {
+    /// A reconciler that knows the revisions of `remembered` containers; `seed` is random.
+    pub fn new(settings: Settings, remembered: HashMap<ContainerId, Revision>, seed: u64) -> Self {
+        Self {
+            settings,
+            jitter: Jitter::new(seed),
+            phase: Phase::Starting,
+            app: None,
+            nodes: BTreeMap::new(),
+            images: Images::default(),
+            notes: Notes::default(),
+            fetch: Inquiry::default(),
+            list: Inquiry::default(),
+            queue: None,
+            gone_since: None,
+            next_resync: None,
+            dirty: BTreeSet::new(),
+            retries: BTreeSet::new(),
+            busy_count: 0,
+            clock: 0,
+            list_asked_at: 0,
+            by_container: HashMap::new(),
+            remembered,
+            outbox: Vec::new(),
+        }
+    }
+
+    /// Takes in one event at `now` (time since some fixed start, monotonic) and says what to do about it.
+    pub fn on(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+        match event {
+            Event::Begin | Event::Resync => self.resync(now),
+            Event::Timer => self.tick(now),
+            Event::Change(change) => {
+                self.notes.add(change);
+                self.fetch.want();
+            }
+            Event::QueueLost => self.fetch.want(),
+            Event::Snapshot(Ok(snapshot)) => self.on_snapshot(snapshot, now),
+            Event::Snapshot(Err(failure)) => self.on_snapshot_failed(failure, now),
+            Event::Listed(result) => self.on_listed(result, now),
+            Event::Hint(hint) => self.on_hint(&hint),
+            Event::HintsLost => self.list.want(),
+            Event::Saved => {}
+            Event::Pulled { image, outcome } => {
+                self.images.absorb(&image, outcome, now, &mut self.jitter);
+                self.mark_users(&image);
+            }
+            Event::Finished { node, outcome } => self.on_finished(&node, outcome, now),
+            Event::Stop(nodes) => self.begin_stop(nodes, Finish::Stopped),
+        }
+        self.schedule(now);
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Where the daemon is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When [`Event::Timer`] is wanted next.
+    pub fn deadline(&self) -> Option<Duration> {
+        let retry = self.retries.first().map(|(at, _)| *at);
+        let list = self.list.deadline();
+        let all = match self.phase {
+            Phase::Finished | Phase::Stopping { nodes: EndOfNodes::Leave, .. } => vec![],
+            Phase::Stopping { .. } => vec![list, retry],
+            Phase::Starting | Phase::Running => {
+                let fetch = self.fetch.deadline();
+                vec![list, retry, fetch, self.images.deadline(), self.next_resync, self.notes.deadline()]
+            }
+        };
+        all.into_iter().flatten().min()
+    }
+
+    fn resync(&mut self, now: Duration) {
+        self.fetch.want();
+        self.list.want();
+        self.next_resync = Some(now + self.jitter.around(self.settings.resync));
+    }
+
+    fn tick(&mut self, now: Duration) {
+        if self.next_resync.is_some_and(|at| at <= now) {
+            self.resync(now);
+        }
+        if self.notes.take_due(now) {
+            self.fetch.want();
+        }
+        while self.retries.first().is_some_and(|(at, _)| *at <= now) {
+            let due = self.retries.pop_first();
+            self.dirty.extend(due.map(|(_, name)| name));
+        }
+    }
+
+    /// Without the cloud, what is there is brought up as it is.
+    fn on_snapshot_failed(&mut self, failure: Failure, now: Duration) {
+        self.fetch.failed(failure, now, &mut self.jitter);
+        if self.app.is_none() {
+            self.dirty.extend(self.nodes.keys().cloned());
+        }
+    }
+
+    fn begin_stop(&mut self, nodes: EndOfNodes, finish: Finish) {
+        if matches!(self.phase, Phase::Stopping { .. } | Phase::Finished) {
+            return;
+        }
+        self.phase = Phase::Stopping { nodes, finish };
+        self.retries.clear();
+        for node in self.nodes.values_mut() {
+            node.retry.reset();
+        }
+        self.dirty = self.nodes.keys().cloned().collect();
+        self.list.want();
+    }
+}

@@ -1,0 +1,98 @@
+//! Changes that were told of and not yet seen in a snapshot.
+//!
+//! The cloud is eventually consistent: a snapshot fetched right after a change may still lack it. A change that no node
+//! shows is looked for again, twice, and then forgotten: it was a duplicate, or it concerned nothing that counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::impact;
+use crate::model::{App, Change, NodeName};
+
+/// When a change that does not show is looked for again, counted from the snapshot that lacked it.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
+/// More notes than this are not kept: the next resync finds the rest.
+const NOTES_MAX: usize = 10_000;
+
+/// The changes that are waited for.
+#[derive(Debug, Default)]
+pub struct Notes(Vec<Note>);
+
+#[derive(Debug)]
+struct Note {
+    change: Change,
+    /// Whether a snapshot was asked for after the change arrived.
+    is_asked: bool,
+    looks: usize,
+    look_at: Option<Duration>,
+}
+
+impl Notes {
+    /// Notes a change. One that is already waited for starts afresh.
+    pub fn add(&mut self, change: Change) {
+        self.0.retain(|note| note.change != change);
+        if self.0.len() < NOTES_MAX {
+            self.0.push(Note { change, is_asked: false, looks: 0, look_at: None });
+        }
+    }
+
+    /// A snapshot is asked for now: all that arrived so far must show in it.
+    pub fn mark_asked(&mut self) {
+        for note in self.0.iter_mut().filter(|note| note.look_at.is_none()) {
+            note.is_asked = true;
+        }
+    }
+
+    /// Whether a message said that this node is gone.
+    pub fn say_removed(&self, name: &NodeName) -> bool {
+        self.0.iter().any(|note| note.change == Change::NodeRemoved(name.clone()))
+    }
+
+    /// For each node that a change may have touched, the newest such change in words.
+    pub fn causes(&self, app: &App) -> BTreeMap<NodeName, String> {
+        let mut causes = BTreeMap::new();
+        for note in &self.0 {
+            for node in impact::touched(&note.change, app) {
+                causes.insert(node, note.change.to_string());
+            }
+        }
+        causes
+    }
+
+    /// A snapshot came in which the nodes of `changed` differ from before: forgets what shows in it.
+    pub fn settle(&mut self, app: &App, changed: &BTreeSet<NodeName>, now: Duration) {
+        self.0.retain_mut(|note| {
+            if !note.is_asked {
+                return true;
+            }
+            let touched = impact::touched(&note.change, app);
+            if touched.is_empty() || touched.iter().any(|name| changed.contains(name)) {
+                return false;
+            }
+            note.is_asked = false;
+            note.look_at = LOOK_AGAIN.get(note.looks).map(|delay| now + *delay);
+            note.looks += 1;
+            note.look_at.is_some()
+        });
+    }
+
+    /// Whether some change has to be looked for again at `now`.
+    pub fn take_due(&mut self, now: Duration) -> bool {
+        let mut is_due = false;
+        for note in self.0.iter_mut().filter(|note| note.look_at.is_some_and(|at| at <= now)) {
+            note.look_at = None;
+            is_due = true;
+        }
+        is_due
+    }
+
+    /// When the next look is due.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.0.iter().filter_map(|note| note.look_at).min()
+    }
+
+    /// Whether a change has arrived that no snapshot was asked for yet, or whose snapshot is on its way.
+    pub fn is_waiting(&self) -> bool {
+        self.0.iter().any(|note| note.look_at.is_none())
+    }
+}

@@ -1,0 +1,141 @@
+//! What is learnt of containers: whole lists, hints, and the results of operations.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use managed_app_runtimes::{Action, Container, ContainerId, EngineEvent, ImageReference, Origin, labels};
+
+use super::Reconciler;
+use super::effect::Effect;
+use super::event::{Failure, Outcome};
+use super::node::{NodeState, Wish};
+use super::plan::Observed;
+use super::revision::Revision;
+use crate::model::NodeName;
+
+/// Hints that come in a burst cost one list: the next one is asked for this long after the last answer at the earliest.
+const LIST_PAUSE: Duration = Duration::from_millis(200);
+
+impl Reconciler {
+    pub(super) fn on_listed(&mut self, result: Result<Vec<Container>, Failure>, now: Duration) {
+        let containers = match result {
+            Ok(containers) => containers,
+            Err(failure) => return self.list.failed(failure, now, &mut self.jitter),
+        };
+        if !self.list.has_answer {
+            self.outbox.push(Effect::Forget(containers.iter().map(|container| container.id.clone()).collect()));
+        }
+        self.list.succeeded();
+        self.list.not_before = now + LIST_PAUSE;
+        let mut found: BTreeMap<NodeName, Vec<Observed>> = BTreeMap::new();
+        for container in containers {
+            let Some(name) = node_of(&container) else { continue };
+            let revision = self.known_revision(&name, &container.id);
+            found.entry(name).or_default().push(Observed::new(container, revision));
+        }
+        let names: BTreeSet<NodeName> = self.nodes.keys().chain(found.keys()).cloned().collect();
+        for name in names {
+            let containers = found.remove(&name).unwrap_or_default();
+            self.take_list(name, containers);
+        }
+        self.remembered.clear();
+    }
+
+    fn take_list(&mut self, name: NodeName, containers: Vec<Observed>) {
+        let stray = self.wish_for_stray();
+        let node = self.nodes.entry(name.clone()).or_insert_with(|| NodeState { wish: stray, ..NodeState::default() });
+        if node.busy.is_some() || node.touched > self.list_asked_at {
+            return;
+        }
+        for container in &node.containers {
+            self.by_container.remove(&container.id);
+        }
+        for container in &containers {
+            self.by_container.insert(container.id.clone(), name.clone());
+        }
+        node.containers = containers;
+        node.is_view_stale = false;
+        self.dirty.insert(name);
+    }
+
+    /// A container that was started by somebody else has read what was current then, which is not known.
+    fn known_revision(&self, name: &NodeName, id: &ContainerId) -> Option<Revision> {
+        let known = self.nodes.get(name).and_then(|node| node.containers.iter().find(|known| known.id == *id));
+        known.map_or_else(|| self.remembered.get(id).cloned(), |known| known.revision.clone())
+    }
+
+    /// A hint that agrees with what is known costs nothing; any other asks for a list.
+    pub(super) fn on_hint(&mut self, hint: &EngineEvent) {
+        let node = self.by_container.get(&hint.container).and_then(|name| self.nodes.get(name));
+        let Some(node) = node else {
+            // Somebody else's doing, or our own operation that has not reported yet.
+            if hint.action != Action::Removed && self.busy_count == 0 {
+                self.list.want();
+            }
+            return;
+        };
+        if node.busy.is_some() {
+            return;
+        }
+        let known = node.containers.iter().find(|known| known.id == hint.container);
+        let agrees = match hint.action {
+            Action::Created => true,
+            Action::Started | Action::Unpaused => known.is_some_and(|known| known.state.is_running()),
+            Action::Renamed => known.is_some_and(|known| known.name == hint.name),
+            _ => false,
+        };
+        if !agrees {
+            self.list.want();
+        }
+    }
+
+    pub(super) fn mark_users(&mut self, image: &ImageReference) {
+        let uses = |node: &NodeState| node.desired().is_some_and(|desired| desired.image == *image);
+        self.dirty.extend(self.nodes.iter().filter(|(_, node)| uses(node)).map(|(name, _)| name.clone()));
+    }
+
+    pub(super) fn on_finished(&mut self, name: &NodeName, outcome: Outcome, now: Duration) {
+        self.clock += 1;
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        if node.busy.take().is_some() {
+            self.busy_count -= 1;
+        }
+        node.touched = self.clock;
+        self.dirty.insert(name.clone());
+        match &outcome {
+            Outcome::Failed(failure) => {
+                node.retry.failed(failure.kind, now, &mut self.jitter);
+                node.failure = Some(failure.clone());
+                self.retries.extend(node.retry.not_before().map(|at| (at, name.clone())));
+            }
+            Outcome::ImageMissing => {
+                if let Wish::Run(desired) = &node.wish {
+                    self.images.lost(&desired.image);
+                }
+            }
+            _ => {
+                node.retry.reset();
+                node.failure = None;
+            }
+        }
+        for container in &node.containers {
+            self.by_container.remove(&container.id);
+        }
+        node.absorb(outcome);
+        for container in &node.containers {
+            self.by_container.insert(container.id.clone(), name.clone());
+        }
+        if node.is_view_stale {
+            self.list.want();
+        }
+    }
+}
+
+/// The node that one of our containers belongs to; `None` for a name that no node can have.
+fn node_of(container: &Container) -> Option<NodeName> {
+    let name = match container.origin {
+        Origin::Labelled => container.labels.get(labels::NODE)?,
+        Origin::Legacy => &container.name,
+    };
+    NodeName::new(name.clone()).ok()
+}

@@ -1,0 +1,67 @@
+//! When to try again: exponential, with jitter and a ceiling, by kind of failure.
+
+use std::time::Duration;
+
+use super::event::FailureKind;
+
+/// How often something failed in a row, and when it may be tried again.
+#[derive(Debug, Clone, Default)]
+pub struct Retry {
+    attempts: u32,
+    not_before: Option<Duration>,
+}
+
+impl Retry {
+    /// Notes a failure at `now`; the next attempt is due at [`Retry::not_before`].
+    pub fn failed(&mut self, kind: FailureKind, now: Duration, jitter: &mut Jitter) {
+        let (first, ceiling) = match kind {
+            FailureKind::Transient => (Duration::from_secs(1), Duration::from_secs(60)),
+            FailureKind::Throttled => (Duration::from_secs(10), Duration::from_secs(300)),
+            FailureKind::Permanent => (Duration::from_secs(15), Duration::from_secs(600)),
+        };
+        let delay = first.saturating_mul(1 << self.attempts.min(10)).min(ceiling);
+        self.attempts = self.attempts.saturating_add(1);
+        self.not_before = Some(now + jitter.around(delay));
+    }
+
+    /// Starts afresh after a success or when what is wanted has changed.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Failures in a row.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The time of the next attempt; `None` means at once.
+    pub fn not_before(&self) -> Option<Duration> {
+        self.not_before
+    }
+
+    /// Whether the next attempt is due.
+    pub fn is_due(&self, now: Duration) -> bool {
+        self.not_before.is_none_or(|at| at <= now)
+    }
+}
+
+/// A small deterministic source of jitter, seeded from outside (splitmix64).
+#[derive(Debug, Clone)]
+pub struct Jitter(u64);
+
+impl Jitter {
+    /// Jitter from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A duration between 75% and 125% of `delay`.
+    pub fn around(&mut self, delay: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        delay.mul_f64(0.75 + (z % 1_000) as f64 / 2_000.0)
+    }
+}

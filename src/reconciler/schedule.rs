@@ -1,0 +1,164 @@
+//! What to do now: the questions, pulls and operations that are due.
+
+use std::time::Duration;
+
+use managed_app_runtimes::{ContainerState, Origin};
+
+use super::effect::{Effect, Finish, Operation};
+use super::node::{NodeState, Wish};
+use super::plan::{Plan, plan};
+use super::status::Phase;
+use super::{EndOfNodes, Reconciler};
+use crate::model::NodeName;
+
+/// A node that cannot be stopped is given up after this many attempts.
+const STOP_ATTEMPTS_MAX: u32 = 2;
+
+impl Reconciler {
+    pub(super) fn schedule(&mut self, now: Duration) {
+        match self.phase {
+            Phase::Finished => {}
+            Phase::Stopping { nodes, finish } => self.schedule_stop(nodes, finish, now),
+            Phase::Starting | Phase::Running => {
+                self.ask(now);
+                self.step_nodes(now);
+                for image in self.images.take_due(now) {
+                    self.outbox.push(Effect::Pull(image));
+                }
+                if self.phase == Phase::Starting && self.is_start_over() {
+                    self.phase = Phase::Running;
+                    self.outbox.push(Effect::Ready);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Duration) {
+        if self.fetch.take_due(now) {
+            self.notes.mark_asked();
+            self.outbox.push(Effect::FetchSnapshot);
+        }
+        self.ask_list(now);
+    }
+
+    fn ask_list(&mut self, now: Duration) {
+        if self.list.take_due(now) {
+            self.list_asked_at = self.clock;
+            self.outbox.push(Effect::List);
+        }
+    }
+
+    fn step_nodes(&mut self, now: Duration) {
+        if !self.list.has_answer || !(self.app.is_some() || self.fetch.failure.is_some()) {
+            return;
+        }
+        for name in std::mem::take(&mut self.dirty) {
+            self.step(name, now);
+        }
+    }
+
+    fn step(&mut self, name: NodeName, now: Duration) {
+        let Some(node) = self.nodes.get_mut(&name) else { return };
+        if !node.is_free(now) {
+            return;
+        }
+        let next = match &node.wish {
+            Wish::Invalid(_) => Plan::Settled,
+            Wish::Unknown if self.app.is_none() => bring_up(node),
+            Wish::Unknown => Plan::Settled,
+            Wish::Remove => plan(None, super::ImageView::Missing, &node.containers),
+            Wish::Run(desired) if node.containers.is_empty() && self.images.is_fetching(&desired.image) => {
+                Plan::AwaitImage
+            }
+            Wish::Run(desired) => plan(Some(desired), self.images.view(&desired.image), &node.containers),
+        };
+        node.is_settled = matches!(next, Plan::Settled);
+        match next {
+            Plan::Settled => {
+                node.cause = None;
+                if matches!(node.wish, Wish::Remove) {
+                    self.nodes.remove(&name);
+                }
+            }
+            Plan::AwaitImage => {}
+            Plan::Do(operation, reason) => {
+                let reason = match &node.cause {
+                    Some(cause) => format!("{reason} ({cause})"),
+                    None => reason,
+                };
+                self.operate(name, operation, reason);
+            }
+        }
+    }
+
+    fn operate(&mut self, name: NodeName, operation: Operation, reason: String) {
+        let Some(node) = self.nodes.get_mut(&name) else { return };
+        self.clock += 1;
+        self.busy_count += 1;
+        node.touched = self.clock;
+        node.busy = Some(operation.verb());
+        self.outbox.push(Effect::Operate { node: name, operation, reason });
+    }
+
+    /// Whether each node is as wanted or has failed once.
+    fn is_start_over(&self) -> bool {
+        let has_failed = |node: &NodeState| {
+            let image_failed = node.desired().is_some_and(|desired| self.images.failure(&desired.image).is_some());
+            node.failure.is_some() || image_failed
+        };
+        let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));
+        self.list.has_answer
+            && (self.app.is_some() || self.fetch.failure.is_some())
+            && self.busy_count == 0
+            && self.dirty.is_empty()
+            && self.nodes.values().all(is_over)
+    }
+
+    /// Ends the nodes, each as soon as its operation is over.
+    fn schedule_stop(&mut self, nodes: EndOfNodes, finish: Finish, now: Duration) {
+        if nodes != EndOfNodes::Leave && !self.list.has_answer && self.list.failure.is_none() {
+            return self.ask_list(now);
+        }
+        if nodes != EndOfNodes::Leave {
+            for name in std::mem::take(&mut self.dirty) {
+                self.step_stop(name, nodes, now);
+            }
+            self.ask_list(now);
+        }
+        let is_unsure = nodes != EndOfNodes::Leave && (self.list.is_running || self.list.is_wanted);
+        let is_waiting = nodes != EndOfNodes::Leave && !self.retries.is_empty();
+        if self.busy_count == 0 && !is_waiting && (!is_unsure || self.list.failure.is_some()) {
+            self.phase = Phase::Finished;
+            self.outbox.push(Effect::Finish(finish));
+        }
+    }
+
+    fn step_stop(&mut self, name: NodeName, nodes: EndOfNodes, now: Duration) {
+        let Some(node) = self.nodes.get(&name) else { return };
+        if node.busy.is_some() || !node.retry.is_due(now) || node.retry.attempts() >= STOP_ATTEMPTS_MAX {
+            return;
+        }
+        let running = node.running();
+        let all: Vec<_> = node.containers.iter().map(|container| container.id.clone()).collect();
+        if nodes == EndOfNodes::Remove && !all.is_empty() {
+            self.operate(name, Operation::Remove(all), "the app was removed".to_owned());
+        } else if !running.is_empty() {
+            self.operate(name, Operation::Stop(running), "the daemon ends".to_owned());
+        }
+    }
+}
+
+/// The cloud cannot be asked: a container of ours that is there and does not run is started as it is.
+fn bring_up(node: &NodeState) -> Plan {
+    let can_start = |state: &ContainerState| matches!(state, ContainerState::Exited { .. } | ContainerState::Created);
+    if node.containers.iter().any(|container| container.state.is_running()) {
+        return Plan::Settled;
+    }
+    match node.containers.iter().find(|c| c.origin == Origin::Labelled && can_start(&c.state)) {
+        Some(old) => {
+            let operation = Operation::Start { id: old.id.clone(), revision: None };
+            Plan::Do(operation, "the cloud cannot be asked".to_owned())
+        }
+        None => Plan::Settled,
+    }
+}

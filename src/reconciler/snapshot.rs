@@ -1,0 +1,135 @@
+//! What a snapshot does: wishes for nodes, pulls for images, the queue to listen to, and the end of the app.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::labels::SpecRecord;
+
+use super::desired::Desired;
+use super::effect::{Effect, Finish};
+use super::node::Wish;
+use super::revision::Surroundings;
+use super::{EndOfNodes, Reconciler};
+use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
+
+/// The app is gone when two snapshots say so that are at least this far apart.
+const GONE_CONFIRMED_AFTER: Duration = Duration::from_secs(5);
+
+impl Reconciler {
+    pub(super) fn on_snapshot(&mut self, snapshot: Snapshot, now: Duration) {
+        self.fetch.is_running = false;
+        self.fetch.succeeded();
+        match snapshot {
+            Snapshot::Gone => self.on_gone(now),
+            Snapshot::App(app) => {
+                self.gone_since = None;
+                self.on_app(app, now);
+            }
+        }
+    }
+
+    fn on_gone(&mut self, now: Duration) {
+        let since = *self.gone_since.get_or_insert(now);
+        if now.saturating_sub(since) >= GONE_CONFIRMED_AFTER {
+            let end = if self.settings.remove_nodes_with_app { EndOfNodes::Remove } else { EndOfNodes::Stop };
+            self.begin_stop(end, Finish::AppRemoved);
+        } else {
+            self.fetch.want();
+            self.fetch.not_before = since + GONE_CONFIRMED_AFTER;
+        }
+    }
+
+    fn on_app(&mut self, app: Arc<App>, now: Duration) {
+        let before = self.app.replace(app.clone());
+        let surroundings = Surroundings::of(&app);
+        let is_same_around = before.as_ref().is_some_and(|b| Surroundings::of(b) == surroundings);
+        let causes = self.notes.causes(&app);
+        let mut changed = BTreeSet::new();
+        for (name, node) in &app.nodes {
+            let is_same = is_same_around && before.as_ref().is_some_and(|before| before.nodes.get(name) == Some(node));
+            if is_same && !matches!(self.nodes.get(name).map(|state| &state.wish), None | Some(Wish::Unknown)) {
+                continue;
+            }
+            if self.wish_for(&app, node, &surroundings) {
+                changed.insert(name.clone());
+                let state = self.nodes.entry(name.clone()).or_default();
+                state.cause = causes.get(name).cloned();
+            }
+        }
+        for (name, reason) in &app.invalid_nodes {
+            self.nodes.entry(name.clone()).or_default().wish = Wish::Invalid(reason.clone());
+            self.dirty.insert(name.clone());
+        }
+        self.wish_away(&app, &mut changed);
+        self.notes.settle(&app, &changed, now);
+        let wanted: BTreeSet<_> = self.nodes.values().filter_map(|n| Some(n.desired()?.image.clone())).collect();
+        self.images.retain(|image| wanted.contains(image));
+        self.listen(&app);
+    }
+
+    /// Sets what is wanted of `node`; true when that differs from before.
+    fn wish_for(&mut self, app: &App, node: &Node, surroundings: &Surroundings) -> bool {
+        let state = self.nodes.entry(node.name.clone()).or_default();
+        let desired = match self.settings.desired(app, node, surroundings) {
+            Ok(desired) => Arc::new(desired),
+            Err(reason) => {
+                state.wish = Wish::Invalid(reason);
+                self.dirty.insert(node.name.clone());
+                return true;
+            }
+        };
+        let before = state.desired().cloned();
+        if before.as_ref().is_some_and(|before| is_same(before, &desired)) {
+            return false;
+        }
+        if before.is_none_or(|before| before.image != desired.image) {
+            self.images.want(&desired.image);
+        }
+        state.wish = Wish::Run(desired);
+        state.is_settled = false;
+        state.retry.reset();
+        self.dirty.insert(node.name.clone());
+        true
+    }
+
+    /// Nodes that the app does not have (any more) go. A snapshot with gaps proves nothing about a node that is
+    /// missing, unless a message said that it was removed.
+    fn wish_away(&mut self, app: &App, changed: &mut BTreeSet<NodeName>) {
+        for (name, state) in &mut self.nodes {
+            let is_there = app.nodes.contains_key(name) || app.invalid_nodes.contains_key(name);
+            if is_there || matches!(state.wish, Wish::Remove) {
+                continue;
+            }
+            if app.is_complete || self.notes.say_removed(name) {
+                state.wish = Wish::Remove;
+                state.is_settled = false;
+                state.retry.reset();
+                changed.insert(name.clone());
+                self.dirty.insert(name.clone());
+            }
+        }
+    }
+
+    fn listen(&mut self, app: &App) {
+        let Some(receiver) = &app.change_receiver else { return };
+        let address = QueueAddress { url: receiver.queue.clone(), region: app.tenant.region.clone() };
+        if self.queue.as_ref() != Some(&address) {
+            self.queue = Some(address.clone());
+            self.outbox.push(Effect::Listen(address));
+        }
+    }
+
+    /// What is wanted of a node that turned up in a list and that no snapshot has named.
+    pub(super) fn wish_for_stray(&self) -> Wish {
+        match &self.app {
+            Some(app) if app.is_complete => Wish::Remove,
+            _ => Wish::Unknown,
+        }
+    }
+}
+
+fn is_same(before: &Desired, after: &Desired) -> bool {
+    before.target.revision == after.target.revision
+        && SpecRecord::new(&before.target.spec, "").differences(&after.target.spec).is_empty()
+}

@@ -1,0 +1,118 @@
+//! What the reconciler knows, as plain data for people and monitors.
+
+use super::effect::Finish;
+use super::node::{NodeState, Wish};
+use super::{EndOfNodes, Reconciler};
+use crate::model::NodeName;
+
+/// Where the daemon is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not everything has been looked at and tried once.
+    Starting,
+    /// Following changes.
+    Running,
+    /// Bringing the nodes to their end.
+    Stopping {
+        /// What becomes of the nodes.
+        nodes: EndOfNodes,
+        /// Why.
+        finish: Finish,
+    },
+    /// Done.
+    Finished,
+}
+
+/// One moment of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Whether all that is known to be wanted is so, and nothing is on its way.
+    pub is_converged: bool,
+    /// Why the cloud cannot be asked, if so.
+    pub cloud_failure: Option<String>,
+    /// Why the engine cannot be asked, if so.
+    pub engine_failure: Option<String>,
+    /// All nodes by name.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: NodeName,
+    /// Whether a container of it runs.
+    pub is_running: bool,
+    /// Whether it is as wanted.
+    pub is_settled: bool,
+    /// The operation that is going on.
+    pub busy: Option<&'static str>,
+    /// What is wrong, for people.
+    pub failure: Option<String>,
+}
+
+impl Status {
+    /// One line for systemd: counts, and what is wrong first.
+    pub fn summary(&self) -> String {
+        let count = |test: &dyn Fn(&NodeStatus) -> bool| self.nodes.iter().filter(|node| test(node)).count();
+        let phase = match self.phase {
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::Stopping { .. } => "stopping",
+            Phase::Finished => "finished",
+        };
+        let mut text = format!("{phase}: {} of {} nodes up", count(&|node| node.is_running), self.nodes.len());
+        let failing = count(&|node| node.failure.is_some());
+        if failing > 0 {
+            text.push_str(&format!(", {failing} failing"));
+        }
+        for (what, failure) in [("cloud", &self.cloud_failure), ("engine", &self.engine_failure)] {
+            if let Some(failure) = failure {
+                text.push_str(&format!("; degraded, {what}: {failure}"));
+            }
+        }
+        text
+    }
+}
+
+impl Reconciler {
+    /// What is known now. Costs a walk over all nodes.
+    pub fn status(&self) -> Status {
+        let nodes = self.nodes.iter().map(|(name, node)| self.node_status(name, node)).collect();
+        Status {
+            phase: self.phase,
+            is_converged: self.is_converged(),
+            cloud_failure: self.fetch.failure.as_ref().map(|failure| failure.text.clone()),
+            engine_failure: self.list.failure.as_ref().map(|failure| failure.text.clone()),
+            nodes,
+        }
+    }
+
+    fn is_converged(&self) -> bool {
+        let is_quiet = |inquiry: &super::Inquiry| !inquiry.is_running && !inquiry.is_wanted && inquiry.has_answer;
+        is_quiet(&self.fetch)
+            && is_quiet(&self.list)
+            && self.busy_count == 0
+            && self.dirty.is_empty()
+            && !self.images.is_pulling()
+            && !self.notes.is_waiting()
+            && self.nodes.values().all(|node| node.is_settled || !matches!(node.wish, Wish::Run(_) | Wish::Remove))
+    }
+
+    fn node_status(&self, name: &NodeName, node: &NodeState) -> NodeStatus {
+        let image_failure = node.desired().and_then(|desired| self.images.failure(&desired.image));
+        let failure = match &node.wish {
+            Wish::Invalid(reason) => Some(reason.clone()),
+            _ => node.failure.as_ref().or(image_failure).map(|failure| failure.text.clone()),
+        };
+        NodeStatus {
+            name: name.clone(),
+            is_running: node.containers.iter().any(|container| container.state.is_running()),
+            is_settled: node.is_settled,
+            busy: node.busy,
+            failure,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Tests of the reconciler: a small world of plain data carries its effects out, in no time and without I/O.
+
+mod world;
+
+use std::time::Duration;
+
+use managed_app_runtimes::ContainerState;
+
+use super::*;
+use crate::model::Change;
+use world::{World, name};
+
+#[test]
+fn a_new_app_gets_its_containers_and_is_then_left_alone() {
+    let mut world = World::new(&["a", "b"]);
+    world.begin();
+    assert_eq!(world.take_log(), ["pull img/a", "create a", "create b"]);
+    assert!(world.is_ready && world.reconciler.status().is_converged);
+    world.tell(Event::Resync);
+    world.tell(Event::HintsLost);
+    assert_eq!(world.take_log(), [""; 0]);
+}
+
+#[test]
+fn a_daemon_that_starts_beside_matching_containers_touches_none() {
+    let mut world = World::new(&["a", "b"]);
+    world.begin();
+    let mut world = world.restart_daemon();
+    world.take_log();
+    world.begin();
+    assert_eq!(world.take_log(), ["pull img/a"]);
+    assert!(world.is_ready);
+}
+
+#[test]
+fn what_changed_while_the_daemon_was_away_restarts_exactly_the_stale_nodes() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.begin();
+    let mut world = world.restart_daemon();
+    world.connect("a", "b");
+    world.take_log();
+    world.begin();
+    assert_eq!(world.take_log(), ["pull img/a", "restart a", "restart b"]);
+}
+
+#[test]
+fn edge_change_restarts_both_ends_once() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.begin();
+    world.take_log();
+    world.connect("a", "b");
+    for _ in 0..50 {
+        world.tell(Event::Change(Change::Edge(vec![name("a"), name("b")])));
+    }
+    assert_eq!(world.take_log(), ["restart a", "restart b"]);
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.take_log(), [""; 0]);
+}
+
+#[test]
+fn a_change_that_the_snapshot_does_not_show_yet_is_looked_for_again() {
+    let mut world = World::new(&["a", "b"]);
+    world.begin();
+    world.take_log();
+    world.tell(Event::Change(Change::Edge(vec![name("a"), name("b")])));
+    assert_eq!(world.take_log(), [""; 0]);
+    world.connect("a", "b");
+    world.advance(Duration::from_secs(3));
+    assert_eq!(world.take_log(), ["restart a", "restart b"]);
+}
+
+#[test]
+fn an_image_change_pulls_and_then_replaces() {
+    let mut world = World::new(&["a", "b"]);
+    world.begin();
+    world.take_log();
+    world.edit(|app| {
+        for node in app.nodes.values_mut() {
+            node.node_type.image_uri = "registry.test/img/b:1".to_owned();
+        }
+    });
+    world.tell(Event::Change(Change::NodeType("type".to_owned())));
+    assert_eq!(world.take_log(), ["pull img/b", "replace a", "replace b"]);
+}
+
+#[test]
+fn a_failed_pull_stops_no_running_node_and_its_edges_still_count() {
+    let mut world = World::new(&["a", "b"]);
+    world.begin();
+    world.take_log();
+    world.broken_images.insert("img/b".to_owned());
+    world
+        .edit(|app| app.nodes.get_mut(&name("a")).expect("a").node_type.image_uri = "registry.test/img/b:1".to_owned());
+    world.tell(Event::Change(Change::Node(name("a"))));
+    assert_eq!(world.take_log(), ["pull img/b"]);
+    world.connect("a", "b");
+    world.tell(Event::Change(Change::Edge(vec![name("a"), name("b")])));
+    assert_eq!(world.take_log(), ["restart a", "restart b"]);
+    world.broken_images.clear();
+    world.advance(Duration::from_secs(30));
+    assert_eq!(world.take_log(), ["pull img/b", "replace a"]);
+}
+
+#[test]
+fn removed_nodes_go_and_gaps_remove_nothing() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.begin();
+    world.take_log();
+    world.edit(|app| {
+        app.nodes.remove(&name("a"));
+        app.nodes.remove(&name("b"));
+        app.is_complete = false;
+    });
+    world.tell(Event::Resync);
+    assert_eq!(world.take_log(), [""; 0]);
+    world.tell(Event::Change(Change::NodeRemoved(name("a"))));
+    assert_eq!(world.take_log(), ["remove a"]);
+    world.edit(|app| app.is_complete = true);
+    world.tell(Event::Resync);
+    assert_eq!(world.take_log(), ["remove b"]);
+}
+
+#[test]
+fn a_failed_snapshot_changes_nothing_and_is_fetched_again() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    world.take_log();
+    world.cloud_is_down = true;
+    world.tell(Event::Change(Change::NodeRemoved(name("a"))));
+    assert_eq!(world.take_log(), [""; 0]);
+    assert!(world.reconciler.status().cloud_failure.is_some());
+    world.cloud_is_down = false;
+    world.connect("a", "x");
+    world.advance(Duration::from_secs(3));
+    assert_eq!(world.take_log(), ["restart a"]);
+}
+
+#[test]
+fn without_the_cloud_at_boot_what_is_there_is_started() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    let mut world = world.restart_daemon();
+    world.take_log();
+    world.containers[0].state = ContainerState::Exited { code: Some(0) };
+    world.cloud_is_down = true;
+    world.begin();
+    assert_eq!(world.take_log(), ["start a"]);
+    assert!(world.is_ready);
+}
+
+#[test]
+fn what_others_do_to_containers_is_put_right() {
+    let mut world = World::new(&["a", "b", "c", "d", "e"]);
+    world.begin();
+    world.take_log();
+    world.containers.retain(|container| !container.name.starts_with("a-"));
+    world.containers.iter_mut().for_each(|container| match &container.name[..1] {
+        "b" => container.state = ContainerState::Exited { code: Some(0) },
+        "c" => container.name = "somebody".to_owned(),
+        "d" => container.networks.clear(),
+        _ => container.state = ContainerState::Paused,
+    });
+    world.tell(Event::HintsLost);
+    assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d", "restart e"]);
+}
+
+#[test]
+fn one_broken_node_holds_up_no_other_and_is_tried_again() {
+    let mut world = World::new(&["a", "b"]);
+    world.broken_nodes.insert("a".to_owned());
+    world.begin();
+    assert_eq!(world.take_log(), ["pull img/a", "create a", "create b"]);
+    assert!(world.is_ready);
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.take_log(), ["create a"]);
+    world.broken_nodes.clear();
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.take_log(), ["create a"]);
+    assert!(world.reconciler.status().is_converged);
+}
+
+#[test]
+fn the_app_is_gone_only_when_two_snapshots_say_so() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    world.take_log();
+    world.is_gone = true;
+    world.tell(Event::Change(Change::AppRemoved));
+    world.is_gone = false;
+    world.advance(Duration::from_secs(60));
+    assert_eq!((world.take_log(), world.finish), (vec![], None));
+    world.is_gone = true;
+    world.tell(Event::Resync);
+    assert_eq!(world.finish, None);
+    world.advance(Duration::from_secs(6));
+    assert_eq!((world.take_log(), world.finish), (vec!["stop a".to_owned()], Some(Finish::AppRemoved)));
+}
+
+#[test]
+fn stop_stops_all_and_leave_leaves_them() {
+    let mut world = World::new(&["a", "b"]);
+    world.begin();
+    world.take_log();
+    let mut other = world.restart_daemon();
+    other.begin();
+    other.take_log();
+    other.tell(Event::Stop(EndOfNodes::Leave));
+    assert_eq!((other.take_log(), other.finish), (vec![], Some(Finish::Stopped)));
+    let mut world = other.restart_daemon();
+    world.begin();
+    world.take_log();
+    world.tell(Event::Stop(EndOfNodes::Stop));
+    assert_eq!(world.take_log(), ["stop a", "stop b"]);
+    assert_eq!(world.finish, Some(Finish::Stopped));
+}
+
+#[test]
+fn stop_before_anything_is_known_still_stops_what_runs() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    let mut world = world.restart_daemon();
+    world.take_log();
+    world.tell(Event::Stop(EndOfNodes::Stop));
+    assert_eq!(world.take_log(), ["stop a"]);
+    assert_eq!(world.finish, Some(Finish::Stopped));
+}
+
+#[test]
+fn an_interrupted_replacement_is_finished() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    let mut world = world.restart_daemon();
+    let mut next = world.containers[0].clone();
+    world.containers[0].labels.insert(managed_app_runtimes::labels::SPEC.to_owned(), "{}".to_owned());
+    next.id = ContainerId("next".to_owned());
+    next.name = "a.next".to_owned();
+    next.state = ContainerState::Created;
+    world.containers.push(next);
+    world.take_log();
+    world.begin();
+    assert_eq!(world.take_log(), ["pull img/a", "replace a"]);
+    assert_eq!(world.containers.len(), 1);
+    assert_eq!(world.containers[0].id, ContainerId("next".to_owned()));
+}
+
+#[test]
+fn the_same_meaning_is_the_same_revision() {
+    let world = World::new(&["a"]);
+    let revision = |edit: &dyn Fn(&mut App)| {
+        let mut app = world.app.clone();
+        edit(&mut app);
+        Revision::of(&app, &app.nodes[&name("a")])
+    };
+    let config = |text: &'static str| revision(&move |app| app.config = Some(text.to_owned()));
+    assert_eq!(config(r#"{"a":1,"b":[2]}"#), config(r#" {"b": [2], "a": 1}"#));
+    let all = [
+        revision(&|_| {}),
+        config(r#"{"a":1}"#),
+        config(r#"{"a":2}"#),
+        revision(&|app| app.tenant.audit = true),
+        revision(&|app| app.tenant.region = "r".to_owned()),
+        revision(&|app| app.tenant.table = "t".to_owned()),
+        revision(&|app| app.tenant.config = Some("1".to_owned())),
+        revision(&|app| app.table_access = true),
+        revision(&|app| app.nodes.get_mut(&name("a")).expect("a").is_stopped = true),
+        revision(&|app| app.nodes.get_mut(&name("a")).expect("a").config = Some("1".to_owned())),
+    ];
+    for (index, revision) in all.iter().enumerate() {
+        assert_eq!(all.iter().position(|other| other == revision), Some(index));
+    }
+}

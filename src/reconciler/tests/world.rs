@@ -1,0 +1,278 @@
+//! A cloud, an engine and a disk of plain data, which carry the reconciler's effects out at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, Origin, Owner, labels};
+
+use crate::model::{App, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
+use crate::reconciler::*;
+
+pub struct World {
+    pub reconciler: Reconciler,
+    pub now: Duration,
+    pub app: App,
+    pub is_gone: bool,
+    pub cloud_is_down: bool,
+    pub containers: Vec<Container>,
+    pub broken_images: BTreeSet<String>,
+    pub broken_nodes: BTreeSet<String>,
+    pub is_ready: bool,
+    pub finish: Option<Finish>,
+    state: HashMap<ContainerId, Revision>,
+    log: Vec<String>,
+    made: usize,
+}
+
+pub fn name(text: &str) -> NodeName {
+    NodeName::new(text).expect("a valid name")
+}
+
+fn settings() -> Settings {
+    Settings {
+        owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
+        env: BTreeMap::new(),
+        logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        stop_grace: Duration::from_secs(30),
+        resync: Duration::from_secs(300),
+        remove_nodes_with_app: false,
+    }
+}
+
+fn node(text: &str) -> Node {
+    Node {
+        name: name(text),
+        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/img/a:1".to_owned() },
+        config: None,
+        logging_level: None,
+        is_stopped: false,
+        ports: vec![],
+        mounts: vec![],
+        receive_edges: vec![],
+        send_edges: vec![],
+        receive_message_type: None,
+        send_message_type: None,
+    }
+}
+
+impl World {
+    pub fn new(nodes: &[&str]) -> Self {
+        let tenant = Tenant {
+            name: "tenant".to_owned(),
+            region: "us-east-1".to_owned(),
+            config: None,
+            audit: false,
+            table: "table".to_owned(),
+        };
+        let app = App {
+            name: "app".to_owned(),
+            tenant,
+            config: None,
+            table_access: false,
+            audit_records_endpoint: None,
+            change_receiver: None,
+            nodes: nodes.iter().map(|text| (name(text), node(text))).collect(),
+            invalid_nodes: BTreeMap::new(),
+            is_complete: true,
+        };
+        Self {
+            reconciler: Reconciler::new(settings(), HashMap::new(), 1),
+            now: Duration::ZERO,
+            app,
+            is_gone: false,
+            cloud_is_down: false,
+            containers: vec![],
+            broken_images: BTreeSet::new(),
+            broken_nodes: BTreeSet::new(),
+            is_ready: false,
+            finish: None,
+            state: HashMap::new(),
+            log: vec![],
+            made: 0,
+        }
+    }
+
+    /// A new daemon beside the same cloud, engine and disk.
+    pub fn restart_daemon(self) -> Self {
+        let reconciler = Reconciler::new(settings(), self.state.clone(), 1);
+        Self { reconciler, now: Duration::ZERO, is_ready: false, finish: None, ..self }
+    }
+
+    pub fn begin(&mut self) {
+        self.tell(Event::Begin);
+    }
+
+    pub fn edit(&mut self, edit: impl FnOnce(&mut App)) {
+        edit(&mut self.app);
+    }
+
+    pub fn connect(&mut self, source: &str, target: &str) {
+        let queue = format!("{source}-{target}");
+        let edge = |other: &str| Edge { other: other.to_owned(), queue: queue.clone() };
+        if let Some(node) = self.app.nodes.get_mut(&name(source)) {
+            node.send_edges.push(edge(target));
+        }
+        if let Some(node) = self.app.nodes.get_mut(&name(target)) {
+            node.receive_edges.push(edge(source));
+        }
+    }
+
+    /// What was done since the last call, images without registry and tag.
+    pub fn take_log(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// Feeds `event` and all that follows from it at this moment; lists asked for within their pause come later.
+    pub fn tell(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        loop {
+            while let Some(event) = events.pop_front() {
+                for effect in self.reconciler.on(event, self.now) {
+                    events.extend(self.carry_out(effect));
+                }
+            }
+            // The short pause between lists is part of the moment.
+            let soon = self.now + Duration::from_millis(250);
+            match self.reconciler.deadline() {
+                Some(at) if at <= soon => {
+                    self.now = at;
+                    events.push_back(Event::Timer);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        while let Some(at) = self.reconciler.deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.tell(Event::Timer);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::FetchSnapshot => Some(Event::Snapshot(self.snapshot())),
+            Effect::List => Some(Event::Listed(Ok(self.containers.clone()))),
+            Effect::Pull(image) => {
+                self.log.push(format!("pull {}", image.repository()));
+                let outcome = match self.broken_images.contains(image.repository()) {
+                    true => Pulled::Failed(failure()),
+                    false => Pulled::Fresh(ImageId(image.to_string())),
+                };
+                Some(Event::Pulled { image, outcome })
+            }
+            Effect::Operate { node, operation, .. } => {
+                self.log.push(format!("{} {node}", operation.verb()));
+                let outcome = match self.broken_nodes.contains(node.as_str()) {
+                    true => Outcome::Failed(failure()),
+                    false => self.operate(operation),
+                };
+                Some(Event::Finished { node, outcome })
+            }
+            Effect::Forget(ids) => {
+                self.state.retain(|id, _| ids.contains(id));
+                Some(Event::Saved)
+            }
+            Effect::Ready => {
+                self.is_ready = true;
+                None
+            }
+            Effect::Finish(finish) => {
+                self.finish = Some(finish);
+                None
+            }
+            Effect::Listen(_) => None,
+        }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, Failure> {
+        match (self.cloud_is_down, self.is_gone) {
+            (true, _) => Err(failure()),
+            (_, true) => Ok(Snapshot::Gone),
+            _ => Ok(Snapshot::App(Arc::new(self.app.clone()))),
+        }
+    }
+
+    fn operate(&mut self, operation: Operation) -> Outcome {
+        match operation {
+            Operation::Create(target) => self.make(target),
+            Operation::Start { id, revision } => {
+                self.set(&id, ContainerState::Running, revision.clone());
+                Outcome::Started { id, revision }
+            }
+            Operation::Restart { id, revision } => {
+                self.set(&id, ContainerState::Running, Some(revision.clone()));
+                Outcome::Started { id, revision: Some(revision) }
+            }
+            Operation::Replace { old, next, target } => {
+                self.containers.retain(|container| !old.contains(&container.id));
+                match next {
+                    None => self.make(target),
+                    Some(id) => {
+                        self.set(&id, ContainerState::Running, Some(target.revision.clone()));
+                        self.rename(&id, &target.spec.name);
+                        let image_id = ImageId(target.spec.image.to_string());
+                        let record = SpecRecord::new(&target.spec, "");
+                        let name = target.spec.name.clone();
+                        Outcome::Made(Made { id, name, revision: target.revision, record, image_id })
+                    }
+                }
+            }
+            Operation::Rename { id, name } => {
+                self.rename(&id, &name);
+                Outcome::Renamed { id, name }
+            }
+            Operation::Remove(ids) => {
+                self.containers.retain(|container| !ids.contains(&container.id));
+                Outcome::Removed(ids)
+            }
+            Operation::Stop(ids) => {
+                ids.iter().for_each(|id| self.set(id, ContainerState::Exited { code: Some(0) }, None));
+                Outcome::Stopped(ids)
+            }
+        }
+    }
+
+    fn make(&mut self, target: Target) -> Outcome {
+        self.made += 1;
+        let id = ContainerId(format!("c{}", self.made));
+        let record = SpecRecord::new(&target.spec, "");
+        let mut all = target.spec.labels.clone();
+        all.insert(labels::SPEC.to_owned(), record.to_label());
+        let image_id = ImageId(target.spec.image.to_string());
+        self.containers.push(Container {
+            id: id.clone(),
+            name: target.spec.name.clone(),
+            image_id: image_id.clone(),
+            labels: all,
+            state: ContainerState::Running,
+            networks: vec![target.spec.network.clone()],
+            started_at: None,
+            origin: Origin::Labelled,
+        });
+        self.state.insert(id.clone(), target.revision.clone());
+        Outcome::Made(Made { id, name: target.spec.name.clone(), revision: target.revision, record, image_id })
+    }
+
+    fn set(&mut self, id: &ContainerId, state: ContainerState, revision: Option<Revision>) {
+        if let Some(container) = self.containers.iter_mut().find(|container| container.id == *id) {
+            container.state = state;
+        }
+        self.state.extend(revision.map(|revision| (id.clone(), revision)));
+    }
+
+    fn rename(&mut self, id: &ContainerId, name: &str) {
+        if let Some(container) = self.containers.iter_mut().find(|container| container.id == *id) {
+            container.name = name.to_owned();
+        }
+    }
+}
+
+fn failure() -> Failure {
+    Failure { kind: FailureKind::Transient, text: "as the test wants it".to_owned() }
+}

@@ -1,0 +1,45 @@
+//! The only place that starts background tasks. Each has a name and an owner, and ends with its owner.
+
+use std::future::Future;
+
+use tokio::task::JoinSet;
+use tracing::{Instrument, debug, error, info_span};
+
+/// Tasks of one owner: dropped or shut down together.
+#[derive(Debug, Default)]
+pub struct Tasks(JoinSet<()>);
+
+impl Tasks {
+    /// No tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task. A panic in it is logged as an error and ends only this task.
+    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        while let Some(ended) = self.0.try_join_next() {
+            report(ended);
+        }
+        let named = async move {
+            task.await;
+            debug!(task = name, "task ended");
+        };
+        self.0.spawn(named.instrument(info_span!("task", name)));
+    }
+
+    /// Aborts all tasks and waits until they are gone.
+    pub async fn shutdown(mut self) {
+        self.0.abort_all();
+        while let Some(ended) = self.0.join_next().await {
+            report(ended);
+        }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!(%error, "a task broke down; this is a bug");
+    }
+}

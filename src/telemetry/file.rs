@@ -1,0 +1,167 @@
+//! The log file: appends lines, and follows when somebody rotates the file. Never fails its caller: a daemon must not end
+//! because a disk is full.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+const MODE: u32 = 0o640;
+
+/// A log file that may be renamed, removed or truncated by others at any time.
+///
+/// Before each line the path is looked at: when it is no longer the open file, the path is opened anew (rotation by
+/// rename). The file is opened for appending, so after a truncation (copytruncate) lines go on at the new end.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    open: Option<File>,
+    /// Whether the present trouble was told already.
+    told: bool,
+    /// Whether the last write may have left half a line.
+    torn: bool,
+}
+
+impl LogFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, open: None, told: false, torn: false }
+    }
+
+    /// Appends `line` and a line's end. Trouble is given back once, until a write succeeds again.
+    pub(super) fn write(&mut self, line: &str) -> Result<(), String> {
+        match self.append(line) {
+            Ok(()) => {
+                self.told = false;
+                Ok(())
+            }
+            Err(_) if self.told => Ok(()),
+            Err(error) => {
+                self.told = true;
+                Err(format!("the log file {} cannot be written, going on without it: {error}", self.path.display()))
+            }
+        }
+    }
+
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        // The line in one write, so that no other writer's line falls into it.
+        let start = if self.torn { "\n" } else { "" };
+        let text = format!("{start}{line}\n");
+        let file = self.current()?;
+        let written = file.write_all(text.as_bytes());
+        self.torn = written.is_err();
+        written
+    }
+
+    fn current(&mut self) -> io::Result<&mut File> {
+        if !self.open.as_ref().is_some_and(|file| self.is_at_path(file)) {
+            self.open = None;
+            let file = OpenOptions::new().append(true).create(true).mode(MODE).open(&self.path)?;
+            self.open = Some(file);
+            self.torn = false;
+        }
+        Ok(self.open.as_mut().expect("opened just now, or found open"))
+    }
+
+    fn is_at_path(&self, file: &File) -> bool {
+        let (Ok(there), Ok(here)) = (std::fs::metadata(&self.path), file.metadata()) else { return false };
+        (there.dev(), there.ino()) == (here.dev(), here.ino())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn start() -> (tempfile::TempDir, PathBuf, LogFile) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.log");
+        let file = LogFile::new(path.clone());
+        (folder, path, file)
+    }
+
+    fn content(path: &std::path::Path) -> String {
+        fs::read_to_string(path).expect("the file is there")
+    }
+
+    #[test]
+    fn lines_are_appended_to_what_is_there() {
+        let (_folder, path, mut file) = start();
+        fs::write(&path, "old\n").expect("written");
+        file.write("one").expect("written");
+        file.write("two").expect("written");
+        assert_eq!(content(&path), "old\none\ntwo\n");
+    }
+
+    #[test]
+    fn a_renamed_file_is_left_for_a_new_one() {
+        let (folder, path, mut file) = start();
+        let rotated = folder.path().join("app.log.1");
+        file.write("one").expect("written");
+        fs::rename(&path, &rotated).expect("renamed");
+        file.write("two").expect("written");
+        file.write("three").expect("written");
+        assert_eq!((content(&rotated), content(&path)), ("one\n".into(), "two\nthree\n".into()));
+    }
+
+    #[test]
+    fn a_file_put_in_place_by_the_rotation_is_used() {
+        let (folder, path, mut file) = start();
+        file.write("one").expect("written");
+        fs::rename(&path, folder.path().join("app.log.1")).expect("renamed");
+        fs::write(&path, "").expect("created");
+        file.write("two").expect("written");
+        assert_eq!(content(&path), "two\n");
+    }
+
+    #[test]
+    fn a_removed_file_is_made_again() {
+        let (_folder, path, mut file) = start();
+        file.write("one").expect("written");
+        fs::remove_file(&path).expect("removed");
+        file.write("two").expect("written");
+        assert_eq!(content(&path), "two\n");
+    }
+
+    #[test]
+    fn after_a_truncation_lines_begin_at_the_start() {
+        let (_folder, path, mut file) = start();
+        file.write("one").expect("written");
+        OpenOptions::new().write(true).open(&path).and_then(|open| open.set_len(0)).expect("truncated");
+        file.write("two").expect("written");
+        assert_eq!(content(&path), "two\n");
+    }
+
+    #[test]
+    fn trouble_is_told_once_until_it_is_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let missing = folder.path().join("missing");
+        let path = missing.join("app.log");
+        let mut file = LogFile::new(path.clone());
+        let told = file.write("one").expect_err("there is no folder");
+        assert!(told.contains("missing/app.log"), "{told}");
+        assert_eq!(file.write("two"), Ok(()));
+        fs::create_dir(&missing).expect("created");
+        assert_eq!(file.write("three"), Ok(()));
+        assert_eq!(content(&path), "three\n");
+        fs::remove_dir_all(&missing).expect("removed");
+        assert!(file.write("four").is_err());
+    }
+
+    #[test]
+    fn a_full_disk_is_survived() {
+        let mut file = LogFile::new("/dev/full".into());
+        assert!(file.write("one").expect_err("the disk is full").contains("/dev/full"));
+        assert_eq!(file.write("two"), Ok(()));
+    }
+
+    #[test]
+    fn others_cannot_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_folder, path, mut file) = start();
+        file.write("one").expect("written");
+        let mode = fs::metadata(&path).expect("the file is there").permissions().mode();
+        assert_eq!(mode & 0o007, 0);
+    }
+}

@@ -1,0 +1,70 @@
+//! Connects `tracing` to lines: collects the fields of spans and events. Writes nothing itself.
+
+use time::OffsetDateTime;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::filter;
+use super::line::{self, Fields};
+use super::redact::Redactor;
+use crate::config::LoggingLevel;
+
+/// Makes lines and hands them to `sink`, redacted.
+pub(super) struct Lines<F> {
+    pub(super) threshold: LoggingLevel,
+    pub(super) redactor: Redactor,
+    pub(super) sink: F,
+}
+
+impl<S, F> Layer<S> for Lines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    F: Fn(String) + 'static,
+{
+    /// Our spans always count, for their fields say what an event is about; those of others never do.
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        if metadata.is_span() {
+            return filter::is_ours(metadata.target());
+        }
+        filter::enabled(self.threshold, metadata)
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if self.threshold == LoggingLevel::Critical && !fields.critical {
+            return;
+        }
+        let mut around = String::new();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                around.push_str(&of_span.rest);
+            }
+        }
+        let level = filter::name(*event.metadata().level(), fields.critical);
+        let line = line::line(level, OffsetDateTime::now_utc(), &around, &fields);
+        // Redacted before it is cut, so that no part of a secret is left at the end.
+        (self.sink)(line::cut(self.redactor.redact(line)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! Makes one line of text of one event. Pure. Line form: `[LEVEL] 2026-11-22T19:17:00Z message field=value`, UTC.
+//!
+//! Values are foreign text: names from the cloud, output of engines. So control characters, line ends and characters
+//! that reorder text are escaped; one event is always one line, and no value can drive a terminal.
+
+use std::fmt::{self, Write};
+
+use time::OffsetDateTime;
+use tracing::field::{Field, Visit};
+
+/// Longest line; longer ones are cut. CloudWatch takes 256 KB, an operator reads far less.
+pub(super) const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// The field that makes an error critical; it is not printed.
+pub(super) const CRITICAL_FIELD: &str = "critical";
+
+/// What fields say, as text that is ready for a line.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Fields {
+    pub(super) message: String,
+    /// ` name=value` for each, in order.
+    pub(super) rest: String,
+    pub(super) critical: bool,
+}
+
+impl Fields {
+    fn add(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            escape_into(&mut self.message, value, false);
+            return;
+        }
+        let quoted = value.is_empty() || value.contains(|next: char| next.is_whitespace() || "\"=".contains(next));
+        let quote = if quoted { "\"" } else { "" };
+        self.rest.extend([" ", field.name(), "=", quote]);
+        escape_into(&mut self.rest, value, quoted);
+        self.rest.push_str(quote);
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == CRITICAL_FIELD {
+            self.critical = value;
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+}
+
+fn escape_into(line: &mut String, text: &str, quoted: bool) {
+    for next in text.chars() {
+        match next {
+            '"' | '\\' if quoted => line.extend(['\\', next]),
+            _ if next.is_control() || reorders(next) => line.extend(next.escape_default()),
+            _ => line.push(next),
+        }
+    }
+}
+
+/// Line and paragraph separators, and the marks that turn the direction of text.
+fn reorders(next: char) -> bool {
+    matches!(next, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The whole line, without its end. `context` are the fields of the spans around, outermost first.
+pub(super) fn line(level: &str, now: OffsetDateTime, context: &str, event: &Fields) -> String {
+    let (date, time) = (now.date(), now.time());
+    let mut line = String::with_capacity(128);
+    write!(
+        line,
+        "[{level}] {:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z {}{context}{}",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        event.message,
+        event.rest
+    )
+    .expect("a String takes all text");
+    line
+}
+
+/// Cuts a line that is too long, between characters.
+pub(super) fn cut(mut line: String) -> String {
+    const MARK: &str = " [cut]";
+    if line.len() > LINE_BYTES_MAX {
+        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX - MARK.len()));
+        line.push_str(MARK);
+    }
+    line
+}

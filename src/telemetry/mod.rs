@@ -1,0 +1,199 @@
+//! The daemon's own log: events of `tracing` become lines in the contract's form, on the console and in the log file.
+//!
+//! The console gets all lines, attended or not, since under systemd it is the journal; colours only on a terminal. An
+//! error with the field `critical = true` is CRITICAL, of which there are few: those after which the daemon cannot go on.
+//! Must not decide what is logged by whom, and must never hold up or end the daemon.
+
+mod file;
+mod filter;
+mod layer;
+mod line;
+mod queue;
+mod redact;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+pub use redact::{REDACTED, Redactor};
+
+use self::file::LogFile;
+use self::layer::Lines;
+use self::queue::Queue;
+use crate::config::LoggingLevel;
+
+/// How long the end of the program waits for lines that are not written yet.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What is logged, and where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The least serious level.
+    pub level: LoggingLevel,
+    /// Where lines are shown.
+    pub console: Console,
+    /// The log file; `None` writes none. Its folder must be there.
+    pub file: Option<PathBuf>,
+}
+
+/// The console stream that gets the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// Standard output: the daemon.
+    Stdout,
+    /// Standard error: commands whose own words go to standard output.
+    Stderr,
+    /// Nowhere.
+    Off,
+}
+
+/// The log of this process. Keep it until the end: dropping it waits, at most 2 s, until all lines are written.
+#[derive(Debug)]
+pub struct Telemetry {
+    redactor: Redactor,
+    queue: Arc<Queue>,
+}
+
+/// Why the log could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is a log already.
+    #[error("start the log a second time")]
+    Twice(#[source] TryInitError),
+    /// The thread that writes could not be started.
+    #[error("start the thread that writes the log")]
+    Thread(#[source] io::Error),
+}
+
+/// Starts the log, once in a process. A log file that cannot be written is told on standard error and is no failure.
+pub fn start(options: Options) -> Result<Telemetry, StartError> {
+    let telemetry = Telemetry { redactor: Redactor::default(), queue: Queue::new() };
+    let (lines, sink) = (Arc::clone(&telemetry.queue), Arc::clone(&telemetry.queue));
+    let mut outputs = Outputs::new(options.console, options.file);
+    let writer = std::thread::Builder::new().name("log-writer".to_owned());
+    writer.spawn(move || lines.drain(|line, dropped| outputs.write(line, dropped))).map_err(StartError::Thread)?;
+    let layer =
+        Lines { threshold: options.level, redactor: telemetry.redactor.clone(), sink: move |line| sink.push(line) };
+    tracing_subscriber::registry().with(layer).try_init().map_err(StartError::Twice)?;
+    Ok(telemetry)
+}
+
+impl Telemetry {
+    /// Where secrets are made known, so that no line holds them.
+    pub fn redactor(&self) -> Redactor {
+        self.redactor.clone()
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.queue.flush(FLUSH_TIME_MAX);
+    }
+}
+
+/// Where lines end. Failures of the console are not told to anyone, for lack of a place.
+struct Outputs {
+    console: Box<dyn Write + Send>,
+    coloured: bool,
+    file: Option<LogFile>,
+}
+
+impl Outputs {
+    fn new(console: Console, file: Option<PathBuf>) -> Self {
+        let (stream, coloured): (Box<dyn Write + Send>, bool) = match console {
+            Console::Stdout => (Box::new(io::stdout()), io::stdout().is_terminal()),
+            Console::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
+            Console::Off => (Box::new(io::sink()), false),
+        };
+        Self { console: stream, coloured, file: file.map(LogFile::new) }
+    }
+
+    fn write(&mut self, line: &str, dropped: u64) {
+        if dropped > 0 {
+            let fields = line::Fields {
+                message: "log lines were dropped, as writing took too long".to_owned(),
+                rest: format!(" count={dropped}"),
+                critical: false,
+            };
+            self.write_one(&line::line("WARNING", OffsetDateTime::now_utc(), "", &fields));
+        }
+        self.write_one(line);
+    }
+
+    fn write_one(&mut self, line: &str) {
+        let shown = if self.coloured { coloured(line) } else { None };
+        let _ = writeln!(self.console, "{}", shown.as_deref().unwrap_or(line));
+        let _ = self.console.flush();
+        if let Some(Err(trouble)) = self.file.as_mut().map(|file| file.write(line)) {
+            let _ = writeln!(io::stderr(), "{trouble}");
+        }
+    }
+}
+
+/// The line with its level in colour.
+fn coloured(line: &str) -> Option<String> {
+    let (level, rest) = line.strip_prefix('[')?.split_once(']')?;
+    let colour = match level {
+        "CRITICAL" | "ERROR" => 31,
+        "WARNING" => 33,
+        "INFO" => 32,
+        _ => 34,
+    };
+    Some(format!("\u{1b}[{colour}m[{level}]\u{1b}[0m{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shown(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shown {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no test panics here").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_go_to_the_console_and_to_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.log");
+        let shown = Shown::default();
+        let file = Some(LogFile::new(path.clone()));
+        let mut outputs = Outputs { console: Box::new(shown.clone()), coloured: true, file };
+        outputs.write("[INFO] now one", 0);
+        outputs.write("[ERROR] now two", 3);
+        let shown = String::from_utf8(shown.0.lock().expect("no test panics here").clone()).expect("text");
+        assert!(shown.starts_with("\u{1b}[32m[INFO]\u{1b}[0m now one\n\u{1b}[33m[WARNING]"), "{shown:?}");
+        let kept = std::fs::read_to_string(path).expect("the file is there");
+        let kept: Vec<_> = kept.lines().collect();
+        assert_eq!((kept[0], kept[2]), ("[INFO] now one", "[ERROR] now two"));
+        assert!(kept[1].ends_with("log lines were dropped, as writing took too long count=3"), "{kept:?}");
+    }
+
+    #[test]
+    fn the_log_of_a_process_reaches_the_file_before_it_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.log");
+        let options = Options { level: LoggingLevel::Info, console: Console::Off, file: Some(path.clone()) };
+        let telemetry = start(options.clone()).expect("the first log of this process");
+        telemetry.redactor().add(&"hunter2-of-telemetry".into());
+        tracing::info!(password = "hunter2-of-telemetry", "started for the test of telemetry");
+        assert!(matches!(start(options), Err(StartError::Twice(_))));
+        drop(telemetry);
+        let kept = std::fs::read_to_string(path).expect("the file is there");
+        assert!(kept.contains("started for the test of telemetry password=[redacted]\n"), "{kept}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Proof that each rule fires: violations planted into made-up files, and look-alikes that must pass.
+//!
+//! Cases are data; only `findings` touches the rules.
+
+use crate::{
+    rules::{BANS, check, matches},
+    source::Source,
+};
+
+/// The findings in a file at `path` with `code` below a proper first line.
+fn findings(path: &str, code: &str) -> Vec<String> {
+    check(&Source::parse(path, &format!("//! Owns a case.\n{code}\n")))
+}
+
+#[track_caller]
+fn fires(path: &str, code: &str, reason: &str) {
+    let found = findings(path, code);
+    assert_eq!(found.len(), 1, "{path}: {code}: {found:?}");
+    assert!(found[0].starts_with(&format!("{path}:2: ")) && found[0].contains(reason), "{found:?}");
+}
+
+#[track_caller]
+fn passes(path: &str, code: &str) {
+    assert_eq!(findings(path, code), Vec::<String>::new(), "{path}: {code}");
+}
+
+#[test]
+fn every_banned_path_fires_where_the_ban_holds_and_not_where_it_is_lifted() {
+    for ban in BANS {
+        for pattern in ban.patterns {
+            let code = match pattern.strip_suffix('*') {
+                Some(start) => format!("use {start}x::y;"),
+                None if ["async", "await"].contains(pattern) => format!("probe!({pattern});"),
+                None => format!("use {pattern};"),
+            };
+            for place in ban.within {
+                fires_with(&format!("{place}probe.rs"), &code, ban.reason);
+            }
+            for place in ban.except {
+                let file = if place.ends_with('/') { format!("{place}probe.rs") } else { (*place).to_owned() };
+                let found = findings(&file, &code);
+                assert!(!found.iter().any(|finding| finding.contains(ban.reason)), "{file}: {code}: {found:?}");
+            }
+        }
+    }
+}
+
+/// As `fires`, for code that breaks other rules too.
+#[track_caller]
+fn fires_with(path: &str, code: &str, reason: &str) {
+    let found = findings(path, code);
+    assert!(found.iter().any(|finding| finding.contains(reason)), "{path}: {code}: {found:?}");
+}
+
+#[test]
+fn banned_paths_are_found_in_groups_macros_and_expressions() {
+    let clients = "runtimes/src/podman";
+    fires("runtimes/src/podman/mod.rs", "use {std::fmt, bollard::{Docker, errors::Error as E}};", clients_of("docker"));
+    fires("src/status/mod.rs", "use std::{env, fmt};", "environment");
+    fires("src/status/mod.rs", "fn f() { let _ = std::env::var(\"A\"); }", "environment");
+    fires("src/status/mod.rs", "fn f() { tokio::select! { _ = tokio::spawn(g()) => {} } }", "owner");
+    fires("src/status/mod.rs", "use tokio::{task::{self, JoinSet}, time};", "owner");
+    fires("src/host/mod.rs", "use std::process; fn f() -> ! { process::exit(1) }", "ends the process");
+    fires("src/driver/mod.rs", "fn f(runtime: podman_api::Podman) {}", clients);
+    fires("src/status/mod.rs", "use aws_sdk_sqs as sqs;", "AWS clients");
+    fires("src/model/app.rs", "#[derive(Debug, serde::Deserialize)] struct App;", "never serialized");
+    fires("src/reconciler/plan.rs", "async fn f() {}", "never waits");
+    fires("src/reconciler/plan.rs", "fn f() { let _ = std::time::Instant::now(); }", "no clock");
+}
+
+fn clients_of(engine: &str) -> &'static str {
+    let ban = BANS.iter().find(|ban| ban.except.iter().any(|place| place.contains(engine)));
+    ban.expect("each engine has its ban").reason
+}
+
+#[test]
+fn look_alikes_of_banned_paths_pass() {
+    passes(
+        "src/status/mod.rs",
+        "//! Says std::env and tokio::spawn.\nconst TEXT: &str = \"std::env::var\"; // std::env",
+    );
+    passes("src/status/mod.rs", "fn spawn() { my::tokio_spawn(); crate::tasks::spawn(); }");
+    passes("src/status/mod.rs", "const NAME: &str = env!(\"CARGO_PKG_NAME\");");
+    passes("src/reconciler/plan.rs", "use std::time::Instant; fn f(now: Instant) { let operand = now; }");
+    passes(
+        "src/reconciler/plan.rs",
+        "#[cfg(test)] mod tests { use rand::random; #[test] fn f() { random().unwrap() } }",
+    );
+    passes("src/reconciler/plan/tests.rs", "use std::time::SystemTime;");
+    passes(
+        "tests/engines/main.rs",
+        "use bollard::Docker; fn f() { tokio::spawn(g()).unwrap(); std::process::exit(1) }",
+    );
+}
+
+#[test]
+fn code_after_a_test_item_is_product_code_again() {
+    fires("src/status/mod.rs", "#[cfg(test)] mod tests; use std::env;", "environment");
+    fires("src/status/mod.rs", "#[cfg(test)] mod tests { fn f() {} } use std::env;", "environment");
+}
+
+#[test]
+fn core_sees_no_layer_above_it() {
+    fires("src/model/app.rs", "use crate::reconciler::Plan;", "knows only crate::model");
+    fires("src/reconciler/plan.rs", "use crate::{model::App, cloud::Error};", "crate::cloud::Error");
+    passes(
+        "src/reconciler/plan.rs",
+        "use crate::{model::App, reconciler::Event}; use managed_app_runtimes::ContainerSpec;",
+    );
+}
+
+#[test]
+fn long_files_and_functions_fire_one_line_above_the_limit() {
+    let function = |lines: usize| format!("fn long() {{\n{}}}", "\n".repeat(lines - 2));
+    passes("src/a.rs", &function(70));
+    fires("src/a.rs", &function(71), "`long` has 71 lines");
+    fires("tests/a.rs", &format!("impl A {{ {} }}", function(71)), "`long` has 71 lines");
+    passes("src/a.rs", &"\n".repeat(398));
+    assert!(findings("src/a.rs", &"\n".repeat(399))[0].contains("the file has 401 lines"));
+}
+
+#[test]
+fn unfinished_work_fires_in_product_code_and_in_tests() {
+    for path in ["src/a.rs", "tests/a.rs", "fakes/src/a.rs"] {
+        fires(path, concat!("fn f() { to", "do!() }"), "real, or not at all");
+        fires(path, "fn f() { unimplemented!() }", "real, or not at all");
+        fires(path, "#[test] #[ignore = \"slow\"] fn f() {}", "real, or not at all");
+        fires(path, concat!("// FIX", "ME: later"), "unfinished work");
+        passes(path, "fn ignore() { let todo = [1]; }");
+    }
+}
+
+#[test]
+fn unwrap_fires_in_product_code_only() {
+    for path in ["src/a.rs", "runtimes/src/a.rs", "fakes/src/a.rs"] {
+        fires(path, "fn f() { Some(1).unwrap(); }", "say why");
+        passes(path, "fn f() { Some(1).unwrap_or_default(); }");
+        passes(path, "#[cfg(test)] mod tests { fn f() { Some(1).unwrap(); } }");
+    }
+}
+
+#[test]
+fn file_without_a_head_comment_fires() {
+    let found = check(&Source::parse("src/a.rs", "use std::fmt;\n"));
+    assert_eq!(found, ["src/a.rs:1: a file opens with `//!`: what it owns, what it must not do"]);
+}
+
+#[test]
+fn patterns_match_whole_segments() {
+    let source = Source::parse("src/a.rs", "use tokio::spawned; use aws_sdk_ecr::Client;");
+    let mentions = source.mentions();
+    let matching = |pattern: &str| mentions.iter().filter(|mention| matches(mention, pattern)).count();
+    assert_eq!((matching("tokio::spawn"), matching("tokio"), matching("aws_sdk_*"), matching("aws_sdk")), (0, 1, 1, 0));
+}

@@ -1,0 +1,206 @@
+//! What the architecture forbids, as data where it can be.
+//!
+//! A new rule is a line in a table or a function here, and a planted violation in `planted.rs`. Reads no files.
+
+use crate::source::{Mention, Source};
+
+const FILE_LINES_MAX: usize = 400;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Code that ships. The fakes are built for tests and the demo and keep fewer of the rules.
+const PRODUCT: &[&str] = &["src/", "runtimes/src/"];
+/// The pure core: all that it knows arrives in arguments.
+const PURE: &[&str] = &["src/model/", "src/reconciler/"];
+
+/// Paths that code in some places may not mention.
+pub(crate) struct Ban {
+    /// Whole segments of a path; a `*` at the end stands for the rest of a segment.
+    pub(crate) patterns: &'static [&'static str],
+    /// Where the rule holds: starts of file paths.
+    pub(crate) within: &'static [&'static str],
+    /// Where it does not hold after all.
+    pub(crate) except: &'static [&'static str],
+    pub(crate) reason: &'static str,
+}
+
+pub(crate) const BANS: &[Ban] = &[
+    Ban {
+        patterns: &["bollard"],
+        within: &["src/", "runtimes/", "fakes/"],
+        except: &["runtimes/src/docker/", "runtimes/tests/"],
+        reason: "the Docker client is known only to runtimes/src/docker",
+    },
+    Ban {
+        patterns: &["podman_api", "containers_api"],
+        within: &["src/", "runtimes/", "fakes/"],
+        except: &["runtimes/src/podman/", "runtimes/tests/"],
+        reason: "the Podman client is known only to runtimes/src/podman",
+    },
+    Ban {
+        patterns: &["aws_sdk_*"],
+        within: &["src/", "runtimes/", "fakes/"],
+        except: &["src/changes/", "src/registry/", "src/logs/", "src/cloud/"],
+        reason: "AWS clients are known only to changes, registry, logs and cloud",
+    },
+    Ban {
+        patterns: &["tokio::spawn", "task::spawn", "task::spawn_local", "JoinSet", "thread::spawn"],
+        within: PRODUCT,
+        except: &["src/tasks.rs", "src/driver/", "runtimes/src/conformance/"],
+        reason: "every task has a name and an owner: spawn through src/tasks.rs",
+    },
+    Ban {
+        patterns: &["std::env"],
+        within: PRODUCT,
+        except: &["src/config/", "src/main.rs"],
+        reason: "the environment is read once, in src/config",
+    },
+    Ban {
+        patterns: &["process::exit", "process::abort"],
+        within: PRODUCT,
+        except: &["src/main.rs"],
+        reason: "only src/main.rs ends the process",
+    },
+    Ban {
+        patterns: &["async", "await", "tokio", "futures_util", "async_trait"],
+        within: PURE,
+        except: &[],
+        reason: "the core never waits",
+    },
+    Ban {
+        patterns: &["Instant::now", "SystemTime", "now_utc", "now_local"],
+        within: PURE,
+        except: &[],
+        reason: "the core has no clock: time arrives in events",
+    },
+    Ban { patterns: &["rand"], within: PURE, except: &[], reason: "the core has no randomness: bits arrive in events" },
+    Ban {
+        patterns: &["std::fs", "std::net", "std::process", "std::thread", "reqwest", "aws_*", "managed_app_fakes"],
+        within: PURE,
+        except: &[],
+        reason: "the core does no I/O and knows no client",
+    },
+    Ban {
+        patterns: &["serde", "serde_json", "Serialize", "Deserialize"],
+        within: &["src/model/"],
+        except: &[],
+        reason: "the model is never serialized: each edge has wire types of its own",
+    },
+    Ban {
+        patterns: &["crate::cli", "crate::daemon"],
+        within: &["src/"],
+        except: &["src/main.rs", "src/cli/", "src/daemon.rs", "src/daemon/"],
+        reason: "cli and daemon are on top: nothing below knows them",
+    },
+    Ban {
+        patterns: &["prune_*", "prune"],
+        within: &["runtimes/src/"],
+        except: &[],
+        reason: "nothing host-wide is ever pruned: the host has containers of others",
+    },
+];
+
+/// All findings in a file, as `path:line: reason`.
+pub(crate) fn check(source: &Source) -> Vec<String> {
+    let mut findings = banned(source);
+    findings.extend(layered(source));
+    findings.extend(sized(source));
+    findings.extend(finished(source));
+    findings.extend(without_unwrap(source));
+    if !source.text.starts_with("//!") {
+        findings.push((1, "a file opens with `//!`: what it owns, what it must not do".to_owned()));
+    }
+    findings.sort();
+    findings.iter().map(|(line, reason)| format!("{}:{line}: {reason}", source.path)).collect()
+}
+
+type Findings = Vec<(usize, String)>;
+
+fn lies_in(path: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| path.starts_with(place))
+}
+
+/// One finding a line and ban, however many paths of the line it forbids.
+fn banned(source: &Source) -> Findings {
+    let mentions: Vec<Mention<'_>> = source.mentions();
+    let mut findings = Findings::new();
+    for ban in BANS.iter().filter(|ban| lies_in(&source.path, ban.within) && !lies_in(&source.path, ban.except)) {
+        let mut last = 0;
+        for mention in mentions.iter().filter(|mention| !mention.token.in_test) {
+            let line = mention.token.line;
+            if line != last && ban.patterns.iter().any(|pattern| matches(mention, pattern)) {
+                findings.push((line, format!("`{}`: {}", mention.path, ban.reason)));
+                last = line;
+            }
+        }
+    }
+    findings
+}
+
+pub(crate) fn matches(mention: &Mention<'_>, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => mention.path.split("::").any(|segment| segment.starts_with(start)),
+        None => mention.has(pattern),
+    }
+}
+
+/// The core sees only itself: model knows model, reconciler knows model and reconciler.
+fn layered(source: &Source) -> Findings {
+    let known: &[&str] = match source.path.split('/').nth(1) {
+        Some("model") => &["crate::model"],
+        Some("reconciler") => &["crate::model", "crate::reconciler"],
+        _ => return Findings::new(),
+    };
+    if !source.path.starts_with("src/") {
+        return Findings::new();
+    }
+    let mentions = source.mentions();
+    let strangers = mentions.iter().filter(|mention| !mention.token.in_test && mention.path.starts_with("crate::"));
+    let strangers = strangers.filter(|mention| !known.iter().any(|known| mention.has(known)));
+    let reason = |path: &str| format!("`{path}`: this layer knows only {}", known.join(" and "));
+    strangers.map(|mention| (mention.token.line, reason(&mention.path))).collect()
+}
+
+fn sized(source: &Source) -> Findings {
+    let mut findings = Findings::new();
+    let lines = source.text.lines().count();
+    if lines > FILE_LINES_MAX {
+        findings.push((lines, format!("the file has {lines} lines, more than {FILE_LINES_MAX}")));
+    }
+    for function in source.functions.iter().filter(|function| function.lines > FUNCTION_LINES_MAX) {
+        let (name, lines) = (&function.name, function.lines);
+        findings.push((function.line, format!("`{name}` has {lines} lines, more than {FUNCTION_LINES_MAX}")));
+    }
+    findings
+}
+
+/// No unfinished work and no test that is switched off, tests included.
+fn finished(source: &Source) -> Findings {
+    let mut findings = Findings::new();
+    for pair in source.tokens.windows(2) {
+        let [first, second] = pair else { continue };
+        let is_macro = second.text == "!" && ["todo", "unimplemented"].contains(&first.text.as_str());
+        let is_ignored = first.text == "[" && second.text == "ignore";
+        if is_macro || is_ignored {
+            findings.push((first.line, format!("`{} {}`: real, or not at all", first.text, second.text)));
+        }
+    }
+    // Put together here, so that this file does not find itself.
+    let notes = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
+    for (index, line) in source.text.lines().enumerate() {
+        if notes.iter().any(|note| line.contains(note)) {
+            findings.push((index + 1, "a note about unfinished work: finish it or leave it out".to_owned()));
+        }
+    }
+    findings
+}
+
+fn without_unwrap(source: &Source) -> Findings {
+    if !lies_in(&source.path, &["src/", "runtimes/src/", "fakes/src/"]) {
+        return Findings::new();
+    }
+    let calls = source
+        .tokens
+        .windows(3)
+        .filter(|call| !call[0].in_test && call[0].text == "." && call[1].text == "unwrap" && call[2].text == "(");
+    calls.map(|call| (call[1].line, "`unwrap`: say why with `expect`, or return an error".to_owned())).collect()
+}

@@ -1,0 +1,192 @@
+//! One source file as the rules see it: tokens, the paths they form, and functions.
+//!
+//! Works on tokens and not on a syntax tree, since a tree does not look into macros such as `select!`. Comments and
+//! the contents of strings are therefore never mistaken for code. Knows no rule.
+
+use std::iter::Peekable;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree, token_stream};
+
+/// A file of the tree.
+pub(crate) struct Source {
+    /// From the root of the repository, with slashes.
+    pub(crate) path: String,
+    pub(crate) text: String,
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) functions: Vec<Function>,
+}
+
+/// A word, a punctuation mark, a literal, or one side of a pair of brackets.
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) line: usize,
+    /// Whether it belongs to code that only tests are built from.
+    pub(crate) in_test: bool,
+}
+
+/// A function with a body; its lines run from `fn` to the closing brace.
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) line: usize,
+    pub(crate) lines: usize,
+}
+
+/// A path as the code writes it, with groups of `use` taken apart: `use std::{env, fs}` is `std::env` and `std::fs`.
+/// A lone word is a path too, keywords included.
+pub(crate) struct Mention<'a> {
+    pub(crate) path: String,
+    pub(crate) token: &'a Token,
+}
+
+impl Mention<'_> {
+    /// Whether `pattern` is found in the path as whole segments: `tokio::spawn` in `tokio::spawn`, not in `tokio::spawned`.
+    pub(crate) fn has(&self, pattern: &str) -> bool {
+        format!("::{}::", self.path).contains(&format!("::{pattern}::"))
+    }
+}
+
+impl Source {
+    pub(crate) fn parse(path: &str, text: &str) -> Source {
+        let stream: TokenStream = text.parse().unwrap_or_else(|error| panic!("{path} is not Rust: {error}"));
+        let mut reader = Reader { tokens: Vec::new(), functions: Vec::new() };
+        reader.read(stream, is_test_file(path));
+        Source { path: path.to_owned(), text: text.to_owned(), tokens: reader.tokens, functions: reader.functions }
+    }
+
+    pub(crate) fn mentions(&self) -> Vec<Mention<'_>> {
+        let mut mentions = Vec::new();
+        gather(&self.tokens, "", &mut mentions);
+        mentions
+    }
+}
+
+fn is_test_file(path: &str) -> bool {
+    let folders = ["tests/", "benches/"];
+    folders.iter().any(|folder| path.starts_with(folder) || path.contains(&format!("/{folder}")))
+        || path.ends_with("/tests.rs")
+}
+
+struct Reader {
+    tokens: Vec<Token>,
+    functions: Vec<Function>,
+}
+
+impl Reader {
+    fn read(&mut self, stream: TokenStream, in_test: bool) {
+        let mut trees = stream.into_iter().peekable();
+        // True from an attribute such as `#[cfg(test)]` to the end of the item that it stands on.
+        let mut test_item = false;
+        let mut function: Option<(String, usize)> = None;
+        while let Some(tree) = trees.next() {
+            test_item |= starts_test_item(&tree, &mut trees);
+            let ends_item = ends_item(&tree);
+            function = begun_function(&tree, &mut trees).or(function);
+            if let Some((name, line)) = function.take_if(|_| ends_item)
+                && let TokenTree::Group(body) = &tree
+            {
+                let lines = body.span_close().end().line - line + 1;
+                self.functions.push(Function { name, line, lines });
+            }
+            self.push(tree, in_test || test_item);
+            test_item &= !ends_item;
+        }
+    }
+
+    fn push(&mut self, tree: TokenTree, in_test: bool) {
+        let line = tree.span().start().line;
+        match tree {
+            TokenTree::Group(group) => self.push_group(&group, in_test),
+            other => self.tokens.push(Token { text: other.to_string(), line, in_test }),
+        }
+    }
+
+    fn push_group(&mut self, group: &Group, in_test: bool) {
+        let (open, close) = match group.delimiter() {
+            Delimiter::Parenthesis => ("(", ")"),
+            Delimiter::Brace => ("{", "}"),
+            Delimiter::Bracket => ("[", "]"),
+            Delimiter::None => ("", ""),
+        };
+        let bracket = |text: &str, line| Token { text: text.to_owned(), line, in_test };
+        self.tokens.push(bracket(open, group.span_open().start().line));
+        self.read(group.stream(), in_test);
+        self.tokens.push(bracket(close, group.span_close().start().line));
+    }
+}
+
+type Trees = Peekable<token_stream::IntoIter>;
+
+fn starts_test_item(tree: &TokenTree, following: &mut Trees) -> bool {
+    let (TokenTree::Punct(mark), Some(TokenTree::Group(group))) = (tree, following.peek()) else { return false };
+    let attribute: String = group.stream().to_string().split_whitespace().collect();
+    mark.as_char() == '#' && ["cfg(test)", "test", "tokio::test"].iter().any(|start| attribute == *start)
+}
+
+fn ends_item(tree: &TokenTree) -> bool {
+    match tree {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        TokenTree::Punct(mark) => mark.as_char() == ';',
+        _ => false,
+    }
+}
+
+/// The name and line of a function whose `fn` is `tree`; a pointer type such as `fn(u8)` has no name.
+fn begun_function(tree: &TokenTree, following: &mut Trees) -> Option<(String, usize)> {
+    match (tree, following.peek()) {
+        (TokenTree::Ident(word), Some(TokenTree::Ident(name))) if word == "fn" => {
+            Some((name.to_string(), word.span().start().line))
+        }
+        _ => None,
+    }
+}
+
+/// Adds the paths in `tokens`, each with `prefix` before it.
+fn gather<'a>(tokens: &'a [Token], prefix: &str, mentions: &mut Vec<Mention<'a>>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        let token = &tokens[at];
+        at += 1;
+        if !is_word(token) {
+            continue;
+        }
+        let mut path = format!("{prefix}{}", token.text);
+        while let Some(next) = after_colons(tokens, at) {
+            if next.text == "{" {
+                let end = closing_brace(tokens, at + 2);
+                gather(&tokens[at + 3..end], &format!("{path}::"), mentions);
+                at = end;
+                break;
+            }
+            if !is_word(next) {
+                break;
+            }
+            path = format!("{path}::{}", next.text);
+            at += 3;
+        }
+        mentions.push(Mention { path, token });
+    }
+}
+
+fn is_word(token: &Token) -> bool {
+    token.text.starts_with(|first: char| first.is_alphabetic() || first == '_')
+}
+
+/// The token after `::`, if `::` is what stands at `at`.
+fn after_colons(tokens: &[Token], at: usize) -> Option<&Token> {
+    let colon = |at: usize| tokens.get(at).is_some_and(|token| token.text == ":");
+    if colon(at) && colon(at + 1) { tokens.get(at + 2) } else { None }
+}
+
+/// The position of the brace that closes the one at `open`.
+fn closing_brace(tokens: &[Token], open: usize) -> usize {
+    let mut depth = 0;
+    for (at, token) in tokens.iter().enumerate().skip(open) {
+        match token.text.as_str() {
+            "{" => depth += 1,
+            "}" if depth == 1 => return at,
+            "}" => depth -= 1,
+            _ => {}
+        }
+    }
+    tokens.len()
+}
