@@ -42,7 +42,7 @@ impl Running {
     }
 
     async fn polling(&self) {
-        eventually("a long poll waits", || self.fake.queues().waiting() == 1).await;
+        eventually("a long poll waits", || self.fake.queues.waiting() == 1).await;
     }
 
     async fn next(&mut self) -> ChangeMessage {
@@ -139,7 +139,7 @@ async fn it_waits_for_an_address_and_follows_it() {
     let mut running = Running::start().await;
     running.polling().await;
     running.queue.send_replace(None);
-    eventually("the poll is given up", || running.fake.queues().waiting() == 0).await;
+    eventually("the poll is given up", || running.fake.queues.waiting() == 0).await;
     running.fake.set_tenant_config("{\"a\":1}");
     running.queue.send_replace(Some(address(&running.fake)));
     assert_eq!(running.next_change().await, Change::Tenant);
@@ -149,12 +149,12 @@ async fn it_waits_for_an_address_and_follows_it() {
 async fn the_same_address_again_does_not_disturb_the_poll() {
     let mut running = Running::start().await;
     running.polling().await;
-    let calls = running.fake.queues().calls("ReceiveMessage");
+    let calls = running.fake.queues.calls("ReceiveMessage");
     running.queue.send_replace(Some(address(&running.fake)));
     running.fake.set_tenant_config("{\"a\":1}");
     assert_eq!(running.next_change().await, Change::Tenant);
     assert_eq!(calls, 1);
-    assert!(running.fake.queues().calls("ReceiveMessage") <= 2, "one poll brought it, at most the next has begun");
+    assert!(running.fake.queues.calls("ReceiveMessage") <= 2, "one poll brought it, at most the next has begun");
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn revoked_credentials_are_replaced() {
 async fn failed_deletions_are_tried_again() {
     let mut running = Running::start().await;
     running.polling().await;
-    running.fake.queues().fail_next_deletes(2);
+    running.fake.queues.fail_next_deletes(2);
     running.fake.set_tenant_config("{\"a\":1}");
     assert_eq!(running.next_change().await, Change::Tenant);
     running.deleted().await;
@@ -195,7 +195,7 @@ async fn failed_deletions_are_tried_again() {
 async fn failures_are_waited_out() {
     let mut running = Running::start().await;
     running.polling().await;
-    running.fake.queues().fail_next(4, 503, "ServiceUnavailable");
+    running.fake.queues.fail_next(4, 503, "ServiceUnavailable");
     running.fake.set_tenant_config("{\"a\":1}");
     running.fake.set_tenant_config("{\"a\":2}");
     assert_eq!(running.next_change().await, Change::Tenant);

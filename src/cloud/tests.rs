@@ -44,7 +44,7 @@ async fn the_whole_app_comes_in_one_snapshot() {
     assert_eq!((node.ports[0].host_port, node.mounts[0].target.as_str()), (8080, "/data"));
     assert_eq!(node.send_edges[0].other, "c");
     assert_eq!(app.nodes[&NodeName::new("c").expect("a name")].receive_edges[0].queue, node.send_edges[0].queue);
-    assert_eq!(fake.faults.calls(Service::AppSync, "POST"), 1);
+    assert_eq!(fake.services.calls(Service::AppSync, "POST"), 1);
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn calls_at_the_same_time_share_one_sign_in() {
     let client = client(&fake).await;
     let answers = futures_util::future::join_all((0..8).map(|_| client.cloud.app())).await;
     assert!(answers.into_iter().all(|answer| answer.is_ok()));
-    assert_eq!(fake.faults.calls(Service::Cognito, "InitiateAuth"), 1);
+    assert_eq!(fake.services.calls(Service::Cognito, "InitiateAuth"), 1);
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn wrong_users_and_passwords_are_refused() {
         let error = client.cloud.sign_in().await.expect_err(variable);
         assert_eq!(error.kind(), CloudErrorKind::Refused, "{}", chain(&error));
         assert!(!format!("{error:?} {}", chain(&error)).contains("wrong"), "the password shows: {error:?}");
-        assert_eq!(fake.faults.calls(Service::AppSync, "POST"), 0);
+        assert_eq!(fake.services.calls(Service::AppSync, "POST"), 0);
     }
 }
 
@@ -85,9 +85,9 @@ async fn an_expired_token_is_refreshed_once_and_the_call_repeated() {
     app_of(client.cloud.app().await);
     fake.expire_tokens();
     app_of(client.cloud.app().await);
-    assert_eq!(fake.faults.calls(Service::Cognito, "InitiateAuth"), 2);
-    assert_eq!(fake.faults.calls(Service::Cognito, "RespondToAuthChallenge"), 1, "no password for a refresh");
-    assert_eq!(fake.faults.calls(Service::AppSync, "POST"), 3);
+    assert_eq!(fake.services.calls(Service::Cognito, "InitiateAuth"), 2);
+    assert_eq!(fake.services.calls(Service::Cognito, "RespondToAuthChallenge"), 1, "no password for a refresh");
+    assert_eq!(fake.services.calls(Service::AppSync, "POST"), 3);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_refused_refresh_falls_back_to_the_password() {
     fake.expire_tokens();
     fake.revoke_refresh_tokens();
     app_of(client.cloud.app().await);
-    assert_eq!(fake.faults.calls(Service::Cognito, "RespondToAuthChallenge"), 2);
+    assert_eq!(fake.services.calls(Service::Cognito, "RespondToAuthChallenge"), 2);
 
     fake.expire_tokens();
     fake.set_user_enabled(false);
@@ -114,13 +114,13 @@ async fn tokens_are_renewed_before_they_end() {
     fake.set_token_lifetimes(Duration::from_secs(1), Duration::from_secs(3600));
     let client = client(&fake).await;
     let renewed = async {
-        while fake.faults.calls(Service::Cognito, "InitiateAuth") < 2 {
+        while fake.services.calls(Service::Cognito, "InitiateAuth") < 2 {
             client.cloud.sign_in().await.expect("password and refresh token are right");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(SOON, renewed).await.expect("renewed while nobody refused the token");
-    assert_eq!(fake.faults.calls(Service::Cognito, "RespondToAuthChallenge"), 1);
+    assert_eq!(fake.services.calls(Service::Cognito, "RespondToAuthChallenge"), 1);
 }
 
 #[tokio::test]
@@ -153,12 +153,12 @@ async fn a_passing_failure_is_retried_at_most_twice() {
     let client = client(&fake).await;
     let cases = [(503, CloudErrorKind::Failed), (429, CloudErrorKind::Throttled), (500, CloudErrorKind::Failed)];
     for (status, kind) in cases {
-        fake.faults.next(Service::AppSync, 2, Fault::Status(status));
+        fake.services.fail_next(Service::AppSync, 2, Fault::Status(status));
         app_of(client.cloud.app().await);
-        let before = fake.faults.calls(Service::AppSync, "POST");
-        fake.faults.next(Service::AppSync, 3, Fault::Status(status));
+        let before = fake.services.calls(Service::AppSync, "POST");
+        fake.services.fail_next(Service::AppSync, 3, Fault::Status(status));
         assert_eq!(kind_of(client.cloud.app().await), kind, "{status}");
-        assert_eq!(fake.faults.calls(Service::AppSync, "POST") - before, 3, "{status}");
+        assert_eq!(fake.services.calls(Service::AppSync, "POST") - before, 3, "{status}");
     }
 }
 

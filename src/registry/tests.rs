@@ -181,3 +181,13 @@ async fn the_public_gallery_works_without_a_token_too() {
     }
     assert_eq!(ecr.calls(), 1, "not asked again for every image");
 }
+
+/// The other ECR checks signatures as AWS does.
+#[tokio::test]
+async fn signed_calls_are_taken_by_the_fake_cloud() {
+    let fake = managed_app_fakes::FakeCloud::start().await;
+    let registry = Registry::new(crate::cloud::testing::aws(&fake));
+    assert!(!password(&registry, PRIVATE).await.is_empty());
+    assert!(!password(&registry, PUBLIC).await.is_empty());
+    assert_eq!((fake.registry.private_requests("eu-west-1"), fake.registry.public_requests()), (1, 1));
+}
