@@ -184,10 +184,10 @@ fn credentials_travel_in_url_safe_base64() {
 
 #[test]
 fn endpoints_and_paths() {
-    let system = "unix:///run/podman/podman.sock".to_owned();
-    assert_eq!(default_endpoints(None), [system.clone()]);
-    assert_eq!(default_endpoints(Some("")), [system.clone()]);
-    assert_eq!(default_endpoints(Some("/run/user/7/")), ["unix:///run/user/7/podman/podman.sock".to_owned(), system]);
+    let system = "unix:///run/podman/podman.sock";
+    assert_eq!(default_endpoints(None), [system]);
+    assert_eq!(default_endpoints(Some("")), [system]);
+    assert_eq!(default_endpoints(Some("/run/user/7/")), ["unix:///run/user/7/podman/podman.sock", system]);
     assert_eq!(encode("a b/ä@x:1"), "a%20b%2F%C3%A4%40x%3A1");
 }
 
