@@ -248,11 +248,16 @@ pub fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
     Ok(receiver)
 }
 
+/// Whose containers the daemon of this configuration looks after.
+pub fn owner_of(config: &Config) -> Owner {
+    Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() }
+}
+
 /// What the reconciler needs of the configuration.
 pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
     let pool = format!("{}_{}", config.user_pool_id.region, config.user_pool_id.id);
     Settings {
-        owner: Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() },
+        owner: owner_of(config),
         env: Settings::node_env(
             &config.appsync_endpoint,
             &config.client_id,

@@ -42,7 +42,7 @@ fn begin(cli: &Cli) -> Exit {
 async fn run(cli: &Cli) -> Exit {
     #[cfg(feature = "demo")]
     if cli.chosen() == Command::Demo {
-        return managed_app::demo::run(cli.flags.0.get("MANAGED_APP_RUNTIME")).await;
+        return managed_app::demo::run(cli.flags.0.get("MANAGED_APP_RUNTIME"), config::process_environment).await;
     }
     let config = match Config::load(&cli.flags.0, config::process_environment) {
         Ok(config) => config,

@@ -1,6 +1,101 @@
-//! The demo.
+//! `demo`: the ordinary daemon against a cloud that the program makes up, told as a story. Needs no installation, and
+//! leaves nothing behind.
+
+mod stage;
+mod story;
+
+use std::collections::BTreeMap;
+use std::process;
+use std::sync::Arc;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use managed_app_fakes::FakeCloud;
+use tokio::sync::{mpsc, watch};
+
 use crate::cli::Exit;
-/// x
-pub async fn run(_engine: Option<&str>) -> Exit {
-    Exit::Done
+use crate::cloud::{Aws, AwsOptions};
+use crate::config::{Config, Flags};
+use crate::daemon::{self, Daemon};
+use crate::driver::chain;
+use crate::tasks::Tasks;
+use stage::Stage;
+use story::Story;
+
+/// Plays the demo on `engine`: `memory` (also without a word), `docker` or `podman`. `endpoint` is where that engine is,
+/// if not at its usual place.
+pub async fn run(engine: Option<&str>, environment: impl Fn(&str) -> Option<String>) -> Exit {
+    match play(engine.unwrap_or("memory"), environment).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("the demo failed to {}", error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "));
+            Exit::Unavailable
+        }
+    }
+}
+
+async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Exit> {
+    let stage = Stage::set(engine, environment).await?;
+    let app = format!("demo-{}", process::id());
+    let cloud = FakeCloud::builder().app(&app).start().await?;
+    let folder = tempfile::tempdir()?;
+    let config = config(&cloud, folder.path())?;
+    let (status, statuses) = watch::channel(None);
+    let (operator, signals) = mpsc::channel(2);
+    let owner = daemon::owner_of(&config);
+    let events = stage.runtime().events(&owner).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+    let daemon = Daemon { config, runtime: stage.runtime(), aws: aws(&cloud), signals, status, search_path: None };
+    let mut tasks = Tasks::new();
+    let (ended, end) = tokio::sync::oneshot::channel();
+    tasks.spawn("daemon", async move {
+        // Nobody listens when the story was cut short.
+        let _ = ended.send(daemon.run().await);
+    });
+    let mut story = Story::new(&cloud, &stage, owner.clone(), statuses, events);
+    let told = tokio::select! {
+        told = story.tell() => told,
+        _ = interrupted() => {
+            println!("\ninterrupted; clearing away");
+            let _ = operator.send(crate::host::Signal::Terminate).await;
+            Ok(())
+        }
+    };
+    let exit = end.await.unwrap_or(Exit::Internal);
+    tasks.shutdown().await;
+    stage.strike(&owner).await?;
+    told?;
+    println!("\nNothing is left behind. The same daemon serves a real app: `echostream-managed-app --help`.");
+    Ok(exit)
+}
+
+async fn interrupted() {
+    if let Ok(mut signals) = daemon::signals() {
+        signals.recv().await;
+    }
+}
+
+/// The configuration of the made-up app, read the same way as a real one.
+fn config(cloud: &FakeCloud, folder: &std::path::Path) -> anyhow::Result<Config> {
+    let mut environment: BTreeMap<String, String> = cloud.env();
+    let own = [
+        ("MANAGED_APP_STATE_DIRECTORY", folder.display().to_string()),
+        ("MANAGED_APP_LOG_FILE", "off".to_owned()),
+        ("MANAGED_APP_NODE_LOGS", "engine".to_owned()),
+        ("MANAGED_APP_ON_REMOVED", "exit".to_owned()),
+        ("MANAGED_APP_STOP_GRACE", "5s".to_owned()),
+        ("MANAGED_APP_HOST_ID", format!("demo-{}", process::id())),
+    ];
+    environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    Ok(Config::load(&Flags::default(), |name| environment.get(name).cloned())?)
+}
+
+fn aws(cloud: &FakeCloud) -> Arc<Aws> {
+    let env = cloud.env();
+    let key = |name: &str| env.get(name).cloned().unwrap_or_default();
+    let keys = Credentials::new(key("AWS_ACCESS_KEY_ID"), key("AWS_SECRET_ACCESS_KEY"), None, None, "demo");
+    Arc::new(Aws::new(AwsOptions {
+        endpoint_url: Some(cloud.endpoint()),
+        sqs_endpoint_url: Some(cloud.sqs_endpoint()),
+        host_credentials: Some(SharedCredentialsProvider::new(keys)),
+    }))
 }

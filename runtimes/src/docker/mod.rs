@@ -15,6 +15,7 @@ mod endpoint;
 mod error;
 mod events;
 mod images;
+mod load;
 mod logs;
 mod pull;
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod convert;
 mod error;
 mod events;
 mod images;
+mod load;
 mod logs;
 mod socket;
 mod streams;

@@ -1,0 +1,114 @@
+//! Where the demo plays: an engine with two versions of a node image on it, and the way to leave no trace.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use managed_app_fakes::{InMemoryRuntime, Latencies, node_image};
+use managed_app_runtimes::docker::DockerRuntime;
+use managed_app_runtimes::podman::{PodmanRuntime, default_endpoints};
+use managed_app_runtimes::{ContainerRuntime, ImageReference, Limits, Owner, names};
+
+/// The image of the demo's nodes. Nothing listens at this registry: the program brings the image itself.
+const IMAGE: &str = "localhost:1/echostream-demo/node";
+
+/// The engine, as the demo sees it.
+pub enum Stage {
+    /// In memory, with the latencies of a real one.
+    Memory(Arc<InMemoryRuntime>),
+    /// A real Docker.
+    Docker(Arc<DockerRuntime>),
+    /// A real Podman.
+    Podman(Arc<PodmanRuntime>),
+}
+
+/// The reference of a version of the image.
+pub fn image(version: u32) -> ImageReference {
+    format!("{IMAGE}:{version}").parse().expect("it is a literal reference")
+}
+
+impl Stage {
+    /// Finds the engine and puts the images on it.
+    pub async fn set(engine: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let stage = match engine {
+            "memory" => Self::Memory(Arc::new(memory())),
+            "docker" => Self::docker(environment("DOCKER_HOST")).await?,
+            "podman" => Self::podman(environment("CONTAINER_HOST"), environment("XDG_RUNTIME_DIR")).await?,
+            other => anyhow::bail!("play on {other:?}: choose --runtime memory, docker or podman"),
+        };
+        for version in [1, 2] {
+            stage.load(version).await.context("load the node image")?;
+        }
+        Ok(stage)
+    }
+
+    async fn docker(endpoint: Option<String>) -> anyhow::Result<Self> {
+        let runtime = DockerRuntime::connect(endpoint.as_deref(), Limits::default()).context("use DOCKER_HOST")?;
+        runtime.info().await.context("reach Docker; is it running (systemctl start docker)?")?;
+        Ok(Self::Docker(Arc::new(runtime)))
+    }
+
+    async fn podman(endpoint: Option<String>, user_dir: Option<String>) -> anyhow::Result<Self> {
+        let candidates = endpoint.map_or_else(|| default_endpoints(user_dir.as_deref()), |endpoint| vec![endpoint]);
+        for candidate in &candidates {
+            if let Ok(runtime) = PodmanRuntime::connect(candidate, Limits::default()).await {
+                return Ok(Self::Podman(Arc::new(runtime)));
+            }
+        }
+        anyhow::bail!("reach Podman at {}; is podman.socket on (systemctl start podman.socket)?", candidates.join(", "))
+    }
+
+    async fn load(&self, version: u32) -> anyhow::Result<()> {
+        let reference = image(version);
+        let archive = || node_image::archive(&reference.to_string(), &version.to_string());
+        match self {
+            Self::Memory(engine) => {
+                engine.publish_image(&reference, version.to_string().as_bytes());
+            }
+            Self::Docker(engine) => engine.load_image(archive()).await?,
+            Self::Podman(engine) => engine.load_image(archive()).await?,
+        }
+        Ok(())
+    }
+
+    /// The engine, as the daemon sees it.
+    pub fn runtime(&self) -> Arc<dyn ContainerRuntime> {
+        match self {
+            Self::Memory(engine) => engine.clone(),
+            Self::Docker(engine) => engine.clone(),
+            Self::Podman(engine) => engine.clone(),
+        }
+    }
+
+    /// Removes what the demo put on the engine. The containers are gone already, unless something went wrong.
+    pub async fn strike(&self, owner: &Owner) -> anyhow::Result<()> {
+        let runtime = self.runtime();
+        for container in runtime.list(owner).await? {
+            runtime.remove(&container.id).await?;
+        }
+        for version in [1, 2] {
+            if let Some(id) = runtime.image(&image(version)).await? {
+                runtime.remove_image(&id).await?;
+            }
+        }
+        let network = names::container_name(&owner.app);
+        match self {
+            Self::Memory(_) => {}
+            Self::Docker(engine) => engine.remove_network(&network).await?,
+            Self::Podman(engine) => engine.remove_network(&network).await?,
+        }
+        Ok(())
+    }
+}
+
+/// An engine about as fast as a real one.
+fn memory() -> InMemoryRuntime {
+    let engine = InMemoryRuntime::new();
+    engine.set_latencies(Latencies {
+        pull: Duration::from_millis(600),
+        create: Duration::from_millis(40),
+        start: Duration::from_millis(220),
+        stop: Duration::from_millis(120),
+    });
+    engine
+}

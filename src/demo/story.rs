@@ -1,0 +1,171 @@
+//! The story: what users of the cloud do, and what the daemon does about it, with times.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use managed_app_fakes::FakeCloud;
+use managed_app_fakes::cloud::words::Node;
+use managed_app_runtimes::{Action, ContainerId, EngineEvent, EventStream, Owner};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::stage::{Stage, image};
+use crate::reconciler::Status;
+
+/// A chapter is over when everything is as wanted and nothing has happened for so long.
+const QUIET: Duration = Duration::from_millis(700);
+/// The longest a chapter may take.
+const CHAPTER_LIMIT: Duration = Duration::from_secs(60);
+/// Time to read what happened.
+const PAUSE: Duration = Duration::from_millis(700);
+/// How many connections are made and broken in the chapter about bursts.
+const BURST: usize = 20;
+
+/// The teller.
+pub struct Story<'a> {
+    cloud: &'a FakeCloud,
+    stage: &'a Stage,
+    owner: Owner,
+    statuses: watch::Receiver<Option<Status>>,
+    events: EventStream,
+    began: Instant,
+    names: BTreeMap<ContainerId, String>,
+}
+
+impl<'a> Story<'a> {
+    /// A story about this cloud on this stage.
+    pub fn new(
+        cloud: &'a FakeCloud,
+        stage: &'a Stage,
+        owner: Owner,
+        statuses: watch::Receiver<Option<Status>>,
+        events: EventStream,
+    ) -> Self {
+        Self { cloud, stage, owner, statuses, events, began: Instant::now(), names: BTreeMap::new() }
+    }
+
+    /// Tells it. Fails when the daemon does not do its part in time.
+    pub async fn tell(&mut self) -> anyhow::Result<()> {
+        let cloud = self.cloud;
+        println!("A fake EchoStream cloud, the ordinary daemon, the engine: {}.", self.stage.runtime().kind());
+        println!("Left: when it happened. `cloud`: what a user does. `host`: what the daemon does, and how soon.\n");
+        let node = |node: Node| node.image(&image(1).to_string()).of_type("demo node");
+        self.chapter("adds three nodes: reader, \"HL7: inlet\", writer", async {
+            cloud.add_node("reader", node);
+            cloud.add_node("HL7: inlet", node);
+            cloud.add_node("writer", node);
+        })
+        .await?;
+        self.chapter("connects reader to writer; both read their edges when they start", async {
+            cloud.connect("reader", "writer");
+        })
+        .await?;
+        self.chapter("changes the inlet's definition; its container is made anew beside the old one", async {
+            cloud.change_mounts("HL7: inlet", vec![managed_app_fakes::cloud::words::Mount::anonymous("/data")]);
+        })
+        .await?;
+        self.chapter("releases version 2 of the nodes' image", async {
+            cloud.set_image("demo node", &image(2).to_string());
+        })
+        .await?;
+        self.chapter("connects and disconnects twenty times in a burst; that costs few restarts", async {
+            for _ in 0..BURST {
+                cloud.connect("writer", "HL7: inlet");
+                cloud.disconnect("writer", "HL7: inlet");
+            }
+            cloud.connect("writer", "HL7: inlet");
+        })
+        .await?;
+        self.meddle().await?;
+        self.chapter("removes the inlet", async {
+            cloud.remove_node("HL7: inlet");
+        })
+        .await?;
+        self.last_chapter().await
+    }
+
+    async fn chapter(&mut self, title: &str, act: impl Future<Output = ()>) -> anyhow::Result<()> {
+        println!("{:>6.2} s  cloud | a user {title}", self.began.elapsed().as_secs_f64());
+        let acted = Instant::now();
+        act.await;
+        self.follow(acted).await?;
+        sleep(PAUSE).await;
+        Ok(())
+    }
+
+    /// Somebody on the host removes a container by hand.
+    async fn meddle(&mut self) -> anyhow::Result<()> {
+        let runtime = self.stage.runtime();
+        let containers = runtime.list(&self.owner).await?;
+        if let Some(victim) = containers.iter().find(|container| container.name == "reader") {
+            println!("{:>6.2} s  host  ! somebody removes reader by hand", self.began.elapsed().as_secs_f64());
+            let acted = Instant::now();
+            runtime.remove(&victim.id).await?;
+            self.follow(acted).await?;
+        }
+        sleep(PAUSE).await;
+        Ok(())
+    }
+
+    async fn last_chapter(&mut self) -> anyhow::Result<()> {
+        println!(
+            "{:>6.2} s  cloud | a user removes the app; the daemon asks twice, some seconds apart, before it believes it",
+            self.began.elapsed().as_secs_f64()
+        );
+        let acted = Instant::now();
+        self.cloud.remove_app();
+        let ended = async {
+            while self.statuses.changed().await.is_ok() {
+                while let Ok(Some(Ok(event))) = timeout(Duration::ZERO, self.events.next()).await {
+                    self.show(&event, acted);
+                }
+            }
+        };
+        timeout(CHAPTER_LIMIT, ended).await?;
+        println!("{:>6.2} s  host  | the daemon has ended", self.began.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Shows what happens until all is as wanted and quiet.
+    async fn follow(&mut self, acted: Instant) -> anyhow::Result<()> {
+        let limit = Instant::now() + CHAPTER_LIMIT;
+        loop {
+            match timeout(QUIET, self.events.next()).await {
+                Ok(Some(Ok(event))) => self.show(&event, acted),
+                Ok(_) => anyhow::bail!("follow the engine's events: they ended"),
+                Err(_) if self.is_converged() => return Ok(()),
+                Err(_) => {}
+            }
+            anyhow::ensure!(Instant::now() < limit, "see the daemon converge in time: {}", self.summary());
+        }
+    }
+
+    fn is_converged(&self) -> bool {
+        self.statuses.borrow().as_ref().is_some_and(|status| status.is_converged)
+    }
+
+    fn summary(&self) -> String {
+        self.statuses.borrow().as_ref().map(Status::summary).unwrap_or_default()
+    }
+
+    fn show(&mut self, event: &EngineEvent, acted: Instant) {
+        let what = match event.action {
+            Action::Created => "created",
+            Action::Started => "started",
+            Action::Died => "stopped",
+            Action::Renamed => "renamed",
+            Action::Removed => "removed",
+            Action::Paused | Action::Unpaused | Action::Network | Action::Other => return,
+        };
+        let name = if event.name.is_empty() {
+            self.names.get(&event.container).cloned().unwrap_or_else(|| "a container".to_owned())
+        } else {
+            event.name.clone()
+        };
+        self.names.insert(event.container.clone(), name.clone());
+        let at = self.began.elapsed().as_secs_f64();
+        println!("{at:>6.2} s  host  | {name} {what}, {} ms later", acted.elapsed().as_millis());
+    }
+}
