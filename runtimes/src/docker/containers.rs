@@ -210,3 +210,41 @@ pub(super) async fn remove(client: &Client, id: &ContainerId) -> Result<()> {
     };
     within(client.limits.call, OPERATION, id, call).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EnvValue, LogSettings};
+
+    #[test]
+    fn a_secret_that_the_engine_quotes_is_taken_out() {
+        let spec = ContainerSpec {
+            name: "web".to_owned(),
+            hostname: "web".to_owned(),
+            image: "a.b/n:1".parse().expect("a reference"),
+            env: [
+                ("P".to_owned(), EnvValue::Secret("hunter2".to_owned().into())),
+                ("E".to_owned(), EnvValue::Secret(String::new().into())),
+            ]
+            .into(),
+            labels: [].into(),
+            network: "net".to_owned(),
+            ports: Vec::new(),
+            mounts: Vec::new(),
+            logs: LogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+            stop_grace: Duration::ZERO,
+        };
+        let message = "invalid environment variable: P=hunter2".to_owned();
+        let error = redacted(Error::DockerResponseServerError { status_code: 400, message }, &spec);
+        assert!(error.to_string().ends_with("invalid environment variable: P=[secret]"), "{error}");
+    }
+
+    #[test]
+    fn only_ids_that_can_stand_in_a_path_are_asked_for() {
+        for (id, wanted) in
+            [("0a1b", true), ("a_b-c.d", true), ("", false), ("../x", false), ("a/b", false), ("a?b", false)]
+        {
+            assert_eq!(checked(&ContainerId(id.to_owned()), START).is_ok(), wanted, "{id:?}");
+        }
+    }
+}

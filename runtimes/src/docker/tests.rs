@@ -206,3 +206,20 @@ async fn an_engine_that_is_too_old_is_refused() {
     let error = engine.runtime(limits()).info().await.expect_err("it is too old");
     assert_eq!(error.kind(), ErrorKind::Refused);
 }
+
+#[tokio::test]
+async fn an_engine_on_a_local_port_is_reached() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
+    let runtime = DockerRuntime::connect(Some(&endpoint), limits()).expect("a good address");
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await.expect("a request");
+        let answer = b"HTTP/1.1 404 Scripted\r\ncontent-length: 0\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.expect("a listener");
+        stream
+    };
+    let image = image();
+    let (found, _stream) = tokio::join!(runtime.image(&image), serve);
+    assert_eq!(found.expect("an answer"), None);
+}

@@ -188,6 +188,12 @@ async fn a_paused_container_is_stopped() {
     site.runtime.stop(&id, GRACE).await.expect("a stop");
     assert!(started.elapsed() < GRACE, "the stop signal reached it");
     assert_eq!(site.found(&id).await.map(|found| found.state), Some(ContainerState::Exited { code: Some(3) }));
+    site.runtime.start(&id).await.expect("a start");
+    docker(&["pause", &id.0]);
+    site.runtime.restart(&id, GRACE).await.expect("a restart of a paused one");
+    assert_eq!(site.found(&id).await.map(|found| found.state), Some(ContainerState::Running));
+    docker(&["pause", &id.0]);
+    site.runtime.remove(&id).await.expect("a removal of a paused one");
 }
 
 #[tokio::test]
