@@ -85,7 +85,9 @@ fn read(request: &Request) -> Option<async_graphql::Request> {
 }
 
 fn refuse(status: u16, error_type: &str, message: &str) -> ResponseTemplate {
-    ResponseTemplate::new(status).set_body_json(json!({"errors": [{"errorType": error_type, "message": message}]}))
+    ResponseTemplate::new(status)
+        .insert_header("x-amzn-errortype", error_type)
+        .set_body_json(json!({"errors": [{"errorType": error_type, "message": message}]}))
 }
 
 /// Errors in AppSync's own shape.
