@@ -72,7 +72,11 @@ fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTempl
         return stalled();
     }
     shared.spoiled.spoil(&mut body);
-    ResponseTemplate::new(200).set_body_json(body)
+    let template = ResponseTemplate::new(200).set_body_json(body);
+    match shared.appsync_delay() {
+        Some(delay) => template.set_delay(delay),
+        None => template,
+    }
 }
 
 fn read(request: &Request) -> Option<async_graphql::Request> {
