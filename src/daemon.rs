@@ -20,13 +20,15 @@ use crate::cli::Exit;
 use crate::cloud::{Account, AppCredentials, Aws, CloudErrorKind, ControlPlane, EchoStream};
 use crate::config::{Config, NodeLogs, OnExit, OnRemoved};
 use crate::driver::{Driver, Hands, StateFile, chain};
-use crate::host::{Notifier, Signal, power_off, watchdog_interval};
+use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Phase, Settings, Status};
 use crate::registry::Registry;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, spawn_detached};
 
 /// Events that may wait for the driver.
 const INBOX_MAX: usize = 1024;
+/// Signals that may wait for the daemon.
+const SIGNALS_MAX: usize = 8;
 /// How long the engine may take to answer when the daemon starts.
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
 /// Pause between two attempts to reach the engine, at the start and when its event stream breaks.
@@ -236,6 +238,14 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Signals of the operator, from now on. They are followed by a task that lives as long as the process.
+pub fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
+    let mut signals = Signals::listen()?;
+    let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
+    spawn_detached("signals", async move { while sender.send(signals.next().await).await.is_ok() {} });
+    Ok(receiver)
 }
 
 /// What the reconciler needs of the configuration.

@@ -1,2 +1,97 @@
-//! The binary.
-fn main() {}
+//! The binary: reads the command line and the configuration, starts what they ask for, and ends the process with the
+//! documented codes. Everything else is in the library.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use managed_app::cli::{self, Cli, Command, Exit};
+use managed_app::cloud::{Aws, AwsOptions};
+use managed_app::config::{self, Config};
+use managed_app::daemon::{self, Daemon};
+use managed_app::telemetry::{self, Console, Telemetry};
+use managed_app::{driver, engine};
+use tokio::sync::watch;
+
+fn main() -> ExitCode {
+    let exit = match Cli::read(std::env::args_os()) {
+        Ok(cli) => begin(&cli),
+        Err(exit) => exit,
+    };
+    exit.into()
+}
+
+fn begin(cli: &Cli) -> Exit {
+    if let Err(error) = config::adopt_library_variables(&cli.flags.0) {
+        eprintln!("failed to start over with the variables of the environment file: {error}");
+        return Exit::Internal;
+    }
+    rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a crypto provider");
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("failed to start the asynchronous runtime: {error}");
+            return Exit::Internal;
+        }
+    };
+    let exit = runtime.block_on(run(cli));
+    // What still runs is a blocking call at most; nobody waits for it.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn run(cli: &Cli) -> Exit {
+    #[cfg(feature = "demo")]
+    if cli.chosen() == Command::Demo {
+        return managed_app::demo::run(cli.flags.0.get("MANAGED_APP_RUNTIME")).await;
+    }
+    let config = match Config::load(&cli.flags.0, config::process_environment) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Configuration;
+        }
+    };
+    let console = if cli.chosen() == Command::Run { Console::Stdout } else { Console::Stderr };
+    let telemetry = match start_log(&config, console) {
+        Ok(telemetry) => telemetry,
+        Err(exit) => return exit,
+    };
+    let exit = match cli.chosen() {
+        Command::Check => cli::check(&config).await,
+        Command::Plan => cli::plan(&config).await,
+        _ => run_daemon(config).await,
+    };
+    drop(telemetry);
+    exit
+}
+
+fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
+    let file = if console == Console::Stdout { config.log_file.clone() } else { None };
+    let telemetry = telemetry::start(telemetry::Options { level: config.logging_level, console, file });
+    let telemetry = telemetry.map_err(|error| {
+        eprintln!("failed to {}", driver::chain(&error));
+        Exit::Internal
+    })?;
+    telemetry.redactor().add(&config.password);
+    Ok(telemetry)
+}
+
+async fn run_daemon(config: Config) -> Exit {
+    let signals = match daemon::signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be followed");
+            return Exit::Internal;
+        }
+    };
+    let runtime = match engine::connect(&config).await {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("failed to {error}");
+            return Exit::Unavailable;
+        }
+    };
+    let aws = Arc::new(Aws::new(AwsOptions::default()));
+    let (status, _) = watch::channel(None);
+    Daemon { config, runtime, aws, signals, status, search_path: None }.run().await
+}

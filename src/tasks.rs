@@ -43,3 +43,8 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         error!(%error, "a task broke down; this is a bug");
     }
 }
+
+/// Starts a task that lives as long as the process.
+pub fn spawn_detached(name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task.instrument(info_span!("task", name)));
+}

@@ -1,8 +1,10 @@
 //! The command line: definitions and help. Decides nothing; `main` runs the commands.
 
+mod check;
 mod exit;
 mod flags;
 mod help;
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -10,8 +12,10 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+pub use check::check;
 pub use exit::Exit;
 pub use flags::SettingFlags;
+pub use plan::plan;
 
 /// The whole command line.
 #[derive(Debug, Clone, Parser)]

@@ -127,7 +127,7 @@ impl Hands {
             Ok(Some(image_id)) => image_id,
             _ => ImageId(String::new()),
         };
-        Outcome::Made(Made { id, name, revision: target.revision, record, image_id })
+        Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
     }
 
     async fn stop_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {

@@ -153,7 +153,7 @@ mod tests {
         let (a, b) = (id("a"), id("b"));
         let (one, two) = (Revision::from_text("1"), Revision::from_text("2"));
         tokio::join!(state.record(&a, &one), state.record(&b, &two));
-        state.forget(&[b.clone()]).await;
+        state.forget(std::slice::from_ref(&b)).await;
         let again = StateFile::open(directory.path()).revisions();
         assert_eq!(again, HashMap::from([(a, one)]));
         let mode = std::fs::metadata(directory.path().join("state.json")).expect("the file").permissions().mode();

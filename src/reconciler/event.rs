@@ -88,7 +88,7 @@ pub enum Pulled {
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// The node's one container is this new one, and it runs.
-    Made(Made),
+    Made(Box<Made>),
     /// This container runs, started with these inputs; `None` where they were not known.
     Started {
         /// The container.

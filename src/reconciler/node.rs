@@ -70,7 +70,7 @@ impl NodeState {
     /// Takes over the result of an operation that did not fail.
     pub fn absorb(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Made(made) => self.containers = vec![observed(made, self.desired())],
+            Outcome::Made(made) => self.containers = vec![observed(*made, self.desired())],
             Outcome::Started { id, revision } => self.with(&id, |container| {
                 container.state = ContainerState::Running;
                 container.revision = revision;

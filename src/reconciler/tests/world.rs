@@ -219,7 +219,7 @@ impl World {
                         let image_id = ImageId(target.spec.image.to_string());
                         let record = SpecRecord::new(&target.spec, "");
                         let name = target.spec.name.clone();
-                        Outcome::Made(Made { id, name, revision: target.revision, record, image_id })
+                        Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
                     }
                 }
             }
@@ -256,7 +256,13 @@ impl World {
             origin: Origin::Labelled,
         });
         self.state.insert(id.clone(), target.revision.clone());
-        Outcome::Made(Made { id, name: target.spec.name.clone(), revision: target.revision, record, image_id })
+        Outcome::Made(Box::new(Made {
+            id,
+            name: target.spec.name.clone(),
+            revision: target.revision,
+            record,
+            image_id,
+        }))
     }
 
     fn set(&mut self, id: &ContainerId, state: ContainerState, revision: Option<Revision>) {

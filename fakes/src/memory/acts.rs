@@ -1,0 +1,191 @@
+//! Acts of others on the in-memory engine: its containers' processes, people with a shell, other programs.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use managed_app_runtimes::{
+    Action, ContainerId, ContainerState, ErrorKind, ImageReference, LogSource, Protocol, Result, RuntimeError,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::process::{Cause, KILLED};
+use super::registry::{content_id, hex};
+use super::state::{Entry, Serial, State};
+use super::{Behaviour, InMemoryRuntime};
+
+/// All acts on a container that does not exist fail with `NotFound`. None of them is in the journal.
+impl InMemoryRuntime {
+    /// How containers of `image` behave when they are started from now on.
+    pub fn set_behaviour_of_image(&self, image: &ImageReference, behaviour: Behaviour) {
+        self.lock().behaviours_by_image.insert(image.to_pull(), behaviour);
+    }
+
+    /// How a container called `name`, present or future, behaves; wins over its image.
+    pub fn set_behaviour(&self, name: &str, behaviour: Behaviour) {
+        self.lock().behaviours_by_name.insert(name.to_owned(), behaviour);
+    }
+
+    /// What a container called `name`, present or future, prints each time it is started.
+    pub fn set_output(&self, name: &str, output: Vec<(LogSource, Bytes)>) {
+        self.lock().outputs_by_name.insert(name.to_owned(), output);
+    }
+
+    /// The container prints a line on standard output.
+    pub fn print(&self, name: &str, line: &str) -> Result<()> {
+        self.write(name, LogSource::Stdout, format!("{line}\n").into_bytes())
+    }
+
+    /// The container writes bytes as they are; a piece without a newline at its end is a line of its own.
+    pub fn write(&self, name: &str, source: LogSource, bytes: impl Into<Bytes>) -> Result<()> {
+        let bytes = bytes.into();
+        self.act("write to", name, |state, serial| state.write(serial, source, &bytes))
+    }
+
+    /// The process ends by itself with `code`; the engine starts it again after a while.
+    pub fn crash(&self, name: &str, code: i64) -> Result<()> {
+        self.act("crash", name, |state, serial| state.end(serial, Instant::now(), code, Cause::Itself))
+    }
+
+    /// Somebody kills it, as with `docker kill`; it stays down.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        self.act("kill", name, |state, serial| state.end(serial, Instant::now(), KILLED, Cause::Wanted))
+    }
+
+    /// Somebody starts it; a taken port leaves it down.
+    pub fn start_behind_back(&self, name: &str) -> Result<()> {
+        self.act("start", name, |state, serial| {
+            let is_down = state.containers.get(&serial).is_some_and(|entry| !entry.has_process());
+            if is_down {
+                let _ = state.begin(serial, Instant::now());
+            }
+        })
+    }
+
+    /// Somebody removes it by force, with its anonymous volumes.
+    pub fn remove_behind_back(&self, name: &str) -> Result<()> {
+        self.act("remove", name, |state, serial| {
+            state.end(serial, Instant::now(), KILLED, Cause::Wanted);
+            state.forget(serial);
+        })
+    }
+
+    /// Somebody freezes its process; nothing happens when it is not running.
+    pub fn pause(&self, name: &str) -> Result<()> {
+        self.act("pause", name, |state, serial| {
+            state.shift(serial, &ContainerState::Running, ContainerState::Paused, Action::Paused);
+        })
+    }
+
+    /// Somebody thaws its process; nothing happens when it is not frozen.
+    pub fn unpause(&self, name: &str) -> Result<()> {
+        self.act("unpause", name, |state, serial| {
+            state.shift(serial, &ContainerState::Paused, ContainerState::Running, Action::Unpaused);
+        })
+    }
+
+    /// Somebody renames it; `AlreadyExists` when the new name is taken.
+    pub fn rename_behind_back(&self, name: &str, new_name: &str) -> Result<()> {
+        if self.container(new_name).is_some() {
+            return Err(RuntimeError::new(ErrorKind::AlreadyExists, "rename container", new_name));
+        }
+        self.act("rename", name, |state, serial| state.change_name(serial, new_name))
+    }
+
+    /// Somebody takes it off a network.
+    pub fn disconnect(&self, name: &str, network: &str) -> Result<()> {
+        self.act("disconnect", name, |state, serial| {
+            if let Some(entry) = state.containers.get_mut(&serial) {
+                entry.networks.retain(|joined| joined != network);
+            }
+            state.publish(serial, Action::Network, Instant::now());
+        })
+    }
+
+    /// The engine finds the container in a state this program has no word for.
+    pub fn set_odd_state(&self, name: &str, word: &str) -> Result<()> {
+        self.act("bend", name, |state, serial| {
+            state.end(serial, Instant::now(), 0, Cause::Wanted);
+            if let Some(entry) = state.containers.get_mut(&serial) {
+                entry.state = ContainerState::Unknown(word.to_owned());
+            }
+        })
+    }
+
+    /// Somebody makes a network without labels, if there is none of that name.
+    pub fn add_network(&self, name: &str) {
+        self.lock().networks.entry(name.to_owned()).or_default();
+    }
+
+    /// Somebody removes a network, connected or not.
+    pub fn remove_network(&self, name: &str) {
+        self.lock().networks.remove(name);
+    }
+
+    /// A process of the host listens on a port.
+    pub fn occupy_port(&self, address: IpAddr, protocol: Protocol, port: u16) {
+        self.lock().ports.entry((protocol, port)).or_default().push((address, None));
+    }
+
+    /// The processes of the host let go of a port.
+    pub fn free_port(&self, protocol: Protocol, port: u16) {
+        if let Some(users) = self.lock().ports.get_mut(&(protocol, port)) {
+            users.retain(|(_, user)| user.is_some());
+        }
+    }
+
+    /// Somebody runs a container of their own. With the right labels and network it looks as if the Python program or
+    /// another daemon made it. `AlreadyExists` when the name is taken.
+    pub fn add_stranger(&self, name: &str, labels: BTreeMap<String, String>, networks: &[&str]) -> Result<ContainerId> {
+        let mut state = self.lock();
+        if state.serial_by_name(name).is_some() {
+            return Err(RuntimeError::new(ErrorKind::AlreadyExists, "add container", name));
+        }
+        let serial = state.next_number();
+        let id = ContainerId(hex(&serial.to_be_bytes()));
+        let entry = Entry {
+            id: id.clone(),
+            name: name.to_owned(),
+            image_id: content_id(b"an image of somebody else"),
+            labels: Arc::new(labels),
+            networks: networks.iter().map(|&network| network.to_owned()).collect(),
+            spec: None,
+            volumes: Vec::new(),
+            state: ContainerState::Created,
+            started_at: None,
+            started: None,
+            run: 0,
+            failures: 0,
+            logs: std::collections::VecDeque::new(),
+            logs_first: 0,
+            changed: Arc::new(Notify::new()),
+        };
+        for network in networks {
+            state.networks.entry((*network).to_owned()).or_default();
+        }
+        state.insert(serial, entry);
+        let now = Instant::now();
+        state.publish(serial, Action::Created, now);
+        // A stranger has no ports, so nothing can be in the way.
+        let _ = state.begin(serial, now);
+        Ok(id)
+    }
+
+    fn act(&self, what: &'static str, name: &str, act: impl FnOnce(&mut State, Serial)) -> Result<()> {
+        let mut state = self.lock();
+        let serial = state.serial_by_name(name).ok_or_else(|| RuntimeError::new(ErrorKind::NotFound, what, name))?;
+        act(&mut state, serial);
+        Ok(())
+    }
+}
+
+impl State {
+    fn shift(&mut self, serial: Serial, from: &ContainerState, to: ContainerState, action: Action) {
+        if let Some(entry) = self.containers.get_mut(&serial).filter(|entry| entry.state == *from) {
+            entry.state = to;
+            self.publish(serial, action, Instant::now());
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! An in-memory container engine: a real backend of the runtime trait, with state and behaviour, and no host.
+//!
+//! It owns what an engine owns (images, containers, networks, volumes, ports, output, events) and a registry to pull
+//! from. It must not start background tasks, wait by the wall clock (all waiting is by tokio's clock, so that paused time
+//! works), or know of the daemon.
+
+mod acts;
+mod behaviour;
+mod clock;
+mod look;
+mod process;
+mod registry;
+mod runtime;
+mod state;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use managed_app_runtimes::{ErrorKind, Limits, Result, RuntimeError};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
+
+pub use behaviour::{Behaviour, Latencies};
+pub use look::{Call, UsedVolume, View};
+
+use state::State;
+
+/// Events kept for a slow subscriber; older ones are lost to it, as with a real engine.
+const EVENTS_KEPT: usize = 4096;
+
+/// A container engine in memory.
+///
+/// A handle; clones share the engine. The trait's verbs are what the daemon may do. The inherent methods are the rest of
+/// the world: a registry that publishes images, other people who kill and rename containers, and a way to look.
+///
+/// Not a sandbox: nothing runs. A container "runs" as its [`Behaviour`] says.
+///
+/// ```
+/// use managed_app_fakes::InMemoryRuntime;
+/// use managed_app_runtimes::{ContainerRuntime, ImageReference, PullProgress};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = InMemoryRuntime::new();
+/// let reference: ImageReference = "registry.test/node:1".parse()?;
+/// let id = engine.publish_image(&reference, b"first build");
+/// assert_eq!(engine.pull(&reference, None, &|_: PullProgress| ()).await?, id);
+/// assert_eq!(engine.image(&reference).await?, Some(id));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct InMemoryRuntime {
+    engine: Arc<Engine>,
+}
+
+struct Engine {
+    state: Mutex<State>,
+    health: watch::Sender<Health>,
+    /// Told whenever something becomes due earlier than before; event streams wait on it.
+    due_added: Arc<Notify>,
+}
+
+/// Whether the engine answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Up,
+    Down,
+    Hanging,
+}
+
+impl Default for InMemoryRuntime {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for InMemoryRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemoryRuntime").field("containers", &self.lock().containers.len()).finish_non_exhaustive()
+    }
+}
+
+impl InMemoryRuntime {
+    /// An empty engine that answers at once, with the default [`Limits`].
+    pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    /// An empty engine whose calls give up after `limits`.
+    pub fn with_limits(limits: Limits) -> Self {
+        let due_added = Arc::new(Notify::new());
+        let state = State::new(limits, broadcast::Sender::new(EVENTS_KEPT), Arc::clone(&due_added));
+        Self {
+            engine: Arc::new(Engine { state: Mutex::new(state), health: watch::Sender::new(Health::Up), due_added }),
+        }
+    }
+
+    /// How long calls take from now on. All zero at first.
+    pub fn set_latencies(&self, latencies: Latencies) {
+        self.lock().latencies = latencies;
+    }
+
+    /// Whether the engine has the `awslogs` log driver (at first it has not) and accepts containers that want it.
+    pub fn set_awslogs(&self, has_awslogs: bool) {
+        self.lock().has_awslogs = has_awslogs;
+    }
+
+    /// The engine goes away: every call fails with `Unreachable`, every stream ends. Containers run on.
+    pub fn go_down(&self) {
+        self.engine.health.send_replace(Health::Down);
+        self.lock().cut_streams();
+    }
+
+    /// The engine stops answering: calls wait until it [comes back](Self::come_back) or their limit ends in `TimedOut`.
+    pub fn hang(&self) {
+        self.engine.health.send_replace(Health::Hanging);
+    }
+
+    /// The engine answers again.
+    pub fn come_back(&self) {
+        self.engine.health.send_replace(Health::Up);
+    }
+
+    /// The engine is restarted in an instant: streams end, containers run on (Docker's live-restore; Podman's way).
+    pub fn restart_engine(&self) {
+        self.lock().cut_streams();
+        self.come_back();
+    }
+
+    /// The state as it is now: whatever fell due has happened.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.engine.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settle(Instant::now());
+        state
+    }
+
+    /// Every call passes here first: it is noted in the journal and meets the engine's health.
+    async fn enter(&self, verb: &'static str, operation: &'static str, subject: &str) -> Result<()> {
+        let limit = {
+            let mut state = self.lock();
+            state.note(verb, subject);
+            state.limits.call
+        };
+        let mut health = self.engine.health.subscribe();
+        let answers = health.wait_for(|health| *health != Health::Hanging);
+        match tokio::time::timeout(limit, answers).await {
+            Err(_) => Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject)),
+            Ok(Ok(health)) if *health == Health::Down => {
+                Err(RuntimeError::new(ErrorKind::Unreachable, operation, subject))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Waits `latency`, but never longer than a call may take.
+    async fn take_time(&self, latency: Duration, operation: &'static str, subject: &str) -> Result<()> {
+        if latency.is_zero() {
+            return Ok(());
+        }
+        let limit = self.lock().limits.call;
+        tokio::time::sleep(latency.min(limit)).await;
+        if latency > limit { Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject)) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,148 @@
+//! Images: those the fake registries offer and those the engine has. One content, one id; a tag can move.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+
+use managed_app_runtimes::{ErrorKind, ImageId, ImageReference, RegistryCredentials, RuntimeError};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::InMemoryRuntime;
+
+#[derive(Default)]
+pub(super) struct Registry {
+    /// What registries offer, by the text an engine pulls by.
+    published: BTreeMap<String, Published>,
+    passwords: HashMap<String, (String, SecretString)>,
+    throttled: HashMap<String, u32>,
+    stalled: BTreeSet<String>,
+    /// What the engine has.
+    local: BTreeMap<String, ImageId>,
+    local_ids: BTreeSet<ImageId>,
+}
+
+#[derive(Clone)]
+pub(super) struct Published {
+    pub(super) id: ImageId,
+    pub(super) size_bytes: u64,
+}
+
+impl Registry {
+    /// What a registry answers to a pull.
+    pub(super) fn offer(
+        &mut self,
+        image: &ImageReference,
+        credentials: Option<&RegistryCredentials>,
+    ) -> Result<Published, ErrorKind> {
+        let host = image.registry();
+        if let Some(times) = self.throttled.get_mut(host).filter(|times| **times > 0) {
+            *times -= 1;
+            return Err(ErrorKind::Throttled);
+        }
+        if let Some((username, password)) = self.passwords.get(host) {
+            let is_right = |given: &RegistryCredentials| {
+                given.username == *username && given.password.expose_secret() == password.expose_secret()
+            };
+            if !credentials.is_some_and(is_right) {
+                return Err(ErrorKind::Unauthorized);
+            }
+        }
+        self.published.get(&image.to_pull()).cloned().ok_or(ErrorKind::NotFound)
+    }
+
+    pub(super) fn is_stalled(&self, image: &ImageReference) -> bool {
+        self.stalled.contains(&image.to_pull())
+    }
+
+    /// The image is on the engine now; a tag moves.
+    pub(super) fn keep(&mut self, image: &ImageReference, id: &ImageId) {
+        self.local.insert(image.to_pull(), id.clone());
+        self.local_ids.insert(id.clone());
+    }
+
+    pub(super) fn local(&self, image: &ImageReference) -> Option<&ImageId> {
+        self.local.get(&image.to_pull())
+    }
+
+    pub(super) fn remove_local(&mut self, id: &ImageId) {
+        self.local.retain(|_, found| found != id);
+        self.local_ids.remove(id);
+    }
+}
+
+impl InMemoryRuntime {
+    /// Offers an image of `content` for pulling under `image`; a tag that exists moves. Also to be had by
+    /// `registry/repository@<id>`.
+    ///
+    /// The id is the hash of the content.
+    pub fn publish_image(&self, image: &ImageReference, content: &[u8]) -> ImageId {
+        let published = Published { id: content_id(content), size_bytes: content.len() as u64 };
+        let by_digest = format!("{}@{}", image.name(), published.id);
+        let offered = &mut self.lock().registry.published;
+        offered.insert(by_digest, published.clone());
+        offered.insert(image.to_pull(), published.clone());
+        published.id
+    }
+
+    /// Takes an image out of its registry; the engine keeps what it has.
+    pub fn unpublish_image(&self, image: &ImageReference) {
+        self.lock().registry.published.remove(&image.to_pull());
+    }
+
+    /// Puts an image straight on the engine, as `docker load` would.
+    pub fn load_image(&self, image: &ImageReference, content: &[u8]) -> ImageId {
+        let id = content_id(content);
+        self.lock().registry.keep(image, &id);
+        id
+    }
+
+    /// From now on pulls from the registry host need these credentials.
+    pub fn require_credentials(&self, registry: &str, username: &str, password: &str) {
+        let wanted = (username.to_owned(), SecretString::from(password));
+        self.lock().registry.passwords.insert(registry.to_owned(), wanted);
+    }
+
+    /// The next `times` pulls from the registry host fail with `Throttled`.
+    pub fn throttle_registry(&self, registry: &str, times: u32) {
+        self.lock().registry.throttled.insert(registry.to_owned(), times);
+    }
+
+    /// Whether pulls of `image` send no byte, until `pull_silence` ends them with `TimedOut`.
+    pub fn stall_pulls(&self, image: &ImageReference, stalls: bool) {
+        let stalled = &mut self.lock().registry.stalled;
+        if stalls {
+            stalled.insert(image.to_pull());
+        } else {
+            stalled.remove(&image.to_pull());
+        }
+    }
+
+    /// Ids of the images the engine has.
+    pub fn local_images(&self) -> Vec<ImageId> {
+        self.lock().registry.local_ids.iter().cloned().collect()
+    }
+
+    /// Whether the engine lets go of an image: `Conflict` while a container, whoever made it, uses it.
+    pub(super) fn drop_image(&self, id: &ImageId) -> Result<(), RuntimeError> {
+        let mut state = self.lock();
+        if let Some(user) = state.containers.values().find(|entry| entry.image_id == *id) {
+            let reason = format!("container {:?} uses it", user.name);
+            return Err(RuntimeError::new(ErrorKind::Conflict, "remove image", &id.0).with_source(reason));
+        }
+        state.registry.remove_local(id);
+        Ok(())
+    }
+}
+
+/// `sha256:` and the hash of `content`.
+pub(super) fn content_id(content: &[u8]) -> ImageId {
+    ImageId(format!("sha256:{}", hex(content)))
+}
+
+/// Hash of `content` as 64 hex digits.
+pub(super) fn hex(content: &[u8]) -> String {
+    Sha256::digest(content).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
