@@ -17,11 +17,12 @@ mod awsjson;
 mod builder;
 mod cognito;
 mod hex;
+mod start;
 mod switches;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use wiremock::MockServer;
 
@@ -33,11 +34,11 @@ pub use state::World;
 
 use appsync::SpoiledAnswers;
 use audit::AuditRecords;
-use cognito::{Lifetimes, Pool, Settings};
+use cognito::Pool;
 use ecr::Registry;
 use logs::CloudWatch;
 use messages::Outbox;
-use sigv4::{Access, Scope};
+use sigv4::Access;
 use sqs::FifoQueues;
 use state::History;
 
@@ -47,9 +48,6 @@ const ACCOUNT: &str = "123456789012";
 const CHANGE_ROUTER: &str = "App Change Router";
 /// The message type of changes.
 const CHANGE_MESSAGE_TYPE: &str = "echo.change";
-/// The part of the user pool's id after the region.
-const POOL: &str = "FakePool7";
-const CLIENT_ID: &str = "7fakeclientfakeclientfake";
 
 /// A whole cloud with one tenant and one managed app, on 127.0.0.1, for as long as it lives.
 ///
@@ -83,6 +81,8 @@ struct Shared {
     access: Access,
     queues: FifoQueues,
     credentials: Mutex<Credentials>,
+    /// How long AppSync holds its answers back.
+    appsync_delay: Mutex<Option<Duration>>,
 }
 
 /// Credentials that the app was given.
@@ -146,94 +146,6 @@ impl FakeCloud {
     /// The GraphQL schema of the fake, as text.
     pub fn graphql_schema() -> String {
         appsync::sdl()
-    }
-}
-
-impl Builder {
-    /// Starts the cloud. Errors are those of binding a port.
-    pub async fn start(self) -> io::Result<FakeCloud> {
-        let server = MockServer::builder().disable_request_recording().start().await;
-        let access = Access::new();
-        let queues = FifoQueues::new(&self.region);
-        let sqs = sqs::serve(queues.clone(), access.clone()).await?;
-        let services = Services::default();
-        let shared = Arc::new(Shared {
-            history: History::new(self.world(&server, queues.create("change-receiver-1.fifo"))),
-            pool: Arc::new(Pool::new(self.pool_settings())),
-            outbox: Outbox::new(queues.clone()),
-            spoiled: SpoiledAnswers::default(),
-            services: services.clone(),
-            access: access.clone(),
-            queues: queues.clone(),
-            credentials: Mutex::default(),
-        });
-        services.mount(&server).await;
-        cognito::mount(&server, Arc::clone(&shared.pool)).await;
-        appsync::mount(&server, Arc::clone(&shared)).await;
-        let registry = ecr::mount(&server, access.clone()).await;
-        let audit = audit::mount(&server, access.clone(), &self.region).await;
-        let cloudwatch = logs::mount(&server, access.clone()).await;
-        for region in [&self.region, &self.default_region] {
-            cloudwatch.create_group(region, &self.log_group);
-        }
-        let env = self.env(&server, &sqs, &access);
-        let log_group = self.log_group;
-        Ok(FakeCloud { services, queues, registry, cloudwatch, audit, log_group, shared, server, sqs, env })
-    }
-
-    fn world(&self, server: &MockServer, change_queue: String) -> World {
-        let tenant = state::Tenant {
-            name: self.tenant.clone(),
-            region: self.region.clone(),
-            config: None,
-            audit: false,
-            table: format!("tenant_{}", self.tenant.replace(' ', "_")),
-        };
-        let app = state::App {
-            name: self.app.clone(),
-            config: None,
-            table_access: false,
-            audit_records_endpoint: format!("{}/audit", server.uri()),
-        };
-        World::new(tenant, app, change_queue)
-    }
-
-    fn pool_id(&self) -> String {
-        format!("{}_{POOL}", self.pool_region)
-    }
-
-    fn pool_settings(&self) -> Settings {
-        Settings {
-            pool_id: self.pool_id(),
-            client_id: CLIENT_ID.to_owned(),
-            user: self.user.clone(),
-            srp_id: self.srp_id.clone().unwrap_or_else(|| self.user.clone()),
-            password: self.password.clone(),
-            lifetimes: Lifetimes { access: self.token_lifetime, refresh: self.refresh_lifetime },
-        }
-    }
-
-    fn env(&self, server: &MockServer, sqs: &sqs::Server, access: &Access) -> BTreeMap<String, String> {
-        let (key_id, secret) = (format!("AKIA{}", random_hex::<8>().to_uppercase()), random_hex::<20>());
-        access.allow(&key_id, &secret, None, Scope::Operator, None);
-        let appsync = format!("{}{}", server.uri(), services::APPSYNC_PATH);
-        [
-            ("APP", self.app.clone()),
-            ("APPSYNC_ENDPOINT", appsync),
-            ("AWS_DEFAULT_REGION", self.default_region.clone()),
-            ("CLIENT_ID", CLIENT_ID.to_owned()),
-            ("LOG_GROUP_NAME", self.log_group.clone()),
-            ("PASSWORD", self.password.clone()),
-            ("TENANT", self.tenant.clone()),
-            ("USER_NAME", self.user.clone()),
-            ("USER_POOL_ID", self.pool_id()),
-            ("AWS_ENDPOINT_URL", server.uri()),
-            ("AWS_ENDPOINT_URL_SQS", sqs.endpoint()),
-            ("AWS_ACCESS_KEY_ID", key_id),
-            ("AWS_SECRET_ACCESS_KEY", secret),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
     }
 }
 

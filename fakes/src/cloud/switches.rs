@@ -1,6 +1,7 @@
 //! What goes wrong on purpose beyond whole services: messages, tokens, credentials, users, and answers that come too
 //! early or spoiled. Each switch acts on what comes after it.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::cognito::Lifetimes;
@@ -91,6 +92,11 @@ impl FakeCloud {
         }
     }
 
+    /// AppSync holds its answers back for this long; they show what was true when the request came.
+    pub fn set_appsync_delay(&self, delay: Option<Duration>) {
+        *self.shared.appsync_delay.lock().unwrap_or_else(PoisonError::into_inner) = delay;
+    }
+
     /// The next `times` answers that list the app's nodes show the world as it was before the last change.
     pub fn stale_reads(&self, times: usize) {
         self.shared.history.stale_reads(times);
@@ -103,6 +109,10 @@ impl FakeCloud {
 }
 
 impl super::Shared {
+    pub(super) fn appsync_delay(&self) -> Option<Duration> {
+        *self.appsync_delay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn credentials_lifetime(&self) -> Option<time::Duration> {
         self.credentials().lifetime
     }

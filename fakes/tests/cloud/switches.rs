@@ -68,6 +68,7 @@ async fn services_fail_as_often_as_told() {
     cloud.services.fail_next_of(Service::Cognito, "RespondToAuthChallenge", 1, Fault::Status(429));
     let (status, body) = client.sign_in().await;
     assert_eq!((status, &body["__type"]), (429, &json!("TooManyRequestsException")));
+    assert_eq!(cloud.services.calls(Service::Cognito, "RespondToAuthChallenge"), 2, "the first half went through");
     assert_eq!(client.sign_in().await.0, 200);
     cloud.services.fail_until_released(Service::Cognito, Fault::Status(500));
     assert_eq!((client.sign_in().await.0, client.sign_in().await.0), (500, 500));
@@ -146,4 +147,17 @@ async fn stale_reads_show_the_world_before_the_last_change() {
     for expected in ["1", "1", "2"] {
         assert_eq!(client.node("a").await["config"], expected);
     }
+}
+
+#[tokio::test]
+async fn slow_answers_show_what_was_true_when_they_were_asked_for() {
+    let (cloud, client) = one_node().await;
+    cloud.set_appsync_delay(Some(PATIENCE));
+    let asked = cloud.services.calls(Service::AppSync, "GetApp");
+    let slow = tokio::spawn(async move { client.node("a").await });
+    while cloud.services.calls(Service::AppSync, "GetApp") == asked {
+        tokio::task::yield_now().await;
+    }
+    cloud.set_node_config("a", "new");
+    assert_eq!(slow.await.expect("an answer")["config"], Value::Null);
 }

@@ -72,7 +72,11 @@ fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTempl
         return stalled();
     }
     shared.spoiled.spoil(&mut body);
-    ResponseTemplate::new(200).set_body_json(body)
+    let template = ResponseTemplate::new(200).set_body_json(body);
+    match shared.appsync_delay() {
+        Some(delay) => template.set_delay(delay),
+        None => template,
+    }
 }
 
 fn read(request: &Request) -> Option<async_graphql::Request> {
@@ -85,7 +89,9 @@ fn read(request: &Request) -> Option<async_graphql::Request> {
 }
 
 fn refuse(status: u16, error_type: &str, message: &str) -> ResponseTemplate {
-    ResponseTemplate::new(status).set_body_json(json!({"errors": [{"errorType": error_type, "message": message}]}))
+    ResponseTemplate::new(status)
+        .insert_header("x-amzn-errortype", error_type)
+        .set_body_json(json!({"errors": [{"errorType": error_type, "message": message}]}))
 }
 
 /// Errors in AppSync's own shape.
