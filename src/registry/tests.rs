@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret;
@@ -12,6 +14,7 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::*;
+use crate::cloud::AwsOptions;
 use crate::cloud::testing::{SOON, aws_at};
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
@@ -190,4 +193,33 @@ async fn signed_calls_are_taken_by_the_fake_cloud() {
     assert!(!password(&registry, PRIVATE).await.is_empty());
     assert!(!password(&registry, PUBLIC).await.is_empty());
     assert_eq!((fake.registry.private_requests("eu-west-1"), fake.registry.public_requests()), (1, 1));
+}
+
+/// What the SDK's default chain says on a host that has nothing set up.
+#[derive(Debug)]
+struct NoKeys;
+
+impl ProvideCredentials for NoKeys {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("nothing is set up")))
+    }
+}
+
+#[tokio::test]
+async fn a_host_without_credentials_is_told_so() {
+    let (server, ecr, _) = start().await;
+    let aws = Aws::new(AwsOptions {
+        endpoint_url: Some(server.uri()),
+        host_credentials: Some(SharedCredentialsProvider::new(NoKeys)),
+        ..AwsOptions::default()
+    });
+    let registry = Registry::new(Arc::new(aws));
+    let error = registry.credentials(&image(PRIVATE)).await.expect_err("no credentials");
+    assert_eq!(error.kind(), RegistryErrorKind::NoCredentials, "{error}");
+    assert!(error.to_string().contains("nothing is set up"), "{error}");
+    assert!(registry.credentials(&image(PUBLIC)).await.expect("anonymous pulling works").is_none());
+    assert_eq!(ecr.calls(), 0);
 }

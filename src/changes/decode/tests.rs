@@ -1,5 +1,6 @@
 //! Every row of the contract's table of changes, and what is not in it.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -110,5 +111,45 @@ fn others() {
     check(json!("text"), Value::Null, malformed.clone());
     for body in ["", "[]x", "null", "{", "7", "\u{0}", &"[".repeat(100_000)] {
         assert_eq!(decode(body, APP), malformed, "{body:.20}");
+    }
+}
+
+/// Objects with the attributes that are looked at, of every JSON type.
+fn any_object() -> impl Strategy<Value = Value> {
+    let types = ["Tenant", "ManagedApp", "ManagedNode", "ManagedNodeType", "MessageType", "Edge", "Other"];
+    let any_value = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+        Just(json!(APP)),
+        Just(json!({"name": "n"})),
+        Just(json!(["n"])),
+    ];
+    let keys = ["app", "name", "source", "target", "imageUri", "auditor", "removed", "type"];
+    let attributes = prop::collection::btree_map(prop::sample::select(keys.to_vec()), any_value, 0..8);
+    let object = (prop::sample::select(types.to_vec()), attributes).prop_map(|(object_type, attributes)| {
+        let mut object = json!({ "type": object_type });
+        for (key, value) in attributes {
+            object[key] = value;
+        }
+        object
+    });
+    prop_oneof![1 => Just(Value::Null), 6 => object]
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_odd(body in any::<String>()) {
+        prop_assert!(matches!(decode(&body, APP), Decoded::Malformed(_)));
+    }
+
+    #[test]
+    fn whatever_is_taken_for_a_change_has_sane_names(new in any_object(), old in any_object()) {
+        let body = json!({"new": new, "old": old}).to_string();
+        if let Decoded::Change(change) = decode(&body, APP) {
+            prop_assert!(!change.to_string().chars().any(char::is_control), "{change}");
+            prop_assert_eq!(decode(&body, APP), Decoded::Change(change));
+        }
     }
 }
