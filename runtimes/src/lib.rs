@@ -9,6 +9,8 @@
 //! what we ask for; [`Container`], what the engine has), the labels that mark a container as ours, and the names an
 //! engine accepts.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod container;
 pub mod docker;
 mod error;

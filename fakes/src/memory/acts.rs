@@ -124,6 +124,19 @@ impl InMemoryRuntime {
         self.lock().networks.remove(name);
     }
 
+    /// Somebody removes a volume, used or not.
+    pub fn remove_volume(&self, name: &str) {
+        self.lock().volumes.remove(name);
+    }
+
+    /// Somebody removes a local image with all its tags; containers keep running from it.
+    pub fn remove_image_behind_back(&self, image: &ImageReference) {
+        let registry = &mut self.lock().registry;
+        if let Some(id) = registry.local(image).cloned() {
+            registry.remove_local(&id);
+        }
+    }
+
     /// A process of the host listens on a port.
     pub fn occupy_port(&self, address: IpAddr, protocol: Protocol, port: u16) {
         self.lock().ports.entry((protocol, port)).or_default().push((address, None));

@@ -56,6 +56,7 @@ const EVENTS_KEPT: usize = 4096;
 #[derive(Clone)]
 pub struct InMemoryRuntime {
     engine: Arc<Engine>,
+    limits: Limits,
 }
 
 struct Engine {
@@ -94,10 +95,16 @@ impl InMemoryRuntime {
     /// An empty engine whose calls give up after `limits`.
     pub fn with_limits(limits: Limits) -> Self {
         let due_added = Arc::new(Notify::new());
-        let state = State::new(limits, broadcast::Sender::new(EVENTS_KEPT), Arc::clone(&due_added));
-        Self {
-            engine: Arc::new(Engine { state: Mutex::new(state), health: watch::Sender::new(Health::Up), due_added }),
-        }
+        let state = State::new(broadcast::Sender::new(EVENTS_KEPT), Arc::clone(&due_added));
+        let health = watch::Sender::new(Health::Up);
+        let engine = Engine { state: Mutex::new(state), health, due_added };
+        Self { engine: Arc::new(engine), limits }
+    }
+
+    /// Another handle to this engine, whose calls give up after `limits`.
+    #[must_use]
+    pub fn handle(&self, limits: Limits) -> Self {
+        Self { engine: Arc::clone(&self.engine), limits }
     }
 
     /// How long calls take from now on. All zero at first.
@@ -141,11 +148,8 @@ impl InMemoryRuntime {
 
     /// Every call passes here first: it is noted in the journal and meets the engine's health.
     async fn enter(&self, verb: &'static str, operation: &'static str, subject: &str) -> Result<()> {
-        let limit = {
-            let mut state = self.lock();
-            state.note(verb, subject);
-            state.limits.call
-        };
+        self.lock().note(verb, subject);
+        let limit = self.limits.call;
         let mut health = self.engine.health.subscribe();
         let answers = health.wait_for(|health| *health != Health::Hanging);
         match tokio::time::timeout(limit, answers).await {
@@ -162,7 +166,7 @@ impl InMemoryRuntime {
         if latency.is_zero() {
             return Ok(());
         }
-        let limit = self.lock().limits.call;
+        let limit = self.limits.call;
         tokio::time::sleep(latency.min(limit)).await;
         if latency > limit { Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject)) } else { Ok(()) }
     }

@@ -84,6 +84,11 @@ impl InMemoryRuntime {
         published.id
     }
 
+    /// The id of what a registry offers under `image`.
+    pub fn published_image(&self, image: &ImageReference) -> Option<ImageId> {
+        self.lock().registry.published.get(&image.to_pull()).map(|published| published.id.clone())
+    }
+
     /// Takes an image out of its registry; the engine keeps what it has.
     pub fn unpublish_image(&self, image: &ImageReference) {
         self.lock().registry.published.remove(&image.to_pull());

@@ -64,13 +64,13 @@ impl ContainerRuntime for InMemoryRuntime {
         let subject = image.to_string();
         self.enter("pull", OPERATION, &subject).await?;
         let failed = |kind| RuntimeError::new(kind, OPERATION, &subject);
-        let (offer, is_stalled, limits, latency) = {
+        let (offer, is_stalled, latency) = {
             let mut state = self.lock();
             let offer = state.registry.offer(image, credentials);
-            (offer, state.registry.is_stalled(image), state.limits, state.latencies.pull)
+            (offer, state.registry.is_stalled(image), state.latencies.pull)
         };
         if is_stalled {
-            tokio::time::sleep(limits.pull_silence).await;
+            tokio::time::sleep(self.limits.pull_silence).await;
             return Err(failed(ErrorKind::TimedOut));
         }
         let offer = offer.map_err(failed)?;

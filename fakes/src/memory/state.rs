@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use managed_app_runtimes::{
-    Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, ImageId, Limits, LogChunk, Origin,
-    Owner, PortBinding, Protocol, labels,
+    Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, ImageId, LogChunk, Origin, Owner,
+    PortBinding, Protocol, labels,
 };
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast};
@@ -34,7 +34,6 @@ pub(super) type Output = Vec<(managed_app_runtimes::LogSource, bytes::Bytes)>;
 
 pub(super) struct State {
     pub(super) clock: Clock,
-    pub(super) limits: Limits,
     pub(super) latencies: Latencies,
     pub(super) has_awslogs: bool,
     pub(super) containers: BTreeMap<Serial, Entry>,
@@ -116,10 +115,9 @@ impl Entry {
 }
 
 impl State {
-    pub(super) fn new(limits: Limits, events: broadcast::Sender<Arc<Occurrence>>, due_added: Arc<Notify>) -> Self {
+    pub(super) fn new(events: broadcast::Sender<Arc<Occurrence>>, due_added: Arc<Notify>) -> Self {
         Self {
             clock: Clock::new(),
-            limits,
             latencies: Latencies::default(),
             has_awslogs: false,
             containers: BTreeMap::new(),

@@ -1,0 +1,170 @@
+//! Checks: an engine that stops answering, goes away and comes back. They run alone.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use super::bench::{Bench, SOON, await_event, fails_with};
+use super::outcome::{ensure, ensure_eq};
+use super::{Check, Disturbance, Outcome, Program, Runtime, checks};
+use crate::{Action, ContainerId, ErrorKind, Limits, Result as RuntimeResult};
+
+pub(super) const CHECKS: &[Check] = checks![
+    a_silent_engine_times_out_every_call,
+    an_answer_that_breaks_off_in_its_middle_times_out,
+    stop_has_its_grace_and_then_times_out,
+    a_handle_works_again_after_a_stall,
+    an_absent_engine_is_unreachable,
+    the_event_stream_ends_or_is_silent_when_the_engine_goes_and_can_be_had_again,
+    the_log_stream_ends_when_the_engine_goes_and_can_be_had_again,
+    containers_survive_an_engine_that_goes_and_comes_back,
+];
+
+/// Limits that a check can wait for.
+const LIMITS: Limits = Limits {
+    call: Duration::from_secs(2),
+    stop_margin: Duration::from_secs(2),
+    pull_silence: Duration::from_secs(2),
+    pull_total: Duration::from_secs(4),
+};
+/// What a call may take beyond its limit.
+const LATE: Duration = Duration::from_secs(2);
+/// Breaks any list in its middle.
+const SOME_BYTES: usize = 300;
+
+async fn times_out<T: Send>(
+    what: &str,
+    limit: Duration,
+    call: impl Future<Output = RuntimeResult<T>> + Send,
+) -> Outcome {
+    let begin = Instant::now();
+    let Ok(result) = tokio::time::timeout(limit + LATE, call).await else {
+        return Err(super::Failure::new(format!("{what} did not end {LATE:?} after its limit of {limit:?}")));
+    };
+    fails_with(result, ErrorKind::TimedOut, what)?;
+    ensure!(begin.elapsed() >= limit / 2, "{what} gave up after {:?}, its limit is {limit:?}", begin.elapsed());
+    Ok(())
+}
+
+/// A running container and a handle whose way to the engine can be disturbed.
+async fn disturbed(bench: &Bench<'_>) -> Outcome<(ContainerId, Runtime, Box<dyn Disturbance>)> {
+    let id = bench.run("web", Program::Ticks).await?;
+    let (runtime, way) = bench.subject.connect_disturbed(LIMITS).await?;
+    ensure_eq!(runtime.list(&bench.owner).await?.len(), 1, "number of containers before");
+    Ok((id, runtime, way))
+}
+
+async fn a_silent_engine_times_out_every_call(bench: &Bench<'_>) -> Outcome {
+    let (id, runtime, way) = disturbed(bench).await?;
+    way.stall(None);
+    let (owner, name) = (&bench.owner, bench.name("new"));
+    let spec = bench.spec("second", Program::Idle);
+    let image_id = crate::ImageId(format!("sha256:{}", "0".repeat(64)));
+    let call = LIMITS.call;
+    times_out("info", call, runtime.info()).await?;
+    times_out("list", call, runtime.list(owner)).await?;
+    times_out("ensure_network", call, runtime.ensure_network(&owner.app, owner)).await?;
+    times_out("image", call, runtime.image(&bench.image)).await?;
+    times_out("remove_image", call, runtime.remove_image(&image_id)).await?;
+    times_out("create", call, runtime.create(&spec)).await?;
+    times_out("start", call, runtime.start(&id)).await?;
+    times_out("rename", call, runtime.rename(&id, &name)).await?;
+    times_out("logs", call, async { runtime.logs(&id, None).await.map(|_| ()) }).await?;
+    times_out("events", call, async { runtime.events(owner).await.map(|_| ()) }).await?;
+    times_out("remove", call, runtime.remove(&id)).await?;
+    way.resume();
+    Ok(())
+}
+
+async fn an_answer_that_breaks_off_in_its_middle_times_out(bench: &Bench<'_>) -> Outcome {
+    let (_, runtime, way) = disturbed(bench).await?;
+    way.stall(Some(SOME_BYTES));
+    times_out("list", LIMITS.call, runtime.list(&bench.owner)).await?;
+    way.resume();
+    Ok(())
+}
+
+async fn stop_has_its_grace_and_then_times_out(bench: &Bench<'_>) -> Outcome {
+    let (id, runtime, way) = disturbed(bench).await?;
+    way.stall(None);
+    let grace = Duration::from_secs(3);
+    let limit = grace + LIMITS.stop_margin;
+    let begin = Instant::now();
+    let stop = tokio::time::timeout(limit + LATE, runtime.stop(&id, grace)).await;
+    let Ok(stop) = stop else {
+        return Err(super::Failure::new(format!("stop did not end {LATE:?} after its limit of {limit:?}")));
+    };
+    fails_with(stop, ErrorKind::TimedOut, "stop")?;
+    ensure!(begin.elapsed() >= LIMITS.call, "stop gave up after {:?}", begin.elapsed());
+    way.resume();
+    Ok(())
+}
+
+async fn a_handle_works_again_after_a_stall(bench: &Bench<'_>) -> Outcome {
+    let (_, runtime, way) = disturbed(bench).await?;
+    way.stall(None);
+    times_out("list", LIMITS.call, runtime.list(&bench.owner)).await?;
+    way.resume();
+    ensure_eq!(runtime.list(&bench.owner).await?.len(), 1, "number of containers after");
+    Ok(())
+}
+
+async fn an_absent_engine_is_unreachable(bench: &Bench<'_>) -> Outcome {
+    let (id, runtime, way) = disturbed(bench).await?;
+    way.take_away().await?;
+    let unreachable = ErrorKind::Unreachable;
+    fails_with(runtime.info().await, unreachable, "info")?;
+    fails_with(runtime.list(&bench.owner).await, unreachable, "list")?;
+    fails_with(runtime.start(&id).await, unreachable, "start")?;
+    fails_with(runtime.create(&bench.spec("second", Program::Idle)).await, unreachable, "create")?;
+    fails_with(runtime.events(&bench.owner).await.map(|_| ()), unreachable, "events")?;
+    way.bring_back().await
+}
+
+async fn the_event_stream_ends_or_is_silent_when_the_engine_goes_and_can_be_had_again(bench: &Bench<'_>) -> Outcome {
+    let (id, runtime, way) = disturbed(bench).await?;
+    let mut events = runtime.events(&bench.owner).await?;
+    way.take_away().await?;
+    way.bring_back().await?;
+    // The contract allows the old stream to end, to fail, or to fall silent, but not to panic or to spin.
+    let old = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
+    ensure!(!matches!(old, Ok(Some(Ok(_)))), "the old stream brought {old:?}");
+    if let Ok(Some(Err(_))) = old {
+        let after = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
+        ensure!(matches!(after, Ok(None)), "after its error the stream brought {after:?}");
+    }
+    let mut again = runtime.events(&bench.owner).await?;
+    bench.runtime.restart(&id, super::bench::GRACE).await?;
+    await_event(&mut again, &id, Action::Started).await?;
+    Ok(())
+}
+
+async fn the_log_stream_ends_when_the_engine_goes_and_can_be_had_again(bench: &Bench<'_>) -> Outcome {
+    let (id, runtime, way) = disturbed(bench).await?;
+    let mut logs = runtime.logs(&id, None).await?;
+    way.take_away().await?;
+    way.bring_back().await?;
+    let drain = async {
+        while let Some(chunk) = logs.next().await {
+            if chunk.is_err() {
+                break;
+            }
+        }
+    };
+    ensure!(tokio::time::timeout(SOON, drain).await.is_ok(), "the old stream stayed open");
+    let mut again = runtime.logs(&id, None).await?;
+    let first = tokio::time::timeout(SOON, again.next()).await;
+    ensure!(matches!(first, Ok(Some(Ok(_)))), "a new stream brought {first:?}");
+    Ok(())
+}
+
+async fn containers_survive_an_engine_that_goes_and_comes_back(bench: &Bench<'_>) -> Outcome {
+    let (_, runtime, way) = disturbed(bench).await?;
+    let before = bench.seen("web").await?;
+    way.take_away().await?;
+    way.bring_back().await?;
+    ensure_eq!(runtime.list(&bench.owner).await?.len(), 1, "number of containers after");
+    ensure_eq!(bench.seen("web").await?, before, "the container");
+    Ok(())
+}

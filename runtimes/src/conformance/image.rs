@@ -1,0 +1,47 @@
+//! The image that checks run: a static busybox and a script that is every [`Program`](super::Program), packed as a tar.
+
+use super::{Failure, Outcome};
+
+/// Where the distribution's static busybox is.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// The image's command.
+pub(super) const COMMAND: [&str; 3] = ["/bin/busybox", "sh", "/run.sh"];
+
+/// One script for all programs. The trap comes after the output, so that an early stop signal loses nothing of it.
+const SCRIPT: &str = r#"b=/bin/busybox
+case "$CONFORMANCE_PROGRAM" in
+stubborn) trap '' TERM; while :; do $b sleep 3600; done ;;
+lines) i=0; while [ $i -lt 2000 ]; do echo "line $i"; i=$((i+1)); done ;;
+long-line) $b head -c 100000 /dev/zero | $b tr '\000' x; echo ;;
+binary) printf '\000\001\007\033\177\015\101\n\200\303\050\376\377\342\202\101\n' ;;
+both) echo 'to stdout'; echo 'to stderr' >&2 ;;
+unfinished) printf 'unfinished' ;;
+ticks) trap 'exit 0' TERM; while :; do echo tick; $b sleep 0.1; done ;;
+esac
+trap 'exit 0' TERM
+while :; do $b sleep 3600 & wait $!; done
+"#;
+
+/// The image's one layer. Different markers make different layers.
+pub(super) fn layer(marker: &str) -> Outcome<Vec<u8>> {
+    let busybox = std::fs::read(BUSYBOX)
+        .map_err(|error| Failure::new(format!("cannot read {BUSYBOX} (Debian: busybox-static): {error}")))?;
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, mode, content) in [
+        ("bin/busybox", 0o755, busybox.as_slice()),
+        ("run.sh", 0o644, SCRIPT.as_bytes()),
+        ("marker", 0o644, marker.as_bytes()),
+    ] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        tar.append_data(&mut header, path, content)?;
+    }
+    Ok(tar.into_inner()?)
+}
+
+/// The command as Dockerfiles spell it.
+pub(super) fn command_change() -> String {
+    format!("CMD [{}]", COMMAND.map(|word| format!("\"{word}\"")).join(","))
+}

@@ -1,0 +1,167 @@
+//! The conformance suite: one set of checks for every backend, one check for each sentence of the trait's contract.
+//!
+//! It owns the checks, the images they run, and helpers to disturb an engine. It must not know any backend: what a
+//! backend did is looked at through the engine's own tools.
+//!
+//! # How to run it against a backend of your own
+//!
+//! Implement [`ContainerRuntime`](crate::ContainerRuntime). If your engine has a command line that understands Docker's
+//! words (`container inspect`, `network ls`, `volume ls`, `import`, ...), give a [`CliSubject`] the command, the engine's
+//! Unix socket and a function that connects your backend to a socket; otherwise implement [`Subject`]. Then let [`run`]
+//! judge it in a test with feature `conformance`. Needed on the host: a static busybox at `/bin/busybox`,
+//! `docker-registry` and `htpasswd` (Debian: `busybox-static`, `docker-registry`, `apache2-utils`).
+//!
+//! ```no_run
+//! use std::path::PathBuf;
+//! use std::sync::Arc;
+//!
+//! use managed_app_runtimes::conformance::{self, Cli, CliSubject, Runtime};
+//! use managed_app_runtimes::{Limits, Result};
+//!
+//! # async fn connect_mine(_: PathBuf, _: Limits) -> Result<Runtime> { std::future::pending().await }
+//! # async fn example() -> conformance::Outcome {
+//! // `connect_mine` makes your backend: `Ok(Arc::new(MyRuntime::connect(socket, limits).await?))`.
+//! let connect = Box::new(|socket: PathBuf, limits: Limits| -> conformance::Connecting {
+//!     Box::pin(connect_mine(socket, limits))
+//! });
+//! let cli = Cli::new("nerdctl", &["--namespace", "test"]);
+//! let subject = CliSubject::new("nerdctl 2", cli, "/run/mine.sock", connect).await?;
+//! let report = conformance::run(&subject).await;
+//! println!("{}", report.to_markdown());
+//! assert!(report.failures().is_empty(), "{}", report.details());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A check that your engine cannot pass for a good reason is named, with the reason, by
+//! [`CliSubject::except`]; it then stands in the table with that reason. Reports of several engines go into one table
+//! by [`Report::merge`].
+
+mod bench;
+mod cli;
+mod events;
+mod faults;
+mod image;
+mod inspect;
+mod lifecycle;
+mod logs;
+mod outcome;
+mod ownership;
+mod proxy;
+mod pull;
+mod registry;
+mod report;
+mod spec;
+mod stop;
+mod subject;
+mod volumes;
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+
+pub use cli::{Cli, CliSubject, Connect, Connecting};
+pub use outcome::{Failure, Outcome};
+pub use proxy::StallingProxy;
+pub use registry::TestRegistry;
+pub use report::{Report, Verdict};
+pub use subject::{
+    Act, BROKEN_UTF8, CONTROL, Disturbance, LINES, LONG_LINE_BYTES, PROGRAM_VARIABLE, Program, Runtime, Seen,
+    SeenMount, Subject,
+};
+
+use bench::Bench;
+
+/// The longest a single check may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
+/// Checks that run at the same time.
+const CHECKS_AT_ONCE: usize = 4;
+
+/// One check of the suite.
+#[derive(Clone, Copy)]
+pub struct Check {
+    /// Its name, a statement.
+    pub name: &'static str,
+    /// Whether it disturbs the engine for others and so runs alone.
+    is_alone: bool,
+    run: for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, Outcome>,
+}
+
+/// A list of checks from async functions that take a bench; each function's name is the check's name.
+macro_rules! checks {
+    ($($name:ident),* $(,)?) => {
+        &[$($crate::conformance::Check {
+            name: stringify!($name),
+            is_alone: false,
+            run: |bench| ::std::boxed::Box::pin($name(bench)),
+        }),*]
+    };
+}
+use checks;
+
+/// All checks, in the order of the table.
+pub fn all_checks() -> Vec<Check> {
+    let together = [
+        lifecycle::CHECKS,
+        stop::CHECKS,
+        spec::CHECKS,
+        volumes::CHECKS,
+        ownership::CHECKS,
+        logs::CHECKS,
+        events::CHECKS,
+        pull::CHECKS,
+    ];
+    let alone = faults::CHECKS.iter().map(|check| Check { is_alone: true, ..*check });
+    together.into_iter().flatten().copied().chain(alone).collect()
+}
+
+/// Runs every check on `subject` and cleans up after it.
+pub async fn run(subject: &dyn Subject) -> Report {
+    run_only(subject, |_| true).await
+}
+
+/// Runs the checks whose names `wanted` accepts. For looking into a failure; a report for the table is a whole one.
+pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> Report {
+    let prefix = bench::run_prefix();
+    let exceptions = subject.exceptions();
+    let checks: Vec<(usize, Check)> = all_checks().into_iter().filter(|check| wanted(check.name)).enumerate().collect();
+    let judge = |(number, check): (usize, Check)| {
+        let exception = exceptions.iter().find(|(name, _)| *name == check.name).map(|(_, reason)| *reason);
+        let prefix = format!("{prefix}-{number:03}");
+        async move {
+            match exception {
+                Some(reason) => (number, Verdict::NotRun(reason.to_owned())),
+                None => (number, judge(subject, &prefix, check).await),
+            }
+        }
+    };
+    let (alone, together): (Vec<_>, Vec<_>) = checks.iter().copied().partition(|(_, check)| check.is_alone);
+    let mut verdicts: Vec<(usize, Verdict)> =
+        futures_util::stream::iter(together).map(judge).buffer_unordered(CHECKS_AT_ONCE).collect().await;
+    for check in alone {
+        verdicts.push(judge(check).await);
+    }
+    verdicts.sort_by_key(|(number, _)| *number);
+    let named = verdicts.into_iter().zip(checks).map(|((_, verdict), (_, check))| (check.name, verdict)).collect();
+    let mut report = Report::new(&subject.name(), named);
+    if let Err(failure) = subject.clean(&prefix).await {
+        report.add("the_suite_cleans_up_after_itself", Verdict::Failed(failure.to_string()));
+    }
+    report
+}
+
+async fn judge(subject: &dyn Subject, prefix: &str, check: Check) -> Verdict {
+    let work = async {
+        let bench = Bench::new(subject, prefix).await?;
+        let outcome = (check.run)(&bench).await;
+        let cleaned = subject.clean(prefix).await;
+        outcome.and(cleaned)
+    };
+    match tokio::time::timeout(CHECK_LIMIT, work).await {
+        Ok(Ok(())) => Verdict::Passed,
+        Ok(Err(Failure::Failed(text))) => Verdict::Failed(text),
+        Ok(Err(Failure::CannotRun(reason))) => Verdict::NotRun(reason),
+        Err(_) => Verdict::Failed(format!("took longer than {} s", CHECK_LIMIT.as_secs())),
+    }
+}
