@@ -8,5 +8,6 @@ pub mod faulty;
 pub mod memory;
 pub mod node_image;
 
+pub use cloud::FakeCloud;
 pub use faulty::Faulty;
 pub use memory::{Behaviour, InMemoryRuntime, Latencies};

@@ -1,0 +1,120 @@
+//! AppSync on the wire: one POST endpoint that checks the access token, executes any query over the fake's own schema,
+//! and gives errors in AppSync's form. What a field answers is in `schema`, answers spoiled on purpose in `spoiled`.
+
+mod nodes;
+mod parts;
+mod scalars;
+mod schema;
+mod spoiled;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use async_graphql::{EmptyMutation, EmptySubscription, Schema, Variables};
+use serde_json::{Value, json};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use super::Shared;
+use super::services::{APPSYNC_PATH, stalled};
+
+pub use spoiled::Spoiled;
+pub(super) use spoiled::SpoiledAnswers;
+
+type AppSync = Schema<schema::Query, EmptyMutation, EmptySubscription>;
+
+/// Set by a field that shall never answer.
+#[derive(Clone, Default)]
+pub(super) struct Stalled(Arc<AtomicBool>);
+
+impl Stalled {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Serves the schema over the state of this cloud.
+pub(super) async fn mount(server: &MockServer, shared: Arc<Shared>) {
+    let schema = Schema::build(schema::Query, EmptyMutation, EmptySubscription)
+        .register_output_type::<nodes::Node>()
+        .data(Arc::clone(&shared))
+        .finish();
+    Mock::given(method("POST"))
+        .and(path(APPSYNC_PATH))
+        .respond_with(move |request: &Request| answer(&schema, &shared, request))
+        .mount(server)
+        .await;
+}
+
+/// The schema as text, for clients that want a file.
+pub(super) fn sdl() -> String {
+    Schema::build(schema::Query, EmptyMutation, EmptySubscription).register_output_type::<nodes::Node>().finish().sdl()
+}
+
+fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTemplate {
+    let token = request.headers.get("authorization").and_then(|token| token.to_str().ok()).unwrap_or_default();
+    let authorized = match token {
+        "" => Err("Missing authorization header"),
+        token => shared.pool.check_access_token(token),
+    };
+    if let Err(message) = authorized {
+        return refuse(401, "UnauthorizedException", message);
+    }
+    let Some(query) = read(request) else {
+        return refuse(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.");
+    };
+    let stall = Stalled::default();
+    let mut body = in_appsync_form(finish(schema.execute(query.data(stall.clone()))));
+    if stall.0.load(Ordering::Relaxed) {
+        return stalled();
+    }
+    shared.spoiled.spoil(&mut body);
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+fn read(request: &Request) -> Option<async_graphql::Request> {
+    let body: Value = request.body_json().ok()?;
+    let mut query = async_graphql::Request::new(body["query"].as_str()?);
+    if let Some(name) = body["operationName"].as_str() {
+        query = query.operation_name(name);
+    }
+    Some(query.variables(Variables::from_json(body["variables"].clone())))
+}
+
+fn refuse(status: u16, error_type: &str, message: &str) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(json!({"errors": [{"errorType": error_type, "message": message}]}))
+}
+
+/// Errors in AppSync's own shape.
+fn in_appsync_form(response: async_graphql::Response) -> Value {
+    let errors: Vec<_> = response.errors.iter().map(appsync_error).collect();
+    let mut body = json!({"data": response.data});
+    if !errors.is_empty() {
+        body["errors"] = Value::Array(errors);
+    }
+    body
+}
+
+fn appsync_error(error: &async_graphql::ServerError) -> Value {
+    let locations: Vec<_> = error.locations.iter().map(|at| json!({"line": at.line, "column": at.column})).collect();
+    let error_type = error.extensions.as_ref().and_then(|extensions| extensions.get("errorType"));
+    json!({
+        "path": error.path, "data": null, "errorType": error_type.cloned().unwrap_or_default(), "errorInfo": null,
+        "locations": locations, "message": error.message,
+    })
+}
+
+/// Runs a future that never waits for anything outside: the fields read memory only. It may still yield to be fair
+/// among many fields, so it is polled until it is done.
+fn finish<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Answers of AppSync that are spoiled on purpose after they were made: an app that seems gone, nodes that are null.
+//! Only answers that list the nodes of the app are touched, so credentials still come.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Spoiled {
+    /// `GetApp` is null although the app exists.
+    AppNull,
+    /// The first managed node is null, without any error.
+    NodeNull,
+    /// The first managed node is null, and an error says so: partial data.
+    NodeFailed,
+    /// No data at all, only an error; HTTP 200.
+    OnlyErrors,
+}
+
+/// How many answers of each kind are still to be spoiled.
+#[derive(Default)]
+pub(in crate::cloud) struct SpoiledAnswers(Mutex<BTreeMap<Spoiled, usize>>);
+
+impl SpoiledAnswers {
+    pub(in crate::cloud) fn next(&self, how: Spoiled, times: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(how, times);
+    }
+
+    pub(super) fn spoil(&self, body: &mut Value) {
+        if !body["data"]["GetApp"]["nodes"].is_array() {
+            return;
+        }
+        if let Some(how) = self.take() {
+            apply(how, body);
+        }
+    }
+
+    fn take(&self) -> Option<Spoiled> {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (how, times) = left.iter_mut().find(|(_, times)| **times > 0)?;
+        *times -= 1;
+        Some(*how)
+    }
+}
+
+fn apply(how: Spoiled, body: &mut Value) {
+    match how {
+        Spoiled::AppNull => body["data"]["GetApp"] = Value::Null,
+        Spoiled::NodeNull => lose_node(body),
+        Spoiled::NodeFailed => {
+            lose_node(body);
+            body["errors"] = json!([error(json!(["GetApp", "nodes", FIRST_MANAGED]))]);
+        }
+        Spoiled::OnlyErrors => *body = json!({"data": null, "errors": [error(json!(["GetApp"]))]}),
+    }
+}
+
+/// The change receiver comes first.
+const FIRST_MANAGED: usize = 1;
+
+fn lose_node(body: &mut Value) {
+    if let Some(node) = body["data"]["GetApp"]["nodes"].get_mut(FIRST_MANAGED) {
+        *node = Value::Null;
+    }
+}
+
+fn error(path: Value) -> Value {
+    json!({
+        "path": path, "data": null, "errorType": "Lambda:Unhandled", "errorInfo": null,
+        "locations": [{"line": 1, "column": 1, "sourceName": null}], "message": "failed on purpose",
+    })
+}

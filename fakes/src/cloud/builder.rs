@@ -1,0 +1,85 @@
+//! How a fake cloud is set up: names, places and lifetimes. Nothing is started here.
+
+use std::time::Duration;
+
+/// Settings of a fake cloud; every one has a default that works.
+pub struct Builder {
+    pub(super) app: String,
+    pub(super) tenant: String,
+    pub(super) region: String,
+    pub(super) default_region: String,
+    pub(super) pool_region: String,
+    pub(super) user: String,
+    pub(super) srp_id: Option<String>,
+    pub(super) password: String,
+    pub(super) log_group: String,
+    pub(super) token_lifetime: Duration,
+    pub(super) refresh_lifetime: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            app: "plant 7: line".to_owned(),
+            tenant: "acme".to_owned(),
+            region: "us-east-2".to_owned(),
+            default_region: "us-east-1".to_owned(),
+            pool_region: "us-west-2".to_owned(),
+            user: "plant-7-line".to_owned(),
+            srp_id: None,
+            password: "Correct-Horse-7".to_owned(),
+            log_group: "echostream/tenant=acme/app=plant-7".to_owned(),
+            token_lifetime: Duration::from_secs(3600),
+            refresh_lifetime: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+macro_rules! text_settings {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: &str) -> Self {
+            self.$name = $name.to_owned();
+            self
+        }
+    )*};
+}
+
+impl Builder {
+    text_settings! {
+        /// Name of the app; spaces and colons are fine.
+        app
+        /// Name of the tenant; spaces and colons are fine.
+        tenant
+        /// AWS region of the tenant: queues, logs, audit records.
+        region
+        /// `AWS_DEFAULT_REGION` of the host.
+        default_region
+        /// AWS region of the user pool.
+        pool_region
+        /// Name of the app's user.
+        user
+        /// Password of the app's user.
+        password
+        /// `LOG_GROUP_NAME`.
+        log_group
+    }
+
+    /// What Cognito calls the user in SRP, where users sign in by an alias; the user's name unless set.
+    pub fn srp_id(mut self, srp_id: &str) -> Self {
+        self.srp_id = Some(srp_id.to_owned());
+        self
+    }
+
+    /// How long access tokens last; an hour unless set.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
+        self
+    }
+
+    /// How long refresh tokens last; 30 days unless set.
+    pub fn refresh_lifetime(mut self, lifetime: Duration) -> Self {
+        self.refresh_lifetime = lifetime;
+        self
+    }
+}

@@ -1,0 +1,187 @@
+//! Services that fail or hang on purpose, and counters of calls. A gate before all mocks of the wiremock server sees
+//! each request first; it knows which service a request is for and nothing of what the service does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use wiremock::{Match, Mock, MockServer, Request, Respond, ResponseTemplate};
+
+/// How long a stalled call stays open: longer than any client waits. wiremock cannot wake an answer, so a call that
+/// was caught by a stall is never answered, also when the stall is released.
+const STALL: Duration = Duration::from_secs(3600);
+/// The path of AppSync.
+pub(super) const APPSYNC_PATH: &str = "/graphql";
+
+/// A service of the cloud. SQS is served beside these and has switches of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// AppSync. Operations: `POST` for each request, `GetApp` and `GetNode` for each such field answered.
+    AppSync,
+    /// The field `GetAwsCredentials` of AppSync, failing by itself. Operation: `GetAwsCredentials`.
+    Credentials,
+    /// Cognito. Operations: `InitiateAuth`, `RespondToAuthChallenge`.
+    Cognito,
+    /// ECR. Operation: `GetAuthorizationToken`.
+    Ecr,
+    /// ECR Public. Operation: `GetAuthorizationToken`.
+    EcrPublic,
+    /// CloudWatch Logs. Operations: `CreateLogStream`, `PutLogEvents`, and so on.
+    CloudWatch,
+    /// The endpoint for audit records. Operation: `POST`.
+    Audit,
+}
+
+/// What happens to a call instead of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// This HTTP status with an error body of the service's kind.
+    Status(u16),
+    /// No answer at all: the client must give up by itself.
+    Stall,
+}
+
+/// The switches and counters; a cheap handle.
+#[derive(Debug, Clone, Default)]
+pub struct Services(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    armed: BTreeMap<Service, Armed>,
+    calls: BTreeMap<(Service, String), usize>,
+    /// What the gate has decided about the request that wiremock hands it next.
+    decided: Option<(Service, Fault)>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    /// `None` is every operation.
+    operation: Option<&'static str>,
+    /// `None` is until released.
+    times: Option<usize>,
+}
+
+impl Services {
+    /// The next `times` calls of a service fail like this.
+    pub fn fail_next(&self, service: Service, times: usize, fault: Fault) {
+        self.arm(service, Armed { fault, operation: None, times: Some(times) });
+    }
+
+    /// The next `times` calls of one operation fail like this; others of the service go through.
+    pub fn fail_next_of(&self, service: Service, operation: &'static str, times: usize, fault: Fault) {
+        self.arm(service, Armed { fault, operation: Some(operation), times: Some(times) });
+    }
+
+    /// All calls of a service fail like this until it is released.
+    pub fn fail_until_released(&self, service: Service, fault: Fault) {
+        self.arm(service, Armed { fault, operation: None, times: None });
+    }
+
+    /// The service works again, for calls from now on.
+    pub fn release(&self, service: Service) {
+        self.lock().armed.remove(&service);
+    }
+
+    /// How often an operation was called, failed calls included.
+    pub fn calls(&self, service: Service, operation: &str) -> usize {
+        self.lock().calls.get(&(service, operation.to_owned())).copied().unwrap_or(0)
+    }
+
+    pub(super) fn count(&self, service: Service, operation: &str) {
+        *self.lock().calls.entry((service, operation.to_owned())).or_default() += 1;
+    }
+
+    /// The fault that this call meets, if any; one less is left then.
+    pub(super) fn take(&self, service: Service, operation: &str) -> Option<Fault> {
+        let mut state = self.lock();
+        let armed = state.armed.get_mut(&service)?;
+        if armed.operation.is_some_and(|only| only != operation) || armed.times == Some(0) {
+            return None;
+        }
+        armed.times = armed.times.map(|times| times - 1);
+        Some(armed.fault)
+    }
+
+    /// Puts the gate before all other mocks.
+    pub(super) async fn mount(&self, server: &MockServer) {
+        Mock::given(Gate(self.clone())).respond_with(Gate(self.clone())).with_priority(1).mount(server).await;
+    }
+
+    fn arm(&self, service: Service, armed: Armed) {
+        self.lock().armed.insert(service, armed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Counters: whole after every statement.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Matches requests that shall fail. wiremock asks `matches` and then `respond` for one request under one lock.
+struct Gate(Services);
+
+impl Match for Gate {
+    fn matches(&self, request: &Request) -> bool {
+        let (service, operation) = classify(request);
+        self.0.count(service, &operation);
+        let fault = self.0.take(service, &operation);
+        self.0.lock().decided = fault.map(|fault| (service, fault));
+        fault.is_some()
+    }
+}
+
+impl Respond for Gate {
+    fn respond(&self, _: &Request) -> ResponseTemplate {
+        match self.0.lock().decided.take() {
+            Some((service, Fault::Status(status))) => refusal(service, status),
+            _ => stalled(),
+        }
+    }
+}
+
+/// An answer that does not come.
+pub(super) fn stalled() -> ResponseTemplate {
+    ResponseTemplate::new(503).set_delay(STALL)
+}
+
+fn classify(request: &Request) -> (Service, String) {
+    if let Some(target) = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
+        let (service, operation) = target.split_once('.').unwrap_or((target, ""));
+        let service = match service {
+            "AWSCognitoIdentityProviderService" => Service::Cognito,
+            "SpencerFrontendService" => Service::EcrPublic,
+            "Logs_20140328" => Service::CloudWatch,
+            _ => Service::Ecr,
+        };
+        return (service, operation.to_owned());
+    }
+    let service = if request.url.path() == APPSYNC_PATH { Service::AppSync } else { Service::Audit };
+    (service, request.method.to_string())
+}
+
+fn refusal(service: Service, status: u16) -> ResponseTemplate {
+    let code = match status {
+        400 => "ThrottlingException",
+        429 => "TooManyRequestsException",
+        503 => "ServiceUnavailableException",
+        _ => "InternalFailure",
+    };
+    let template = ResponseTemplate::new(status);
+    match service {
+        Service::AppSync | Service::Credentials => {
+            template.set_body_json(json!({"errors": [{"errorType": code, "message": "the service failed on purpose"}]}))
+        }
+        Service::Audit => template.set_body_json(json!({"message": "the service failed on purpose"})),
+        _ => aws_error(status, code, "the service failed on purpose"),
+    }
+}
+
+/// An error of a service that speaks AWS JSON 1.1.
+pub(super) fn aws_error(status: u16, code: &str, message: &str) -> ResponseTemplate {
+    let body = json!({"__type": code, "message": message}).to_string();
+    ResponseTemplate::new(status)
+        .insert_header("x-amzn-errortype", format!("{code}:"))
+        .set_body_raw(body, "application/x-amz-json-1.1")
+}

@@ -1,0 +1,156 @@
+//! What the fake control plane knows: tenant, app, nodes, types and edges. Plain data; who may ask and how it is told
+//! lives elsewhere, and the words that change it are in `words`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::words::Node;
+
+/// Everything of one tenant that its managed app can see.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The app; `None` once it was removed.
+    pub app: Option<App>,
+    /// The edge that carries changes to the app.
+    pub change_edge: Edge,
+    /// Managed nodes by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// Image URIs by managed node type.
+    pub node_types: BTreeMap<String, String>,
+    /// Auditors (Python source) by message type.
+    pub message_types: BTreeMap<String, String>,
+    /// Edges between nodes. An end that is no managed node of the app is a node elsewhere in the tenant.
+    pub edges: Vec<Edge>,
+    /// Counts edges ever made, so that no queue name comes twice.
+    pub(super) edges_made: usize,
+}
+
+/// The tenant.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// AWS region of its queues and logs.
+    pub region: String,
+    /// JSON text.
+    pub config: Option<String>,
+    /// Whether audit records are wanted.
+    pub audit: bool,
+    /// Name of its table.
+    pub table: String,
+}
+
+/// The managed app.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its name.
+    pub name: String,
+    /// JSON text.
+    pub config: Option<String>,
+    /// Whether its nodes may use the tenant's table.
+    pub table_access: bool,
+    /// Where its audit records go.
+    pub audit_records_endpoint: String,
+}
+
+/// A queue between two nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge {
+    /// Name of the node that sends.
+    pub source: String,
+    /// Name of the node that receives.
+    pub target: String,
+    /// URL of the queue.
+    pub queue: String,
+    /// Name of the message type that it carries.
+    pub message_type: String,
+}
+
+impl World {
+    /// A tenant with one app that has no nodes yet.
+    pub(super) fn new(tenant: Tenant, app: App, change_queue: String) -> Self {
+        let change_edge = Edge {
+            source: super::CHANGE_ROUTER.to_owned(),
+            target: format!("{}:Change Receiver", app.name),
+            queue: change_queue,
+            message_type: super::CHANGE_MESSAGE_TYPE.to_owned(),
+        };
+        Self {
+            tenant,
+            app: Some(app),
+            change_edge,
+            nodes: BTreeMap::new(),
+            node_types: BTreeMap::new(),
+            message_types: BTreeMap::from([(super::CHANGE_MESSAGE_TYPE.to_owned(), auditor_of_changes())]),
+            edges: Vec::new(),
+            edges_made: 0,
+        }
+    }
+
+    /// The node of this name.
+    ///
+    /// # Panics
+    /// When there is none: the test asks for something that it did not make.
+    pub fn node(&self, name: &str) -> &Node {
+        self.nodes.get(name).unwrap_or_else(|| panic!("the fake cloud has no node {name:?}"))
+    }
+}
+
+/// The world as it is and as it was before the last change, for reads that come too early.
+pub(super) struct History {
+    worlds: Mutex<Worlds>,
+}
+
+struct Worlds {
+    now: Arc<World>,
+    before: Arc<World>,
+    stale_reads: usize,
+}
+
+impl History {
+    pub(super) fn new(world: World) -> Self {
+        let now = Arc::new(world);
+        Self { worlds: Mutex::new(Worlds { before: Arc::clone(&now), now, stale_reads: 0 }) }
+    }
+
+    /// The world as it is.
+    pub(super) fn now(&self) -> Arc<World> {
+        Arc::clone(&self.lock().now)
+    }
+
+    /// The world that a read sees: the one before the last change while stale reads are left.
+    pub(super) fn read(&self) -> Arc<World> {
+        let mut worlds = self.lock();
+        if worlds.stale_reads == 0 {
+            return Arc::clone(&worlds.now);
+        }
+        worlds.stale_reads -= 1;
+        Arc::clone(&worlds.before)
+    }
+
+    /// Lets the next `times` reads see the world before the last change.
+    pub(super) fn stale_reads(&self, times: usize) {
+        self.lock().stale_reads = times;
+    }
+
+    /// Makes one change; what the edit returns comes back with the world after it.
+    pub(super) fn edit<T>(&self, edit: impl FnOnce(&mut World) -> T) -> (T, Arc<World>) {
+        let mut worlds = self.lock();
+        let mut world = World::clone(&worlds.now);
+        let result = edit(&mut world);
+        let after = Arc::new(world);
+        worlds.before = std::mem::replace(&mut worlds.now, Arc::clone(&after));
+        (result, after)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Worlds> {
+        // An edit that panics has not touched what is stored, so the data is whole.
+        self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn auditor_of_changes() -> String {
+    "def auditor(*, message, **kwargs):\n    return {}\n".to_owned()
+}

@@ -1,0 +1,113 @@
+//! What goes wrong on purpose beyond whole services: messages, tokens, credentials, users, and answers that come too
+//! early or spoiled. Each switch acts on what comes after it.
+
+use std::time::Duration;
+
+use super::cognito::Lifetimes;
+use super::{FakeCloud, RemovalForm, Spoiled};
+
+/// Messages.
+impl FakeCloud {
+    /// The next `times` change messages are never sent.
+    pub fn drop_next(&self, times: usize) {
+        self.shared.outbox.drop_next(times);
+    }
+
+    /// The next `times` change messages are sent twice, with the same tracking id, as two messages.
+    pub fn double_next(&self, times: usize) {
+        self.shared.outbox.double_next(times);
+    }
+
+    /// The next `times` change messages come this much later; the words that send them return at once.
+    pub fn delay_next(&self, times: usize, delay: Duration) {
+        self.shared.outbox.delay_next(times, delay);
+    }
+
+    /// The next `count` change messages are held until the last of them is there, then sent in reverse order.
+    pub fn reverse_next(&self, count: usize) {
+        self.shared.outbox.swap_next(count);
+    }
+
+    /// How removals are told from now on.
+    pub fn set_removal_form(&self, form: RemovalForm) {
+        self.shared.outbox.set_removal_form(form);
+    }
+
+    /// Deletes the queue of changes with all messages in it; the edge has another one at once.
+    pub fn replace_change_queue(&self) {
+        let old = self.change_queue();
+        let name = format!("change-receiver-{}.fifo", super::random_hex::<4>());
+        let new = self.shared.queues.create(&name);
+        self.quietly(|world| world.change_edge.queue = new);
+        self.shared.queues.delete(&old);
+    }
+}
+
+/// Sign-in and tokens.
+impl FakeCloud {
+    /// All access tokens given out so far have expired.
+    pub fn expire_tokens(&self) {
+        self.shared.pool.expire_access_tokens();
+    }
+
+    /// All refresh tokens given out so far have expired.
+    pub fn expire_refresh_tokens(&self) {
+        self.shared.pool.expire_refresh_tokens();
+    }
+
+    /// All refresh tokens given out so far are revoked.
+    pub fn revoke_refresh_tokens(&self) {
+        self.shared.pool.revoke_refresh_tokens();
+    }
+
+    /// How long access and refresh tokens given out from now on last.
+    pub fn set_token_lifetimes(&self, access: Duration, refresh: Duration) {
+        self.shared.pool.set_lifetimes(Lifetimes { access, refresh });
+    }
+
+    /// The user has another password from now on. [`FakeCloud::env`] still holds the old one.
+    pub fn set_password(&self, password: &str) {
+        self.shared.pool.set_password(password);
+    }
+
+    /// Disables or enables the user: no sign-in, no refresh. Access tokens given out before stay good, as in Cognito.
+    pub fn set_user_enabled(&self, enabled: bool) {
+        self.shared.pool.set_enabled(enabled);
+    }
+}
+
+/// Credentials and reads.
+impl FakeCloud {
+    /// AWS credentials given to the app from now on last this long, whatever the client asks for.
+    pub fn set_credentials_lifetime(&self, lifetime: Option<Duration>) {
+        let lifetime = lifetime.map(|lifetime| time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX));
+        self.shared.credentials().lifetime = lifetime;
+    }
+
+    /// AWS credentials given to the app so far are refused by all services.
+    pub fn revoke_credentials(&self) {
+        for id in std::mem::take(&mut self.shared.credentials().given) {
+            self.shared.access.revoke(&id);
+        }
+    }
+
+    /// The next `times` answers that list the app's nodes show the world as it was before the last change.
+    pub fn stale_reads(&self, times: usize) {
+        self.shared.history.stale_reads(times);
+    }
+
+    /// The next `times` answers that list the app's nodes are spoiled like this.
+    pub fn spoil_next(&self, how: Spoiled, times: usize) {
+        self.shared.spoiled.next(how, times);
+    }
+}
+
+impl super::Shared {
+    pub(super) fn credentials_lifetime(&self) -> Option<time::Duration> {
+        self.credentials().lifetime
+    }
+
+    pub(super) fn remember_credentials(&self, id: &str) {
+        self.credentials().given.push(id.to_owned());
+    }
+}
