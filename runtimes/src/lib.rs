@@ -15,6 +15,7 @@ mod error;
 mod image;
 pub mod labels;
 pub mod names;
+pub mod podman;
 mod runtime;
 mod spec;
 

@@ -1,0 +1,184 @@
+//! Containers and networks: list, create, start, stop, restart, rename, remove. Streams and images live elsewhere.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream, try_join};
+use podman_api::opts::NetworkCreateOpts;
+use serde_json::Value;
+
+use super::convert::{self, encode, whole_seconds};
+use super::error::Doing;
+use super::socket::{Request, Socket, typed};
+use super::wire::{Created, Filters, Inspect, ListItem};
+use crate::{
+    Container, ContainerId, ContainerSpec, ContainerState, ErrorKind, Limits, Origin, Owner, Result, RuntimeError,
+    labels,
+};
+
+/// Inspections of one list that run at the same time.
+const INSPECTIONS_AT_ONCE_MAX: usize = 8;
+/// The longest wait for the inspection of one container of a list; the list itself knows enough to do without.
+const LIST_INSPECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// All containers of `owner`: those that carry the labels, and those of the Python program.
+pub(super) async fn list(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<Container>> {
+    let doing = Doing { operation: "list containers of", subject: &owner.app };
+    let labelled = owner.labels().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let (labelled, legacy) = try_join!(
+        list_by(socket, limits, doing, labelled),
+        list_by(socket, limits, doing, vec![labels::MANAGED_NODE_TYPE.to_owned()]),
+    )?;
+    let mut ours: Vec<(ListItem, Origin)> = Vec::new();
+    for item in labelled.into_iter().chain(legacy) {
+        let is_new = ours.iter().all(|(known, _)| known.id != item.id);
+        if let Some(origin) = convert::origin(owner, &item).filter(|_| is_new) {
+            ours.push((item, origin));
+        }
+    }
+    let refined = stream::iter(ours).map(|(item, origin)| refine(socket, limits, item, origin));
+    Ok(refined.buffered(INSPECTIONS_AT_ONCE_MAX).filter_map(std::future::ready).collect().await)
+}
+
+/// Items that are no objects are left out; odd fields take their defaults.
+async fn list_by(socket: &Socket, limits: &Limits, doing: Doing<'_>, labels: Vec<String>) -> Result<Vec<ListItem>> {
+    let filters: Filters<'_> = [("label", labels)].into();
+    let path = format!("/containers/json?all=true&filters={}", encode(&json(&filters)));
+    let items: Vec<Value> = socket.json(doing, limits.call, Request::Get(path)).await?;
+    Ok(items.into_iter().filter_map(|item| serde_json::from_value(item).ok()).collect())
+}
+
+/// Adds what only an inspection tells (the start time to the nanosecond). `None` when the container is gone by now.
+async fn refine(socket: &Socket, limits: &Limits, item: ListItem, origin: Origin) -> Option<Container> {
+    let id = ContainerId(item.id.clone());
+    let limit = LIST_INSPECT_LIMIT.min(limits.call);
+    match inspect(socket, limit, "inspect container", &id).await {
+        Ok(found) => Some(convert::container(item, origin, Some(found))),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::debug!(container = %id, %error, "container listed without inspection");
+            Some(convert::container(item, origin, None))
+        }
+    }
+}
+
+/// Inspects one container with our own types.
+pub(super) async fn inspect(
+    socket: &Socket,
+    limit: Duration,
+    operation: &'static str,
+    id: &ContainerId,
+) -> Result<Inspect> {
+    let doing = Doing { operation, subject: &id.0 };
+    socket.json(doing, limit, Request::Get(format!("/containers/{}/json", encode(&id.0)))).await
+}
+
+/// Creates at once, without a look before: the engine refuses a second network of the name by itself, and its look-up
+/// by name would also take the beginning of another network's id.
+pub(super) async fn ensure_network(socket: &Socket, limits: &Limits, name: &str, owner: &Owner) -> Result<()> {
+    let doing = Doing { operation: "create network", subject: name };
+    let options =
+        NetworkCreateOpts::builder().name(name).driver("bridge").dns_enabled(true).labels(owner.labels()).build();
+    match typed(doing, limits.call, socket.podman.networks().create(&options)).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Creates a container; `relabel` says whether SELinux is on.
+pub(super) async fn create(
+    socket: &Socket,
+    limits: &Limits,
+    spec: &ContainerSpec,
+    relabel: bool,
+) -> Result<ContainerId> {
+    let doing = Doing { operation: "create container", subject: &spec.name };
+    let generator =
+        convert::generator(spec, relabel).map_err(|reason| doing.error(ErrorKind::Refused).with_source(reason))?;
+    let request = Request::Post("/containers/create".to_owned(), Some(json(&generator)));
+    let created: Created = socket.json(doing, limits.call, request).await?;
+    if created.id.is_empty() {
+        return Err(doing.nonsense("the answer holds no container id"));
+    }
+    Ok(ContainerId(created.id))
+}
+
+/// Starts a container; the crate reports "already started" (304) as an error.
+pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
+    let doing = Doing { operation: "start container", subject: &id.0 };
+    let call = async {
+        match socket.podman.containers().get(encode(&id.0)).start(None).await {
+            Err(podman_api::Error::Fault { code, .. }) if code.as_u16() == NOT_MODIFIED => Ok(()),
+            other => other,
+        }
+    };
+    typed(doing, limits.call, call).await
+}
+
+/// "Already so": a start of a running container or a stop of a stopped one.
+const NOT_MODIFIED: u16 = 304;
+
+/// Stops a container, paused or not.
+pub(super) async fn stop(socket: &Socket, limits: &Limits, id: &ContainerId, grace: Duration) -> Result<()> {
+    end(socket, limits, "stop container", "stop", id, grace).await
+}
+
+/// Restarts a container, paused or not.
+pub(super) async fn restart(socket: &Socket, limits: &Limits, id: &ContainerId, grace: Duration) -> Result<()> {
+    end(socket, limits, "restart container", "restart", id, grace).await
+}
+
+/// Podman refuses both verbs on a paused container (after it waited and killed in vain), so it is thawed first.
+async fn end(
+    socket: &Socket,
+    limits: &Limits,
+    operation: &'static str,
+    verb: &str,
+    id: &ContainerId,
+    grace: Duration,
+) -> Result<()> {
+    let doing = Doing { operation, subject: &id.0 };
+    let found = inspect(socket, limits.call, operation, id).await?;
+    if convert::state(&found.state.status, None) == ContainerState::Paused {
+        let thawed = typed(doing, limits.call, socket.podman.containers().get(encode(&id.0)).unpause()).await;
+        // Somebody may have thawed or ended it meanwhile; the verb itself decides.
+        thawed.or_else(|error| if error.kind() == ErrorKind::Conflict { Ok(()) } else { Err(error) })?;
+    }
+    let path = format!("/containers/{}/{verb}?timeout={}", encode(&id.0), whole_seconds(grace));
+    socket.call(doing, grace + limits.stop_margin, Request::Post(path, None)).await.map(|_| ())
+}
+
+/// Renames a container. Its own name is no failure, whatever the engine says to that.
+pub(super) async fn rename(socket: &Socket, limits: &Limits, id: &ContainerId, name: &str) -> Result<()> {
+    let doing = Doing { operation: "rename container", subject: &id.0 };
+    let renamed = typed(doing, limits.call, socket.podman.containers().get(encode(&id.0)).rename(name)).await;
+    let Err(error) = renamed else { return Ok(()) };
+    let has_it = has_name(socket, limits, id, name, &error).await;
+    if has_it { Ok(()) } else { Err(error) }
+}
+
+async fn has_name(socket: &Socket, limits: &Limits, id: &ContainerId, name: &str, error: &RuntimeError) -> bool {
+    error.kind() == ErrorKind::AlreadyExists
+        && inspect(socket, limits.call, error.operation(), id).await.is_ok_and(|found| found.name == name)
+}
+
+/// Kills and removes a container with its anonymous volumes: `timeout=0`, since the default waits for the container's
+/// own grace, and `volumes`, since libpod ignores the `v` that the crate sends.
+pub(super) async fn remove(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
+    let doing = Doing { operation: "remove container", subject: &id.0 };
+    let path = format!("/containers/{}?force=true&volumes=true&timeout=0", encode(&id.0));
+    match socket.call(doing, limits.call, Request::Delete(path)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Whether this kernel enforces or logs SELinux rules, so that bind mounts need relabelling.
+pub(super) fn selinux_is_on() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+/// The JSON text of a body or of filters: maps of text and numbers only.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("maps of text and numbers are always JSON")
+}

@@ -1,0 +1,197 @@
+//! From our types to libpod's and back. Pure: no calls, no clock.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use secrecy::ExposeSecret;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::wire::{
+    BindMount, EmptyObject, Event, Inspect, ListItem, LogConfiguration, NamedVolume, Namespace, PortMapping,
+    RegistryAuth, SpecGenerator,
+};
+use crate::{
+    Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, ImageId, LogSettings, Mount,
+    MountSource, Origin, Owner, PortBinding, RegistryCredentials,
+};
+
+/// The body of a creation. `relabel` asks for SELinux relabelling of bind mounts; `Err` says why Podman cannot do it.
+pub(super) fn generator(spec: &ContainerSpec, relabel: bool) -> Result<SpecGenerator<'_>, &'static str> {
+    Ok(SpecGenerator {
+        name: &spec.name,
+        hostname: &spec.hostname,
+        image: spec.image.to_pull(),
+        env: spec.env.iter().map(|(key, value)| (key.as_str(), value.expose())).collect(),
+        labels: &spec.labels,
+        netns: Namespace { nsmode: "bridge" },
+        networks: [(spec.network.as_str(), EmptyObject {})].into(),
+        portmappings: spec.ports.iter().map(port).collect(),
+        volumes: spec.mounts.iter().filter_map(volume).collect(),
+        mounts: spec.mounts.iter().filter_map(|mount| bind(mount, relabel)).collect(),
+        log_configuration: logs(&spec.logs)?,
+        restart_policy: "unless-stopped",
+        stop_timeout: whole_seconds(spec.stop_grace),
+    })
+}
+
+fn port(binding: &PortBinding) -> PortMapping {
+    PortMapping {
+        host_ip: binding.host_address.to_string(),
+        host_port: binding.host_port,
+        container_port: binding.container_port,
+        protocol: binding.protocol.as_str(),
+    }
+}
+
+fn volume(mount: &Mount) -> Option<NamedVolume<'_>> {
+    match &mount.source {
+        MountSource::Anonymous => Some(NamedVolume { name: "", dest: &mount.target }),
+        MountSource::Volume(name) => Some(NamedVolume { name, dest: &mount.target }),
+        MountSource::Bind(_) => None,
+    }
+}
+
+/// `z`: shared by all containers, since two nodes may mount one folder. Podman relabels at creation.
+fn bind(mount: &Mount, relabel: bool) -> Option<BindMount<'_>> {
+    let MountSource::Bind(source) = &mount.source else { return None };
+    let options = if relabel { vec!["rbind", "rw", "z"] } else { vec!["rbind", "rw"] };
+    Some(BindMount { kind: "bind", source, destination: &mount.target, options })
+}
+
+/// Podman keeps one file, so the number of files does not count.
+fn logs(settings: &LogSettings) -> Result<LogConfiguration, &'static str> {
+    match settings {
+        LogSettings::Engine { file_bytes_max, .. } => {
+            let size = i64::try_from(*file_bytes_max).unwrap_or(i64::MAX);
+            Ok(LogConfiguration { driver: "k8s-file", size })
+        }
+        LogSettings::Awslogs { .. } => Err("Podman has no awslogs log driver"),
+    }
+}
+
+/// Podman counts graces in whole seconds; a part of one becomes a whole one, since a grace is a promise.
+pub(super) fn whole_seconds(grace: Duration) -> u64 {
+    grace.as_secs() + u64::from(grace.subsec_nanos() > 0)
+}
+
+/// Whose a container is, or `None` when it is a stranger's.
+pub(super) fn origin(owner: &Owner, item: &ListItem) -> Option<Origin> {
+    if owner.owns(&item.labels) {
+        Some(Origin::Labelled)
+    } else if owner.owns_legacy(&item.labels, &item.networks) {
+        Some(Origin::Legacy)
+    } else {
+        None
+    }
+}
+
+/// A container of the list, refined by its inspection where there is one.
+pub(super) fn container(item: ListItem, origin: Origin, inspect: Option<Inspect>) -> Container {
+    let coarse = (item.started_at > 0).then(|| OffsetDateTime::from_unix_timestamp(item.started_at).ok()).flatten();
+    let (state, started_at) = match &inspect {
+        Some(found) => (state(&found.state.status, found.state.exit_code), stamp(&found.state.started_at)),
+        None => (state(&item.state, item.exit_code), coarse),
+    };
+    let name = inspect.map(|found| found.name).filter(|name| !name.is_empty());
+    Container {
+        id: ContainerId(item.id),
+        name: name.or_else(|| item.names.into_iter().next()).unwrap_or_default(),
+        image_id: image_id(&item.image_id),
+        labels: item.labels,
+        state,
+        networks: item.networks,
+        started_at,
+        origin,
+    }
+}
+
+/// The state for Podman's word. `initialized` has its namespaces but no process yet; `stopping` still has its process.
+pub(super) fn state(word: &str, code: Option<i64>) -> ContainerState {
+    match word {
+        "created" | "configured" | "initialized" => ContainerState::Created,
+        "running" | "stopping" => ContainerState::Running,
+        "paused" => ContainerState::Paused,
+        "restarting" => ContainerState::Restarting,
+        "exited" | "stopped" => ContainerState::Exited { code },
+        "removing" => ContainerState::Removing,
+        "dead" => ContainerState::Dead,
+        other => ContainerState::Unknown(other.to_owned()),
+    }
+}
+
+/// An RFC 3339 time of the engine; its zero (year 1) is `None`.
+pub(super) fn stamp(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().filter(|at| at.unix_timestamp() > 0)
+}
+
+/// Podman's bare image ids get the prefix that Docker's have.
+pub(super) fn image_id(id: &str) -> ImageId {
+    if id.is_empty() || id.starts_with("sha256:") { ImageId(id.to_owned()) } else { ImageId(format!("sha256:{id}")) }
+}
+
+/// The event for a line of the stream; `None` for what says nothing of a container's state.
+pub(super) fn event(wire: &Event) -> Option<EngineEvent> {
+    let action = action(&wire.kind, &wire.action)?;
+    if wire.actor.id.is_empty() {
+        return None;
+    }
+    Some(EngineEvent {
+        container: ContainerId(wire.actor.id.clone()),
+        name: wire.actor.attributes.get("name").cloned().unwrap_or_default(),
+        action,
+        at: event_time(wire),
+    })
+}
+
+/// When an event happened, by the engine's clock.
+pub(super) fn event_time(wire: &Event) -> Option<OffsetDateTime> {
+    let nanos = i128::from(wire.time_nano);
+    (nanos > 0).then(|| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()).flatten()
+}
+
+/// `sync` and `init` come with every list or start, `exec` and health checks with every probe: they are no news.
+fn action(kind: &str, word: &str) -> Option<Action> {
+    Some(match (kind, word) {
+        ("network", "connect" | "disconnect") => Action::Network,
+        ("container", "create") => Action::Created,
+        ("container", "start") => Action::Started,
+        ("container", "died") => Action::Died,
+        ("container", "pause") => Action::Paused,
+        ("container", "unpause") => Action::Unpaused,
+        ("container", "rename") => Action::Renamed,
+        ("container", "remove") => Action::Removed,
+        ("container", "kill" | "stop" | "restart" | "oom" | "checkpoint" | "restore") => Action::Other,
+        _ => return None,
+    })
+}
+
+/// The value of `X-Registry-Auth`: libpod reads URL-safe base64 (with padding), so that no byte of a password is lost.
+pub(super) fn registry_auth(credentials: &RegistryCredentials) -> String {
+    let auth = RegistryAuth { username: &credentials.username, password: credentials.password.expose_secret() };
+    URL_SAFE.encode(serde_json::to_string(&auth).expect("two strings are always JSON"))
+}
+
+/// Whether the registry is on this host itself, where traffic never leaves it and certificates are not to be had.
+pub(super) fn is_loopback(registry: &str) -> bool {
+    let host = registry
+        .rsplit_once(':')
+        .map_or(registry, |(host, port)| if port.bytes().all(|b| b.is_ascii_digit()) { host } else { registry });
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Percent-encodes a path segment or a query value.
+pub(super) fn encode(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}

@@ -1,0 +1,178 @@
+//! The Podman backend: libpod over a Unix socket, Podman 4.3 to 5.x, rootful and rootless. Touches no Docker.
+//!
+//! Podman's own ways, and what is done about them:
+//! - **Calls that go round the crate** podman-api, over `containers_api::conn::RequestClient` on the same socket, each
+//!   because its typed form is wrong: *inspect* and *list* (the crate's types reject Podman 5's answers and any unknown
+//!   shape); *create* (`log_configuration` is written with keys that libpod ignores); *stop* and *restart* (restart
+//!   sends `t=`, which libpod ignores, so that the process is killed at once); *remove* (sends `v=`, which libpod
+//!   ignores, so that anonymous volumes leak); *pull* (an error inside a 200 comes as an ordinary item); *logs* (panics
+//!   on an unknown stream number); *events* (its types again); *info* (its types again); removal of an image with
+//!   several tags (the crate forces, and force removes the containers that use it). The crate does the rest: ping,
+//!   networks, start, unpause, rename.
+//! - The crate has no time limits at all: each call here has one, over headers and body.
+//! - **Failures** are mostly status 500 with a text; the `error` module reads the text.
+//! - **Logs**: driver `k8s-file`, one file. libpod tells the time of a line in whole seconds, on 4.3 and on 5.4, and
+//!   cuts lines after 8 KiB. There is no awslogs driver.
+//! - **Events** come in batches of about 250 ms. Network events carry no labels.
+//! - **Pulls** tell no bytes: progress is zeros, once for each sign of life. A layer is fetched in silence.
+//!   TLS is always verified, except for a registry on a loopback address (127.0.0.0/8, ::1, localhost), which may also
+//!   be plain HTTP. Names are fully qualified, so Podman never guesses a registry.
+//! - **SELinux**: where it is on, bind mounts are relabelled (`z`), as Podman refuses access otherwise.
+//! - **Rootless**: ports under 1024 are refused by the engine at start ([`Refused`](crate::ErrorKind::Refused)).
+//! - Graces are whole seconds, rounded up.
+
+mod containers;
+mod convert;
+mod error;
+mod events;
+mod images;
+mod logs;
+mod socket;
+mod streams;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tokio::sync::OnceCell;
+
+use self::error::Doing;
+use self::socket::{Request, Socket, typed};
+use crate::{
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
+    ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
+};
+
+/// Where Podman usually listens, in the order to try: the user's own socket, then the system's.
+///
+/// `xdg_runtime_dir` is the value of `XDG_RUNTIME_DIR`, if there is one; this crate reads no environment.
+pub fn default_endpoints(xdg_runtime_dir: Option<&str>) -> Vec<String> {
+    let user = xdg_runtime_dir.filter(|dir| dir.starts_with('/')).map(|dir| dir.trim_end_matches('/'));
+    let user = user.map(|dir| format!("unix://{dir}/podman/podman.sock"));
+    user.into_iter().chain(["unix:///run/podman/podman.sock".to_owned()]).collect()
+}
+
+/// A Podman engine behind a Unix socket.
+#[derive(Debug)]
+pub struct PodmanRuntime {
+    endpoint: String,
+    socket: Socket,
+    limits: Limits,
+    /// Whether bind mounts are relabelled for SELinux.
+    relabel: bool,
+    /// Does not change while an engine lives; asked once, since it costs 0.2 s.
+    rootless: OnceCell<bool>,
+}
+
+impl PodmanRuntime {
+    /// The engine at `endpoint` (`unix:///path`), which must answer within [`Limits::call`].
+    ///
+    /// # Errors
+    /// `Refused` for another scheme or a relative path, `Unreachable` or `TimedOut` when no engine answers, `Other` when
+    /// something answers that is not Podman.
+    pub async fn connect(endpoint: &str, limits: Limits) -> Result<Self> {
+        let doing = Doing { operation: "connect to", subject: endpoint };
+        let path = endpoint.strip_prefix("unix://").filter(|path| path.starts_with('/')).ok_or_else(|| {
+            doing.error(ErrorKind::Refused).with_source("an endpoint of Podman is unix:// and an absolute path")
+        })?;
+        let runtime = Self {
+            endpoint: endpoint.to_owned(),
+            socket: Socket::new(Path::new(path)),
+            limits,
+            relabel: containers::selinux_is_on(),
+            rootless: OnceCell::new(),
+        };
+        runtime.info().await?;
+        Ok(runtime)
+    }
+
+    async fn is_rootless(&self, doing: Doing<'_>) -> Result<bool> {
+        let ask = || async {
+            let request = Request::Get("/info".to_owned());
+            let info: wire::Info = self.socket.json(doing, self.limits.call, request).await?;
+            Ok(info.host.security.rootless)
+        };
+        self.rootless.get_or_try_init(ask).await.copied()
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for PodmanRuntime {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Podman
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        let doing = Doing { operation: "ask for the version of", subject: &self.endpoint };
+        let ping = typed(doing, self.limits.call, self.socket.podman.ping()).await?;
+        Ok(EngineInfo {
+            kind: EngineKind::Podman,
+            version: ping.libpod_api_version,
+            endpoint: self.endpoint.clone(),
+            has_awslogs: false,
+            rootless: self.is_rootless(doing).await?,
+        })
+    }
+
+    async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
+        containers::list(&self.socket, &self.limits, owner).await
+    }
+
+    async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
+        containers::ensure_network(&self.socket, &self.limits, name, owner).await
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageReference,
+        credentials: Option<&RegistryCredentials>,
+        progress: ProgressFn<'_>,
+    ) -> Result<ImageId> {
+        images::pull(&self.socket, &self.limits, image, credentials, progress).await
+    }
+
+    async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
+        images::image(&self.socket, &self.limits, image).await
+    }
+
+    async fn remove_image(&self, id: &ImageId) -> Result<()> {
+        images::remove_image(&self.socket, &self.limits, id).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        containers::create(&self.socket, &self.limits, spec, self.relabel).await
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<()> {
+        containers::start(&self.socket, &self.limits, id).await
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        containers::stop(&self.socket, &self.limits, id, grace).await
+    }
+
+    async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        containers::restart(&self.socket, &self.limits, id, grace).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        containers::rename(&self.socket, &self.limits, id, name).await
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        containers::remove(&self.socket, &self.limits, id).await
+    }
+
+    async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+        logs::logs(&self.socket, &self.limits, id, since).await
+    }
+
+    async fn events(&self, owner: &Owner) -> Result<EventStream> {
+        events::events(&self.socket, &self.limits, owner).await
+    }
+}

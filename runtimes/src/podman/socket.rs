@@ -1,0 +1,138 @@
+//! One engine's socket: requests with a deadline over headers *and* body. Knows HTTP, not containers.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use containers_api::conn::hyper::{Body, Client, Response};
+use containers_api::conn::{Headers, Payload, RequestClient, Transport, get_unix_connector};
+use futures_util::StreamExt as _;
+use podman_api::Podman;
+use podman_api::conn::Error as ConnError;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::error::Doing;
+use crate::{ErrorKind, Result};
+
+/// Prefix of the calls that go round the crate. Podman 4 and 5 both serve it.
+const PREFIX: &str = "/v4.0.0/libpod";
+/// Largest answer that is read; a list of a thousand containers is a few megabytes.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// A request that goes round the crate. Paths are relative to libpod's root and already encoded.
+pub(super) enum Request {
+    /// `GET path`.
+    Get(String),
+    /// `POST path` with a JSON body, or with none.
+    Post(String, Option<String>),
+    /// `POST path` with the value of `X-Registry-Auth`. Holds a secret.
+    PostAuth(String, String),
+    /// `DELETE path`.
+    Delete(String),
+}
+
+/// The socket, twice: for the typed calls of the crate and for ours. Every request has a connection of its own, so that
+/// nothing is shared with a call that hangs and an engine that was restarted is simply reached again.
+#[derive(Debug, Clone)]
+pub(super) struct Socket {
+    /// For the typed calls; wrap them in [`typed`].
+    pub(super) podman: Podman,
+    raw: Arc<RequestClient<ConnError>>,
+}
+
+impl Socket {
+    /// A socket at `path`. Connects with each request, not here.
+    pub(super) fn new(path: &Path) -> Self {
+        let client = Client::builder().pool_max_idle_per_host(0).build(get_unix_connector());
+        let transport = Transport::Unix { client, path: path.to_owned() };
+        // Statuses are judged by the caller: the crate's judge turns 304 into an error and reads bodies without a limit.
+        let raw = RequestClient::new(transport, Box::new(|response| Box::pin(std::future::ready(Ok(response)))));
+        Self { podman: Podman::unix(path), raw: Arc::new(raw) }
+    }
+
+    /// Sends `request` and reads the whole answer within `limit`. Statuses from 400 on are errors; 304 is not.
+    pub(super) async fn call(&self, doing: Doing<'_>, limit: Duration, request: Request) -> Result<Bytes> {
+        let exchange = async {
+            let response = self.send(doing, request).await?;
+            let status = response.status().as_u16();
+            let body = read(doing, response.into_body()).await?;
+            if status < 400 { Ok(body) } else { Err(doing.fault(status, &fault_text(&body))) }
+        };
+        timeout(limit, exchange).await.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut)))
+    }
+
+    /// The same, with the answer read as JSON.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        doing: Doing<'_>,
+        limit: Duration,
+        request: Request,
+    ) -> Result<T> {
+        let body = self.call(doing, limit, request).await?;
+        serde_json::from_slice(&body).map_err(|error| doing.nonsense(error))
+    }
+
+    /// Sends `request` and returns the body to be read as it comes. Has no limit: callers know what they wait for.
+    pub(super) async fn open(&self, doing: Doing<'_>, request: Request) -> Result<Body> {
+        let response = self.send(doing, request).await?;
+        let status = response.status().as_u16();
+        if status < 400 {
+            return Ok(response.into_body());
+        }
+        let body = read(doing, response.into_body()).await?;
+        Err(doing.fault(status, &fault_text(&body)))
+    }
+
+    async fn send(&self, doing: Doing<'_>, request: Request) -> Result<Response<Body>> {
+        let response = match request {
+            Request::Get(path) => self.raw.get(at(&path)).await,
+            Request::Delete(path) => self.raw.delete(at(&path)).await,
+            Request::Post(path, Some(json)) => self.raw.post(at(&path), Payload::Json(json), Headers::none()).await,
+            Request::Post(path, None) => self.raw.post(at(&path), Payload::empty(), Headers::none()).await,
+            Request::PostAuth(path, auth) => {
+                let headers = Headers::single(containers_api::conn::AUTH_HEADER, auth);
+                self.raw.post(at(&path), Payload::empty(), Some(headers)).await
+            }
+        };
+        response.map_err(|error| doing.connection(error))
+    }
+}
+
+/// Awaits a typed call of the crate within `limit`.
+pub(super) async fn typed<T>(
+    doing: Doing<'_>,
+    limit: Duration,
+    call: impl Future<Output = podman_api::Result<T>>,
+) -> Result<T> {
+    match timeout(limit, call).await {
+        Ok(result) => result.map_err(|error| doing.crate_error(error)),
+        Err(_) => Err(doing.error(ErrorKind::TimedOut)),
+    }
+}
+
+fn at(path: &str) -> String {
+    format!("{PREFIX}{path}")
+}
+
+async fn read(doing: Doing<'_>, mut body: Body) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| doing.connection(error.into()))?;
+        if bytes.len() + piece.len() > BODY_BYTES_MAX {
+            return Err(doing.nonsense("the answer is longer than 64 MiB"));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.into())
+}
+
+/// The text of a failure: `{"message": …, "cause": …}`, or whatever the body holds.
+fn fault_text(body: &[u8]) -> String {
+    serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|value| value.get("message")?.as_str().map(str::to_owned))
+        .unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
+}

@@ -1,0 +1,126 @@
+//! Bytes as they arrive into whole lines and whole frames. Pure state machines: no I/O, no clock.
+//!
+//! A piece of a body may end anywhere, also in the middle of a frame's header; the crate's own decoders expect whole
+//! lines in one piece, or panic on a stream number they do not know.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::{LogChunk, LogSource};
+
+/// Longest line of a JSON stream; events with many labels are a few kilobytes.
+const LINE_BYTES_MAX: usize = 1 << 20;
+/// Longest frame of a log; Podman cuts lines into pieces of 8 KiB.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Stream number, three zeros, length in network order.
+const HEADER_BYTES: usize = 8;
+
+/// A stream that is not what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Malformed {
+    /// No end of line in sight.
+    #[error("a line is longer than 1 MiB")]
+    Line,
+    /// Not a frame of a log.
+    #[error("the log is not made of frames, or one is longer than 16 MiB")]
+    Frame,
+}
+
+/// Collects pieces and gives back whole items.
+pub(super) trait Decoder: Default {
+    /// What comes out.
+    type Item;
+    /// Takes the next piece.
+    fn push(&mut self, piece: &[u8]);
+    /// The next whole item; `None` until more pieces come.
+    fn next(&mut self) -> Option<Result<Self::Item, Malformed>>;
+}
+
+/// Whole lines without their end; empty ones are left out.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    buffer: BytesMut,
+}
+
+impl Decoder for Lines {
+    type Item = Bytes;
+
+    fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    fn next(&mut self) -> Option<Result<Bytes, Malformed>> {
+        while let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+            let line = self.buffer.split_to(end).freeze();
+            self.buffer.advance(1);
+            if !line.trim_ascii().is_empty() {
+                return Some(Ok(line));
+            }
+        }
+        (self.buffer.len() > LINE_BYTES_MAX).then_some(Err(Malformed::Line))
+    }
+}
+
+/// Whole pieces of a log: frames whose content starts with a time and a space.
+#[derive(Debug)]
+pub(super) struct Frames {
+    buffer: BytesMut,
+    last: OffsetDateTime,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { buffer: BytesMut::new(), last: OffsetDateTime::UNIX_EPOCH }
+    }
+}
+
+impl Decoder for Frames {
+    type Item = LogChunk;
+
+    fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    fn next(&mut self) -> Option<Result<LogChunk, Malformed>> {
+        let header = self.buffer.first_chunk::<HEADER_BYTES>()?;
+        let [stream, 0, 0, 0, length @ ..] = *header else { return Some(Err(Malformed::Frame)) };
+        let length = u32::from_be_bytes(length) as usize;
+        let source = match stream {
+            1 => LogSource::Stdout,
+            2 => LogSource::Stderr,
+            _ => return Some(Err(Malformed::Frame)),
+        };
+        if length > FRAME_BYTES_MAX {
+            return Some(Err(Malformed::Frame));
+        }
+        if self.buffer.len() < HEADER_BYTES + length {
+            return None;
+        }
+        self.buffer.advance(HEADER_BYTES);
+        let content = self.buffer.split_to(length).freeze();
+        Some(Ok(self.chunk(source, content)))
+    }
+}
+
+impl Frames {
+    /// Cuts the time off. Content without one keeps all its bytes and takes the time of the piece before.
+    fn chunk(&mut self, source: LogSource, content: Bytes) -> LogChunk {
+        let space = content.iter().take(STAMP_BYTES_MAX).position(|&byte| byte == b' ');
+        let stamp = space.and_then(|end| {
+            let text = std::str::from_utf8(&content[..end]).ok()?;
+            Some((end, OffsetDateTime::parse(text, &Rfc3339).ok()?))
+        });
+        match stamp {
+            Some((end, at)) => {
+                self.last = at;
+                LogChunk { at, source, bytes: content.slice(end + 1..) }
+            }
+            None => LogChunk { at: self.last, source, bytes: content },
+        }
+    }
+}
+
+/// Longest RFC 3339 time with nanoseconds and an offset, and the space after it.
+const STAMP_BYTES_MAX: usize = 36;

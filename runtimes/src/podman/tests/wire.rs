@@ -1,0 +1,246 @@
+//! A scripted engine on a Unix socket: hangs, broken bodies, odd shapes, errors inside a 200.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinHandle;
+
+use super::tables::spec;
+use crate::podman::PodmanRuntime;
+use crate::{
+    ContainerId, ContainerRuntime as _, ContainerState, ErrorKind, ImageReference, Limits, Owner, RegistryCredentials,
+};
+
+const LIMITS: Limits = Limits {
+    call: Duration::from_millis(300),
+    stop_margin: Duration::from_millis(300),
+    pull_silence: Duration::from_millis(300),
+    pull_total: Duration::from_millis(900),
+};
+const PING: &str = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 9.9.9\r\nLibpod-Buildah-Version: 1\r\n\
+                    Docker-Experimental: true\r\nCache-Control: no-cache\r\nPragma: no-cache\r\nContent-Length: 2\r\n\r\nOK";
+
+/// What the engine says to a request whose line holds a text: bytes one after another, then hang or close.
+#[derive(Clone)]
+struct Answer {
+    to: &'static str,
+    pieces: Vec<Vec<u8>>,
+    hangs: bool,
+}
+
+fn answer(to: &'static str, status: u16, body: &str) -> Answer {
+    let text = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    Answer { to, pieces: vec![text.into_bytes()], hangs: false }
+}
+
+/// A body that ends with the connection, sent in `pieces`.
+fn streamed(to: &'static str, pieces: &[&[u8]], hangs: bool) -> Answer {
+    let headers = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
+    Answer { to, pieces: std::iter::once(headers).chain(pieces.iter().map(|piece| piece.to_vec())).collect(), hangs }
+}
+
+struct Engine {
+    runtime: PodmanRuntime,
+    requests: Arc<Mutex<Vec<String>>>,
+    server: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Engine {
+    async fn with(answers: Vec<Answer>) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let mut script = answers;
+        script.push(Answer { to: "/_ping", pieces: vec![PING.into()], hangs: false });
+        script.push(answer("/info", 200, r#"{"host":{"security":{"rootless":true}}}"#));
+        let server = tokio::spawn(serve(listener, script, Arc::clone(&requests)));
+        let endpoint = format!("unix://{}", path.display());
+        let runtime = PodmanRuntime::connect(&endpoint, LIMITS).await.expect("it answers");
+        Self { runtime, requests, server, _folder: folder }
+    }
+
+    fn asked(&self, text: &str) -> bool {
+        self.requests.lock().expect("no panic").iter().any(|request| request.contains(text))
+    }
+}
+
+async fn serve(listener: UnixListener, script: Vec<Answer>, requests: Arc<Mutex<Vec<String>>>) {
+    let mut held = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        held.spawn(talk(stream, script.clone(), Arc::clone(&requests)));
+    }
+}
+
+async fn talk(mut stream: UnixStream, script: Vec<Answer>, requests: Arc<Mutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let line = head.lines().next().unwrap_or_default().to_owned();
+    requests.lock().expect("no panic").push(head);
+    let Some(answer) = script.into_iter().find(|answer| line.contains(answer.to)) else { return };
+    for piece in answer.pieces {
+        if stream.write_all(&piece).await.is_err() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    if answer.hangs {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn owner() -> Owner {
+    Owner { app: "app".to_owned(), tenant: "t".to_owned(), host: "h".to_owned() }
+}
+
+fn id() -> ContainerId {
+    ContainerId("x".to_owned())
+}
+
+fn image() -> ImageReference {
+    "a.b/c:d".parse().expect("a reference")
+}
+
+#[tokio::test]
+async fn version_and_rootless_are_read() {
+    let engine = Engine::with(vec![]).await;
+    let info = engine.runtime.info().await.expect("it answers");
+    assert_eq!((info.version.as_str(), info.rootless, info.has_awslogs), ("9.9.9", true, false));
+}
+
+#[tokio::test]
+async fn a_hang_ends_within_the_limit() {
+    let half = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[{".to_vec();
+    for pieces in [vec![], vec![half]] {
+        let hang = |to| Answer { to, pieces: pieces.clone(), hangs: true };
+        let engine = Engine::with(vec![hang("/containers"), hang("/images"), hang("/networks"), hang("/events")]).await;
+        let start = Instant::now();
+        let runtime = &engine.runtime;
+        let (id, owner, image, spec) = (id(), owner(), image(), spec());
+        let kinds = [
+            runtime.list(&owner).await.expect_err("it hangs").kind(),
+            runtime.create(&spec).await.expect_err("it hangs").kind(),
+            runtime.stop(&id, Duration::ZERO).await.expect_err("it hangs").kind(),
+            runtime.restart(&id, Duration::ZERO).await.expect_err("it hangs").kind(),
+            runtime.remove(&id).await.expect_err("it hangs").kind(),
+            runtime.image(&image).await.expect_err("it hangs").kind(),
+            runtime.pull(&image, None, &|_| {}).await.expect_err("it hangs").kind(),
+            runtime.ensure_network("n", &owner).await.expect_err("it hangs").kind(),
+            runtime.logs(&id, None).await.map(|_| ()).expect_err("it hangs").kind(),
+            runtime.events(&owner).await.map(|_| ()).expect_err("it hangs").kind(),
+        ];
+        assert_eq!(kinds, [ErrorKind::TimedOut; 10]);
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn one_container_that_hangs_or_is_odd_does_not_hide_the_others() {
+    let labels = serde_json::to_string(&owner().labels()).expect("JSON");
+    let list = format!(
+        r#"[7,{{"Id":"odd","State":"levitating","Labels":{labels},"Names":5}},
+            {{"Id":"stuck","State":"running","Labels":{labels},"Names":["s"]}},
+            {{"Id":"gone","State":"running","Labels":{labels}}},
+            {{"Id":"well","State":"running","Labels":{labels}}}]"#
+    );
+    let engine = Engine::with(vec![
+        answer("/containers/json", 200, &list),
+        answer("/containers/odd/json", 500, "oops"),
+        answer("/containers/gone/json", 404, r#"{"message":"no such container"}"#),
+        answer("/containers/well/json", 200, r#"{"Name":"w","State":{"Status":"exited","ExitCode":4}}"#),
+        Answer { to: "/containers/stuck/json", pieces: vec![], hangs: true },
+    ])
+    .await;
+    let found = engine.runtime.list(&owner()).await.expect("listed");
+    let states: Vec<_> = found.iter().map(|one| (one.id.0.as_str(), one.name.as_str(), one.state.clone())).collect();
+    let expected = [
+        ("odd", "", ContainerState::Unknown("levitating".to_owned())),
+        ("stuck", "s", ContainerState::Running),
+        ("well", "w", ContainerState::Exited { code: Some(4) }),
+    ];
+    assert_eq!(states, expected);
+}
+
+#[tokio::test]
+async fn a_pull_fails_inside_a_200_and_in_pieces() {
+    let check = async |pieces: &[&[u8]], hangs: bool, kind: ErrorKind| {
+        let engine = Engine::with(vec![streamed("/images/pull", pieces, hangs)]).await;
+        let error = engine.runtime.pull(&image(), None, &|_| {}).await.expect_err("it fails");
+        assert_eq!(error.kind(), kind, "{:?}", std::error::Error::source(&error));
+    };
+    check(&[b"{\"stream\":\"Trying\"}\n{\"err", b"or\":\"x: manifest unknown\"}\n"], false, ErrorKind::NotFound).await;
+    check(&[b"{\"error\":\"toomanyrequests: slow down\"}\n"], true, ErrorKind::Throttled).await;
+    check(&[b"{\"stream\":\"Trying\"}\n"], true, ErrorKind::TimedOut).await;
+    check(&[b"{\"stream\":\"Trying\"}\n"], false, ErrorKind::Other).await;
+    check(&[b"<html>\n"], false, ErrorKind::Other).await;
+}
+
+#[tokio::test]
+async fn a_pull_sends_credentials_and_verifies_tls() {
+    let good = streamed("/images/pull", &[b"{\"stream\":\"x\"}\n{\"images\":[\"ab\"],\"id\":\"ab\"}\n"], false);
+    let engine = Engine::with(vec![good]).await;
+    let credentials = RegistryCredentials { username: "u".to_owned(), password: "hunter2".into() };
+    let id = engine.runtime.pull(&image(), Some(&credentials), &|_| {}).await.expect("pulled");
+    assert_eq!(id.0, "sha256:ab");
+    assert!(engine.asked("tlsVerify=true") && engine.asked("reference=a.b%2Fc%3Ad"));
+    assert!(engine.asked("eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6Imh1bnRlcjIifQ=="));
+    assert!(!format!("{:?}", engine.runtime).contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_paused_container_is_thawed_before_it_is_stopped() {
+    let engine = Engine::with(vec![
+        answer("/containers/x/json", 200, r#"{"State":{"Status":"paused"}}"#),
+        answer("/containers/x/unpause", 204, ""),
+        answer("/containers/x/stop?timeout=3", 304, ""),
+        answer("/containers/x/restart?timeout=3", 204, ""),
+    ])
+    .await;
+    engine.runtime.stop(&id(), Duration::from_millis(2_001)).await.expect("stopped already is well");
+    engine.runtime.restart(&id(), Duration::from_millis(2_001)).await.expect("restarted");
+    assert!(engine.asked("/unpause"));
+}
+
+#[tokio::test]
+async fn a_broken_stream_ends_with_one_error() {
+    let cut =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\n\x01\0\0\0\0\0\0\x162026-11-22T22:00:55Z x\r\n";
+    let engine = Engine::with(vec![
+        answer("/containers/x/json", 200, "{}"),
+        Answer { to: "/containers/x/logs", pieces: vec![cut.to_vec()], hangs: false },
+    ])
+    .await;
+    let items: Vec<_> = engine.runtime.logs(&id(), None).await.expect("logs").collect().await;
+    assert_eq!(&items[0].as_ref().expect("a chunk").bytes[..], b"x");
+    assert_eq!(items[1].as_ref().expect_err("the cut").kind(), ErrorKind::Unreachable);
+    assert_eq!(items.len(), 2);
+}
+
+#[tokio::test]
+async fn events_of_unknown_shape_are_skipped() {
+    let labels = serde_json::to_string(&owner().labels()).expect("JSON");
+    let event = format!(r#"{{"Type":"container","Action":"start","Actor":{{"ID":"x","Attributes":{labels}}}}}"#);
+    let stranger = r#"{"Type":"container","Action":"start","Actor":{"ID":"y","Attributes":{"l":"1"}}}"#;
+    let body = format!("nonsense\n[]\n{{\"Type\":3}}\n{stranger}\n{event}\n");
+    let engine =
+        Engine::with(vec![streamed("/events", &[body.as_bytes()], false), answer("/containers/json", 200, "[]")]).await;
+    let seen: Vec<_> = engine.runtime.events(&owner()).await.expect("connected").collect().await;
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(seen[0].as_ref().expect("an event").container, id());
+    assert!(engine.asked("since="));
+}

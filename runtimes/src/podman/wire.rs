@@ -1,0 +1,237 @@
+//! The shapes of libpod's JSON, as far as this backend reads or writes them. No logic beyond tolerant reading.
+//!
+//! Reading is tolerant on purpose: a field that is missing, null or of another type takes its default, so that one odd
+//! container never hides the others and a newer engine does not break an older daemon. Field names are those of Podman
+//! 4.3.1 and 5.4.2.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// Reads a field, or its default where the engine says something else.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
+}
+
+/// One item of `GET /libpod/containers/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct ListItem {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) id: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) names: Vec<String>,
+    #[serde(rename = "ImageID", deserialize_with = "lenient")]
+    pub(super) image_id: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) state: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) exit_code: Option<i64>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) networks: Vec<String>,
+    /// Seconds since 1970; hugely negative when never started.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) started_at: i64,
+}
+
+/// The part of `GET /libpod/containers/{id}/json` that is used.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Inspect {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) state: InspectState,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) config: InspectConfig,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) network_settings: InspectNetworks,
+}
+
+/// `State` of an inspection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct InspectState {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) status: String,
+    /// RFC 3339 with nanoseconds; year 1 when never started.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) started_at: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) exit_code: Option<i64>,
+}
+
+/// `Config` of an inspection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct InspectConfig {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+/// `NetworkSettings` of an inspection; only the names of the networks count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct InspectNetworks {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) networks: BTreeMap<String, Value>,
+}
+
+/// The part of `GET /libpod/images/{name}/json` that is used.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct ImageInspect {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) id: String,
+}
+
+/// The part of `GET /libpod/info` that is used.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Info {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) host: InfoHost,
+}
+
+/// `host` of the information.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InfoHost {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) security: InfoSecurity,
+}
+
+/// `host.security` of the information.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InfoSecurity {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) rootless: bool,
+}
+
+/// One line of a pull: a text, an error, or at the end the id.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PullLine {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) error: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) id: String,
+}
+
+/// One line of the event stream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Event {
+    #[serde(rename = "Type", deserialize_with = "lenient")]
+    pub(super) kind: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) action: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) actor: Actor,
+    #[serde(rename = "timeNano", deserialize_with = "lenient")]
+    pub(super) time_nano: i64,
+}
+
+/// Whom an event is about. The attributes hold the name and all labels.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Actor {
+    #[serde(rename = "ID", deserialize_with = "lenient")]
+    pub(super) id: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) attributes: BTreeMap<String, String>,
+}
+
+/// The answer to a creation.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Created {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) id: String,
+}
+
+/// libpod's SpecGenerator, the body of `POST /libpod/containers/create`. Holds secrets: its `Debug` shows the name only.
+#[derive(Serialize)]
+pub(super) struct SpecGenerator<'a> {
+    pub(super) name: &'a str,
+    pub(super) hostname: &'a str,
+    pub(super) image: String,
+    pub(super) env: BTreeMap<&'a str, &'a str>,
+    pub(super) labels: &'a BTreeMap<String, String>,
+    pub(super) netns: Namespace,
+    #[serde(rename = "Networks")]
+    pub(super) networks: BTreeMap<&'a str, EmptyObject>,
+    pub(super) portmappings: Vec<PortMapping>,
+    pub(super) volumes: Vec<NamedVolume<'a>>,
+    pub(super) mounts: Vec<BindMount<'a>>,
+    pub(super) log_configuration: LogConfiguration,
+    pub(super) restart_policy: &'static str,
+    /// Whole seconds.
+    pub(super) stop_timeout: u64,
+}
+
+impl fmt::Debug for SpecGenerator<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpecGenerator").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// `{"nsmode": …}`.
+#[derive(Debug, Serialize)]
+pub(super) struct Namespace {
+    pub(super) nsmode: &'static str,
+}
+
+/// `{}`: a network without options.
+#[derive(Debug, Serialize)]
+pub(super) struct EmptyObject {}
+
+/// A published port.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct PortMapping {
+    pub(super) host_ip: String,
+    pub(super) host_port: u16,
+    pub(super) container_port: u16,
+    pub(super) protocol: &'static str,
+}
+
+/// A volume; an anonymous one has an empty name.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NamedVolume<'a> {
+    pub(super) name: &'a str,
+    pub(super) dest: &'a str,
+}
+
+/// A bind mount.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct BindMount<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) source: &'a str,
+    pub(super) destination: &'a str,
+    pub(super) options: Vec<&'static str>,
+}
+
+/// The log driver; `size` is the greatest size of the file, bytes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct LogConfiguration {
+    pub(super) driver: &'static str,
+    pub(super) size: i64,
+}
+
+/// The value of `X-Registry-Auth`, before base64. Holds a secret: no `Debug`.
+#[derive(Serialize)]
+pub(super) struct RegistryAuth<'a> {
+    pub(super) username: &'a str,
+    pub(super) password: &'a str,
+}
+
+/// The `filters` parameter of lists and events.
+pub(super) type Filters<'a> = BTreeMap<&'a str, Vec<String>>;

@@ -1,0 +1,97 @@
+//! What goes wrong, and what it is called: taken names and ports, missing things, an engine that is not there.
+
+use managed_app_runtimes::podman::PodmanRuntime;
+use managed_app_runtimes::{
+    ContainerId, ContainerRuntime as _, ContainerState, EngineKind, ErrorKind, Limits, LogSettings, PortBinding,
+    Protocol,
+};
+
+use crate::rig::{LIMIT, OBEDIENT, Rig, endpoint};
+
+#[tokio::test]
+async fn creation_names_what_is_missing_or_taken() {
+    let rig = Rig::new().await;
+    rig.engine.create(&rig.spec("one", OBEDIENT)).await.expect("created");
+    let check = async |kind: ErrorKind, change: fn(&mut managed_app_runtimes::ContainerSpec)| {
+        let mut spec = rig.spec("two", OBEDIENT);
+        change(&mut spec);
+        let error = rig.engine.create(&spec).await.expect_err("it must fail");
+        assert_eq!(error.kind(), kind, "{error}: {:?}", std::error::Error::source(&error));
+    };
+    check(ErrorKind::AlreadyExists, |spec| spec.name = spec.name.replace("-two", "-one")).await;
+    check(ErrorKind::NotFound, |spec| spec.image = "localhost/no-such-image:x".parse().expect("valid")).await;
+    check(ErrorKind::NotFound, |spec| spec.network = "no-such-network".to_owned()).await;
+    check(ErrorKind::Refused, |spec| {
+        let text = || "x".to_owned();
+        spec.logs = LogSettings::Awslogs { group: text(), region: text(), stream: text(), multiline_pattern: text() };
+    })
+    .await;
+    assert_eq!(rig.engine.list(&rig.owner).await.expect("listed").len(), 1);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_a_conflict_until_it_is_free() {
+    let rig = Rig::new().await;
+    for address in ["127.0.0.1", "::1"] {
+        let holder = std::net::TcpListener::bind((address, 0)).expect("a free port");
+        let host_port = holder.local_addr().expect("an address").port();
+        let mut spec = rig.spec(if address == "::1" { "six" } else { "four" }, OBEDIENT);
+        let host_address = address.parse().expect("an address");
+        spec.ports = vec![PortBinding { container_port: 80, protocol: Protocol::Tcp, host_address, host_port }];
+        let id = rig.engine.create(&spec).await.expect("created");
+        let error = rig.engine.start(&id).await.expect_err("the port is taken");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_ne!(rig.listed(&id).await.expect("listed").state, ContainerState::Running);
+        drop(holder);
+        rig.engine.start(&id).await.expect("the port is free");
+        assert_eq!(rig.listed(&id).await.expect("listed").state, ContainerState::Running);
+        rig.engine.remove(&id).await.expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn an_absent_container_is_not_found_or_no_matter() {
+    let rig = Rig::bare().await;
+    for id in [ContainerId("0".repeat(64)), ContainerId("a name/with? odd %things".to_owned())] {
+        let kinds = [
+            rig.engine.start(&id).await.expect_err("absent").kind(),
+            rig.engine.stop(&id, LIMIT).await.expect_err("absent").kind(),
+            rig.engine.restart(&id, LIMIT).await.expect_err("absent").kind(),
+            rig.engine.rename(&id, "whatever").await.expect_err("absent").kind(),
+            rig.engine.logs(&id, None).await.map(|_| ()).expect_err("absent").kind(),
+        ];
+        assert_eq!(kinds, [ErrorKind::NotFound; 5]);
+        rig.engine.remove(&id).await.expect("an absent one is removed already");
+    }
+}
+
+#[tokio::test]
+async fn networks_are_made_once() {
+    let rig = Rig::bare().await;
+    let make = || rig.engine.ensure_network(&rig.app, &rig.owner);
+    let (a, b, c) = tokio::join!(make(), make(), make());
+    a.and(b).and(c).expect("all of them see the network");
+    make().await.expect("once more");
+    let found = rig.podman(&["network", "inspect", "--format", "{{.Driver}} {{.DNSEnabled}} {{.Labels}}", &rig.app]);
+    assert!(found.starts_with("bridge true") && found.contains(&rig.app), "{found}");
+}
+
+#[tokio::test]
+async fn the_engine_tells_what_it_is() {
+    let rig = Rig::bare().await;
+    let info = rig.engine.info().await.expect("it answers");
+    assert_eq!((info.kind, info.has_awslogs, info.endpoint), (EngineKind::Podman, false, endpoint()));
+    assert!(info.version.starts_with(|c: char| c.is_ascii_digit()), "{}", info.version);
+    assert_eq!(rig.podman(&["info", "--format", "{{.Host.Security.Rootless}}"]), info.rootless.to_string());
+}
+
+#[tokio::test]
+async fn no_engine_is_unreachable() {
+    let check = async |endpoint: &str, kind: ErrorKind| {
+        let error = PodmanRuntime::connect(endpoint, Limits::default()).await.expect_err("nobody is there");
+        assert_eq!(error.kind(), kind, "{error}");
+    };
+    check("unix:///no/such/podman.sock", ErrorKind::Unreachable).await;
+    check("tcp://127.0.0.1:1", ErrorKind::Refused).await;
+    check("unix://relative", ErrorKind::Refused).await;
+}

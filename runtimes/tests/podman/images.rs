@@ -1,0 +1,139 @@
+//! Pulls from a registry with a password on a loopback address, and the removal of images.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use managed_app_runtimes::{ContainerRuntime as _, ErrorKind, ImageId, RegistryCredentials, Result};
+
+use crate::rig::{OBEDIENT, Rig, eventually};
+
+/// Holds characters that only survive in the right kind of base64.
+const PASSWORD: &str = "~~??>>pass:w\u{f6}rd";
+
+/// A registry with one user; ends when dropped.
+struct Registry {
+    child: Child,
+    address: String,
+    folder: tempfile::TempDir,
+}
+
+impl Registry {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let htpasswd = Command::new("htpasswd").args(["-Bbn", "user", PASSWORD]).output();
+        let htpasswd = htpasswd.expect("the command htpasswd is installed (package apache2-utils)");
+        std::fs::write(folder.path().join("htpasswd"), htpasswd.stdout).expect("a file");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let address = format!("127.0.0.1:{port}");
+        let root = folder.path().display();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\n\
+             http: {{addr: \"{address}\"}}\nauth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n"
+        );
+        std::fs::write(folder.path().join("config.yml"), config).expect("a file");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(folder.path().join("config.yml")).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("the command docker-registry is installed");
+        let registry = Self { child, address, folder };
+        let address = registry.address.clone();
+        eventually("the registry answers", || async { tokio::net::TcpStream::connect(&address).await.is_ok() }).await;
+        registry
+    }
+
+    /// Pushes a local image as `repository:tag` and returns its full reference.
+    fn push(&self, rig: &Rig, image: &str, tag: &str) -> String {
+        let reference = format!("{}/team/node:{tag}", self.address);
+        let credentials = format!("user:{PASSWORD}");
+        rig.podman(&["push", "-q", "--tls-verify=false", "--creds", &credentials, image, &reference]);
+        reference
+    }
+
+    /// What a tag points at, from the registry's own files: an engine may know other digests of the same image.
+    fn digest(&self, tag: &str) -> String {
+        let link = format!("data/docker/registry/v2/repositories/team/node/_manifests/tags/{tag}/current/link");
+        std::fs::read_to_string(self.folder.path().join(link)).expect("the tag was pushed")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn credentials(password: &str) -> RegistryCredentials {
+    RegistryCredentials { username: "user".to_owned(), password: password.to_owned().into() }
+}
+
+async fn pull(rig: &Rig, reference: &str, credentials: Option<&RegistryCredentials>) -> Result<ImageId> {
+    rig.engine.pull(&reference.parse().expect("a reference"), credentials, &|_| {}).await
+}
+
+#[tokio::test]
+async fn pulls_need_the_right_password_and_a_known_tag() {
+    let rig = Rig::new().await;
+    let registry = Registry::start().await;
+    let reference = registry.push(&rig, &rig.image(), "one");
+    let local = rig.engine.image(&rig.image().parse().expect("a reference")).await.expect("asked").expect("present");
+    let parsed = reference.parse().expect("a reference");
+    assert_eq!(rig.engine.image(&parsed).await.expect("asked"), None);
+    let (right, wrong) = (credentials(PASSWORD), credentials("hunter2"));
+    for refused in [Some(&wrong), None] {
+        let error = pull(&rig, &reference, refused).await.expect_err("refused");
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{source}");
+        assert!(!source.contains("hunter2"), "{source}");
+    }
+    for unknown in [reference.replace(":one", ":two"), reference.replace("/node:", "/nobody:")] {
+        let error = pull(&rig, &unknown, Some(&right)).await.expect_err("unknown");
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{:?}", std::error::Error::source(&error));
+    }
+    let calls = AtomicU32::new(0);
+    let count = |_| {
+        calls.fetch_add(1, Ordering::Relaxed);
+    };
+    let pulled = rig.engine.pull(&parsed, Some(&right), &count).await.expect("pulled");
+    assert_eq!(pulled, local);
+    assert!(calls.into_inner() > 0, "no progress was told");
+    assert_eq!(rig.engine.image(&parsed).await.expect("asked"), Some(pulled));
+}
+
+#[tokio::test]
+async fn a_moved_tag_gives_another_id_and_a_digest_stays() {
+    let (rig, other) = (Rig::new().await, Rig::new().await);
+    let registry = Registry::start().await;
+    let right = credentials(PASSWORD);
+    let reference = registry.push(&rig, &rig.image(), "moving");
+    let first = pull(&rig, &reference, Some(&right)).await.expect("pulled");
+    let digest = registry.digest("moving");
+    registry.push(&other, &other.image(), "moving");
+    let second = pull(&rig, &reference, Some(&right)).await.expect("pulled");
+    assert_ne!(first, second);
+    let pinned = reference.replace(":moving", &format!("@{digest}"));
+    assert_eq!(pull(&rig, &pinned, Some(&right)).await.expect("pulled"), first);
+    let mut spec = rig.spec("pinned", OBEDIENT);
+    spec.image = pinned.parse().expect("a reference");
+    let id = rig.engine.create(&spec).await.expect("created from a digest");
+    assert_eq!(rig.listed(&id).await.expect("listed").image_id, first);
+}
+
+#[tokio::test]
+async fn an_image_goes_with_all_its_tags_unless_it_is_used() {
+    let rig = Rig::new().await;
+    let image = rig.image().parse().expect("a reference");
+    let second = format!("localhost/{}:second", rig.app);
+    rig.podman(&["tag", &rig.image(), &second]);
+    let id = rig.engine.image(&image).await.expect("asked").expect("present");
+    let user = rig.engine.create(&rig.spec("user", OBEDIENT)).await.expect("created");
+    let error = rig.engine.remove_image(&id).await.expect_err("it is used");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(rig.listed(&user).await.is_some(), "the user is untouched");
+    assert!(rig.engine.image(&second.parse().expect("a reference")).await.expect("asked").is_some());
+    rig.engine.remove(&user).await.expect("removed");
+    for _ in 0..2 {
+        rig.engine.remove_image(&id).await.expect("removed, or gone already");
+    }
+    assert_eq!(rig.engine.image(&image).await.expect("asked"), None);
+}
