@@ -45,7 +45,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`cli`], [`config`], [`telemetry`], [`host`] | the process: command line, settings, its log, systemd and power |
-//! | [`daemon`], [`engine`], [`tasks`] | composition, choice of engine, the only spawner |
+//! | [`daemon`], [`engine`], [`tasks`], [`exit`] | composition, choice of engine, the only spawner, exit codes |
 //! | [`model`] | what the cloud says: plain types |
 //! | [`reconciler`] | the brain, without I/O |
 //! | [`driver`] | the hands: runs effects, keeps the state file |
@@ -80,6 +80,7 @@ pub mod daemon;
 pub mod demo;
 pub mod driver;
 pub mod engine;
+pub mod exit;
 pub mod host;
 pub mod model;
 pub mod reconciler;

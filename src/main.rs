@@ -4,10 +4,11 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use managed_app::cli::{self, Cli, Command, Exit};
+use managed_app::cli::{self, Cli, Command};
 use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::config::{self, Config};
 use managed_app::daemon::{self, Daemon};
+use managed_app::exit::Exit;
 use managed_app::telemetry::{self, Console, Telemetry};
 use managed_app::{driver, engine};
 use tokio::sync::watch;

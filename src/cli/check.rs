@@ -1,6 +1,6 @@
 //! `check`.
-use crate::cli::Exit;
 use crate::config::Config;
+use crate::exit::Exit;
 /// x
 pub async fn check(_config: &Config) -> Exit {
     Exit::Done

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::exit::Exit;
 use crate::config::{Absent, SETTINGS, Setting};
+use crate::exit::Exit;
 
 /// What the program is, above the usage.
 pub(super) const ABOUT: &str = "\

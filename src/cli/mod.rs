@@ -1,7 +1,6 @@
 //! The command line: definitions and help. Decides nothing; `main` runs the commands.
 
 mod check;
-mod exit;
 mod flags;
 mod help;
 mod plan;
@@ -12,8 +11,9 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+pub use crate::exit::Exit;
+
 pub use check::check;
-pub use exit::Exit;
 pub use flags::SettingFlags;
 pub use plan::plan;
 

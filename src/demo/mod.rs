@@ -13,11 +13,11 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use managed_app_fakes::FakeCloud;
 use tokio::sync::{mpsc, watch};
 
-use crate::cli::Exit;
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, Flags};
 use crate::daemon::{self, Daemon};
 use crate::driver::chain;
+use crate::exit::Exit;
 use crate::tasks::Tasks;
 use stage::Stage;
 use story::Story;
@@ -37,7 +37,7 @@ pub async fn run(engine: Option<&str>, environment: impl Fn(&str) -> Option<Stri
 async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Exit> {
     let stage = Stage::set(engine, environment).await?;
     let app = format!("demo-{}", process::id());
-    let cloud = FakeCloud::builder().app(&app).start().await?;
+    let cloud = FakeCloud::builder().app(&app).log_group("echostream/demo").start().await?;
     let folder = tempfile::tempdir()?;
     let config = config(&cloud, folder.path())?;
     let (status, statuses) = watch::channel(None);

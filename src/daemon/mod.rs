@@ -3,25 +3,28 @@
 //! Start: sign-in, engine, network, then the driver, which reads the app, pulls, and converges; READY=1 when that is
 //! over. A cloud that cannot be reached holds up nothing that can be done without it.
 
+mod feeds;
+mod foundation;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use managed_app_runtimes::{ContainerRuntime, EngineInfo, Owner};
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
-use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
-use crate::cli::Exit;
-use crate::cloud::{Account, AppCredentials, Aws, CloudErrorKind, ControlPlane, EchoStream};
+use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
+use self::foundation::{interruptible, meet, sign_in};
+use crate::changes::{CHANGES_WAITING_MAX, Changes};
+use crate::cloud::{Account, AppCredentials, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, NodeLogs, OnExit, OnRemoved};
 use crate::driver::{Driver, Hands, StateFile, chain};
+use crate::exit::Exit;
 use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
-use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Phase, Settings, Status};
+use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
 use crate::registry::Registry;
 use crate::tasks::{Tasks, spawn_detached};
 
@@ -31,8 +34,6 @@ const INBOX_MAX: usize = 1024;
 const SIGNALS_MAX: usize = 8;
 /// How long the engine may take to answer when the daemon starts.
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
-/// Pause between two attempts to reach the engine, at the start and when its event stream breaks.
-const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last tasks may take after the driver is done.
 const LINGER: Duration = Duration::from_secs(2);
 /// The engine's own log of a node: size of one file and number of files.
@@ -280,130 +281,5 @@ fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {
     match on_exit {
         OnExit::Stop => EndOfNodes::Stop,
         OnExit::Leave => EndOfNodes::Leave,
-    }
-}
-
-/// Refused credentials end the daemon; a cloud that cannot be reached is tried again later, with each snapshot.
-async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
-    match cloud.sign_in().await {
-        Ok(()) => {
-            info!("signed in");
-            Ok(())
-        }
-        Err(error) if error.kind() == CloudErrorKind::Refused => {
-            error!(error = chain(&error), "sign-in was refused; check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID");
-            Err(Exit::SignInRefused)
-        }
-        Err(error) => {
-            warn!(error = chain(&error), "cannot sign in yet; going on with what is here");
-            Ok(())
-        }
-    }
-}
-
-/// Waits until the engine answers.
-async fn meet(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
-    let until = Instant::now() + patience;
-    loop {
-        match runtime.info().await {
-            Ok(info) => return Ok(info),
-            Err(error) if Instant::now() + ENGINE_PAUSE < until => {
-                warn!(error = chain(&error), "the engine does not answer yet");
-                tokio::time::sleep(ENGINE_PAUSE).await;
-            }
-            Err(error) => {
-                error!(error = chain(&error), "the engine does not answer; is it running, and may this user use it?");
-                return Err(Exit::Unavailable);
-            }
-        }
-    }
-}
-
-/// `None` when a signal to end came first.
-async fn interruptible<T>(signals: &mut mpsc::Receiver<Signal>, wait: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(wait);
-    loop {
-        // Both arms are cancel-safe.
-        tokio::select! {
-            done = &mut wait => return Some(done),
-            Some(signal) = signals.recv() => {
-                if signal != Signal::Hangup {
-                    return None;
-                }
-            }
-        }
-    }
-}
-
-async fn hand_over(mut messages: mpsc::Receiver<ChangeMessage>, inbox: mpsc::Sender<Event>) {
-    while let Some(message) = messages.recv().await {
-        let event = match message {
-            ChangeMessage::Change { change, message_id, tracking_id, .. } => {
-                info!(change = %change, message_id, tracking_id, "change");
-                Event::Change(change)
-            }
-            ChangeMessage::QueueLost => Event::QueueLost,
-        };
-        if inbox.send(event).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Engine events are hints. Whenever the stream breaks something may have been missed, so everything is looked at.
-async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, inbox: mpsc::Sender<Event>) {
-    let mut is_first = true;
-    loop {
-        match runtime.events(&owner).await {
-            Ok(mut events) => {
-                if !is_first && inbox.send(Event::HintsLost).await.is_err() {
-                    return;
-                }
-                is_first = false;
-                while let Some(Ok(event)) = events.next().await {
-                    debug!(container = %event.container, name = event.name, action = ?event.action, "engine event");
-                    if inbox.send(Event::Hint(event)).await.is_err() {
-                        return;
-                    }
-                }
-                debug!("the stream of engine events ended");
-            }
-            Err(error) => warn!(error = chain(&error), "the engine's events cannot be followed; trying again"),
-        }
-        tokio::time::sleep(ENGINE_PAUSE).await;
-    }
-}
-
-/// Publishes each status, tells systemd in one line, and once that the start is over.
-async fn tell_status(
-    mut status: watch::Receiver<Status>,
-    publish: watch::Sender<Option<Status>>,
-    notifier: Arc<Notifier>,
-) {
-    let mut is_ready = false;
-    let mut last = String::new();
-    loop {
-        let now = status.borrow_and_update().clone();
-        let line = now.summary();
-        if line != last {
-            notifier.status(&line);
-            last = line;
-        }
-        if !is_ready && now.phase == Phase::Running {
-            is_ready = true;
-            notifier.ready();
-        }
-        publish.send_replace(Some(now));
-        if status.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn keep_alive(notifier: Arc<Notifier>, every: Duration) {
-    let mut interval = tokio::time::interval(every);
-    loop {
-        interval.tick().await;
-        notifier.alive();
     }
 }

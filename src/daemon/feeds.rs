@@ -1,0 +1,90 @@
+//! The tasks around the driver: those that feed its inbox, and those that tell how it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use managed_app_runtimes::{ContainerRuntime, Owner};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
+
+use crate::changes::ChangeMessage;
+use crate::driver::chain;
+use crate::host::Notifier;
+use crate::reconciler::{Event, Phase, Status};
+
+/// Pause before the engine's events are followed again.
+const EVENTS_PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) async fn hand_over(mut messages: mpsc::Receiver<ChangeMessage>, inbox: mpsc::Sender<Event>) {
+    while let Some(message) = messages.recv().await {
+        let event = match message {
+            ChangeMessage::Change { change, message_id, tracking_id, .. } => {
+                info!(change = %change, message_id, tracking_id, "change");
+                Event::Change(change)
+            }
+            ChangeMessage::QueueLost => Event::QueueLost,
+        };
+        if inbox.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Engine events are hints. Whenever the stream breaks something may have been missed, so everything is looked at.
+pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, inbox: mpsc::Sender<Event>) {
+    let mut is_first = true;
+    loop {
+        match runtime.events(&owner).await {
+            Ok(mut events) => {
+                if !is_first && inbox.send(Event::HintsLost).await.is_err() {
+                    return;
+                }
+                is_first = false;
+                while let Some(Ok(event)) = events.next().await {
+                    debug!(container = %event.container, name = event.name, action = ?event.action, "engine event");
+                    if inbox.send(Event::Hint(event)).await.is_err() {
+                        return;
+                    }
+                }
+                debug!("the stream of engine events ended");
+            }
+            Err(error) => warn!(error = chain(&error), "the engine's events cannot be followed; trying again"),
+        }
+        tokio::time::sleep(EVENTS_PAUSE).await;
+    }
+}
+
+/// Publishes each status, tells systemd in one line, and once that the start is over.
+pub(super) async fn tell_status(
+    mut status: watch::Receiver<Status>,
+    publish: watch::Sender<Option<Status>>,
+    notifier: Arc<Notifier>,
+) {
+    let mut is_ready = false;
+    let mut last = String::new();
+    loop {
+        let now = status.borrow_and_update().clone();
+        let line = now.summary();
+        if line != last {
+            notifier.status(&line);
+            last = line;
+        }
+        if !is_ready && now.phase == Phase::Running {
+            is_ready = true;
+            notifier.ready();
+        }
+        publish.send_replace(Some(now));
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+pub(super) async fn keep_alive(notifier: Arc<Notifier>, every: Duration) {
+    let mut interval = tokio::time::interval(every);
+    loop {
+        interval.tick().await;
+        notifier.alive();
+    }
+}

@@ -1,0 +1,69 @@
+//! What has to stand before the driver starts: the sign-in and the engine.
+
+use std::future::Future;
+use std::time::Duration;
+
+use managed_app_runtimes::{ContainerRuntime, EngineInfo};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::cloud::{CloudErrorKind, EchoStream};
+use crate::driver::chain;
+use crate::exit::Exit;
+use crate::host::Signal;
+
+/// Pause between two attempts to reach the engine.
+const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Refused credentials end the daemon; a cloud that cannot be reached is tried again later, with each snapshot.
+pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
+    match cloud.sign_in().await {
+        Ok(()) => {
+            info!("signed in");
+            Ok(())
+        }
+        Err(error) if error.kind() == CloudErrorKind::Refused => {
+            error!(error = chain(&error), "sign-in was refused; check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID");
+            Err(Exit::SignInRefused)
+        }
+        Err(error) => {
+            warn!(error = chain(&error), "cannot sign in yet; going on with what is here");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until the engine answers.
+pub(super) async fn meet(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
+    let until = Instant::now() + patience;
+    loop {
+        match runtime.info().await {
+            Ok(info) => return Ok(info),
+            Err(error) if Instant::now() + ENGINE_PAUSE < until => {
+                warn!(error = chain(&error), "the engine does not answer yet");
+                tokio::time::sleep(ENGINE_PAUSE).await;
+            }
+            Err(error) => {
+                error!(error = chain(&error), "the engine does not answer; is it running, and may this user use it?");
+                return Err(Exit::Unavailable);
+            }
+        }
+    }
+}
+
+/// `None` when a signal to end came first.
+pub(super) async fn interruptible<T>(signals: &mut mpsc::Receiver<Signal>, wait: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(wait);
+    loop {
+        // Both arms are cancel-safe.
+        tokio::select! {
+            done = &mut wait => return Some(done),
+            Some(signal) = signals.recv() => {
+                if signal != Signal::Hangup {
+                    return None;
+                }
+            }
+        }
+    }
+}
