@@ -9,8 +9,10 @@ use managed_app_runtimes::docker::DockerRuntime;
 use managed_app_runtimes::podman::{PodmanRuntime, default_endpoints};
 use managed_app_runtimes::{ContainerRuntime, ImageReference, Limits, Owner, names};
 
-/// The image of the demo's nodes. Nothing listens at this registry: the program brings the image itself.
-const IMAGE: &str = "localhost:1/echostream-demo/node";
+/// The image of the demo's nodes on a real engine: of no registry, since the program brings it itself.
+const LOCAL_IMAGE: &str = "localhost/echostream-demo/node";
+/// The same on the engine in memory, which has a registry too.
+const REMOTE_IMAGE: &str = "registry.example.com/echostream-demo/node";
 
 /// The engine, as the demo sees it.
 pub enum Stage {
@@ -20,11 +22,6 @@ pub enum Stage {
     Docker(Arc<DockerRuntime>),
     /// A real Podman.
     Podman(Arc<PodmanRuntime>),
-}
-
-/// The reference of a version of the image.
-pub fn image(version: u32) -> ImageReference {
-    format!("{IMAGE}:{version}").parse().expect("it is a literal reference")
 }
 
 impl Stage {
@@ -58,8 +55,14 @@ impl Stage {
         anyhow::bail!("reach Podman at {}; is podman.socket on (systemctl start podman.socket)?", candidates.join(", "))
     }
 
+    /// The reference of a version of the nodes' image.
+    pub fn image(&self, version: u32) -> ImageReference {
+        let name = if matches!(self, Self::Memory(_)) { REMOTE_IMAGE } else { LOCAL_IMAGE };
+        format!("{name}:{version}").parse().expect("it is a literal reference")
+    }
+
     async fn load(&self, version: u32) -> anyhow::Result<()> {
-        let reference = image(version);
+        let reference = self.image(version);
         let archive = || node_image::archive(&reference.to_string(), &version.to_string());
         match self {
             Self::Memory(engine) => {
@@ -87,7 +90,7 @@ impl Stage {
             runtime.remove(&container.id).await?;
         }
         for version in [1, 2] {
-            if let Some(id) = runtime.image(&image(version)).await? {
+            if let Some(id) = runtime.image(&self.image(version)).await? {
                 runtime.remove_image(&id).await?;
             }
         }

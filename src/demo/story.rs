@@ -11,7 +11,7 @@ use managed_app_runtimes::{Action, ContainerId, EngineEvent, EventStream, Owner}
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::stage::{Stage, image};
+use super::stage::Stage;
 use crate::reconciler::Status;
 
 /// A chapter is over when everything is as wanted and nothing has happened for so long.
@@ -51,7 +51,8 @@ impl<'a> Story<'a> {
         let cloud = self.cloud;
         println!("A fake EchoStream cloud, the ordinary daemon, the engine: {}.", self.stage.runtime().kind());
         println!("Left: when it happened. `cloud`: what a user does. `host`: what the daemon does, and how soon.\n");
-        let node = |node: Node| node.image(&image(1).to_string()).of_type("demo node");
+        let (first, second) = (self.stage.image(1).to_string(), self.stage.image(2).to_string());
+        let node = |node: Node| node.image(&first).of_type("demo node");
         self.chapter("adds three nodes: reader, \"HL7: inlet\", writer", async {
             cloud.add_node("reader", node);
             cloud.add_node("HL7: inlet", node);
@@ -67,7 +68,7 @@ impl<'a> Story<'a> {
         })
         .await?;
         self.chapter("releases version 2 of the nodes' image", async {
-            cloud.set_image("demo node", &image(2).to_string());
+            cloud.set_image("demo node", &second);
         })
         .await?;
         self.chapter("connects and disconnects twenty times in a burst; that costs few restarts", async {
@@ -116,16 +117,22 @@ impl<'a> Story<'a> {
         );
         let acted = Instant::now();
         self.cloud.remove_app();
-        let ended = async {
-            while self.statuses.changed().await.is_ok() {
-                while let Ok(Some(Ok(event))) = timeout(Duration::ZERO, self.events.next()).await {
-                    self.show(&event, acted);
-                }
-            }
-        };
-        timeout(CHAPTER_LIMIT, ended).await?;
+        let limit = acted + CHAPTER_LIMIT;
+        // The daemon has ended when nobody publishes its status any more.
+        while self.statuses.has_changed().is_ok() {
+            self.show_for(Duration::from_millis(100), acted).await;
+            anyhow::ensure!(Instant::now() < limit, "see the daemon end in time: {}", self.summary());
+        }
+        self.show_for(QUIET, acted).await;
         println!("{:>6.2} s  host  | the daemon has ended", self.began.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Shows what happens until it has been quiet for so long.
+    async fn show_for(&mut self, quiet: Duration, acted: Instant) {
+        while let Ok(Some(Ok(event))) = timeout(quiet, self.events.next()).await {
+            self.show(&event, acted);
+        }
     }
 
     /// Shows what happens until all is as wanted and quiet.

@@ -32,10 +32,12 @@ impl Hands {
         }
     }
 
-    /// Content with a digest never changes: a copy that is here is the image. Credentials that a registry refuses may be
-    /// stale, so they are fetched anew once.
+    /// Content with a digest never changes: a copy that is here is the image. The same goes for an image of `localhost`,
+    /// which by Podman's convention is of no registry. Credentials that a registry refuses may be stale, so they are
+    /// fetched anew once.
     async fn fetch(&self, image: &ImageReference) -> Result<ImageId, Failure> {
-        if image.digest().is_some()
+        let is_local = image.registry() == "localhost";
+        if (is_local || image.digest().is_some())
             && let Ok(Some(id)) = self.runtime.image(image).await
         {
             return Ok(id);
