@@ -18,6 +18,9 @@ use managed_app_runtimes::{
 use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 
+/// Makes a handle misbehave.
+type Spoil = fn(&Faulty);
+
 const REGISTRY: &str = "registry.test";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,14 +37,14 @@ async fn the_in_memory_engine_conforms() {
 /// A suite that passes everything proves nothing: each of these broken backends must be found out.
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_backends_are_found_out() {
-    let cases: [(&str, fn(&Faulty)); 5] = [
+    let cases: [(&str, Spoil); 5] = [
         ("stop_ends_the_process", |faulty| faulty.on(Verb::Stop).fail(ErrorKind::Other)),
         ("remove_of_an_absent_container_is_ok", |faulty| faulty.on(Verb::Remove).fail(ErrorKind::NotFound)),
         ("pull_of_an_unknown_tag_is_not_found", |faulty| faulty.on(Verb::Pull).fail(ErrorKind::Refused)),
         ("events_tell_of_a_kill_by_others", |faulty| faulty.swallow_events(true)),
         ("stop_of_a_heeding_process_does_not_wait", |faulty| faulty.on(Verb::Stop).delay(Duration::from_secs(11))),
     ];
-    let judge = |(check, spoil): (&'static str, fn(&Faulty))| async move {
+    let judge = |(check, spoil): (&'static str, Spoil)| async move {
         let report = conformance::run_only(&MemorySubject::spoilt(spoil), |name| name.starts_with(check)).await;
         assert_eq!((report.len(), report.failures().len()), (1, 1), "{check} should have failed: {report:?}");
     };
@@ -51,7 +54,7 @@ async fn broken_backends_are_found_out() {
 struct MemorySubject {
     engine: InMemoryRuntime,
     /// What is wrong with the handles, if anything.
-    spoil: Option<fn(&Faulty)>,
+    spoil: Option<Spoil>,
     /// What prints in containers that print all the time.
     printers: Mutex<JoinSet<()>>,
 }
@@ -64,7 +67,7 @@ impl MemorySubject {
         subject
     }
 
-    fn spoilt(spoil: fn(&Faulty)) -> Self {
+    fn spoilt(spoil: Spoil) -> Self {
         Self { spoil: Some(spoil), ..Self::new() }
     }
 
