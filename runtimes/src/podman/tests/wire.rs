@@ -292,6 +292,16 @@ async fn a_paused_container_is_thawed_before_it_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_start_in_the_way_of_the_name_server_is_repeated_a_few_times() {
+    let text = r#"{"message":"netavark: error while applying dns entries: aardvark-dns failed to start: oops"}"#;
+    let engine = Engine::with(vec![answer("/containers/x/start", 500, text)]).await;
+    let error = engine.runtime.start(&id()).await.expect_err("it never works");
+    assert_eq!(error.kind(), ErrorKind::Other);
+    let requests = engine.requests.lock().expect("no panic");
+    assert_eq!(requests.iter().filter(|request| request.contains("/start")).count(), 4);
+}
+
+#[tokio::test]
 async fn a_broken_stream_ends_with_one_error() {
     let cut =
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\n\x01\0\0\0\0\0\0\x162026-11-22T22:00:55Z x\r\n";
