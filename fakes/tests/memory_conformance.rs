@@ -5,17 +5,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use managed_app_fakes::faulty::Verb;
 use managed_app_fakes::memory::View;
-use managed_app_fakes::{Behaviour, InMemoryRuntime};
+use managed_app_fakes::{Behaviour, Faulty, InMemoryRuntime};
 use managed_app_runtimes::conformance::{
     self, Act, BROKEN_UTF8, CONTROL, Disturbance, LINES, LONG_LINE_BYTES, Outcome, Program, Runtime, Seen, SeenMount,
     Subject,
 };
 use managed_app_runtimes::{
-    ContainerState, ImageReference, Limits, LogSettings, LogSource, MountSource, RegistryCredentials,
+    ContainerState, ErrorKind, ImageReference, Limits, LogSettings, LogSource, MountSource, RegistryCredentials,
 };
 use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
+
+/// Makes a handle misbehave.
+type Spoil = fn(&Faulty);
 
 const REGISTRY: &str = "registry.test";
 
@@ -25,20 +29,46 @@ async fn the_in_memory_engine_conforms() {
     assert!(report.failures().is_empty(), "{}", report.details());
     assert!(report.len() >= 45, "only {} checks", report.len());
     println!("{}", report.to_markdown());
+    if let Some(folder) = std::env::var_os("MANAGED_APP_CONFORMANCE_DIR") {
+        report.save(folder.as_ref()).expect("the report is saved");
+    }
+}
+
+/// A suite that passes everything proves nothing: each of these broken backends must be found out.
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_backends_are_found_out() {
+    let cases: [(&str, Spoil); 5] = [
+        ("stop_ends_the_process", |faulty| faulty.on(Verb::Stop).fail(ErrorKind::Other)),
+        ("remove_of_an_absent_container_is_ok", |faulty| faulty.on(Verb::Remove).fail(ErrorKind::NotFound)),
+        ("pull_of_an_unknown_tag_is_not_found", |faulty| faulty.on(Verb::Pull).fail(ErrorKind::Refused)),
+        ("events_tell_of_a_kill_by_others", |faulty| faulty.swallow_events(true)),
+        ("stop_of_a_heeding_process_does_not_wait", |faulty| faulty.on(Verb::Stop).delay(Duration::from_secs(11))),
+    ];
+    let judge = |(check, spoil): (&'static str, Spoil)| async move {
+        let report = conformance::run_only(&MemorySubject::spoilt(spoil), |name| name.starts_with(check)).await;
+        assert_eq!((report.len(), report.failures().len()), (1, 1), "{check} should have failed: {report:?}");
+    };
+    futures_util::future::join_all(cases.map(judge)).await;
 }
 
 struct MemorySubject {
     engine: InMemoryRuntime,
+    /// What is wrong with the handles, if anything.
+    spoil: Option<Spoil>,
     /// What prints in containers that print all the time.
     printers: Mutex<JoinSet<()>>,
 }
 
 impl MemorySubject {
     fn new() -> Self {
-        let subject = Self { engine: InMemoryRuntime::new(), printers: Mutex::default() };
+        let subject = Self { engine: InMemoryRuntime::new(), spoil: None, printers: Mutex::default() };
         let credentials = subject.credentials();
         subject.engine.require_credentials(REGISTRY, &credentials.username, credentials.password.expose_secret());
         subject
+    }
+
+    fn spoilt(spoil: Spoil) -> Self {
+        Self { spoil: Some(spoil), ..Self::new() }
     }
 
     fn print_ticks(&self, name: &str) {
@@ -69,7 +99,11 @@ impl Subject for MemorySubject {
     }
 
     async fn connect(&self, limits: Limits) -> Outcome<Runtime> {
-        Ok(Arc::new(self.engine.handle(limits)))
+        let handle = Arc::new(self.engine.handle(limits));
+        let Some(spoil) = self.spoil else { return Ok(handle) };
+        let faulty = Faulty::new(handle);
+        spoil(&faulty);
+        Ok(Arc::new(faulty))
     }
 
     async fn connect_disturbed(&self, limits: Limits) -> Outcome<(Runtime, Box<dyn Disturbance>)> {

@@ -22,6 +22,9 @@ use crate::{ImageReference, Limits, RegistryCredentials, Result as RuntimeResult
 /// The longest a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
+/// How often a list of images is tried.
+const LIST_ATTEMPTS: usize = 10;
+
 /// A handle in the making.
 pub type Connecting = BoxFuture<'static, RuntimeResult<Runtime>>;
 
@@ -145,9 +148,19 @@ impl CliSubject {
         self.cli.run(&[remove, ours.as_slice()].concat()).await.map(drop)
     }
 
+    /// Repository, tag and digest of all images. Podman's list fails while another check removes an image.
+    async fn images(&self) -> Outcome<Vec<String>> {
+        let args = ["images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"];
+        for _ in 1..LIST_ATTEMPTS {
+            if let Ok(lines) = self.cli.lines(&args).await {
+                return Ok(lines);
+            }
+        }
+        self.cli.lines(&args).await
+    }
+
     async fn remove_images(&self, prefix: &str) -> Outcome {
-        let format = "{{.Repository}} {{.Tag}} {{.Digest}}";
-        for line in self.cli.lines(&["images", "--digests", "--format", format]).await? {
+        for line in self.images().await? {
             let mut words = line.split(' ');
             let (Some(repository), Some(tag), Some(digest)) = (words.next(), words.next(), words.next()) else {
                 continue;

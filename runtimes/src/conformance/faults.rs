@@ -143,6 +143,9 @@ async fn the_event_stream_ends_or_is_silent_when_the_engine_goes_and_can_be_had_
 async fn the_log_stream_ends_when_the_engine_goes_and_can_be_had_again(bench: &Bench<'_>) -> Outcome {
     let (id, runtime, way) = disturbed(bench).await?;
     let mut logs = runtime.logs(&id, None).await?;
+    // A backend may connect with the first poll.
+    let first = tokio::time::timeout(SOON, logs.next()).await;
+    ensure!(matches!(first, Ok(Some(Ok(_)))), "the stream brought {first:?}");
     way.take_away().await?;
     way.bring_back().await?;
     let drain = async {

@@ -56,7 +56,8 @@ async fn a_chunk_is_at_most_one_line(bench: &Bench<'_>) -> Outcome {
         let newline = chunk.bytes.iter().position(|byte| *byte == b'\n');
         ensure!(newline.is_none_or(|at| at + 1 == chunk.bytes.len()), "a chunk holds {:?}", chunk.bytes);
     }
-    ensure_eq!(chunks.len(), LINES, "number of chunks");
+    // More than lines is fine: an engine that reads its pipe in blocks cuts a line at a block's end.
+    ensure!(chunks.len() >= LINES, "{} chunks for {LINES} lines", chunks.len());
     Ok(())
 }
 

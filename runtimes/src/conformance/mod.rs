@@ -35,7 +35,8 @@
 //!
 //! A check that your engine cannot pass for a good reason is named, with the reason, by
 //! [`CliSubject::except`]; it then stands in the table with that reason. Reports of several engines go into one table
-//! by [`Report::merge`].
+//! by [`Report::merge`]; for engines tested by different programs, [`Report::save`] and the example
+//! `conformance_table` do it.
 
 mod bench;
 mod cli;

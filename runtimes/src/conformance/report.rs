@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
 
 /// What came of a check on an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// It holds.
     Passed,
@@ -15,12 +20,13 @@ pub enum Verdict {
 }
 
 /// The verdicts of all checks on one or more engines.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     engines: Vec<String>,
     /// Checks in the order of the suite.
-    checks: Vec<&'static str>,
-    verdicts: BTreeMap<(&'static str, String), Verdict>,
+    checks: Vec<String>,
+    /// By engine, by check.
+    verdicts: BTreeMap<String, BTreeMap<String, Verdict>>,
 }
 
 impl Report {
@@ -34,8 +40,8 @@ impl Report {
 
     /// Adds a verdict for the first engine.
     pub(super) fn add(&mut self, check: &'static str, verdict: Verdict) {
-        self.checks.push(check);
-        self.verdicts.insert((check, self.engines[0].clone()), verdict);
+        self.checks.push(check.to_owned());
+        self.verdicts.entry(self.engines[0].clone()).or_default().insert(check.to_owned(), verdict);
     }
 
     /// Puts the engines of `other` beside those of this report.
@@ -62,9 +68,9 @@ impl Report {
     }
 
     /// Every failed check: its name, the engine, what was seen.
-    pub fn failures(&self) -> Vec<(&'static str, &str, &str)> {
-        let failed = self.verdicts.iter().filter_map(|((check, engine), verdict)| match verdict {
-            Verdict::Failed(text) => Some((*check, engine.as_str(), text.as_str())),
+    pub fn failures(&self) -> Vec<(&str, &str, &str)> {
+        let failed = self.all().filter_map(|(engine, check, verdict)| match verdict {
+            Verdict::Failed(text) => Some((check, engine, text.as_str())),
             Verdict::Passed | Verdict::NotRun(_) => None,
         });
         failed.collect()
@@ -72,14 +78,42 @@ impl Report {
 
     /// The verdict of a check on an engine.
     pub fn verdict(&self, check: &str, engine: &str) -> Option<&Verdict> {
-        let check = self.checks.iter().find(|name| **name == check)?;
-        self.verdicts.get(&(*check, engine.to_owned()))
+        self.verdicts.get(engine)?.get(check)
+    }
+
+    /// Writes the report to `<folder>/<engine>.json`, for a table over engines that are tested one by one.
+    pub fn save(&self, folder: &Path) -> Outcome {
+        std::fs::create_dir_all(folder)?;
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
+        Ok(std::fs::write(folder.join(format!("{}.json", self.engines.join(" and "))), text)?)
+    }
+
+    /// All reports that were [saved](Self::save) in `folder` as one, in the order of the file names.
+    pub fn load(folder: &Path) -> Outcome<Self> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            paths.push(entry?.path());
+        }
+        paths.sort();
+        let mut all = Self::default();
+        for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+            let report: Self = serde_json::from_slice(&std::fs::read(path)?).map_err(std::io::Error::from)?;
+            all = all.merge(report);
+        }
+        Ok(all)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &str, &Verdict)> {
+        let engines = self.verdicts.iter();
+        engines.flat_map(|(engine, verdicts)| {
+            verdicts.iter().map(move |(check, verdict)| (engine.as_str(), check.as_str(), verdict))
+        })
     }
 
     /// Failures and reasons, a line each.
     pub fn details(&self) -> String {
         let mut text = String::new();
-        for ((check, engine), verdict) in &self.verdicts {
+        for (engine, check, verdict) in self.all() {
             let _ = match verdict {
                 Verdict::Passed => Ok(()),
                 Verdict::Failed(seen) => writeln!(text, "{engine}: {check} FAILED: {seen}"),
@@ -100,7 +134,7 @@ impl Report {
         for check in &self.checks {
             let _ = write!(text, "| {} |", check.replace('_', " "));
             for engine in &self.engines {
-                let cell = match self.verdicts.get(&(*check, engine.clone())) {
+                let cell = match self.verdict(check, engine) {
                     Some(Verdict::Passed) => "yes".to_owned(),
                     Some(Verdict::Failed(_)) => "**no**".to_owned(),
                     Some(Verdict::NotRun(reason)) => footnote(&mut reasons, reason),
@@ -141,6 +175,9 @@ mod tests {
         assert_eq!(both.to_markdown(), table);
         assert_eq!(both.failures(), [("stops", "A", "no")]);
         assert_eq!((both.len(), both.is_empty()), (2, false));
+        let folder = tempfile::tempdir().expect("a folder");
+        both.save(folder.path()).expect("saved");
+        assert_eq!(Report::load(folder.path()).expect("loaded"), both);
         assert!(both.details().contains("B: stops not run: it has no signals"));
     }
 }

@@ -103,8 +103,34 @@ pub(super) async fn create(
     Ok(ContainerId(created.id))
 }
 
-/// Starts a container; the crate reports "already started" (304) as an error.
+/// Starts a container, and tries again when Podman's name server was in the middle of a change.
 pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
+    let mut attempt = 1;
+    loop {
+        match start_once(socket, limits, id).await {
+            Err(error) if is_name_server_race(&error) && attempt < START_ATTEMPTS_MAX => {
+                tracing::debug!(container = %id, attempt, %error, "container start repeated");
+                tokio::time::sleep(START_PAUSE).await;
+                attempt += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Starts in all when the name server is in the way.
+const START_ATTEMPTS_MAX: u32 = 4;
+/// The pause before another start.
+const START_PAUSE: Duration = Duration::from_millis(300);
+
+/// A container that ends as the last of its network takes the bridge along; a container of another network that starts
+/// in that moment fails, since the one name server of all networks cannot bind the vanished address (seen on 5.4.2).
+fn is_name_server_race(error: &RuntimeError) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.to_string().contains("aardvark-dns failed to start"))
+}
+
+/// The crate reports "already started" (304) as an error.
+async fn start_once(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
     let doing = Doing { operation: "start container", subject: &id.0 };
     let call = async {
         match socket.podman.containers().get(encode(&id.0)).start(None).await {
@@ -115,7 +141,7 @@ pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) ->
     typed(doing, limits.call, call).await
 }
 
-/// "Already so": a start of a running container or a stop of a stopped one.
+/// "Already so": a start of a running container.
 const NOT_MODIFIED: u16 = 304;
 
 /// Stops a container, paused or not.
@@ -125,7 +151,10 @@ pub(super) async fn stop(socket: &Socket, limits: &Limits, id: &ContainerId, gra
 
 /// Restarts a container, paused or not.
 pub(super) async fn restart(socket: &Socket, limits: &Limits, id: &ContainerId, grace: Duration) -> Result<()> {
-    end(socket, limits, "restart container", "restart", id, grace).await
+    match end(socket, limits, "restart container", "restart", id, grace).await {
+        Err(error) if is_name_server_race(&error) => start(socket, limits, id).await,
+        other => other,
+    }
 }
 
 /// Podman refuses both verbs on a paused container (after it waited and killed in vain), so it is thawed first.

@@ -1,83 +1,13 @@
-//! Images: pull, look up, remove.
-//!
-//! Pulls go round the crate: its stream borrows the client, reports errors as ordinary items, and knows neither a
-//! header of its own nor a limit.
+//! Local images: look up, remove.
 
-use futures_util::StreamExt as _;
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::containers::json;
 use super::convert::{self, encode};
-use super::error::{Doing, pull_meaning};
+use super::error::Doing;
 use super::socket::{Request, Socket};
-use super::streams::{Decoder as _, Lines};
-use super::wire::{Filters, ImageInspect, ListItem, PullLine};
-use crate::{
-    ErrorKind, ImageId, ImageReference, Limits, ProgressFn, PullProgress, RegistryCredentials, Result, RuntimeError,
-};
-
-/// Pulls an image and returns the id of its content.
-pub(super) async fn pull(
-    socket: &Socket,
-    limits: &Limits,
-    image: &ImageReference,
-    credentials: Option<&RegistryCredentials>,
-    progress: ProgressFn<'_>,
-) -> Result<ImageId> {
-    let subject = image.to_string();
-    let doing = Doing { operation: "pull image", subject: &subject };
-    let request = pull_request(image, credentials);
-    let pulled = timeout(limits.pull_total, read_pull(socket, limits, doing, request, progress)).await;
-    pulled.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut).with_source("the limit of the whole pull")))
-}
-
-fn pull_request(image: &ImageReference, credentials: Option<&RegistryCredentials>) -> Request {
-    let verify = !convert::is_loopback(image.registry());
-    let path = format!("/images/pull?policy=always&tlsVerify={verify}&reference={}", encode(&image.to_pull()));
-    match credentials {
-        Some(credentials) => Request::PostAuth(path, convert::registry_auth(credentials)),
-        None => Request::Post(path, None),
-    }
-}
-
-async fn read_pull(
-    socket: &Socket,
-    limits: &Limits,
-    doing: Doing<'_>,
-    request: Request,
-    progress: ProgressFn<'_>,
-) -> Result<ImageId> {
-    let silence = || doing.error(ErrorKind::TimedOut).with_source("nothing was heard for too long");
-    let mut body = timeout(limits.pull_silence, socket.open(doing, request)).await.map_err(|_| silence())??;
-    let mut lines = Lines::default();
-    let mut id = String::new();
-    while let Some(piece) = timeout(limits.pull_silence, body.next()).await.map_err(|_| silence())? {
-        lines.push(&piece.map_err(|error| doing.connection(error.into()))?);
-        while let Some(line) = lines.next() {
-            let line = line.map_err(|malformed| doing.nonsense(malformed))?;
-            read_pull_line(doing, &line, &mut id)?;
-        }
-        progress(PullProgress::default());
-    }
-    if id.is_empty() { Err(doing.nonsense("the pull ended without an image id")) } else { Ok(convert::image_id(&id)) }
-}
-
-/// A line is progress, an error, or names the image; unknown ones are progress.
-fn read_pull_line(doing: Doing<'_>, line: &[u8], id: &mut String) -> Result<()> {
-    let line: PullLine = serde_json::from_slice(line).map_err(|error| doing.nonsense(error))?;
-    if !line.error.is_empty() {
-        return Err(pull_error(doing, line.error));
-    }
-    if !line.id.is_empty() {
-        *id = line.id;
-    }
-    Ok(())
-}
-
-fn pull_error(doing: Doing<'_>, text: String) -> RuntimeError {
-    doing.error(pull_meaning(&text)).with_source(text)
-}
+use super::wire::{Filters, ImageInspect, ListItem};
+use crate::{ErrorKind, ImageId, ImageReference, Limits, Result};
 
 /// The id of a local image.
 pub(super) async fn image(socket: &Socket, limits: &Limits, image: &ImageReference) -> Result<Option<ImageId>> {

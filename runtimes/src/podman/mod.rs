@@ -14,9 +14,10 @@
 //! - **Logs**: driver `k8s-file`, one file. libpod tells the time of a line in whole seconds, on 4.3 and on 5.4, and
 //!   cuts lines after 8 KiB. There is no awslogs driver.
 //! - **Events** come in batches of about 250 ms. Network events carry no labels.
-//! - **Pulls** tell no bytes: progress is zeros, once for each sign of life. A layer is fetched in silence.
-//!   TLS is always verified, except for a registry on a loopback address (127.0.0.0/8, ::1, localhost), which may also
-//!   be plain HTTP. Names are fully qualified, so Podman never guesses a registry.
+//! - **Pulls** use the Docker-like endpoint of the same socket, since libpod's own is silent while a layer is fetched.
+//!   TLS is always verified (unless the host's registries.conf says otherwise), except for a registry on a loopback
+//!   address (127.0.0.0/8, ::1, localhost): it may have any certificate or be plain HTTP, it is pulled from through
+//!   libpod, and progress is zeros. Names are fully qualified, so Podman never guesses a registry.
 //! - **SELinux**: where it is on, bind mounts are relabelled (`z`), as Podman refuses access otherwise.
 //! - **Rootless**: ports under 1024 are refused by the engine at start ([`Refused`](crate::ErrorKind::Refused)).
 //! - Graces are whole seconds, rounded up.
@@ -28,6 +29,7 @@ mod events;
 mod images;
 mod load;
 mod logs;
+mod pull;
 mod socket;
 mod streams;
 mod wire;
@@ -134,7 +136,7 @@ impl ContainerRuntime for PodmanRuntime {
         credentials: Option<&RegistryCredentials>,
         progress: ProgressFn<'_>,
     ) -> Result<ImageId> {
-        images::pull(&self.socket, &self.limits, image, credentials, progress).await
+        pull::pull(&self.socket, &self.limits, image, credentials, progress).await
     }
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {

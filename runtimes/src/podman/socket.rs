@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use containers_api::conn::hyper::{Body, Client, Response};
-use containers_api::conn::{Headers, Payload, RequestClient, Transport, get_unix_connector};
+use containers_api::conn::{AUTH_HEADER, Headers, Payload, RequestClient, Transport, get_unix_connector};
 use futures_util::StreamExt as _;
 use podman_api::Podman;
 use podman_api::conn::Error as ConnError;
@@ -17,8 +17,10 @@ use tokio::time::timeout;
 use super::error::Doing;
 use crate::{ErrorKind, Result};
 
-/// Prefix of the calls that go round the crate. Podman 4 and 5 both serve it.
-const PREFIX: &str = "/v4.0.0/libpod";
+/// Root of libpod's own calls. Podman 4 and 5 both serve it.
+pub(super) const LIBPOD: &str = "/v4.0.0/libpod";
+/// Root of the calls that Podman answers as Docker would.
+pub(super) const COMPAT: &str = "/v1.40";
 /// Largest answer that is read; a list of a thousand containers is a few megabytes.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
@@ -28,8 +30,8 @@ pub(super) enum Request {
     Get(String),
     /// `POST path` with a JSON body, or with none.
     Post(String, Option<String>),
-    /// `POST path` with the value of `X-Registry-Auth`. Holds a secret.
-    PostAuth(String, String),
+    /// `POST path`, from the socket's root, with the value of `X-Registry-Auth`. Holds a secret.
+    Pull(String, Option<String>),
     /// `DELETE path`.
     Delete(String),
 }
@@ -92,9 +94,9 @@ impl Socket {
             Request::Delete(path) => self.raw.delete(at(&path)).await,
             Request::Post(path, Some(json)) => self.raw.post(at(&path), Payload::Json(json), Headers::none()).await,
             Request::Post(path, None) => self.raw.post(at(&path), Payload::empty(), Headers::none()).await,
-            Request::PostAuth(path, auth) => {
-                let headers = Headers::single(containers_api::conn::AUTH_HEADER, auth);
-                self.raw.post(at(&path), Payload::empty(), Some(headers)).await
+            Request::Pull(path, auth) => {
+                let headers = auth.map(|auth| Headers::single(AUTH_HEADER, auth));
+                self.raw.post(path, Payload::empty(), headers).await
             }
         };
         response.map_err(|error| doing.connection(error))
@@ -114,7 +116,7 @@ pub(super) async fn typed<T>(
 }
 
 fn at(path: &str) -> String {
-    format!("{PREFIX}{path}")
+    format!("{LIBPOD}{path}")
 }
 
 async fn read(doing: Doing<'_>, mut body: Body) -> Result<Bytes> {

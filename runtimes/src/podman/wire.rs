@@ -114,7 +114,8 @@ pub(super) struct InfoSecurity {
     pub(super) rootless: bool,
 }
 
-/// One line of a pull: a text, an error, or at the end the id.
+/// One line of a pull. libpod's endpoint: a text, an error, or at the end the image's id alone. The Docker-like one: a
+/// status with the short id of a layer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PullLine {
@@ -122,6 +123,20 @@ pub(super) struct PullLine {
     pub(super) error: String,
     #[serde(deserialize_with = "lenient")]
     pub(super) id: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) status: String,
+    #[serde(rename = "progressDetail", deserialize_with = "lenient")]
+    pub(super) progress_detail: ProgressDetail,
+}
+
+/// Bytes of one layer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ProgressDetail {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) current: u64,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) total: u64,
 }
 
 /// One line of the event stream.

@@ -50,6 +50,26 @@ async fn a_taken_port_is_a_conflict_until_it_is_free() {
 }
 
 #[tokio::test]
+async fn a_port_under_1024_is_refused_without_root() {
+    let rig = Rig::new().await;
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let host_port = (900..1024).rev().find(is_free).unwrap_or(1023);
+    let mut spec = rig.spec("low", OBEDIENT);
+    let host_address = "127.0.0.1".parse().expect("an address");
+    spec.ports = vec![PortBinding { container_port: 80, protocol: Protocol::Tcp, host_address, host_port }];
+    let id = rig.engine.create(&spec).await.expect("created");
+    let started = rig.engine.start(&id).await;
+    if rig.engine.info().await.expect("it answers").rootless {
+        let error = started.expect_err("root only");
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        let source = std::error::Error::source(&error).expect("a source").to_string();
+        assert!(source.contains("privileged port"), "{source}");
+    } else {
+        started.expect("root may");
+    }
+}
+
+#[tokio::test]
 async fn an_absent_container_is_not_found_or_no_matter() {
     let rig = Rig::bare().await;
     for id in [ContainerId("0".repeat(64)), ContainerId("a name/with? odd %things".to_owned())] {

@@ -19,13 +19,18 @@ struct Registry {
 }
 
 impl Registry {
+    /// On a loopback address, where Podman may leave TLS out.
     async fn start() -> Self {
+        Self::start_at("127.0.0.1").await
+    }
+
+    async fn start_at(host: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let htpasswd = Command::new("htpasswd").args(["-Bbn", "user", PASSWORD]).output();
         let htpasswd = htpasswd.expect("the command htpasswd is installed (package apache2-utils)");
         std::fs::write(folder.path().join("htpasswd"), htpasswd.stdout).expect("a file");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let address = format!("127.0.0.1:{port}");
+        let port = TcpListener::bind((host, 0)).and_then(|free| free.local_addr()).expect("a free port").port();
+        let address = format!("{host}:{port}");
         let root = folder.path().display();
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\n\
@@ -98,6 +103,19 @@ async fn pulls_need_the_right_password_and_a_known_tag() {
     assert_eq!(pulled, local);
     assert!(calls.into_inner() > 0, "no progress was told");
     assert_eq!(rig.engine.image(&parsed).await.expect("asked"), Some(pulled));
+}
+
+#[tokio::test]
+async fn a_registry_elsewhere_must_speak_tls() {
+    let rig = Rig::new().await;
+    rig.run("holder", OBEDIENT).await;
+    let gateway = rig.podman(&["network", "inspect", "--format", "{{(index .Subnets 0).Gateway}}", &rig.app]);
+    let registry = Registry::start_at(&gateway).await;
+    let reference = registry.push(&rig, &rig.image(), "plain");
+    let error = pull(&rig, &reference, Some(&credentials(PASSWORD))).await.expect_err("plain HTTP is refused");
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(source.contains("HTTP response to HTTPS client"), "{source}");
+    assert_eq!(rig.engine.image(&reference.parse().expect("a reference")).await.expect("asked"), None);
 }
 
 #[tokio::test]

@@ -99,6 +99,12 @@ impl Rig {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
+    /// Starts a container as somebody else would: by the command, again when Podman's name server was in the way.
+    pub(crate) async fn start_by_command(&self, id: &str) {
+        let start = || async { self.command(&["start", id]).output().is_ok_and(|output| output.status.success()) };
+        eventually("podman start", start).await;
+    }
+
     /// One field of `podman inspect`, as a Go template.
     pub(crate) fn inspect(&self, id: &ContainerId, template: &str) -> String {
         self.podman(&["container", "inspect", "--format", template, &id.0])

@@ -82,8 +82,10 @@ async fn changes_made_by_others_are_seen_and_strangers_are_not() {
     let id = rig.engine.create(&rig.spec("ours", OBEDIENT)).await.expect("created");
     let mut events = rig.engine.events(&rig.owner).await.expect("connected");
     let (image, stranger) = (rig.image(), rig.name("stranger"));
-    rig.podman(&["run", "-d", "--name", &stranger, "--network", &rig.app, "-e", "RUN=exec sleep 9", &image]);
-    rig.podman(&["start", &id.0]);
+    let network = ["--network", &rig.app, "-e", "RUN=exec sleep 9"];
+    rig.podman(&["create", "--name", &stranger, network[0], network[1], network[2], network[3], &image]);
+    rig.start_by_command(&stranger).await;
+    rig.start_by_command(&id.0).await;
     expect(&mut events, &id.0, Action::Started).await;
     rig.podman(&["pause", &id.0]);
     expect(&mut events, &id.0, Action::Paused).await;
@@ -126,7 +128,7 @@ async fn legacy_containers_have_events_from_birth_to_removal() {
     expect(&mut events, &old, Action::Removed).await;
     let new = create(&name);
     expect(&mut events, &new, Action::Created).await;
-    rig.podman(&["start", &new]);
+    rig.start_by_command(&new).await;
     expect(&mut events, &new, Action::Started).await;
     rig.podman(&["network", "disconnect", &rig.app, &new]);
     expect(&mut events, &new, Action::Network).await;

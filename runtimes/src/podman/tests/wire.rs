@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 use super::tables::spec;
 use crate::podman::PodmanRuntime;
 use crate::{
-    ContainerId, ContainerRuntime as _, ContainerState, ErrorKind, ImageReference, Limits, Owner, RegistryCredentials,
+    ContainerId, ContainerRuntime as _, ContainerState, ErrorKind, ImageReference, Limits, Owner, PullProgress,
+    RegistryCredentials,
 };
 
 const LIMITS: Limits = Limits {
@@ -179,9 +180,12 @@ async fn one_container_that_hangs_or_is_odd_does_not_hide_the_others() {
 #[tokio::test]
 async fn a_pull_fails_inside_a_200_and_in_pieces() {
     let check = async |pieces: &[&[u8]], hangs: bool, kind: ErrorKind| {
-        let engine = Engine::with(vec![streamed("/images/pull", pieces, hangs)]).await;
-        let error = engine.runtime.pull(&image(), None, &|_| {}).await.expect_err("it fails");
-        assert_eq!(error.kind(), kind, "{:?}", std::error::Error::source(&error));
+        for (path, reference) in [("/images/create", "a.b/c:d"), ("/libpod/images/pull", "localhost/c:d")] {
+            let engine = Engine::with(vec![streamed(path, pieces, hangs)]).await;
+            let reference = reference.parse().expect("a reference");
+            let error = engine.runtime.pull(&reference, None, &|_| {}).await.expect_err("it fails");
+            assert_eq!(error.kind(), kind, "{:?}", std::error::Error::source(&error));
+        }
     };
     check(&[b"{\"stream\":\"Trying\"}\n{\"err", b"or\":\"x: manifest unknown\"}\n"], false, ErrorKind::NotFound).await;
     check(&[b"{\"error\":\"toomanyrequests: slow down\"}\n"], true, ErrorKind::Throttled).await;
@@ -190,16 +194,87 @@ async fn a_pull_fails_inside_a_200_and_in_pieces() {
     check(&[b"<html>\n"], false, ErrorKind::Other).await;
 }
 
+/// Podman 5 answers so where Podman 4 answers 200 and puts the error into the stream.
 #[tokio::test]
-async fn a_pull_sends_credentials_and_verifies_tls() {
-    let good = streamed("/images/pull", &[b"{\"stream\":\"x\"}\n{\"images\":[\"ab\"],\"id\":\"ab\"}\n"], false);
-    let engine = Engine::with(vec![good]).await;
+async fn a_pull_fails_with_a_status_and_the_registrys_words() {
+    let check = async |status: u16, message: &str, kind: ErrorKind| {
+        let body = serde_json::json!({ "message": message }).to_string();
+        let engine = Engine::with(vec![answer("/images/create", status, &body)]).await;
+        let error = engine.runtime.pull(&image(), None, &|_| {}).await.expect_err("it fails");
+        assert_eq!(error.kind(), kind, "{message}");
+    };
+    check(500, "manifest unknown: manifest unknown", ErrorKind::NotFound).await;
+    check(404, "manifest unknown: manifest unknown", ErrorKind::NotFound).await;
+    check(500, "unauthorized: authentication required", ErrorKind::Unauthorized).await;
+    check(500, "toomanyrequests: Rate exceeded", ErrorKind::Throttled).await;
+    check(500, "dial tcp: lookup a.b: no such host", ErrorKind::Other).await;
+}
+
+#[tokio::test]
+async fn a_drip_of_progress_ends_at_the_total_limit() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let listener = UnixListener::bind(folder.path().join("s")).expect("a socket");
+    let server = tokio::spawn(async move {
+        let mut held = tokio::task::JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            held.spawn(async move {
+                let mut head = [0; 4096];
+                let asked =
+                    stream.read(&mut head).await.map(|length| String::from_utf8_lossy(&head[..length]).into_owned());
+                let asked = asked.unwrap_or_default();
+                if asked.contains("/_ping") {
+                    let _ = stream.write_all(PING.as_bytes()).await;
+                } else if asked.contains("/info") {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
+                } else {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await;
+                    while stream.write_all(b"{}\n").await.is_ok() {
+                        tokio::time::sleep(LIMITS.pull_silence / 6).await;
+                    }
+                }
+            });
+        }
+    });
+    let endpoint = format!("unix://{}/s", folder.path().display());
+    let runtime = PodmanRuntime::connect(&endpoint, LIMITS).await.expect("it answers");
+    let error = runtime.pull(&image(), None, &|_| {}).await.expect_err("it never ends");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_pull_sends_credentials_and_tells_bytes() {
+    let lines = concat!(
+        r#"{"status":"Pulling fs layer","progressDetail":{},"id":"7a"}"#,
+        "\n",
+        r#"{"status":"Downloading","progressDetail":{"current":3,"total":9},"id":"7a"}"#,
+        "\n",
+        r#"{"status":"Downloading","progressDetail":{"current":1,"total":5},"id":"7b"}"#,
+        "\n",
+        r#"{"status":"Download complete","progressDetail":{},"id":"7a"}"#,
+        "\n"
+    );
+    let found = answer("/images/a.b%2Fc%3Ad/json", 200, r#"{"Id":"ab"}"#);
+    let engine = Engine::with(vec![streamed("/images/create", &[lines.as_bytes()], false), found]).await;
     let credentials = RegistryCredentials { username: "u".to_owned(), password: "hunter2".into() };
-    let id = engine.runtime.pull(&image(), Some(&credentials), &|_| {}).await.expect("pulled");
+    let last = Mutex::new(PullProgress::default());
+    let progress = |told| *last.lock().expect("no panic") = told;
+    let id = engine.runtime.pull(&image(), Some(&credentials), &progress).await.expect("pulled");
     assert_eq!(id.0, "sha256:ab");
-    assert!(engine.asked("tlsVerify=true") && engine.asked("reference=a.b%2Fc%3Ad"));
+    assert_eq!(last.into_inner().expect("no panic"), PullProgress { done_bytes: 10, total_bytes: 14 });
+    assert!(engine.asked("fromImage=a.b%2Fc%3Ad"));
     assert!(engine.asked("eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6Imh1bnRlcjIifQ=="));
     assert!(!format!("{:?}", engine.runtime).contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_registry_on_a_loopback_address_needs_no_certificate() {
+    let body = b"{\"stream\":\"x\"}\n{\"images\":[\"ab\"],\"id\":\"ab\"}\n";
+    let engine = Engine::with(vec![streamed("/libpod/images/pull", &[body], false)]).await;
+    let reference = "127.0.0.1:5000/c:d".parse().expect("a reference");
+    let id = engine.runtime.pull(&reference, None, &|_| {}).await.expect("pulled");
+    assert_eq!(id.0, "sha256:ab");
+    assert!(engine.asked("tlsVerify=false") && engine.asked("policy=always"));
 }
 
 #[tokio::test]
@@ -214,6 +289,16 @@ async fn a_paused_container_is_thawed_before_it_is_stopped() {
     engine.runtime.stop(&id(), Duration::from_millis(2_001)).await.expect("stopped already is well");
     engine.runtime.restart(&id(), Duration::from_millis(2_001)).await.expect("restarted");
     assert!(engine.asked("/unpause"));
+}
+
+#[tokio::test]
+async fn a_start_in_the_way_of_the_name_server_is_repeated_a_few_times() {
+    let text = r#"{"message":"netavark: error while applying dns entries: aardvark-dns failed to start: oops"}"#;
+    let engine = Engine::with(vec![answer("/containers/x/start", 500, text)]).await;
+    let error = engine.runtime.start(&id()).await.expect_err("it never works");
+    assert_eq!(error.kind(), ErrorKind::Other);
+    let requests = engine.requests.lock().expect("no panic");
+    assert_eq!(requests.iter().filter(|request| request.contains("/start")).count(), 4);
 }
 
 #[tokio::test]
