@@ -4,5 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ends;
 mod rows;
 mod site;
+mod starts;

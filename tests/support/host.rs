@@ -143,6 +143,11 @@ impl Host {
         self.variables.insert(variable.to_owned(), value.to_owned());
     }
 
+    /// Where `shutdown` is found from the next start on.
+    pub fn search_in(&mut self, path: impl Into<OsString>) {
+        self.search_path = Some(path.into());
+    }
+
     /// The folder of the state file.
     pub fn state_directory(&self) -> &std::path::Path {
         self.state.path()

@@ -1,0 +1,214 @@
+//! How the daemon ends: by signals at any moment, and because the app is gone.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use managed_app::cli::Exit;
+use managed_app::host::Signal;
+use managed_app_fakes::cloud::{Fault, Service, Spoiled};
+use managed_app_fakes::faulty::Verb;
+use managed_app_fakes::memory::{Behaviour, Latencies};
+use tempfile::TempDir;
+
+use crate::site::{IMAGE, Plan, Site, image};
+
+/// "At once", on a busy machine.
+const SOON: Duration = Duration::from_secs(3);
+
+const MANY: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+
+async fn ends_soon(site: &mut Site) -> Duration {
+    let began = Instant::now();
+    assert_eq!(site.ended().await, Exit::Done);
+    let took = began.elapsed();
+    assert!(took < SOON, "it took {took:?}");
+    took
+}
+
+/// A folder with a `shutdown` that leaves a note. Another process writes it: were it open for writing here while
+/// another test forks, running it would fail as "text file busy".
+fn shutdown() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = r#"printf '#!/bin/sh\necho "$@" >> "${0%%/*}/told"\n' > "$1/shutdown" && chmod 755 "$1/shutdown""#;
+    let written = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder.path()).status();
+    assert!(written.expect("sh is installed").success());
+    let note = folder.path().join("told");
+    (folder, note)
+}
+
+fn told(note: &Path) -> Option<String> {
+    std::fs::read_to_string(note).ok()
+}
+
+#[tokio::test]
+async fn sigterm_and_sigint_stop_all_nodes_in_parallel() {
+    for signal in [Signal::Terminate, Signal::Interrupt] {
+        let mut site = Site::with(&MANY).await;
+        site.memory.set_latencies(Latencies { stop: Duration::from_millis(500), ..Latencies::default() });
+        site.eventually("a poll waits", |host| host.cloud.queues.waiting() > 0).await;
+        site.signal(signal).await;
+        ends_soon(&mut site).await;
+        assert!(MANY.iter().all(|node| !site.runs(node)));
+        assert_eq!(site.nodes_with_containers(), MANY, "they are stopped, not removed");
+    }
+}
+
+#[tokio::test]
+async fn leave_leaves_all_nodes_running() {
+    let mut site = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").up().await;
+    site.signal(Signal::Terminate).await;
+    ends_soon(&mut site).await;
+    assert!(site.runs("a") && site.runs("b"));
+    assert_eq!(site.journal.acts(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut site = Site::with(&["a", "b"]).await;
+    let _hung = site.faults.on(Verb::Stop).hang();
+    site.signal(Signal::Terminate).await;
+    site.eventually("both are being stopped", |host| host.journal.count("stop", "b") > 0).await;
+    site.signal(Signal::Interrupt).await;
+    ends_soon(&mut site).await;
+}
+
+#[tokio::test]
+async fn a_node_that_ignores_the_stop_is_killed_when_its_grace_is_over() {
+    let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_STOP_GRACE", "1s");
+    let mut site = plan.with(|_, memory| memory.set_behaviour_of_image(&image(IMAGE), Behaviour::IgnoresStop)).up().await;
+    site.signal(Signal::Terminate).await;
+    let took = ends_soon(&mut site).await;
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    assert!(!site.runs("a") && !site.runs("b"));
+}
+
+#[tokio::test]
+async fn a_signal_during_a_slow_pull_stops_what_runs() {
+    let mut site = Site::with(&["a"]).await;
+    site.kill().await;
+    site.cloud.quietly(|world| {
+        world.add_node("slow", managed_app_fakes::cloud::words::Node::default().image("registry.test/slow:1"))
+    });
+    site.memory.stall_pulls(&image("registry.test/slow:1"), true);
+    site.start();
+    site.eventually("the pull has begun", |host| host.journal.count("pull", "registry.test/slow:1") > 0).await;
+    site.signal(Signal::Terminate).await;
+    ends_soon(&mut site).await;
+    assert!(!site.runs("a"));
+}
+
+#[tokio::test]
+async fn a_signal_during_a_restart_stops_the_node_after_it() {
+    let mut site = Site::with(&["a"]).await;
+    site.memory.set_latencies(Latencies { stop: Duration::from_millis(300), ..Latencies::default() });
+    site.cloud.set_node_config("a", r#"{"x":1}"#);
+    site.eventually("it restarts", |host| host.journal.count("restart", "a") > 0).await;
+    site.signal(Signal::Terminate).await;
+    ends_soon(&mut site).await;
+    assert!(!site.runs("a"));
+}
+
+#[tokio::test]
+async fn a_signal_during_creation_leaves_nothing_running() {
+    let plan = Plan::new().await.nodes(&MANY).set("MANAGED_APP_PARALLEL_OPERATIONS", "2");
+    let latencies = Latencies { create: Duration::from_millis(100), ..Latencies::default() };
+    let mut site = plan.with(|_, memory| memory.set_latencies(latencies)).start();
+    site.eventually("some run", |_| MANY.iter().filter(|node| site.runs(node)).count() >= 3).await;
+    site.signal(Signal::Terminate).await;
+    ends_soon(&mut site).await;
+    assert!(MANY.iter().all(|node| !site.runs(node)));
+}
+
+#[tokio::test]
+async fn nodes_that_wait_for_their_turn_do_not_hold_up_the_end() {
+    let mut site = Plan::new().await.nodes(&["a", "b", "c"]).set("MANAGED_APP_PARALLEL_OPERATIONS", "1").up().await;
+    let hung = site.faults.on(Verb::Restart).times(1).hang();
+    site.cloud.set_audit(true);
+    let restarts = |site: &Site| MANY.iter().map(|node| site.journal.count("restart", node)).sum::<usize>();
+    site.eventually("one hangs", |_| restarts(&site) == 1).await;
+    site.signal(Signal::Terminate).await;
+    let stops = |site: &Site| MANY.iter().filter(|node| site.journal.count("stop", node) > 0).count();
+    site.eventually("the two others are stopped", |_| stops(&site) == 2).await;
+    hung.release();
+    ends_soon(&mut site).await;
+    assert!(!site.runs("a") && !site.runs("b") && !site.runs("c"));
+}
+
+#[tokio::test]
+async fn a_signal_during_sign_in_stops_what_runs() {
+    let mut site = Site::with(&["a"]).await;
+    site.kill().await;
+    site.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
+    let calls = site.cloud.services.calls(Service::Cognito, "InitiateAuth");
+    site.start();
+    site.eventually("it signs in", |h| h.cloud.services.calls(Service::Cognito, "InitiateAuth") > calls).await;
+    site.signal(Signal::Terminate).await;
+    ends_soon(&mut site).await;
+    assert!(!site.runs("a"));
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_wait_for_an_engine_that_hangs() {
+    let mut site = Plan::new().await.nodes(&["a"]).off();
+    let _hung = site.faults.on(Verb::Info).hang();
+    site.start();
+    site.eventually("the engine is asked", |host| host.journal.count("info", "") > 0).await;
+    site.signal(Signal::Terminate).await;
+    site.signal(Signal::Terminate).await;
+    ends_soon(&mut site).await;
+}
+
+#[tokio::test]
+async fn a_removed_app_stops_the_nodes_and_shuts_the_host_down() {
+    let (folder, note) = shutdown();
+    let path = folder.path().to_owned();
+    let mut site = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
+    let asked = site.cloud.services.calls(Service::AppSync, "GetApp");
+    site.cloud.remove_app();
+    assert_eq!(site.ended().await, Exit::Done);
+    assert_eq!(told(&note).as_deref(), Some("now\n"));
+    assert!(site.cloud.services.calls(Service::AppSync, "GetApp") >= asked + 2, "one answer is not enough");
+    assert!(!site.runs("a") && !site.runs("b"));
+}
+
+#[tokio::test]
+async fn a_false_word_that_the_app_is_gone_changes_nothing() {
+    let (folder, note) = shutdown();
+    let path = folder.path().to_owned();
+    let mut site = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
+    site.cloud.spoil_next(Spoiled::AppNull, 1);
+    let app = site.cloud.world().app.clone().expect("it is there");
+    site.cloud.send_change(Some(serde_json::json!({"type": "ManagedApp", "name": app.name})), None);
+    let asked = site.cloud.services.calls(Service::AppSync, "GetApp");
+    site.eventually("the cloud is asked again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > asked + 1).await;
+    site.probe("a").await;
+    assert_eq!(site.journal.acts(), ["restart a"]);
+    assert_eq!(told(&note), None);
+    assert!(site.is_up());
+}
+
+#[tokio::test]
+async fn with_on_removed_exit_the_nodes_are_removed_and_the_host_stays_on() {
+    let (folder, note) = shutdown();
+    let path = folder.path().to_owned();
+    let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_REMOVED", "exit");
+    let mut site = plan.host(|builder| builder.search_path(path)).up().await;
+    site.cloud.remove_app();
+    assert_eq!(site.ended().await, Exit::Done);
+    assert_eq!(site.nodes_with_containers(), [""; 0]);
+    assert_eq!(told(&note), None);
+}
+
+#[tokio::test]
+async fn an_app_that_is_gone_at_the_start_ends_the_daemon_too() {
+    let (folder, note) = shutdown();
+    let path = folder.path().to_owned();
+    let mut site = Site::with(&["a"]).await;
+    site.kill().await;
+    site.cloud.quietly(managed_app_fakes::cloud::World::remove_app);
+    site.host.search_in(path);
+    site.start();
+    assert_eq!(site.ended().await, Exit::Done);
+    assert_eq!(told(&note).as_deref(), Some("now\n"));
+    assert!(!site.runs("a"));
+}
