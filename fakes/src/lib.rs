@@ -1,7 +1,7 @@
 //! Fakes for tests and for the demo: engines and clouds with state and behaviour of their own.
 //!
-//! [`InMemoryRuntime`] is a container engine in memory, [`Faulty`] makes any engine fail in chosen ways, [`cloud`] is
-//! EchoStream's cloud on the wire, and [`node_image`] is an image with a small node for real engines.
+//! [`FakeCloud`] is EchoStream's whole cloud, faked on the wire; [`InMemoryRuntime`] is a container engine in memory,
+//! [`Faulty`] makes any engine fail in chosen ways, and [`node_image`] is an image with a small node for real engines.
 
 pub mod cloud;
 pub mod faulty;

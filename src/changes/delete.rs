@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchOutput;
-use aws_sdk_sqs::types::{BatchResultErrorEntry, DeleteMessageBatchRequestEntry};
+use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use tokio::time::sleep;
 
 use crate::cloud::failure::Failure;
@@ -46,16 +46,13 @@ fn entry(index: usize, receipt: &str) -> Option<DeleteMessageBatchRequestEntry> 
     DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt).build().ok()
 }
 
-/// The receipts that are worth another try: those that failed through no fault of ours.
+/// The receipts that failed, for another try. SQS's word on whose fault it was is not relied on: tries are few.
 fn retained(receipts: Vec<String>, answer: &DeleteMessageBatchOutput, attempt: u32) -> Vec<String> {
     let failed = answer.failed();
     for entry in failed {
         let error = clean(entry.message().unwrap_or_else(|| entry.code()));
         tracing::warn!(attempt, code = clean(entry.code()), error, "a change message was not deleted");
     }
-    let is_retried = |index: usize| {
-        let id = index.to_string();
-        failed.iter().any(|entry: &BatchResultErrorEntry| entry.id() == id && !entry.sender_fault())
-    };
-    receipts.into_iter().enumerate().filter(|(index, _)| is_retried(*index)).map(|(_, receipt)| receipt).collect()
+    let has_failed = |index: usize| failed.iter().any(|entry| entry.id() == index.to_string());
+    receipts.into_iter().enumerate().filter(|(index, _)| has_failed(*index)).map(|(_, receipt)| receipt).collect()
 }

@@ -16,6 +16,8 @@ mod operations;
 pub(crate) mod renewing;
 mod session;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 pub(crate) mod text;
 

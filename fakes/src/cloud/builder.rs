@@ -28,7 +28,7 @@ impl Default for Builder {
             user: "plant-7-line".to_owned(),
             srp_id: None,
             password: "Correct-Horse-7".to_owned(),
-            log_group: "echostream/tenant=acme/app=plant-7".to_owned(),
+            log_group: "echostream/acme/plant-7".to_owned(),
             token_lifetime: Duration::from_secs(3600),
             refresh_lifetime: Duration::from_secs(30 * 24 * 3600),
         }

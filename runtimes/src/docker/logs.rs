@@ -1,4 +1,6 @@
 //! A container's output as a stream.
+//!
+//! The engine's `json-file` driver keeps text: it has put U+FFFD for each byte that is none before we see it.
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptions;

@@ -2,7 +2,7 @@
 //!
 //! - `endpoint`: where the engine is. `client`: the connection, deadlines, ways round bollard.
 //! - `convert`: what we ask for. `answers`: what the engine has. `error`: what failures mean. All three pure.
-//! - `containers`, `pull`, `logs`, `events`: the operations.
+//! - `containers`, `images`, `pull`, `logs`, `events`: the operations.
 //!
 //! Reads no environment. bollard writes request bodies, secrets among them, to the `log` crate at debug level: nobody may
 //! bridge that crate's records of target `bollard` to an output.
@@ -14,6 +14,7 @@ mod convert;
 mod endpoint;
 mod error;
 mod events;
+mod images;
 mod logs;
 mod pull;
 #[cfg(test)]
@@ -83,15 +84,15 @@ impl ContainerRuntime for DockerRuntime {
         pull::pull(&self.client, image, credentials, progress).await?;
         let lost =
             || RuntimeError::new(ErrorKind::Other, error::PULL, image.to_pull()).with_source("gone after the pull");
-        pull::local_id(&self.client, image).await?.ok_or_else(lost)
+        images::local_id(&self.client, image).await?.ok_or_else(lost)
     }
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
-        pull::local_id(&self.client, image).await
+        images::local_id(&self.client, image).await
     }
 
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        pull::remove_image(&self.client, id).await
+        images::remove_image(&self.client, id).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bollard::Docker;
-use bollard::errors::Error;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
@@ -15,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::client::{Client, within};
+use super::client::Client;
 use super::error::{PULL, translate};
 use crate::{ErrorKind, ImageReference, ProgressFn, PullProgress, RegistryCredentials, Result, RuntimeError};
 
@@ -61,22 +60,6 @@ async fn fetch(docker: &Docker, name: &str, silence: Duration, progress: Progres
 
 fn timed_out(name: &str, what: &str, limit: Duration) -> RuntimeError {
     RuntimeError::new(ErrorKind::TimedOut, PULL, name).with_source(format!("{what} {limit:?}"))
-}
-
-/// The id of a local image.
-pub(super) async fn local_id(client: &Client, image: &ImageReference) -> Result<Option<crate::ImageId>> {
-    let name = image.to_pull();
-    let inspected = within(client.limits.call, "inspect image", &name, client.docker.inspect_image(&name)).await;
-    match inspected {
-        Ok(inspected) => {
-            let words = "an image without an id";
-            let id = inspected.id.filter(|id| !id.is_empty());
-            let id = id.ok_or_else(|| RuntimeError::new(ErrorKind::Other, "inspect image", name).with_source(words))?;
-            Ok(Some(super::answers::image_id(id)))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// A client whose requests carry the credentials.
@@ -148,39 +131,6 @@ impl Meter {
             sum
         })
     }
-}
-
-/// Removes an image by id with all its names, unless a container uses it.
-///
-/// The engine's own rule is too weak for that: without force it refuses an image of two repositories, with force it
-/// takes an image from under a stopped container.
-pub(super) async fn remove_image(client: &Client, id: &crate::ImageId) -> Result<()> {
-    const OPERATION: &str = "remove image";
-    let limit = client.limits.call;
-    let removal = async {
-        let image = match client.docker.inspect_image(&id.0).await {
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
-            image => image?,
-        };
-        let filters = json!({"ancestor": [&id.0]}).to_string();
-        let path = format!("/containers/json?all=1&filters={}", super::client::encoded(&filters));
-        let users: Vec<super::answers::Listed> = client.get(&path).await?;
-        if let Some(user) = users.into_iter().find(|user| super::answers::image_id(user.image_id.clone()) == *id) {
-            let message = format!("container {} uses it", user.id);
-            return Err(Error::DockerResponseServerError { status_code: 409, message });
-        }
-        let names = image.repo_tags.unwrap_or_default().into_iter().chain(image.repo_digests.unwrap_or_default());
-        for name in names.filter(|name| !name.starts_with('<')).chain([id.0.clone()]) {
-            let options = bollard::query_parameters::RemoveImageOptionsBuilder::new().build();
-            match client.docker.remove_image(&name, Some(options), None).await {
-                // The last name takes the image with it.
-                Ok(_) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    };
-    within(limit, OPERATION, &id.0, removal).await
 }
 
 #[cfg(test)]

@@ -1,0 +1,58 @@
+//! Local images: look-up and removal. Fetches nothing.
+
+use bollard::errors::Error;
+use bollard::query_parameters::RemoveImageOptionsBuilder;
+use serde_json::json;
+
+use super::answers::{Listed, image_id};
+use super::client::{Client, encoded, within};
+use crate::{ErrorKind, ImageId, ImageReference, Result, RuntimeError};
+
+/// The id of a local image.
+pub(super) async fn local_id(client: &Client, image: &ImageReference) -> Result<Option<ImageId>> {
+    let name = image.to_pull();
+    let inspected = within(client.limits.call, "inspect image", &name, client.docker.inspect_image(&name)).await;
+    match inspected {
+        Ok(inspected) => {
+            let words = "an image without an id";
+            let id = inspected.id.filter(|id| !id.is_empty());
+            let id = id.ok_or_else(|| RuntimeError::new(ErrorKind::Other, "inspect image", name).with_source(words))?;
+            Ok(Some(image_id(id)))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes an image by id with all its names, unless a container uses it.
+///
+/// The engine's own rule is too weak for that: without force it refuses an image of two repositories, with force it
+/// takes an image from under a stopped container.
+pub(super) async fn remove_image(client: &Client, id: &ImageId) -> Result<()> {
+    const OPERATION: &str = "remove image";
+    let limit = client.limits.call;
+    let removal = async {
+        let image = match client.docker.inspect_image(&id.0).await {
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            image => image?,
+        };
+        let filters = json!({"ancestor": [&id.0]}).to_string();
+        let path = format!("/containers/json?all=1&filters={}", encoded(&filters));
+        let users: Vec<Listed> = client.get(&path).await?;
+        if let Some(user) = users.into_iter().find(|user| image_id(user.image_id.clone()) == *id) {
+            let message = format!("container {} uses it", user.id);
+            return Err(Error::DockerResponseServerError { status_code: 409, message });
+        }
+        let names = image.repo_tags.unwrap_or_default().into_iter().chain(image.repo_digests.unwrap_or_default());
+        for name in names.filter(|name| !name.starts_with('<')).chain([id.0.clone()]) {
+            let options = RemoveImageOptionsBuilder::new().build();
+            match client.docker.remove_image(&name, Some(options), None).await {
+                // The last name takes the image with it.
+                Ok(_) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    };
+    within(limit, OPERATION, &id.0, removal).await
+}

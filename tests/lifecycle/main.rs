@@ -1,0 +1,8 @@
+//! The whole daemon in this process, against the fake cloud on the wire and the engine in memory: each row of the
+//! contract's table of changes, the ways it can start, and the ways it can end.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod rows;
+mod site;

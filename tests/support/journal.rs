@@ -1,0 +1,117 @@
+//! The journal of engine calls: which verb, for which node, when, and how it ended.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use managed_app_runtimes::{Container, ContainerId, ErrorKind, labels};
+
+/// One call of the runtime trait.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The trait's method, for example `restart`.
+    pub verb: &'static str,
+    /// The node that the container belongs to; for other calls the image, the network or the app.
+    pub subject: String,
+    /// When the daemon made it.
+    pub at: Instant,
+    /// `None` while it lasts, and for ever when it was given up.
+    pub result: Option<Result<(), ErrorKind>>,
+}
+
+/// All calls so far, oldest first. A cheap handle.
+#[derive(Debug, Clone, Default)]
+pub struct Journal(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    calls: Vec<Call>,
+    nodes: HashMap<ContainerId, String>,
+}
+
+impl Journal {
+    /// How often `verb` was called for `subject`, whatever came of it.
+    pub fn count(&self, verb: &str, subject: &str) -> usize {
+        self.lock().calls.iter().filter(|call| call.verb == verb && call.subject == subject).count()
+    }
+
+    /// How often a container of `node` was made to run: started or restarted, as far as the daemon was told so.
+    pub fn starts(&self, node: &str) -> usize {
+        let is_start = |call: &&Call| matches!(call.verb, "start" | "restart") && call.subject == node;
+        self.lock().calls.iter().filter(is_start).filter(|call| call.result == Some(Ok(()))).count()
+    }
+
+    /// What was done to containers and images, as `restart a`, in the order in which it was begun; questions left out.
+    pub fn acts(&self) -> Vec<String> {
+        let is_act =
+            |call: &&Call| !matches!(call.verb, "info" | "list" | "image" | "events" | "ensure_network" | "logs");
+        self.lock().calls.iter().filter(is_act).map(|call| format!("{} {}", call.verb, call.subject)).collect()
+    }
+
+    /// As [`Journal::acts`], without order.
+    pub fn sorted_acts(&self) -> Vec<String> {
+        let mut acts = self.acts();
+        acts.sort();
+        acts
+    }
+
+    /// The last call of `verb` for `subject`.
+    pub fn last(&self, verb: &str, subject: &str) -> Option<Call> {
+        self.lock().calls.iter().rfind(|call| call.verb == verb && call.subject == subject).cloned()
+    }
+
+    /// All calls.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    /// Forgets the calls so far, not whose containers are whose.
+    pub fn clear(&self) {
+        self.lock().calls.clear();
+    }
+
+    /// Notes the beginning of a call; its number is good until the next [`Journal::clear`].
+    pub(super) fn begin(&self, verb: &'static str, subject: String) -> Entry {
+        let at = Instant::now();
+        self.lock().calls.push(Call { verb, subject: subject.clone(), at, result: None });
+        Entry { journal: self.clone(), verb, subject, at }
+    }
+
+    /// The node of a container, or its id while that is unknown.
+    pub(super) fn node_of(&self, id: &ContainerId) -> String {
+        self.lock().nodes.get(id).cloned().unwrap_or_else(|| id.0.clone())
+    }
+
+    pub(super) fn learn(&self, id: &ContainerId, node: &str) {
+        self.lock().nodes.insert(id.clone(), node.to_owned());
+    }
+
+    pub(super) fn learn_from(&self, containers: &[Container]) {
+        for container in containers {
+            self.learn(&container.id, container.labels.get(labels::NODE).unwrap_or(&container.name));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each statement leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that has begun.
+pub(super) struct Entry {
+    journal: Journal,
+    verb: &'static str,
+    subject: String,
+    at: Instant,
+}
+
+impl Entry {
+    pub(super) fn end(self, result: Result<(), ErrorKind>) {
+        let mut state = self.journal.lock();
+        let is_it = |call: &&mut Call| call.at == self.at && call.verb == self.verb && call.subject == self.subject;
+        if let Some(call) = state.calls.iter_mut().rev().find(is_it) {
+            call.result = Some(result);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A runtime that writes down each call and changes nothing about it; wraps any backend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use managed_app_runtimes::{
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, EventStream, ImageId,
+    ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError, labels,
+};
+use time::OffsetDateTime;
+
+use super::Journal;
+
+/// The wrapper.
+#[derive(Debug)]
+pub struct Recorded {
+    inner: Arc<dyn ContainerRuntime>,
+    journal: Journal,
+}
+
+impl Recorded {
+    /// Wraps `inner`; the calls go into `journal`.
+    pub fn new(inner: Arc<dyn ContainerRuntime>, journal: Journal) -> Self {
+        Self { inner, journal }
+    }
+
+    async fn note<T>(&self, verb: &'static str, subject: String, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let entry = self.journal.begin(verb, subject);
+        let result = call.await;
+        entry.end(result.as_ref().map(drop).map_err(RuntimeError::kind));
+        result
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for Recorded {
+    fn kind(&self) -> EngineKind {
+        self.inner.kind()
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        self.note("info", String::new(), self.inner.info()).await
+    }
+
+    async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
+        let containers = self.note("list", owner.app.clone(), self.inner.list(owner)).await?;
+        self.journal.learn_from(&containers);
+        Ok(containers)
+    }
+
+    async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
+        self.note("ensure_network", name.to_owned(), self.inner.ensure_network(name, owner)).await
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageReference,
+        credentials: Option<&RegistryCredentials>,
+        progress: ProgressFn<'_>,
+    ) -> Result<ImageId> {
+        self.note("pull", image.to_string(), self.inner.pull(image, credentials, progress)).await
+    }
+
+    async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
+        self.note("image", image.to_string(), self.inner.image(image)).await
+    }
+
+    async fn remove_image(&self, id: &ImageId) -> Result<()> {
+        self.note("remove_image", id.0.clone(), self.inner.remove_image(id)).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        let node = spec.labels.get(labels::NODE).unwrap_or(&spec.name).clone();
+        let id = self.note("create", node.clone(), self.inner.create(spec)).await?;
+        self.journal.learn(&id, &node);
+        Ok(id)
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<()> {
+        self.note("start", self.journal.node_of(id), self.inner.start(id)).await
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        self.note("stop", self.journal.node_of(id), self.inner.stop(id, grace)).await
+    }
+
+    async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        self.note("restart", self.journal.node_of(id), self.inner.restart(id, grace)).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.note("rename", self.journal.node_of(id), self.inner.rename(id, name)).await
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        self.note("remove", self.journal.node_of(id), self.inner.remove(id)).await
+    }
+
+    async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+        self.note("logs", self.journal.node_of(id), self.inner.logs(id, since)).await
+    }
+
+    async fn events(&self, owner: &Owner) -> Result<EventStream> {
+        self.note("events", owner.app.clone(), self.inner.events(owner)).await
+    }
+}
