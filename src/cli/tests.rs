@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::config::{Absent, SETTINGS, Setting};
 
 fn read(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
@@ -118,4 +119,30 @@ fn the_unit_waits_longer_than_the_nodes_may_take_to_stop() {
     let crate::config::Absent::Default(grace) = grace.expect("it is in the table").absent else { panic!("a default") };
     let grace: u64 = grace.trim_end_matches('s').parse().expect("whole seconds");
     assert!(seconds >= 2 * grace);
+}
+
+/// The README's tables are made of the same data as the help. On failure the message is the table to put there.
+#[test]
+fn the_readme_tells_the_settings_and_exit_codes() {
+    let readme = include_str!("../../README.md");
+    for table in [settings_table(), exit_table()] {
+        assert!(readme.contains(&table), "README.md should hold this table:\n{table}");
+    }
+}
+
+fn settings_table() -> String {
+    let row = |setting: &Setting| {
+        let flag = setting.flag.map_or_else(String::new, |flag| format!("`--{flag}`"));
+        let absent = match setting.absent {
+            Absent::Required => "required".to_owned(),
+            Absent::Default(text) => format!("`{text}`"),
+            Absent::Means(text) => text.to_owned(),
+        };
+        format!("| `{}` | {flag} | {absent} | {}: {} |\n", setting.variable, setting.about, setting.holds)
+    };
+    SETTINGS.iter().map(row).collect()
+}
+
+fn exit_table() -> String {
+    Exit::ALL.iter().map(|exit| format!("| {} | {} |\n", exit.code(), exit.meaning())).collect()
 }
