@@ -329,3 +329,19 @@ async fn events_of_unknown_shape_are_skipped() {
     assert_eq!(seen[0].as_ref().expect("an event").container, id());
     assert!(engine.asked("since="));
 }
+
+#[tokio::test]
+async fn lines_that_following_missed_are_read_afterwards_and_pieces_are_joined() {
+    let one: &[u8] = b"\x01\0\0\0\0\0\0\x192026-11-22T22:00:55Z one\n";
+    let tw: &[u8] = b"\x01\0\0\0\0\0\0\x172026-11-22T22:00:55Z tw";
+    let o: &[u8] = b"\x01\0\0\0\0\0\0\x172026-11-22T22:00:55Z o\n";
+    let engine = Engine::with(vec![
+        answer("/containers/x/json", 200, "{}"),
+        streamed("follow=true", &[one, tw], false),
+        streamed("follow=false", &[one, tw, o, tw], false),
+    ])
+    .await;
+    let items: Vec<_> = engine.runtime.logs(&id(), None).await.expect("logs").collect().await;
+    let lines: Vec<_> = items.iter().map(|item| item.as_ref().expect("a chunk").bytes.clone()).collect();
+    assert_eq!(lines, ["one\n", "two\n", "tw"]);
+}
