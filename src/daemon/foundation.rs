@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo};
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, ErrorKind, RuntimeError};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::cloud::{CloudErrorKind, EchoStream};
@@ -13,22 +13,28 @@ use crate::driver::chain;
 use crate::exit::Exit;
 use crate::host::Signal;
 
+/// How long a silent cloud may hold up the start; signing in then goes on with the first snapshot.
+const SIGN_IN_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two attempts to reach the engine.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Refused credentials end the daemon; a cloud that cannot be reached is tried again later, with each snapshot.
 pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
-    match cloud.sign_in().await {
-        Ok(()) => {
+    match timeout(SIGN_IN_WAIT, cloud.sign_in()).await {
+        Ok(Ok(())) => {
             info!("signed in");
             Ok(())
         }
-        Err(error) if error.kind() == CloudErrorKind::Refused => {
+        Ok(Err(error)) if error.kind() == CloudErrorKind::Refused => {
             error!(error = chain(&error), "sign-in was refused; check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID");
             Err(Exit::SignInRefused)
         }
-        Err(error) => {
+        Ok(Err(error)) => {
             warn!(error = chain(&error), "cannot sign in yet; going on with what is here");
+            Ok(())
+        }
+        Err(_) => {
+            warn!("the cloud does not answer yet; going on with what is here");
             Ok(())
         }
     }
@@ -38,7 +44,8 @@ pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
 pub(super) async fn meet(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
     let until = Instant::now() + patience;
     loop {
-        match runtime.info().await {
+        let silent = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine for its version", ""));
+        match timeout_at(until, runtime.info()).await.unwrap_or_else(silent) {
             Ok(info) => return Ok(info),
             Err(error) if Instant::now() + ENGINE_PAUSE < until => {
                 warn!(error = chain(&error), "the engine does not answer yet");

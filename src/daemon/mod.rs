@@ -34,6 +34,8 @@ const INBOX_MAX: usize = 1024;
 const SIGNALS_MAX: usize = 8;
 /// How long the engine may take to answer when the daemon starts.
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
+/// The same when a signal came meanwhile: long enough to stop what runs, if the engine is well.
+const ENGINE_LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long the last tasks may take after the driver is done.
 const LINGER: Duration = Duration::from_secs(2);
 /// The engine's own log of a node: size of one file and number of files.
@@ -105,16 +107,22 @@ impl Daemon {
         })?;
         let mut is_interrupted = interruptible(&mut self.signals, sign_in(&cloud)).await.transpose()?.is_none();
         notifier.status("waiting for the engine");
-        let meeting = meet(self.runtime.as_ref(), ENGINE_WAIT);
-        let info = match interruptible(&mut self.signals, meeting).await {
-            Some(result) => result?,
-            None => {
-                is_interrupted = true;
-                meet(self.runtime.as_ref(), Duration::ZERO).await.map_err(|_| Exit::Done)?
-            }
-        };
+        let info = self.meet_engine(&mut is_interrupted).await?;
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
         Ok(Foundation { cloud: Arc::new(cloud), info, is_interrupted })
+    }
+
+    /// A first signal leaves the engine a last moment, a second one none.
+    async fn meet_engine(&mut self, is_interrupted: &mut bool) -> Result<EngineInfo, Exit> {
+        let runtime = self.runtime.as_ref();
+        if !*is_interrupted {
+            match interruptible(&mut self.signals, meet(runtime, ENGINE_WAIT)).await {
+                Some(result) => return result,
+                None => *is_interrupted = true,
+            }
+        }
+        let last = interruptible(&mut self.signals, meet(runtime, ENGINE_LAST_WAIT)).await;
+        last.and_then(Result::ok).ok_or(Exit::Done)
     }
 
     fn settings(&self, info: &EngineInfo) -> Result<Settings, Exit> {

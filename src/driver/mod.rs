@@ -25,7 +25,7 @@ pub use state::StateFile;
 use crate::cloud::ControlPlane;
 use crate::model::{NodeName, QueueAddress};
 use crate::reconciler::{
-    Effect, Event, Failure, FailureKind, Finish, Operation, Outcome, Pulled, Reconciler, Settings, Status,
+    Effect, Event, Failure, FailureKind, Finish, Operation, Outcome, Phase, Pulled, Reconciler, Settings, Status,
 };
 use crate::registry::Registry;
 
@@ -112,11 +112,12 @@ impl Driver {
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Finish {
         let mut event = Event::Begin;
         loop {
-            if matches!(event, Event::Stop(_)) {
+            debug!(event = event.name(), "event");
+            let effects = self.reconciler.on(event, self.began.elapsed());
+            if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {
                 self.hands.stopping.cancel();
             }
-            debug!(event = event.name(), "event");
-            for effect in self.reconciler.on(event, self.began.elapsed()) {
+            for effect in effects {
                 if let Some(finish) = self.execute(effect) {
                     self.publish();
                     return finish;

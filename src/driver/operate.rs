@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{ContainerId, ContainerSpec, ErrorKind, ImageId, LogSettings, RuntimeError, names};
 use time::OffsetDateTime;
+use tokio::sync::SemaphorePermit;
 use tracing::warn;
 
 use super::{Hands, failure};
@@ -19,15 +20,27 @@ impl Hands {
     pub async fn operate(&self, operation: Operation) -> Outcome {
         let done = match operation {
             Operation::Stop(ids) => self.stop_all(ids).await,
+            Operation::Remove(ids) => {
+                // At the end there are no turns: all go at once.
+                let _turn = self.turn().await;
+                self.remove_all(ids).await
+            }
             other => {
-                let _permit = self.operations.acquire().await.expect("the semaphore is never closed");
-                if self.is_stopping() {
-                    return Outcome::Abandoned;
-                }
+                let Some(_turn) = self.turn().await else { return Outcome::Abandoned };
                 self.change(other).await
             }
         };
         done.unwrap_or_else(|error| Outcome::Failed(failure::of_runtime(&error)))
+    }
+
+    /// The turn of an operation; `None` when the daemon ends before it comes, for others may hang in theirs.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Both arms are cancel-safe.
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => None,
+            permit = self.operations.acquire() => Some(permit.expect("the semaphore is never closed")),
+        }
     }
 
     async fn change(&self, operation: Operation) -> Result<Outcome, RuntimeError> {

@@ -43,6 +43,9 @@ use node::NodeState;
 use notes::Notes;
 use retry::Jitter;
 
+/// How long a cloud that neither answers nor fails holds up what can be done without it.
+const CLOUD_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The state machine. One value for the life of the daemon.
 #[derive(Debug)]
 pub struct Reconciler {
@@ -60,6 +63,10 @@ pub struct Reconciler {
     /// Since when the cloud says that the app is gone.
     gone_since: Option<Duration>,
     next_resync: Option<Duration>,
+    /// Until when the cloud's first answer is waited for before anything is done without it.
+    patience_until: Option<Duration>,
+    /// The cloud has let that time pass in silence.
+    is_cloud_silent: bool,
     /// Nodes that may need a step.
     dirty: BTreeSet<NodeName>,
     /// When nodes that failed are due again. May name a node that has recovered since.
@@ -104,6 +111,8 @@ impl Reconciler {
             queue: None,
             gone_since: None,
             next_resync: None,
+            patience_until: None,
+            is_cloud_silent: false,
             dirty: BTreeSet::new(),
             retries: BTreeSet::new(),
             busy_count: 0,
@@ -118,7 +127,11 @@ impl Reconciler {
     /// Takes in one event at `now` (time since some fixed start, monotonic) and says what to do about it.
     pub fn on(&mut self, event: Event, now: Duration) -> Vec<Effect> {
         match event {
-            Event::Begin | Event::Resync => self.resync(now),
+            Event::Begin => {
+                self.patience_until = Some(now + CLOUD_PATIENCE);
+                self.resync(now);
+            }
+            Event::Resync => self.resync(now),
             Event::Timer => self.tick(now),
             Event::Change(change) => {
                 self.notes.add(change);
@@ -156,7 +169,8 @@ impl Reconciler {
             Phase::Stopping { .. } => vec![list, retry],
             Phase::Starting | Phase::Running => {
                 let fetch = self.fetch.deadline();
-                vec![list, retry, fetch, self.images.deadline(), self.next_resync, self.notes.deadline()]
+                let patience = self.patience_until;
+                vec![list, retry, fetch, self.images.deadline(), self.next_resync, self.notes.deadline(), patience]
             }
         };
         all.into_iter().flatten().min()
@@ -172,6 +186,11 @@ impl Reconciler {
         if self.next_resync.is_some_and(|at| at <= now) {
             self.resync(now);
         }
+        if self.patience_until.is_some_and(|at| at <= now) {
+            self.patience_until = None;
+            self.is_cloud_silent = self.app.is_none();
+            self.dirty.extend(self.nodes.keys().cloned());
+        }
         if self.notes.take_due(now) {
             self.fetch.want();
         }
@@ -179,6 +198,11 @@ impl Reconciler {
             let due = self.retries.pop_first();
             self.dirty.extend(due.map(|(_, name)| name));
         }
+    }
+
+    /// Whether enough is known to do something: the app, or that it cannot be had for now.
+    fn is_cloud_settled(&self) -> bool {
+        self.app.is_some() || self.fetch.failure.is_some() || self.is_cloud_silent
     }
 
     /// Without the cloud, what is there is brought up as it is.

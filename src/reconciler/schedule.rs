@@ -49,7 +49,7 @@ impl Reconciler {
     }
 
     fn step_nodes(&mut self, now: Duration) {
-        if !self.list.has_answer || !(self.app.is_some() || self.fetch.failure.is_some()) {
+        if !self.list.has_answer || !self.is_cloud_settled() {
             return;
         }
         for name in std::mem::take(&mut self.dirty) {
@@ -108,7 +108,7 @@ impl Reconciler {
         };
         let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));
         self.list.has_answer
-            && (self.app.is_some() || self.fetch.failure.is_some())
+            && self.is_cloud_settled()
             && self.busy_count == 0
             && self.dirty.is_empty()
             && self.nodes.values().all(is_over)

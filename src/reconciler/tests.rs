@@ -149,6 +149,21 @@ fn without_the_cloud_at_boot_what_is_there_is_started() {
 }
 
 #[test]
+fn a_cloud_that_is_silent_at_boot_holds_up_what_is_there_for_seconds_only() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    let mut world = world.restart_daemon();
+    world.take_log();
+    world.containers[0].state = ContainerState::Exited { code: Some(0) };
+    world.cloud_is_silent = true;
+    world.begin();
+    assert_eq!(world.take_log(), [""; 0]);
+    world.advance(CLOUD_PATIENCE);
+    assert_eq!(world.take_log(), ["start a"]);
+    assert!(world.is_ready);
+}
+
+#[test]
 fn what_others_do_to_containers_is_put_right() {
     let mut world = World::new(&["a", "b", "c", "d", "e"]);
     world.begin();

@@ -4,7 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clouds;
 mod ends;
+mod messages;
 mod rows;
 mod site;
 mod starts;

@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app::cli::Exit;
 use managed_app::config::Config;
 use managed_app::daemon::Daemon;
+use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app::reconciler::{NodeStatus, Phase, Status};
 use managed_app_fakes::FakeCloud;

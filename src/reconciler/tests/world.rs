@@ -16,6 +16,8 @@ pub struct World {
     pub app: App,
     pub is_gone: bool,
     pub cloud_is_down: bool,
+    /// It does not answer at all.
+    pub cloud_is_silent: bool,
     pub containers: Vec<Container>,
     pub broken_images: BTreeSet<String>,
     pub broken_nodes: BTreeSet<String>,
@@ -83,6 +85,7 @@ impl World {
             app,
             is_gone: false,
             cloud_is_down: false,
+            cloud_is_silent: false,
             containers: vec![],
             broken_images: BTreeSet::new(),
             broken_nodes: BTreeSet::new(),
@@ -156,6 +159,7 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
+            Effect::FetchSnapshot if self.cloud_is_silent => None,
             Effect::FetchSnapshot => Some(Event::Snapshot(self.snapshot())),
             Effect::List => Some(Event::Listed(Ok(self.containers.clone()))),
             Effect::Pull(image) => {
