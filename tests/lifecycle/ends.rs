@@ -75,7 +75,8 @@ async fn a_second_signal_ends_at_once() {
 #[tokio::test]
 async fn a_node_that_ignores_the_stop_is_killed_when_its_grace_is_over() {
     let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_STOP_GRACE", "1s");
-    let mut site = plan.with(|_, memory| memory.set_behaviour_of_image(&image(IMAGE), Behaviour::IgnoresStop)).up().await;
+    let mut site =
+        plan.with(|_, memory| memory.set_behaviour_of_image(&image(IMAGE), Behaviour::IgnoresStop)).up().await;
     site.signal(Signal::Terminate).await;
     let took = ends_soon(&mut site).await;
     assert!(took >= Duration::from_millis(900), "{took:?}");
@@ -180,7 +181,8 @@ async fn a_false_word_that_the_app_is_gone_changes_nothing() {
     let app = site.cloud.world().app.clone().expect("it is there");
     site.cloud.send_change(Some(serde_json::json!({"type": "ManagedApp", "name": app.name})), None);
     let asked = site.cloud.services.calls(Service::AppSync, "GetApp");
-    site.eventually("the cloud is asked again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > asked + 1).await;
+    site.eventually("the cloud is asked again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > asked + 1)
+        .await;
     site.probe("a").await;
     assert_eq!(site.journal.acts(), ["restart a"]);
     assert_eq!(told(&note), None);

@@ -1,0 +1,1 @@
+//! The commands on the private engines of `scripts/engines`: Docker and Podman.
