@@ -82,6 +82,11 @@ impl Bench {
         self.folder.path().join("state")
     }
 
+    /// The daemon's log file so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.env["MANAGED_APP_LOG_FILE"]).unwrap_or_default()
+    }
+
     /// All files of the host with their content, to see that nothing changed.
     pub fn disk(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
@@ -89,8 +94,8 @@ impl Bench {
         files
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().envs(&self.env).args(arguments).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -98,7 +103,23 @@ impl Bench {
 
     /// Runs the binary to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ran {
-        let run = timeout(RUN_LIMIT, self.command(arguments).output());
+        self.finish(self.command(BINARY, arguments)).await
+    }
+
+    /// As [`Self::run`], by another user; only root can do that.
+    pub async fn run_as(&self, user: u32, arguments: &[&str]) -> Ran {
+        // The binary may lie where that user may not go.
+        let binary = self.folder.path().join("binary");
+        if !binary.exists() {
+            std::fs::copy(BINARY, &binary).expect("room for the binary");
+        }
+        let mut command = self.command(binary.to_str().expect("a plain path"), arguments);
+        command.uid(user).gid(user);
+        self.finish(command).await
+    }
+
+    async fn finish(&self, mut command: Command) -> Ran {
+        let run = timeout(RUN_LIMIT, command.output());
         let Output { status, stdout, stderr } = run.await.expect("it ends in time").expect("the binary starts");
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
         let ran = Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) };
@@ -109,7 +130,7 @@ impl Bench {
 
     /// Starts the binary and leaves it running; it dies with the returned value.
     pub fn start(&self, arguments: &[&str]) -> Child {
-        let mut command = self.command(arguments);
+        let mut command = self.command(BINARY, arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts")
     }
 }

@@ -1,5 +1,6 @@
 //! `check` with the engine in memory: what it finds, what it says to do, and its exit code.
 
+use managed_app_fakes::cloud::words::Port;
 use managed_app_fakes::cloud::{Fault, Service};
 
 use crate::bench::Bench;
@@ -151,6 +152,17 @@ async fn a_reference_that_is_no_image_is_refused_by_name() {
     let ran = bench.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("left node", &["short", "lacks a registry host"]);
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_run_is_named_with_the_reason() {
+    let bench = bench_with_nodes().await;
+    bench.cloud.add_node("odd", |node| node.image(PUBLIC).port(Port::tcp(0, 80)));
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("ok app", &["3 nodes"]);
+    ran.shows("failed node", &["\"odd\"", "port", "mend the node in EchoStream"]);
+    ran.shows("ok changes", &[]);
 }
 
 #[tokio::test]

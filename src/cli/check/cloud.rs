@@ -55,7 +55,8 @@ fn found(config: &Config, snapshot: Snapshot) -> Result<Arc<App>, Problem> {
 
 fn tell_app(app: &App, report: &mut Report) {
     let gaps = if app.is_complete { "" } else { "; the cloud's list has gaps, so nothing is removed for now" };
-    let found = format!("{} nodes, in region {}{gaps}", app.nodes.len(), app.tenant.region);
+    let count = app.nodes.len() + app.invalid_nodes.len();
+    let found = format!("{count} nodes, in region {}{gaps}", app.tenant.region);
     report.ok("app", &found);
     for (name, reason) in &app.invalid_nodes {
         let remedy = "mend the node in EchoStream; until then its container stays as it is";
