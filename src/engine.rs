@@ -1,38 +1,87 @@
-//! Which container engine is used: the one that was chosen, or the one that answers.
+//! Which container engine is used: the one that was chosen, or the best of those that answer. Changes nothing in any.
 
+mod choice;
+mod remedy;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use managed_app_runtimes::docker::DockerRuntime;
-use managed_app_runtimes::{ContainerRuntime, Limits};
-use tokio::time::timeout;
-use tracing::info;
+use managed_app_runtimes::podman::{self, PodmanRuntime};
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, EngineKind, ErrorKind, Limits, Owner, RuntimeError};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
 
-use crate::config::{Config, RuntimeChoice};
+pub use choice::{NoEngine, NoEngineKind};
+pub use remedy::remedy;
+
+use crate::config::{Config, NodeLogs, RuntimeChoice};
 use crate::driver::chain;
+use choice::{Answer, Tried, choose};
 
 /// How long an engine may take to answer when there is a choice.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long an engine that was named may take to come up when the daemon starts.
+const START_WAIT: Duration = Duration::from_secs(30);
+/// Pause between two attempts to reach it.
+const START_PAUSE: Duration = Duration::from_secs(1);
+/// Docker's address unless DOCKER_HOST says another.
+const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
 
-/// No engine can be used. `Display` says what was tried and what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("find a container engine: {0}")]
-pub struct NoEngine(String);
+/// An engine that may be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    kind: EngineKind,
+    endpoint: String,
+}
 
-/// The engine of the configuration. One that was named need not answer yet.
-pub async fn connect(config: &Config) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+/// The engine of the configuration, as it is now.
+///
+/// Docker need not answer yet when it was named; Podman and `auto` must. Fails with all that was tried.
+pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     match config.runtime {
-        RuntimeChoice::Docker => docker(config),
-        RuntimeChoice::Podman => Err(NoEngine("podman is not built in".to_owned())),
+        RuntimeChoice::Docker => {
+            let endpoint = docker_endpoint(config);
+            let made = DockerRuntime::connect(Some(endpoint), limits);
+            made.map(|made| Arc::new(made) as _).map_err(|error| NoEngine::of(EngineKind::Docker, endpoint, &error))
+        }
         RuntimeChoice::Memory => memory(),
-        RuntimeChoice::Auto => auto(config).await,
+        RuntimeChoice::Podman | RuntimeChoice::Auto => pick(config, limits).await,
     }
 }
 
-fn docker(config: &Config) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
-    match DockerRuntime::connect(config.docker_host.as_deref(), Limits::default()) {
-        Ok(runtime) => Ok(Arc::new(runtime)),
-        Err(error) => Err(NoEngine(format!("{}; check DOCKER_HOST", chain(&error)))),
+/// As [`connect`], but an engine that was named and cannot be reached yet is waited for, as it may be starting too.
+pub async fn connect_patiently(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+    let until = Instant::now() + START_WAIT;
+    loop {
+        match connect(config, limits).await {
+            Err(error) if is_worth_waiting(config, &error) && Instant::now() + START_PAUSE < until => {
+                warn!(%error, "the engine does not answer yet");
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_worth_waiting(config: &Config, error: &NoEngine) -> bool {
+    config.runtime == RuntimeChoice::Podman && error.kind() == NoEngineKind::Unreachable
+}
+
+/// Who keeps the output of nodes: what was chosen, else what the engine does best. Fails, with what to do, when the
+/// engine cannot do what was chosen.
+pub fn node_logs(config: &Config, info: &EngineInfo) -> Result<NodeLogs, String> {
+    match config.node_logs {
+        Some(NodeLogs::Awslogs) if !info.has_awslogs => {
+            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=engine, or leave it out", info.kind))
+        }
+        Some(chosen) => Ok(chosen),
+        None if info.has_awslogs => Ok(NodeLogs::Awslogs),
+        None => Ok(NodeLogs::Engine),
     }
 }
 
@@ -43,17 +92,64 @@ fn memory() -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
 
 #[cfg(not(feature = "demo"))]
 fn memory() -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
-    Err(NoEngine("the engine in memory is only there in programs built with the feature `demo`".to_owned()))
+    Err(NoEngine::not_built_in())
 }
 
-async fn auto(config: &Config) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
-    let candidate = docker(config)?;
-    match timeout(ANSWER_LIMIT, candidate.info()).await {
-        Ok(Ok(found)) => {
-            info!(engine = %found.kind, endpoint = found.endpoint, "engine chosen because it answers");
-            Ok(candidate)
+fn docker_endpoint(config: &Config) -> &str {
+    config.docker_host.as_deref().unwrap_or(DOCKER_DEFAULT)
+}
+
+/// All engines that the configuration allows, the preferred one first.
+fn candidates(config: &Config) -> Vec<Candidate> {
+    let podman = match &config.container_host {
+        Some(endpoint) => vec![endpoint.clone()],
+        None => podman::default_endpoints(config.xdg_runtime_dir.as_deref()),
+    };
+    let docker = docker_endpoint(config);
+    // Debian's podman-docker lays a link at Docker's place: that is Podman, and it is spoken to as such.
+    let is_docker = config.runtime == RuntimeChoice::Auto && !podman.iter().any(|other| is_same_socket(docker, other));
+    let docker = is_docker.then(|| Candidate { kind: EngineKind::Docker, endpoint: docker.to_owned() });
+    let podman = podman.into_iter().map(|endpoint| Candidate { kind: EngineKind::Podman, endpoint });
+    docker.into_iter().chain(podman).collect()
+}
+
+fn is_same_socket(one: &str, other: &str) -> bool {
+    let place = |endpoint: &str| Path::new(endpoint.strip_prefix("unix://")?).canonicalize().ok();
+    matches!((place(one), place(other)), (Some(one), Some(other)) if one == other)
+}
+
+/// Asks all candidates at once and takes the best.
+async fn pick(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+    let owner = Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() };
+    let candidates = candidates(config);
+    let asked = join_all(candidates.iter().map(|candidate| ask(candidate, &owner, limits))).await;
+    let (chosen, reason) = choose(asked)?;
+    let Answer { runtime, info, containers } = chosen;
+    info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, containers, reason, "engine chosen");
+    Ok(runtime)
+}
+
+async fn ask(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, Tried> {
+    let answer = timeout(ANSWER_LIMIT, answer(candidate, owner, limits)).await.unwrap_or_else(|_| {
+        Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine at", candidate.endpoint.as_str()))
+    });
+    answer.map_err(|error| Tried::new(candidate.kind, &candidate.endpoint, &error))
+}
+
+async fn answer(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, RuntimeError> {
+    let endpoint = candidate.endpoint.as_str();
+    let runtime: Arc<dyn ContainerRuntime> = match candidate.kind {
+        EngineKind::Docker => Arc::new(DockerRuntime::connect(Some(endpoint), limits)?),
+        _ => Arc::new(PodmanRuntime::connect(endpoint, limits).await?),
+    };
+    let info = runtime.info().await?;
+    // An engine that answers and cannot list may still be the only one there is.
+    let containers = match runtime.list(owner).await {
+        Ok(containers) => containers.len(),
+        Err(error) => {
+            warn!(endpoint, error = chain(&error), "containers cannot be listed while choosing an engine");
+            0
         }
-        Ok(Err(error)) => Err(NoEngine(format!("none answers ({}); is one running?", chain(&error)))),
-        Err(_) => Err(NoEngine("none answers in time; is one running?".to_owned())),
-    }
+    };
+    Ok(Answer { runtime, info, containers })
 }

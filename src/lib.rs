@@ -82,6 +82,7 @@ pub mod driver;
 pub mod engine;
 pub mod exit;
 pub mod host;
+pub mod logs;
 pub mod model;
 pub mod reconciler;
 pub mod registry;

@@ -1,6 +1,7 @@
 //! The binary: reads the command line and the configuration, starts what they ask for, and ends the process with the
 //! documented codes. Everything else is in the library.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,9 +10,11 @@ use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::config::{self, Config};
 use managed_app::daemon::{self, Daemon};
 use managed_app::exit::Exit;
+use managed_app::host::Signal;
 use managed_app::telemetry::{self, Console, Telemetry};
 use managed_app::{driver, engine};
-use tokio::sync::watch;
+use managed_app_runtimes::Limits;
+use tokio::sync::{mpsc, watch};
 
 fn main() -> ExitCode {
     let exit = match Cli::read(std::env::args_os()) {
@@ -23,14 +26,14 @@ fn main() -> ExitCode {
 
 fn begin(cli: &Cli) -> Exit {
     if let Err(error) = config::adopt_library_variables(&cli.flags.0) {
-        eprintln!("failed to start over with the variables of the environment file: {error}");
+        complain(&format!("failed to start over with the variables of the environment file: {error}"));
         return Exit::Internal;
     }
     rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a crypto provider");
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("failed to start the asynchronous runtime: {error}");
+            complain(&format!("failed to start the asynchronous runtime: {error}"));
             return Exit::Internal;
         }
     };
@@ -48,7 +51,7 @@ async fn run(cli: &Cli) -> Exit {
     let config = match Config::load(&cli.flags.0, config::process_environment) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            complain(&errors.to_string());
             return Exit::Configuration;
         }
     };
@@ -70,7 +73,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
     let file = if console == Console::Stdout { config.log_file.clone() } else { None };
     let telemetry = telemetry::start(telemetry::Options { level: config.logging_level, console, file });
     let telemetry = telemetry.map_err(|error| {
-        eprintln!("failed to {}", driver::chain(&error));
+        complain(&format!("failed to {}", driver::chain(&error)));
         Exit::Internal
     })?;
     telemetry.redactor().add(&config.password);
@@ -78,21 +81,35 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
 }
 
 async fn run_daemon(config: Config) -> Exit {
-    let signals = match daemon::signals() {
+    let mut signals = match daemon::signals() {
         Ok(signals) => signals,
         Err(error) => {
             tracing::error!(%error, "signals cannot be followed");
             return Exit::Internal;
         }
     };
-    let runtime = match engine::connect(&config).await {
+    // Both arms are cancel-safe. Nothing runs yet that a signal would have to end in order.
+    let runtime = tokio::select! {
+        runtime = engine::connect_patiently(&config, Limits::default()) => runtime,
+        () = told_to_end(&mut signals) => return Exit::Done,
+    };
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!("failed to {error}");
-            return Exit::Unavailable;
+            tracing::error!(error = error.tried(), remedy = error.remedy(), "no container engine can be used");
+            return cli::exit_of(&error);
         }
     };
     let aws = Arc::new(Aws::new(AwsOptions::default()));
     let (status, _) = watch::channel(None);
     Daemon { config, runtime, aws, signals, status, search_path: None }.run().await
+}
+
+async fn told_to_end(signals: &mut mpsc::Receiver<Signal>) {
+    while signals.recv().await == Some(Signal::Hangup) {}
+}
+
+/// Says it on standard error. `eprintln!` would panic when nobody reads there any more.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -7,6 +7,7 @@
 mod backoff;
 mod decode;
 mod delete;
+mod probe;
 mod receive;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tests;
 use time::OffsetDateTime;
 
 pub use decode::{Decoded, decode};
+pub use probe::{ProbeError, probe};
 pub use receive::Changes;
 
 pub use crate::model::QueueAddress;

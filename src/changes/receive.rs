@@ -33,7 +33,7 @@ const LOST_RETRY: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Codes with which SQS says that the queue is gone.
-const LOST_CODES: [&str; 2] = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
+pub(super) const LOST_CODES: [&str; 2] = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
 
 /// Codes with which AWS says that the credentials are no longer good, however young they look.
 const EXPIRED_CODES: [&str; 6] = [

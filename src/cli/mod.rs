@@ -3,7 +3,9 @@
 mod check;
 mod flags;
 mod help;
+mod inquiry;
 mod plan;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ pub use crate::exit::Exit;
 
 pub use check::check;
 pub use flags::SettingFlags;
+pub use inquiry::exit_of;
 pub use plan::plan;
 
 /// The whole command line.

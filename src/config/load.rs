@@ -65,6 +65,7 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let docker_host = sources.take("DOCKER_HOST", check::text);
     let container_host = sources.take("CONTAINER_HOST", check::text);
     let xdg_runtime_dir = sources.take("XDG_RUNTIME_DIR", check::text);
+    let no_color = sources.take("NO_COLOR", check::text).is_some();
     Some(Config {
         app: app?,
         tenant: tenant?,
@@ -90,6 +91,7 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         docker_host,
         container_host,
         xdg_runtime_dir,
+        no_color,
         systemd: systemd(sources),
     })
 }

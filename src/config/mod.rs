@@ -71,6 +71,8 @@ pub struct Config {
     pub container_host: Option<String>,
     /// XDG_RUNTIME_DIR: where a user's own Podman has its socket.
     pub xdg_runtime_dir: Option<String>,
+    /// NO_COLOR: whether nothing is coloured, also on a terminal.
+    pub no_color: bool,
     /// What systemd told this process.
     pub systemd: SystemdEnvironment,
 }

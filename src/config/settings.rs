@@ -162,6 +162,7 @@ pub const SETTINGS: &[Setting] = &[
         "folder of a user's sockets",
         "an absolute path",
     ),
+    optional(("NO_COLOR", None), Means("colours on a terminal"), "no colours, also on a terminal", "anything"),
 ];
 
 /// The setting of `variable`; a name outside the table is a mistake in this program.

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::cloud::{CloudErrorKind, EchoStream};
 use crate::driver::chain;
+use crate::engine;
 use crate::exit::Exit;
 use crate::host::Signal;
 
@@ -52,7 +53,8 @@ pub(super) async fn meet(runtime: &dyn ContainerRuntime, patience: Duration) -> 
                 tokio::time::sleep(ENGINE_PAUSE).await;
             }
             Err(error) => {
-                error!(error = chain(&error), "the engine does not answer; is it running, and may this user use it?");
+                let remedy = engine::remedy(runtime.kind(), error.subject(), &error);
+                error!(error = chain(&error), remedy, "the engine does not answer");
                 return Err(Exit::Unavailable);
             }
         }

@@ -22,6 +22,7 @@ use crate::changes::{CHANGES_WAITING_MAX, Changes};
 use crate::cloud::{Account, AppCredentials, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, NodeLogs, OnExit, OnRemoved};
 use crate::driver::{Driver, Hands, StateFile, chain};
+use crate::engine;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
@@ -126,13 +127,11 @@ impl Daemon {
     }
 
     fn settings(&self, info: &EngineInfo) -> Result<Settings, Exit> {
-        let config = &self.config;
-        let node_logs = config.node_logs.unwrap_or(if info.has_awslogs { NodeLogs::Awslogs } else { NodeLogs::Engine });
-        if node_logs == NodeLogs::Awslogs && !info.has_awslogs {
-            error!(engine = %info.kind, "MANAGED_APP_NODE_LOGS=awslogs: this engine has no awslogs log driver; use `engine`");
-            return Err(Exit::Configuration);
-        }
-        Ok(settings_of(config, node_logs))
+        let node_logs = engine::node_logs(&self.config, info).map_err(|error| {
+            error!(error, "the output of nodes cannot be kept as was chosen");
+            Exit::Configuration
+        })?;
+        Ok(settings_of(&self.config, node_logs))
     }
 
     async fn drive(&mut self, foundation: Foundation, settings: Settings, notifier: &Arc<Notifier>) -> Option<Finish> {

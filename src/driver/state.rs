@@ -16,6 +16,7 @@ use crate::reconciler::Revision;
 
 /// Version of the file that this program writes; a newer one is set aside.
 const VERSION: u32 = 1;
+const FILE_NAME: &str = "state.json";
 /// A file larger than this is not ours.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -44,7 +45,7 @@ impl StateFile {
     /// Reads `state.json` in `directory`, which is made if absent. A file that cannot be read is set aside with a
     /// warning, and what it held counts as unknown.
     pub fn open(directory: &Path) -> Self {
-        let path = directory.join("state.json");
+        let path = directory.join(FILE_NAME);
         if let Err(error) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory) {
             warn!(path = %directory.display(), %error, "the state directory cannot be made");
         }
@@ -62,10 +63,18 @@ impl StateFile {
         Self { path, memory, written: tokio::sync::Mutex::new(0) }
     }
 
+    /// What the file in `directory` holds, for `plan`: makes, moves and writes nothing. No file means nothing is known.
+    ///
+    /// Fails with `InvalidData` for a file that [`StateFile::open`] would set aside, and as the system says for one that
+    /// this user may not read.
+    pub fn peek(directory: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
+        Ok(typed(&read(&directory.join(FILE_NAME))?))
+    }
+
     /// All that is known.
     pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.revisions.iter().map(|(id, text)| (ContainerId(id.clone()), Revision::from_text(text))).collect()
+        typed(&memory.revisions)
     }
 
     /// Notes that `id` is started with `revision`; on disk when this returns, unless a warning was logged.
@@ -121,19 +130,24 @@ impl StateFile {
     }
 }
 
-/// `Err` is why a file that is there cannot be used.
-fn read(path: &Path) -> Result<HashMap<String, String>, String> {
+/// A file that is there and makes no sense is `InvalidData`.
+fn read(path: &Path) -> io::Result<HashMap<String, String>> {
+    let nonsense = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => return Err("it is too large".to_owned()),
+        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(nonsense("it is too large".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         _ => {}
     }
-    let text = std::fs::read(path).map_err(|error| error.to_string())?;
-    let contents: Contents = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let text = std::fs::read(path)?;
+    let contents: Contents = serde_json::from_slice(&text).map_err(|error| nonsense(error.to_string()))?;
     if contents.version > VERSION {
-        return Err(format!("its version is {}, and this program knows {VERSION}", contents.version));
+        return Err(nonsense(format!("its version is {}, and this program knows {VERSION}", contents.version)));
     }
     Ok(contents.revisions)
+}
+
+fn typed(revisions: &HashMap<String, String>) -> HashMap<ContainerId, Revision> {
+    revisions.iter().map(|(id, text)| (ContainerId(id.clone()), Revision::from_text(text))).collect()
 }
 
 #[cfg(test)]
@@ -172,6 +186,20 @@ mod tests {
             state.record(&id("a"), &Revision::from_text("1")).await;
             assert_eq!(StateFile::open(directory.path()).revisions().len(), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn a_peek_leaves_everything_as_it_is() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let absent = directory.path().join("absent");
+        assert!(StateFile::peek(&absent).expect("nothing is known").is_empty());
+        assert!(!absent.exists());
+        Arc::new(StateFile::open(directory.path())).record(&id("a"), &Revision::from_text("1")).await;
+        assert_eq!(StateFile::peek(directory.path()).expect("a good file").len(), 1);
+        std::fs::write(directory.path().join(FILE_NAME), "{").expect("a file");
+        let error = StateFile::peek(directory.path()).expect_err("a broken file");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(std::fs::read_dir(directory.path()).expect("the folder").count(), 1);
     }
 
     #[tokio::test]

@@ -1,0 +1,40 @@
+//! Whether the queue of changes can be read: one attempt, for people who check a host. Takes no message away.
+
+use aws_sdk_sqs::error::ProvideErrorMetadata;
+
+use super::{QueueAddress, receive::LOST_CODES};
+use crate::cloud::failure::{Failure, Meaning};
+use crate::cloud::{AppCredentials, Aws, CloudError};
+
+/// Why the queue cannot be read.
+#[derive(Debug, Clone)]
+pub enum ProbeError {
+    /// The app's AWS credentials cannot be had.
+    Credentials(CloudError),
+    /// The queue does not exist.
+    Lost(String),
+    /// The queue, or AWS, refuses the app's credentials.
+    Refused(String),
+    /// No answer, or one that makes no sense.
+    Unavailable(String),
+}
+
+/// Receives from `address` without waiting and without hiding what was received from others: its visibility timeout is
+/// zero, so the daemon that follows these changes gets the message all the same.
+pub async fn probe(aws: &Aws, credentials: &AppCredentials, address: &QueueAddress) -> Result<(), ProbeError> {
+    credentials.get().await.map_err(ProbeError::Credentials)?;
+    let client = aws.sqs(&address.region, credentials.provider()).await;
+    let request = client.receive_message().queue_url(&address.url).max_number_of_messages(1);
+    match request.wait_time_seconds(0).visibility_timeout(0).send().await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let is_lost = error.code().is_some_and(|code| LOST_CODES.iter().any(|lost| code.ends_with(lost)));
+            let failure = Failure::of(&error);
+            Err(match failure.meaning {
+                _ if is_lost => ProbeError::Lost(failure.text),
+                Meaning::Refused | Meaning::NoCredentials => ProbeError::Refused(failure.text),
+                _ => ProbeError::Unavailable(failure.text),
+            })
+        }
+    }
+}

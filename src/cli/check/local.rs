@@ -1,0 +1,97 @@
+//! The steps of `check` about this host's disk: the state directory and the log file. Leaves nothing behind.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::super::inquiry::{Problem, within};
+use super::super::report::Report;
+use crate::config::Config;
+
+/// The longest wait for the disk, which may be on a network.
+const DISK_LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) async fn check(config: &Config, report: &mut Report) {
+    let state = config.state_directory.clone();
+    tell("state directory", "MANAGED_APP_STATE_DIRECTORY", &state.clone(), move || try_directory(&state), report).await;
+    match config.log_file.clone() {
+        None => report.skipped("log file", "MANAGED_APP_LOG_FILE=off"),
+        Some(path) => tell("log file", "MANAGED_APP_LOG_FILE", &path.clone(), move || try_file(&path), report).await,
+    }
+}
+
+async fn tell(
+    subject: &str,
+    variable: &str,
+    path: &Path,
+    attempt: impl FnOnce() -> io::Result<&'static str> + Send + 'static,
+    report: &mut Report,
+) {
+    let remedy = format!("make its folder writable for this user (the daemon usually runs as root), or set {variable}");
+    let attempt = async { spawn_blocking(attempt).await.map_err(io::Error::other).flatten() };
+    let tried = async { attempt.await.map_err(|error| Problem::wrong(error.to_string(), remedy.as_str())) };
+    match within(DISK_LIMIT, "the disk does not answer", tried).await {
+        Ok(found) => report.ok(subject, &format!("{} {found}", path.display())),
+        Err(problem) => {
+            let found = format!("{}: {}", path.display(), problem.found);
+            report.failed(subject, &found, problem.remedy, problem.exit);
+        }
+    }
+}
+
+/// A directory that is not there yet can be made if its nearest ancestor can be written to.
+fn try_directory(path: &Path) -> io::Result<&'static str> {
+    if path.is_dir() {
+        return try_new_file(path).map(|()| "can be written");
+    }
+    let mut ancestors = path.ancestors().skip(1);
+    let nearest = ancestors.find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
+    let nearest = nearest.ok_or(io::ErrorKind::NotFound)?;
+    if fs::symlink_metadata(path).is_ok() || !nearest.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    try_new_file(nearest).map(|()| "is not there yet and can be made")
+}
+
+/// As the log itself opens it: the folder must be there.
+fn try_file(path: &Path) -> io::Result<&'static str> {
+    if fs::symlink_metadata(path).is_ok() {
+        OpenOptions::new().append(true).open(path)?;
+        return Ok("can be written");
+    }
+    let folder = path.parent().filter(|folder| folder.is_dir());
+    let folder = folder.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its folder does not exist"))?;
+    try_new_file(folder).map(|()| "is not there yet and can be made")
+}
+
+fn try_new_file(folder: &Path) -> io::Result<()> {
+    let path: PathBuf = folder.join(format!(".echostream-managed-app-check-{}", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_tried_without_a_trace() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        fs::write(&file, "kept").expect("a file");
+        let ok = |result: io::Result<&'static str>| result.map_err(|error| error.kind());
+        assert_eq!(ok(try_directory(folder.path())), Ok("can be written"));
+        assert_eq!(ok(try_directory(&folder.path().join("a/b"))), Ok("is not there yet and can be made"));
+        assert_eq!(ok(try_directory(&file)), Err(io::ErrorKind::NotADirectory));
+        assert!(try_directory(&file.join("below")).is_err());
+        assert_eq!(ok(try_file(&file)), Ok("can be written"));
+        assert_eq!(ok(try_file(&folder.path().join("new"))), Ok("is not there yet and can be made"));
+        assert_eq!(ok(try_file(&folder.path().join("a/new"))), Err(io::ErrorKind::NotFound));
+        assert!(try_file(folder.path()).is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+        assert_eq!(fs::read_to_string(&file).expect("the file"), "kept");
+    }
+}

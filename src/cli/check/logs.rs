@@ -1,0 +1,84 @@
+//! The steps of `check` about CloudWatch Logs: the daemon's own group, and those of nodes where the engine ships them.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::super::inquiry::{Problem, within};
+use super::super::report::Report;
+use super::Engine;
+use crate::cloud::Aws;
+use crate::config::{Config, NodeLogs};
+use crate::logs::{LogError, LogErrorKind, LogProbe};
+use crate::model::App;
+
+/// The longest wait for one group.
+const GROUP_LIMIT: Duration = Duration::from_secs(30);
+/// Groups tried at a time; AWS allows 50 new streams a second.
+const GROUPS_AT_ONCE: usize = 8;
+const REACH: &str = "check that CloudWatch Logs can be reached in this region";
+
+pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&Engine>, aws: &Aws, report: &mut Report) {
+    let probe = LogProbe::new(aws, &config.region).await;
+    let group = config.log_group.as_str();
+    let written = async { probe.write(group).await.map_err(|error| problem(&error, "LOG_GROUP_NAME")) };
+    match within(GROUP_LIMIT, REACH, written).await {
+        Ok(()) => report.ok("log group", &format!("{group} in {} takes events", config.region)),
+        Err(problem) => tell(report, "log group", group, &config.region, problem),
+    }
+    match (engine.map(|engine| engine.node_logs), app) {
+        (None, _) => report.skipped("node log groups", "no engine"),
+        (Some(None), _) => report.skipped("node log groups", "it is not known who keeps the output of nodes"),
+        (Some(Some(NodeLogs::Engine)), _) => report.skipped("node log groups", "the engine keeps the output of nodes"),
+        (Some(Some(NodeLogs::Awslogs)), None) => report.skipped("node log groups", "no app"),
+        (Some(Some(NodeLogs::Awslogs)), Some(app)) => check_nodes(config, app, aws, report).await,
+    }
+}
+
+async fn check_nodes(config: &Config, app: &App, aws: &Aws, report: &mut Report) {
+    let region = app.tenant.region.as_str();
+    let probe = LogProbe::new(aws, region).await;
+    let groups = app.nodes.keys().map(|node| format!("{}/node/{node}", config.log_group));
+    let tried = groups.map(|group| {
+        let probe = &probe;
+        async move {
+            let opened = async { probe.open(&group).await.map_err(|error| problem(&error, "LOG_GROUP_NAME")) };
+            (within(GROUP_LIMIT, REACH, opened).await, group)
+        }
+    });
+    let tried: Vec<_> = stream::iter(tried).buffered(GROUPS_AT_ONCE).collect().await;
+    let good = tried.iter().filter(|(result, _)| result.is_ok()).count();
+    if good == tried.len() {
+        return report.ok("node log groups", &format!("all {good} in {region} take streams"));
+    }
+    for (result, group) in tried {
+        if let Err(problem) = result {
+            tell(report, "node log group", &group, region, problem);
+        }
+    }
+}
+
+fn tell(report: &mut Report, subject: &str, group: &str, region: &str, problem: Problem) {
+    report.failed(subject, &format!("{group} in {region}: {}", problem.found), problem.remedy, problem.exit);
+}
+
+fn problem(error: &LogError, variable: &str) -> Problem {
+    let found = error.to_string();
+    match error.kind() {
+        LogErrorKind::NoGroup => Problem::wrong(
+            found,
+            format!("check {variable} and the region; the group is made with the app or node, never by this program"),
+        ),
+        LogErrorKind::AccessDenied => {
+            Problem::wrong(found, format!("allow {} to the AWS credentials of this host", error.permission()))
+        }
+        LogErrorKind::Credentials => Problem::wrong(
+            found,
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or mend ~/.aws/credentials or the host's role",
+        ),
+        LogErrorKind::Clock => Problem::wrong(found, "set the clock of this host: timedatectl set-ntp true"),
+        LogErrorKind::Refused => Problem::wrong(found, format!("check {variable}")),
+        LogErrorKind::Unavailable => Problem::unavailable(found, REACH),
+    }
+}

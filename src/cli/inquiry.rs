@@ -1,0 +1,119 @@
+//! What `check` and `plan` both ask for: sign-in, the app, the engine. Each wait has a limit, and each failure says what
+//! to do about it. Prints nothing.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, Limits};
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::cloud::{Account, Aws, CloudError, CloudErrorKind, ControlPlane, EchoStream};
+use crate::config::Config;
+use crate::driver::chain;
+use crate::engine::{self, NoEngine, NoEngineKind};
+use crate::exit::Exit;
+use crate::model::Snapshot;
+
+/// The longest wait for a sign-in.
+const SIGN_IN_LIMIT: Duration = Duration::from_secs(30);
+/// The longest wait for the app.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(45);
+/// The longest wait for one answer of the engine.
+const ENGINE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Something that does not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// What was found.
+    pub(super) found: String,
+    /// What to do about it.
+    pub(super) remedy: String,
+    /// The code that the program ends with.
+    pub(super) exit: Exit,
+}
+
+impl Problem {
+    pub(super) fn new(found: impl Into<String>, remedy: impl Into<String>, exit: Exit) -> Self {
+        Self { found: found.into(), remedy: remedy.into(), exit }
+    }
+
+    /// Not reached in time, or at all.
+    pub(super) fn unavailable(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(found, remedy, Exit::Unavailable)
+    }
+
+    /// Something is set up wrong.
+    pub(super) fn wrong(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(found, remedy, Exit::Configuration)
+    }
+}
+
+/// Awaits `work` for at most `limit`.
+pub(super) async fn within<T>(
+    limit: Duration,
+    remedy: &str,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    let late = || Problem::unavailable(format!("no answer within {} s", limit.as_secs()), remedy);
+    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// A client that is signed in.
+pub(super) async fn sign_in(config: &Config, aws: &Arc<Aws>) -> Result<Arc<EchoStream>, Problem> {
+    const REACH: &str = "check the network, proxies (HTTPS_PROXY) and the region in USER_POOL_ID";
+    // The sender may go: the password does not change while a command runs.
+    let (_, password) = watch::channel::<SecretString>(config.password.clone());
+    within(SIGN_IN_LIMIT, REACH, async {
+        let cloud = EchoStream::new(&Account::from(config), password, aws).await;
+        let cloud = cloud.map_err(|error| Problem::wrong(chain(&error), "check APPSYNC_ENDPOINT and SSL_CERT_FILE"))?;
+        cloud.sign_in().await.map_err(|error| of_cloud(&error, REACH))?;
+        Ok(Arc::new(cloud))
+    })
+    .await
+}
+
+/// The app as the cloud has it.
+pub(super) async fn snapshot(cloud: &EchoStream) -> Result<Snapshot, Problem> {
+    const REACH: &str = "check APPSYNC_ENDPOINT, the network and proxies (HTTPS_PROXY)";
+    within(SNAPSHOT_LIMIT, REACH, async { cloud.app().await.map_err(|error| of_cloud(&error, REACH)) }).await
+}
+
+/// What a failure of the cloud means to the one who set it up.
+pub(super) fn of_cloud(error: &CloudError, reach: &str) -> Problem {
+    let found = chain(error);
+    match error.kind() {
+        CloudErrorKind::Refused => {
+            let remedy = "check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID";
+            Problem::new(found, remedy, Exit::SignInRefused)
+        }
+        CloudErrorKind::Unreachable | CloudErrorKind::TimedOut => Problem::unavailable(found, reach),
+        CloudErrorKind::Throttled => Problem::unavailable(found, "try again in a minute"),
+        CloudErrorKind::Failed => {
+            Problem::unavailable(found, "try again; if it stays so, check APP and TENANT, or ask EchoStream's support")
+        }
+        CloudErrorKind::Nonsense => Problem::wrong(found, "check that APPSYNC_ENDPOINT is EchoStream's API"),
+    }
+}
+
+/// The engine of the configuration, which answers.
+pub(super) async fn engine(config: &Config) -> Result<(Arc<dyn ContainerRuntime>, EngineInfo), Problem> {
+    let limits = Limits { call: ENGINE_LIMIT, ..Limits::default() };
+    let runtime = engine::connect(config, limits).await;
+    let runtime = runtime.map_err(|error| Problem::new(error.tried(), error.remedy(), exit_of(&error)))?;
+    let info = runtime.info().await.map_err(|error| {
+        let remedy = engine::remedy(runtime.kind(), error.subject(), &error);
+        Problem::unavailable(chain(&error), remedy)
+    })?;
+    Ok((runtime, info))
+}
+
+/// The code to end with when there is no engine.
+pub fn exit_of(error: &NoEngine) -> Exit {
+    match error.kind() {
+        NoEngineKind::Unreachable => Exit::Unavailable,
+        NoEngineKind::Unusable => Exit::Configuration,
+    }
+}

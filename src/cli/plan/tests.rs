@@ -1,0 +1,137 @@
+//! What is foreseen from what is known, without any cloud or engine.
+
+use std::collections::BTreeMap;
+
+use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::{Container, ContainerState, ImageId, Origin, Owner, labels};
+
+use super::*;
+use crate::model::{App, Node, NodeName, NodeType, Tenant};
+use crate::reconciler::{NodeLogSettings, Surroundings};
+
+const IMAGE: &str = "registry.test/img:1";
+
+fn settings() -> Settings {
+    Settings {
+        owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
+        env: BTreeMap::new(),
+        logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        stop_grace: Duration::from_secs(30),
+        resync: Duration::from_secs(300),
+        remove_nodes_with_app: false,
+    }
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).expect("a valid name")
+}
+
+fn node(text: &str, image: &str) -> Node {
+    Node {
+        name: name(text),
+        node_type: NodeType { name: "type".to_owned(), image_uri: image.to_owned() },
+        config: None,
+        logging_level: None,
+        is_stopped: false,
+        ports: vec![],
+        mounts: vec![],
+        receive_edges: vec![],
+        send_edges: vec![],
+        receive_message_type: None,
+        send_message_type: None,
+    }
+}
+
+fn app(nodes: &[(&str, &str)]) -> Arc<App> {
+    Arc::new(App {
+        name: "app".to_owned(),
+        tenant: Tenant {
+            name: "tenant".to_owned(),
+            region: "us-east-1".to_owned(),
+            config: None,
+            audit: false,
+            table: "table".to_owned(),
+        },
+        config: None,
+        table_access: false,
+        audit_records_endpoint: None,
+        change_receiver: None,
+        nodes: nodes.iter().map(|(text, image)| (name(text), node(text, image))).collect(),
+        invalid_nodes: BTreeMap::new(),
+        is_complete: true,
+    })
+}
+
+/// The container that `run` would have made of a node, with the revision it has read.
+fn container(app: &App, text: &str, content: &str) -> (Container, Revision) {
+    let desired = settings().desired(app, &app.nodes[&name(text)], &Surroundings::of(app)).expect("a good node");
+    let spec = &desired.target.spec;
+    let mut labels = spec.labels.clone();
+    labels.insert(labels::SPEC.to_owned(), SpecRecord::new(spec, "salt").to_label());
+    let container = Container {
+        id: ContainerId(format!("id-of-{text}")),
+        name: spec.name.clone(),
+        image_id: ImageId(content.to_owned()),
+        labels,
+        state: ContainerState::Running,
+        networks: vec![spec.network.clone()],
+        started_at: None,
+        origin: Origin::Labelled,
+    };
+    (container, desired.target.revision)
+}
+
+/// What is foreseen for `snapshot` beside running `containers`, with `present` as the content of all images.
+fn foreseen(snapshot: Snapshot, containers: Vec<(Container, Revision)>, present: Option<&str>) -> Foreseen {
+    let remembered = containers.iter().map(|(container, revision)| (container.id.clone(), revision.clone())).collect();
+    let (mut foresight, wanted) = Foresight::begin(&settings(), remembered, snapshot);
+    let present = present.map(|id| ImageId(id.to_owned()));
+    let images = wanted.into_iter().map(|reference| Image { reference, present: present.clone() }).collect();
+    foresight.absorb(images, containers.into_iter().map(|(container, _)| container).collect());
+    foresight.finish()
+}
+
+fn verb(foreseen: &Foreseen, node: &str) -> &'static str {
+    match foreseen.nodes.get(&name(node)) {
+        Some(Step::Do { verb, .. }) => verb,
+        Some(Step::Nothing) => "nothing",
+        Some(Step::Left(_)) => "left",
+        None => "unknown",
+    }
+}
+
+#[test]
+fn each_node_gets_its_first_step() {
+    let before = app(&[("same", IMAGE), ("moved", IMAGE), ("gone", IMAGE)]);
+    let after = app(&[("same", IMAGE), ("moved", "registry.test/img:2"), ("new", IMAGE), ("bad", "img")]);
+    let containers = ["same", "moved", "gone"].map(|node| container(&before, node, "sha256:1")).to_vec();
+    let foreseen = foreseen(Snapshot::App(after), containers, Some("sha256:1"));
+    let verbs = ["same", "moved", "gone", "new", "bad"].map(|node| verb(&foreseen, node));
+    assert_eq!(verbs, ["nothing", "replace", "remove", "create", "left"]);
+    assert_eq!((foreseen.count(), foreseen.images.len()), (3, 2));
+}
+
+#[test]
+fn an_image_that_is_not_here_replaces_nothing_by_guess() {
+    let app = app(&[("a", IMAGE), ("new", IMAGE)]);
+    let containers = vec![container(&app, "a", "sha256:1")];
+    let foreseen = foreseen(Snapshot::App(app), containers, None);
+    assert_eq!((verb(&foreseen, "a"), verb(&foreseen, "new")), ("nothing", "create"));
+    let reason = "there is none, as soon as its image is here".to_owned();
+    assert_eq!(foreseen.nodes[&name("new")], Step::Do { verb: "create", reason });
+}
+
+#[test]
+fn newer_content_that_is_here_already_counts() {
+    let app = app(&[("a", IMAGE)]);
+    let containers = vec![container(&app, "a", "sha256:1")];
+    assert_eq!(verb(&foreseen(Snapshot::App(app), containers, Some("sha256:2")), "a"), "replace");
+}
+
+#[test]
+fn an_app_that_is_gone_stops_its_nodes() {
+    let app = app(&[("a", IMAGE)]);
+    let containers = vec![container(&app, "a", "sha256:1")];
+    let foreseen = foreseen(Snapshot::Gone, containers, None);
+    assert_eq!(verb(&foreseen, "a"), "stop");
+}

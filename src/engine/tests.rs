@@ -1,0 +1,77 @@
+//! Which engine is chosen, and what is said when there is none.
+
+use managed_app_fakes::InMemoryRuntime;
+
+use super::*;
+
+fn answer(endpoint: &str, containers: usize) -> Result<Answer, Tried> {
+    let info = EngineInfo {
+        kind: EngineKind::Memory,
+        version: "1".to_owned(),
+        endpoint: endpoint.to_owned(),
+        has_awslogs: false,
+        rootless: false,
+    };
+    Ok(Answer { runtime: Arc::new(InMemoryRuntime::new()), info, containers })
+}
+
+fn silent(kind: EngineKind, endpoint: &str, error: ErrorKind, words: &'static str) -> Tried {
+    Tried::new(kind, endpoint, &RuntimeError::new(error, "ask the engine at", endpoint).with_source(words))
+}
+
+#[test]
+fn containers_of_the_app_decide_and_then_the_order() {
+    let down = || Err(silent(EngineKind::Docker, "d", ErrorKind::Unreachable, "no such file"));
+    let check = |asked: Vec<Result<Answer, Tried>>, endpoint: &str, reason: &str| {
+        let (chosen, why) = choose(asked).expect("one answers");
+        assert_eq!(chosen.info.endpoint, endpoint);
+        assert!(why.contains(reason), "{why}");
+    };
+    check(vec![answer("a", 0), answer("b", 0)], "a", "preferred");
+    check(vec![answer("a", 0), answer("b", 3)], "b", "already holds");
+    check(vec![answer("a", 1), answer("b", 3), answer("c", 3)], "b", "already holds");
+    check(vec![down(), answer("b", 0)], "b", "only one");
+    check(vec![answer("a", 2)], "a", "only one");
+}
+
+#[test]
+fn without_any_engine_all_that_was_tried_is_named_with_its_remedy() {
+    let tried = vec![
+        Err(silent(EngineKind::Docker, "unix:///d", ErrorKind::Unreachable, "no such file")),
+        Err(silent(EngineKind::Podman, "unix:///run/user/7/p", ErrorKind::Unreachable, "no such file")),
+        Err(silent(EngineKind::Podman, "unix:///p", ErrorKind::TimedOut, "silence")),
+    ];
+    let error = choose(tried).expect_err("none answers");
+    assert_eq!(error.kind(), NoEngineKind::Unreachable);
+    let text = error.to_string();
+    for part in [
+        "docker at unix:///d",
+        "podman at unix:///p",
+        "systemctl start docker",
+        "systemctl --user enable --now podman.socket",
+        "systemctl restart podman",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_socket_that_may_not_be_used_is_not_started_again() {
+    for (kind, part) in [(EngineKind::Docker, "group `docker`"), (EngineKind::Podman, "systemctl --user")] {
+        let denied = RuntimeError::new(ErrorKind::Unreachable, "ask the engine at", "x");
+        let text = remedy(kind, "x", &denied.with_source("Permission denied (os error 13)"));
+        assert!(text.contains(part) && text.contains("run as root"), "{text}");
+    }
+}
+
+#[test]
+fn two_names_of_one_socket_are_one_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (real, link) = (folder.path().join("podman.sock"), folder.path().join("docker.sock"));
+    std::fs::write(&real, "").expect("a file");
+    std::os::unix::fs::symlink(&real, &link).expect("a link");
+    let endpoint = |path: &Path| format!("unix://{}", path.display());
+    assert!(is_same_socket(&endpoint(&link), &endpoint(&real)));
+    assert!(!is_same_socket(&endpoint(&link), "unix:///nowhere"));
+    assert!(!is_same_socket("unix:///nowhere", "unix:///nowhere"));
+}

@@ -1,0 +1,212 @@
+//! `check` with the engine in memory: what it finds, what it says to do, and its exit code.
+
+use managed_app_fakes::cloud::words::Port;
+use managed_app_fakes::cloud::{Fault, Service};
+
+use crate::bench::Bench;
+
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
+const PUBLIC: &str = "public.ecr.aws/echostream/node:1";
+
+async fn bench_with_nodes() -> Bench {
+    let bench = Bench::new().await;
+    bench.cloud.add_node("first node", |node| node.image(PRIVATE));
+    bench.cloud.add_node("second", |node| node.image(PUBLIC));
+    bench
+}
+
+#[tokio::test]
+async fn a_good_host_is_all_ok_and_stays_as_it_was() {
+    let bench = bench_with_nodes().await;
+    let (disk, changes) = (bench.disk(), bench.cloud.pending_changes());
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("ok configuration", &[bench.app()]);
+    ran.shows("ok sign-in", &[]);
+    ran.shows("ok app", &["2 nodes"]);
+    ran.shows("ok changes", &["can be read"]);
+    ran.shows("ok engine", &["memory"]);
+    ran.shows("ok image", &["pulled with a token", "not here yet"]);
+    ran.shows("ok log group", &["takes events"]);
+    ran.shows("skipped node log groups", &["the engine keeps"]);
+    ran.shows("ok state directory", &["can be made"]);
+    ran.shows("ok log file", &["can be made"]);
+    ran.shows("11 ok, 0 failed, 1 skipped", &[]);
+    assert!(!ran.stdout.contains('\u{1b}'), "no colours when it is not a terminal");
+    assert_eq!(bench.disk(), disk);
+    assert_eq!(bench.cloud.pending_changes(), changes, "no message is taken away");
+}
+
+#[tokio::test]
+async fn checking_twice_leaves_one_stream() {
+    let bench = Bench::new().await;
+    let env = bench.cloud.env();
+    let (region, group) = (env["AWS_DEFAULT_REGION"].as_str(), env["LOG_GROUP_NAME"].as_str());
+    for _ in 0..2 {
+        let ran = bench.run(&["check"]).await;
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    }
+    assert_eq!(bench.cloud.cloudwatch.streams(region, group).len(), 1);
+    assert_eq!(bench.cloud.cloudwatch.events(region, group).len(), 2);
+}
+
+#[tokio::test]
+async fn a_wrong_password_ends_with_77_and_skips_what_needs_it() {
+    let mut bench = bench_with_nodes().await;
+    bench.set("PASSWORD", "not the Passw0rd");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 77, "{}", ran.all());
+    ran.shows("failed sign-in", &["USER_NAME", "PASSWORD"]);
+    for step in ["app", "changes", "images"] {
+        ran.shows(&format!("skipped {step}"), &[]);
+    }
+    ran.shows("ok engine", &[]);
+    ran.shows("ok log group", &[]);
+    let ran = bench.run(&["plan"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (77, ""), "{}", ran.all());
+    assert!(ran.stderr.contains("failed to plan") && ran.stderr.contains("PASSWORD"), "{}", ran.all());
+}
+
+#[tokio::test]
+async fn missing_variables_end_with_78_all_at_once() {
+    let mut bench = Bench::new().await;
+    for variable in ["TENANT", "CLIENT_ID", "LOG_GROUP_NAME"] {
+        bench.unset(variable);
+    }
+    bench.set("USER_POOL_ID", "nonsense");
+    for command in ["check", "plan", "run"] {
+        let ran = bench.run(&[command]).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (78, ""), "{}", ran.all());
+        for variable in ["TENANT", "CLIENT_ID", "LOG_GROUP_NAME", "USER_POOL_ID"] {
+            assert!(ran.stderr.contains(variable), "{}", ran.all());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_that_is_down_ends_with_69() {
+    let mut bench = Bench::new().await;
+    bench.set("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 69, "{}", ran.all());
+    ran.shows("failed sign-in", &["check the network"]);
+    ran.shows("failed log group", &["CloudWatch Logs can be reached"]);
+}
+
+#[tokio::test]
+async fn an_app_that_does_not_exist_names_app_and_tenant() {
+    let bench = Bench::new().await;
+    bench.cloud.remove_app();
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed app", &["APP and TENANT", "--on-removed"]);
+    ran.shows("skipped changes", &["no app"]);
+}
+
+#[tokio::test]
+async fn a_permission_that_is_missing_is_named() {
+    let bench = bench_with_nodes().await;
+    bench.cloud.registry.faults().set_denied(true);
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed image", &[PRIVATE, "allow ecr:GetAuthorizationToken"]);
+    ran.shows("ok image", &[PUBLIC]);
+    ran.shows("ok log group", &[]);
+
+    bench.cloud.registry.faults().clear();
+    bench.cloud.cloudwatch.faults().set_denied(true);
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed log group", &["allow logs:CreateLogStream"]);
+}
+
+#[tokio::test]
+async fn a_public_image_needs_no_token() {
+    let bench = bench_with_nodes().await;
+    bench.cloud.registry.public_faults().set_denied(true);
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let line = ran.stdout.lines().find(|line| line.contains(PUBLIC)).expect("a line for the image");
+    assert!(line.contains("ecr-public:GetAuthorizationToken"), "{line}");
+}
+
+#[tokio::test]
+async fn a_missing_log_group_is_named() {
+    let bench = Bench::new().await;
+    let env = bench.cloud.env();
+    bench.cloud.cloudwatch.delete_group(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed log group", &[&env["LOG_GROUP_NAME"], &env["AWS_DEFAULT_REGION"], "check LOG_GROUP_NAME"]);
+}
+
+#[tokio::test]
+async fn a_reference_that_is_no_image_is_refused_by_name() {
+    let bench = Bench::new().await;
+    bench.cloud.add_node("short", |node| node.image("busybox"));
+    bench.cloud.add_node("elsewhere", |node| node.image("registry.example/node:1"));
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed image", &["busybox", "lacks a registry host", "managed node type"]);
+    ran.shows("ok image", &["registry.example/node:1", "not Amazon ECR"]);
+    let ran = bench.run(&["plan"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("left node", &["short", "lacks a registry host"]);
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_run_is_named_with_the_reason() {
+    let bench = bench_with_nodes().await;
+    bench.cloud.add_node("odd", |node| node.image(PUBLIC).port(Port::tcp(0, 80)));
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("ok app", &["3 nodes"]);
+    ran.shows("failed node", &["\"odd\"", "port", "mend the node in EchoStream"]);
+    ran.shows("ok changes", &[]);
+}
+
+#[tokio::test]
+async fn the_app_s_own_credentials_are_told_from_the_host_s() {
+    let bench = Bench::new().await;
+    bench.cloud.services.fail_until_released(Service::Credentials, Fault::Status(500));
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 69, "{}", ran.all());
+    ran.shows("failed changes", &["app's AWS credentials"]);
+    ran.shows("ok log group", &[]);
+}
+
+#[tokio::test]
+async fn a_host_without_aws_credentials_is_told_which() {
+    let mut bench = bench_with_nodes().await;
+    bench.unset("AWS_ACCESS_KEY_ID");
+    bench.unset("AWS_SECRET_ACCESS_KEY");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed image", &["AWS_ACCESS_KEY_ID"]);
+    ran.shows("failed log group", &["AWS_ACCESS_KEY_ID"]);
+    ran.shows("ok changes", &[]);
+}
+
+#[tokio::test]
+async fn places_on_disk_that_cannot_be_written_name_their_variables() {
+    let mut bench = Bench::new().await;
+    let file = bench.folder().join("file");
+    std::fs::write(&file, "").expect("a file");
+    bench.set("MANAGED_APP_STATE_DIRECTORY", &file.join("below").display().to_string());
+    bench.set("MANAGED_APP_LOG_FILE", &bench.folder().join("absent/log").display().to_string());
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed state directory", &["MANAGED_APP_STATE_DIRECTORY"]);
+    ran.shows("failed log file", &["MANAGED_APP_LOG_FILE", "does not exist"]);
+}
+
+#[tokio::test]
+async fn nodes_that_ask_for_awslogs_need_an_engine_that_has_it() {
+    let mut bench = Bench::new().await;
+    bench.set("MANAGED_APP_NODE_LOGS", "awslogs");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed node output", &["MANAGED_APP_NODE_LOGS=engine"]);
+    let ran = bench.run(&["plan"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+}

@@ -1,0 +1,57 @@
+//! Which engine is used, and what is said when none answers. Needs no engine.
+
+use crate::bench::Bench;
+
+async fn bench_without_engine(runtime: &str) -> Bench {
+    let mut bench = Bench::new().await;
+    let socket = |name: &str| format!("unix://{}/{name}", bench.folder().display());
+    let (docker, podman) = (socket("no-docker.sock"), socket("no-podman.sock"));
+    bench.set("MANAGED_APP_RUNTIME", runtime);
+    bench.set("DOCKER_HOST", &docker);
+    bench.set("CONTAINER_HOST", &podman);
+    bench
+}
+
+#[tokio::test]
+async fn an_engine_that_is_down_ends_with_69_and_its_own_remedy() {
+    for (runtime, remedy) in [("docker", "systemctl start docker"), ("podman", "systemctl enable --now podman.socket")]
+    {
+        let bench = bench_without_engine(runtime).await;
+        let ran = bench.run(&["check"]).await;
+        assert_eq!(ran.code, 69, "{}", ran.all());
+        ran.shows("failed engine", &[&format!("no-{runtime}.sock"), remedy]);
+        ran.shows("skipped node log groups", &["no engine"]);
+        let ran = bench.run(&["plan"]).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (69, ""), "{}", ran.all());
+        assert!(ran.stderr.contains(remedy), "{}", ran.all());
+    }
+}
+
+#[tokio::test]
+async fn without_any_engine_all_that_was_tried_is_named() {
+    let bench = bench_without_engine("auto").await;
+    for command in ["check", "plan", "run"] {
+        let ran = bench.run(&[command]).await;
+        assert_eq!(ran.code, 69, "{}", ran.all());
+        let all = ran.all();
+        for part in
+            ["no-docker.sock", "no-podman.sock", "systemctl start docker", "systemctl enable --now podman.socket"]
+        {
+            assert!(all.contains(part), "{part} is not in {all}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_used_ends_with_78() {
+    let mut bench = bench_without_engine("podman").await;
+    bench.set("CONTAINER_HOST", "ssh://me@elsewhere");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed engine", &["check CONTAINER_HOST"]);
+    let mut bench = bench_without_engine("docker").await;
+    bench.set("DOCKER_HOST", "tcp://elsewhere:2375");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed engine", &["check DOCKER_HOST"]);
+}

@@ -1,0 +1,244 @@
+//! The commands on the private engines of `scripts/engines`: Docker and Podman.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use managed_app_fakes::cloud::words::Port;
+use managed_app_fakes::node_image;
+use tokio::time::{Instant, sleep};
+
+use crate::bench::{Bench, unique};
+
+/// How long a container may take to come up.
+const UP_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A private engine, spoken to by its own command line. What a test made goes with it.
+struct Engine {
+    program: &'static str,
+    endpoint: String,
+    image: String,
+    app: String,
+}
+
+impl Engine {
+    async fn docker(bench: &mut Bench) -> Self {
+        let engine = Self::new("docker", "MANAGED_APP_TEST_DOCKER", bench);
+        bench.set("MANAGED_APP_RUNTIME", "docker");
+        bench.set("DOCKER_HOST", &engine.endpoint);
+        engine
+    }
+
+    async fn podman(bench: &mut Bench) -> Self {
+        let engine = Self::new("podman", "MANAGED_APP_TEST_PODMAN", bench);
+        bench.set("MANAGED_APP_RUNTIME", "podman");
+        bench.set("CONTAINER_HOST", &engine.endpoint);
+        engine
+    }
+
+    /// An engine with an image of the test node, whose registry does not know it.
+    fn new(program: &'static str, variable: &str, bench: &Bench) -> Self {
+        let missing = "start the private engines: scripts/engines up && eval \"$(scripts/engines env)\"";
+        let endpoint = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is missing; {missing}"));
+        let image = format!("registry.invalid/{}:1", unique("commands"));
+        let engine = Self { program, endpoint, image, app: bench.app().to_owned() };
+        let archive = bench.folder().join("image.tar");
+        std::fs::write(&archive, node_image::archive(&engine.image, &engine.image)).expect("a file");
+        engine.say(&["load", "--input", archive.to_str().expect("a plain path")]);
+        std::fs::remove_file(archive).expect("it was there");
+        engine
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let address = if self.program == "docker" { "--host" } else { "--url" };
+        let mut command = Command::new(self.program);
+        command.arg(address).arg(&self.endpoint).args(arguments).stdin(Stdio::null());
+        command.output().expect("the engine's own program is installed")
+    }
+
+    /// What the engine's own program prints.
+    fn say(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{} {arguments:?}: {error}", self.program);
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    fn filter(&self) -> String {
+        format!("label=stream.echo.managed-app.app={}", self.app)
+    }
+
+    /// All containers and networks of the app, with all that a change would show in.
+    fn holds(&self) -> String {
+        let filter = self.filter();
+        let containers = self.say(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
+        let mut ids: Vec<&str> = containers.lines().collect();
+        ids.sort_unstable();
+        let form = "{{.ID}} {{.Name}} {{.Image}} {{.State.Status}} {{.State.StartedAt}} {{.HostConfig.PortBindings}}";
+        let form = if self.program == "docker" { form } else { "{{.ID}} {{.Name}} {{.State.StartedAt}}" };
+        let details =
+            if ids.is_empty() { String::new() } else { self.say(&[&["inspect", "--format", form], &*ids].concat()) };
+        let networks = self.say(&["network", "ls", "--quiet", "--filter", &filter]);
+        format!("{details}\n{networks}")
+    }
+
+    /// Waits until so many containers of the app run.
+    async fn runs(&self, count: usize) {
+        let until = Instant::now() + UP_LIMIT;
+        while self.say(&["ps", "--quiet", "--filter", &self.filter()]).lines().count() != count {
+            assert!(Instant::now() < until, "the app's containers do not come up: {}", self.holds());
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for (list, remove) in
+            [(&["ps", "--all"][..], &["rm", "--force", "--volumes"][..]), (&["network", "ls"], &["network", "rm"])]
+        {
+            let filter = self.filter();
+            let found = self.run(&[list, &["--quiet", "--filter", &filter]].concat());
+            let found = String::from_utf8_lossy(&found.stdout).into_owned();
+            for id in found.lines() {
+                self.run(&[remove, &[id]].concat());
+            }
+        }
+        self.run(&["rmi", &self.image]);
+    }
+}
+
+/// Runs the daemon until its nodes are up, and ends it so that they stay.
+async fn bring_up(bench: &Bench, engine: &Engine, count: usize) {
+    let mut daemon = bench.start(&["run", "--on-exit", "leave"]);
+    engine.runs(count).await;
+    let pid = daemon.id().expect("it runs").to_string();
+    let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
+    assert!(killed.success());
+    let ended = tokio::time::timeout(UP_LIMIT, daemon.wait()).await.expect("it ends in time").expect("it ran");
+    assert_eq!(ended.code(), Some(0));
+}
+
+/// What is planned before, between and after changes, and that planning leaves engine and disk alone.
+async fn follows_changes(bench: &Bench, engine: &Engine) {
+    bench.cloud.add_node("a", |node| node.image(&engine.image));
+    bench.cloud.add_node("b: second", |node| node.image(&engine.image));
+    let before = engine.holds();
+    let ran = bench.run(&["plan"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("pull image", &[&engine.image, "a copy is here"]);
+    ran.shows("create node \"a\"", &["there is none"]);
+    assert_eq!(engine.holds(), before);
+    assert!(!bench.state().exists());
+
+    bring_up(bench, engine, 2).await;
+    let (up, disk) = (engine.holds(), bench.disk());
+    let ran = bench.run(&["plan"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("nothing node \"a\"", &["as wanted"]);
+    ran.shows("nothing to do to 2 nodes", &[]);
+
+    bench.cloud.connect("a", "elsewhere");
+    bench.cloud.change_ports("b: second", vec![Port::tcp(47_911, 80)]);
+    bench.cloud.add_node("c", |node| node.image(&engine.image));
+    let ran = bench.run(&["plan"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("restart node \"a\"", &["what it reads has changed"]);
+    ran.shows("replace node \"b: second\"", &["changed: ports"]);
+    ran.shows("create node \"c\"", &[]);
+    ran.shows("3 of 3 nodes to act on", &[]);
+
+    bench.cloud.remove_node("a");
+    let ran = bench.run(&["plan"]).await;
+    ran.shows("remove node \"a\"", &["was removed"]);
+    assert_eq!(engine.holds(), up, "planning leaves the engine alone");
+    assert_eq!(bench.disk(), disk, "planning leaves the disk alone");
+}
+
+#[tokio::test]
+async fn plan_follows_changes_on_docker() {
+    let mut bench = Bench::new().await;
+    bench.set("MANAGED_APP_NODE_LOGS", "engine");
+    let engine = Engine::docker(&mut bench).await;
+    follows_changes(&bench, &engine).await;
+}
+
+#[tokio::test]
+async fn plan_follows_changes_on_podman() {
+    let mut bench = Bench::new().await;
+    let engine = Engine::podman(&mut bench).await;
+    follows_changes(&bench, &engine).await;
+}
+
+#[tokio::test]
+async fn strangers_are_never_named() {
+    let mut bench = Bench::new().await;
+    bench.set("MANAGED_APP_NODE_LOGS", "engine");
+    let engine = Engine::docker(&mut bench).await;
+    let stranger = unique("commands-stranger");
+    engine.say(&["create", "--name", &stranger, &engine.image]);
+    bench.cloud.add_node("a", |node| node.image(&engine.image));
+    let (check, plan) = (bench.run(&["check"]).await, bench.run(&["plan"]).await);
+    let still = engine.run(&["rm", &stranger]);
+    assert!(still.status.success(), "the stranger is still there");
+    for ran in [check, plan] {
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        assert!(!ran.all().contains(&stranger), "{}", ran.all());
+    }
+}
+
+#[tokio::test]
+async fn check_on_docker_tries_the_groups_of_nodes() {
+    let mut bench = Bench::new().await;
+    let engine = Engine::docker(&mut bench).await;
+    bench.cloud.add_node("a", |node| node.image(&engine.image));
+    bench.cloud.add_node("b", |node| node.image(&engine.image));
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("ok engine", &["docker", &engine.endpoint]);
+    ran.shows("ok node output", &["awslogs", "credentials of its own"]);
+    ran.shows("ok image", &[&engine.image, "a copy is here"]);
+    ran.shows("ok node log groups", &["all 2"]);
+
+    let group = bench.cloud.node_log_group("b");
+    bench.cloud.cloudwatch.delete_group(&bench.cloud.world().tenant.region, &group);
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed node log group", &[&group, "never by this program"]);
+}
+
+#[tokio::test]
+async fn check_on_podman_knows_that_it_has_no_awslogs() {
+    let mut bench = Bench::new().await;
+    let engine = Engine::podman(&mut bench).await;
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("ok engine", &["podman", &engine.endpoint]);
+    ran.shows("ok node output", &["podman keeps it"]);
+    bench.set("MANAGED_APP_NODE_LOGS", "awslogs");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed node output", &["podman has no awslogs", "MANAGED_APP_NODE_LOGS=engine"]);
+}
+
+#[tokio::test]
+async fn auto_prefers_the_engine_that_holds_the_app() {
+    let mut bench = Bench::new().await;
+    bench.set("MANAGED_APP_NODE_LOGS", "engine");
+    let docker = Engine::docker(&mut bench).await;
+    let podman = Engine::podman(&mut bench).await;
+    bench.set("MANAGED_APP_RUNTIME", "auto");
+    let ran = bench.run(&["check"]).await;
+    ran.shows("ok engine", &["docker", &docker.endpoint]);
+    assert!(ran.stderr.contains("engine chosen") && ran.stderr.contains("preferred"), "{}", ran.all());
+
+    bench.set("MANAGED_APP_RUNTIME", "podman");
+    bench.cloud.add_node("a", |node| node.image(&podman.image));
+    bring_up(&bench, &podman, 1).await;
+    bench.set("MANAGED_APP_RUNTIME", "auto");
+    let ran = bench.run(&["plan"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(ran.stderr.contains("it already holds containers of this app"), "{}", ran.all());
+    ran.shows("app", &["podman", &podman.endpoint]);
+    ran.shows("nothing node \"a\"", &[]);
+}

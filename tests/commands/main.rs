@@ -1,0 +1,11 @@
+//! The commands as their users meet them: the real binary as a process, against a fake cloud on the wire, with the
+//! engine in memory where no engine is needed and with private engines where one is.
+//!
+//! The private engines are those of `scripts/engines`; a test that needs one fails without it and says how to start it.
+
+mod bench;
+mod check;
+mod choice;
+mod engine;
+mod plan;
+mod shell;

@@ -1,0 +1,88 @@
+//! The program among other programs: help, and output that nobody reads.
+
+use std::process::{Command, Stdio};
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::bench::Bench;
+
+/// A user without any rights on every Linux.
+const NOBODY: u32 = 65_534;
+const TEXT_LIMIT: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn help_needs_no_configuration() {
+    let mut bench = Bench::new().await;
+    bench.unset("APP");
+    let ran = bench.run(&["--help"]).await;
+    assert_eq!(ran.code, 0);
+    for part in ["check", "plan", "run", "MANAGED_APP_RUNTIME", "CONTAINER_HOST", "NO_COLOR", "Exit codes"] {
+        assert!(ran.stdout.contains(part), "{part}");
+    }
+    assert_eq!(bench.run(&["--nonsense"]).await.code, 64);
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_is_no_failure() {
+    let bench = Bench::new().await;
+    for command in ["check", "plan", "--help"] {
+        let mut run = Command::new("/bin/sh");
+        // `true` ends at once, so that each write meets a closed pipe; the code goes to standard error.
+        let script = format!(
+            "{{ sleep 0.2; {} {command}; echo code $? >&2; }} | true",
+            env!("CARGO_BIN_EXE_echostream-managed-app")
+        );
+        run.env_clear().envs(bench.variables()).args(["-c", &script]).stdout(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || run.output()).await.expect("no panic").expect("a shell");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("code 0") && !stderr.contains("panicked"), "{command}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_told_what_to_do() {
+    let mut bench = Bench::new().await;
+    fs::set_permissions(bench.folder(), Permissions::from_mode(0o755)).expect("our own folder");
+    fs::create_dir(bench.state()).expect("a folder");
+    fs::set_permissions(bench.state(), Permissions::from_mode(0o700)).expect("our own folder");
+    let ran = bench.run_as(NOBODY, &["plan"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    assert!(ran.stderr.contains("Permission denied") && ran.stderr.contains("usually root"), "{}", ran.all());
+
+    let socket = bench.folder().join("engine.sock");
+    let _engine = UnixListener::bind(&socket).expect("a socket");
+    fs::set_permissions(&socket, Permissions::from_mode(0o600)).expect("our own socket");
+    let endpoint = format!("unix://{}", socket.display());
+    for (runtime, variable) in [("docker", "DOCKER_HOST"), ("podman", "CONTAINER_HOST")] {
+        bench.set("MANAGED_APP_RUNTIME", runtime);
+        bench.set(variable, &endpoint);
+        let ran = bench.run_as(NOBODY, &["check"]).await;
+        assert_eq!(ran.code, 69, "{}", ran.all());
+        ran.shows("failed engine", &["this user may not use the socket", "run as root"]);
+        ran.shows("failed state directory", &["Permission denied"]);
+        ran.shows("failed log file", &[]);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_wait_for_an_engine() {
+    let mut bench = Bench::new().await;
+    bench.set("MANAGED_APP_RUNTIME", "podman");
+    bench.set("CONTAINER_HOST", &format!("unix://{}/none.sock", bench.folder().display()));
+    let mut daemon = bench.start(&["run"]);
+    let until = Instant::now() + TEXT_LIMIT;
+    while !bench.log().contains("the engine does not answer yet") {
+        assert!(Instant::now() < until, "it does not say that it waits: {}", bench.log());
+        sleep(LOOK_EVERY).await;
+    }
+    let pid = daemon.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there").success());
+    let ended = tokio::time::timeout(TEXT_LIMIT, daemon.wait()).await.expect("it ends in time").expect("it ran");
+    assert_eq!(ended.code(), Some(0));
+}
