@@ -8,7 +8,7 @@ use std::sync::Arc;
 use managed_app::cli::{self, Cli, Command};
 use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::config::{self, Config};
-use managed_app::daemon::{self, Daemon};
+use managed_app::daemon::{self, Daemon, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app::telemetry::{self, Console, Telemetry};
@@ -63,7 +63,7 @@ async fn run(cli: &Cli) -> Exit {
     let exit = match cli.chosen() {
         Command::Check => cli::check(&config).await,
         Command::Plan => cli::plan(&config).await,
-        _ => run_daemon(config).await,
+        _ => run_daemon(config, reload(cli, &telemetry)).await,
     };
     drop(telemetry);
     exit
@@ -80,7 +80,17 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
     Ok(telemetry)
 }
 
-async fn run_daemon(config: Config) -> Exit {
+/// Reads the configuration as at the start; a new password must not show in the log either.
+fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
+    let (flags, redactor) = (cli.flags.0.clone(), telemetry.redactor());
+    Reload(Box::new(move || {
+        let config = Config::load(&flags, config::process_environment)?;
+        redactor.add(&config.password);
+        Ok(config)
+    }))
+}
+
+async fn run_daemon(config: Config, reload: Reload) -> Exit {
     let mut signals = match daemon::signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -102,7 +112,7 @@ async fn run_daemon(config: Config) -> Exit {
     };
     let aws = Arc::new(Aws::new(AwsOptions::default()));
     let (status, _) = watch::channel(None);
-    Daemon { config, runtime, aws, signals, status, search_path: None }.run().await
+    Daemon { config, runtime, aws, signals, status, search_path: None, reload }.run().await
 }
 
 async fn told_to_end(signals: &mut mpsc::Receiver<Signal>) {

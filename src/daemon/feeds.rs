@@ -6,12 +6,18 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use managed_app_runtimes::{ContainerRuntime, Owner};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
 
 use crate::changes::ChangeMessage;
 use crate::driver::chain;
 use crate::host::Notifier;
 use crate::reconciler::{Event, Phase, Status};
+
+/// A driver whose loop was not seen for so long hangs; it shows itself every few seconds.
+const BEAT_AGE_MAX: Duration = Duration::from_secs(30);
+/// An engine that has not answered for so long may answer a new process.
+const ENGINE_LOST_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Pause before the engine's events are followed again.
 const EVENTS_PAUSE: Duration = Duration::from_secs(1);
@@ -81,10 +87,28 @@ pub(super) async fn tell_status(
     }
 }
 
-pub(super) async fn keep_alive(notifier: Arc<Notifier>, every: Duration) {
+/// Tells systemd's watchdog that the daemon is alive: as long as the driver's loop turns, and the engine has not been out
+/// of reach for so long that a new process may do better.
+pub(super) async fn keep_alive(
+    notifier: Arc<Notifier>,
+    every: Duration,
+    beat: watch::Receiver<Instant>,
+    mut status: watch::Receiver<Status>,
+) {
+    let mut engine_lost: Option<Instant> = None;
     let mut interval = tokio::time::interval(every);
     loop {
         interval.tick().await;
-        notifier.alive();
+        engine_lost = match &status.borrow_and_update().engine_failure {
+            Some(_) => engine_lost.or_else(|| Some(Instant::now())),
+            None => None,
+        };
+        let is_turning = beat.borrow().elapsed() < BEAT_AGE_MAX;
+        let has_engine = engine_lost.is_none_or(|since| since.elapsed() < ENGINE_LOST_MAX);
+        if is_turning && has_engine {
+            notifier.alive();
+        } else {
+            error!(is_turning, has_engine, "the watchdog is not told that the daemon is well");
+        }
     }
 }

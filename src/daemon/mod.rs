@@ -6,11 +6,12 @@
 mod feeds;
 mod foundation;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, Owner};
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, EnvValue, Owner};
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
 use self::foundation::{interruptible, meet, sign_in};
 use crate::changes::{CHANGES_WAITING_MAX, Changes};
 use crate::cloud::{Account, AppCredentials, Aws, ControlPlane, EchoStream};
-use crate::config::{Config, NodeLogs, OnExit, OnRemoved};
+use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved};
 use crate::driver::{Driver, Hands, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
@@ -37,6 +38,8 @@ const SIGNALS_MAX: usize = 8;
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
 /// The same when a signal came meanwhile: long enough to stop what runs, if the engine is well.
 const ENGINE_LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long the start waits for the app's network.
+const NETWORK_WAIT: Duration = Duration::from_secs(10);
 /// How long the last tasks may take after the driver is done.
 const LINGER: Duration = Duration::from_secs(2);
 /// The engine's own log of a node: size of one file and number of files.
@@ -58,11 +61,32 @@ pub struct Daemon {
     pub status: watch::Sender<Option<Status>>,
     /// PATH for `shutdown`; `None` takes the process's own.
     pub search_path: Option<std::ffi::OsString>,
+    /// Reads the configuration anew when SIGHUP asks for it.
+    pub reload: Reload,
+}
+
+/// A way to read the configuration again.
+pub struct Reload(pub Box<dyn Fn() -> Result<Config, ConfigErrors> + Send + Sync>);
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reload")
+    }
+}
+
+/// What signals act on.
+struct Controls {
+    inbox: mpsc::Sender<Event>,
+    password: watch::Sender<SecretString>,
+    settings: Settings,
+    is_stopping: bool,
 }
 
 /// What has been set up when the driver starts.
 struct Foundation {
     cloud: Arc<EchoStream>,
+    /// Where the cloud's client takes its password from.
+    password: watch::Sender<SecretString>,
     info: EngineInfo,
     /// A signal came meanwhile.
     is_interrupted: bool,
@@ -101,16 +125,17 @@ impl Daemon {
     async fn lay_foundation(&mut self, notifier: &Notifier) -> Result<Foundation, Exit> {
         info!(app = self.config.app, tenant = self.config.tenant, version = env!("CARGO_PKG_VERSION"), "daemon starts");
         notifier.status("signing in");
-        let (_, password) = watch::channel::<SecretString>(self.config.password.clone());
-        let cloud = EchoStream::new(&Account::from(&self.config), password, &self.aws).await.map_err(|error| {
-            error!(error = chain(&error), "the cloud's address cannot be used");
-            Exit::Configuration
-        })?;
+        let password = watch::Sender::new(self.config.password.clone());
+        let cloud =
+            EchoStream::new(&Account::from(&self.config), password.subscribe(), &self.aws).await.map_err(|error| {
+                error!(error = chain(&error), "the cloud's address cannot be used");
+                Exit::Configuration
+            })?;
         let mut is_interrupted = interruptible(&mut self.signals, sign_in(&cloud)).await.transpose()?.is_none();
         notifier.status("waiting for the engine");
         let info = self.meet_engine(&mut is_interrupted).await?;
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
-        Ok(Foundation { cloud: Arc::new(cloud), info, is_interrupted })
+        Ok(Foundation { cloud: Arc::new(cloud), password, info, is_interrupted })
     }
 
     /// A first signal leaves the engine a last moment, a second one none.
@@ -135,10 +160,8 @@ impl Daemon {
     }
 
     async fn drive(&mut self, foundation: Foundation, settings: Settings, notifier: &Arc<Notifier>) -> Option<Finish> {
-        let Foundation { cloud, is_interrupted, .. } = foundation;
-        if let Err(error) = self.runtime.ensure_network(&settings.network(), &settings.owner).await {
-            warn!(error = chain(&error), "the app's network cannot be made; it is tried again for each node");
-        }
+        let Foundation { cloud, password, is_interrupted, .. } = foundation;
+        self.ensure_network(&settings).await;
         let cloud: Arc<dyn ControlPlane> = cloud;
         let (queue, queue_receiver) = watch::channel(None);
         let (inbox, events) = mpsc::channel(INBOX_MAX);
@@ -146,31 +169,40 @@ impl Daemon {
         let mut tasks = Tasks::new();
         self.start_inputs(&mut tasks, &cloud, queue_receiver, &inbox, &settings.owner, &shutdown);
         let (driver, status) = Driver::new(settings.clone(), self.hands(cloud, &settings), queue);
-        tasks.spawn("status", tell_status(status, self.status.clone(), notifier.clone()));
+        tasks.spawn("status", tell_status(status.clone(), self.status.clone(), notifier.clone()));
         if let Some(every) = watchdog_interval(&self.config.systemd, std::process::id()) {
-            tasks.spawn("watchdog", keep_alive(notifier.clone(), every));
+            tasks.spawn("watchdog", keep_alive(notifier.clone(), every, driver.beat(), status));
         }
         let driver = driver.run(events);
         tokio::pin!(driver);
-        let end = end_of_nodes(self.config.on_exit);
         if is_interrupted {
             notifier.stopping();
-            let _ = inbox.send(Event::Stop(end)).await;
+            let _ = inbox.send(Event::Stop(end_of_nodes(self.config.on_exit))).await;
         }
-        let finish = self.follow(driver, &inbox, end, is_interrupted, notifier).await;
+        let controls = Controls { inbox, password, settings, is_stopping: is_interrupted };
+        let finish = self.follow(driver, controls, notifier).await;
         shutdown.cancel();
         notifier.stopping();
         let _ = tokio::time::timeout(LINGER, tasks.shutdown()).await;
         finish
     }
 
+    /// The network is made again with a node that misses it, so trouble with it holds up nothing.
+    async fn ensure_network(&self, settings: &Settings) {
+        let network = settings.network();
+        let made = tokio::time::timeout(NETWORK_WAIT, self.runtime.ensure_network(&network, &settings.owner)).await;
+        match made {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
+            Err(_) => warn!(network, "the app's network could not be made in time"),
+        }
+    }
+
     /// Waits for the driver and hands signals on. `None`: a second signal came.
     async fn follow(
         &mut self,
         mut driver: std::pin::Pin<&mut impl Future<Output = Finish>>,
-        inbox: &mpsc::Sender<Event>,
-        end: EndOfNodes,
-        mut is_stopping: bool,
+        mut controls: Controls,
         notifier: &Notifier,
     ) -> Option<Finish> {
         loop {
@@ -179,24 +211,41 @@ impl Daemon {
                 finish = &mut driver => return Some(finish),
                 Some(signal) = self.signals.recv() => signal,
             };
-            match signal {
+            let event = match signal {
                 Signal::Hangup => {
-                    info!("looking at everything anew, as a signal asked for");
-                    let _ = inbox.try_send(Event::Resync);
+                    notifier.reloading();
+                    let event = self.reload(&controls);
+                    notifier.ready();
+                    event
                 }
-                Signal::Terminate | Signal::Interrupt if is_stopping => return None,
+                Signal::Terminate | Signal::Interrupt if controls.is_stopping => return None,
                 Signal::Terminate | Signal::Interrupt => {
-                    info!(nodes = ?end, "ending, as a signal asked for; a second signal ends at once");
-                    is_stopping = true;
+                    info!("ending, as a signal asked for; a second signal ends at once");
+                    controls.is_stopping = true;
                     notifier.stopping();
-                    let sent = inbox.send_timeout(Event::Stop(end), LINGER);
-                    tokio::select! {
-                        finish = &mut driver => return Some(finish),
-                        _ = sent => {}
-                    }
+                    Event::Stop(end_of_nodes(self.config.on_exit))
                 }
+            };
+            tokio::select! {
+                finish = &mut driver => return Some(finish),
+                _ = controls.inbox.send_timeout(event, LINGER) => {}
             }
         }
+    }
+
+    /// Takes a new password from the configuration, for the daemon and for the nodes, and looks at everything anew.
+    fn reload(&self, controls: &Controls) -> Event {
+        let config = match (self.reload.0)() {
+            Ok(config) => config,
+            Err(errors) => {
+                error!(error = %errors, "the configuration cannot be read anew; the old one stays");
+                return Event::Resync;
+            }
+        };
+        info!("configuration was read anew; a new PASSWORD counts from now on, other settings from the next start");
+        controls.password.send_replace(config.password.clone());
+        let settings = Settings { env: env_of(&config), ..controls.settings.clone() };
+        Event::Settings(Box::new(settings))
     }
 
     fn hands(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings) -> Hands {
@@ -263,17 +312,9 @@ pub fn owner_of(config: &Config) -> Owner {
 
 /// What the reconciler needs of the configuration.
 pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
-    let pool = format!("{}_{}", config.user_pool_id.region, config.user_pool_id.id);
     Settings {
         owner: owner_of(config),
-        env: Settings::node_env(
-            &config.appsync_endpoint,
-            &config.client_id,
-            &config.password,
-            &config.tenant,
-            &pool,
-            &config.user_name,
-        ),
+        env: env_of(config),
         logs: match node_logs {
             NodeLogs::Awslogs => NodeLogSettings::Awslogs { group: config.log_group.clone() },
             NodeLogs::Engine => NodeLogSettings::Engine { file_bytes_max: NODE_LOG_BYTES, files_max: NODE_LOG_FILES },
@@ -282,6 +323,18 @@ pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
         resync: config.resync,
         remove_nodes_with_app: config.on_removed == OnRemoved::Exit,
     }
+}
+
+fn env_of(config: &Config) -> BTreeMap<String, EnvValue> {
+    let pool = format!("{}_{}", config.user_pool_id.region, config.user_pool_id.id);
+    Settings::node_env(
+        &config.appsync_endpoint,
+        &config.client_id,
+        &config.password,
+        &config.tenant,
+        &pool,
+        &config.user_name,
+    )
 }
 
 fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, Flags};
-use crate::daemon::{self, Daemon};
+use crate::daemon::{self, Daemon, Reload};
 use crate::driver::chain;
 use crate::exit::Exit;
 use crate::tasks::Tasks;
@@ -44,7 +44,10 @@ async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> any
     let (operator, signals) = mpsc::channel(2);
     let owner = daemon::owner_of(&config);
     let events = stage.runtime().events(&owner).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
-    let daemon = Daemon { config, runtime: stage.runtime(), aws: aws(&cloud), signals, status, search_path: None };
+    let same = config.clone();
+    let reload = Reload(Box::new(move || Ok(same.clone())));
+    let runtime = stage.runtime();
+    let daemon = Daemon { config, runtime, aws: aws(&cloud), signals, status, search_path: None, reload };
     let mut tasks = Tasks::new();
     let (ended, end) = tokio::sync::oneshot::channel();
     tasks.spawn("daemon", async move {

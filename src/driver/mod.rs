@@ -33,6 +33,8 @@ use crate::registry::Registry;
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);
 /// The status is published at most this often, and at once when the phase changes.
 const STATUS_EVERY: Duration = Duration::from_millis(100);
+/// How often the loop shows that it is alive when nothing happens.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// What the tasks work with.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub struct Driver {
     status: watch::Sender<Status>,
     began: Instant,
     publish_at: Option<Instant>,
+    /// When the loop was last seen alive.
+    beat: watch::Sender<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -104,8 +108,14 @@ impl Driver {
             status,
             began: Instant::now(),
             publish_at: None,
+            beat: watch::Sender::new(Instant::now()),
         };
         (driver, receiver)
+    }
+
+    /// When the loop was last seen alive; at least every few seconds, unless something in it hangs.
+    pub fn beat(&self) -> watch::Receiver<Instant> {
+        self.beat.subscribe()
     }
 
     /// Runs until all is done. Dropping the future aborts all tasks.
@@ -135,12 +145,14 @@ impl Driver {
     async fn next(&mut self, inbox: &mut mpsc::Receiver<Event>) -> Event {
         loop {
             let deadline = self.reconciler.deadline().map(|at| self.began + at);
+            self.beat.send_replace(Instant::now());
             tokio::select! {
                 biased;
                 Some(event) = inbox.recv() => return event,
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => return self.finished(done),
                 () = sleep_until(deadline) => return Event::Timer,
                 () = sleep_until(self.publish_at) => self.publish(),
+                () = tokio::time::sleep(BEAT_EVERY) => {}
             }
         }
     }

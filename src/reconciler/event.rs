@@ -3,7 +3,7 @@
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{Container, ContainerId, EngineEvent, ImageId, ImageReference};
 
-use super::{EndOfNodes, Revision};
+use super::{EndOfNodes, Revision, Settings};
 use crate::model::{Change, NodeName, Snapshot};
 
 /// One thing that happened.
@@ -43,6 +43,8 @@ pub enum Event {
     Timer,
     /// Compare everything anew, as an operator asked for.
     Resync,
+    /// The configuration was read anew.
+    Settings(Box<Settings>),
     /// The daemon is to end, and this becomes of the nodes.
     Stop(EndOfNodes),
 }
@@ -63,6 +65,7 @@ impl Event {
             Self::Saved => "saved",
             Self::Timer => "timer",
             Self::Resync => "resync",
+            Self::Settings(_) => "settings",
             Self::Stop(_) => "stop",
         }
     }

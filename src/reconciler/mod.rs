@@ -149,6 +149,7 @@ impl Reconciler {
                 self.mark_users(&image);
             }
             Event::Finished { node, outcome } => self.on_finished(&node, outcome, now),
+            Event::Settings(settings) => self.on_settings(*settings, now),
             Event::Stop(nodes) => self.begin_stop(nodes, Finish::Stopped),
         }
         self.schedule(now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use managed_app_runtimes::labels::SpecRecord;
 
-use super::desired::Desired;
+use super::desired::{Desired, Settings};
 use super::effect::{Effect, Finish};
 use super::node::Wish;
 use super::revision::Surroundings;
@@ -27,6 +27,15 @@ impl Reconciler {
                 self.on_app(app, now);
             }
         }
+    }
+
+    /// All nodes are thought over again, with the app as it was last seen.
+    pub(super) fn on_settings(&mut self, settings: Settings, now: Duration) {
+        self.settings = settings;
+        if let Some(app) = self.app.take() {
+            self.on_app(app, now);
+        }
+        self.resync(now);
     }
 
     fn on_gone(&mut self, now: Duration) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use managed_app::exit::Exit;
+use managed_app::host::Signal;
 use managed_app_fakes::cloud::words::Node;
 use managed_app_fakes::cloud::{Fault, Service, Spoiled};
 use managed_app_fakes::faulty::Verb;
@@ -33,6 +34,25 @@ async fn a_wrong_password_ends_the_daemon_before_it_touches_anything() {
     assert_eq!(site.ended().await, Exit::SignInRefused);
     assert_eq!(site.journal.calls().len(), 0);
     assert!(!site.runs("a"));
+}
+
+/// Fault 15: the nodes' own sign-in needs the new password too, so each is made anew, once.
+#[tokio::test]
+async fn a_rotated_password_is_taken_up_at_a_hangup() {
+    let mut site = Site::with(&["a", "b"]).await;
+    site.cloud.set_password("a new one");
+    site.cloud.revoke_refresh_tokens();
+    site.cloud.expire_tokens();
+    site.signal(Signal::Hangup).await;
+    site.eventually("the refusal is said", |host| host.status().is_some_and(|s| s.cloud_failure.is_some())).await;
+    assert!(site.runs("a") && site.runs("b"));
+    site.set("PASSWORD", "a new one");
+    site.signal(Signal::Hangup).await;
+    site.eventually("the cloud answers", |host| host.status().is_some_and(|s| s.cloud_failure.is_none())).await;
+    let spec = |node: &str| site.view(node).and_then(|view| view.spec);
+    let has_it = |node: &str| spec(node).is_some_and(|spec| spec.env["PASSWORD"].expose() == "a new one");
+    site.eventually("both nodes have it", |host| host.is_converged() && has_it("a") && has_it("b")).await;
+    assert_eq!(site.journal.acts().iter().filter(|act| act.starts_with("create")).count(), 2);
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use managed_app::config::Config;
-use managed_app::daemon::Daemon;
+use managed_app::daemon::{Daemon, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app::reconciler::{NodeStatus, Phase, Status};
@@ -45,6 +45,8 @@ pub struct Host {
     pub engine: Arc<dyn ContainerRuntime>,
     state: TempDir,
     variables: BTreeMap<String, String>,
+    /// What the daemon reads when SIGHUP asks for it.
+    on_reload: Arc<Mutex<Option<Config>>>,
     tune: fn(&mut Config),
     search_path: Option<OsString>,
     running: Option<Running>,
@@ -92,6 +94,7 @@ impl Builder {
             engine: self.runtime,
             state: tempfile::tempdir().expect("a folder for the state"),
             variables: self.variables,
+            on_reload: Arc::default(),
             tune: self.tune,
             search_path: self.search_path,
             running: None,
@@ -116,6 +119,8 @@ impl Host {
     pub fn start(&mut self) {
         assert!(self.running.is_none(), "the daemon runs already");
         let config = self.config();
+        let (same, on_reload) = (config.clone(), self.on_reload.clone());
+        let reload = move || Ok(on_reload.lock().expect("no panic").clone().unwrap_or_else(|| same.clone()));
         let (signals, receiver) = mpsc::channel(8);
         let (status, status_receiver) = watch::channel(None);
         let daemon = Daemon {
@@ -125,6 +130,7 @@ impl Host {
             signals: receiver,
             status,
             search_path: self.search_path.clone(),
+            reload: Reload(Box::new(reload)),
         };
         self.running = Some(Running { task: tokio::spawn(daemon.run()), signals, status: status_receiver });
     }
@@ -138,9 +144,11 @@ impl Host {
         config
     }
 
-    /// Sets a variable for the next start of the daemon.
+    /// Sets a variable for the next start of the daemon, or the next SIGHUP.
     pub fn set(&mut self, variable: &str, value: &str) {
         self.variables.insert(variable.to_owned(), value.to_owned());
+        let config = self.config();
+        self.on_reload.lock().expect("no panic").replace(config);
     }
 
     /// Where `shutdown` is found from the next start on.
