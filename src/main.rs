@@ -71,7 +71,8 @@ async fn run(cli: &Cli) -> Exit {
 
 fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
     let file = if console == Console::Stdout { config.log_file.clone() } else { None };
-    let telemetry = telemetry::start(telemetry::Options { level: config.logging_level, console, file });
+    let telemetry =
+        telemetry::start(telemetry::Options { level: config.logging_level, console, no_color: config.no_color, file });
     let telemetry = telemetry.map_err(|error| {
         complain(&format!("failed to {}", driver::chain(&error)));
         Exit::Internal

@@ -24,6 +24,10 @@ const SNAPSHOT_LIMIT: Duration = Duration::from_secs(45);
 /// The longest wait for one answer of the engine.
 const ENGINE_LIMIT: Duration = Duration::from_secs(10);
 
+/// How the host comes to AWS credentials.
+pub(super) const AWS_CREDENTIALS: &str =
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or mend ~/.aws/credentials or the host's role";
+
 /// Something that does not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -38,6 +42,11 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(found: impl Into<String>, remedy: impl Into<String>, exit: Exit) -> Self {
         Self { found: found.into(), remedy: remedy.into(), exit }
+    }
+
+    /// The host has no AWS credentials. The SDK's own words name every place it has looked in, on many lines.
+    pub(super) fn no_aws_credentials() -> Self {
+        Self::wrong("this host has no AWS credentials", AWS_CREDENTIALS)
     }
 
     /// Not reached in time, or at all.

@@ -81,7 +81,7 @@ pub const SETTINGS: &[Setting] = &[
     optional(
         ("MANAGED_APP_RUNTIME", Some("runtime")),
         Default("auto"),
-        "container engine; auto takes the one that answers",
+        "container engine; auto takes the one that holds the app already, else one that answers",
         "docker, podman, memory or auto",
     ),
     optional(

@@ -79,15 +79,25 @@ impl NoEngine {
 
     /// What was tried and how it failed.
     pub fn tried(&self) -> String {
-        let all = self.0.iter().map(|tried| format!("{} at {}: {}", tried.engine, tried.endpoint, tried.why));
-        all.collect::<Vec<_>>().join("; ")
+        match self.0.as_slice() {
+            [only] => only.why.clone(),
+            all => joined(all, "; ", |tried| format!("{}: {}", tried.engine, tried.why)),
+        }
     }
 
     /// What to do, an alternative for each engine that was tried.
     pub fn remedy(&self) -> String {
-        let all = self.0.iter().map(|tried| format!("for {} at {}: {}", tried.engine, tried.endpoint, tried.remedy));
-        all.collect::<Vec<_>>().join("; or ")
+        match self.0.as_slice() {
+            [only] => only.remedy.clone(),
+            all => {
+                joined(all, "; or ", |tried| format!("for {} at {}: {}", tried.engine, tried.endpoint, tried.remedy))
+            }
+        }
     }
+}
+
+fn joined(all: &[Tried], between: &str, form: impl Fn(&Tried) -> String) -> String {
+    all.iter().map(form).collect::<Vec<_>>().join(between)
 }
 
 impl fmt::Display for NoEngine {

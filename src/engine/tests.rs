@@ -45,8 +45,8 @@ fn without_any_engine_all_that_was_tried_is_named_with_its_remedy() {
     assert_eq!(error.kind(), NoEngineKind::Unreachable);
     let text = error.to_string();
     for part in [
-        "docker at unix:///d",
-        "podman at unix:///p",
+        "docker: ask the engine at \"unix:///d\"",
+        "for podman at unix:///p: it hangs",
         "systemctl start docker",
         "systemctl --user enable --now podman.socket",
         "systemctl restart podman",

@@ -31,8 +31,10 @@ pub enum LogErrorKind {
     NoGroup,
     /// The AWS credentials of this host lack a permission.
     AccessDenied,
-    /// This host has no AWS credentials, or they are not accepted.
-    Credentials,
+    /// This host has no AWS credentials.
+    NoCredentials,
+    /// The AWS credentials of this host are not accepted, or have expired.
+    Unauthorized,
     /// The event was rejected for its time: the clock of this host is wrong.
     Clock,
     /// No answer, or a failure of the service.
@@ -76,10 +78,10 @@ impl std::error::Error for LogError {}
 fn kind(failure: &Failure) -> LogErrorKind {
     let code = failure.code.as_str();
     match failure.meaning {
-        Meaning::NoCredentials => LogErrorKind::Credentials,
+        Meaning::NoCredentials => LogErrorKind::NoCredentials,
         Meaning::Refused if code == "ResourceNotFoundException" => LogErrorKind::NoGroup,
         Meaning::Refused if code.contains("AccessDenied") => LogErrorKind::AccessDenied,
-        Meaning::Refused if UNAUTHORIZED_MARKS.iter().any(|mark| code.contains(mark)) => LogErrorKind::Credentials,
+        Meaning::Refused if UNAUTHORIZED_MARKS.iter().any(|mark| code.contains(mark)) => LogErrorKind::Unauthorized,
         Meaning::Refused => LogErrorKind::Refused,
         _ => LogErrorKind::Unavailable,
     }

@@ -48,6 +48,12 @@ impl Notes {
         self.0.iter().any(|note| note.change == Change::NodeRemoved(name.clone()))
     }
 
+    /// Whether a message said that this node type changed, and no snapshot has come since.
+    pub fn say_type_changed(&self, node_type: &str) -> bool {
+        let is_it = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
+        self.0.iter().any(|note| note.is_asked && note.looks == 0 && is_it(&note.change))
+    }
+
     /// For each node that a change may have touched, the newest such change in words.
     pub fn causes(&self, app: &App) -> BTreeMap<NodeName, String> {
         let mut causes = BTreeMap::new();

@@ -8,7 +8,7 @@ use managed_app_runtimes::labels::SpecRecord;
 
 use super::desired::{Desired, Settings};
 use super::effect::{Effect, Finish};
-use super::node::Wish;
+use super::node::{NodeState, Wish};
 use super::revision::Surroundings;
 use super::{EndOfNodes, Reconciler};
 use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
@@ -71,6 +71,7 @@ impl Reconciler {
             self.dirty.insert(name.clone());
         }
         self.wish_away(&app, &mut changed);
+        self.pull_changed_types(&app);
         self.notes.settle(&app, &changed, now);
         let wanted: BTreeSet<_> = self.nodes.values().filter_map(|n| Some(n.desired()?.image.clone())).collect();
         self.images.retain(|image| wanted.contains(image));
@@ -100,6 +101,15 @@ impl Reconciler {
         state.retry.reset();
         self.dirty.insert(node.name.clone());
         true
+    }
+
+    /// A type that was changed may name the same image as before, whose tag was moved: only a pull can tell.
+    fn pull_changed_types(&mut self, app: &App) {
+        for node in app.nodes.values().filter(|node| self.notes.say_type_changed(&node.node_type.name)) {
+            if let Some(desired) = self.nodes.get(&node.name).and_then(NodeState::desired) {
+                self.images.want(&desired.image);
+            }
+        }
     }
 
     /// Nodes that the app does not have (any more) go. A snapshot with gaps proves nothing about a node that is

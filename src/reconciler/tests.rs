@@ -84,6 +84,20 @@ fn an_image_change_pulls_and_then_replaces() {
 }
 
 #[test]
+fn a_type_change_that_names_the_same_image_pulls_once_and_replaces_when_the_tag_was_moved() {
+    let mut world = World::new(&["a", "b"]);
+    world.begin();
+    world.take_log();
+    let change = || Event::Change(Change::NodeType("type".to_owned()));
+    world.tell(change());
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.take_log(), ["pull img/a"]);
+    world.tags_moved += 1;
+    world.tell(change());
+    assert_eq!(world.take_log(), ["pull img/a", "replace a", "replace b"]);
+}
+
+#[test]
 fn a_failed_pull_stops_no_running_node_and_its_edges_still_count() {
     let mut world = World::new(&["a", "b"]);
     world.begin();

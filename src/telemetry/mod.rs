@@ -37,6 +37,8 @@ pub struct Options {
     pub level: LoggingLevel,
     /// Where lines are shown.
     pub console: Console,
+    /// Whether the console gets no colours, also when it is a terminal.
+    pub no_color: bool,
     /// The log file; `None` writes none. Its folder must be there.
     pub file: Option<PathBuf>,
 }
@@ -74,7 +76,7 @@ pub enum StartError {
 pub fn start(options: Options) -> Result<Telemetry, StartError> {
     let telemetry = Telemetry { redactor: Redactor::default(), queue: Queue::new() };
     let (lines, sink) = (Arc::clone(&telemetry.queue), Arc::clone(&telemetry.queue));
-    let mut outputs = Outputs::new(options.console, options.file);
+    let mut outputs = Outputs::new(options.console, options.no_color, options.file);
     let writer = std::thread::Builder::new().name("log-writer".to_owned());
     writer.spawn(move || lines.drain(|line, dropped| outputs.write(line, dropped))).map_err(StartError::Thread)?;
     let layer =
@@ -104,13 +106,13 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn new(console: Console, file: Option<PathBuf>) -> Self {
-        let (stream, coloured): (Box<dyn Write + Send>, bool) = match console {
+    fn new(console: Console, no_color: bool, file: Option<PathBuf>) -> Self {
+        let (stream, is_terminal): (Box<dyn Write + Send>, bool) = match console {
             Console::Stdout => (Box::new(io::stdout()), io::stdout().is_terminal()),
             Console::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
             Console::Off => (Box::new(io::sink()), false),
         };
-        Self { console: stream, coloured, file: file.map(LogFile::new) }
+        Self { console: stream, coloured: is_terminal && !no_color, file: file.map(LogFile::new) }
     }
 
     fn write(&mut self, line: &str, dropped: u64) {
@@ -187,7 +189,8 @@ mod tests {
     fn the_log_of_a_process_reaches_the_file_before_it_ends() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("app.log");
-        let options = Options { level: LoggingLevel::Info, console: Console::Off, file: Some(path.clone()) };
+        let options =
+            Options { level: LoggingLevel::Info, console: Console::Off, no_color: false, file: Some(path.clone()) };
         let telemetry = start(options.clone()).expect("the first log of this process");
         telemetry.redactor().add(&"hunter2-of-telemetry".into());
         tracing::info!(password = "hunter2-of-telemetry", "started for the test of telemetry");

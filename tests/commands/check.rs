@@ -182,8 +182,8 @@ async fn a_host_without_aws_credentials_is_told_which() {
     bench.unset("AWS_SECRET_ACCESS_KEY");
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
-    ran.shows("failed image", &["AWS_ACCESS_KEY_ID"]);
-    ran.shows("failed log group", &["AWS_ACCESS_KEY_ID"]);
+    ran.shows("failed image", &["this host has no AWS credentials", "AWS_ACCESS_KEY_ID"]);
+    ran.shows("failed log group", &["this host has no AWS credentials", "AWS_ACCESS_KEY_ID"]);
     ran.shows("ok changes", &[]);
 }
 

@@ -1,5 +1,7 @@
 //! Which engine is used, and what is said when none answers. Needs no engine.
 
+use std::os::unix::net::UnixListener;
+
 use crate::bench::Bench;
 
 async fn bench_without_engine(runtime: &str) -> Bench {
@@ -54,4 +56,14 @@ async fn an_address_that_cannot_be_used_ends_with_78() {
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed engine", &["check DOCKER_HOST"]);
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_does_not_hold_up_the_choice() {
+    let bench = bench_without_engine("auto").await;
+    // Connections wait in the socket's queue, and nobody ever takes them.
+    let _hung = UnixListener::bind(bench.folder().join("no-docker.sock")).expect("a socket");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 69, "{}", ran.all());
+    ran.shows("failed engine", &["did not answer in time", "it hangs: systemctl restart docker"]);
 }

@@ -46,6 +46,26 @@ async fn output_that_nobody_reads_is_no_failure() {
 }
 
 #[tokio::test]
+async fn colours_are_for_terminals_and_can_be_switched_off() {
+    let mut bench = Bench::new().await;
+    let on_terminal = |bench: &Bench| {
+        // `script` of util-linux gives its command a terminal.
+        let mut run = Command::new("script");
+        let line = format!("{} check", env!("CARGO_BIN_EXE_echostream-managed-app"));
+        run.env_clear().envs(bench.variables()).args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        run.stdin(Stdio::null());
+        tokio::task::spawn_blocking(move || run.output().expect("script of util-linux is installed"))
+    };
+    let output = on_terminal(&bench).await.expect("no panic");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && shown.contains("\u{1b}[32mok"), "{shown}");
+    bench.set("NO_COLOR", "1");
+    let output = on_terminal(&bench).await.expect("no panic");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && !shown.contains('\u{1b}'), "{shown}");
+}
+
+#[tokio::test]
 async fn a_user_without_rights_is_told_what_to_do() {
     let mut bench = Bench::new().await;
     fs::set_permissions(bench.folder(), Permissions::from_mode(0o755)).expect("our own folder");

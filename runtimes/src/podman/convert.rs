@@ -37,9 +37,11 @@ pub(super) fn generator(spec: &ContainerSpec, relabel: bool) -> Result<SpecGener
     })
 }
 
+/// No address means all of them. Podman's network takes 0.0.0.0 for an address like others, which nothing is sent to.
 fn port(binding: &PortBinding) -> PortMapping {
+    let address = binding.host_address;
     PortMapping {
-        host_ip: binding.host_address.to_string(),
+        host_ip: if address.is_unspecified() { String::new() } else { address.to_string() },
         host_port: binding.host_port,
         container_port: binding.container_port,
         protocol: binding.protocol.as_str(),

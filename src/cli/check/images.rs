@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use managed_app_runtimes::ImageReference;
 
-use super::super::inquiry::{Problem, within};
+use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
 use crate::cloud::Aws;
@@ -68,10 +68,8 @@ fn problem(error: &RegistryError) -> Problem {
     let found = error.to_string();
     let permission = error.permission();
     match error.kind() {
-        RegistryErrorKind::NoCredentials | RegistryErrorKind::Unauthorized => Problem::wrong(
-            found,
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or mend ~/.aws/credentials or the host's role",
-        ),
+        RegistryErrorKind::NoCredentials => Problem::no_aws_credentials(),
+        RegistryErrorKind::Unauthorized => Problem::wrong(found, AWS_CREDENTIALS),
         RegistryErrorKind::AccessDenied => Problem::wrong(
             found,
             format!(

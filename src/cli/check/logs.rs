@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::super::inquiry::{Problem, within};
+use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
 use crate::cloud::Aws;
@@ -22,7 +22,7 @@ const REACH: &str = "check that CloudWatch Logs can be reached in this region";
 pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&Engine>, aws: &Aws, report: &mut Report) {
     let probe = LogProbe::new(aws, &config.region).await;
     let group = config.log_group.as_str();
-    let written = async { probe.write(group).await.map_err(|error| problem(&error, "LOG_GROUP_NAME")) };
+    let written = async { probe.write(group).await.map_err(|error| problem(&error)) };
     match within(GROUP_LIMIT, REACH, written).await {
         Ok(()) => report.ok("log group", &format!("{group} in {} takes events", config.region)),
         Err(problem) => tell(report, "log group", group, &config.region, problem),
@@ -43,7 +43,7 @@ async fn check_nodes(config: &Config, app: &App, aws: &Aws, report: &mut Report)
     let tried = groups.map(|group| {
         let probe = &probe;
         async move {
-            let opened = async { probe.open(&group).await.map_err(|error| problem(&error, "LOG_GROUP_NAME")) };
+            let opened = async { probe.open(&group).await.map_err(|error| problem(&error)) };
             (within(GROUP_LIMIT, REACH, opened).await, group)
         }
     });
@@ -63,22 +63,20 @@ fn tell(report: &mut Report, subject: &str, group: &str, region: &str, problem: 
     report.failed(subject, &format!("{group} in {region}: {}", problem.found), problem.remedy, problem.exit);
 }
 
-fn problem(error: &LogError, variable: &str) -> Problem {
+fn problem(error: &LogError) -> Problem {
     let found = error.to_string();
     match error.kind() {
         LogErrorKind::NoGroup => Problem::wrong(
             found,
-            format!("check {variable} and the region; the group is made with the app or node, never by this program"),
+            "check LOG_GROUP_NAME and the region; the group is made with the app or node, never by this program",
         ),
         LogErrorKind::AccessDenied => {
             Problem::wrong(found, format!("allow {} to the AWS credentials of this host", error.permission()))
         }
-        LogErrorKind::Credentials => Problem::wrong(
-            found,
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or mend ~/.aws/credentials or the host's role",
-        ),
+        LogErrorKind::NoCredentials => Problem::no_aws_credentials(),
+        LogErrorKind::Unauthorized => Problem::wrong(found, AWS_CREDENTIALS),
         LogErrorKind::Clock => Problem::wrong(found, "set the clock of this host: timedatectl set-ntp true"),
-        LogErrorKind::Refused => Problem::wrong(found, format!("check {variable}")),
+        LogErrorKind::Refused => Problem::wrong(found, "check LOG_GROUP_NAME"),
         LogErrorKind::Unavailable => Problem::unavailable(found, REACH),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, Origin, Owner, labels};
+use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, ImageReference, Origin, Owner, labels};
 
 use crate::model::{App, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
 use crate::reconciler::*;
@@ -20,6 +20,8 @@ pub struct World {
     pub cloud_is_silent: bool,
     pub containers: Vec<Container>,
     pub broken_images: BTreeSet<String>,
+    /// How often tags were moved to other content.
+    pub tags_moved: usize,
     pub broken_nodes: BTreeSet<String>,
     pub is_ready: bool,
     pub finish: Option<Finish>,
@@ -88,6 +90,7 @@ impl World {
             cloud_is_silent: false,
             containers: vec![],
             broken_images: BTreeSet::new(),
+            tags_moved: 0,
             broken_nodes: BTreeSet::new(),
             is_ready: false,
             finish: None,
@@ -166,7 +169,7 @@ impl World {
                 self.log.push(format!("pull {}", image.repository()));
                 let outcome = match self.broken_images.contains(image.repository()) {
                     true => Pulled::Failed(failure()),
-                    false => Pulled::Fresh(ImageId(image.to_string())),
+                    false => Pulled::Fresh(self.content(&image)),
                 };
                 Some(Event::Pulled { image, outcome })
             }
@@ -220,7 +223,7 @@ impl World {
                     Some(id) => {
                         self.set(&id, ContainerState::Running, Some(target.revision.clone()));
                         self.rename(&id, &target.spec.name);
-                        let image_id = ImageId(target.spec.image.to_string());
+                        let image_id = self.content(&target.spec.image);
                         let record = SpecRecord::new(&target.spec, "");
                         let name = target.spec.name.clone();
                         Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
@@ -242,13 +245,17 @@ impl World {
         }
     }
 
+    fn content(&self, image: &ImageReference) -> ImageId {
+        ImageId(format!("{image} {}", self.tags_moved))
+    }
+
     fn make(&mut self, target: Target) -> Outcome {
         self.made += 1;
         let id = ContainerId(format!("c{}", self.made));
         let record = SpecRecord::new(&target.spec, "");
         let mut all = target.spec.labels.clone();
         all.insert(labels::SPEC.to_owned(), record.to_label());
-        let image_id = ImageId(target.spec.image.to_string());
+        let image_id = self.content(&target.spec.image);
         self.containers.push(Container {
             id: id.clone(),
             name: target.spec.name.clone(),

@@ -55,7 +55,7 @@ fn a_spec_becomes_libpods_generator() {
         let expected = json!({
             "name": "node", "hostname": "host", "image": "a.b/c:d", "env": {"A": "b", "PASSWORD": "hunter2"},
             "labels": {"l": "1"}, "netns": {"nsmode": "bridge"}, "Networks": {"net": {}},
-            "portmappings": [port("tcp", "0.0.0.0"), port("udp", "::1"), port("sctp", "127.0.0.1")],
+            "portmappings": [port("tcp", ""), port("udp", "::1"), port("sctp", "127.0.0.1")],
             "volumes": [{"Name": "", "Dest": "/own"}, {"Name": "kept", "Dest": "/named"}],
             "mounts": [{"type": "bind", "source": "/srv", "destination": "/host", "options": options}],
             "log_configuration": {"driver": "k8s-file", "size": 1_000_000},

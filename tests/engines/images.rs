@@ -1,0 +1,63 @@
+//! Images of the test node in the registries: pushed through Docker's command, as only the engines can reach them.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use managed_app_fakes::node_image::{self, Options};
+
+use crate::engine::{Engine, variable};
+
+/// The private registry, under the name of ECR in us-east-1.
+pub fn private_registry() -> String {
+    variable("MANAGED_APP_TEST_REGISTRY")
+}
+
+/// The public gallery, which wants no password.
+pub fn public_registry() -> String {
+    variable("MANAGED_APP_TEST_PUBLIC_REGISTRY")
+}
+
+/// The password of the private registry.
+pub fn password() -> String {
+    variable("MANAGED_APP_TEST_REGISTRY_PASSWORD")
+}
+
+/// Puts an image of the test node into a registry, and leaves no copy in the engine. Returns its id.
+///
+/// The version is part of the content, so another version is another image.
+pub async fn push(reference: &str, version: &str, options: &Options) -> String {
+    let (archive, name) = (node_image::archive_with(reference, version, options), reference.to_owned());
+    let pushed = tokio::task::spawn_blocking(move || push_archive(&name, &archive)).await;
+    pushed.expect("the image is pushed");
+    node_image::image_id(version, options)
+}
+
+fn push_archive(reference: &str, archive: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_sign_in(folder.path());
+    docker(folder.path(), &["load", "--quiet"], archive);
+    docker(folder.path(), &["push", "--quiet", reference], &[]);
+    docker(folder.path(), &["rmi", reference], &[]);
+}
+
+/// Docker's file of sign-ins. A login would do the same with one more process and a look at the registry.
+fn write_sign_in(folder: &Path) {
+    let token = STANDARD.encode(format!("{}:{}", variable("MANAGED_APP_TEST_REGISTRY_USER"), password()));
+    let config = serde_json::json!({ "auths": { private_registry(): { "auth": token } } });
+    std::fs::write(folder.join("config.json"), config.to_string()).expect("the folder is ours");
+}
+
+fn docker(config: &Path, arguments: &[&str], input: &[u8]) {
+    let mut command = Command::from(Engine::Docker.command());
+    command.args(arguments).env("DOCKER_CONFIG", config);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command `docker` is installed");
+    let sent = child.stdin.take().expect("it was asked for").write_all(input);
+    let output = child.wait_with_output().expect("the command ends");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker {arguments:?} failed: {complaint}");
+    sent.expect("docker reads all of its input");
+}

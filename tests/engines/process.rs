@@ -1,0 +1,131 @@
+//! The program as systemd runs it: a process of its own with an environment, a log file and a socket that it tells its
+//! state. Dropping it kills it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::rig::{GRACE, Rig};
+use crate::support::LIMIT;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
+/// The longest message to systemd.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+pub struct Process {
+    child: Child,
+    notify: UnixDatagram,
+    folder: TempDir,
+}
+
+impl Process {
+    /// Starts the daemon of a rig, with settings of its own on top.
+    pub fn start(rig: &Rig, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let socket = folder.path().join("notify");
+        let notify = UnixDatagram::bind(&socket).expect("the folder is ours");
+        let mut variables = variables(rig);
+        let log = folder.path().join("daemon.log").display().to_string();
+        let paths = [("NOTIFY_SOCKET", socket.display().to_string()), ("MANAGED_APP_LOG_FILE", log)];
+        variables.extend(paths.map(|(name, value)| (name.to_owned(), value)));
+        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut command = command(&variables);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program can be run");
+        Self { child, notify, folder }
+    }
+
+    /// Waits until systemd is told a line that begins with `text`, such as `READY=1`.
+    pub async fn told(&mut self, text: &str) -> String {
+        let listen = async {
+            loop {
+                let mut buffer = [0; MESSAGE_BYTES_MAX];
+                let length = self.notify.recv(&mut buffer).await.expect("the socket is open");
+                let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if let Some(line) = message.lines().find(|line| line.starts_with(text)) {
+                    return line.to_owned();
+                }
+            }
+        };
+        let heard = timeout(LIMIT, listen).await;
+        heard.unwrap_or_else(|_| panic!("systemd was not told {text} in time; the log is:\n{}", self.log()))
+    }
+
+    /// Sends a signal, named as `kill` names it.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
+        assert!(sent.expect("kill is installed").success());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let ended = timeout(LIMIT, self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not end in time; the log is:\n{}", self.log()));
+        ended.expect("its end can be waited for")
+    }
+
+    /// Ends it as a crash or the kernel would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Its log file.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join("daemon.log")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+}
+
+/// Runs the program with these variables alone until it ends by itself; its exit code and what it printed.
+pub async fn run(variables: &BTreeMap<String, String>, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = command(variables);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = timeout(LIMIT, command.output()).await.expect("it ends in time").expect("the program can be run");
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
+}
+
+/// The whole environment of a rig's daemon. PATH has nothing but a `shutdown` that takes notes.
+pub fn variables(rig: &Rig) -> BTreeMap<String, String> {
+    let mut variables = rig.cloud().env();
+    let (variable, endpoint) = rig.engine.address();
+    let ours = [
+        ("MANAGED_APP_RUNTIME", rig.engine.name().to_owned()),
+        (variable, endpoint),
+        ("MANAGED_APP_NODE_LOGS", "engine".to_owned()),
+        ("MANAGED_APP_LOG_FILE", "off".to_owned()),
+        ("MANAGED_APP_STATE_DIRECTORY", rig.host.state_directory().display().to_string()),
+        ("MANAGED_APP_HOST_ID", rig.tag.clone()),
+        ("MANAGED_APP_STOP_GRACE", GRACE.to_owned()),
+        ("PATH", rig.search_path().display().to_string()),
+        // Nothing here may look for a role of the machine that the tests run on.
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+    ];
+    variables.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+    variables
+}
+
+fn command(variables: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().envs(variables).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Whether a line has the form `[LEVEL] 2026-11-22T19:17:00Z message`.
+pub fn is_log_line(line: &str) -> bool {
+    let Some((level, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else { return false };
+    let Some((time, message)) = rest.split_once(' ') else { return false };
+    let digits_as_zeros: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    ["CRITICAL", "DEBUG", "ERROR", "INFO", "WARNING"].contains(&level)
+        && digits_as_zeros == "0000-00-00T00:00:00Z"
+        && !message.is_empty()
+}

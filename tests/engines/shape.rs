@@ -1,0 +1,179 @@
+//! What a node's container is made of, as the engine's own command shows it, and that its ports and mounts work.
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use managed_app_fakes::cloud::words::{Mount, Node, Port};
+
+use crate::engine::Engine;
+use crate::rig::{NODE_PORT, Rig};
+use crate::wait::eventually;
+
+on_each_engine! {
+    a_container_has_the_environment_labels_and_settings_of_the_contract
+    published_ports_answer
+    a_port_that_is_taken_is_said_and_used_when_it_is_free
+    an_anonymous_volume_stays_on_restart_and_goes_when_the_node_is_made_anew
+    a_named_volume_outlives_its_node
+    a_folder_of_the_host_is_the_node_s_too
+}
+
+/// How long a connection to a published port may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+async fn a_container_has_the_environment_labels_and_settings_of_the_contract(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let image = rig.push("node:1", "1").await;
+    rig.add("web-1", |n: Node| n.of_type("type one").image(&image).receives("hl7").sends("x12"));
+    rig.host.start();
+    rig.host.converged().await;
+    let made = rig.running("web-1").await;
+
+    let name = rig.name("web-1");
+    let cloud = rig.cloud().env();
+    for variable in ["APPSYNC_ENDPOINT", "CLIENT_ID", "PASSWORD", "TENANT", "USER_POOL_ID", "USER_NAME"] {
+        assert_eq!(made.env(variable), [cloud[variable].as_str()], "{variable}");
+    }
+    assert_eq!(made.env("NODE"), [name.as_str()]);
+    assert!(made.env("AWS_SECRET_ACCESS_KEY").is_empty(), "the host's own keys are not for nodes");
+    assert_eq!(made.label("managed_node_type"), Some("type one"));
+    assert_eq!(made.label("receive_message_type"), Some("hl7"));
+    assert_eq!(made.label("send_message_type"), Some("x12"));
+    assert!(!made.0["Config"]["Labels"].to_string().contains(&cloud["PASSWORD"]), "no secret is in a label");
+    assert_eq!(made.0["Config"]["Hostname"], name.as_str());
+    assert_eq!(made.0["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
+    assert_eq!(made.0["Config"]["StopTimeout"], 10, "the daemon's grace is the engine's too");
+    assert_eq!(made.networks(), [rig.tag.as_str()]);
+    let driver = if engine == Engine::Docker { "json-file" } else { "k8s-file" };
+    assert_eq!(made.0["HostConfig"]["LogConfig"]["Type"], driver);
+    let bridge = engine.run(&["network", "inspect", &rig.tag]).await;
+    assert!(bridge.to_lowercase().contains("\"driver\": \"bridge\""), "{bridge}");
+    let output = engine.run(&["logs", made.id()]).await;
+    assert!(output.contains(&format!("node {name} version {} started", rig.version("1"))), "{output}");
+}
+
+async fn published_ports_answer(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let image = rig.push("node:1", "1").await;
+    let (local, open, datagrams) = (free_port(), free_port(), free_port());
+    rig.add("a", |n: Node| {
+        n.image(&image)
+            .port(Port::tcp(local, NODE_PORT).at("127.0.0.1"))
+            .tcp(open, NODE_PORT)
+            .port(Port::udp(datagrams, NODE_PORT))
+    });
+    rig.host.start();
+    rig.host.converged().await;
+    let greeting = format!("hello from {} version {}\n", rig.name("a"), rig.version("1"));
+    assert_eq!(greeting_at(Ipv4Addr::LOCALHOST.into(), local).await, greeting);
+    assert_eq!(greeting_at(Ipv4Addr::LOCALHOST.into(), open).await, greeting);
+    if let Some(address) = other_address() {
+        assert_eq!(greeting_at(address, open).await, greeting, "no address means all of them");
+        assert!(greet(address, local).is_err(), "127.0.0.1 means no other address");
+    }
+    let ports = rig.container("a").await.0["HostConfig"]["PortBindings"].clone();
+    assert_eq!(ports[format!("{NODE_PORT}/udp")][0]["HostPort"], datagrams.to_string().as_str(), "{ports}");
+    rig.cloud().remove_node(&rig.name("a"));
+    rig.gone("a").await;
+    assert!(greet(Ipv4Addr::LOCALHOST.into(), open).is_err(), "the port is free again");
+}
+
+async fn a_port_that_is_taken_is_said_and_used_when_it_is_free(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let image = rig.push("node:1", "1").await;
+    let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there are free ports");
+    let port = taken.local_addr().expect("it is bound").port();
+    rig.add("a", |n: Node| n.of_type("type").image(&image).tcp(port, NODE_PORT));
+    rig.add("b", |n: Node| n.of_type("type"));
+    rig.host.start();
+    let (a, b) = (rig.name("a"), rig.name("b"));
+    rig.host.eventually("the clash is said", |host| host.node(&a).is_some_and(|node| node.failure.is_some())).await;
+    rig.running("b").await;
+    assert!(rig.host.node(&b).is_some_and(|node| node.failure.is_none()));
+    drop(taken);
+    rig.running("a").await;
+    let greeting = greeting_at(Ipv4Addr::LOCALHOST.into(), port).await;
+    assert!(greeting.contains(&a), "{greeting}");
+}
+
+async fn an_anonymous_volume_stays_on_restart_and_goes_when_the_node_is_made_anew(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let image = rig.push("node:1", "1").await;
+    rig.add("a", |n: Node| n.image(&image).mount(Mount::anonymous("/data")));
+    rig.host.start();
+    rig.host.converged().await;
+    let first = rig.running("a").await;
+    let volume = first.volume("/data");
+
+    rig.cloud().set_node_config(&rig.name("a"), "{}");
+    let second = rig.restarted("a", &first).await;
+    assert_eq!(second.volume("/data"), volume);
+
+    rig.cloud().change_mounts(&rig.name("a"), vec![Mount::anonymous("/data"), Mount::anonymous("/more")]);
+    let third = rig.replaced("a", &second).await;
+    assert_ne!(third.volume("/data"), volume);
+    assert!(engine.try_run(&["volume", "inspect", &volume]).await.is_err(), "the first volume is left");
+}
+
+async fn a_named_volume_outlives_its_node(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let image = rig.push("node:1", "1").await;
+    let volume = rig.name("kept");
+    rig.add("a", |n: Node| n.image(&image).volume(&volume, "/data"));
+    rig.host.start();
+    rig.host.converged().await;
+    assert_eq!(rig.running("a").await.volume("/data"), volume);
+    rig.cloud().remove_node(&rig.name("a"));
+    rig.gone("a").await;
+    engine.run(&["volume", "inspect", &volume]).await;
+}
+
+async fn a_folder_of_the_host_is_the_node_s_too(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let image = rig.push("node:1", "1").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("fact"), "seen by both").expect("the folder is ours");
+    let path = folder.path().display().to_string();
+    rig.add("a", |n: Node| n.image(&image).volume(&path, "/host"));
+    rig.host.start();
+    rig.host.converged().await;
+    let made = rig.running("a").await;
+    assert_eq!(made.mount("/host")["Type"], "bind");
+    assert_eq!(made.mount("/host")["RW"], true);
+    // The image holds no program to look with, so the engine copies the file out.
+    let copy = folder.path().join("copy").display().to_string();
+    engine.run(&["cp", &format!("{}:/host/fact", made.id()), &copy]).await;
+    assert_eq!(std::fs::read_to_string(copy).expect("it was copied"), "seen by both");
+}
+
+/// A port of the host that nobody has taken yet.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there are free ports");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// What a node says to whoever connects.
+async fn greeting_at(address: IpAddr, port: u16) -> String {
+    eventually(&format!("a greeting at {address}:{port}"), async || {
+        greet(address, port).ok().filter(|text| !text.is_empty())
+    })
+    .await
+}
+
+fn greet(address: IpAddr, port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT_LIMIT)?;
+    stream.set_read_timeout(Some(CONNECT_LIMIT))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// An address of this host that is not loopback, if it has one. Nothing is sent: connecting a datagram socket only
+/// chooses a route.
+fn other_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
