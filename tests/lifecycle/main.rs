@@ -6,7 +6,11 @@ mod support;
 
 mod clouds;
 mod ends;
+mod engines;
+mod latency;
 mod messages;
+mod names;
 mod rows;
+mod scripts;
 mod site;
 mod starts;
