@@ -107,6 +107,14 @@ impl Daemon {
         let finish = self.drive(foundation, settings, &notifier).await;
         match finish {
             Some(Finish::AppRemoved) => self.end_of_app().await,
+            Some(Finish::NoSuchApp) => {
+                error!(
+                    app = self.config.app,
+                    tenant = self.config.tenant,
+                    "the cloud knows no such app; check APP and TENANT"
+                );
+                return Exit::Configuration;
+            }
             Some(Finish::Stopped) => info!("daemon has ended"),
             None => warn!("daemon ends at once, as a second signal came"),
         }

@@ -44,6 +44,8 @@ pub enum Finish {
     Stopped,
     /// The cloud confirmed that the app is gone.
     AppRemoved,
+    /// The cloud knows no such app, and nothing on this host says that there ever was one: a mistake in the settings.
+    NoSuchApp,
 }
 
 /// What is done to a node. Each is safe to repeat.

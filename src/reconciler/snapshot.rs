@@ -40,13 +40,17 @@ impl Reconciler {
 
     fn on_gone(&mut self, now: Duration) {
         let since = *self.gone_since.get_or_insert(now);
-        if now.saturating_sub(since) >= GONE_CONFIRMED_AFTER {
-            let end = if self.settings.remove_nodes_with_app { EndOfNodes::Remove } else { EndOfNodes::Stop };
-            self.begin_stop(end, Finish::AppRemoved);
-        } else {
+        let is_unlisted = !self.list.has_answer && self.list.failure.is_none();
+        if now.saturating_sub(since) < GONE_CONFIRMED_AFTER || is_unlisted {
             self.fetch.want();
-            self.fetch.not_before = since + GONE_CONFIRMED_AFTER;
+            self.fetch.not_before = now + GONE_CONFIRMED_AFTER;
+            return;
         }
+        // A mistyped APP looks the same as one that was removed, and must not power the host off.
+        let was_here = self.app.is_some() || self.nodes.values().any(|node| !node.containers.is_empty());
+        let finish = if was_here { Finish::AppRemoved } else { Finish::NoSuchApp };
+        let end = if self.settings.remove_nodes_with_app { EndOfNodes::Remove } else { EndOfNodes::Stop };
+        self.begin_stop(end, finish);
     }
 
     fn on_app(&mut self, app: Arc<App>, now: Duration) {

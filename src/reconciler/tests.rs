@@ -226,6 +226,22 @@ fn the_app_is_gone_only_when_two_snapshots_say_so() {
 }
 
 #[test]
+fn an_app_that_never_was_here_is_a_mistake_and_no_removal() {
+    let mut world = World::new(&[]);
+    world.is_gone = true;
+    world.begin();
+    world.advance(Duration::from_secs(6));
+    assert_eq!(world.finish, Some(Finish::NoSuchApp));
+    let mut world = World::new(&["a"]);
+    world.begin();
+    let mut world = world.restart_daemon();
+    world.is_gone = true;
+    world.begin();
+    world.advance(Duration::from_secs(6));
+    assert_eq!(world.finish, Some(Finish::AppRemoved));
+}
+
+#[test]
 fn stop_stops_all_and_leave_leaves_them() {
     let mut world = World::new(&["a", "b"]);
     world.begin();
