@@ -88,7 +88,7 @@ impl Hands {
         next: Option<ContainerId>,
         target: Target,
     ) -> Result<Outcome, RuntimeError> {
-        let (spec, record) = dress(&target.spec, format!("{}.next", target.spec.name));
+        let (spec, record) = dress(&target.spec, next_name(&target.spec.name));
         let next = match next {
             Some(next) => next,
             None => match self.make(&spec).await? {
@@ -179,6 +179,12 @@ fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
     (spec, record)
 }
 
+/// The name of the container that will take the place of `name`. No node can have it: names of nodes hold no control
+/// characters, and engine names with a hash at their end are made only by rewriting.
+fn next_name(name: &str) -> String {
+    names::container_name(&format!("{name}\u{1}next"))
+}
+
 /// Contract: a node's log stream is called `YYYY/MM/DD/<32 hex digits>`.
 fn log_stream(now: OffsetDateTime, random: [u8; 16]) -> String {
     format!("{:04}/{:02}/{:02}/{}", now.year(), u8::from(now.month()), now.day(), names::hex(&random))
@@ -187,6 +193,15 @@ fn log_stream(now: OffsetDateTime, random: [u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_container_has_a_name_that_no_node_can_have() {
+        for node in ["web", "web.next", &"n".repeat(200)] {
+            let name = names::container_name(node);
+            let next = next_name(&name);
+            assert!(next != name && names::container_name(&next) != next, "{next}");
+        }
+    }
 
     #[test]
     fn log_streams_are_named_as_in_the_contract() {
