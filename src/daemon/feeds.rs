@@ -37,16 +37,16 @@ pub(super) async fn hand_over(mut messages: mpsc::Receiver<ChangeMessage>, inbox
     }
 }
 
-/// Engine events are hints. Whenever the stream breaks something may have been missed, so everything is looked at.
+/// Engine events are hints. Whenever the stream begins or cannot be had, something may have been missed, so everything
+/// is looked at; that also shows an engine that is away.
 pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, inbox: mpsc::Sender<Event>) {
-    let mut is_first = true;
     loop {
-        match runtime.events(&owner).await {
+        let events = runtime.events(&owner).await;
+        if inbox.send(Event::HintsLost).await.is_err() {
+            return;
+        }
+        match events {
             Ok(mut events) => {
-                if !is_first && inbox.send(Event::HintsLost).await.is_err() {
-                    return;
-                }
-                is_first = false;
                 while let Some(Ok(event)) = events.next().await {
                     debug!(container = %event.container, name = event.name, action = ?event.action, "engine event");
                     if inbox.send(Event::Hint(event)).await.is_err() {
