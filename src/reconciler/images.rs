@@ -106,9 +106,10 @@ impl Images {
         self.want(reference);
     }
 
-    /// Whether a pull of `image` is going on or about to begin, so that its content may still change.
+    /// Whether the first attempt to pull `image` is going on or about to begin, so that its content may still change.
+    /// Later attempts hold nothing up.
     pub fn is_fetching(&self, image: &ImageReference) -> bool {
-        self.images.get(image).is_some_and(|i| i.is_pulling || (i.is_wanted && i.retry.attempts() == 0))
+        self.images.get(image).is_some_and(|i| (i.is_pulling || i.is_wanted) && i.retry.attempts() == 0)
     }
 
     /// Whether any pull is going on.
