@@ -25,7 +25,8 @@ pub use state::StateFile;
 use crate::cloud::ControlPlane;
 use crate::model::{NodeName, QueueAddress};
 use crate::reconciler::{
-    Effect, Event, Failure, FailureKind, Finish, Operation, Outcome, Phase, Pulled, Reconciler, Settings, Status,
+    Effect, Event, Failure, FailureKind, Finish, Listing, Operation, Outcome, Phase, Pulled, Reconciler, Settings,
+    Status,
 };
 use crate::registry::Registry;
 
@@ -97,7 +98,7 @@ impl Driver {
         hands: Hands,
         queue: watch::Sender<Option<QueueAddress>>,
     ) -> (Self, watch::Receiver<Status>) {
-        let reconciler = Reconciler::new(settings, hands.state.revisions(), rand::random());
+        let reconciler = Reconciler::new(settings, rand::random());
         let (status, receiver) = watch::channel(reconciler.status());
         let driver = Self {
             reconciler,
@@ -182,10 +183,13 @@ impl Driver {
             Effect::Listen(address) => {
                 self.queue.send_replace(Some(address));
             }
-            Effect::Forget(ids) => self.spawn(Subject::State, async move {
-                hands.state.retain(&ids).await;
-                Event::Saved
-            }),
+            Effect::Forget(ids) => {
+                let forgotten = hands.state.retain(&ids);
+                self.spawn(Subject::State, async move {
+                    forgotten.await;
+                    Event::Saved
+                });
+            }
             Effect::Ready => {
                 info!(elapsed_ms = self.began.elapsed().as_millis() as u64, "start is over");
             }
@@ -234,7 +238,9 @@ impl Hands {
     }
 
     async fn list(&self) -> Event {
-        Event::Listed(self.runtime.list(&self.owner).await.map_err(|error| {
+        let listed = self.runtime.list(&self.owner).await;
+        let listing = |containers| Listing { containers, revisions: self.state.revisions() };
+        Event::Listed(listed.map(listing).map_err(|error| {
             warn!(error = chain(&error), "containers cannot be listed; trying again");
             failure::of_runtime(&error)
         }))

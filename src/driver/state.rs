@@ -90,19 +90,28 @@ impl StateFile {
         self.change(|revisions| revisions.retain(|id, _| !ids.iter().any(|gone| gone.0 == *id))).await;
     }
 
-    /// Forgets all containers but these.
-    pub async fn retain(self: &Arc<Self>, ids: &HashSet<ContainerId>) {
-        self.change(|revisions| revisions.retain(|id, _| ids.contains(&ContainerId(id.clone())))).await;
+    /// Forgets all containers but these: at once, so that what is recorded from now on stays. The future writes it.
+    pub fn retain(self: &Arc<Self>, ids: &HashSet<ContainerId>) -> impl Future<Output = ()> + Send + use<> {
+        let number = self.edit(|revisions| revisions.retain(|id, _| ids.contains(&ContainerId(id.clone()))));
+        let this = self.clone();
+        async move { this.save(number).await }
     }
 
-    /// Changes that come while a write is going on share the next one.
     async fn change(self: &Arc<Self>, change: impl FnOnce(&mut HashMap<String, String>)) {
-        let number = {
-            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut memory.revisions);
-            memory.changes += 1;
-            memory.changes
-        };
+        let number = self.edit(change);
+        self.save(number).await;
+    }
+
+    /// Changes what is in memory; the number of the change.
+    fn edit(&self, change: impl FnOnce(&mut HashMap<String, String>)) -> u64 {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut memory.revisions);
+        memory.changes += 1;
+        memory.changes
+    }
+
+    /// Sees to it that the change of this number is on disk. Changes that come while a write is going on share the next.
+    async fn save(self: &Arc<Self>, number: u64) {
         let mut written = self.written.lock().await;
         if *written >= number {
             return;
@@ -172,6 +181,18 @@ mod tests {
         assert_eq!(again, HashMap::from([(a, one)]));
         let mode = std::fs::metadata(directory.path().join("state.json")).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn what_is_recorded_after_a_forgetting_was_asked_for_stays() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let state = Arc::new(StateFile::open(directory.path()));
+        state.record(&id("old"), &Revision::from_text("1")).await;
+        let forgotten = state.retain(&HashSet::new());
+        state.record(&id("new"), &Revision::from_text("2")).await;
+        forgotten.await;
+        let left = StateFile::open(directory.path()).revisions();
+        assert_eq!(left, HashMap::from([(id("new"), Revision::from_text("2"))]));
     }
 
     #[tokio::test]

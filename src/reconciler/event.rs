@@ -1,5 +1,7 @@
 //! Everything the reconciler can be told. One closed enum: what is not here cannot influence it.
 
+use std::collections::HashMap;
+
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{Container, ContainerId, EngineEvent, ImageId, ImageReference};
 
@@ -18,7 +20,7 @@ pub enum Event {
     /// The answer to [`Effect::FetchSnapshot`](super::Effect::FetchSnapshot).
     Snapshot(Result<Snapshot, Failure>),
     /// The answer to [`Effect::List`](super::Effect::List).
-    Listed(Result<Vec<Container>, Failure>),
+    Listed(Result<Listing, Failure>),
     /// The engine says that something happened to a container.
     Hint(EngineEvent),
     /// Hints may have been lost: look for yourself.
@@ -69,6 +71,16 @@ impl Event {
             Self::Stop(_) => "stop",
         }
     }
+}
+
+/// What there is, and what is known of it from elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Our containers.
+    pub containers: Vec<Container>,
+    /// What containers read when they were last started, from the state file: written by all operations, also by those
+    /// whose answer was lost.
+    pub revisions: HashMap<ContainerId, Revision>,
 }
 
 /// How a pull ended.

@@ -31,7 +31,7 @@ use managed_app_runtimes::ContainerId;
 
 pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
 pub use effect::{Effect, Finish, Operation, Target};
-pub use event::{Event, Failure, FailureKind, Made, Outcome, Pulled};
+pub use event::{Event, Failure, FailureKind, Listing, Made, Outcome, Pulled};
 pub use plan::{ImageView, Observed, Plan, plan};
 pub use revision::{Revision, Surroundings};
 pub use status::{NodeStatus, Phase, Status};
@@ -78,8 +78,6 @@ pub struct Reconciler {
     list_asked_at: u64,
     /// Which node a container belongs to, for hints.
     by_container: HashMap<ContainerId, NodeName>,
-    /// Revisions from the state file, for containers not listed yet.
-    remembered: HashMap<ContainerId, Revision>,
     /// Effects of the event at hand.
     outbox: Vec<Effect>,
 }
@@ -96,8 +94,8 @@ pub enum EndOfNodes {
 }
 
 impl Reconciler {
-    /// A reconciler that knows the revisions of `remembered` containers; `seed` is random.
-    pub fn new(settings: Settings, remembered: HashMap<ContainerId, Revision>, seed: u64) -> Self {
+    /// A reconciler that knows nothing yet; `seed` is random.
+    pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
             settings,
             jitter: Jitter::new(seed),
@@ -119,7 +117,6 @@ impl Reconciler {
             clock: 0,
             list_asked_at: 0,
             by_container: HashMap::new(),
-            remembered,
             outbox: Vec::new(),
         }
     }

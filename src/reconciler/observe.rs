@@ -3,23 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, Container, ContainerId, EngineEvent, ImageReference, Origin, labels};
+use managed_app_runtimes::{Action, Container, EngineEvent, ImageReference, Origin, labels};
 
 use super::Reconciler;
 use super::effect::Effect;
-use super::event::{Failure, Outcome};
+use super::event::{Failure, Listing, Outcome};
 use super::node::{NodeState, Wish};
 use super::plan::Observed;
-use super::revision::Revision;
 use crate::model::NodeName;
 
 /// Hints that come in a burst cost one list: the next one is asked for this long after the last answer at the earliest.
 const LIST_PAUSE: Duration = Duration::from_millis(200);
 
 impl Reconciler {
-    pub(super) fn on_listed(&mut self, result: Result<Vec<Container>, Failure>, now: Duration) {
-        let containers = match result {
-            Ok(containers) => containers,
+    pub(super) fn on_listed(&mut self, result: Result<Listing, Failure>, now: Duration) {
+        let Listing { containers, revisions } = match result {
+            Ok(listing) => listing,
             Err(failure) => return self.list.failed(failure, now, &mut self.jitter),
         };
         if !self.list.has_answer {
@@ -30,7 +29,8 @@ impl Reconciler {
         let mut found: BTreeMap<NodeName, Vec<Observed>> = BTreeMap::new();
         for container in containers {
             let Some(name) = node_of(&container) else { continue };
-            let revision = self.known_revision(&name, &container.id);
+            // Whoever started it since: it has read this or something newer.
+            let revision = revisions.get(&container.id).cloned();
             found.entry(name).or_default().push(Observed::new(container, revision));
         }
         let names: BTreeSet<NodeName> = self.nodes.keys().chain(found.keys()).cloned().collect();
@@ -38,7 +38,6 @@ impl Reconciler {
             let containers = found.remove(&name).unwrap_or_default();
             self.take_list(name, containers);
         }
-        self.remembered.clear();
     }
 
     fn take_list(&mut self, name: NodeName, containers: Vec<Observed>) {
@@ -56,12 +55,6 @@ impl Reconciler {
         node.containers = containers;
         node.is_view_stale = false;
         self.dirty.insert(name);
-    }
-
-    /// A container that was started by somebody else has read what was current then, which is not known.
-    fn known_revision(&self, name: &NodeName, id: &ContainerId) -> Option<Revision> {
-        let known = self.nodes.get(name).and_then(|node| node.containers.iter().find(|known| known.id == *id));
-        known.map_or_else(|| self.remembered.get(id).cloned(), |known| known.revision.clone())
     }
 
     /// A hint that agrees with what is known costs nothing; any other asks for a list.

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use managed_app_runtimes::ContainerState;
+use managed_app_runtimes::{ContainerState, ImageReference};
 
 use super::*;
 use crate::model::Change;
@@ -191,6 +191,33 @@ fn what_others_do_to_containers_is_put_right() {
     });
     world.tell(Event::HintsLost);
     assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d", "restart e"]);
+}
+
+#[test]
+fn a_start_whose_answer_was_lost_is_not_repeated() {
+    let mut world = World::new(&["a"]);
+    world.lost_answers = 1;
+    world.begin();
+    assert_eq!(world.take_log(), ["pull img/a", "create a"]);
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.take_log(), [""; 0]);
+    assert!(world.reconciler.status().is_converged);
+}
+
+#[test]
+fn a_pull_that_is_tried_again_holds_up_no_repair() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    let image: ImageReference = "registry.test/img/a:1".parse().expect("a valid reference");
+    let failure = Failure { kind: FailureKind::Transient, text: "away".to_owned() };
+    let kept = Pulled::Kept { id: world.content(&image), failure };
+    world.tell(Event::Pulled { image, outcome: kept });
+    world.take_log();
+    world.pulls_hang = true;
+    world.advance(Duration::from_secs(2));
+    world.containers.clear();
+    world.tell(Event::HintsLost);
+    assert_eq!(world.take_log(), ["pull img/a", "create a"]);
 }
 
 #[test]

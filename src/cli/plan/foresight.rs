@@ -9,7 +9,7 @@ use std::time::Duration;
 use managed_app_runtimes::{Container, ContainerId, ImageId, ImageReference, labels};
 
 use crate::model::{NodeName, Snapshot};
-use crate::reconciler::{Effect, Event, Operation, Pulled, Reconciler, Revision, Settings};
+use crate::reconciler::{Effect, Event, Listing, Operation, Pulled, Reconciler, Revision, Settings};
 
 /// An image that nodes want.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl Foreseen {
 #[derive(Debug)]
 pub(super) struct Foresight {
     reconciler: Reconciler,
+    remembered: HashMap<ContainerId, Revision>,
     snapshot: Snapshot,
     images: Vec<Image>,
     effects: Vec<Effect>,
@@ -66,7 +67,7 @@ impl Foresight {
         snapshot: Snapshot,
     ) -> (Self, Vec<ImageReference>) {
         // The seed only spreads retries, and nothing is retried here.
-        let mut reconciler = Reconciler::new(settings.clone(), remembered, 0);
+        let mut reconciler = Reconciler::new(settings.clone(), 0);
         reconciler.on(Event::Begin, Duration::ZERO);
         let effects = reconciler.on(Event::Snapshot(Ok(snapshot.clone())), Duration::ZERO);
         let pulls = effects.into_iter().filter_map(|effect| match effect {
@@ -74,7 +75,7 @@ impl Foresight {
             _ => None,
         });
         let pulls = pulls.collect();
-        (Self { reconciler, snapshot, images: Vec::new(), effects: Vec::new() }, pulls)
+        (Self { reconciler, remembered, snapshot, images: Vec::new(), effects: Vec::new() }, pulls)
     }
 
     /// Takes in what the engine has.
@@ -92,7 +93,8 @@ impl Foresight {
             self.tell(Event::Pulled { image: image.reference.clone(), outcome: Pulled::Fresh(id) }, Duration::ZERO);
         }
         self.images = images;
-        self.tell(Event::Listed(Ok(containers)), Duration::ZERO);
+        let revisions = std::mem::take(&mut self.remembered);
+        self.tell(Event::Listed(Ok(Listing { containers, revisions })), Duration::ZERO);
         if matches!(self.snapshot, Snapshot::Gone) {
             // The daemon asks twice before it believes that.
             self.tell(Event::Timer, MUCH_LATER);

@@ -18,6 +18,10 @@ pub struct World {
     pub cloud_is_down: bool,
     /// It does not answer at all.
     pub cloud_is_silent: bool,
+    /// Pulls never end.
+    pub pulls_hang: bool,
+    /// So many operations are carried out and told as failed.
+    pub lost_answers: usize,
     pub containers: Vec<Container>,
     pub broken_images: BTreeSet<String>,
     /// How often tags were moved to other content.
@@ -82,12 +86,14 @@ impl World {
             is_complete: true,
         };
         Self {
-            reconciler: Reconciler::new(settings(), HashMap::new(), 1),
+            reconciler: Reconciler::new(settings(), 1),
             now: Duration::ZERO,
             app,
             is_gone: false,
             cloud_is_down: false,
             cloud_is_silent: false,
+            pulls_hang: false,
+            lost_answers: 0,
             containers: vec![],
             broken_images: BTreeSet::new(),
             tags_moved: 0,
@@ -102,7 +108,7 @@ impl World {
 
     /// A new daemon beside the same cloud, engine and disk.
     pub fn restart_daemon(self) -> Self {
-        let reconciler = Reconciler::new(settings(), self.state.clone(), 1);
+        let reconciler = Reconciler::new(settings(), 1);
         Self { reconciler, now: Duration::ZERO, is_ready: false, finish: None, ..self }
     }
 
@@ -164,9 +170,15 @@ impl World {
         match effect {
             Effect::FetchSnapshot if self.cloud_is_silent => None,
             Effect::FetchSnapshot => Some(Event::Snapshot(self.snapshot())),
-            Effect::List => Some(Event::Listed(Ok(self.containers.clone()))),
+            Effect::List => {
+                let (containers, revisions) = (self.containers.clone(), self.state.clone());
+                Some(Event::Listed(Ok(Listing { containers, revisions })))
+            }
             Effect::Pull(image) => {
                 self.log.push(format!("pull {}", image.repository()));
+                if self.pulls_hang {
+                    return None;
+                }
                 let outcome = match self.broken_images.contains(image.repository()) {
                     true => Pulled::Failed(failure()),
                     false => Pulled::Fresh(self.content(&image)),
@@ -179,6 +191,9 @@ impl World {
                     true => Outcome::Failed(failure()),
                     false => self.operate(operation),
                 };
+                let is_lost = self.lost_answers > 0;
+                self.lost_answers -= usize::from(is_lost);
+                let outcome = if is_lost { Outcome::Failed(failure()) } else { outcome };
                 Some(Event::Finished { node, outcome })
             }
             Effect::Forget(ids) => {
@@ -245,7 +260,7 @@ impl World {
         }
     }
 
-    fn content(&self, image: &ImageReference) -> ImageId {
+    pub fn content(&self, image: &ImageReference) -> ImageId {
         ImageId(format!("{image} {}", self.tags_moved))
     }
 
