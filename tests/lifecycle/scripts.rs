@@ -142,6 +142,8 @@ async fn run(seed: u64) {
             memory.publish_image(&image(image_name), image_name.as_bytes());
         }
     });
+    // What a killed daemon had in its hands comes back soon.
+    let plan = plan.with(|cloud, _| cloud.queues.set_visibility(&cloud.change_queue(), Duration::from_secs(1)));
     let mut site = plan.host(|builder| builder.tune(|config| config.resync = Duration::from_secs(2))).up().await;
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut told = Vec::new();
