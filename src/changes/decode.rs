@@ -92,8 +92,12 @@ impl Sides {
             "Tenant" => Ok(Decoded::Change(Change::Tenant)),
             "ManagedApp" => self.app(app),
             "ManagedNode" => self.node(app),
-            "ManagedNodeType" => self.definition("imageUri", "image unchanged", Change::NodeType),
-            "MessageType" => self.definition("auditor", "auditor unchanged", Change::MessageType),
+            // Also with the same image URI: its tag may have been moved, and a pull tells.
+            "ManagedNodeType" => self.definition(Change::NodeType),
+            "MessageType" if !self.is_removal() && !self.differs("auditor") => {
+                Ok(Decoded::Ignored("auditor unchanged"))
+            }
+            "MessageType" => self.definition(Change::MessageType),
             "Edge" => self.edge(),
             other => Ok(Decoded::Unknown(other.to_owned())),
         }
@@ -119,22 +123,14 @@ impl Sides {
         Ok(Decoded::Change(if self.is_removal() { Change::NodeRemoved(name) } else { Change::Node(name) }))
     }
 
-    /// A node type or message type: only one of its attributes reaches containers. One that is removed had no users.
-    fn definition(
-        &self,
-        attribute: &str,
-        unchanged: &'static str,
-        change: impl FnOnce(String) -> Change,
-    ) -> Result<Decoded, &'static str> {
+    /// A node type or message type. One that is removed had no users.
+    fn definition(&self, change: impl FnOnce(String) -> Change) -> Result<Decoded, &'static str> {
         let name =
             self.text("name").filter(|name| is_name(name)).ok_or("the name of a type is missing or not valid")?;
-        if self.is_removal() {
-            return Ok(Decoded::Ignored("type removed"));
-        }
-        if !self.differs(attribute) {
-            return Ok(Decoded::Ignored(unchanged));
-        }
-        Ok(Decoded::Change(change(name.to_owned())))
+        Ok(match self.is_removal() {
+            true => Decoded::Ignored("type removed"),
+            false => Decoded::Change(change(name.to_owned())),
+        })
     }
 
     /// Both ends of both sides: a moved edge concerns up to four nodes.

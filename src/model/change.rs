@@ -17,7 +17,7 @@ pub enum Change {
     Node(NodeName),
     /// A node of this app was removed.
     NodeRemoved(NodeName),
-    /// The image of a node type changed.
+    /// A node type changed: its image, or what the image's tag means.
     NodeType(String),
     /// The auditor of a message type changed.
     MessageType(String),
