@@ -51,7 +51,7 @@ fn write_sign_in(folder: &Path) {
 }
 
 fn docker(config: &Path, arguments: &[&str], input: &[u8]) {
-    let mut command = Command::from(Engine::Docker.command());
+    let mut command = Engine::Docker.command();
     command.args(arguments).env("DOCKER_CONFIG", config);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command `docker` is installed");
