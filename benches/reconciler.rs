@@ -1,14 +1,16 @@
 //! The reconciler alone: no engine, no cloud, no clock. One change among few and many nodes, a whole convergence in
 //! memory, and hints that agree with what is known. Run with `cargo bench --bench reconciler`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use managed_app::model::{App, Change, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
-use managed_app::reconciler::{Effect, Event, Made, NodeLogSettings, Operation, Outcome, Pulled, Reconciler, Settings};
+use managed_app::reconciler::{
+    Effect, Event, Listing, Made, NodeLogSettings, Operation, Outcome, Pulled, Reconciler, Settings,
+};
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{Action, ContainerId, EngineEvent, ImageId, Owner};
 
@@ -74,7 +76,7 @@ fn settle(reconciler: &mut Reconciler, event: Event, app: &Arc<App>) -> usize {
         for effect in reconciler.on(event, Duration::ZERO) {
             match effect {
                 Effect::FetchSnapshot => events.push(Event::Snapshot(Ok(Snapshot::App(app.clone())))),
-                Effect::List => events.push(Event::Listed(Ok(vec![]))),
+                Effect::List => events.push(Event::Listed(Ok(Listing::default()))),
                 Effect::Pull(image) => {
                     let outcome = Pulled::Fresh(ImageId("sha256:1".to_owned()));
                     events.push(Event::Pulled { image, outcome });
@@ -106,7 +108,7 @@ fn outcome(node: &NodeName, operation: Operation) -> Outcome {
 
 fn converged(size: usize) -> (Reconciler, Arc<App>) {
     let app = Arc::new(app(size));
-    let mut reconciler = Reconciler::new(settings(), HashMap::new(), 1);
+    let mut reconciler = Reconciler::new(settings(), 1);
     assert_eq!(settle(&mut reconciler, Event::Begin, &app), size);
     (reconciler, app)
 }
@@ -138,7 +140,7 @@ fn convergence(criterion: &mut Criterion) {
         let app = Arc::new(app(size));
         group.throughput(Throughput::Elements(size as u64));
         group.bench_with_input(BenchmarkId::from_parameter(size), &size, |bencher, _| {
-            let fresh = || Reconciler::new(settings(), HashMap::new(), 1);
+            let fresh = || Reconciler::new(settings(), 1);
             let run = |mut reconciler| settle(&mut reconciler, Event::Begin, &app);
             bencher.iter_batched(fresh, run, BatchSize::PerIteration);
         });

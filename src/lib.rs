@@ -49,7 +49,7 @@
 //! | [`model`] | what the cloud says: plain types |
 //! | [`reconciler`] | the brain, without I/O |
 //! | [`driver`] | the hands: runs effects, keeps the state file |
-//! | [`cloud`], [`changes`], [`registry`] | the wires: AppSync and Cognito, SQS, ECR tokens |
+//! | [`cloud`], [`changes`], [`registry`], [`logs`] | the wires: AppSync and Cognito, SQS, ECR tokens, CloudWatch Logs |
 //!
 //! Inside: main > cli > daemon > {driver, changes, registry, cloud, host} > reconciler > model. The crate
 //! `managed-app-runtimes` holds the engines behind one trait; `managed-app-fakes` a whole fake cloud on the wire and an
