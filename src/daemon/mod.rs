@@ -168,8 +168,9 @@ impl Daemon {
     }
 
     async fn drive(&mut self, foundation: Foundation, settings: Settings, notifier: &Arc<Notifier>) -> Option<Finish> {
-        let Foundation { cloud, password, is_interrupted, .. } = foundation;
-        self.ensure_network(&settings).await;
+        let Foundation { cloud, password, mut is_interrupted, .. } = foundation;
+        let network = ensure_network(self.runtime.as_ref(), &settings);
+        is_interrupted |= interruptible(&mut self.signals, network).await.is_none();
         let cloud: Arc<dyn ControlPlane> = cloud;
         let (queue, queue_receiver) = watch::channel(None);
         let (inbox, events) = mpsc::channel(INBOX_MAX);
@@ -193,17 +194,6 @@ impl Daemon {
         notifier.stopping();
         let _ = tokio::time::timeout(LINGER, tasks.shutdown()).await;
         finish
-    }
-
-    /// The network is made again with a node that misses it, so trouble with it holds up nothing.
-    async fn ensure_network(&self, settings: &Settings) {
-        let network = settings.network();
-        let made = tokio::time::timeout(NETWORK_WAIT, self.runtime.ensure_network(&network, &settings.owner)).await;
-        match made {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
-            Err(_) => warn!(network, "the app's network could not be made in time"),
-        }
     }
 
     /// Waits for the driver and hands signals on. `None`: a second signal came.
@@ -343,6 +333,17 @@ fn env_of(config: &Config) -> BTreeMap<String, EnvValue> {
         &pool,
         &config.user_name,
     )
+}
+
+/// The network is made again with a node that misses it, so trouble with it holds up nothing.
+async fn ensure_network(runtime: &dyn ContainerRuntime, settings: &Settings) {
+    let network = settings.network();
+    let made = tokio::time::timeout(NETWORK_WAIT, runtime.ensure_network(&network, &settings.owner)).await;
+    match made {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
+        Err(_) => warn!(network, "the app's network could not be made in time"),
+    }
 }
 
 fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {
