@@ -160,6 +160,20 @@ async fn a_signal_ends_the_wait_for_an_engine_that_hangs() {
 }
 
 #[tokio::test]
+async fn a_signal_ends_the_wait_for_a_network_that_hangs() {
+    let mut site = Site::with(&["a"]).await;
+    site.kill().await;
+    let _hung = site.faults.on(Verb::EnsureNetwork).times(1).hang();
+    site.journal.clear();
+    site.start();
+    site.eventually("the network is asked for", |host| !host.journal.calls().is_empty()).await;
+    site.eventually("it hangs", |host| host.journal.calls().iter().any(|call| call.verb == "ensure_network")).await;
+    site.signal(Signal::Terminate).await;
+    ends_soon(&mut site).await;
+    assert!(!site.runs("a"));
+}
+
+#[tokio::test]
 async fn a_removed_app_stops_the_nodes_and_shuts_the_host_down() {
     let (folder, note) = shutdown();
     let path = folder.path().to_owned();

@@ -5,6 +5,7 @@
 mod support;
 
 mod clouds;
+mod crashes;
 mod ends;
 mod engines;
 mod latency;

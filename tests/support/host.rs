@@ -279,6 +279,7 @@ impl Host {
     /// Waits until the start is over and all is as wanted.
     pub async fn converged(&self) {
         self.eventually("all is as wanted", Self::is_converged).await;
+        alarms::assert_none();
     }
 
     /// Waits until everything that was told so far has had its effect, also when that is none: changes the
