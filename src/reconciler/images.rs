@@ -37,6 +37,12 @@ impl Images {
         }
     }
 
+    /// Pulls that failed are due again at once, whatever their registries asked for.
+    pub fn hurry(&mut self) {
+        self.images.values_mut().for_each(|image| image.retry.hurry());
+        self.cool_downs.clear();
+    }
+
     /// Forgets images that no node wants any more.
     pub fn retain(&mut self, is_wanted: impl Fn(&ImageReference) -> bool) {
         self.images.retain(|reference, image| image.is_pulling || is_wanted(reference));

@@ -27,6 +27,12 @@ impl Inquiry {
         self.is_wanted = true;
     }
 
+    /// Asks for it without waiting for the end of a pause after failures.
+    pub fn insist(&mut self) {
+        self.want();
+        self.retry.hurry();
+    }
+
     /// Whether it is to be asked at `now`; it then counts as asked.
     pub fn take_due(&mut self, now: Duration) -> bool {
         let is_due = self.is_wanted && !self.is_running && self.not_before <= now && self.retry.is_due(now);

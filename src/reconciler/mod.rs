@@ -128,7 +128,7 @@ impl Reconciler {
                 self.patience_until = Some(now + CLOUD_PATIENCE);
                 self.resync(now);
             }
-            Event::Resync => self.resync(now),
+            Event::Resync => self.look_anew(now),
             Event::Timer => self.tick(now),
             Event::Change(change) => {
                 self.notes.add(change);
@@ -178,6 +178,16 @@ impl Reconciler {
         self.fetch.want();
         self.list.want();
         self.next_resync = Some(now + self.jitter.around(self.settings.resync));
+    }
+
+    /// An operator has put something right, perhaps: no failure of before holds anything up.
+    fn look_anew(&mut self, now: Duration) {
+        self.resync(now);
+        self.fetch.insist();
+        self.list.insist();
+        self.images.hurry();
+        self.nodes.values_mut().for_each(|node| node.retry.hurry());
+        self.dirty.extend(self.nodes.keys().cloned());
     }
 
     fn tick(&mut self, now: Duration) {

@@ -29,6 +29,11 @@ impl Retry {
         *self = Self::default();
     }
 
+    /// The next attempt is due at once; a failure of it goes on counting.
+    pub fn hurry(&mut self) {
+        self.not_before = None;
+    }
+
     /// Failures in a row.
     pub fn attempts(&self) -> u32 {
         self.attempts

@@ -35,7 +35,7 @@ impl Reconciler {
         if let Some(app) = self.app.take() {
             self.on_app(app, now);
         }
-        self.resync(now);
+        self.look_anew(now);
     }
 
     fn on_gone(&mut self, now: Duration) {

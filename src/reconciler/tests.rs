@@ -221,6 +221,28 @@ fn a_pull_that_is_tried_again_holds_up_no_repair() {
 }
 
 #[test]
+fn an_operator_who_asks_for_it_need_not_wait_for_the_end_of_a_pause() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.broken_nodes.insert("a".to_owned());
+    let at =
+        |app: &mut App| app.nodes.get_mut(&name("c")).expect("c").node_type.image_uri = "registry.test/img/b:1".into();
+    world.edit(at);
+    world.broken_images.insert("img/b".to_owned());
+    world.begin();
+    world.cloud_is_down = true;
+    world.tell(Event::QueueLost);
+    world.connect("b", "x");
+    world.take_log();
+    world.cloud_is_down = false;
+    world.broken_nodes.clear();
+    world.broken_images.clear();
+    world.tell(Event::Resync);
+    let mut log = world.take_log();
+    log.sort();
+    assert_eq!(log, ["create a", "create c", "pull img/b", "restart b"]);
+}
+
+#[test]
 fn one_broken_node_holds_up_no_other_and_is_tried_again() {
     let mut world = World::new(&["a", "b"]);
     world.broken_nodes.insert("a".to_owned());
