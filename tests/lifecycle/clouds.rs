@@ -1,6 +1,6 @@
 //! What the cloud does wrong: sign-in, AppSync, tokens, credentials, queues, registries.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
@@ -221,6 +221,34 @@ async fn private_images_are_pulled_with_one_token_of_their_own_region() {
     site.cloud.set_image("a:type", &next);
     site.eventually("a has the next one", |_| site.view("a").is_some_and(|v| v.container.image_id == id)).await;
     assert_eq!(site.cloud.registry.private_requests("eu-west-1"), 2);
+}
+
+#[tokio::test]
+async fn a_user_who_is_disabled_for_a_while_is_reported_and_signs_in_again_when_an_operator_asks() {
+    let mut site = Site::with(&["a", "b"]).await;
+    site.cloud.set_user_enabled(false);
+    site.cloud.expire_tokens();
+    site.cloud.set_audit(true);
+    site.eventually("it is said", |host| host.status().is_some_and(|s| s.cloud_failure.is_some())).await;
+    assert!(site.runs("a") && site.is_up());
+    site.cloud.set_user_enabled(true);
+    site.signal(Signal::Hangup).await;
+    let began = Instant::now();
+    site.expect_no_more_than(&["restart a", "restart b"], "a").await;
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for the end of the pause");
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_as_described_is_reported_and_left_as_it_is() {
+    let mut site = Site::with(&["a", "b"]).await;
+    site.cloud.set_image("a:type", "no image: at all");
+    site.eventually("it is said", |host| host.node("a").is_some_and(|node| node.failure.is_some())).await;
+    site.probe("b").await;
+    assert_eq!((site.journal.acts(), site.runs("a")), (vec!["restart b".to_owned()], true));
+    site.cloud.set_image("a:type", IMAGE);
+    site.eventually("it is well", |host| host.node("a").is_some_and(|node| node.failure.is_none())).await;
+    site.probe("b").await;
+    assert_eq!(site.journal.starts("a"), 0);
 }
 
 #[tokio::test]
