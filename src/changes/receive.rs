@@ -26,6 +26,10 @@ const POLL_SECONDS: i32 = 20;
 /// Messages taken at a time; the most that SQS allows.
 const MESSAGES_MAX: i32 = 10;
 
+/// How long a received message stays hidden unless it is deleted, seconds. Deleting takes milliseconds; after a crash in
+/// between, later messages of its group wait that long.
+const VISIBILITY_SECONDS: i32 = 10;
+
 /// How long a lost queue is left alone unless a new address comes.
 const LOST_RETRY: Duration = Duration::from_secs(30);
 
@@ -191,6 +195,7 @@ async fn poll(client: &Client, queue: &str, deletions: &mut Deletions) -> Result
         .queue_url(queue)
         .wait_time_seconds(POLL_SECONDS)
         .max_number_of_messages(MESSAGES_MAX)
+        .visibility_timeout(VISIBILITY_SECONDS)
         .message_attribute_names("All")
         .message_system_attribute_names(MessageSystemAttributeName::All)
         // The SDK's own retries carry the same id, so that what a lost answer held comes again at once.
