@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use managed_app::cli::Exit;
 use managed_app::host::Signal;
+use managed_app_fakes::cloud::{Fault, Service};
 use managed_app_fakes::node_image::Options;
 
 use crate::engine::Engine;
@@ -14,6 +15,7 @@ on_each_engine! {
     the_end_is_as_long_as_the_slowest_node_and_no_longer
     nodes_that_shall_be_left_run_on_and_are_adopted
     an_end_during_a_restart_leaves_nothing_running
+    an_end_during_the_start_stops_what_runs
 }
 
 /// The grace of the daemons here; the engine counts whole seconds.
@@ -93,6 +95,26 @@ async fn an_end_during_a_restart_leaves_nothing_running(engine: Engine) {
     rig.host.eventually("the restart goes on", |host| host.journal.count("restart", &name) > 0).await;
     assert_eq!(rig.host.stop().await, Exit::Done);
     for node in ["a", "deaf"] {
+        assert!(!rig.container(node).await.is_running(), "{node} runs on");
+    }
+}
+
+/// The cloud says nothing, so the daemon cannot know which nodes there should be; those that run are its own all the
+/// same.
+async fn an_end_during_the_start_stops_what_runs(engine: Engine) {
+    let mut rig = Rig::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
+    rig.started_with(["a", "b"]).await;
+    rig.host.stop().await;
+    rig.host.set("MANAGED_APP_ON_EXIT", "stop");
+    rig.cloud().services.fail_until_released(Service::AppSync, Fault::Stall);
+    let calls = |host: &crate::support::Host| host.cloud.services.calls(Service::AppSync, "POST");
+    let before = calls(&rig.host);
+    rig.host.start();
+    rig.host.eventually("it asks the cloud", |host| calls(host) > before).await;
+    let began = Instant::now();
+    assert_eq!(rig.host.stop().await, Exit::Done);
+    assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
+    for node in ["a", "b"] {
         assert!(!rig.container(node).await.is_running(), "{node} runs on");
     }
 }

@@ -25,22 +25,31 @@ pub fn password() -> String {
     variable("MANAGED_APP_TEST_REGISTRY_PASSWORD")
 }
 
-/// Puts an image of the test node into a registry, and leaves no copy in the engine. Returns its id.
-///
-/// The version is part of the content, so another version is another image.
-pub async fn push(reference: &str, version: &str, options: &Options) -> String {
-    let (archive, name) = (node_image::archive_with(reference, version, options), reference.to_owned());
-    let pushed = tokio::task::spawn_blocking(move || push_archive(&name, &archive)).await;
-    pushed.expect("the image is pushed");
-    node_image::image_id(version, options)
+/// An image in a registry.
+pub struct Pushed {
+    /// The id that engines give it.
+    pub id: String,
+    /// Its reference by digest.
+    pub by_digest: String,
 }
 
-fn push_archive(reference: &str, archive: &[u8]) {
+/// Puts an image of the test node into a registry, and leaves no copy in the engine.
+///
+/// The version is part of the content, so another version is another image.
+pub async fn push(reference: &str, version: &str, options: &Options) -> Pushed {
+    let (archive, name) = (node_image::archive_with(reference, version, options), reference.to_owned());
+    let pushed = tokio::task::spawn_blocking(move || push_archive(&name, &archive)).await;
+    Pushed { id: node_image::image_id(version, options), by_digest: pushed.expect("the image is pushed") }
+}
+
+fn push_archive(reference: &str, archive: &[u8]) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_sign_in(folder.path());
     docker(folder.path(), &["load", "--quiet"], archive);
     docker(folder.path(), &["push", "--quiet", reference], &[]);
+    let by_digest = docker(folder.path(), &["inspect", "--format", "{{index .RepoDigests 0}}", reference], &[]);
     docker(folder.path(), &["rmi", reference], &[]);
+    by_digest
 }
 
 /// Docker's file of sign-ins. A login would do the same with one more process and a look at the registry.
@@ -50,7 +59,7 @@ fn write_sign_in(folder: &Path) {
     std::fs::write(folder.join("config.json"), config.to_string()).expect("the folder is ours");
 }
 
-fn docker(config: &Path, arguments: &[&str], input: &[u8]) {
+fn docker(config: &Path, arguments: &[&str], input: &[u8]) -> String {
     let mut command = Engine::Docker.command();
     command.args(arguments).env("DOCKER_CONFIG", config);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -60,4 +69,5 @@ fn docker(config: &Path, arguments: &[&str], input: &[u8]) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "docker {arguments:?} failed: {complaint}");
     sent.expect("docker reads all of its input");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }

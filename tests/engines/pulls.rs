@@ -14,6 +14,7 @@ on_each_engine! {
     an_unknown_tag_beside_healthy_nodes_is_said
     a_tag_that_moved_replaces_its_nodes_when_their_type_is_changed
     a_tag_that_moved_replaces_its_nodes_when_the_daemon_starts
+    a_digest_stays_what_it_is_when_its_tag_moves
     without_a_registry_a_node_starts_from_the_copy_that_is_here
     a_type_that_names_no_image_is_said
 }
@@ -100,6 +101,21 @@ async fn a_tag_that_moved_replaces_its_nodes_when_the_daemon_starts(engine: Engi
     let moved = rig.push_as(&rig.image("node:1"), "moved", Options::default()).await;
     rig.host.restart_daemon().await;
     assert_eq!(rig.replaced("a", &a).await.image_id(), moved);
+}
+
+async fn a_digest_stays_what_it_is_when_its_tag_moves(engine: Engine) {
+    let mut rig = Rig::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
+    let tag = rig.image("node:1");
+    let first = rig.push_whole(&tag, "first", Options::default()).await;
+    rig.push_as(&tag, "second", Options::default()).await;
+    rig.add("a", |n| n.image(&first.by_digest));
+    rig.host.start();
+    rig.host.converged().await;
+    let a = rig.running("a").await;
+    assert_eq!(a.image_id(), first.id);
+    rig.host.restart_daemon().await;
+    rig.host.converged().await;
+    rig.assert_untouched("a", &a).await;
 }
 
 async fn without_a_registry_a_node_starts_from_the_copy_that_is_here(engine: Engine) {

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::engine::{Container, Engine};
-use crate::images;
+use crate::images::{self, Pushed};
 use crate::support::{Builder, Host};
 use crate::wait::{eventually, until};
 
@@ -85,12 +85,17 @@ impl Rig {
         reference
     }
 
-    /// Pushes an image of the test node under any name; its id. Every node listens on [`NODE_PORT`].
+    /// Pushes an image of the test node under any name; its id.
     pub async fn push_as(&self, reference: &str, version: &str, options: Options) -> String {
+        self.push_whole(reference, version, options).await.id
+    }
+
+    /// As [`Rig::push_as`], with all that there is to know of it. Every node listens on [`NODE_PORT`].
+    pub async fn push_whole(&self, reference: &str, version: &str, options: Options) -> Pushed {
         let options = Options { listen: Some(NODE_PORT), ..options };
-        let id = images::push(reference, &self.version(version), &options).await;
-        self.sweeper.image_ids.lock().expect("nobody panics here").push(id.clone());
-        id
+        let pushed = images::push(reference, &self.version(version), &options).await;
+        self.sweeper.image_ids.lock().expect("nobody panics here").push(pushed.id.clone());
+        pushed
     }
 
     /// Pushes an ordinary image and gives the engine a copy, for containers that somebody else makes; its reference.
