@@ -30,7 +30,7 @@ async fn the_in_memory_engine_conforms() {
     assert!(report.len() >= 45, "only {} checks", report.len());
     println!("{}", report.to_markdown());
     if let Some(folder) = std::env::var_os("MANAGED_APP_CONFORMANCE_DIR") {
-        report.save(folder.as_ref()).expect("the report is saved");
+        report.save(folder.as_ref(), "1-memory").expect("the report is saved");
     }
 }
 
@@ -91,7 +91,7 @@ impl MemorySubject {
 #[async_trait]
 impl Subject for MemorySubject {
     fn name(&self) -> String {
-        "in memory".to_owned()
+        "In memory".to_owned()
     }
 
     fn exceptions(&self) -> Vec<(&'static str, &'static str)> {
@@ -139,6 +139,12 @@ impl Subject for MemorySubject {
     async fn throttled_image(&self) -> Outcome<ImageReference> {
         self.engine.throttle_registry("throttling.test", u32::MAX);
         Ok("throttling.test/image:1".parse().expect("a valid reference"))
+    }
+
+    async fn restart_engine(&self) -> Outcome {
+        self.engine.go_down();
+        self.engine.come_back();
+        Ok(())
     }
 
     async fn prepare(&self, name: &str, program: Program) -> Outcome {

@@ -168,7 +168,11 @@ pub enum Action {
     Other,
 }
 
-/// A piece of a container's output: at most one line, possibly a part of a long one.
+/// A piece of a container's output: at most one line, possibly a part of one.
+///
+/// Not only long lines come in parts: engines read a container's pipe in blocks, and Podman keeps a line that lies across
+/// the end of a block as two. A backend joins the parts where the engine tells them from lines, up to a bound; who needs
+/// whole lines goes by the newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogChunk {
     /// When the engine read it (Docker: nanoseconds; Podman: as fine as its log driver keeps it).

@@ -70,14 +70,15 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     /// Fails with `AlreadyExists` when the name is taken, by whomever, and then changes nothing.
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId>;
 
-    /// Starts a container. A running one is `Ok` and stays as it is. `Conflict` when a host port is taken: it is then
-    /// not running, and can be started once the port is free.
+    /// Starts a container. A running one is `Ok` and stays as it is; a paused one is thawed and goes on. `Conflict` when
+    /// a host port is taken: it is then not running, and can be started once the port is free.
     async fn start(&self, id: &ContainerId) -> Result<()>;
 
     /// Stops a container: the stop signal, and after `grace` a kill. A stopped one is `Ok`. A paused one is stopped too.
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()>;
 
-    /// Stops with `grace` and starts again; a stopped container is started. Id, name and anonymous volumes stay.
+    /// Stops with `grace` and starts again; a stopped container is started, a paused one restarted. Id, name and
+    /// anonymous volumes stay.
     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()>;
 
     /// Gives the container another name. Its own present name is `Ok`; a name that is taken is `AlreadyExists`.

@@ -195,7 +195,7 @@ impl InMemoryRuntime {
 }
 
 impl State {
-    fn shift(&mut self, serial: Serial, from: &ContainerState, to: ContainerState, action: Action) {
+    pub(super) fn shift(&mut self, serial: Serial, from: &ContainerState, to: ContainerState, action: Action) {
         if let Some(entry) = self.containers.get_mut(&serial).filter(|entry| entry.state == *from) {
             entry.state = to;
             self.publish(serial, action, Instant::now());

@@ -181,7 +181,10 @@ impl InMemoryRuntime {
         let serial = state.find(id, operation)?;
         let entry = &state.containers[&serial];
         let name = entry.name.clone();
-        // A frozen one counts as running, as with Docker: starting it is not thawing it.
+        if entry.state == ContainerState::Paused {
+            state.shift(serial, &ContainerState::Paused, ContainerState::Running, Action::Unpaused);
+            return Ok(());
+        }
         if entry.has_process() || entry.state == ContainerState::Restarting {
             return Ok(());
         }

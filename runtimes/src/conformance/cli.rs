@@ -82,6 +82,7 @@ pub struct CliSubject {
     cli: Cli,
     socket: PathBuf,
     connect: Connect,
+    restart: Option<Cli>,
     exceptions: Vec<(&'static str, &'static str)>,
     registry: TestRegistry,
     silent: FixedAnswer,
@@ -98,6 +99,7 @@ impl CliSubject {
             cli,
             socket: socket.as_ref().to_owned(),
             connect,
+            restart: None,
             exceptions: Vec::new(),
             registry: TestRegistry::start().await?,
             silent: FixedAnswer::silence().await?,
@@ -110,6 +112,14 @@ impl CliSubject {
     #[must_use]
     pub fn except(mut self, check: &'static str, reason: &'static str) -> Self {
         self.exceptions.push((check, reason));
+        self
+    }
+
+    /// The command that ends the engine and returns when its successor answers. Without one, checks with a real restart
+    /// do not run.
+    #[must_use]
+    pub fn restarted_by(mut self, command: Cli) -> Self {
+        self.restart = Some(command);
         self
     }
 
@@ -234,6 +244,13 @@ impl Subject for CliSubject {
 
     async fn throttled_image(&self) -> Outcome<ImageReference> {
         self.throttling.image()
+    }
+
+    async fn restart_engine(&self) -> Outcome {
+        let Some(command) = &self.restart else {
+            return Err(Failure::CannotRun("no command is known that restarts this engine".to_owned()));
+        };
+        command.run(&[]).await.map(drop)
     }
 
     async fn prepare(&self, _name: &str, _program: Program) -> Outcome {

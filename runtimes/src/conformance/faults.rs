@@ -19,6 +19,7 @@ pub(super) const CHECKS: &[Check] = checks![
     the_event_stream_ends_or_is_silent_when_the_engine_goes_and_can_be_had_again,
     the_log_stream_ends_when_the_engine_goes_and_can_be_had_again,
     containers_survive_an_engine_that_goes_and_comes_back,
+    after_a_real_restart_of_the_engine_the_same_handle_lists_and_tells_events_again,
 ];
 
 /// Limits that a check can wait for.
@@ -169,5 +170,20 @@ async fn containers_survive_an_engine_that_goes_and_comes_back(bench: &Bench<'_>
     way.bring_back().await?;
     ensure_eq!(runtime.list(&bench.owner).await?.len(), 1, "number of containers after");
     ensure_eq!(bench.seen("web").await?, before, "the container");
+    Ok(())
+}
+
+/// The checks above take the way to the engine away; here the engine itself ends, and a new one begins.
+async fn after_a_real_restart_of_the_engine_the_same_handle_lists_and_tells_events_again(bench: &Bench<'_>) -> Outcome {
+    let id = bench.run("web", Program::Idle).await?;
+    let mut events = bench.runtime.events(&bench.owner).await?;
+    bench.subject.restart_engine().await?;
+    let drain = async { while let Some(Ok(_)) = events.next().await {} };
+    ensure!(tokio::time::timeout(SOON, drain).await.is_ok(), "the stream of an engine that ended stayed open");
+    ensure_eq!(bench.listed(&id).await?.id, id, "the container");
+    let mut again = bench.runtime.events(&bench.owner).await?;
+    bench.runtime.restart(&id, super::bench::GRACE).await?;
+    await_event(&mut again, &id, Action::Started).await?;
+    ensure!(bench.seen("web").await?.is_running, "it does not run");
     Ok(())
 }

@@ -14,6 +14,7 @@ pub(super) const CHECKS: &[Check] = checks![
     create_with_a_strangers_name_already_exists,
     start_runs_the_container,
     start_of_a_running_container_is_ok_and_leaves_it_alone,
+    start_of_a_paused_container_thaws_it,
     start_with_a_taken_port_conflicts_and_works_once_it_is_free,
     rename_gives_another_name_and_keeps_the_process,
     rename_to_its_own_name_is_ok,
@@ -97,6 +98,16 @@ async fn start_of_a_running_container_is_ok_and_leaves_it_alone(bench: &Bench<'_
     let id = bench.run("web", Program::Idle).await?;
     let before = bench.seen("web").await?;
     bench.runtime.start(&id).await?;
+    ensure_eq!(bench.seen("web").await?, before, "the container");
+    Ok(())
+}
+
+async fn start_of_a_paused_container_thaws_it(bench: &Bench<'_>) -> Outcome {
+    let id = bench.run("web", Program::Idle).await?;
+    let before = bench.seen("web").await?;
+    bench.subject.act(Act::Pause(&bench.name("web"))).await?;
+    bench.runtime.start(&id).await?;
+    ensure_eq!(bench.listed(&id).await?.state, ContainerState::Running, "listed state");
     ensure_eq!(bench.seen("web").await?, before, "the container");
     Ok(())
 }

@@ -61,6 +61,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 pub use cli::{Cli, CliSubject, Connect, Connecting};
 pub use outcome::{Failure, Outcome};
@@ -132,22 +133,28 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
         let prefix = format!("{prefix}-{number:03}");
         async move {
             match exception {
-                Some(reason) => (number, Verdict::NotRun(reason.to_owned())),
-                None => (number, judge(subject, &prefix, check).await),
+                Some(reason) => (number, Verdict::NotRun(reason.to_owned()), Duration::ZERO),
+                None => {
+                    let begin = Instant::now();
+                    let verdict = judge(subject, &prefix, check).await;
+                    (number, verdict, begin.elapsed())
+                }
             }
         }
     };
     let (alone, together): (Vec<_>, Vec<_>) = checks.iter().copied().partition(|(_, check)| check.is_alone);
-    let mut verdicts: Vec<(usize, Verdict)> =
+    let mut verdicts: Vec<(usize, Verdict, Duration)> =
         futures_util::stream::iter(together).map(judge).buffer_unordered(CHECKS_AT_ONCE).collect().await;
     for check in alone {
         verdicts.push(judge(check).await);
     }
-    verdicts.sort_by_key(|(number, _)| *number);
-    let named = verdicts.into_iter().zip(checks).map(|((_, verdict), (_, check))| (check.name, verdict)).collect();
-    let mut report = Report::new(&subject.name(), named);
+    verdicts.sort_by_key(|(number, ..)| *number);
+    let mut report = Report::new(&subject.name());
+    for ((_, verdict, took), (_, check)) in verdicts.into_iter().zip(checks) {
+        report.add(check.name, verdict, took);
+    }
     if let Err(failure) = subject.clean(&prefix).await {
-        report.add("the_suite_cleans_up_after_itself", Verdict::Failed(failure.to_string()));
+        report.add("the_suite_cleans_up_after_itself", Verdict::Failed(failure.to_string()), Duration::ZERO);
     }
     report
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,21 +28,21 @@ pub struct Report {
     checks: Vec<String>,
     /// By engine, by check.
     verdicts: BTreeMap<String, BTreeMap<String, Verdict>>,
+    /// How long each check took, by engine: for whoever wants the suite faster. Not part of the table.
+    took: BTreeMap<String, BTreeMap<String, Duration>>,
 }
 
 impl Report {
-    pub(super) fn new(engine: &str, verdicts: Vec<(&'static str, Verdict)>) -> Self {
-        let mut report = Self { engines: vec![engine.to_owned()], ..Self::default() };
-        for (check, verdict) in verdicts {
-            report.add(check, verdict);
-        }
-        report
+    pub(super) fn new(engine: &str) -> Self {
+        Self { engines: vec![engine.to_owned()], ..Self::default() }
     }
 
     /// Adds a verdict for the first engine.
-    pub(super) fn add(&mut self, check: &'static str, verdict: Verdict) {
+    pub(super) fn add(&mut self, check: &'static str, verdict: Verdict, took: Duration) {
+        let engine = self.engines[0].clone();
         self.checks.push(check.to_owned());
-        self.verdicts.entry(self.engines[0].clone()).or_default().insert(check.to_owned(), verdict);
+        self.verdicts.entry(engine.clone()).or_default().insert(check.to_owned(), verdict);
+        self.took.entry(engine).or_default().insert(check.to_owned(), took);
     }
 
     /// Puts the engines of `other` beside those of this report.
@@ -54,6 +55,7 @@ impl Report {
             }
         }
         self.verdicts.extend(other.verdicts);
+        self.took.extend(other.took);
         self
     }
 
@@ -81,11 +83,12 @@ impl Report {
         self.verdicts.get(engine)?.get(check)
     }
 
-    /// Writes the report to `<folder>/<engine>.json`, for a table over engines that are tested one by one.
-    pub fn save(&self, folder: &Path) -> Outcome {
+    /// Writes the report to `<folder>/<name>.json`, for a table over engines that are tested one by one. The columns of
+    /// the table are in the order of the names.
+    pub fn save(&self, folder: &Path, name: &str) -> Outcome {
         std::fs::create_dir_all(folder)?;
         let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
-        Ok(std::fs::write(folder.join(format!("{}.json", self.engines.join(" and "))), text)?)
+        Ok(std::fs::write(folder.join(format!("{name}.json")), text)?)
     }
 
     /// All reports that were [saved](Self::save) in `folder` as one, in the order of the file names.
@@ -121,6 +124,19 @@ impl Report {
             };
         }
         text
+    }
+
+    /// The checks that took longest, a line each. Several run at a time, so that the sum is more than the whole took.
+    pub fn slowest(&self, count: usize) -> String {
+        let all =
+            self.took.iter().flat_map(|(engine, checks)| checks.iter().map(move |(check, took)| (took, engine, check)));
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable_by(|one, other| other.cmp(one));
+        let lines = all
+            .iter()
+            .take(count)
+            .map(|(took, engine, check)| format!("{:6.1} s {engine}: {check}\n", took.as_secs_f64()));
+        lines.collect()
     }
 
     /// A Markdown table, check by engine, with the reasons for what was not run below it.
@@ -166,9 +182,12 @@ mod tests {
 
     #[test]
     fn reports_of_two_engines_make_one_table() {
-        let one = Report::new("A", vec![("starts_once", Verdict::Passed), ("stops", Verdict::Failed("no".to_owned()))]);
-        let reason = Verdict::NotRun("it has no signals".to_owned());
-        let two = Report::new("B", vec![("starts_once", Verdict::Passed), ("stops", reason)]);
+        let (mut one, mut two) = (Report::new("A"), Report::new("B"));
+        let (short, long) = (Duration::from_millis(5), Duration::from_secs(2));
+        one.add("starts_once", Verdict::Passed, short);
+        one.add("stops", Verdict::Failed("no".to_owned()), short);
+        two.add("starts_once", Verdict::Passed, long);
+        two.add("stops", Verdict::NotRun("it has no signals".to_owned()), short);
         let both = one.merge(two);
         let table = "| check | A | B |\n| --- | --- | --- |\n| starts once | yes | yes |\n| stops | **no** | (1) |\n\
                      \n(1) not run: it has no signals\n";
@@ -176,8 +195,9 @@ mod tests {
         assert_eq!(both.failures(), [("stops", "A", "no")]);
         assert_eq!((both.len(), both.is_empty()), (2, false));
         let folder = tempfile::tempdir().expect("a folder");
-        both.save(folder.path()).expect("saved");
+        both.save(folder.path(), "both").expect("saved");
         assert_eq!(Report::load(folder.path()).expect("loaded"), both);
+        assert_eq!(both.slowest(1), "   2.0 s B: starts_once\n");
         assert!(both.details().contains("B: stops not run: it has no signals"));
     }
 }

@@ -20,6 +20,7 @@ pub(super) const CHECKS: &[Check] = checks![
     a_stopped_container_stays_stopped,
     restart_starts_a_new_process_and_keeps_id_and_name,
     restart_of_a_stopped_container_starts_it,
+    restart_of_a_paused_container_runs_it_anew,
     restart_gives_a_stubborn_process_its_grace,
     restart_of_a_heeding_process_does_not_wait_for_the_grace,
 ];
@@ -120,6 +121,16 @@ async fn restart_of_a_stopped_container_starts_it(bench: &Bench<'_>) -> Outcome 
     bench.runtime.stop(&id, GRACE).await?;
     bench.runtime.restart(&id, GRACE).await?;
     ensure!(bench.seen("web").await?.is_running, "one that was stopped does not run");
+    Ok(())
+}
+
+async fn restart_of_a_paused_container_runs_it_anew(bench: &Bench<'_>) -> Outcome {
+    let id = bench.run("web", Program::Idle).await?;
+    let before = bench.seen("web").await?;
+    bench.subject.act(Act::Pause(&bench.name("web"))).await?;
+    bench.runtime.restart(&id, SHORT).await?;
+    ensure_eq!(bench.listed(&id).await?.state, ContainerState::Running, "listed state");
+    ensure!(bench.seen("web").await?.started != before.started, "it was not started again");
     Ok(())
 }
 

@@ -47,6 +47,10 @@ pub trait Subject: Send + Sync {
     /// An image in a registry that answers everything with 429.
     async fn throttled_image(&self) -> Outcome<ImageReference>;
 
+    /// Ends the engine and waits until its successor answers. Only checks that run alone do this. An engine that cannot
+    /// be restarted says why by [`Failure::CannotRun`](super::Failure::CannotRun).
+    async fn restart_engine(&self) -> Outcome;
+
     /// A container called `name` is about to be made that runs `program`. Engines that run the image's own program,
     /// which finds its name in the variable [`PROGRAM_VARIABLE`], have nothing to do here.
     async fn prepare(&self, name: &str, program: Program) -> Outcome;

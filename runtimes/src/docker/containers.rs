@@ -156,7 +156,16 @@ fn redacted(error: Error, spec: &ContainerSpec) -> Error {
 
 pub(super) async fn start(client: &Client, id: &ContainerId) -> Result<()> {
     let id = &checked(id, START)?.0;
-    within(client.limits.call, START, id, client.docker.start_container(id, None::<StartContainerOptions>)).await
+    let call = async {
+        match client.docker.start_container(id, None::<StartContainerOptions>).await {
+            // Of a frozen container it is refused. When it cannot be thawed either, it was refused for another reason.
+            Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => {
+                client.docker.unpause_container(id).await.map_err(|_| error)
+            }
+            other => other,
+        }
+    };
+    within(client.limits.call, START, id, call).await
 }
 
 pub(super) async fn stop(client: &Client, id: &ContainerId, grace: Duration) -> Result<()> {

@@ -113,6 +113,13 @@ pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) ->
                 tokio::time::sleep(START_PAUSE).await;
                 attempt += 1;
             }
+            // So it is also when the container is paused, which the engine tells in words only.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Other) => {
+                return match thaw(socket, limits, error.operation(), id).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) | Err(_) => Err(error),
+                };
+            }
             other => return other,
         }
     }
@@ -167,14 +174,22 @@ async fn end(
     grace: Duration,
 ) -> Result<()> {
     let doing = Doing { operation, subject: &id.0 };
-    let found = inspect(socket, limits.call, operation, id).await?;
-    if convert::state(&found.state.status, None) == ContainerState::Paused {
-        let thawed = typed(doing, limits.call, socket.podman.containers().get(encode(&id.0)).unpause()).await;
-        // Somebody may have thawed or ended it meanwhile; the verb itself decides.
-        thawed.or_else(|error| if error.kind() == ErrorKind::Conflict { Ok(()) } else { Err(error) })?;
-    }
+    thaw(socket, limits, operation, id).await?;
     let path = format!("/containers/{}/{verb}?timeout={}", encode(&id.0), whole_seconds(grace));
     socket.call(doing, grace + limits.stop_margin, Request::Post(path, None)).await.map(|_| ())
+}
+
+/// Thaws a paused container; says whether it was one.
+async fn thaw(socket: &Socket, limits: &Limits, operation: &'static str, id: &ContainerId) -> Result<bool> {
+    let found = inspect(socket, limits.call, operation, id).await?;
+    if convert::state(&found.state.status, None) != ContainerState::Paused {
+        return Ok(false);
+    }
+    let doing = Doing { operation, subject: &id.0 };
+    let thawed = typed(doing, limits.call, socket.podman.containers().get(encode(&id.0)).unpause()).await;
+    // Somebody may have thawed or ended it meanwhile; the verb itself decides.
+    thawed.or_else(|error| if error.kind() == ErrorKind::Conflict { Ok(()) } else { Err(error) })?;
+    Ok(true)
 }
 
 /// Renames a container. Its own name is no failure, whatever the engine says to that.

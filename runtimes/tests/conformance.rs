@@ -1,0 +1,86 @@
+//! The conformance suite on real engines: Docker and Podman of this Debian release and of the next one.
+//!
+//! One test an engine, so that they share the time; `scripts/test` starts the engines and names them by variables. The
+//! suite's run on the engine in memory is a test of `managed-app-fakes`. With `MANAGED_APP_CONFORMANCE_DIR` each test
+//! leaves its column of the README's table there; `MANAGED_APP_TEST_CHECKS` runs only checks with that in their name.
+#![cfg(feature = "conformance")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use managed_app_runtimes::conformance::{self, Cli, CliSubject, Connecting, Runtime};
+use managed_app_runtimes::docker::DockerRuntime;
+use managed_app_runtimes::podman::PodmanRuntime;
+use managed_app_runtimes::{EngineKind, Limits};
+
+/// Checks that are named as the slowest.
+const SLOWEST: usize = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_conforms() {
+    let endpoint = variable("MANAGED_APP_TEST_DOCKER");
+    let cli = Cli::new("docker", &["--host", &endpoint]);
+    conforms(EngineKind::Docker, &endpoint, cli, variable("MANAGED_APP_TEST_DOCKER_RESTART"), "2-docker").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_of_the_next_release_conforms() {
+    let endpoint = variable("MANAGED_APP_TEST_DOCKER_NEXT");
+    let cli = Cli::new(&variable("MANAGED_APP_TEST_NEXT_CLIENT"), &["client", "docker"]);
+    conforms(EngineKind::Docker, &endpoint, cli, variable("MANAGED_APP_TEST_DOCKER_NEXT_RESTART"), "3-docker-next")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_conforms() {
+    let endpoint = variable("MANAGED_APP_TEST_PODMAN");
+    let cli = Cli::new("podman", &["--url", &endpoint]);
+    conforms(EngineKind::Podman, &endpoint, cli, variable("MANAGED_APP_TEST_PODMAN_RESTART"), "4-podman").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_of_the_next_release_conforms() {
+    let endpoint = variable("MANAGED_APP_TEST_PODMAN_NEXT");
+    let cli = Cli::new(&variable("MANAGED_APP_TEST_NEXT_CLIENT"), &["client", "podman"]);
+    conforms(EngineKind::Podman, &endpoint, cli, variable("MANAGED_APP_TEST_PODMAN_NEXT_RESTART"), "5-podman-next")
+        .await;
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set, so there is no engine to test with; run scripts/test --test conformance")
+    })
+}
+
+fn connect(kind: EngineKind, socket: PathBuf, limits: Limits) -> Connecting {
+    Box::pin(async move {
+        let endpoint = format!("unix://{}", socket.display());
+        Ok(match kind {
+            EngineKind::Docker => Arc::new(DockerRuntime::connect(Some(&endpoint), limits)?) as Runtime,
+            _ => Arc::new(PodmanRuntime::connect(&endpoint, limits).await?),
+        })
+    })
+}
+
+/// Runs the suite. `restart` is a command line, words apart by spaces; the report is called `name`.
+async fn conforms(kind: EngineKind, endpoint: &str, cli: Cli, restart: String, name: &str) {
+    let socket = PathBuf::from(endpoint.strip_prefix("unix://").expect("an endpoint is unix:// and a path"));
+    let runtime = connect(kind, socket.clone(), Limits::default()).await;
+    let runtime = runtime.unwrap_or_else(|error| panic!("no {kind:?} at {endpoint}: {error}"));
+    let info = runtime.info().await.unwrap_or_else(|error| panic!("no {kind:?} answers at {endpoint}: {error}"));
+    // What the distribution adds does not matter here: 20.10.24+dfsg1.
+    let version = info.version.split('+').next().unwrap_or_default();
+
+    let words: Vec<&str> = restart.split(' ').collect();
+    let title = format!("{kind:?} {version}");
+    let connect = Box::new(move |socket, limits| connect(kind, socket, limits));
+    let subject = CliSubject::new(&title, cli, socket, connect).await.expect("the suite's registry starts");
+    let subject = subject.restarted_by(Cli::new(words[0], &words[1..]));
+    let wanted = std::env::var("MANAGED_APP_TEST_CHECKS").unwrap_or_default();
+    let report = conformance::run_only(&subject, |name| name.contains(&wanted)).await;
+    println!("{}\n{}", report.to_markdown(), report.slowest(SLOWEST));
+    if let Some(folder) = std::env::var_os("MANAGED_APP_CONFORMANCE_DIR").filter(|_| wanted.is_empty()) {
+        report.save(folder.as_ref(), name).expect("the report is saved");
+    }
+    assert!(report.failures().is_empty(), "{}", report.details());
+}
