@@ -9,8 +9,8 @@
 //! The engines come from `scripts/engines up`; without them every test fails. Dropping a rig removes all that it made,
 //! also when its test failed.
 //!
-//! testcontainers plays no part: it finds its engine in `DOCKER_HOST`, one for a whole process, while these tests drive
-//! two engines at addresses of their own; and it removes containers, never networks, volumes and images.
+//! testcontainers plays the stranger in `neighbour` and no other part: it finds its engine in `DOCKER_HOST`, one for a
+//! whole process, while these tests drive two engines; and it removes containers, never networks, volumes and images.
 
 /// Makes one test of each scenario and engine.
 macro_rules! on_each_engine {
@@ -37,6 +37,7 @@ mod engine;
 mod images;
 mod latency;
 mod names;
+mod neighbour;
 mod process;
 mod program;
 mod pulls;
