@@ -150,7 +150,7 @@ impl Subject for MemorySubject {
     async fn prepare(&self, name: &str, program: Program) -> Outcome {
         let out = |bytes: Vec<u8>| vec![(LogSource::Stdout, bytes.into())];
         match program {
-            Program::Idle => {}
+            Program::Idle => self.engine.set_output(name, out(b"ready\n".to_vec())),
             Program::Stubborn => self.engine.set_behaviour(name, Behaviour::IgnoresStop),
             Program::Lines => {
                 let lines: String = (0..LINES).map(|number| format!("line {number}\n")).collect();
@@ -199,13 +199,22 @@ impl Subject for MemorySubject {
         Ok(())
     }
 
-    async fn clean(&self, prefix: &str) -> Outcome {
+    fn disturbs_one_handle_only(&self) -> bool {
+        false
+    }
+
+    async fn clear(&self, prefix: &str) -> Outcome {
         for view in self.engine.containers().iter().filter(|view| view.container.name.starts_with(prefix)) {
             self.engine.remove_behind_back(&view.container.name)?;
         }
         for network in self.engine.networks().iter().filter(|network| network.starts_with(prefix)) {
             self.engine.remove_network(network);
         }
+        Ok(())
+    }
+
+    async fn clean(&self, prefix: &str) -> Outcome {
+        self.clear(prefix).await?;
         for volume in self.engine.volumes().iter().filter(|volume| volume.starts_with(prefix)) {
             self.engine.remove_volume(volume);
         }

@@ -1,7 +1,7 @@
 //! Prints one Markdown table of the conformance reports saved in a folder.
 //!
-//! `MANAGED_APP_CONFORMANCE_DIR=DIR cargo test --workspace --all-features conform` saves them;
-//! `cargo run -p managed-app-runtimes --features conformance --example conformance_table -- DIR` prints the table.
+//! `scripts/test` saves them to target/conformance, `scripts/conformance-table` calls this for the table in the README:
+//! `cargo run -p managed-app-runtimes --all-features --example conformance_table -- target/conformance`.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -179,7 +179,9 @@ pub struct LogChunk {
     pub at: OffsetDateTime,
     /// Which stream.
     pub source: LogSource,
-    /// The raw bytes with the trailing newline where there was one; need not be UTF-8.
+    /// The bytes with the trailing newline where there was one; need not be UTF-8. Podman keeps them as they were
+    /// written. Docker's `json-file` log keeps text and puts U+FFFD for each byte that is not UTF-8 (seen on 20.10 and
+    /// 26.1): what it was is lost before a backend sees it.
     pub bytes: Bytes,
 }
 

@@ -83,6 +83,16 @@ impl<'a> Bench<'a> {
         Ok(id)
     }
 
+    /// A running container that heeds the stop signal from now on. Before, a first process ignores it, and a stop takes
+    /// all its grace.
+    pub(super) async fn run_heeding(&self, suffix: &str) -> Outcome<ContainerId> {
+        let id = self.run(suffix, Program::Idle).await?;
+        let is_ready = |chunks: &[LogChunk]| joined(chunks).ends_with(b"ready\n");
+        let output = read_until(self.runtime.logs(&id, None).await?, is_ready).await?;
+        ensure!(is_ready(&output), "its output ended with {:?}", output.last());
+        Ok(id)
+    }
+
     /// The container as the backend lists it.
     pub(super) async fn listed(&self, id: &ContainerId) -> Outcome<Container> {
         let found = self.runtime.list(&self.owner).await?.into_iter().find(|container| container.id == *id);

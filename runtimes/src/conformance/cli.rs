@@ -292,10 +292,18 @@ impl Subject for CliSubject {
         }
     }
 
-    async fn clean(&self, prefix: &str) -> Outcome {
+    fn disturbs_one_handle_only(&self) -> bool {
+        true // Each has a proxy of its own.
+    }
+
+    async fn clear(&self, prefix: &str) -> Outcome {
         let containers = ["ps", "--all", "--format", "{{.Names}}"];
         self.remove_all(&containers, &["rm", "--force", "--volumes"], prefix).await?;
-        self.remove_all(&["network", "ls", "--format", "{{.Name}}"], &["network", "rm"], prefix).await?;
+        self.remove_all(&["network", "ls", "--format", "{{.Name}}"], &["network", "rm"], prefix).await
+    }
+
+    async fn clean(&self, prefix: &str) -> Outcome {
+        self.clear(prefix).await?;
         self.remove_all(&["volume", "ls", "--quiet"], &["volume", "rm"], prefix).await?;
         self.remove_images(prefix).await
     }

@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 async fn events_tell_of_a_containers_whole_life(bench: &Bench<'_>) -> Outcome {
     let mut events = bench.runtime.events(&bench.owner).await?;
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     await_event(&mut events, &id, Action::Created).await?;
     await_event(&mut events, &id, Action::Started).await?;
     bench.runtime.stop(&id, GRACE).await?;

@@ -8,9 +8,12 @@ const BUSYBOX: &str = "/bin/busybox";
 /// The image's command.
 pub(super) const COMMAND: [&str; 3] = ["/bin/busybox", "sh", "/run.sh"];
 
-/// One script for all programs. The trap comes after the output, so that an early stop signal loses nothing of it.
+/// One script for all programs. A first process ignores the stop signal until it traps it, so that comes first; a signal
+/// that comes during the output loses nothing of it.
 const SCRIPT: &str = r#"b=/bin/busybox
+trap 'early=1' TERM
 case "$CONFORMANCE_PROGRAM" in
+idle) echo ready ;;
 stubborn) trap '' TERM; while :; do $b sleep 3600; done ;;
 lines) i=0; while [ $i -lt 2000 ]; do echo "line $i"; i=$((i+1)); done ;;
 long-line) $b head -c 100000 /dev/zero | $b tr '\000' x; echo ;;
@@ -20,6 +23,7 @@ unfinished) printf 'unfinished' ;;
 ticks) trap 'exit 0' TERM; while :; do echo tick; $b sleep 0.1; done ;;
 esac
 trap 'exit 0' TERM
+[ -z "$early" ] || exit 0
 while :; do $b sleep 3600 & wait $!; done
 "#;
 

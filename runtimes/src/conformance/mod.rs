@@ -85,9 +85,19 @@ const CHECKS_AT_ONCE: usize = 4;
 pub struct Check {
     /// Its name, a statement.
     pub name: &'static str,
-    /// Whether it disturbs the engine for others and so runs alone.
-    is_alone: bool,
+    /// Whom it disturbs.
+    disturbs: Disturbs,
     run: for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, Outcome>,
+}
+
+/// Whom a check disturbs beside itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disturbs {
+    Nobody,
+    /// Whoever uses the same way to the engine.
+    Way,
+    /// Whoever uses the engine.
+    Engine,
 }
 
 /// A list of checks from async functions that take a bench; each function's name is the check's name.
@@ -95,7 +105,7 @@ macro_rules! checks {
     ($($name:ident),* $(,)?) => {
         &[$($crate::conformance::Check {
             name: stringify!($name),
-            is_alone: false,
+            disturbs: $crate::conformance::Disturbs::Nobody,
             run: |bench| ::std::boxed::Box::pin($name(bench)),
         }),*]
     };
@@ -114,8 +124,9 @@ pub fn all_checks() -> Vec<Check> {
         events::CHECKS,
         pull::CHECKS,
     ];
-    let alone = faults::CHECKS.iter().map(|check| Check { is_alone: true, ..*check });
-    together.into_iter().flatten().copied().chain(alone).collect()
+    let way = faults::CHECKS.iter().map(|check| Check { disturbs: Disturbs::Way, ..*check });
+    let engine = faults::RESTART_CHECKS.iter().map(|check| Check { disturbs: Disturbs::Engine, ..*check });
+    together.into_iter().flatten().copied().chain(way).chain(engine).collect()
 }
 
 /// Runs every check on `subject` and cleans up after it.
@@ -142,7 +153,12 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
             }
         }
     };
-    let (alone, together): (Vec<_>, Vec<_>) = checks.iter().copied().partition(|(_, check)| check.is_alone);
+    let is_alone = |(_, check): &(usize, Check)| match check.disturbs {
+        Disturbs::Nobody => false,
+        Disturbs::Way => !subject.disturbs_one_handle_only(),
+        Disturbs::Engine => true,
+    };
+    let (alone, together): (Vec<_>, Vec<_>) = checks.iter().copied().partition(is_alone);
     let mut verdicts: Vec<(usize, Verdict, Duration)> =
         futures_util::stream::iter(together).map(judge).buffer_unordered(CHECKS_AT_ONCE).collect().await;
     for check in alone {
@@ -163,8 +179,8 @@ async fn judge(subject: &dyn Subject, prefix: &str, check: Check) -> Verdict {
     let work = async {
         let bench = Bench::new(subject, prefix).await?;
         let outcome = (check.run)(&bench).await;
-        let cleaned = subject.clean(prefix).await;
-        outcome.and(cleaned)
+        let cleared = subject.clear(prefix).await;
+        outcome.and(cleared)
     };
     match tokio::time::timeout(CHECK_LIMIT, work).await {
         Ok(Ok(())) => Verdict::Passed,

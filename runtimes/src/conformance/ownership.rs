@@ -90,7 +90,7 @@ async fn the_list_leaves_out_the_python_programs_containers_of_other_apps(bench:
 async fn strangers_stay_untouched(bench: &Bench<'_>) -> Outcome {
     bench.run_stranger("stranger", &BTreeMap::new(), &bench.owner.app).await?;
     let before = bench.seen("stranger").await?;
-    let id = bench.run("ours", Program::Idle).await?;
+    let id = bench.run_heeding("ours").await?;
     bench.runtime.restart(&id, super::bench::GRACE).await?;
     bench.runtime.stop(&id, super::bench::GRACE).await?;
     bench.runtime.remove(&id).await?;

@@ -33,7 +33,7 @@ const LONG: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_secs(10);
 
 async fn stop_ends_the_process(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     bench.runtime.stop(&id, GRACE).await?;
     ensure!(!bench.seen("web").await?.is_running, "it still runs");
     ensure_eq!(bench.listed(&id).await?.state, ContainerState::Exited { code: Some(0) }, "listed state");
@@ -41,7 +41,7 @@ async fn stop_ends_the_process(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn stop_of_a_heeding_process_does_not_wait_for_the_grace(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     let begin = Instant::now();
     bench.runtime.stop(&id, LONG).await?;
     ensure!(begin.elapsed() < MARGIN, "it took {:?}", begin.elapsed());
@@ -68,7 +68,7 @@ async fn stop_without_grace_kills_at_once(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn stop_of_a_stopped_container_is_ok(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     bench.runtime.stop(&id, GRACE).await?;
     let before = bench.seen("web").await?;
     bench.runtime.stop(&id, GRACE).await?;
@@ -84,7 +84,7 @@ async fn stop_of_a_container_never_started_is_ok(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn stop_of_a_paused_container_stops_it(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     bench.subject.act(Act::Pause(&bench.name("web"))).await?;
     bench.runtime.stop(&id, SHORT).await?;
     ensure!(!bench.seen("web").await?.is_running, "it still has a process");
@@ -94,7 +94,7 @@ async fn stop_of_a_paused_container_stops_it(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn a_stopped_container_stays_stopped(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     bench.runtime.stop(&id, GRACE).await?;
     // Longer than the pause before an engine's restart policy acts.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -103,7 +103,7 @@ async fn a_stopped_container_stays_stopped(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn restart_starts_a_new_process_and_keeps_id_and_name(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     let before = (bench.seen("web").await?, bench.listed(&id).await?);
     bench.runtime.restart(&id, GRACE).await?;
     let after = (bench.seen("web").await?, bench.listed(&id).await?);
@@ -125,7 +125,7 @@ async fn restart_of_a_stopped_container_starts_it(bench: &Bench<'_>) -> Outcome 
 }
 
 async fn restart_of_a_paused_container_runs_it_anew(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     let before = bench.seen("web").await?;
     bench.subject.act(Act::Pause(&bench.name("web"))).await?;
     bench.runtime.restart(&id, SHORT).await?;
@@ -141,11 +141,13 @@ async fn restart_gives_a_stubborn_process_its_grace(bench: &Bench<'_>) -> Outcom
     let took = begin.elapsed();
     ensure!(took >= SHORT && took < SHORT + MARGIN, "a grace of {SHORT:?} took {took:?}");
     ensure!(bench.seen("web").await?.is_running, "it does not run");
+    // Others would wait for its own grace when they clear it away.
+    bench.runtime.remove(&id).await?;
     Ok(())
 }
 
 async fn restart_of_a_heeding_process_does_not_wait_for_the_grace(bench: &Bench<'_>) -> Outcome {
-    let id = bench.run("web", Program::Idle).await?;
+    let id = bench.run_heeding("web").await?;
     let begin = Instant::now();
     bench.runtime.restart(&id, LONG).await?;
     ensure!(begin.elapsed() < MARGIN, "it took {:?}", begin.elapsed());

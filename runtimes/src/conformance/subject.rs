@@ -67,7 +67,14 @@ pub trait Subject: Send + Sync {
     /// Somebody else does something.
     async fn act(&self, act: Act<'_>) -> Outcome;
 
-    /// Removes all containers, networks, volumes and images whose names start with `prefix`.
+    /// Whether [`connect_disturbed`](Self::connect_disturbed) disturbs nobody but that handle. Otherwise the checks that
+    /// use it run alone.
+    fn disturbs_one_handle_only(&self) -> bool;
+
+    /// Removes all containers and networks whose names start with `prefix`. Called after each check.
+    async fn clear(&self, prefix: &str) -> Outcome;
+
+    /// Removes all containers, networks, volumes and images whose names start with `prefix`. Called after the last check.
     async fn clean(&self, prefix: &str) -> Outcome;
 }
 
@@ -126,7 +133,7 @@ pub const PROGRAM_VARIABLE: &str = "CONFORMANCE_PROGRAM";
 /// What a container of the suite does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// Waits; ends at once, with code 0, when it gets the stop signal.
+    /// Prints `ready` when it would heed the stop signal, and waits; ends at once, with code 0, when it gets it.
     Idle,
     /// Waits and ignores the stop signal.
     Stubborn,
