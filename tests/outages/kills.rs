@@ -23,8 +23,6 @@ on_each_engine! {
 const MOMENTS: u32 = 16;
 /// Hosts at the same time; each takes its share of the moments.
 const HOSTS: u32 = 2;
-/// After a kill, messages in its hands come back this much later.
-const VISIBILITY: Duration = Duration::from_millis(500);
 /// The label that tells whose container it is.
 const NODE_LABEL: &str = "stream.echo.managed-app.node";
 
@@ -88,7 +86,6 @@ impl Life {
         let name = rig.name("stranger");
         engine.run(&["run", "--detach", "--name", &name, "--network", &rig.tag, &foreign]).await;
         let stranger = engine.container(&name).await;
-        rig.cloud().queues.set_visibility(&rig.cloud().change_queue(), VISIBILITY);
         for (node, of) in [("same", "steady"), ("stale", "steady"), ("new-0", "steady"), ("swap", "moving")] {
             rig.add(node, |n| n.of_type(of).image(&images[0].0));
         }
@@ -182,6 +179,8 @@ impl Life {
         }
         let stranger = self.rig.engine.container(self.stranger.id()).await;
         assert!(stranger.is_same_run(&self.stranger), "{what}: the stranger was touched");
+        // Messages that the kill left in flight would hold up the next ones for seconds, as in SQS.
+        self.rig.cloud().queues.purge(&self.rig.cloud().change_queue());
     }
 
     fn new_node(&self) -> String {

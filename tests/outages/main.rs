@@ -57,6 +57,5 @@ mod queues;
 mod registries;
 mod repair;
 mod restarts;
-mod signing;
 mod table;
 mod turns;
