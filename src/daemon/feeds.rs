@@ -38,11 +38,15 @@ pub(super) async fn hand_over(mut messages: mpsc::Receiver<ChangeMessage>, inbox
 }
 
 /// Engine events are hints. Whenever the stream begins or cannot be had, something may have been missed, so everything
-/// is looked at; that also shows an engine that is away.
+/// is looked at; that also shows an engine that is away. When it answers again, nothing waits for the end of a pause that
+/// it made others take.
 pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, inbox: mpsc::Sender<Event>) {
+    let mut was_away = false;
     loop {
         let events = runtime.events(&owner).await;
-        if inbox.send(Event::HintsLost).await.is_err() {
+        let is_back = was_away && events.is_ok();
+        was_away = events.is_err();
+        if inbox.send(if is_back { Event::Resync } else { Event::HintsLost }).await.is_err() {
             return;
         }
         match events {

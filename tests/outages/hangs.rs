@@ -1,0 +1,96 @@
+//! Engines that hang in the middle of a call, and event streams that break, through a proxy before the real engine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app::host::Signal;
+use managed_app_fakes::FakeCloud;
+use managed_app_runtimes::conformance::{Disturbance, StallingProxy};
+use managed_app_runtimes::docker::DockerRuntime;
+use managed_app_runtimes::podman::PodmanRuntime;
+use managed_app_runtimes::{ContainerRuntime, Limits};
+
+use crate::engine::Engine;
+use crate::images;
+use crate::rig::Rig;
+use crate::support::{Builder, Host};
+use crate::turns;
+
+on_each_engine! {
+    an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers
+    an_engine_whose_socket_goes_and_comes_is_followed_again
+}
+
+/// Limit of one call, in place of a minute.
+const CALL: Duration = Duration::from_secs(2);
+/// An answer that breaks off comes this far: past the headers, into the body.
+const BYTES_BEFORE_STALL: usize = 300;
+
+async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers(engine: Engine) {
+    let _turn = turns::shared(engine).await;
+    let (mut rig, proxy) = rig_behind_proxy(engine).await;
+    let before = rig.started_with(["a", "b"]).await;
+    for after_bytes in [None, Some(BYTES_BEFORE_STALL)] {
+        proxy.stall(after_bytes);
+        rig.cloud().set_node_config(&rig.name("b"), &format!(r#"{{"stall":"{after_bytes:?}"}}"#));
+        // A short answer may still pass whole; this asks for the list, which is long.
+        rig.host.signal(Signal::Hangup).await;
+        rig.host.eventually("the engine is said to be away", is_degraded).await;
+        proxy.resume();
+        rig.host.eventually("all is well again", is_well).await;
+    }
+    rig.restarted("b", &before[1]).await;
+    rig.assert_untouched("a", &before[0]).await;
+    is_followed(&rig).await;
+}
+
+async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine) {
+    let _turn = turns::shared(engine).await;
+    let (mut rig, proxy) = rig_behind_proxy(engine).await;
+    let before = rig.started_with(["a", "b"]).await;
+    proxy.take_away().await.expect("the socket was there");
+    // Nobody sees this one's event.
+    engine.run(&["stop", before[1].id()]).await;
+    rig.host.eventually("the engine is said to be away", is_degraded).await;
+    proxy.bring_back().await.expect("the socket's name is free");
+    rig.restarted("b", &before[1]).await;
+    rig.host.eventually("all is well again", is_well).await;
+    rig.assert_untouched("a", &before[0]).await;
+    is_followed(&rig).await;
+}
+
+/// Events are followed: what somebody stops is started, long before the next look at everything.
+async fn is_followed(rig: &Rig) {
+    let now = rig.container("a").await;
+    rig.engine.run(&["stop", now.id()]).await;
+    rig.restarted("a", &now).await;
+}
+
+fn is_degraded(host: &Host) -> bool {
+    host.status().is_some_and(|status| status.summary().contains("degraded, engine"))
+}
+
+fn is_well(host: &Host) -> bool {
+    let is_sound = |host: &Host| host.status().is_some_and(|s| s.engine_failure.is_none());
+    is_sound(host) && host.is_converged()
+}
+
+/// A rig whose daemon meets its engine through a proxy; the rig itself does not.
+async fn rig_behind_proxy(engine: Engine) -> (Rig, StallingProxy) {
+    let mut rig = Rig::new(engine).await;
+    let endpoint = engine.endpoint();
+    let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
+    let proxy = StallingProxy::start(Path::new(socket)).expect("a proxy needs a temporary folder only");
+    let address = format!("unix://{}", proxy.path().display());
+    let limits = Limits { call: CALL, stop_margin: CALL, ..Limits::default() };
+    let runtime: Arc<dyn ContainerRuntime> = match engine {
+        Engine::Docker => Arc::new(DockerRuntime::connect(Some(&address), limits).expect("the address is good")),
+        Engine::Podman => Arc::new(PodmanRuntime::connect(&address, limits).await.expect("Podman answers")),
+    };
+    let cloud = FakeCloud::builder().app(&rig.tag).start().await.expect("127.0.0.1 has free ports");
+    cloud.registry.set_password(&images::password());
+    let builder = Builder::new(cloud, runtime).set("MANAGED_APP_HOST_ID", &rig.tag);
+    rig.host = builder.set("MANAGED_APP_STOP_GRACE", "2s").search_path(rig.search_path()).off();
+    (rig, proxy)
+}

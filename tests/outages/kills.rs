@@ -1,0 +1,246 @@
+//! The program is killed at many moments of its start and of a replacement; after the next start the world is right.
+//!
+//! Each life of a host goes round in a circle: the daemon is away while the cloud changes, is started and killed a moment
+//! later, and is started again; then the image of a type changes, and it is killed and started again once more. The
+//! moments are spread over the time that the same takes when nobody is killed.
+
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::engine::{Container, Engine};
+use crate::process::Process;
+use crate::rig::Rig;
+use crate::turns;
+use crate::wait::until;
+
+on_each_engine! {
+    a_kill_at_any_moment_of_start_or_replacement_is_made_good
+}
+
+/// Moments of each kind and engine.
+const MOMENTS: u32 = 16;
+/// Hosts at the same time; each takes its share of the moments.
+const HOSTS: u32 = 2;
+/// The label that tells whose container it is.
+const NODE_LABEL: &str = "stream.echo.managed-app.node";
+
+async fn a_kill_at_any_moment_of_start_or_replacement_is_made_good(engine: Engine) {
+    let _turn = turns::shared(engine).await;
+    let began = Instant::now();
+    let lives = (0..HOSTS).map(|first| async move {
+        let mut life = Life::begin(engine).await;
+        let whole = life.measure().await;
+        for moment in (first..MOMENTS).step_by(HOSTS as usize) {
+            let part = (f64::from(moment) + 0.5) / f64::from(MOMENTS);
+            life.kill_during_start(whole.start.mul_f64(part)).await;
+            life.kill_during_replacement(whole.replacement.mul_f64(part)).await;
+        }
+        (whole, life.early)
+    });
+    let ends = futures_util::future::join_all(lives).await;
+    let early: u32 = ends.iter().map(|(_, early)| early).sum();
+    for (whole, _) in &ends {
+        println!("{}: a start takes {:?}, a replacement {:?}", engine.name(), whole.start, whole.replacement);
+    }
+    let kills = 2 * MOMENTS;
+    println!("{}: {kills} kills, {early} before the end of the work, in {:?}", engine.name(), began.elapsed());
+    assert!(early * 2 >= kills, "most kills must come before the end of the work: {early} of {kills}");
+}
+
+/// What takes how long when nobody is killed.
+struct Whole {
+    start: Duration,
+    replacement: Duration,
+}
+
+/// One host through many kills.
+struct Life {
+    rig: Rig,
+    daemon: Process,
+    stranger: Container,
+    /// Both have everything that they need, so that pulls are short.
+    images: [(String, String); 2],
+    rounds: usize,
+    replacements: usize,
+    /// From when on starts of containers are counted.
+    counted_until: OffsetDateTime,
+    /// Kills that came before the work was done.
+    early: u32,
+}
+
+impl Life {
+    /// A host whose daemon has three nodes: one never changes, one is restarted, one replaced.
+    async fn begin(engine: Engine) -> Self {
+        let rig = Rig::new(engine).await;
+        let mut images = Vec::new();
+        for version in ["1", "2"] {
+            let reference = rig.image(&format!("node:{version}"));
+            let id = rig.push_as(&reference, version, Default::default()).await;
+            images.push((reference, id));
+        }
+        let images: [(String, String); 2] = images.try_into().expect("two were pushed");
+        let foreign = rig.push_and_pull("stranger:1").await;
+        engine.run(&["network", "create", &rig.tag]).await;
+        let name = rig.name("stranger");
+        engine.run(&["run", "--detach", "--name", &name, "--network", &rig.tag, &foreign]).await;
+        let stranger = engine.container(&name).await;
+        for (node, of) in [("same", "steady"), ("stale", "steady"), ("new-0", "steady"), ("swap", "moving")] {
+            rig.add(node, |n| n.of_type(of).image(&images[0].0));
+        }
+        let daemon = Process::start(&rig, &[]);
+        let counted_until = OffsetDateTime::now_utc();
+        let mut life = Self { rig, daemon, stranger, images, rounds: 0, replacements: 0, counted_until, early: 0 };
+        life.is_right().await;
+        life.starts().await;
+        life
+    }
+
+    /// One start and one replacement that nobody interrupts.
+    async fn measure(&mut self) -> Whole {
+        let began = self.start_after_changes().await;
+        self.daemon.told("READY=1").await;
+        let start = began.elapsed();
+        self.is_right().await;
+        let began = self.change_image();
+        self.is_right().await;
+        let replacement = began.elapsed();
+        self.starts().await;
+        Whole { start, replacement }
+    }
+
+    async fn kill_during_start(&mut self, moment: Duration) {
+        let before = self.look().await;
+        self.start_after_changes().await;
+        self.kill_after(moment, |line, _| line.contains("start is over")).await;
+        self.check(before, &["stale"], &format!("killed {moment:?} after the start")).await;
+    }
+
+    async fn kill_during_replacement(&mut self, moment: Duration) {
+        let before = self.look().await;
+        self.change_image();
+        self.kill_after(moment, |line, swap| line.contains("operation is done") && line.contains(swap)).await;
+        self.check(before, &["swap"], &format!("killed {moment:?} after the image changed")).await;
+    }
+
+    /// Kills the daemon where it stands, beside containers that run, and starts it when the cloud has changed meanwhile.
+    async fn start_after_changes(&mut self) -> Instant {
+        self.daemon.kill().await;
+        let (old, new) = (self.new_node(), format!("new-{}", self.rounds + 1));
+        let (old, stale) = (self.rig.name(&old), self.rig.name("stale"));
+        self.rounds += 1;
+        let config = format!(r#"{{"round":{}}}"#, self.rounds);
+        let image = self.images[0].0.clone();
+        self.rig.cloud().remove_node(&old);
+        self.rig.add(&new, |n| n.of_type("steady").image(&image));
+        self.rig.cloud().set_node_config(&stale, &config);
+        self.daemon = Process::start(&self.rig, &[]);
+        Instant::now()
+    }
+
+    /// The nodes of the moving type get the other image.
+    fn change_image(&mut self) -> Instant {
+        self.replacements += 1;
+        self.rig.cloud().set_image("moving", &self.images[self.replacements % 2].0);
+        Instant::now()
+    }
+
+    /// `is_end` knows the line of the log that ends the work, given the name of the node that is replaced.
+    async fn kill_after(&mut self, moment: Duration, is_end: impl Fn(&str, &str) -> bool) {
+        // The moment itself is what is tried out here.
+        tokio::time::sleep(moment).await;
+        self.daemon.kill().await;
+        let swap = self.rig.name("swap");
+        let is_done = self.daemon.log().lines().any(|line| is_end(line, &swap));
+        self.early += u32::from(!is_done);
+    }
+
+    /// Starts the daemon and checks that all is right, with no more starts of containers than needed: none of `same`
+    /// and the like, one of those that `changed`, and one more where one was on its way.
+    async fn check(&mut self, before: Vec<Container>, changed: &[&str], what: &str) {
+        self.daemon = Process::start(&self.rig, &[]);
+        self.daemon.told("READY=1").await;
+        self.is_right().await;
+        let started = self.starts().await;
+        let new = self.new_node();
+        for old in before {
+            let node = old.label(NODE_LABEL).expect("it is one of ours").to_owned();
+            let short = node.strip_prefix(&format!("{}-", self.rig.tag)).expect("our names begin so").to_owned();
+            let count = started.iter().filter(|line| line.contains(&quoted(&node))).count();
+            let is_new = short == new;
+            if changed.contains(&short.as_str()) || is_new {
+                assert!((usize::from(!is_new)..=2).contains(&count), "{what}: {short} was started {count} times");
+            } else if short == "same" || short == "swap" || short == "stale" {
+                let now = self.rig.container(&short).await;
+                assert!(now.is_same_run(&old), "{what}: {short} was touched: {:?} -> {:?}", old.run(), now.run());
+                assert_eq!(count, 0, "{what}: {short} was started");
+            }
+        }
+        let stranger = self.rig.engine.container(self.stranger.id()).await;
+        assert!(stranger.is_same_run(&self.stranger), "{what}: the stranger was touched");
+        // Messages that the kill left in flight would hold up the next ones for seconds, as in SQS.
+        self.rig.cloud().queues.purge(&self.rig.cloud().change_queue());
+    }
+
+    fn new_node(&self) -> String {
+        format!("new-{}", self.rounds)
+    }
+
+    fn nodes(&self) -> [String; 4] {
+        ["same".to_owned(), "stale".to_owned(), "swap".to_owned(), self.new_node()]
+    }
+
+    async fn look(&self) -> Vec<Container> {
+        let mut containers = Vec::new();
+        for node in self.nodes() {
+            containers.push(self.rig.container(&node).await);
+        }
+        containers
+    }
+
+    async fn is_right(&self) {
+        until("the world is right", async || self.misfit().await.is_none()).await;
+    }
+
+    /// What is not as wanted, if anything.
+    async fn misfit(&self) -> Option<String> {
+        let mut wanted: Vec<String> = self.nodes().iter().map(|node| self.rig.container_name(node)).collect();
+        wanted.push(self.rig.name("stranger"));
+        wanted.sort();
+        let found = self.rig.engine.containers(&self.rig.tag).await;
+        if found != wanted {
+            return Some(format!("containers are {found:?}"));
+        }
+        for node in self.nodes() {
+            let image = if node == "swap" { self.replacements % 2 } else { 0 };
+            let now = self.rig.engine.find(&self.rig.container_name(&node)).await;
+            let is_so = now.is_some_and(|now| now.is_running() && now.image_id() == self.images[image].1);
+            if !is_so {
+                return Some(format!("{node} does not run from image {}", image + 1));
+            }
+        }
+        None
+    }
+
+    /// The engine's events of containers that were started since the last call, one a line.
+    async fn starts(&mut self) -> Vec<String> {
+        let now = OffsetDateTime::now_utc();
+        let text = |at: OffsetDateTime| at.format(&Rfc3339).expect("any time can be written");
+        let (since, until) = (text(self.counted_until), text(now));
+        // Podman's own way to say that old events will do; it would wait for events until a moment that is now.
+        let window: &[&str] = match self.rig.engine {
+            Engine::Docker => &["--since", &since, "--until", &until, "--format", "{{json .}}"],
+            Engine::Podman => &["--since", &since, "--stream=false", "--format", "json"],
+        };
+        let window = [&["events", "--filter", "event=start"], window].concat();
+        let lines = self.rig.engine.run(&window).await;
+        self.counted_until = now;
+        lines.lines().filter(|line| line.contains(&self.rig.tag)).map(str::to_owned).collect()
+    }
+}
+
+/// As a value in JSON, so that `new-1` is not found in `new-10`.
+fn quoted(node: &str) -> String {
+    format!("\"{node}\"")
+}

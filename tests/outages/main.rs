@@ -1,0 +1,61 @@
+//! What goes wrong around the daemon: it is killed at any moment, engines end, hang and return, others meddle with
+//! containers, and cloud, queue, registry, disk and clock fail for a while.
+//!
+//! Owns the scenarios and checks `docs/faults.md`, the table of them. What they run on is that of `tests/engines` (real
+//! engines, from `scripts/engines up`; without them the tests fail) and of `tests/lifecycle` (the engine in memory).
+//! Whoever disturbs a whole engine holds it alone ([`turns`]).
+
+/// Makes one test of each scenario and engine.
+macro_rules! on_each_engine {
+    ($($scenario:ident)*) => {
+        on_engine! { docker Docker $($scenario)* }
+        on_engine! { podman Podman $($scenario)* }
+    };
+}
+
+/// Makes one test of each scenario, on one engine.
+macro_rules! on_engine {
+    ($module:ident $engine:ident $($scenario:ident)*) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $scenario() {
+                    super::$scenario($crate::engine::Engine::$engine).await;
+                }
+            )*
+        }
+    };
+}
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[allow(dead_code)] // Shared with other binaries; this one uses a part of each.
+#[path = "../engines/engine.rs"]
+mod engine;
+#[allow(dead_code)]
+#[path = "../engines/images.rs"]
+mod images;
+#[allow(dead_code)]
+#[path = "../engines/process.rs"]
+mod process;
+#[allow(dead_code)]
+#[path = "../engines/rig.rs"]
+mod rig;
+#[allow(dead_code)]
+#[path = "../lifecycle/site.rs"]
+mod site;
+#[path = "../engines/wait.rs"]
+mod wait;
+
+mod clocks;
+mod disks;
+mod hangs;
+mod kills;
+mod nodes;
+mod queues;
+mod registries;
+mod repair;
+mod restarts;
+mod table;
+mod turns;

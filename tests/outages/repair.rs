@@ -1,0 +1,83 @@
+//! What others do to containers is put right soon: through events on real engines, at the next look without events.
+
+use std::time::{Duration, Instant};
+
+use managed_app_runtimes::names;
+
+use crate::engine::{Container, Engine};
+use crate::rig::Rig;
+use crate::site::{Plan, Site};
+use crate::turns;
+
+on_each_engine! {
+    what_others_do_to_containers_is_put_right_within_seconds
+}
+
+/// An idle machine needs well under a second.
+const REPAIR_MAX: Duration = Duration::from_secs(3);
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine) {
+    let _turn = turns::shared(engine).await;
+    let mut rig = Rig::new(engine).await;
+    let [_, other] = rig.started_with(["a", "other"]).await;
+    let (name, tag) = (rig.container_name("a"), rig.tag.clone());
+    let mine = rig.name("mine");
+    let acts: [(&str, &[&str]); 6] = [
+        ("removed", &["rm", "--force", &name]),
+        ("stopped", &["stop", &name]),
+        ("killed", &["kill", &name]),
+        ("paused", &["pause", &name]),
+        ("renamed", &["rename", &name, &mine]),
+        ("disconnected", &["network", "disconnect", &tag, &name]),
+    ];
+    for (what, act) in acts {
+        let before = rig.container("a").await;
+        engine.run(act).await;
+        let acted = Instant::now();
+        let is_whole = |now: &Container| is_right(now, &tag) && (what != "removed" || now.id() != before.id());
+        while !engine.find(&name).await.is_some_and(|now| is_whole(&now)) {
+            assert!(acted.elapsed() < REPAIR_MAX, "{what}: not put right after {:?}", acted.elapsed());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        println!("{}: a container that somebody {what} was right again after {:?}", engine.name(), acted.elapsed());
+        rig.host.converged().await;
+        rig.running("a").await;
+    }
+    rig.assert_untouched("other", &other).await;
+}
+
+fn is_right(container: &Container, network: &str) -> bool {
+    container.is_running() && container.0["State"]["Paused"] != true && container.networks() == [network]
+}
+
+/// The resync of these daemons, in place of minutes.
+const RESYNC: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+async fn without_events_the_next_look_puts_everything_right() {
+    let acts: [(&str, fn(&Site, &str)); 5] = [
+        ("removed", |site, name| site.memory.remove_behind_back(name).expect("it is there")),
+        ("killed", |site, name| site.memory.kill(name).expect("it is there")),
+        ("paused", |site, name| site.memory.pause(name).expect("it is there")),
+        ("renamed", |site, name| site.memory.rename_behind_back(name, "mine").expect("it is there")),
+        ("disconnected", |site, name| {
+            let network = names::container_name(&site.owner().app);
+            site.memory.disconnect(name, &network).expect("it is there");
+        }),
+    ];
+    let plan = Plan::new().await.nodes(&["a", "b"]);
+    let plan = plan.host(|builder| builder.tune(|config| config.resync = RESYNC));
+    let site = plan.faulty(|faults| faults.swallow_events(true)).up().await;
+    let network = names::container_name(&site.owner().app);
+    for (what, act) in acts {
+        act(&site, &names::container_name("a"));
+        let is_right = || {
+            site.view("a").is_some_and(|v| v.container.state.is_running() && v.container.networks == [network.as_str()])
+        };
+        site.eventually(what, |_| is_right() && site.nodes_with_containers() == ["a", "b"]).await;
+        site.converged().await;
+    }
+    assert_eq!(site.view("b").map(|view| view.starts), Some(1));
+}

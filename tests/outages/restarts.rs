@@ -1,0 +1,125 @@
+//! Engines that end or crash under the daemon and return.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::engine::{Container, Engine};
+use crate::rig::Rig;
+use crate::turns;
+use crate::wait::until;
+
+on_each_engine! {
+    after_an_ordered_restart_of_the_engine_all_nodes_run_in_their_containers
+    after_a_crash_of_the_engine_all_nodes_run_in_their_containers
+}
+
+on_engine! { live_restore Docker
+    with_live_restore_no_node_notices_an_ordered_restart_of_the_engine
+    with_live_restore_no_node_notices_a_crash_of_the_engine
+}
+
+async fn after_an_ordered_restart_of_the_engine_all_nodes_run_in_their_containers(engine: Engine) {
+    check_restart(engine, "TERM", engine == Engine::Podman).await;
+}
+
+/// Docker does not start containers again that ended with its own crash: they count as stopped by somebody.
+async fn after_a_crash_of_the_engine_all_nodes_run_in_their_containers(engine: Engine) {
+    check_restart(engine, "KILL", engine == Engine::Podman).await;
+}
+
+async fn with_live_restore_no_node_notices_an_ordered_restart_of_the_engine(engine: Engine) {
+    check_live_restore(engine, "TERM").await;
+}
+
+async fn with_live_restore_no_node_notices_a_crash_of_the_engine(engine: Engine) {
+    check_live_restore(engine, "KILL").await;
+}
+
+async fn check_restart(engine: Engine, signal: &str, is_unnoticed: bool) {
+    let _turn = turns::alone(engine).await;
+    run_through(engine, signal, is_unnoticed).await;
+}
+
+async fn check_live_restore(engine: Engine, signal: &str) {
+    let _turn = turns::alone(engine).await;
+    let _setting = LiveRestore::switch_on();
+    // The setting counts for containers of an engine that began with it.
+    restart(engine, "TERM").await;
+    run_through(engine, signal, true).await;
+}
+
+/// Two nodes run, the engine is restarted, and meanwhile another node comes.
+async fn run_through(engine: Engine, signal: &str, is_unnoticed: bool) {
+    let mut rig = Rig::new(engine).await;
+    let before = rig.started_with(["a", "b"]).await;
+    rig.host.journal.clear();
+    rig.add("late", |n| n.of_type("type"));
+    restart(engine, signal).await;
+    rig.running("late").await;
+    for (node, before) in ["a", "b"].iter().zip(&before) {
+        rig.becomes(node, "runs in its container", |now| now.id() == before.id()).await;
+    }
+    rig.host.eventually("all is well again", |host| host.is_converged() && is_healthy(host)).await;
+    let names: Vec<String> = ["a", "b", "late"].iter().map(|node| rig.container_name(node)).collect();
+    until("there are no more", async || engine.containers(&rig.tag).await == names).await;
+    if is_unnoticed {
+        assert_unnoticed(&rig, &before).await;
+    }
+    // Events are followed again.
+    let late = rig.container("late").await;
+    engine.run(&["stop", late.id()]).await;
+    rig.restarted("late", &late).await;
+}
+
+async fn assert_unnoticed(rig: &Rig, before: &[Container]) {
+    for (node, before) in ["a", "b"].iter().zip(before) {
+        rig.assert_untouched(node, before).await;
+        let acts = ["start", "stop", "restart"].map(|verb| rig.host.journal.count(verb, &rig.name(node)));
+        assert_eq!(acts, [0, 0, 0], "{node}");
+    }
+}
+
+fn is_healthy(host: &crate::support::Host) -> bool {
+    host.status().is_some_and(|status| status.engine_failure.is_none())
+}
+
+/// Ends an engine of `scripts/engines` and waits for its successor.
+async fn restart(engine: Engine, signal: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engines");
+    let mut command = Command::new(script);
+    command.args(["restart", engine.name(), signal]).env("MANAGED_APP_ENGINES", home()).stdin(Stdio::null());
+    let status = command.status().await.expect("the script can be run");
+    assert!(status.success(), "{} cannot be restarted", engine.name());
+}
+
+/// The folder of `scripts/engines`: that of the socket.
+fn home() -> std::path::PathBuf {
+    let endpoint = Engine::Docker.endpoint();
+    let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
+    std::path::Path::new(socket).parent().expect("a socket lies in a folder").to_owned()
+}
+
+/// Docker's setting by which containers outlive it. Dropping it switches it off again, from the engine's next start on.
+struct LiveRestore;
+
+impl LiveRestore {
+    fn switch_on() -> Self {
+        Self::write(r#"{ "live-restore": true }"#).expect("scripts/engines has made the file");
+        Self
+    }
+
+    fn write(settings: &str) -> std::io::Result<()> {
+        std::fs::write(home().join("etc-docker/daemon.json"), settings)
+    }
+}
+
+impl Drop for LiveRestore {
+    fn drop(&mut self) {
+        // A drop must not panic; the next restart would show what is wrong.
+        let _ = Self::write("{}");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engines");
+        let mut command = std::process::Command::new(script);
+        let _ = command.args(["restart", "docker"]).env("MANAGED_APP_ENGINES", home()).status();
+    }
+}
