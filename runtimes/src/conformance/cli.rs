@@ -22,8 +22,8 @@ use crate::{ImageReference, Limits, RegistryCredentials, Result as RuntimeResult
 /// The longest a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often a list of images is tried.
-const LIST_ATTEMPTS: usize = 10;
+/// How often a command is tried that other checks can disturb.
+const ATTEMPTS: usize = 10;
 
 /// A handle in the making.
 pub type Connecting = BoxFuture<'static, RuntimeResult<Runtime>>;
@@ -123,7 +123,14 @@ impl CliSubject {
         self
     }
 
+    /// Podman's look at the host's interfaces fails while one of them vanishes with a container of another check.
     async fn make_network(&self, name: &str) -> Outcome {
+        for _ in 1..ATTEMPTS {
+            match self.cli.run(&["network", "create", name]).await {
+                Err(Failure::Failed(text)) if text.contains("no such network interface") => {}
+                other => return other.map(drop),
+            }
+        }
         self.cli.run(&["network", "create", name]).await.map(drop)
     }
 
@@ -161,7 +168,7 @@ impl CliSubject {
     /// Repository, tag and digest of all images. Podman's list fails while another check removes an image.
     async fn images(&self) -> Outcome<Vec<String>> {
         let args = ["images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"];
-        for _ in 1..LIST_ATTEMPTS {
+        for _ in 1..ATTEMPTS {
             if let Ok(lines) = self.cli.lines(&args).await {
                 return Ok(lines);
             }

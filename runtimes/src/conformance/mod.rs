@@ -34,7 +34,8 @@
 //! ```
 //!
 //! A check that your engine cannot pass for a good reason is named, with the reason, by
-//! [`CliSubject::except`]; it then stands in the table with that reason. Reports of several engines go into one table
+//! [`CliSubject::except`]; it then stands in the table with that reason. [`CliSubject::restarted_by`] names the command
+//! for the one check that restarts the engine; without it that check is not run, which the table says. Reports of several engines go into one table
 //! by [`Report::merge`]; for engines tested by different programs, [`Report::save`] and the example
 //! `conformance_table` do it.
 

@@ -79,9 +79,17 @@ pub(super) async fn ensure_network(socket: &Socket, limits: &Limits, name: &str,
     let doing = Doing { operation: "create network", subject: name };
     let options =
         NetworkCreateOpts::builder().name(name).driver("bridge").dns_enabled(true).labels(owner.labels()).build();
-    match typed(doing, limits.call, socket.podman.networks().create(&options)).await {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        other => other.map(|_| ()),
+    let mut attempt = 1;
+    loop {
+        match typed(doing, limits.call, socket.podman.networks().create(&options)).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) if is_network_race(&error) && attempt < ATTEMPTS_MAX => {
+                tracing::debug!(network = name, attempt, %error, "network creation repeated");
+                tokio::time::sleep(RACE_PAUSE).await;
+                attempt += 1;
+            }
+            other => return other.map(|_| ()),
+        }
     }
 }
 
@@ -103,14 +111,14 @@ pub(super) async fn create(
     Ok(ContainerId(created.id))
 }
 
-/// Starts a container, and tries again when Podman's name server was in the middle of a change.
+/// Starts a container, and tries again when the host's networks were in the middle of a change.
 pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
     let mut attempt = 1;
     loop {
         match start_once(socket, limits, id).await {
-            Err(error) if is_name_server_race(&error) && attempt < START_ATTEMPTS_MAX => {
+            Err(error) if is_network_race(&error) && attempt < ATTEMPTS_MAX => {
                 tracing::debug!(container = %id, attempt, %error, "container start repeated");
-                tokio::time::sleep(START_PAUSE).await;
+                tokio::time::sleep(RACE_PAUSE).await;
                 attempt += 1;
             }
             // So it is also when the container is paused, which the engine tells in words only.
@@ -125,15 +133,20 @@ pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) ->
     }
 }
 
-/// Starts in all when the name server is in the way.
-const START_ATTEMPTS_MAX: u32 = 4;
-/// The pause before another start.
-const START_PAUSE: Duration = Duration::from_millis(300);
+/// Attempts in all when a change of the host's networks is in the way.
+const ATTEMPTS_MAX: u32 = 4;
+/// The pause before another attempt.
+const RACE_PAUSE: Duration = Duration::from_millis(300);
 
-/// A container that ends as the last of its network takes the bridge along; a container of another network that starts
-/// in that moment fails, since the one name server of all networks cannot bind the vanished address (seen on 5.4.2).
-fn is_name_server_race(error: &RuntimeError) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.to_string().contains("aardvark-dns failed to start"))
+/// Whether Podman stumbled over another container that ended in that moment. As the last of its network it takes the
+/// bridge along, and the one name server of all networks cannot bind the vanished address (seen on 5.4.2). An interface
+/// that vanishes while a new network looks for a free name and range fails that look (seen on 4.3.1).
+fn is_network_race(error: &RuntimeError) -> bool {
+    let texts = ["aardvark-dns failed to start", "no such network interface"];
+    std::error::Error::source(error).is_some_and(|source| {
+        let source = source.to_string();
+        texts.iter().any(|text| source.contains(text))
+    })
 }
 
 /// The crate reports "already started" (304) as an error.
@@ -159,7 +172,7 @@ pub(super) async fn stop(socket: &Socket, limits: &Limits, id: &ContainerId, gra
 /// Restarts a container, paused or not.
 pub(super) async fn restart(socket: &Socket, limits: &Limits, id: &ContainerId, grace: Duration) -> Result<()> {
     match end(socket, limits, "restart container", "restart", id, grace).await {
-        Err(error) if is_name_server_race(&error) => start(socket, limits, id).await,
+        Err(error) if is_network_race(&error) => start(socket, limits, id).await,
         other => other,
     }
 }

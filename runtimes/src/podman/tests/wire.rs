@@ -292,6 +292,16 @@ async fn a_paused_container_is_thawed_before_it_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_network_made_while_an_interface_vanishes_is_tried_a_few_times() {
+    let text = r#"{"message":"route ip+net: no such network interface: no such network interface"}"#;
+    let engine = Engine::with(vec![answer("/networks/create", 500, text)]).await;
+    let owner = Owner { app: "a".to_owned(), tenant: "t".to_owned(), host: "h".to_owned() };
+    engine.runtime.ensure_network("a", &owner).await.expect_err("it never works");
+    let requests = engine.requests.lock().expect("no panic");
+    assert_eq!(requests.iter().filter(|request| request.contains("/networks/create")).count(), 4);
+}
+
+#[tokio::test]
 async fn a_start_in_the_way_of_the_name_server_is_repeated_a_few_times() {
     let text = r#"{"message":"netavark: error while applying dns entries: aardvark-dns failed to start: oops"}"#;
     let engine = Engine::with(vec![answer("/containers/x/start", 500, text)]).await;
