@@ -5,13 +5,14 @@
 //! older daemon did not write.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::names::hex;
-use crate::{ContainerSpec, EnvValue, LogSettings, MountSource};
+use crate::{ContainerSpec, EnvValue, LogSettings, MountSource, PortBinding};
 
 /// Label: name of the app.
 pub const APP: &str = "stream.echo.managed-app.app";
@@ -152,6 +153,21 @@ impl SpecRecord {
         }
         fields
     }
+
+    /// Whether a container of this record has the host port of `port` while it runs.
+    pub fn publishes(&self, port: &PortBinding) -> bool {
+        self.ports.iter().filter_map(|text| host_port(text)).any(|(address, number, protocol)| {
+            protocol == port.protocol.as_str() && number == port.host_port && port.shares_address(address)
+        })
+    }
+}
+
+/// The host's side of a port as the record has it, `0.0.0.0:8080->80/tcp`.
+fn host_port(text: &str) -> Option<(IpAddr, u16, &str)> {
+    let (host, container) = text.split_once("->")?;
+    let (address, number) = host.rsplit_once(':')?;
+    let (_, protocol) = container.split_once('/')?;
+    Some((address.parse().ok()?, number.parse().ok()?, protocol))
 }
 
 fn env_record(value: &EnvValue, salt: &str) -> EnvRecord {
