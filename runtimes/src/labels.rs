@@ -70,8 +70,11 @@ const VERSION: u32 = 1;
 
 /// What a container was made of, as kept in its label.
 ///
-/// A field added later is an `Option` or a default that means "as before it existed", and is compared only where the
-/// record has it.
+/// To add a field: make it an `Option` with `#[serde(default)]`, so that a record without it can be read and says that
+/// the container was made before the field existed; always write it; compare it in [`SpecRecord::differences`] only
+/// where the record has it. The version stays. To give a field another meaning: add a new one beside it, and go on
+/// writing the old one. Only when that is impossible, raise the version: each container is then replaced once. An older
+/// daemon ignores fields it does not know. The tests keep what each released version wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecRecord {
     version: u32,
@@ -198,3 +201,6 @@ fn logs(settings: &LogSettings) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

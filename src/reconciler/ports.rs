@@ -34,7 +34,11 @@ impl Reconciler {
             None => Ports::Circle,
             Some((holder, port)) => {
                 let protocol = port.protocol.as_str();
-                Ports::Held(format!("host port {}/{protocol} is still held by node {holder:?}", port.host_port))
+                Ports::Held(format!(
+                    "host port {}/{protocol} is still held by node {:?}",
+                    port.host_port,
+                    holder.as_str()
+                ))
             }
         }
     }

@@ -258,12 +258,11 @@ impl World {
                 if self.unsteady_images.contains(target.spec.image.repository()) =>
             {
                 self.containers.retain(|container| Some(&container.id) != next.as_ref());
-                let restarted = (manner != Manner::Overlap).then(|| {
+                if manner != Manner::Overlap {
                     self.set(&old[0], ContainerState::Running, Some(target.revision.clone()));
-                    (old[0].clone(), target.revision)
-                });
+                }
                 let failure = Failure { kind: FailureKind::Permanent, text: "it did not stay up".to_owned() };
-                Outcome::RolledBack { restarted, failure }
+                Outcome::RolledBack(failure)
             }
             Operation::Replace { old, next, target, .. } => {
                 self.containers.retain(|container| !old.contains(&container.id));
