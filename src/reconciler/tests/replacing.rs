@@ -1,7 +1,6 @@
 //! Replacements: what did not stay up is remembered, ports change hands in order, overlap is for those that can.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use managed_app_runtimes::{Action, ContainerState, EngineEvent, Mount, MountSource, PortBinding, Protocol};
 

@@ -118,7 +118,7 @@ impl World {
 
     /// The same with other settings, before it begins.
     pub fn with_settings(self, settings: Settings) -> Self {
-        let reconciler = Reconciler::new(settings, self.state.clone(), 1);
+        let reconciler = Reconciler::new(settings, 1);
         Self { reconciler, ..self }
     }
 
