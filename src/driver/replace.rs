@@ -230,13 +230,13 @@ fn fall(started_at: Option<OffsetDateTime>, now: Option<&Container>) -> Option<S
     }
 }
 
-/// The failure of a start in the place of an old container: the new one's own, unless the engine was away or the port
-/// was to come free.
+/// The failure of a start in the place of an old container: the new one's own where the engine will not have it or a
+/// port is taken, but not where that port was to come free. Anything else may have been the engine's.
 fn of_start(error: &RuntimeError, manner: Manner) -> Failure {
     let kind = match error.kind() {
-        ErrorKind::Unreachable | ErrorKind::Throttled => FailureKind::Transient,
-        ErrorKind::Conflict if manner == Manner::Swap => FailureKind::Transient,
-        _ => FailureKind::Permanent,
+        ErrorKind::Conflict if manner != Manner::Swap => FailureKind::Permanent,
+        ErrorKind::Refused => FailureKind::Permanent,
+        _ => FailureKind::Transient,
     };
     let text = format!("the new container did not start: {}; the old one runs", failure::chain(error));
     Failure { kind, text }

@@ -90,7 +90,7 @@ async fn what_ends_after_the_window_is_the_engines_business() {
 async fn what_does_not_start_gives_way_to_the_old_one() {
     let blames = [
         (ErrorKind::Refused, FailureKind::Permanent),
-        (ErrorKind::Other, FailureKind::Permanent),
+        (ErrorKind::Other, FailureKind::Transient),
         (ErrorKind::Unreachable, FailureKind::Transient),
     ];
     for (error, blame) in blames {

@@ -10,7 +10,7 @@ use super::effect::Effect;
 use super::event::{Failure, FailureKind, Listing, Outcome};
 use super::node::{NodeState, Wish};
 use super::plan::Observed;
-use super::rejected::{Rejected, TRY_AGAIN_AFTER};
+use super::rejected::{DOUBTS_MAX, Rejected, TRY_AGAIN_AFTER};
 use crate::model::NodeName;
 
 /// Hints that come in a burst cost one list: the next one is asked for this long after the last answer at the earliest.
@@ -98,8 +98,9 @@ impl Reconciler {
         self.dirty.insert(name.clone());
         self.dirty.append(&mut self.port_waiters);
         let candidate = node.candidate.take();
+        let has_doubt = node.retry.attempts() < DOUBTS_MAX;
         match (&outcome, candidate) {
-            (Outcome::RolledBack(failure), Some(candidate)) if failure.kind == FailureKind::Permanent => {
+            (Outcome::RolledBack(failure), Some(candidate)) if failure.kind == FailureKind::Permanent || !has_doubt => {
                 let until = now + self.jitter.around(TRY_AGAIN_AFTER);
                 node.rejected = Some(Rejected { candidate, reason: failure.text.clone(), until });
                 node.retry.reset();

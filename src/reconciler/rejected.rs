@@ -14,6 +14,10 @@ use super::plan::ImageView;
 /// any permanent failure.
 pub const TRY_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
+/// How often in a row a new container may give way for a reason that may not be its own before it is blamed all the
+/// same: each attempt costs the old one a stop.
+pub const DOUBTS_MAX: u32 = 2;
+
 /// What is tried out: a spec, and the content of its image as far as that is known.
 #[derive(Debug, Clone)]
 pub struct Candidate {

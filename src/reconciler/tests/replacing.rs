@@ -60,6 +60,17 @@ fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
 }
 
 #[test]
+fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
+    let mut world = up(&["a"]);
+    world.unsteady_images.insert("img/b".to_owned());
+    world.blame = FailureKind::Transient;
+    give_image(&mut world, "a", "b");
+    world.advance(TRY_AGAIN_AFTER.mul_f64(0.7));
+    assert_eq!(world.take_log(), ["pull img/b", "replace a", "replace a", "replace a"]);
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
+}
+
+#[test]
 fn the_old_container_follows_what_it_reads_meanwhile() {
     let mut world = rolled_back();
     world.connect("a", "x");

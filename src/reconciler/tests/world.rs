@@ -29,6 +29,8 @@ pub struct World {
     pub broken_nodes: BTreeSet<String>,
     /// Images whose containers do not stay up in the place of others.
     pub unsteady_images: BTreeSet<String>,
+    /// Whether that is blamed on them.
+    pub blame: FailureKind,
     pub is_ready: bool,
     pub finish: Option<Finish>,
     state: HashMap<ContainerId, Revision>,
@@ -102,6 +104,7 @@ impl World {
             tags_moved: 0,
             broken_nodes: BTreeSet::new(),
             unsteady_images: BTreeSet::new(),
+            blame: FailureKind::Permanent,
             is_ready: false,
             finish: None,
             state: HashMap::new(),
@@ -261,7 +264,7 @@ impl World {
                 if manner != Manner::Overlap {
                     self.set(&old[0], ContainerState::Running, Some(target.revision.clone()));
                 }
-                let failure = Failure { kind: FailureKind::Permanent, text: "it did not stay up".to_owned() };
+                let failure = Failure { kind: self.blame, text: "it did not stay up".to_owned() };
                 Outcome::RolledBack(failure)
             }
             Operation::Replace { old, next, target, .. } => {
