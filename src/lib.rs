@@ -35,6 +35,13 @@
 //!   digest. A difference replaces the container; a field that an older daemon did not write is no difference.
 //! - The *revision* (what the node reads when it starts) is kept in the state file by container id. A difference restarts
 //!   the container. Same spec, same revision and running means: left alone, also when the daemon is new.
+//! - A replacement keeps the old container until the new one has stayed up for a short window; else the old one comes
+//!   back, the node's status says why, and the same spec and image are left alone for ten minutes. The old one is
+//!   restarted meanwhile when what it reads changes. A first container that keeps ending is left to the engine's restart
+//!   policy and reported. What a crash in the middle leaves is finished by the next daemon (see the source of
+//!   `driver::replace`), which remembers no failure and tries once more.
+//! - A node that needs a host port of another node waits until that one lets go of it; nodes that wait for each other move
+//!   at the same time.
 //! - Desired state is always a whole snapshot. A partial or failed one changes nothing, least of all removes nodes; a list
 //!   of nodes with gaps removes a node only when a message said that it is gone.
 //! - The app is gone when two snapshots in a row, seconds apart, say so.
@@ -66,6 +73,8 @@
 //!   only in `main.rs`.
 //! - A container is ours only if its labels say so (app, tenant, host id) or it is the Python program's. Nothing else is
 //!   ever touched, and there is no host-wide prune.
+//! - A node never has two running containers, but for the moment of a replacement with `MANAGED_APP_REPLACE=overlap`, of
+//!   a node without host ports and mounts. Both then read the node's queue.
 //! - Every wait has a limit: calls (bodies and silent streams too), pulls without progress, stops, channels, retries.
 //! - A busy, slow or hung node never delays another node.
 //! - Secrets never reach a log line, a `Debug`, an error, the state file or a label.

@@ -5,13 +5,14 @@
 //! older daemon did not write.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::names::hex;
-use crate::{ContainerSpec, EnvValue, LogSettings, MountSource};
+use crate::{ContainerSpec, EnvValue, LogSettings, MountSource, PortBinding};
 
 /// Label: name of the app.
 pub const APP: &str = "stream.echo.managed-app.app";
@@ -69,8 +70,11 @@ const VERSION: u32 = 1;
 
 /// What a container was made of, as kept in its label.
 ///
-/// A field added later is an `Option` or a default that means "as before it existed", and is compared only where the
-/// record has it.
+/// To add a field: make it an `Option` with `#[serde(default)]`, so that a record without it can be read and says that
+/// the container was made before the field existed; always write it; compare it in [`SpecRecord::differences`] only
+/// where the record has it. The version stays. To give a field another meaning: add a new one beside it, and go on
+/// writing the old one. Only when that is impossible, raise the version: each container is then replaced once. An older
+/// daemon ignores fields it does not know. The tests keep what each released version wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecRecord {
     version: u32,
@@ -152,6 +156,21 @@ impl SpecRecord {
         }
         fields
     }
+
+    /// Whether a container of this record has the host port of `port` while it runs.
+    pub fn publishes(&self, port: &PortBinding) -> bool {
+        self.ports.iter().filter_map(|text| host_port(text)).any(|(address, number, protocol)| {
+            protocol == port.protocol.as_str() && number == port.host_port && port.shares_address(address)
+        })
+    }
+}
+
+/// The host's side of a port as the record has it, `0.0.0.0:8080->80/tcp`.
+fn host_port(text: &str) -> Option<(IpAddr, u16, &str)> {
+    let (host, container) = text.split_once("->")?;
+    let (address, number) = host.rsplit_once(':')?;
+    let (_, protocol) = container.split_once('/')?;
+    Some((address.parse().ok()?, number.parse().ok()?, protocol))
 }
 
 fn env_record(value: &EnvValue, salt: &str) -> EnvRecord {
@@ -182,3 +201,6 @@ fn logs(settings: &LogSettings) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,19 @@ pub struct PortBinding {
     pub host_port: u16,
 }
 
+impl PortBinding {
+    /// Whether this and `other` cannot be published at the same time.
+    pub fn shares_host_port(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.host_port == other.host_port && self.shares_address(other.host_address)
+    }
+
+    /// Whether this port is published on `address` too; the unspecified address stands for all of its family.
+    pub fn shares_address(&self, address: IpAddr) -> bool {
+        let own = self.host_address;
+        own == address || (own.is_ipv4() == address.is_ipv4() && (own.is_unspecified() || address.is_unspecified()))
+    }
+}
+
 /// Transport protocol of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {

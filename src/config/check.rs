@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{LoggingLevel, NodeLogs, OnExit, OnRemoved, RuntimeChoice, UserPoolId};
+use super::{LoggingLevel, NodeLogs, OnExit, OnRemoved, Replace, RuntimeChoice, UserPoolId};
 
 /// Names of apps, tenants and users, and the password.
 pub(super) fn name(text: &str) -> Option<String> {
@@ -123,6 +123,10 @@ pub(super) fn on_exit(text: &str) -> Option<OnExit> {
 
 pub(super) fn on_removed(text: &str) -> Option<OnRemoved> {
     choice(text, &[("shutdown", OnRemoved::Shutdown), ("exit", OnRemoved::Exit)])
+}
+
+pub(super) fn replace(text: &str) -> Option<Replace> {
+    choice(text, &[("careful", Replace::Careful), ("overlap", Replace::Overlap)])
 }
 
 fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Option<T> {

@@ -61,6 +61,9 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let parallel_operations = sources.take("MANAGED_APP_PARALLEL_OPERATIONS", |text| check::number(text, 1..=1024));
     let parallel_pulls = sources.take("MANAGED_APP_PARALLEL_PULLS", |text| check::number(text, 1..=64));
     let stop_grace = sources.take("MANAGED_APP_STOP_GRACE", |text| check::duration(text, second..=10 * minute));
+    let replace = sources.take("MANAGED_APP_REPLACE", check::replace);
+    let replace_window =
+        sources.take("MANAGED_APP_REPLACE_WINDOW", |text| check::duration(text, Duration::ZERO..=10 * minute));
     let resync = sources.take("MANAGED_APP_RESYNC", |text| check::duration(text, 10 * second..=24 * hour));
     let docker_host = sources.take("DOCKER_HOST", check::text);
     let container_host = sources.take("CONTAINER_HOST", check::text);
@@ -87,6 +90,8 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         parallel_operations: parallel_operations?,
         parallel_pulls: parallel_pulls?,
         stop_grace: stop_grace?,
+        replace: replace?,
+        replace_window: replace_window?,
         resync: resync?,
         docker_host,
         container_host,

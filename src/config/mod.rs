@@ -63,6 +63,10 @@ pub struct Config {
     pub parallel_pulls: usize,
     /// MANAGED_APP_STOP_GRACE: how long a node may take to stop before it is killed.
     pub stop_grace: Duration,
+    /// MANAGED_APP_REPLACE: whether two containers of a node may run for a moment.
+    pub replace: Replace,
+    /// MANAGED_APP_REPLACE_WINDOW: how long a new container must stay up before the old one is removed.
+    pub replace_window: Duration,
     /// MANAGED_APP_RESYNC: how often everything is compared anew without being told; jittered.
     pub resync: Duration,
     /// DOCKER_HOST: address of Docker.
@@ -137,6 +141,15 @@ pub enum OnExit {
     Stop,
     /// They go on.
     Leave,
+}
+
+/// How a new container takes the place of an old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// The old one is stopped first.
+    Careful,
+    /// The new one is started first, where the node has neither host ports nor mounts.
+    Overlap,
 }
 
 /// What happens when the cloud says that the app is gone.

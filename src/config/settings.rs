@@ -139,6 +139,18 @@ pub const SETTINGS: &[Setting] = &[
         "a duration from 1s to 10m, like 30s",
     ),
     optional(
+        ("MANAGED_APP_REPLACE", Some("replace")),
+        Default("careful"),
+        "order of a replacement: the old container stops first, or (without host ports and mounts) the new one starts first",
+        "careful or overlap",
+    ),
+    optional(
+        ("MANAGED_APP_REPLACE_WINDOW", Some("replace-window")),
+        Default("2s"),
+        "time a new container must stay up before the old one is removed; 0s does not wait",
+        "a duration from 0s to 10m, like 2s",
+    ),
+    optional(
         ("MANAGED_APP_RESYNC", Some("resync")),
         Default("5m"),
         "how often everything is compared anew, without being told",

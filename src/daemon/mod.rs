@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use managed_app_runtimes::{ContainerRuntime, EngineInfo, EnvValue, Owner};
 use secrecy::SecretString;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -21,8 +21,8 @@ use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
 use self::foundation::{interruptible, meet, sign_in};
 use crate::changes::{CHANGES_WAITING_MAX, Changes};
 use crate::cloud::{Account, AppCredentials, Aws, ControlPlane, EchoStream};
-use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved};
-use crate::driver::{Driver, Hands, StateFile, chain};
+use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved, Replace};
+use crate::driver::{DEATHS_MAX, Driver, Hands, Looks, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
@@ -256,6 +256,9 @@ impl Daemon {
             stop_grace: self.config.stop_grace,
             operations: Semaphore::new(self.config.parallel_operations),
             pulls: Semaphore::new(self.config.parallel_pulls),
+            replace_window: self.config.replace_window,
+            deaths: broadcast::Sender::new(DEATHS_MAX),
+            looks: Looks::default(),
             stopping: CancellationToken::new(),
         }
     }
@@ -319,6 +322,7 @@ pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
         },
         stop_grace: config.stop_grace,
         resync: config.resync,
+        overlap: config.replace == Replace::Overlap,
         remove_nodes_with_app: config.on_removed == OnRemoved::Exit,
     }
 }

@@ -4,22 +4,27 @@
 //! slow or hung node therefore never holds up another, and nothing here awaits anything but the next event.
 
 mod failure;
+mod looks;
 mod operate;
 mod pull;
+mod replace;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerRuntime, ImageReference, Owner};
-use tokio::sync::{Semaphore, mpsc, watch};
+use managed_app_runtimes::{Action, ContainerId, ContainerRuntime, ImageReference, Owner};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 pub use failure::chain;
+pub use looks::Looks;
 pub use state::StateFile;
 
 use crate::cloud::ControlPlane;
@@ -36,6 +41,9 @@ const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);
 const STATUS_EVERY: Duration = Duration::from_millis(100);
 /// How often the loop shows that it is alive when nothing happens.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// Ends of processes that may wait for those who watch; one who misses some looks for itself.
+pub const DEATHS_MAX: usize = 256;
 
 /// What the tasks work with.
 #[derive(Debug)]
@@ -56,6 +64,12 @@ pub struct Hands {
     pub operations: Semaphore,
     /// Pulls at a time.
     pub pulls: Semaphore,
+    /// How long a new container must stay up before the old one is removed; zero does not look.
+    pub replace_window: Duration,
+    /// Tells those who watch a new container whose process the engine says has ended.
+    pub deaths: broadcast::Sender<ContainerId>,
+    /// Looks of those who watch.
+    pub looks: Looks,
     /// Set when the daemon is told to end: operations then stop between two steps.
     pub stopping: CancellationToken,
 }
@@ -124,6 +138,7 @@ impl Driver {
         let mut event = Event::Begin;
         loop {
             debug!(event = event.name(), "event");
+            self.spread(&event);
             let effects = self.reconciler.on(event, self.began.elapsed());
             if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {
                 self.hands.stopping.cancel();
@@ -139,6 +154,15 @@ impl Driver {
                 self.publish();
             }
             event = self.next(&mut inbox).await;
+        }
+    }
+
+    /// Who watches a new container learns at once that it ended. Nobody watching is fine.
+    fn spread(&self, event: &Event) {
+        if let Event::Hint(hint) = event
+            && hint.action == Action::Died
+        {
+            let _ = self.hands.deaths.send(hint.container.clone());
         }
     }
 
@@ -256,6 +280,9 @@ impl Hands {
         match &outcome {
             Outcome::Failed(failure) => {
                 warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "operation failed; trying again");
+            }
+            Outcome::RolledBack(failure) => {
+                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "the old container is back");
             }
             Outcome::ImageMissing => warn!(node = %node, action, reason, "image is gone; fetching it again"),
             Outcome::Abandoned => info!(node = %node, action, "operation was given up because the daemon ends"),

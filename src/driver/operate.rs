@@ -10,7 +10,6 @@ use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{ContainerId, ContainerSpec, ErrorKind, ImageId, LogSettings, RuntimeError, names};
 use time::OffsetDateTime;
 use tokio::sync::SemaphorePermit;
-use tracing::warn;
 
 use super::{Hands, failure};
 use crate::reconciler::{Made, Operation, Outcome, Target};
@@ -26,15 +25,15 @@ impl Hands {
                 self.remove_all(ids).await
             }
             other => {
-                let Some(_turn) = self.turn().await else { return Outcome::Abandoned };
-                self.change(other).await
+                let Some(turn) = self.turn().await else { return Outcome::Abandoned };
+                self.change(other, turn).await
             }
         };
         done.unwrap_or_else(|error| Outcome::Failed(failure::of_runtime(&error)))
     }
 
     /// The turn of an operation; `None` when the daemon ends before it comes, for others may hang in theirs.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // Both arms are cancel-safe.
         tokio::select! {
             biased;
@@ -43,7 +42,7 @@ impl Hands {
         }
     }
 
-    async fn change(&self, operation: Operation) -> Result<Outcome, RuntimeError> {
+    async fn change(&self, operation: Operation, turn: SemaphorePermit<'_>) -> Result<Outcome, RuntimeError> {
         match operation {
             Operation::Create(target) => self.create(target).await,
             Operation::Start { id, revision } => {
@@ -59,7 +58,10 @@ impl Hands {
                 self.state.record(&id, &revision).await;
                 Ok(Outcome::Started { id, revision: Some(revision) })
             }
-            Operation::Replace { old, next, target } => self.replace(old, next, target).await,
+            Operation::Replace { old, next, target, manner } => self.replace(old, next, target, manner, turn).await,
+            Operation::Confirm { next, old, revision, manner } => {
+                self.confirm(next, old, &revision, manner, turn).await
+            }
             Operation::Rename { id, name } => {
                 self.runtime.rename(&id, &name).await?;
                 Ok(Outcome::Renamed { id, name })
@@ -80,50 +82,8 @@ impl Hands {
         Ok(self.made(id, spec.name, target, record).await)
     }
 
-    /// Makes the next container beside the old one; the old one does not notice anything that fails until then. After
-    /// that the node is down for one stop and one start. A next one that does not start gives way to the old one.
-    async fn replace(
-        &self,
-        old: Vec<ContainerId>,
-        next: Option<ContainerId>,
-        target: Target,
-    ) -> Result<Outcome, RuntimeError> {
-        let (spec, record) = dress(&target.spec, next_name(&target.spec.name));
-        let next = match next {
-            Some(next) => next,
-            None => match self.make(&spec).await? {
-                Some(next) => next,
-                None => return Ok(Outcome::ImageMissing),
-            },
-        };
-        self.state.record(&next, &target.revision).await;
-        if self.is_stopping() {
-            return Ok(Outcome::Abandoned);
-        }
-        self.stop_all(old.clone()).await?;
-        if let Err(error) = self.runtime.start(&next).await {
-            self.bring_back(&old, &next).await;
-            return Err(error);
-        }
-        self.remove_all(old).await?;
-        self.runtime.rename(&next, &target.spec.name).await?;
-        let name = target.spec.name.clone();
-        Ok(self.made(next, name, target, record).await)
-    }
-
-    async fn bring_back(&self, old: &[ContainerId], next: &ContainerId) {
-        if let Some(first) = old.first()
-            && let Err(error) = self.runtime.start(first).await
-        {
-            warn!(container = %first, error = failure::chain(&error), "the old container cannot be started again");
-        }
-        if let Err(error) = self.runtime.remove(next).await {
-            warn!(container = %next, error = failure::chain(&error), "the failed container cannot be removed");
-        }
-    }
-
     /// Makes a container; `None` when its image is not there. The network is made again if somebody removed it.
-    async fn make(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
+    pub(super) async fn make(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
         match self.runtime.create(spec).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             result => return result.map(Some),
@@ -135,7 +95,7 @@ impl Hands {
         self.runtime.create(spec).await.map(Some)
     }
 
-    async fn made(&self, id: ContainerId, name: String, target: Target, record: SpecRecord) -> Outcome {
+    pub(super) async fn made(&self, id: ContainerId, name: String, target: Target, record: SpecRecord) -> Outcome {
         let image_id = match self.runtime.image(&target.spec.image).await {
             Ok(Some(image_id)) => image_id,
             _ => ImageId(String::new()),
@@ -143,7 +103,7 @@ impl Hands {
         Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
     }
 
-    async fn stop_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
+    pub(super) async fn stop_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
         let results = join_all(ids.iter().map(|id| self.runtime.stop(id, self.stop_grace))).await;
         for result in results {
             ignore_absent(result)?;
@@ -151,7 +111,7 @@ impl Hands {
         Ok(Outcome::Stopped(ids))
     }
 
-    async fn remove_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
+    pub(super) async fn remove_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
         self.stop_all(ids.clone()).await?;
         for result in join_all(ids.iter().map(|id| self.runtime.remove(id))).await {
             ignore_absent(result)?;
@@ -161,7 +121,7 @@ impl Hands {
     }
 }
 
-fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
+pub(super) fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
@@ -169,7 +129,7 @@ fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
 }
 
 /// The spec as the engine gets it: under `name`, with the label that records it and a log stream of its own.
-fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
+pub(super) fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
     let mut spec = ContainerSpec { name, ..spec.clone() };
     if let LogSettings::Awslogs { stream, .. } = &mut spec.logs {
         *stream = log_stream(OffsetDateTime::now_utc(), rand::random());
@@ -181,7 +141,7 @@ fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
 
 /// The name of the container that will take the place of `name`. No node can have it: names of nodes hold no control
 /// characters, and engine names with a hash at their end are made only by rewriting.
-fn next_name(name: &str) -> String {
+pub(super) fn next_name(name: &str) -> String {
     names::container_name(&format!("{name}\u{1}next"))
 }
 

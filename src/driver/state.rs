@@ -196,6 +196,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_version_1_wrote_is_read_also_with_fields_of_the_future() {
+        let text = include_str!("fixtures/state-v1.json");
+        let with_more = text.replacen("{", r#"{"a_field_of_the_future":{"x":[1]},"#, 1);
+        for text in [text, with_more.as_str()] {
+            let directory = tempfile::tempdir().expect("a folder");
+            std::fs::write(directory.path().join("state.json"), text).expect("a file");
+            let read = StateFile::open(directory.path()).revisions();
+            assert_eq!(read.get(&id("9f1c0a")), Some(&Revision::from_text("5d41402abc4b2a76b9719d911017c592")));
+            assert_eq!((read.len(), std::fs::read_dir(directory.path()).expect("a folder").count()), (2, 1));
+        }
+    }
+
+    #[tokio::test]
     async fn a_file_that_makes_no_sense_is_set_aside() {
         for text in ["", "{", r#"{"version":2,"revisions":{}}"#] {
             let directory = tempfile::tempdir().expect("a folder");

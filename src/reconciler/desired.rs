@@ -27,6 +27,8 @@ pub struct Settings {
     pub stop_grace: Duration,
     /// How often everything is compared without being told.
     pub resync: Duration,
+    /// Whether a node without host ports and mounts is replaced without a pause, two containers at a time.
+    pub overlap: bool,
     /// Whether the nodes are removed when the app is gone, or only stopped.
     pub remove_nodes_with_app: bool,
 }
@@ -55,6 +57,8 @@ pub struct Desired {
     pub target: Target,
     /// Its image, fully qualified.
     pub image: ImageReference,
+    /// Whether two containers of it may run for a moment.
+    pub can_overlap: bool,
 }
 
 impl Settings {
@@ -106,7 +110,8 @@ impl Settings {
             stop_grace: self.stop_grace,
         };
         let revision = surroundings.revision(node);
-        Ok(Desired { target: Target { spec: Arc::new(spec), revision }, image })
+        let can_overlap = self.overlap && spec.ports.is_empty() && spec.mounts.is_empty();
+        Ok(Desired { target: Target { spec: Arc::new(spec), revision }, image, can_overlap })
     }
 
     fn env_of(&self, node: &Node) -> BTreeMap<String, EnvValue> {

@@ -67,14 +67,27 @@ pub enum Operation {
         /// What it will read.
         revision: Revision,
     },
-    /// Put a new container in the place of old ones.
+    /// Put a new container in the place of old ones, and the old one back when the new one does not stay up.
     Replace {
-        /// The old ones, the running one first.
+        /// The old ones, the one to come back first.
         old: Vec<ContainerId>,
-        /// The new one, if an earlier attempt already made it.
+        /// The new one, if an earlier attempt already made it; it does not run.
         next: Option<ContainerId>,
         /// What the new one is made of.
         target: Target,
+        /// In which order.
+        manner: Manner,
+    },
+    /// A new container runs and old ones are still there: see that it stays up, then remove the old ones.
+    Confirm {
+        /// The new one.
+        next: ContainerId,
+        /// The old ones, the one to come back first.
+        old: Vec<ContainerId>,
+        /// What an old one will read if it has to come back.
+        revision: Revision,
+        /// Whether the old ones may run meanwhile.
+        manner: Manner,
     },
     /// Give the node's container its proper name.
     Rename {
@@ -87,6 +100,18 @@ pub enum Operation {
     Remove(Vec<ContainerId>),
     /// Stop containers because the daemon ends.
     Stop(Vec<ContainerId>),
+}
+
+/// How a container takes the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// The old one is stopped before the new one is started: never two at a time.
+    Careful,
+    /// As careful, and another node lets go of a host port that the new one needs while it waits for one of the old
+    /// one's: the start is tried until the port is free.
+    Swap,
+    /// The new one is started first, and both run until it has stayed up.
+    Overlap,
 }
 
 /// A container to be made.
@@ -112,6 +137,7 @@ impl Operation {
             Self::Start { .. } => "start",
             Self::Restart { .. } => "restart",
             Self::Replace { .. } => "replace",
+            Self::Confirm { .. } => "confirm",
             Self::Rename { .. } => "rename",
             Self::Remove(_) => "remove",
             Self::Stop(_) => "stop",

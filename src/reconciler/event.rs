@@ -124,6 +124,9 @@ pub enum Outcome {
     Stopped(Vec<ContainerId>),
     /// The image that was present is not there any more.
     ImageMissing,
+    /// The new container did not come up or did not stay up, and is given up; the old one runs. The failure is
+    /// [`FailureKind::Permanent`] where the new container is to blame. What the engine holds now must be looked up.
+    RolledBack(Failure),
     /// It failed; what the engine holds now must be looked up.
     Failed(Failure),
     /// It was given up half way because the daemon ends; what the engine holds now must be looked up.

@@ -15,6 +15,8 @@ mod node;
 mod notes;
 mod observe;
 mod plan;
+mod ports;
+mod rejected;
 mod retry;
 mod revision;
 mod schedule;
@@ -30,9 +32,10 @@ use std::time::Duration;
 use managed_app_runtimes::ContainerId;
 
 pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
-pub use effect::{Effect, Finish, Operation, Target};
+pub use effect::{Effect, Finish, Manner, Operation, Target};
 pub use event::{Event, Failure, FailureKind, Listing, Made, Outcome, Pulled};
 pub use plan::{ImageView, Observed, Plan, plan};
+pub use rejected::TRY_AGAIN_AFTER;
 pub use revision::{Revision, Surroundings};
 pub use status::{NodeStatus, Phase, Status};
 
@@ -71,6 +74,8 @@ pub struct Reconciler {
     dirty: BTreeSet<NodeName>,
     /// When nodes that failed are due again. May name a node that has recovered since.
     retries: BTreeSet<(Duration, NodeName)>,
+    /// Nodes that wait for a host port of another node.
+    port_waiters: BTreeSet<NodeName>,
     /// Operations that are going on.
     busy_count: usize,
     /// Counts operations and lists, to tell which lists are too old for a node.
@@ -113,6 +118,7 @@ impl Reconciler {
             is_cloud_silent: false,
             dirty: BTreeSet::new(),
             retries: BTreeSet::new(),
+            port_waiters: BTreeSet::new(),
             busy_count: 0,
             clock: 0,
             list_asked_at: 0,

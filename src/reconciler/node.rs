@@ -8,6 +8,7 @@ use managed_app_runtimes::{ContainerId, ContainerState, Origin};
 use super::desired::Desired;
 use super::event::{Failure, Made, Outcome};
 use super::plan::Observed;
+use super::rejected::{Candidate, Rejected};
 use super::retry::Retry;
 
 /// What the cloud wants of a node.
@@ -43,6 +44,12 @@ pub struct NodeState {
     pub retry: Retry,
     /// The last failure, until something succeeds.
     pub failure: Option<Failure>,
+    /// What the replacement that is going on tries out.
+    pub candidate: Option<Candidate>,
+    /// What was tried out and did not stay up.
+    pub rejected: Option<Rejected>,
+    /// What it waits for, for people.
+    pub waits_for: Option<String>,
     /// The newest change that touched it, until it is settled.
     pub cause: Option<String>,
 }
@@ -63,8 +70,12 @@ impl NodeState {
 
     /// Ids of its containers that run or are paused.
     pub fn running(&self) -> Vec<ContainerId> {
-        let is_up = |state: &ContainerState| state.is_running() || *state == ContainerState::Paused;
-        self.containers.iter().filter(|c| is_up(&c.state)).map(|c| c.id.clone()).collect()
+        self.containers.iter().filter(|container| container.is_up()).map(|container| container.id.clone()).collect()
+    }
+
+    /// Whether the engine is busy starting a container of it again and again; that is left to the engine.
+    pub fn is_crashing(&self) -> bool {
+        self.containers.iter().any(|container| container.state == ContainerState::Restarting)
     }
 
     /// Takes over the result of an operation that did not fail.
@@ -82,7 +93,9 @@ impl NodeState {
                     self.with(&id, |container| container.state = ContainerState::Exited { code: None });
                 }
             }
-            Outcome::ImageMissing | Outcome::Failed(_) | Outcome::Abandoned => self.is_view_stale = true,
+            Outcome::RolledBack(_) | Outcome::ImageMissing | Outcome::Failed(_) | Outcome::Abandoned => {
+                self.is_view_stale = true;
+            }
         }
     }
 

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, Container, EngineEvent, ImageReference, Origin, labels};
+use managed_app_runtimes::{Action, Container, ContainerState, EngineEvent, ImageReference, Origin, labels};
 
 use super::Reconciler;
 use super::effect::Effect;
-use super::event::{Failure, Listing, Outcome};
+use super::event::{Failure, FailureKind, Listing, Outcome};
 use super::node::{NodeState, Wish};
 use super::plan::Observed;
+use super::rejected::{DOUBTS_MAX, Rejected, TRY_AGAIN_AFTER};
 use crate::model::NodeName;
 
 /// Hints that come in a burst cost one list: the next one is asked for this long after the last answer at the earliest.
@@ -73,7 +74,7 @@ impl Reconciler {
         let known = node.containers.iter().find(|known| known.id == hint.container);
         let agrees = match hint.action {
             Action::Created => true,
-            Action::Started | Action::Unpaused => known.is_some_and(|known| known.state.is_running()),
+            Action::Started | Action::Unpaused => known.is_some_and(|known| known.state == ContainerState::Running),
             Action::Renamed => known.is_some_and(|known| known.name == hint.name),
             _ => false,
         };
@@ -95,18 +96,32 @@ impl Reconciler {
         }
         node.touched = self.clock;
         self.dirty.insert(name.clone());
-        match &outcome {
-            Outcome::Failed(failure) => {
+        self.dirty.append(&mut self.port_waiters);
+        let candidate = node.candidate.take();
+        let has_doubt = node.retry.attempts() < DOUBTS_MAX;
+        match (&outcome, candidate) {
+            (Outcome::RolledBack(failure), Some(candidate)) if failure.kind == FailureKind::Permanent || !has_doubt => {
+                let until = now + self.jitter.around(TRY_AGAIN_AFTER);
+                node.rejected = Some(Rejected { candidate, reason: failure.text.clone(), until });
+                node.retry.reset();
+                node.failure = None;
+                self.retries.insert((until, name.clone()));
+            }
+            (Outcome::Failed(failure) | Outcome::RolledBack(failure), _) => {
                 node.retry.failed(failure.kind, now, &mut self.jitter);
                 node.failure = Some(failure.clone());
                 self.retries.extend(node.retry.not_before().map(|at| (at, name.clone())));
             }
-            Outcome::ImageMissing => {
+            (Outcome::ImageMissing, _) => {
                 if let Wish::Run(desired) = &node.wish {
                     self.images.lost(&desired.image);
                 }
             }
-            _ => {
+            (_, candidate) => {
+                // A replacement that went well, or a first container.
+                if candidate.is_some() || matches!(outcome, Outcome::Made(_)) {
+                    node.rejected = None;
+                }
                 node.retry.reset();
                 node.failure = None;
             }

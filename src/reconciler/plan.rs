@@ -6,7 +6,7 @@ use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, Orig
 
 use super::Revision;
 use super::desired::Desired;
-use super::effect::Operation;
+use super::effect::{Manner, Operation};
 
 /// One container of a node, as far as planning needs it.
 #[derive(Debug, Clone)]
@@ -43,6 +43,15 @@ impl Observed {
             revision,
         }
     }
+
+    /// Whether it runs or is frozen: it holds its host ports.
+    pub fn is_up(&self) -> bool {
+        self.state.is_running() || self.state == ContainerState::Paused
+    }
+
+    fn can_start(&self) -> bool {
+        matches!(self.state, ContainerState::Exited { .. } | ContainerState::Created)
+    }
 }
 
 /// What is known of the wanted image.
@@ -50,10 +59,22 @@ impl Observed {
 pub enum ImageView<'a> {
     /// It is present.
     Present(&'a ImageId),
+    /// It is present, and a new container of it did not stay up: as long as there is an old one, none is made.
+    Rejected(&'a ImageId),
     /// It is being fetched for the first time.
     Pending,
     /// It cannot be had for now.
     Missing,
+}
+
+impl<'a> ImageView<'a> {
+    /// The content, where it is known.
+    pub fn id(self) -> Option<&'a ImageId> {
+        match self {
+            Self::Present(id) | Self::Rejected(id) => Some(id),
+            Self::Pending | Self::Missing => None,
+        }
+    }
 }
 
 /// The next step.
@@ -61,8 +82,8 @@ pub enum ImageView<'a> {
 pub enum Plan {
     /// All is as wanted.
     Settled,
-    /// Nothing can be done before the image is there.
-    AwaitImage,
+    /// Not as wanted, and nothing can be done about it for now.
+    Wait,
     /// This, for the reason.
     Do(Operation, String),
 }
@@ -75,18 +96,24 @@ pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Obser
             some => Plan::Do(Operation::Remove(ids(some.iter())), "the node was removed".to_owned()),
         };
     };
-    match keeper(desired, image, containers) {
+    let (right, wrong): (Vec<&Observed>, Vec<&Observed>) =
+        containers.iter().partition(|container| misfits(desired, image, container).is_empty());
+    if matches!(image, ImageView::Rejected(_)) && wrong.iter().any(|old| old.is_up() || old.can_start()) {
+        return fall_back(desired, &right, wrong);
+    }
+    match best_first(desired, right).first() {
         Some(keeper) => keep(desired, keeper, containers),
-        None => make(desired, image, containers),
+        None => make(desired, image, best_first(desired, wrong)),
     }
 }
 
-/// The container that is what is wanted; a running one and one of the proper name are preferred.
-fn keeper<'a>(desired: &Desired, image: ImageView<'_>, containers: &'a [Observed]) -> Option<&'a Observed> {
+/// Those that run before those that do not, and those of the proper name before others.
+fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&'a Observed> {
+    containers.sort_by_key(|container| {
+        let has_name = container.name == desired.target.spec.name;
+        std::cmp::Reverse((container.state == ContainerState::Running, has_name, container.state.is_running()))
+    });
     containers
-        .iter()
-        .filter(|container| misfits(desired, image, container).is_empty())
-        .max_by_key(|container| (container.state.is_running(), container.name == desired.target.spec.name))
 }
 
 /// In what way a container is not what is wanted; empty when it is.
@@ -98,7 +125,7 @@ fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec
     let Some(record) = &container.record else { return vec!["without a record of its spec".to_owned()] };
     let mut reasons = record.differences(spec);
     let is_other = |id: &ImageId| *id != container.image_id && !container.image_id.0.is_empty();
-    if matches!(image, ImageView::Present(id) if is_other(id)) && !reasons.iter().any(|r| r == "image") {
+    if image.id().is_some_and(is_other) && !reasons.iter().any(|r| r == "image") {
         reasons.push("image content".to_owned());
     }
     if matches!(container.state, ContainerState::Dead | ContainerState::Removing) {
@@ -111,23 +138,27 @@ fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec
     reasons
 }
 
-/// There is a right container: bring it up, then clear away what is beside it.
+/// There is a right container: bring it up, then clear away what is beside it. Old ones go only when it has stayed up:
+/// a daemon that died while it was being tried out leaves it to the next one to finish.
 fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     let revision = desired.target.revision.clone();
     let id = keeper.id.clone();
-    let others: Vec<&Observed> = containers.iter().filter(|other| other.id != keeper.id).collect();
+    let others = best_first(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
+    let (old, manner) = (ids(others.iter().copied()), manner(desired, &others));
     match &keeper.state {
-        ContainerState::Running | ContainerState::Restarting | ContainerState::Unknown(_) => {}
         ContainerState::Paused => return Plan::Do(Operation::Restart { id, revision }, "it was paused".to_owned()),
-        _ if others.iter().any(|other| other.state.is_running()) => {
-            let old = ids(running_first(&others));
-            let operation = Operation::Replace { old, next: Some(id), target: desired.target.clone() };
+        ContainerState::Running | ContainerState::Restarting | ContainerState::Unknown(_) if others.is_empty() => {}
+        ContainerState::Running | ContainerState::Restarting | ContainerState::Unknown(_) => {
+            let operation = Operation::Confirm { next: id, old, revision, manner };
+            return Plan::Do(operation, "left over from a replacement".to_owned());
+        }
+        _ if others.is_empty() => {
+            return Plan::Do(Operation::Start { id, revision: Some(revision) }, "it was not running".to_owned());
+        }
+        _ => {
+            let operation = Operation::Replace { old, next: Some(id), target: desired.target.clone(), manner };
             return Plan::Do(operation, "a replacement was begun".to_owned());
         }
-        _ => return Plan::Do(Operation::Start { id, revision: Some(revision) }, "it was not running".to_owned()),
-    }
-    if !others.is_empty() {
-        return Plan::Do(Operation::Remove(ids(others.into_iter())), "left over from a replacement".to_owned());
     }
     if keeper.revision.as_ref() != Some(&revision) {
         let reason = if keeper.revision.is_some() { "what it reads has changed" } else { "what it read is unknown" };
@@ -141,44 +172,49 @@ fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
 }
 
 /// There is no right container: make one, in the place of what is there.
-fn make(desired: &Desired, image: ImageView<'_>, containers: &[Observed]) -> Plan {
+fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
     let target = desired.target.clone();
-    let all: Vec<&Observed> = containers.iter().collect();
-    match image {
-        ImageView::Present(_) if all.is_empty() => Plan::Do(Operation::Create(target), "there is none".to_owned()),
-        ImageView::Present(_) => {
-            let reason = misfits(desired, image, running_first(&all).next().expect("there is at least one")).join(", ");
-            let old = ids(running_first(&all));
-            Plan::Do(Operation::Replace { old, next: None, target }, format!("changed: {reason}"))
+    match (image, old.first()) {
+        (ImageView::Pending, _) => Plan::Wait,
+        (ImageView::Missing, _) => make_do(desired, &old, "its new image cannot be had"),
+        (_, None) => Plan::Do(Operation::Create(target), "there is none".to_owned()),
+        (_, Some(first)) => {
+            let reason = format!("changed: {}", misfits(desired, image, first).join(", "));
+            let (old, manner) = (ids(old.iter().copied()), manner(desired, &old));
+            Plan::Do(Operation::Replace { old, next: None, target, manner }, reason)
         }
-        ImageView::Pending => Plan::AwaitImage,
-        ImageView::Missing => make_do(desired, containers),
     }
 }
 
-/// The wanted image cannot be had: an old container is better than none, and it follows what it reads.
-fn make_do(desired: &Desired, containers: &[Observed]) -> Plan {
+/// Two at a time only where that was asked for, where they share nothing of the host, and where it is of use.
+fn manner(desired: &Desired, old: &[&Observed]) -> Manner {
+    let is_of_use = old.iter().any(|old| old.state.is_running());
+    if desired.can_overlap && is_of_use { Manner::Overlap } else { Manner::Careful }
+}
+
+/// The new container did not stay up: what is left of it goes, and the old one goes on.
+fn fall_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> Plan {
+    const REASON: &str = "its new container did not stay up";
+    match right {
+        [] => make_do(desired, &best_first(desired, wrong), REASON),
+        some => Plan::Do(Operation::Remove(ids(some.iter().copied())), REASON.to_owned()),
+    }
+}
+
+/// What is wanted cannot be had: an old container is better than none, and it follows what it reads.
+fn make_do(desired: &Desired, old: &[&Observed], why: &str) -> Plan {
     let revision = desired.target.revision.clone();
-    let can_start = |c: &&Observed| matches!(c.state, ContainerState::Exited { .. } | ContainerState::Created);
-    if let Some(old) = containers.iter().find(|container| container.state.is_running()) {
+    if let Some(old) = old.iter().find(|old| old.state.is_running()) {
         if old.origin == Origin::Legacy || old.revision.as_ref() == Some(&revision) {
-            return Plan::AwaitImage;
+            return Plan::Wait;
         }
-        let reason = "what it reads has changed, and its new image cannot be had".to_owned();
+        let reason = format!("what it reads has changed, and {why}");
         return Plan::Do(Operation::Restart { id: old.id.clone(), revision }, reason);
     }
-    match containers.iter().find(can_start) {
-        Some(old) => {
-            let reason = "its new image cannot be had".to_owned();
-            Plan::Do(Operation::Start { id: old.id.clone(), revision: Some(revision) }, reason)
-        }
-        None => Plan::AwaitImage,
+    match old.iter().find(|old| old.can_start()) {
+        Some(old) => Plan::Do(Operation::Start { id: old.id.clone(), revision: Some(revision) }, why.to_owned()),
+        None => Plan::Wait,
     }
-}
-
-fn running_first<'a>(containers: &[&'a Observed]) -> impl Iterator<Item = &'a Observed> {
-    let (running, rest): (Vec<&Observed>, Vec<&Observed>) = containers.iter().partition(|c| c.state.is_running());
-    running.into_iter().chain(rest)
 }
 
 fn ids<'a>(containers: impl Iterator<Item = &'a Observed>) -> Vec<ContainerId> {

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use managed_app_runtimes::{ContainerState, Origin};
 
-use super::effect::{Effect, Finish, Operation};
+use super::desired::Desired;
+use super::effect::{Effect, Finish, Manner, Operation};
 use super::node::{NodeState, Wish};
-use super::plan::{Plan, plan};
+use super::plan::{ImageView, Plan, plan};
+use super::ports::Ports;
+use super::rejected::Candidate;
 use super::status::Phase;
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
@@ -66,12 +69,13 @@ impl Reconciler {
             Wish::Invalid(_) => Plan::Settled,
             Wish::Unknown if self.app.is_none() => bring_up(node),
             Wish::Unknown => Plan::Settled,
-            Wish::Remove => plan(None, super::ImageView::Missing, &node.containers),
-            Wish::Run(desired) if node.containers.is_empty() && self.images.is_fetching(&desired.image) => {
-                Plan::AwaitImage
+            Wish::Remove => plan(None, ImageView::Missing, &node.containers),
+            Wish::Run(desired) if node.containers.is_empty() && self.images.is_fetching(&desired.image) => Plan::Wait,
+            Wish::Run(desired) => {
+                plan(Some(desired), view(self.images.view(&desired.image), node, desired, now), &node.containers)
             }
-            Wish::Run(desired) => plan(Some(desired), self.images.view(&desired.image), &node.containers),
         };
+        node.waits_for = None;
         node.is_settled = matches!(next, Plan::Settled);
         match next {
             Plan::Settled => {
@@ -80,15 +84,35 @@ impl Reconciler {
                     self.nodes.remove(&name);
                 }
             }
-            Plan::AwaitImage => {}
+            Plan::Wait => {}
             Plan::Do(operation, reason) => {
                 let reason = match &node.cause {
                     Some(cause) => format!("{reason} ({cause})"),
                     None => reason,
                 };
-                self.operate(name, operation, reason);
+                if let Some(operation) = self.with_ports(&name, operation) {
+                    self.operate(name, operation, reason);
+                }
             }
         }
+    }
+
+    /// The operation in the manner that suits the host's ports; `None` when it has to wait for them.
+    fn with_ports(&mut self, name: &NodeName, mut operation: Operation) -> Option<Operation> {
+        if !matches!(operation, Operation::Create(_) | Operation::Replace { .. }) {
+            return Some(operation);
+        }
+        let desired = self.nodes.get(name)?.desired()?.clone();
+        match (self.ports(name, &desired), &mut operation) {
+            (Ports::Held(text), _) => {
+                self.nodes.get_mut(name)?.waits_for = Some(text);
+                self.port_waiters.insert(name.clone());
+                return None;
+            }
+            (Ports::Circle, Operation::Replace { manner, .. }) => *manner = Manner::Swap,
+            _ => {}
+        }
+        Some(operation)
     }
 
     fn operate(&mut self, name: NodeName, operation: Operation, reason: String) {
@@ -97,6 +121,12 @@ impl Reconciler {
         self.busy_count += 1;
         node.touched = self.clock;
         node.busy = Some(operation.verb());
+        node.candidate = match &operation {
+            Operation::Replace { .. } | Operation::Confirm { .. } => {
+                node.desired().map(|desired| Candidate::new(desired, self.images.view(&desired.image)))
+            }
+            _ => None,
+        };
         self.outbox.push(Effect::Operate { node: name, operation, reason });
     }
 
@@ -104,7 +134,7 @@ impl Reconciler {
     fn is_start_over(&self) -> bool {
         let has_failed = |node: &NodeState| {
             let image_failed = node.desired().is_some_and(|desired| self.images.failure(&desired.image).is_some());
-            node.failure.is_some() || image_failed
+            node.failure.is_some() || node.rejected.is_some() || node.waits_for.is_some() || image_failed
         };
         let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));
         self.list.has_answer
@@ -145,6 +175,15 @@ impl Reconciler {
         } else if !running.is_empty() {
             self.operate(name, Operation::Stop(running), "the daemon ends".to_owned());
         }
+    }
+}
+
+/// The image as this node may use it: not while a new container of it is known not to stay up.
+fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Duration) -> ImageView<'a> {
+    let is_rejected = node.rejected.as_ref().is_some_and(|bad| bad.counts(&Candidate::new(desired, image), now));
+    match image {
+        ImageView::Present(id) if is_rejected => ImageView::Rejected(id),
+        other => other,
     }
 }
 

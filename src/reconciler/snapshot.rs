@@ -58,6 +58,7 @@ impl Reconciler {
         let surroundings = Surroundings::of(&app);
         let is_same_around = before.as_ref().is_some_and(|b| Surroundings::of(b) == surroundings);
         let causes = self.notes.causes(&app);
+        self.dirty.append(&mut self.port_waiters);
         let mut changed = BTreeSet::new();
         for (name, node) in &app.nodes {
             let is_same = is_same_around && before.as_ref().is_some_and(|before| before.nodes.get(name) == Some(node));
@@ -100,6 +101,7 @@ impl Reconciler {
         if before.is_none_or(|before| before.image != desired.image) {
             self.images.want(&desired.image);
         }
+        state.rejected = state.rejected.take().filter(|bad| bad.candidate.is_of(&desired.target.spec));
         state.wish = Wish::Run(desired);
         state.is_settled = false;
         state.retry.reset();

@@ -5,6 +5,9 @@ use super::node::{NodeState, Wish};
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
 
+/// What is said of a container whose process ends again and again.
+const CRASHING: &str = "its process keeps ending; the engine starts it again and again";
+
 /// Where the daemon is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -105,7 +108,14 @@ impl Reconciler {
         let image_failure = node.desired().and_then(|desired| self.images.failure(&desired.image));
         let failure = match &node.wish {
             Wish::Invalid(reason) => Some(reason.clone()),
-            _ => node.failure.as_ref().or(image_failure).map(|failure| failure.text.clone()),
+            _ => node
+                .failure
+                .as_ref()
+                .map(|failure| failure.text.clone())
+                .or_else(|| Some(node.rejected.as_ref()?.reason.clone()))
+                .or_else(|| node.waits_for.clone())
+                .or_else(|| Some(image_failure?.text.clone()))
+                .or_else(|| node.is_crashing().then(|| CRASHING.to_owned())),
         };
         NodeStatus {
             name: name.clone(),

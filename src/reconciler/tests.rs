@@ -1,5 +1,7 @@
 //! Tests of the reconciler: a small world of plain data carries its effects out, in no time and without I/O.
 
+mod leftovers;
+mod replacing;
 mod world;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ mod engines;
 mod latency;
 mod messages;
 mod names;
+mod replaces;
 mod rows;
 mod scripts;
 mod site;

@@ -37,7 +37,9 @@ impl Plan {
         let memory = InMemoryRuntime::new();
         memory.publish_image(&image(IMAGE), IMAGE.as_bytes());
         let faults = Faulty::new(Arc::new(memory.clone()));
-        Self { cloud, memory, faults, shape: Box::new(|builder| builder) }
+        // The engine in memory needs no two seconds to show that a container stays up.
+        let shape = |builder: Builder| builder.set("MANAGED_APP_REPLACE_WINDOW", "20ms");
+        Self { cloud, memory, faults, shape: Box::new(shape) }
     }
 
     /// A site for a cloud with default names.

@@ -18,6 +18,7 @@ fn settings() -> Settings {
         logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
         stop_grace: Duration::from_secs(30),
         resync: Duration::from_secs(300),
+        overlap: false,
         remove_nodes_with_app: false,
     }
 }

@@ -116,4 +116,5 @@ fn choices_are_words_in_any_case() {
     table(node_logs, &["awslogs", "engine"], &["", "none"]);
     table(on_exit, &["stop", "leave"], &["", "kill"]);
     table(on_removed, &["shutdown", "exit"], &["", "stop"]);
+    table(replace, &["careful", "overlap", "Overlap"], &["", "fast"]);
 }

@@ -27,6 +27,10 @@ pub struct World {
     /// How often tags were moved to other content.
     pub tags_moved: usize,
     pub broken_nodes: BTreeSet<String>,
+    /// Images whose containers do not stay up in the place of others.
+    pub unsteady_images: BTreeSet<String>,
+    /// Whether that is blamed on them.
+    pub blame: FailureKind,
     pub is_ready: bool,
     pub finish: Option<Finish>,
     state: HashMap<ContainerId, Revision>,
@@ -38,13 +42,14 @@ pub fn name(text: &str) -> NodeName {
     NodeName::new(text).expect("a valid name")
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings {
         owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
         env: BTreeMap::new(),
         logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
         stop_grace: Duration::from_secs(30),
         resync: Duration::from_secs(300),
+        overlap: false,
         remove_nodes_with_app: false,
     }
 }
@@ -98,6 +103,8 @@ impl World {
             broken_images: BTreeSet::new(),
             tags_moved: 0,
             broken_nodes: BTreeSet::new(),
+            unsteady_images: BTreeSet::new(),
+            blame: FailureKind::Permanent,
             is_ready: false,
             finish: None,
             state: HashMap::new(),
@@ -112,12 +119,22 @@ impl World {
         Self { reconciler, now: Duration::ZERO, is_ready: false, finish: None, ..self }
     }
 
+    /// The same with other settings, before it begins.
+    pub fn with_settings(self, settings: Settings) -> Self {
+        let reconciler = Reconciler::new(settings, 1);
+        Self { reconciler, ..self }
+    }
+
     pub fn begin(&mut self) {
         self.tell(Event::Begin);
     }
 
     pub fn edit(&mut self, edit: impl FnOnce(&mut App)) {
         edit(&mut self.app);
+    }
+
+    pub fn edit_node(&mut self, node: &str, edit: impl FnOnce(&mut Node)) {
+        edit(self.app.nodes.get_mut(&name(node)).expect("a node of the app"));
     }
 
     pub fn connect(&mut self, source: &str, target: &str) {
@@ -186,7 +203,12 @@ impl World {
                 Some(Event::Pulled { image, outcome })
             }
             Effect::Operate { node, operation, .. } => {
-                self.log.push(format!("{} {node}", operation.verb()));
+                self.log.push(match &operation {
+                    Operation::Replace { manner, .. } if *manner != Manner::Careful => {
+                        format!("replace {node} {manner:?}").to_lowercase()
+                    }
+                    other => format!("{} {node}", other.verb()),
+                });
                 let outcome = match self.broken_nodes.contains(node.as_str()) {
                     true => Outcome::Failed(failure()),
                     false => self.operate(operation),
@@ -231,7 +253,21 @@ impl World {
                 self.set(&id, ContainerState::Running, Some(revision.clone()));
                 Outcome::Started { id, revision: Some(revision) }
             }
-            Operation::Replace { old, next, target } => {
+            Operation::Confirm { old, .. } => {
+                self.containers.retain(|container| !old.contains(&container.id));
+                Outcome::Removed(old)
+            }
+            Operation::Replace { old, next, target, manner }
+                if self.unsteady_images.contains(target.spec.image.repository()) =>
+            {
+                self.containers.retain(|container| Some(&container.id) != next.as_ref());
+                if manner != Manner::Overlap {
+                    self.set(&old[0], ContainerState::Running, Some(target.revision.clone()));
+                }
+                let failure = Failure { kind: self.blame, text: "it did not stay up".to_owned() };
+                Outcome::RolledBack(failure)
+            }
+            Operation::Replace { old, next, target, .. } => {
                 self.containers.retain(|container| !old.contains(&container.id));
                 match next {
                     None => self.make(target),

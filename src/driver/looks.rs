@@ -1,0 +1,40 @@
+//! Looks at all containers, shared by those who wonder about single ones at the same time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::{Container, ContainerRuntime, ErrorKind, Owner, RuntimeError};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+/// The longest wait for a look, in line and for the engine.
+const LOOK_LIMIT: Duration = Duration::from_secs(90);
+
+/// The newest look, and when it began.
+#[derive(Debug, Default)]
+pub struct Looks(Mutex<Option<(Instant, Arc<Vec<Container>>)>>);
+
+impl Looks {
+    /// A list that was asked for after this was called: one list serves all who waited for the one before.
+    pub async fn look(
+        &self,
+        runtime: &dyn ContainerRuntime,
+        owner: &Owner,
+    ) -> Result<Arc<Vec<Container>>, RuntimeError> {
+        let asked = Instant::now();
+        let look = async {
+            let mut newest = self.0.lock().await;
+            if let Some((began, found)) = &*newest
+                && *began > asked
+            {
+                return Ok(found.clone());
+            }
+            let began = Instant::now();
+            let found = Arc::new(runtime.list(owner).await?);
+            *newest = Some((began, found.clone()));
+            Ok(found)
+        };
+        let late = |_| RuntimeError::new(ErrorKind::TimedOut, "list containers of app", &owner.app);
+        timeout(LOOK_LIMIT, look).await.map_err(late)?
+    }
+}

@@ -1,0 +1,243 @@
+//! Putting a new container in the place of an old one, and the old one back when the new one does not stay up.
+//!
+//! Careful, the usual manner: make the new one, stop the old one, start the new one, see that it stays up for a short
+//! window, remove the old one, rename the new one. The node is down for one stop and one start. Overlap: the new one is
+//! started before the old one is stopped, which stops only when the window is over.
+//!
+//! A daemon that dies on the way leaves one of these, told apart by what runs and what each container is made of:
+//!
+//! | left over | what the next daemon does |
+//! | --- | --- |
+//! | old one runs, new one made or ended | goes on with the replacement |
+//! | old one stopped, new one made or ended | starts the new one; when it does not stay up, the old one comes back |
+//! | old one stopped, new one runs | sees that it stays up, removes the old one |
+//! | both run (overlap) | the same; in the careful manner it stops the old one first |
+//! | new one alone under its first name | renames it |
+//! | rolled back, new one not yet removed | tries the new one once more, as nobody remembers that it failed |
+//!
+//! In no case is the old one removed before the new one has stayed up.
+
+use managed_app_runtimes::{Container, ContainerId, ContainerState, ErrorKind, RuntimeError};
+use time::OffsetDateTime;
+use tokio::sync::{SemaphorePermit, broadcast};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
+use tracing::warn;
+
+use super::operate::{dress, ignore_absent, next_name};
+use super::{Hands, failure};
+use crate::reconciler::{Failure, FailureKind, Manner, Outcome, Revision, Target};
+
+/// How long a start may wait for a host port that another node lets go, beyond the time that node may take to stop.
+const PORT_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two attempts to start with such a port.
+const PORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A new container that is being tried out in the place of old ones.
+struct Trial {
+    next: ContainerId,
+    old: Vec<ContainerId>,
+    /// What the old one reads when it has to come back.
+    revision: Revision,
+    manner: Manner,
+    /// Containers whose process is said to have ended since before the new one was started.
+    deaths: broadcast::Receiver<ContainerId>,
+}
+
+/// What came of a trial.
+enum Verdict {
+    StaysUp,
+    /// It does not, for this reason.
+    Falls(String),
+    /// The daemon ends.
+    Open,
+}
+
+impl Hands {
+    /// Makes the next container beside the old one; the old one does not notice anything that fails until then. No
+    /// permit is held while the new one is watched.
+    pub(super) async fn replace(
+        &self,
+        old: Vec<ContainerId>,
+        next: Option<ContainerId>,
+        target: Target,
+        manner: Manner,
+        turn: SemaphorePermit<'_>,
+    ) -> Result<Outcome, RuntimeError> {
+        let (mut spec, record) = dress(&target.spec, next_name(&target.spec.name));
+        let made = match next {
+            Some(next) => Some(next),
+            None => match self.make(&spec).await {
+                // A stranger or something left over is called so: any other name will do as well.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    spec.name = format!("{}-{:08x}", spec.name, rand::random::<u32>());
+                    self.make(&spec).await?
+                }
+                result => result?,
+            },
+        };
+        let Some(next) = made else { return Ok(Outcome::ImageMissing) };
+        self.state.record(&next, &target.revision).await;
+        if self.is_stopping() {
+            return Ok(Outcome::Abandoned);
+        }
+        let mut trial = self.trial(next, old, &target.revision, manner);
+        if manner != Manner::Overlap {
+            self.stop_all(trial.old.clone()).await?;
+        }
+        // Whoever holds the port may need a turn to let go of it.
+        let turn = Some(turn).filter(|_| manner != Manner::Swap);
+        if let Err(error) = self.start_next(&trial).await {
+            let failure = of_start(&error, manner);
+            return self.roll_back(&trial, failure).await;
+        }
+        drop(turn);
+        if let Some(outcome) = self.watch(&mut trial).await? {
+            return Ok(outcome);
+        }
+        let Some(_turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(trial.old).await?;
+        self.runtime.rename(&trial.next, &target.spec.name).await?;
+        let name = target.spec.name.clone();
+        Ok(self.made(trial.next, name, target, record).await)
+    }
+
+    /// Goes on with a replacement whose new container runs already.
+    pub(super) async fn confirm(
+        &self,
+        next: ContainerId,
+        old: Vec<ContainerId>,
+        revision: &Revision,
+        manner: Manner,
+        turn: SemaphorePermit<'_>,
+    ) -> Result<Outcome, RuntimeError> {
+        let mut trial = self.trial(next, old, revision, manner);
+        if manner != Manner::Overlap {
+            self.stop_all(trial.old.clone()).await?;
+        }
+        drop(turn);
+        if let Some(outcome) = self.watch(&mut trial).await? {
+            return Ok(outcome);
+        }
+        let Some(_turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(trial.old).await
+    }
+
+    fn trial(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, manner: Manner) -> Trial {
+        Trial { next, old, revision: revision.clone(), manner, deaths: self.deaths.subscribe() }
+    }
+
+    async fn start_next(&self, trial: &Trial) -> Result<(), RuntimeError> {
+        let patience = if trial.manner == Manner::Swap { self.stop_grace + PORT_PATIENCE } else { Duration::ZERO };
+        let until = Instant::now() + patience;
+        loop {
+            match self.runtime.start(&trial.next).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until && !self.is_stopping() => {
+                    sleep(PORT_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Sees whether the new container stays up, and brings the old one back if not. `None`: it does.
+    async fn watch(&self, trial: &mut Trial) -> Result<Option<Outcome>, RuntimeError> {
+        match self.verdict(trial).await? {
+            Verdict::StaysUp => Ok(None),
+            Verdict::Open => Ok(Some(Outcome::Abandoned)),
+            Verdict::Falls(reason) => {
+                let text = format!("the new container did not stay up: {reason}; the old one runs");
+                self.roll_back(trial, Failure { kind: FailureKind::Permanent, text }).await.map(Some)
+            }
+        }
+    }
+
+    /// A container that ended and was started again by the engine has another start time. Engine events only make
+    /// this look earlier.
+    async fn verdict(&self, trial: &mut Trial) -> Result<Verdict, RuntimeError> {
+        if self.replace_window.is_zero() {
+            return Ok(Verdict::StaysUp);
+        }
+        let end = Instant::now() + self.replace_window;
+        let mut now = self.look_at(&trial.next).await?;
+        let started_at = now.as_ref().and_then(|container| container.started_at);
+        let mut is_over = false;
+        loop {
+            if let Some(reason) = fall(started_at, now.as_ref()) {
+                return Ok(Verdict::Falls(reason));
+            }
+            if is_over {
+                return Ok(Verdict::StaysUp);
+            }
+            // All arms are cancel-safe.
+            is_over = tokio::select! {
+                () = self.stopping.cancelled() => return Ok(Verdict::Open),
+                () = sleep_until(end) => true,
+                () = trial.death() => false,
+            };
+            now = self.look_at(&trial.next).await?;
+        }
+    }
+
+    async fn look_at(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
+        let found = self.looks.look(self.runtime.as_ref(), &self.owner).await?;
+        Ok(found.iter().find(|container| container.id == *id).cloned())
+    }
+
+    /// The new one is stopped before the old one is started. The old one reads what is current now. A node that is
+    /// down does not wait for its turn.
+    async fn roll_back(&self, trial: &Trial, failure: Failure) -> Result<Outcome, RuntimeError> {
+        warn!(container = %trial.next, error = failure.text, "the new container is given up for the old one");
+        ignore_absent(self.runtime.stop(&trial.next, self.stop_grace).await)?;
+        if let (Some(old), true) = (trial.old.first(), trial.manner != Manner::Overlap) {
+            self.state.record(old, &trial.revision).await;
+            self.runtime.start(old).await?;
+        }
+        match self.runtime.remove(&trial.next).await {
+            Ok(()) => self.state.forget(std::slice::from_ref(&trial.next)).await,
+            Err(error) => {
+                warn!(container = %trial.next, error = failure::chain(&error), "the failed container cannot be removed");
+            }
+        }
+        Ok(Outcome::RolledBack(failure))
+    }
+}
+
+impl Trial {
+    /// The engine says that the new container's process has ended, or that something was missed.
+    async fn death(&mut self) {
+        loop {
+            match self.deaths.recv().await {
+                Ok(id) if id != self.next => {}
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Why a container that was started at `started_at` does not count as staying up, if so. No answer about it is no
+/// proof against it.
+fn fall(started_at: Option<OffsetDateTime>, now: Option<&Container>) -> Option<String> {
+    let Some(now) = now else { return Some("it was removed".to_owned()) };
+    match &now.state {
+        ContainerState::Running | ContainerState::Paused if now.started_at == started_at => None,
+        ContainerState::Running | ContainerState::Paused => Some("it ended and was started again".to_owned()),
+        ContainerState::Unknown(_) => None,
+        ContainerState::Restarting => Some("it keeps ending".to_owned()),
+        ContainerState::Exited { code: Some(code) } => Some(format!("it ended with code {code}")),
+        ContainerState::Exited { code: None } => Some("it ended".to_owned()),
+        ContainerState::Created | ContainerState::Removing | ContainerState::Dead => Some("it is not up".to_owned()),
+    }
+}
+
+/// The failure of a start in the place of an old container: the new one's own where the engine will not have it or a
+/// port is taken, but not where that port was to come free. Anything else may have been the engine's.
+fn of_start(error: &RuntimeError, manner: Manner) -> Failure {
+    let kind = match error.kind() {
+        ErrorKind::Conflict if manner != Manner::Swap => FailureKind::Permanent,
+        ErrorKind::Refused => FailureKind::Permanent,
+        _ => FailureKind::Transient,
+    };
+    let text = format!("the new container did not start: {}; the old one runs", failure::chain(error));
+    Failure { kind, text }
+}

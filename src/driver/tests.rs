@@ -1,0 +1,247 @@
+//! Replacements on the engine in memory: downtime, the window, the way back, and a crash before each call.
+
+mod crashes;
+mod rig;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use managed_app_fakes::faulty::Verb;
+use managed_app_fakes::memory::{Behaviour, Latencies};
+use managed_app_runtimes::labels::{self, SpecRecord};
+use managed_app_runtimes::{ContainerState, ErrorKind, PortBinding, Protocol};
+use tokio::time::Instant;
+
+use super::operate::{dress, next_name};
+use crate::reconciler::*;
+use rig::{Rig, WINDOW, image, target};
+
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+fn port(host_port: u16) -> PortBinding {
+    PortBinding { container_port: 80, protocol: Protocol::Tcp, host_address: ANY, host_port }
+}
+
+fn next() -> Target {
+    target("aa", "two", "2", vec![])
+}
+
+/// Containers of the image `two` behave so from now on.
+fn behave(rig: &Rig, behaviour: Behaviour) {
+    rig.memory.set_behaviour_of_image(&image("two"), behaviour);
+}
+
+fn crashes(after: Duration) -> Behaviour {
+    Behaviour::CrashLoops { code: 3, after }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_node_is_down_for_one_stop_and_one_start() {
+    let rig = Rig::with_old(vec![]).await;
+    let began = Instant::now();
+    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
+    let calls = "create NEXT, stop aa, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
+        .replace("NEXT", &next_name("aa"));
+    assert_eq!(rig.calls()[..8].join(", "), calls);
+    assert!(began.elapsed() >= WINDOW);
+    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_window_nothing_is_looked_at() {
+    let mut rig = Rig::with_old(vec![]).await;
+    rig.hands.replace_window = Duration::ZERO;
+    let began = Instant::now();
+    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
+    assert_eq!((began.elapsed(), rig.memory.calls("list", "app")), (Duration::ZERO, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_stay_up_gives_way_to_the_old_one() {
+    let dies = |code, ms| Behaviour::Exits { code, after: Duration::from_millis(ms) };
+    let table = [
+        (dies(3, 0), "it ended with code 3"),
+        (dies(0, 1_500), "it ended with code 0"),
+        (crashes(Duration::ZERO), "it keeps ending"),
+        (crashes(Duration::from_millis(1_700)), "it ended and was started again"),
+    ];
+    for (behaviour, reason) in table {
+        let rig = Rig::with_old(vec![]).await;
+        behave(&rig, behaviour);
+        let outcome = rig.replace(next(), Manner::Careful).await;
+        let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
+        let text = format!("the new container did not stay up: {reason}; the old one runs");
+        assert_eq!((failure.kind, failure.text), (FailureKind::Permanent, text));
+        assert_eq!(rig.running(), [("aa".to_owned(), "one".to_owned())]);
+        assert_eq!(rig.memory.containers().len(), 1);
+        let id = rig.view("aa").expect("the old one").container.id;
+        assert_eq!(rig.hands.state.revisions(), [(id, Revision::from_text("2"))].into(), "it has read what is current");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_after_the_window_is_the_engines_business() {
+    let rig = Rig::with_old(vec![]).await;
+    behave(&rig, crashes(WINDOW * 2));
+    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_start_gives_way_to_the_old_one() {
+    let blames = [
+        (ErrorKind::Refused, FailureKind::Permanent),
+        (ErrorKind::Other, FailureKind::Transient),
+        (ErrorKind::Unreachable, FailureKind::Transient),
+    ];
+    for (error, blame) in blames {
+        let rig = Rig::with_old(vec![]).await;
+        rig.faults.on(Verb::Start).named(next_name("aa")).fail(error);
+        let outcome = rig.replace(next(), Manner::Careful).await;
+        let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(failure.kind, blame);
+        assert_eq!(rig.running(), [("aa".to_owned(), "one".to_owned())]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strangers_port_is_the_reason_told() {
+    let rig = Rig::with_old(vec![port(1)]).await;
+    rig.memory.occupy_port(ANY, Protocol::Tcp, 8080);
+    let outcome = rig.replace(target("aa", "two", "2", vec![port(8080)]), Manner::Careful).await;
+    let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
+    assert!(failure.kind == FailureKind::Permanent && failure.text.contains("8080"), "{failure:?}");
+    assert_eq!(rig.running(), [("aa".to_owned(), "one".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_old_one_cannot_come_back_nothing_is_given_up() {
+    let rig = Rig::with_old(vec![]).await;
+    rig.faults.on(Verb::Start).times(2).fail(ErrorKind::Refused);
+    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Failed(_)));
+    assert_eq!(rig.memory.containers().len(), 2);
+    rig.settle(&next(), false).await;
+    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_before_the_stop_is_not_noticed_by_the_old_one() {
+    for verb in [Verb::Create, Verb::Stop] {
+        let rig = Rig::with_old(vec![]).await;
+        rig.faults.on(verb).fail(ErrorKind::Other);
+        assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Failed(_)));
+        assert_eq!(rig.view("aa").map(|view| (view.starts, view.container.state)), Some((1, ContainerState::Running)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_while_a_new_container_is_watched() {
+    let rig = Rig::with_old(vec![]).await.with_permits(1);
+    rig.create(target("bb", "one", "1", vec![])).await;
+    let id = rig.view("bb").expect("bb").container.id;
+    let began = Instant::now();
+    let other = async {
+        tokio::time::sleep(WINDOW / 2).await;
+        let outcome = rig.hands.operate(Operation::Restart { id, revision: Revision::from_text("2") }).await;
+        (outcome, began.elapsed())
+    };
+    let (replaced, (restarted, after)) = tokio::join!(rig.replace(next(), Manner::Careful), other);
+    assert!(matches!((replaced, restarted), (Outcome::Made(_), Outcome::Started { .. })));
+    assert!(after < WINDOW, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_of_its_end_cuts_the_window_short() {
+    let mut rig = Rig::with_old(vec![]).await;
+    rig.hands.replace_window = Duration::from_secs(600);
+    behave(&rig, crashes(Duration::from_secs(1)));
+    let began = Instant::now();
+    let word = async {
+        tokio::time::sleep(Duration::from_millis(1_010)).await;
+        let next = rig.view(&next_name("aa")).expect("it is being watched").container.id;
+        rig.hands.deaths.send(next).expect("somebody watches");
+    };
+    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), word);
+    assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_ends_leaves_the_rest_to_the_next_one() {
+    let rig = Rig::with_old(vec![]).await;
+    let stop = async {
+        tokio::time::sleep(WINDOW / 2).await;
+        rig.hands.stopping.cancel();
+    };
+    let began = Instant::now();
+    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), stop);
+    assert!(matches!(outcome, Outcome::Abandoned), "{outcome:?}");
+    assert!(began.elapsed() < WINDOW);
+    assert_eq!(rig.memory.containers().len(), 2);
+    let rig = rig.reborn();
+    rig.settle(&next(), false).await;
+    let only = rig.view("aa").expect("the new one");
+    assert_eq!((only.starts, rig.memory.containers().len()), (1, 1), "it was not started again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_nodes_swap_their_ports_also_one_operation_at_a_time() {
+    let rig = Rig::with_old(vec![port(1)]).await.with_permits(1);
+    rig.create(target("bb", "one", "1", vec![port(2)])).await;
+    rig.memory.set_latencies(Latencies { stop: Duration::from_secs(3), ..Latencies::default() });
+    let began = Instant::now();
+    let (a, b) = tokio::join!(
+        rig.replace(target("aa", "two", "2", vec![port(2)]), Manner::Swap),
+        rig.replace(target("bb", "two", "2", vec![port(1)]), Manner::Swap),
+    );
+    assert!(matches!((&a, &b), (Outcome::Made(_), Outcome::Made(_))), "{a:?} {b:?}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swap_that_gets_no_port_is_not_the_new_containers_fault() {
+    let rig = Rig::with_old(vec![port(1)]).await;
+    rig.memory.occupy_port(ANY, Protocol::Tcp, 2);
+    let outcome = rig.replace(target("aa", "two", "2", vec![port(2)]), Manner::Swap).await;
+    let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(failure.kind, FailureKind::Transient);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_overlap_the_node_is_never_down() {
+    let rig = Rig::with_old(vec![]).await;
+    assert!(matches!(rig.replace(next(), Manner::Overlap).await, Outcome::Made(_)));
+    let calls = "create NEXT, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
+        .replace("NEXT", &next_name("aa"));
+    assert_eq!(rig.calls()[..7].join(", "), calls);
+    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_overlap_the_old_one_does_not_notice_a_bad_new_one() {
+    let rig = Rig::with_old(vec![]).await;
+    behave(&rig, crashes(Duration::ZERO));
+    let outcome = rig.replace(next(), Manner::Overlap).await;
+    assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
+    assert_eq!(rig.view("aa").map(|view| view.starts), Some(1));
+    assert_eq!((rig.memory.containers().len(), rig.memory.calls("stop", "aa")), (1, 0));
+    assert_eq!(rig.hands.state.revisions().into_values().collect::<Vec<_>>(), [Revision::from_text("1")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_taken_is_no_obstacle() {
+    let rig = Rig::with_old(vec![]).await;
+    rig.memory.add_stranger(&next_name("aa"), Default::default(), &["bridge"]).expect("the name is free");
+    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
+    assert!(rig.view(&next_name("aa")).is_some_and(|stranger| stranger.starts == 1));
+    assert_eq!(rig.view("aa").and_then(|view| Some(view.spec?.image)), Some(image("two")));
+}
+
+#[test]
+fn each_container_has_a_salt_of_its_own() {
+    let spec = next().spec;
+    let label = || dress(&spec, "aa".to_owned()).0.labels[labels::SPEC].clone();
+    let (one, other) = (label(), label());
+    assert_ne!(one, other);
+    let record = |label: String| SpecRecord::from_labels(&[(labels::SPEC.to_owned(), label)].into()).expect("a record");
+    assert_eq!(record(one).differences(&spec), record(other).differences(&spec));
+}

@@ -1,0 +1,82 @@
+//! The daemon dies before each call of a replacement, of a rollback and of an overlap; the next one finishes the job.
+
+use std::time::Duration;
+
+use managed_app_fakes::faulty::Verb;
+use managed_app_fakes::memory::Behaviour;
+
+use super::rig::{Rig, image, target};
+use crate::reconciler::*;
+
+/// Longer than a replacement takes, and shorter than the limit of any call.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The calls of an engine, each with how many of its kind come first.
+const CALLS: [(Verb, usize); 11] = [
+    (Verb::Create, 0),
+    (Verb::Stop, 0),
+    (Verb::Start, 0),
+    (Verb::List, 0),
+    (Verb::List, 1),
+    (Verb::Stop, 1),
+    (Verb::Start, 1),
+    (Verb::Remove, 0),
+    (Verb::Rename, 0),
+    (Verb::Image, 0),
+    (Verb::Stop, 2),
+];
+
+/// Replaces `one` by `two`, dies before the given call, and lets another daemon finish. False: there is no such call.
+async fn die_before(verb: Verb, skip: usize, manner: Manner, stays_up: bool) -> bool {
+    let rig = Rig::with_old(vec![]).await;
+    if !stays_up {
+        let behaviour = Behaviour::CrashLoops { code: 1, after: Duration::from_millis(500) };
+        rig.memory.set_behaviour_of_image(&image("two"), behaviour);
+    }
+    if skip > 0 {
+        rig.faults.on(verb).times(skip).delay(Duration::ZERO);
+    }
+    let hung = rig.faults.on(verb).times(1).hang();
+    let next = target("aa", "two", "2", vec![]);
+    let has_died = tokio::time::timeout(LONG, rig.replace(next.clone(), manner)).await.is_err();
+    // The call is never made: the daemon that would have made it is gone.
+    drop(hung);
+    let old_is_there = rig.view("aa").and_then(|view| view.spec).is_some_and(|spec| spec.image == image("one"));
+    let new_runs = rig.running().iter().any(|(_, image)| image == "two");
+    assert!(old_is_there || new_runs, "{verb:?} {skip}: the old one went too early");
+    rig.faults.clear();
+    let rig = rig.reborn();
+    rig.settle(&next, manner == Manner::Overlap).await;
+    let wanted = if stays_up { "two" } else { "one" };
+    assert_eq!(rig.running(), [("aa".to_owned(), wanted.to_owned())], "{verb:?} {skip} {manner:?}");
+    assert_eq!(rig.memory.containers().len(), 1, "{verb:?} {skip} {manner:?}");
+    let revisions = rig.hands.state.revisions();
+    let id = rig.view("aa").expect("the one that runs").container.id;
+    assert_eq!(revisions.get(&id), Some(&Revision::from_text("2")), "{verb:?} {skip} {manner:?}");
+    has_died
+}
+
+async fn die_everywhere(manner: Manner, stays_up: bool) -> Vec<(Verb, usize)> {
+    let mut died = Vec::new();
+    for (verb, skip) in CALLS {
+        if die_before(verb, skip, manner, stays_up).await {
+            died.push((verb, skip));
+        }
+    }
+    died
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_in_a_replacement_is_mended() {
+    assert_eq!(die_everywhere(Manner::Careful, true).await.len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_in_a_rollback_is_mended() {
+    assert_eq!(die_everywhere(Manner::Careful, false).await.len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_in_an_overlap_is_mended() {
+    assert_eq!(die_everywhere(Manner::Overlap, true).await.len(), 8);
+}

@@ -1,0 +1,175 @@
+//! The driver's hands on the engine in memory, and a loop that plans and operates until nothing is left to do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use managed_app_fakes::memory::View;
+use managed_app_fakes::{Faulty, InMemoryRuntime};
+use managed_app_runtimes::{ContainerRuntime, ContainerSpec, ImageReference, LogSettings, Owner, PortBinding, labels};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use crate::cloud::{Aws, AwsOptions, CloudError, CloudErrorKind, ControlPlane};
+use crate::driver::{DEATHS_MAX, Hands, Looks, StateFile};
+use crate::model::Snapshot;
+use crate::reconciler::*;
+use crate::registry::Registry;
+
+/// The window of a rig's replacements.
+pub const WINDOW: Duration = Duration::from_secs(2);
+/// Longer than any way to the goal.
+const STEPS_MAX: usize = 8;
+
+pub struct Rig {
+    pub memory: InMemoryRuntime,
+    pub faults: Faulty,
+    pub hands: Hands,
+    directory: TempDir,
+}
+
+#[derive(Debug)]
+struct NoCloud;
+
+#[async_trait]
+impl ControlPlane for NoCloud {
+    async fn app(&self) -> Result<Snapshot, CloudError> {
+        Err(CloudError::new(CloudErrorKind::Unreachable, "read the app"))
+    }
+
+    async fn aws_credentials(&self) -> Result<aws_credential_types::Credentials, CloudError> {
+        Err(CloudError::new(CloudErrorKind::Unreachable, "read credentials"))
+    }
+}
+
+pub fn owner() -> Owner {
+    Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() }
+}
+
+pub fn image(text: &str) -> ImageReference {
+    format!("registry.test/{text}:1").parse().expect("a valid reference")
+}
+
+/// A container of node `node`, of `image_name`, that reads `revision`.
+pub fn target(node: &str, image_name: &str, revision: &str, ports: Vec<PortBinding>) -> Target {
+    let mut all = owner().labels();
+    all.insert(labels::NODE.to_owned(), node.to_owned());
+    let spec = ContainerSpec {
+        name: node.to_owned(),
+        hostname: node.to_owned(),
+        image: image(image_name),
+        env: BTreeMap::new(),
+        labels: all,
+        network: "app".to_owned(),
+        ports,
+        mounts: vec![],
+        logs: LogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        stop_grace: Duration::from_secs(30),
+    };
+    Target { spec: Arc::new(spec), revision: Revision::from_text(revision) }
+}
+
+impl Rig {
+    /// An engine with the images `one` and `two`.
+    pub fn new() -> Self {
+        let memory = InMemoryRuntime::new();
+        memory.add_network("app");
+        for name in ["one", "two"] {
+            memory.load_image(&image(name), name.as_bytes());
+        }
+        let directory = tempfile::tempdir().expect("a folder");
+        let faults = Faulty::new(Arc::new(memory.clone()));
+        let hands = hands(&faults, &directory, 64);
+        Self { memory, faults, hands, directory }
+    }
+
+    /// The same with this many operations at a time.
+    pub fn with_permits(self, permits: usize) -> Self {
+        Self { hands: hands(&self.faults, &self.directory, permits), ..self }
+    }
+
+    /// Another daemon after this one died: it has what is on disk.
+    pub fn reborn(self) -> Self {
+        self.with_permits(64)
+    }
+
+    /// Makes and starts a container of node `a` and image `one`, which has read `1`.
+    pub async fn with_old(ports: Vec<PortBinding>) -> Self {
+        let rig = Self::new();
+        rig.create(target("aa", "one", "1", ports)).await;
+        rig.memory.clear_journal();
+        rig
+    }
+
+    pub async fn create(&self, target: Target) {
+        let outcome = self.hands.operate(Operation::Create(target)).await;
+        assert!(matches!(outcome, Outcome::Made(_)), "{outcome:?}");
+    }
+
+    /// Replaces the one container of `target`'s node.
+    pub async fn replace(&self, target: Target, manner: Manner) -> Outcome {
+        let old = vec![self.view(&target.spec.name).expect("the old one").container.id];
+        self.hands.operate(Operation::Replace { old, next: None, target, manner }).await
+    }
+
+    pub fn view(&self, name: &str) -> Option<View> {
+        self.memory.container(name)
+    }
+
+    /// Names and images of all containers that run.
+    pub fn running(&self) -> Vec<(String, String)> {
+        let views = self.memory.containers().into_iter().filter(|view| view.container.state.is_running());
+        let image_of =
+            |view: &View| view.spec.as_ref().map_or(String::new(), |spec| spec.image.repository().to_owned());
+        views.map(|view| (view.container.name.clone(), image_of(&view))).collect()
+    }
+
+    /// The calls of the engine since the rig was set up.
+    pub fn calls(&self) -> Vec<String> {
+        self.memory.journal().into_iter().map(|call| format!("{} {}", call.verb, call.subject)).collect()
+    }
+
+    /// Plans and operates until nothing is left to do, and remembers what was rolled back.
+    pub async fn settle(&self, target: &Target, can_overlap: bool) {
+        let image = target.spec.image.clone();
+        let image_id = self.memory.image(&image).await.expect("an answer").expect("the image is here");
+        let desired = Desired { target: target.clone(), image, can_overlap };
+        let mut is_rejected = false;
+        for _ in 0..STEPS_MAX {
+            let revisions = self.hands.state.revisions();
+            let listed = self.memory.list(&owner()).await.expect("a list");
+            let observed = listed.into_iter().map(|container| {
+                let revision = revisions.get(&container.id).cloned();
+                Observed::new(container, revision)
+            });
+            let view = if is_rejected { ImageView::Rejected(&image_id) } else { ImageView::Present(&image_id) };
+            let Plan::Do(operation, _) = plan(Some(&desired), view, &observed.collect::<Vec<_>>()) else { return };
+            let outcome = self.hands.operate(operation).await;
+            is_rejected |= matches!(outcome, Outcome::RolledBack(_));
+            assert!(!matches!(outcome, Outcome::Failed(_) | Outcome::ImageMissing), "{outcome:?}");
+        }
+        panic!("no end in sight; {:?}", self.memory.containers());
+    }
+}
+
+fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
+    // A second installation is refused; the first one serves all tests of the process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let aws = Aws::new(AwsOptions { endpoint_url: None, sqs_endpoint_url: None, host_credentials: None });
+    Hands {
+        runtime: Arc::new(faults.clone()),
+        cloud: Arc::new(NoCloud),
+        registry: Arc::new(Registry::new(Arc::new(aws))),
+        state: Arc::new(StateFile::open(directory.path())),
+        owner: owner(),
+        stop_grace: Duration::from_secs(30),
+        operations: Semaphore::new(permits),
+        pulls: Semaphore::new(1),
+        replace_window: WINDOW,
+        deaths: broadcast::Sender::new(DEATHS_MAX),
+        looks: Looks::default(),
+        stopping: CancellationToken::new(),
+    }
+}

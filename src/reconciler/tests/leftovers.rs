@@ -1,0 +1,166 @@
+//! Every state that a crash in the middle of a replacement, a rollback or an overlap can leave leads to exactly one
+//! running container, the right one, and no old one goes before a right one has been seen to run.
+
+use std::collections::HashMap;
+
+use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
+
+use super::world::{World, name, settings};
+use crate::reconciler::*;
+
+/// Longer than any way to the goal.
+const STEPS_MAX: usize = 6;
+
+fn desired(can_overlap: bool) -> Desired {
+    let app = World::new(&["a"]).app;
+    let settings = Settings { overlap: can_overlap, ..settings() };
+    settings.desired(&app, &app.nodes[&name("a")], &Surroundings::of(&app)).expect("a good node")
+}
+
+fn container(desired: &Desired, id: &str, its_name: String, state: ContainerState) -> Observed {
+    let is_old = id == "old";
+    let spec = &desired.target.spec;
+    let mut made_of = (**spec).clone();
+    if is_old {
+        made_of.hostname = "as-before".to_owned();
+    }
+    Observed {
+        id: ContainerId(id.to_owned()),
+        name: its_name,
+        image_id: ImageId("sha256:1".to_owned()),
+        state,
+        origin: Origin::Labelled,
+        networks: vec![spec.network.clone()],
+        record: Some(SpecRecord::new(&made_of, "salt")),
+        revision: (!is_old).then(|| desired.target.revision.clone()),
+    }
+}
+
+/// Carries one operation out. `stays_up` is whether new containers do.
+fn apply(operation: Operation, desired: &Desired, containers: &mut Vec<Observed>, stays_up: bool) {
+    let mut at: HashMap<ContainerId, Observed> = containers.drain(..).map(|c| (c.id.clone(), c)).collect();
+    match operation {
+        Operation::Start { id, .. } | Operation::Restart { id, .. } => {
+            let found = at.get_mut(&id).expect("it is there");
+            found.state = ContainerState::Running;
+            found.revision = Some(desired.target.revision.clone());
+        }
+        Operation::Rename { id, name } => at.get_mut(&id).expect("it is there").name = name,
+        Operation::Create(_) => {
+            let made = container(desired, "next", desired.target.spec.name.clone(), ContainerState::Running);
+            at.insert(made.id.clone(), made);
+        }
+        Operation::Remove(ids) => ids.iter().for_each(|id| drop(at.remove(id))),
+        Operation::Replace { old, next, manner, .. } => {
+            let is_up = |id| at.get(id).is_some_and(|container: &Observed| container.state.is_running());
+            assert!(next.as_ref().is_none_or(|next| !is_up(next)), "what runs is not started as if it were new");
+            assert!(manner != Manner::Overlap || old.iter().any(is_up));
+            swap(next, old, desired, &mut at, stays_up);
+        }
+        Operation::Confirm { next, old, .. } => {
+            assert!(at[&next].state.is_running());
+            swap(Some(next), old, desired, &mut at, stays_up);
+        }
+        Operation::Stop(_) => panic!("nothing is to end here"),
+    }
+    containers.extend(at.into_values());
+}
+
+fn swap(
+    next: Option<ContainerId>,
+    old: Vec<ContainerId>,
+    desired: &Desired,
+    at: &mut HashMap<ContainerId, Observed>,
+    stays_up: bool,
+) {
+    if stays_up {
+        old.iter().for_each(|id| drop(at.remove(id)));
+        let made = container(desired, "next", desired.target.spec.name.clone(), ContainerState::Running);
+        at.insert(next.unwrap_or(made.id.clone()), made);
+    } else {
+        next.into_iter().for_each(|id| drop(at.remove(&id)));
+        at.get_mut(&old[0]).expect("it is there").state = ContainerState::Running;
+    }
+}
+
+/// All states of up to one old and one new container, under the names they may have.
+fn leftovers(desired: &Desired) -> Vec<Vec<Observed>> {
+    let exited = || ContainerState::Exited { code: Some(1) };
+    let states = [ContainerState::Created, ContainerState::Running, ContainerState::Restarting, exited()];
+    let proper = desired.target.spec.name.clone();
+    let mut all = vec![vec![]];
+    for old in states.iter().map(Some).chain([None]) {
+        for next in states.iter().map(Some).chain([None]) {
+            for next_name in [format!("{proper}.next"), format!("{proper}.next-0123abcd"), proper.clone()] {
+                if old.is_some() && next_name == proper {
+                    continue;
+                }
+                let old = old.map(|state| container(desired, "old", proper.clone(), state.clone()));
+                let next = next.map(|state| container(desired, "next", next_name, state.clone()));
+                all.push(old.into_iter().chain(next).collect());
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_leftover_of_a_replacement_is_finished() {
+    for can_overlap in [false, true] {
+        let desired = desired(can_overlap);
+        let image = ImageId("sha256:1".to_owned());
+        for before in leftovers(&desired) {
+            let mut containers = before.clone();
+            let mut steps = 0;
+            while let Plan::Do(operation, _) = plan(Some(&desired), ImageView::Present(&image), &containers) {
+                assert!(!matches!(operation, Operation::Remove(_)), "old ones go only with a right one: {before:?}");
+                apply(operation, &desired, &mut containers, true);
+                steps += 1;
+                assert!(steps <= STEPS_MAX, "no end in sight from {before:?}");
+            }
+            let [only] = &containers[..] else { panic!("{before:?} leads to {containers:?}") };
+            assert_eq!((only.id.0.as_str(), &only.name), ("next", &desired.target.spec.name), "{before:?}");
+            assert!(only.state.is_running() && only.revision.as_ref() == Some(&desired.target.revision));
+        }
+    }
+}
+
+#[test]
+fn where_the_new_container_does_not_stay_up_the_old_one_runs() {
+    let desired = desired(false);
+    let image = ImageId("sha256:1".to_owned());
+    let with_old = leftovers(&desired).into_iter().filter(|all| all.iter().any(|container| container.id.0 == "old"));
+    for before in with_old {
+        let mut containers = before.clone();
+        let mut view = ImageView::Present(&image);
+        let mut steps = 0;
+        while let Plan::Do(operation, _) = plan(Some(&desired), view, &containers) {
+            let is_trial = matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. });
+            assert!(!(is_trial && view == ImageView::Rejected(&image)), "it is not tried again");
+            apply(operation, &desired, &mut containers, false);
+            if is_trial {
+                view = ImageView::Rejected(&image);
+            }
+            steps += 1;
+            assert!(steps <= STEPS_MAX, "no end in sight from {before:?}");
+        }
+        let [only] = &containers[..] else { panic!("{before:?} leads to {containers:?}") };
+        assert!(only.id.0 == "old" && only.state.is_running(), "{before:?} leads to {only:?}");
+    }
+}
+
+#[test]
+fn a_rejected_container_that_was_not_removed_goes_without_being_tried() {
+    let desired = desired(false);
+    let image = ImageId("sha256:1".to_owned());
+    for before in leftovers(&desired).into_iter().filter(|all| all.len() == 2) {
+        let mut containers = before;
+        while let Plan::Do(operation, _) = plan(Some(&desired), ImageView::Rejected(&image), &containers) {
+            assert!(!matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. }));
+            apply(operation, &desired, &mut containers, false);
+        }
+        let [only] = &containers[..] else { panic!("{containers:?}") };
+        assert!(only.id.0 == "old" && only.state.is_running());
+    }
+}

@@ -1,0 +1,188 @@
+//! Replacements: what did not stay up is remembered, ports change hands in order, overlap is for those that can.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use managed_app_runtimes::{Action, ContainerState, EngineEvent, Mount, MountSource, PortBinding, Protocol};
+
+use super::world::{World, name, settings};
+use crate::model::Change;
+use crate::reconciler::*;
+
+fn up(nodes: &[&str]) -> World {
+    begun(World::new(nodes))
+}
+
+fn begun(mut world: World) -> World {
+    world.begin();
+    world.take_log();
+    world
+}
+
+fn give_image(world: &mut World, node: &str, image: &str) {
+    world.edit_node(node, |node| node.node_type.image_uri = format!("registry.test/img/{image}:1"));
+    world.tell(Event::Change(Change::Node(name(node))));
+}
+
+fn port(host_port: u16) -> PortBinding {
+    let host_address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    PortBinding { container_port: 80, protocol: Protocol::Tcp, host_address, host_port }
+}
+
+fn failure_of(world: &World, node: &str) -> Option<String> {
+    let status = world.reconciler.status();
+    status.nodes.into_iter().find(|found| found.name == name(node)).and_then(|found| found.failure)
+}
+
+/// Node `a` whose image `b` does not stay up, after the first attempt.
+fn rolled_back() -> World {
+    let mut world = up(&["a"]);
+    world.unsteady_images.insert("img/b".to_owned());
+    give_image(&mut world, "a", "b");
+    assert_eq!(world.take_log(), ["pull img/b", "replace a"]);
+    world
+}
+
+#[test]
+fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
+    let mut world = rolled_back();
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
+    assert!(world.containers[0].state.is_running() && !world.reconciler.status().is_converged);
+    world.tell(Event::Resync);
+    world.advance(TRY_AGAIN_AFTER.mul_f64(0.7));
+    assert_eq!(world.take_log(), [""; 0]);
+    world.advance(TRY_AGAIN_AFTER.mul_f64(0.6));
+    assert_eq!(world.take_log(), ["replace a"]);
+    world.unsteady_images.clear();
+    world.advance(TRY_AGAIN_AFTER.mul_f64(1.3));
+    assert_eq!(world.take_log(), ["replace a"]);
+    assert_eq!(failure_of(&world, "a"), None);
+    assert!(world.reconciler.status().is_converged);
+}
+
+#[test]
+fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
+    let mut world = up(&["a"]);
+    world.unsteady_images.insert("img/b".to_owned());
+    world.blame = FailureKind::Transient;
+    give_image(&mut world, "a", "b");
+    world.advance(TRY_AGAIN_AFTER.mul_f64(0.7));
+    assert_eq!(world.take_log(), ["pull img/b", "replace a", "replace a", "replace a"]);
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
+}
+
+#[test]
+fn the_old_container_follows_what_it_reads_meanwhile() {
+    let mut world = rolled_back();
+    world.connect("a", "x");
+    world.tell(Event::Change(Change::Edge(vec![name("a")])));
+    assert_eq!(world.take_log(), ["restart a"]);
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
+    world.containers[0].state = ContainerState::Exited { code: Some(1) };
+    world.tell(Event::HintsLost);
+    assert_eq!(world.take_log(), ["start a"]);
+}
+
+#[test]
+fn another_spec_is_tried_at_once() {
+    let mut world = rolled_back();
+    give_image(&mut world, "a", "c");
+    assert_eq!(world.take_log(), ["pull img/c", "replace a"]);
+    assert!(world.reconciler.status().is_converged);
+    let mut world = rolled_back();
+    give_image(&mut world, "a", "a");
+    assert_eq!((world.take_log(), failure_of(&world, "a")), (vec!["pull img/a".to_owned()], None));
+}
+
+#[test]
+fn without_an_old_container_what_did_not_stay_up_is_tried_all_the_same() {
+    let mut world = rolled_back();
+    world.containers.clear();
+    world.tell(Event::HintsLost);
+    assert_eq!(world.take_log(), ["create a"]);
+}
+
+#[test]
+fn a_start_with_a_node_rolled_back_is_over() {
+    let mut world = up(&["a", "b"]).restart_daemon();
+    world.unsteady_images.insert("img/b".to_owned());
+    world.edit_node("a", |node| node.node_type.image_uri = "registry.test/img/b:1".to_owned());
+    world.begin();
+    assert!(world.is_ready);
+    assert_eq!(world.take_log(), ["pull img/a", "pull img/b", "replace a"]);
+}
+
+#[test]
+fn a_port_goes_from_one_node_to_another_in_order() {
+    let mut world = World::new(&["a", "b"]);
+    world.edit_node("b", |node| node.ports = vec![port(8080)]);
+    let mut world = begun(world);
+    world.edit_node("a", |node| node.ports = vec![port(8080)]);
+    world.tell(Event::Change(Change::Node(name("a"))));
+    assert_eq!(world.take_log(), [""; 0]);
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("host port 8080/tcp is still held by node \"b\""));
+    world.edit_node("b", |node| node.ports.clear());
+    world.tell(Event::Change(Change::Node(name("b"))));
+    assert_eq!(world.take_log(), ["replace b", "replace a"]);
+    assert!(world.reconciler.status().is_converged);
+}
+
+#[test]
+fn ports_that_change_hands_in_a_circle_move_at_once() {
+    let mut world = World::new(&["a", "b", "c", "d"]);
+    for (node, number) in [("a", 1), ("b", 2), ("c", 3)] {
+        world.edit_node(node, |node| node.ports = vec![port(number)]);
+    }
+    let mut world = begun(world);
+    for (node, number) in [("a", 2), ("b", 3), ("c", 1), ("d", 4)] {
+        world.edit_node(node, |node| node.ports = vec![port(number)]);
+    }
+    world.tell(Event::Resync);
+    assert_eq!(world.take_log(), ["replace a swap", "replace b swap", "replace c swap", "replace d"]);
+    assert!(world.reconciler.status().is_converged);
+}
+
+#[test]
+fn a_node_that_takes_the_port_of_a_removed_one_waits_for_it() {
+    let mut world = World::new(&["b"]);
+    world.edit_node("b", |node| node.ports = vec![port(1)]);
+    let mut world = begun(world);
+    let mut a = world.app.nodes[&name("b")].clone();
+    a.name = name("a");
+    world.app.nodes = std::iter::once((name("a"), a)).collect();
+    world.tell(Event::Resync);
+    assert_eq!(world.take_log(), ["remove b", "pull img/a", "create a"]);
+}
+
+#[test]
+fn overlap_is_for_nodes_that_share_nothing_of_the_host() {
+    let mut world = World::new(&["a", "b", "c"]).with_settings(Settings { overlap: true, ..settings() });
+    world.edit_node("b", |node| node.ports = vec![port(1)]);
+    world.edit_node("c", |node| {
+        node.mounts = vec![Mount { source: MountSource::Anonymous, target: "/data".to_owned() }];
+    });
+    let mut world = begun(world);
+    world.edit(|app| {
+        for node in app.nodes.values_mut() {
+            node.node_type.image_uri = "registry.test/img/b:1".to_owned();
+        }
+    });
+    world.tell(Event::Resync);
+    let log = world.take_log();
+    let replaced: Vec<_> = log.iter().filter(|line| line.starts_with("replace")).collect();
+    assert_eq!(replaced, ["replace a overlap", "replace b", "replace c"]);
+}
+
+#[test]
+fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
+    let mut world = up(&["a"]);
+    world.containers[0].state = ContainerState::Restarting;
+    let hint = |action| {
+        let container = ContainerId("c1".to_owned());
+        Event::Hint(EngineEvent { container, name: "a".to_owned(), action, at: None })
+    };
+    world.tell(hint(Action::Died));
+    assert!(failure_of(&world, "a").is_some_and(|failure| failure.contains("keeps ending")));
+    world.containers[0].state = ContainerState::Running;
+    world.tell(hint(Action::Started));
+    assert_eq!((world.take_log(), failure_of(&world, "a")), (vec![], None));
+}
