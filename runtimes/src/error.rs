@@ -25,6 +25,9 @@ pub enum ErrorKind {
     TimedOut,
     /// The engine understood and will not do it: an invalid spec, a start that fails every time, no permission.
     Refused,
+    /// The container can never be started again, whatever it is made of: the engine crashed in the middle of a start. Only
+    /// another container helps.
+    Broken,
     /// Anything else, including answers that make no sense.
     Other,
 }
@@ -81,6 +84,7 @@ impl fmt::Display for RuntimeError {
             ErrorKind::Unreachable => "the engine cannot be reached",
             ErrorKind::TimedOut => "the engine did not answer in time",
             ErrorKind::Refused => "the engine refused",
+            ErrorKind::Broken => "a crash of the engine has spoiled it",
             ErrorKind::Other => "the engine failed",
         };
         write!(f, "{} {:?}: {meaning}", self.operation, self.subject)

@@ -10,6 +10,7 @@ use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{ContainerId, ContainerSpec, ErrorKind, ImageId, LogSettings, RuntimeError, names};
 use time::OffsetDateTime;
 use tokio::sync::SemaphorePermit;
+use tracing::warn;
 
 use super::{Hands, failure};
 use crate::reconciler::{Made, Operation, Outcome, Target};
@@ -50,8 +51,13 @@ impl Hands {
                     Some(revision) => self.state.record(&id, revision).await,
                     None => self.state.forget(std::slice::from_ref(&id)).await,
                 }
-                self.runtime.start(&id).await?;
-                Ok(Outcome::Started { id, revision })
+                match self.runtime.start(&id).await {
+                    Err(error) if error.kind() == ErrorKind::Broken => {
+                        warn!(container = %id, error = failure::chain(&error), "container cannot be kept");
+                        self.remove_all(vec![id]).await
+                    }
+                    started => started.map(|()| Outcome::Started { id, revision }),
+                }
             }
             Operation::Restart { id, revision } => {
                 self.runtime.restart(&id, self.stop_grace).await?;

@@ -3,7 +3,7 @@
 use managed_app_fakes::cloud::Spoiled;
 use managed_app_fakes::cloud::words::Port;
 use managed_app_fakes::faulty::Verb;
-use managed_app_runtimes::names;
+use managed_app_runtimes::{ErrorKind, names};
 
 use crate::site::{IMAGE, Site};
 
@@ -21,7 +21,7 @@ async fn check_hung(verb: Verb, subject: &str, act: impl FnOnce(&Site)) {
     site.eventually("c goes", |_| site.view("c").is_none()).await;
     site.memory.kill(&names::container_name("b")).expect("it is there");
     site.eventually("b is repaired", |_| site.runs("b")).await;
-    assert!(site.status().is_some_and(|status| !status.is_converged), "{verb:?} goes on");
+    site.eventually("its call goes on", |host| host.status().is_some_and(|status| !status.is_converged)).await;
     hung.release();
     site.converged().await;
 }
@@ -34,6 +34,20 @@ async fn a_hung_call_of_one_node_holds_up_no_other() {
     check_hung(Verb::Stop, "a", |site| drop(site.cloud.change_ports("a", vec![Port::tcp(8080, 80)]))).await;
     check_hung(Verb::Create, "new", |site| drop(site.cloud.add_node("new", |node| node.image(IMAGE)))).await;
     check_hung(Verb::Start, "new", |site| drop(site.cloud.add_node("new", |node| node.image(IMAGE)))).await;
+}
+
+#[tokio::test]
+async fn a_container_that_a_crash_of_the_engine_has_spoiled_is_made_anew() {
+    let site = Site::with(&["a", "b"]).await;
+    let name = names::container_name("a");
+    let old = site.container("a").await.id;
+    site.faults.on(Verb::Start).named(name.clone()).times(1).fail(ErrorKind::Broken);
+    site.memory.kill(&name).expect("it is there");
+    let is_another =
+        || site.view("a").is_some_and(|view| view.container.id != old && view.container.state.is_running());
+    site.eventually("another one runs", |host| is_another() && host.is_converged()).await;
+    assert_eq!(site.nodes_with_containers(), ["a", "b"]);
+    assert_eq!(site.journal.acts(), ["start a", "stop a", "remove a", "create a", "start a"]);
 }
 
 #[tokio::test]

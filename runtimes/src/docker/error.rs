@@ -57,6 +57,10 @@ fn running(status: u16, words: &str) -> ErrorKind {
     if contains_any(words, &TAKEN) {
         return ErrorKind::Conflict;
     }
+    // What containerd was about to run when it was killed is in its own way for good (seen with 20.10).
+    if words.contains("failed to start shim") && words.contains("file exists") {
+        return ErrorKind::Broken;
+    }
     match plain(status, words) {
         ErrorKind::Other if !contains_any(words, &PASSING) => ErrorKind::Refused,
         kind => kind,
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn answers_mean_what_the_table_says() {
-        use ErrorKind::{AlreadyExists, Conflict, NotFound, Other, Refused, Throttled, Unauthorized};
+        use ErrorKind::{AlreadyExists, Broken, Conflict, NotFound, Other, Refused, Throttled, Unauthorized};
         let in_use = "Conflict. The container name \"/web\" is already in use by container \"abc\".";
         let allocated = "driver failed programming external connectivity on endpoint web: Bind for 0.0.0.0:80 failed: \
                          port is already allocated";
@@ -146,6 +150,8 @@ mod tests {
             (RESTART, Some(500), bound, Conflict),
             (START, Some(500), "OCI runtime create failed: protocol not supported", Refused),
             (START, Some(500), "mkdir /x: no space left on device", Other),
+            (START, Some(500), "failed to start shim: mkdir /run/moby/x: file exists: unknown", Broken),
+            (START, Some(500), "mkdir /data: file exists", Refused),
             (START, Some(404), "network x not found", NotFound),
             (PULL, Some(404), "manifest for a.b/x:1 not found: manifest unknown", NotFound),
             (PULL, Some(500), "no basic auth credentials", Unauthorized),
