@@ -49,7 +49,7 @@ async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_m
 }
 
 async fn a_full_disk_under_the_log_stops_nothing(engine: Engine) {
-    let _turn = turns::shared(engine).await;
+    let _turn = turns::shared().await;
     let rig = Rig::new(engine).await;
     let image = rig.push("node:1", "1").await;
     rig.add("a", |n| n.image(&image));

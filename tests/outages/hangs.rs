@@ -28,7 +28,7 @@ const CALL: Duration = Duration::from_secs(2);
 const BYTES_BEFORE_STALL: usize = 300;
 
 async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers(engine: Engine) {
-    let _turn = turns::shared(engine).await;
+    let _turn = turns::shared().await;
     let (mut rig, proxy) = rig_behind_proxy(engine).await;
     let before = rig.started_with(["a", "b"]).await;
     for after_bytes in [None, Some(BYTES_BEFORE_STALL)] {
@@ -46,7 +46,7 @@ async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recover
 }
 
 async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine) {
-    let _turn = turns::shared(engine).await;
+    let _turn = turns::shared().await;
     let (mut rig, proxy) = rig_behind_proxy(engine).await;
     let before = rig.started_with(["a", "b"]).await;
     proxy.take_away().await.expect("the socket was there");

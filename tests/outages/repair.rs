@@ -19,7 +19,7 @@ const REPAIR_MAX: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine) {
-    let _turn = turns::shared(engine).await;
+    let _turn = turns::shared().await;
     let mut rig = Rig::new(engine).await;
     let [_, other] = rig.started_with(["a", "other"]).await;
     let (name, tag) = (rig.container_name("a"), rig.tag.clone());
@@ -55,9 +55,12 @@ fn is_right(container: &Container, network: &str) -> bool {
 /// The resync of these daemons, in place of minutes.
 const RESYNC: Duration = Duration::from_millis(500);
 
+/// What somebody does to the container of this name.
+type Act = fn(&Site, &str);
+
 #[tokio::test]
 async fn without_events_the_next_look_puts_everything_right() {
-    let acts: [(&str, fn(&Site, &str)); 5] = [
+    let acts: [(&str, Act); 5] = [
         ("removed", |site, name| site.memory.remove_behind_back(name).expect("it is there")),
         ("killed", |site, name| site.memory.kill(name).expect("it is there")),
         ("paused", |site, name| site.memory.pause(name).expect("it is there")),

@@ -37,12 +37,12 @@ async fn with_live_restore_no_node_notices_a_crash_of_the_engine(engine: Engine)
 }
 
 async fn check_restart(engine: Engine, signal: &str, is_unnoticed: bool) {
-    let _turn = turns::alone(engine).await;
+    let _turn = turns::alone().await;
     run_through(engine, signal, is_unnoticed).await;
 }
 
 async fn check_live_restore(engine: Engine, signal: &str) {
-    let _turn = turns::alone(engine).await;
+    let _turn = turns::alone().await;
     let _setting = LiveRestore::switch_on();
     // The setting counts for containers of an engine that began with it.
     restart(engine, "TERM").await;

@@ -1,26 +1,16 @@
-//! Who may use an engine now: many at a time, or one that disturbs it.
+//! Who may use the engines now: many at a time, or one that disturbs them.
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::engine::Engine;
+/// One for all engines: images of every test go through Docker into the registry.
+static ENGINES: RwLock<()> = RwLock::const_new(());
 
-/// Long tests hold a turn for a minute or two, so those that want an engine alone come after all that have begun.
-static DOCKER: RwLock<()> = RwLock::const_new(());
-static PODMAN: RwLock<()> = RwLock::const_new(());
-
-fn lock(engine: Engine) -> &'static RwLock<()> {
-    match engine {
-        Engine::Docker => &DOCKER,
-        Engine::Podman => &PODMAN,
-    }
+/// The engines, beside others.
+pub async fn shared() -> RwLockReadGuard<'static, ()> {
+    ENGINES.read().await
 }
 
-/// The engine, beside others.
-pub async fn shared(engine: Engine) -> RwLockReadGuard<'static, ()> {
-    lock(engine).read().await
-}
-
-/// The engine alone: nobody else of this binary uses it meanwhile.
-pub async fn alone(engine: Engine) -> RwLockWriteGuard<'static, ()> {
-    lock(engine).write().await
+/// The engines alone: nobody else of this binary uses them meanwhile.
+pub async fn alone() -> RwLockWriteGuard<'static, ()> {
+    ENGINES.write().await
 }
