@@ -20,6 +20,8 @@
 //!   libpod, and progress is zeros. Names are fully qualified, so Podman never guesses a registry.
 //! - **SELinux**: where it is on, bind mounts are relabelled (`z`), as Podman refuses access otherwise.
 //! - **Rootless**: ports under 1024 are refused by the engine at start ([`Refused`](crate::ErrorKind::Refused)).
+//! - **Networks**: netavark and CNI alike. With CNI containers find each other by name only where its `dnsname` plugin is
+//!   installed.
 //! - Graces are whole seconds, rounded up.
 
 mod containers;
