@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use managed_app::reconciler::{Event, Listing};
-use managed_app_runtimes::{ContainerId, ErrorKind, ImageId, ImageReference};
+use managed_app_runtimes::{Container, ContainerId, ErrorKind, ImageId, ImageReference};
 
 use crate::engine::{Act, Verb};
 use crate::hands::{Hands, failure};
@@ -137,20 +137,26 @@ impl Hands {
         }
     }
 
-    pub async fn list(self) -> Event {
+    /// All our containers, as some moment of the call has them.
+    pub async fn look(&self) -> Result<Vec<Container>, ErrorKind> {
         self.sleep(1, 300).await;
         match self.with(World::fate) {
             Fate::Done => {
                 let containers = self.with(World::listed);
                 self.sleep(1, 300).await;
-                let revisions = self.with(|world| world.disk.memory.clone());
-                Event::Listed(Ok(Listing { containers, revisions }))
+                Ok(containers)
             }
-            Fate::Fails(kind) | Fate::Lost(kind) => Event::Listed(Err(failure(kind))),
+            Fate::Fails(kind) | Fate::Lost(kind) => Err(kind),
             Fate::Hangs(_) => {
                 Sleep::new(&self.world, CALL_LIMIT).await;
-                Event::Listed(Err(failure(ErrorKind::TimedOut)))
+                Err(ErrorKind::TimedOut)
             }
         }
+    }
+
+    pub async fn list(self) -> Event {
+        let listed = self.look().await.map_err(failure);
+        let revisions = self.with(|world| world.disk.memory.clone());
+        Event::Listed(listed.map(|containers| Listing { containers, revisions }))
     }
 }

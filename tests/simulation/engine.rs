@@ -22,6 +22,8 @@ pub struct Kept {
     pub made_at: Duration,
     /// The version of the cloud's truth that its process read.
     pub read: usize,
+    /// How often its process was started.
+    pub starts: usize,
     /// Whether its process was started by somebody else, or by a call that nobody waited for any more.
     pub is_foreign_start: bool,
     /// Until when the engine is occupied with it: it does one thing at a time to a container.
@@ -150,7 +152,15 @@ impl World {
             origin,
         };
         let (made_at, busy_until) = (self.now, self.now);
-        self.engine.containers.push(Kept { container, node, made_at, read: 0, is_foreign_start: false, busy_until });
+        self.engine.containers.push(Kept {
+            container,
+            node,
+            made_at,
+            read: 0,
+            starts: 0,
+            is_foreign_start: false,
+            busy_until,
+        });
         self.hint(&id, Action::Created);
         id
     }
@@ -166,6 +176,7 @@ impl World {
         }
         kept.container.state = ContainerState::Running;
         kept.read = read;
+        kept.starts += 1;
         kept.is_foreign_start = is_foreign;
         let node = kept.node.clone();
         self.hint(id, Action::Started);

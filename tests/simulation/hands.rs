@@ -1,5 +1,5 @@
 //! The driver's hands in virtual time: the same sequences of engine calls and state writes as `src/driver/operate.rs` and
-//! `pull.rs`, line by line, so that a crash between two steps leaves what the real one would. Keep the two alike.
+//! `pull.rs` (`replace.rs` has a file of its own), line by line, so that a crash between two steps leaves what the real one would. Keep the two alike.
 
 use std::future::Future;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Hands {
     pub node: Option<NodeName>,
 }
 
-type Done<T = Outcome> = Result<T, ErrorKind>;
+pub type Done<T = Outcome> = Result<T, ErrorKind>;
 
 impl Hands {
     pub fn with<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {
@@ -98,7 +98,7 @@ impl Hands {
         done.unwrap_or_else(|kind| Outcome::Failed(failure(kind)))
     }
 
-    fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.with(|world| world.is_stopping)
     }
 
@@ -118,7 +118,8 @@ impl Hands {
                 self.record(&id, &revision).await;
                 Ok(Outcome::Started { id, revision: Some(revision) })
             }
-            Operation::Replace { old, next, target } => self.replace(old, next, target).await,
+            Operation::Replace { old, next, target, manner } => self.replace(old, next, target, manner).await,
+            Operation::Confirm { next, old, revision, manner } => self.confirm(next, old, revision, manner).await,
             Operation::Rename { id, name } => {
                 self.rename(&id, &name).await?;
                 Ok(Outcome::Renamed { id, name })
@@ -139,52 +140,7 @@ impl Hands {
         Ok(self.made(id, spec.name, target, record).await)
     }
 
-    async fn replace(&self, old: Vec<ContainerId>, next: Option<ContainerId>, target: Target) -> Done {
-        let (spec, record) = dress(&target.spec, next_name(&target.spec.name));
-        let next = match next {
-            Some(next) => next,
-            None => match self.make_next(spec).await? {
-                Some(next) => next,
-                None => return Ok(Outcome::ImageMissing),
-            },
-        };
-        self.record(&next, &target.revision).await;
-        if self.is_stopping() {
-            return Ok(Outcome::Abandoned);
-        }
-        self.stop_all(old.clone()).await?;
-        if let Err(error) = self.start(&next).await {
-            self.bring_back(&old, &next).await;
-            return Err(error);
-        }
-        self.remove_all(old).await?;
-        self.rename(&next, &target.spec.name).await?;
-        let name = target.spec.name.clone();
-        Ok(self.made(next, name, target, record).await)
-    }
-
-    async fn make_next(&self, mut spec: ContainerSpec) -> Done<Option<ContainerId>> {
-        match self.make(&spec).await {
-            Err(ErrorKind::AlreadyExists) => {
-                let number = self.with(World::fresh);
-                spec.name = format!("{}-{number:08x}", spec.name);
-                self.make(&spec).await
-            }
-            result => result,
-        }
-    }
-
-    async fn bring_back(&self, old: &[ContainerId], next: &ContainerId) {
-        if ignore_absent(self.stop(next).await).is_err() {
-            return;
-        }
-        if let Some(first) = old.first() {
-            let _ = self.start(first).await;
-        }
-        let _ = self.remove(next).await;
-    }
-
-    async fn make(&self, spec: &ContainerSpec) -> Done<Option<ContainerId>> {
+    pub async fn make(&self, spec: &ContainerSpec) -> Done<Option<ContainerId>> {
         match self.create_call(spec).await {
             Err(ErrorKind::NotFound) => {}
             result => return result,
@@ -196,7 +152,7 @@ impl Hands {
         self.create_call(spec).await
     }
 
-    async fn made(&self, id: ContainerId, name: String, target: Target, record: SpecRecord) -> Outcome {
+    pub async fn made(&self, id: ContainerId, name: String, target: Target, record: SpecRecord) -> Outcome {
         let image_id = match self.image(&target.spec.image).await {
             Ok(Some(image_id)) => image_id,
             _ => ImageId(String::new()),
@@ -204,14 +160,14 @@ impl Hands {
         Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
     }
 
-    async fn stop_all(&self, ids: Vec<ContainerId>) -> Done {
+    pub async fn stop_all(&self, ids: Vec<ContainerId>) -> Done {
         for result in join_all(ids.iter().map(|id| self.stop(id))).await {
             ignore_absent(result)?;
         }
         Ok(Outcome::Stopped(ids))
     }
 
-    async fn remove_all(&self, ids: Vec<ContainerId>) -> Done {
+    pub async fn remove_all(&self, ids: Vec<ContainerId>) -> Done {
         self.stop_all(ids.clone()).await?;
         for result in join_all(ids.iter().map(|id| self.remove(id))).await {
             ignore_absent(result)?;
@@ -224,11 +180,11 @@ impl Hands {
         self.call(None, vec![Verb::Create(Box::new(spec.clone()))], CALL_LIMIT).await
     }
 
-    async fn start(&self, id: &ContainerId) -> Done<()> {
+    pub async fn start(&self, id: &ContainerId) -> Done<()> {
         self.call(Some(id), vec![Verb::Start(id.clone())], CALL_LIMIT).await.map(drop)
     }
 
-    async fn stop(&self, id: &ContainerId) -> Done<()> {
+    pub async fn stop(&self, id: &ContainerId) -> Done<()> {
         self.call(Some(id), vec![Verb::End(id.clone())], STOP_LIMIT).await.map(drop)
     }
 
@@ -237,20 +193,20 @@ impl Hands {
         self.call(Some(id), steps, STOP_LIMIT).await.map(drop)
     }
 
-    async fn rename(&self, id: &ContainerId, name: &str) -> Done<()> {
+    pub async fn rename(&self, id: &ContainerId, name: &str) -> Done<()> {
         self.call(Some(id), vec![Verb::Rename(id.clone(), name.to_owned())], CALL_LIMIT).await.map(drop)
     }
 
-    async fn remove(&self, id: &ContainerId) -> Done<()> {
+    pub async fn remove(&self, id: &ContainerId) -> Done<()> {
         self.call(Some(id), vec![Verb::Remove(id.clone())], CALL_LIMIT).await.map(drop)
     }
 
-    async fn record(&self, id: &ContainerId, revision: &Revision) {
+    pub async fn record(&self, id: &ContainerId, revision: &Revision) {
         self.with(|world| world.disk.memory.insert(id.clone(), revision.clone()));
         self.write().await;
     }
 
-    async fn forget(&self, ids: &[ContainerId]) {
+    pub async fn forget(&self, ids: &[ContainerId]) {
         self.with(|world| world.disk.memory.retain(|id, _| !ids.contains(id)));
         self.write().await;
     }
@@ -281,14 +237,14 @@ pub fn failure(kind: ErrorKind) -> Failure {
     Failure { kind: how, text: format!("{kind:?}") }
 }
 
-fn ignore_absent(result: Done<()>) -> Done<()> {
+pub fn ignore_absent(result: Done<()>) -> Done<()> {
     match result {
         Err(ErrorKind::NotFound) => Ok(()),
         other => other,
     }
 }
 
-fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
+pub fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
     let mut spec = ContainerSpec { name, ..spec.clone() };
     let record = SpecRecord::new(&spec, "");
     spec.labels.insert(labels::SPEC.to_owned(), record.to_label());

@@ -224,7 +224,8 @@ impl World {
         let made_at = self.engine.get(id).map_or(Duration::ZERO, |kept| kept.made_at);
         let is_said = self.ledger.is_clearing
             || self.ledger.robbed.contains(node)
-            || self.cloud.was_absent(node, made_at) || self.ledger.doubtful.contains(node);
+            || self.cloud.was_absent(node, made_at)
+            || self.ledger.doubtful.contains(node);
         if !is_said {
             self.ledger.violate(format!("the last container of {node} was removed, and the cloud never said so"));
         }

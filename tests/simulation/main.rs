@@ -14,6 +14,7 @@ mod hands;
 mod ledger;
 mod others;
 mod prng;
+mod replace;
 mod run;
 mod trace;
 mod user;

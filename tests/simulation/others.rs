@@ -72,6 +72,7 @@ impl World {
         {
             kept.container.state = ContainerState::Running;
             kept.read = newest;
+            kept.starts += 1;
             self.hint(id, Action::Started);
         }
     }
@@ -160,8 +161,7 @@ impl World {
             if self.prng.chance(50) {
                 let all = BTreeMap::from([(labels::MANAGED_NODE_TYPE.to_owned(), node.node_type.name.clone())]);
                 let image = ImageId("old".to_owned());
-                let id =
-                    self.add(node.name.as_str(), Some(node.name.clone()), all, image, "app", Origin::Legacy);
+                let id = self.add(node.name.as_str(), Some(node.name.clone()), all, image, "app", Origin::Legacy);
                 let _ = self.start(&id, false);
                 self.ledger.allow(&node.name, 1);
             }

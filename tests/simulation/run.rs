@@ -270,7 +270,8 @@ impl Run {
 
     fn end_of_app(&mut self) -> Result<(), String> {
         self.with(|world| {
-            let gives_up = [Class::EngineErrors, Class::EngineRefuses, Class::LostReplies, Class::Hangs, Class::EngineRestarts];
+            let gives_up =
+                [Class::EngineErrors, Class::EngineRefuses, Class::LostReplies, Class::Hangs, Class::EngineRestarts];
             let is_gentle = !gives_up.iter().any(|class| world.weather.knows(*class));
             // A node that cannot be stopped is given up after some attempts, so engines that fail are left out.
             world.weather.is_stormy = is_gentle && world.prng.chance(50);
@@ -320,7 +321,8 @@ impl Run {
         match self.daemon.as_ref().and_then(|daemon| daemon.finish) {
             Some(finish) if finish == wanted => {}
             // A daemon that began when all was gone has never seen the app.
-            Some(Finish::NoSuchApp) if wanted == Finish::AppRemoved && self.with(|world| world.listed().is_empty()) => {}
+            Some(Finish::NoSuchApp) if wanted == Finish::AppRemoved && self.with(|world| world.listed().is_empty()) => {
+            }
             other => return Err(format!("the daemon ended with {other:?}")),
         }
         if wanted == Finish::AppRemoved { self.nothing_runs() } else { Ok(()) }

@@ -42,7 +42,8 @@ pub fn of_event(event: &Event) -> String {
         }
         Event::Snapshot(Err(failure)) => format!("snapshot failed: {:?}", failure.kind),
         Event::Listed(Ok(list)) => {
-            let all: Vec<String> = list.containers.iter().map(|c| format!("{} {} {:?}", c.id, c.name, c.state)).collect();
+            let all: Vec<String> =
+                list.containers.iter().map(|c| format!("{} {} {:?}", c.id, c.name, c.state)).collect();
             format!("listed: {all:?}")
         }
         Event::Listed(Err(failure)) => format!("list failed: {:?}", failure.kind),

@@ -93,7 +93,9 @@ impl Weather {
     /// Whether something may have been missed that only the next resync finds.
     pub fn loses(&self) -> bool {
         use Class::*;
-        [HintsLost, HintsLate, QueueLoses, Hangs, OddStates, TagsMove, Gaps, Meddling].into_iter().any(|class| self.knows(class))
+        [HintsLost, HintsLate, QueueLoses, Hangs, OddStates, TagsMove, Gaps, Meddling]
+            .into_iter()
+            .any(|class| self.knows(class))
     }
 
     /// How long after the last fault all must be right: the sum of what the daemon may wait for.
@@ -118,9 +120,30 @@ impl Weather {
     pub fn describe(&self) -> String {
         use Class::*;
         let all = [
-            EngineErrors, EngineRefuses, LostReplies, Hangs, OddStates, HintsLost, HintsLate, QueueLate, QueueLoses,
-            Stale, CloudFails, CloudRefuses, Gaps, FalseGone, PullsFail, PullsRefused, Meddling, Strangers,
-            EngineRestarts, Crashes, Disk, Freezes, Dying, TagsMove,
+            EngineErrors,
+            EngineRefuses,
+            LostReplies,
+            Hangs,
+            OddStates,
+            HintsLost,
+            HintsLate,
+            QueueLate,
+            QueueLoses,
+            Stale,
+            CloudFails,
+            CloudRefuses,
+            Gaps,
+            FalseGone,
+            PullsFail,
+            PullsRefused,
+            Meddling,
+            Strangers,
+            EngineRestarts,
+            Crashes,
+            Disk,
+            Freezes,
+            Dying,
+            TagsMove,
         ];
         let known: Vec<String> = all.iter().filter(|class| self.knows(**class)).map(|c| format!("{c:?}")).collect();
         known.join(" ")

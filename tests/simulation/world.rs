@@ -114,6 +114,7 @@ impl World {
             env: BTreeMap::new(),
             logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
             stop_grace: Duration::from_secs(30),
+            overlap: false,
             resync: Duration::from_secs(resync),
             remove_nodes_with_app: prng.chance(50),
         };
