@@ -13,6 +13,7 @@ use super::event::{Failure, FailureKind, Listing, Outcome};
 use super::node::{NodeState, Wish};
 use super::plan::Observed;
 use super::rejected::{DOUBTS_MAX, Rejected, TRY_AGAIN_AFTER};
+use super::status::Phase;
 use crate::model::NodeName;
 
 /// More hints than this are not kept in the middle of operations: a list is asked for instead.
@@ -70,7 +71,9 @@ impl Reconciler {
         if is_early && self.early_hints.len() < EARLY_HINTS_MAX {
             return self.early_hints.push(hint);
         }
-        if !is_early && node.map_or(hint.action == Action::Removed, |node| agrees(node, &hint)) {
+        let is_known = node.map_or(hint.action == Action::Removed, |node| agrees(node, &hint));
+        // A list that is on its way may be older than the hint.
+        if !is_early && is_known && !self.list.is_running {
             return;
         }
         self.list.want();
@@ -126,7 +129,10 @@ impl Reconciler {
                 node.rejected = Some(Rejected { candidate, reason: failure.text.clone(), until });
                 node.retry.reset();
                 node.failure = None;
-                self.retries.insert((until, name.clone()));
+                // The end does not wait for another try.
+                if !matches!(self.phase, Phase::Stopping { .. }) {
+                    self.retries.insert((until, name.clone()));
+                }
             }
             (Outcome::Failed(failure) | Outcome::RolledBack(failure), _) => {
                 node.retry.failed(failure.kind, now, &mut self.jitter);

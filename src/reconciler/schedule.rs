@@ -83,6 +83,9 @@ impl Reconciler {
                 // What failed was done all the same, or by somebody else.
                 node.failure = None;
                 node.retry.reset();
+                if matches!(node.wish, Wish::Run(_)) {
+                    node.rejected = None;
+                }
                 if matches!(node.wish, Wish::Remove) {
                     self.nodes.remove(&name);
                 }

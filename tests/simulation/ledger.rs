@@ -12,6 +12,7 @@
 //! | the state file lost what its container had read | 1 |
 //! | it was started while the cloud could not be asked | 1 |
 //! | others, or a call that nobody waited for any more, did something to a container of it | 2 |
+//! | a process of it died by itself | 2 |
 //! | it was made by the Python program | 1 |
 //!
 //! When all is right, whatever is left of this is taken away.

@@ -53,10 +53,12 @@ impl World {
     }
 
     fn process_dies(&mut self) {
-        let Some((id, _)) = self.any_of_ours() else { return };
+        let Some((id, node)) = self.any_of_ours() else { return };
         let kept = self.engine.get(&id).expect("it was just picked");
         if kept.container.state == ContainerState::Running {
             kept.container.state = ContainerState::Restarting;
+            // A new container whose process dies is given up for the old one.
+            self.ledger.allow(&node, 2);
             self.note(|| format!("the process of {id} dies"));
             self.hint(&id, Action::Died);
             let delay = self.prng.ms(100, 20_000);

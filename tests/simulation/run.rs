@@ -225,7 +225,7 @@ impl Run {
             match (is_told, wrong) {
                 (true, None) => break,
                 (_, wrong) if self.now() >= end => {
-                    let wrong = wrong.unwrap_or_else(|| "the status does not say so".to_owned());
+                    let wrong = wrong.unwrap_or_else(|| self.status_text());
                     return Err(format!("not right {} s after the last fault: {wrong}", bound.as_secs()));
                 }
                 _ => {}
@@ -233,6 +233,11 @@ impl Run {
         }
         self.with(|world| world.note(|| "--- all is right".to_owned()));
         Ok(())
+    }
+
+    fn status_text(&self) -> String {
+        let status = self.daemon.as_ref().map(|daemon| daemon.reconciler.status());
+        format!("the status does not say so: {status:?}")
     }
 
     /// Whether the status tells of nothing wrong with nodes that can be run.

@@ -110,6 +110,8 @@ impl Weather {
             (any(&[Hangs, PullsFail, CloudFails, Freezes]), 200),
             // Up to ten minutes after a refusal, a quarter more by jitter.
             (any(&[EngineRefuses, CloudRefuses, PullsRefused]), 1_600),
+            // A new container that did not stay up is tried again after ten minutes.
+            (any(&[EngineErrors, EngineRefuses, LostReplies, Hangs, EngineRestarts, Meddling, Dying, OddStates]), 800),
             // A whole resync, a quarter more by jitter.
             (self.loses(), 400),
         ];
