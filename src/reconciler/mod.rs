@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::ContainerId;
+use managed_app_runtimes::{ContainerId, EngineEvent};
 
 pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
 pub use effect::{Effect, Finish, Manner, Operation, Target};
@@ -48,6 +48,10 @@ use retry::Jitter;
 
 /// How long a cloud that neither answers nor fails holds up what can be done without it.
 const CLOUD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// When everything is looked at again after the start: the first snapshot may be older than a change whose message the
+/// daemon before this one took out of the queue.
+const SECOND_LOOK: Duration = Duration::from_secs(20);
 
 /// The state machine. One value for the life of the daemon.
 #[derive(Debug)]
@@ -83,6 +87,8 @@ pub struct Reconciler {
     list_asked_at: u64,
     /// Which node a container belongs to, for hints.
     by_container: HashMap<ContainerId, NodeName>,
+    /// Hints that came in the middle of operations, until these are over.
+    early_hints: Vec<EngineEvent>,
     /// Effects of the event at hand.
     outbox: Vec<Effect>,
 }
@@ -123,6 +129,7 @@ impl Reconciler {
             clock: 0,
             list_asked_at: 0,
             by_container: HashMap::new(),
+            early_hints: Vec::new(),
             outbox: Vec::new(),
         }
     }
@@ -133,6 +140,7 @@ impl Reconciler {
             Event::Begin => {
                 self.patience_until = Some(now + CLOUD_PATIENCE);
                 self.resync(now);
+                self.next_resync = Some(now + SECOND_LOOK);
             }
             Event::Resync => self.look_anew(now),
             Event::Timer => self.tick(now),
@@ -144,7 +152,7 @@ impl Reconciler {
             Event::Snapshot(Ok(snapshot)) => self.on_snapshot(snapshot, now),
             Event::Snapshot(Err(failure)) => self.on_snapshot_failed(failure, now),
             Event::Listed(result) => self.on_listed(result, now),
-            Event::Hint(hint) => self.on_hint(&hint),
+            Event::Hint(hint) => self.on_hint(hint),
             Event::HintsLost => self.list.want(),
             Event::Saved => {}
             Event::Pulled { image, outcome } => {

@@ -78,10 +78,10 @@ impl NodeState {
         self.containers.iter().any(|container| container.state == ContainerState::Restarting)
     }
 
-    /// Takes over the result of an operation that did not fail.
-    pub fn absorb(&mut self, outcome: Outcome) {
+    /// Takes over the result of an operation on `network`, the app's.
+    pub fn absorb(&mut self, outcome: Outcome, network: &str) {
         match outcome {
-            Outcome::Made(made) => self.containers = vec![observed(*made, self.desired())],
+            Outcome::Made(made) => self.containers = vec![observed(*made, network)],
             Outcome::Started { id, revision } => self.with(&id, |container| {
                 container.state = ContainerState::Running;
                 container.revision = revision;
@@ -106,14 +106,14 @@ impl NodeState {
     }
 }
 
-fn observed(made: Made, desired: Option<&Arc<Desired>>) -> Observed {
+fn observed(made: Made, network: &str) -> Observed {
     Observed {
         id: made.id,
         name: made.name,
         image_id: made.image_id,
         state: ContainerState::Running,
         origin: Origin::Labelled,
-        networks: desired.iter().map(|desired| desired.target.spec.network.clone()).collect(),
+        networks: vec![network.to_owned()],
         record: Some(made.record),
         revision: Some(made.revision),
     }

@@ -30,7 +30,11 @@ struct Note {
 impl Notes {
     /// Notes a change. One that is already waited for starts afresh.
     pub fn add(&mut self, change: Change) {
-        self.0.retain(|note| note.change != change);
+        let undone = match &change {
+            Change::Node(name) => Some(Change::NodeRemoved(name.clone())),
+            _ => None,
+        };
+        self.0.retain(|note| note.change != change && Some(&note.change) != undone.as_ref());
         if self.0.len() < NOTES_MAX {
             self.0.push(Note { change, is_asked: false, looks: 0, look_at: None });
         }
@@ -72,10 +76,16 @@ impl Notes {
                 return true;
             }
             let touched = impact::touched(&note.change, app);
-            if touched.is_empty() || touched.iter().any(|name| changed.contains(name)) {
+            let is_moot = touched.is_empty() && can_tell(&note.change, app);
+            let shows = touched.iter().any(|name| changed.contains(name));
+            if is_moot {
                 return false;
             }
             note.is_asked = false;
+            if shows {
+                // Perhaps only an earlier change of the same, or in a snapshot newer than the next: one last look.
+                note.looks = note.looks.max(LOOK_AGAIN.len() - 1);
+            }
             note.look_at = LOOK_AGAIN.get(note.looks).map(|delay| now + *delay);
             note.looks += 1;
             note.look_at.is_some()
@@ -101,4 +111,10 @@ impl Notes {
     pub fn is_waiting(&self) -> bool {
         self.0.iter().any(|note| note.look_at.is_none())
     }
+}
+
+/// Whether a snapshot that shows no node which `change` touches proves that there is none: not when nodes are missing in
+/// it or cannot be read, and an app that was removed is still there only in a snapshot of before.
+fn can_tell(change: &Change, app: &App) -> bool {
+    app.is_complete && app.invalid_nodes.is_empty() && *change != Change::AppRemoved
 }

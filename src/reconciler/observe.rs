@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, Container, ContainerState, EngineEvent, ImageReference, Origin, labels};
+use managed_app_runtimes::{
+    Action, Container, ContainerId, ContainerState, EngineEvent, ImageReference, Origin, labels,
+};
 
 use super::Reconciler;
 use super::effect::Effect;
@@ -11,8 +13,11 @@ use super::event::{Failure, FailureKind, Listing, Outcome};
 use super::node::{NodeState, Wish};
 use super::plan::Observed;
 use super::rejected::{DOUBTS_MAX, Rejected, TRY_AGAIN_AFTER};
+use super::status::Phase;
 use crate::model::NodeName;
 
+/// More hints than this are not kept in the middle of operations: a list is asked for instead.
+const EARLY_HINTS_MAX: usize = 1_000;
 /// Hints that come in a burst cost one list: the next one is asked for this long after the last answer at the earliest.
 const LIST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -58,29 +63,48 @@ impl Reconciler {
         self.dirty.insert(name);
     }
 
-    /// A hint that agrees with what is known costs nothing; any other asks for a list.
-    pub(super) fn on_hint(&mut self, hint: &EngineEvent) {
+    /// A hint that agrees with what is known costs nothing; any other asks for a list. One that comes in the middle of an
+    /// operation waits for its end, as most are of our own making.
+    pub(super) fn on_hint(&mut self, hint: EngineEvent) {
         let node = self.by_container.get(&hint.container).and_then(|name| self.nodes.get(name));
-        let Some(node) = node else {
-            // Somebody else's doing, or our own operation that has not reported yet.
-            if hint.action != Action::Removed && self.busy_count == 0 {
-                self.list.want();
+        let is_early = node.map_or(self.busy_count > 0, |node| node.busy.is_some());
+        if is_early && self.early_hints.len() < EARLY_HINTS_MAX {
+            return self.early_hints.push(hint);
+        }
+        let is_known = node.map_or(hint.action == Action::Removed, |node| agrees(node, &hint));
+        // A list that is on its way may be older than the hint.
+        if !is_early && is_known && !self.list.is_running {
+            return;
+        }
+        self.list.want();
+    }
+
+    /// An operation on the node `name` is over, before which it had the containers `before`: whether a hint of meanwhile
+    /// tells of something that was not our doing.
+    fn judge_early_hints(&mut self, name: &NodeName, before: &[ContainerId]) -> bool {
+        let Some(node) = self.nodes.get(name) else { return false };
+        let is_here = |id: &ContainerId| node.containers.iter().any(|container| container.id == *id);
+        let (here, rest): (Vec<_>, Vec<_>) = self.early_hints.drain(..).partition(|hint| is_here(&hint.container));
+        self.early_hints = rest.into_iter().filter(|hint| !before.contains(&hint.container)).collect();
+        let is_odd = here.iter().enumerate().any(|(index, hint)| {
+            let is_started_since = || {
+                let later = &here[index..];
+                later.iter().any(|next| next.container == hint.container && next.action == Action::Started)
+            };
+            match hint.action {
+                Action::Created | Action::Started => false,
+                Action::Renamed => !agrees(node, hint),
+                Action::Network | Action::Paused => true,
+                _ => {
+                    node.containers.iter().any(|c| c.id == hint.container && c.state.is_running())
+                        && !is_started_since()
+                }
             }
-            return;
-        };
-        if node.busy.is_some() {
-            return;
-        }
-        let known = node.containers.iter().find(|known| known.id == hint.container);
-        let agrees = match hint.action {
-            Action::Created => true,
-            Action::Started | Action::Unpaused => known.is_some_and(|known| known.state == ContainerState::Running),
-            Action::Renamed => known.is_some_and(|known| known.name == hint.name),
-            _ => false,
-        };
-        if !agrees {
-            self.list.want();
-        }
+        });
+        let is_last = self.busy_count == 0;
+        let strays = if is_last { std::mem::take(&mut self.early_hints) } else { Vec::new() };
+        let is_gone = |id: &ContainerId| strays.iter().any(|h| h.container == *id && h.action == Action::Removed);
+        is_odd || strays.iter().any(|hint| !is_gone(&hint.container))
     }
 
     pub(super) fn mark_users(&mut self, image: &ImageReference) {
@@ -105,7 +129,10 @@ impl Reconciler {
                 node.rejected = Some(Rejected { candidate, reason: failure.text.clone(), until });
                 node.retry.reset();
                 node.failure = None;
-                self.retries.insert((until, name.clone()));
+                // The end does not wait for another try.
+                if !matches!(self.phase, Phase::Stopping { .. }) {
+                    self.retries.insert((until, name.clone()));
+                }
             }
             (Outcome::Failed(failure) | Outcome::RolledBack(failure), _) => {
                 node.retry.failed(failure.kind, now, &mut self.jitter);
@@ -126,16 +153,28 @@ impl Reconciler {
                 node.failure = None;
             }
         }
-        for container in &node.containers {
-            self.by_container.remove(&container.id);
+        let before: Vec<ContainerId> = node.containers.iter().map(|container| container.id.clone()).collect();
+        for id in &before {
+            self.by_container.remove(id);
         }
-        node.absorb(outcome);
+        node.absorb(outcome, &self.settings.network());
         for container in &node.containers {
             self.by_container.insert(container.id.clone(), name.clone());
         }
-        if node.is_view_stale {
+        let is_view_stale = node.is_view_stale;
+        if self.judge_early_hints(name, &before) || is_view_stale {
             self.list.want();
         }
+    }
+}
+
+fn agrees(node: &NodeState, hint: &EngineEvent) -> bool {
+    let known = node.containers.iter().find(|known| known.id == hint.container);
+    match hint.action {
+        Action::Created => true,
+        Action::Started | Action::Unpaused => known.is_some_and(|known| known.state == ContainerState::Running),
+        Action::Renamed => known.is_some_and(|known| known.name == hint.name),
+        _ => false,
     }
 }
 

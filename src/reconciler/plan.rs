@@ -49,8 +49,14 @@ impl Observed {
         self.state.is_running() || self.state == ContainerState::Paused
     }
 
-    fn can_start(&self) -> bool {
+    /// Whether it does not run and could.
+    pub fn can_start(&self) -> bool {
         matches!(self.state, ContainerState::Exited { .. } | ContainerState::Created)
+    }
+
+    /// Whether it runs, or may run for all that is known: nothing is started beside it.
+    pub fn may_run(&self) -> bool {
+        !self.can_start() && !matches!(self.state, ContainerState::Dead | ContainerState::Removing)
     }
 }
 
@@ -212,8 +218,10 @@ fn make_do(desired: &Desired, old: &[&Observed], why: &str) -> Plan {
         return Plan::Do(Operation::Restart { id: old.id.clone(), revision }, reason);
     }
     match old.iter().find(|old| old.can_start()) {
-        Some(old) => Plan::Do(Operation::Start { id: old.id.clone(), revision: Some(revision) }, why.to_owned()),
-        None => Plan::Wait,
+        Some(first) if !old.iter().any(|old| old.may_run()) => {
+            Plan::Do(Operation::Start { id: first.id.clone(), revision: Some(revision) }, why.to_owned())
+        }
+        _ => Plan::Wait,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerState, Origin};
+use managed_app_runtimes::Origin;
 
 use super::desired::Desired;
 use super::effect::{Effect, Finish, Manner, Operation};
 use super::node::{NodeState, Wish};
-use super::plan::{ImageView, Plan, plan};
+use super::plan::{ImageView, Observed, Plan, plan};
 use super::ports::Ports;
 use super::rejected::Candidate;
 use super::status::Phase;
@@ -80,6 +80,12 @@ impl Reconciler {
         match next {
             Plan::Settled => {
                 node.cause = None;
+                // What failed was done all the same, or by somebody else.
+                node.failure = None;
+                node.retry.reset();
+                if matches!(node.wish, Wish::Run(_)) {
+                    node.rejected = None;
+                }
                 if matches!(node.wish, Wish::Remove) {
                     self.nodes.remove(&name);
                 }
@@ -189,11 +195,10 @@ fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Dura
 
 /// The cloud cannot be asked: a container of ours that is there and does not run is started as it is.
 fn bring_up(node: &NodeState) -> Plan {
-    let can_start = |state: &ContainerState| matches!(state, ContainerState::Exited { .. } | ContainerState::Created);
-    if node.containers.iter().any(|container| container.state.is_running()) {
+    if node.containers.iter().any(Observed::may_run) {
         return Plan::Settled;
     }
-    match node.containers.iter().find(|c| c.origin == Origin::Labelled && can_start(&c.state)) {
+    match node.containers.iter().find(|c| c.origin == Origin::Labelled && c.can_start()) {
         Some(old) => {
             let operation = Operation::Start { id: old.id.clone(), revision: None };
             Plan::Do(operation, "the cloud cannot be asked".to_owned())

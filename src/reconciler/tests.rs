@@ -1,5 +1,6 @@
 //! Tests of the reconciler: a small world of plain data carries its effects out, in no time and without I/O.
 
+mod found;
 mod leftovers;
 mod replacing;
 mod world;

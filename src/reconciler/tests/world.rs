@@ -183,7 +183,7 @@ impl World {
         self.now = self.now.max(end);
     }
 
-    fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+    pub fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::FetchSnapshot if self.cloud_is_silent => None,
             Effect::FetchSnapshot => Some(Event::Snapshot(self.snapshot())),

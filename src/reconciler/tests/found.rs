@@ -1,0 +1,182 @@
+//! What the simulation found, each reduced to a few steps. Snapshots that are older than a change, lists that cannot
+//! tell, and hints that come in the middle of an operation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app_runtimes::{Action, Container, ContainerState, EngineEvent};
+
+use super::world::{World, name};
+use crate::model::{App, Change, Snapshot};
+use crate::reconciler::*;
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn begun(nodes: &[&str]) -> World {
+    let mut world = World::new(nodes);
+    world.begin();
+    world.advance(seconds(30));
+    world.take_log();
+    world
+}
+
+/// Begins an operation and leaves it going on.
+fn show(world: &mut World, app: &App) -> Vec<Effect> {
+    world.reconciler.on(Event::Snapshot(Ok(Snapshot::App(Arc::new(app.clone())))), world.now)
+}
+
+fn asks_for_list(world: &World, effects: &[Effect]) -> bool {
+    let soon = world.reconciler.deadline().is_some_and(|at| at <= world.now + seconds(1));
+    effects.iter().any(|effect| matches!(effect, Effect::List)) || soon
+}
+
+#[test]
+fn a_removed_app_that_the_snapshot_still_has_is_looked_for_again() {
+    let mut world = begun(&["a"]);
+    world.tell(Event::Change(Change::AppRemoved));
+    world.is_gone = true;
+    world.advance(seconds(15));
+    assert_eq!(world.finish, Some(Finish::AppRemoved));
+}
+
+#[test]
+fn a_change_of_a_node_in_a_gap_is_looked_for_again() {
+    for hide in [
+        |app: &mut App| app.is_complete = false,
+        |app: &mut App| {
+            app.invalid_nodes.insert(name("a"), "odd".to_owned());
+        },
+    ] {
+        let mut world = begun(&["a"]);
+        let whole = world.app.clone();
+        world.edit(|app| {
+            app.nodes.clear();
+            hide(app);
+        });
+        world.tell(Event::Change(Change::NodeType("type".to_owned())));
+        world.edit(|app| *app = whole);
+        world.connect("a", "x");
+        world.advance(seconds(3));
+        assert!(world.take_log().contains(&"restart a".to_owned()));
+    }
+}
+
+#[test]
+fn the_second_of_two_quick_changes_is_not_taken_for_the_first() {
+    let mut world = begun(&["a"]);
+    world.connect("a", "x");
+    world.tell(Event::Change(Change::Node(name("a"))));
+    assert_eq!(world.take_log(), ["restart a"]);
+    world.connect("a", "y");
+    world.advance(seconds(20));
+    assert_eq!(world.take_log(), ["restart a"]);
+}
+
+#[test]
+fn a_removed_node_that_an_older_snapshot_brings_back_goes_for_good() {
+    let mut world = begun(&["a", "b"]);
+    let before = world.app.clone();
+    world.edit(|app| app.nodes.retain(|node, _| *node != name("a")));
+    let after = world.app.clone();
+    world.tell(Event::Change(Change::NodeRemoved(name("a"))));
+    world.edit(|app| *app = before);
+    world.tell(Event::QueueLost);
+    world.edit(|app| *app = after);
+    world.advance(seconds(20));
+    assert_eq!(world.take_log().last().map(String::as_str), Some("remove a"));
+}
+
+#[test]
+fn a_first_snapshot_older_than_a_change_that_nobody_will_tell_of_again_does_not_last() {
+    let mut world = World::new(&["a"]);
+    world.begin();
+    world.take_log();
+    world.connect("a", "x");
+    world.advance(seconds(25));
+    assert_eq!(world.take_log(), ["restart a"]);
+}
+
+#[test]
+fn nothing_is_started_beside_a_container_whose_state_is_not_known() {
+    for is_cloud_down in [false, true] {
+        let mut world = begun(&["a"]);
+        let next =
+            Container { name: "a-next".to_owned(), state: ContainerState::Created, ..world.containers[0].clone() };
+        world.containers[0].state = ContainerState::Unknown("odd".to_owned());
+        world.containers[0].labels.insert(managed_app_runtimes::labels::SPEC.to_owned(), "{}".to_owned());
+        world.containers.push(Container { id: managed_app_runtimes::ContainerId("next".to_owned()), ..next });
+        world.cloud_is_down = is_cloud_down;
+        let mut world = world.restart_daemon();
+        world.begin();
+        let log = world.take_log();
+        assert!(!log.contains(&"start a".to_owned()), "{log:?}");
+    }
+}
+
+#[test]
+fn a_process_that_ends_right_after_our_start_is_noticed() {
+    let hint = |world: &World, action| {
+        let id = world.containers[0].id.clone();
+        Event::Hint(EngineEvent { container: id, name: world.containers[0].name.clone(), action, at: None })
+    };
+    let cases = [
+        (vec![Action::Died, Action::Started], false),
+        (vec![Action::Died, Action::Started, Action::Died], true),
+        (vec![Action::Network, Action::Started], true),
+    ];
+    for (actions, is_list_wanted) in cases {
+        let mut world = begun(&["a"]);
+        world.connect("a", "x");
+        let app = world.app.clone();
+        let effects = show(&mut world, &app);
+        let revision = effects.iter().find_map(|effect| match effect {
+            Effect::Operate { operation: Operation::Restart { revision, .. }, .. } => Some(revision.clone()),
+            _ => None,
+        });
+        for action in actions {
+            let event = hint(&world, action);
+            assert!(world.reconciler.on(event, world.now).is_empty());
+        }
+        let outcome = Outcome::Started { id: world.containers[0].id.clone(), revision };
+        let effects = world.reconciler.on(Event::Finished { node: name("a"), outcome }, world.now);
+        assert_eq!(asks_for_list(&world, &effects), is_list_wanted);
+    }
+}
+
+#[test]
+fn a_node_that_could_not_be_read_while_it_was_made_is_not_made_again() {
+    let mut world = World::new(&["a"]);
+    world.broken_images.insert("img/a".to_owned());
+    world.begin();
+    let app = world.app.clone();
+    let mut odd = app.clone();
+    odd.nodes.clear();
+    odd.invalid_nodes.insert(name("a"), "odd".to_owned());
+    let image = app.nodes[&name("a")].node_type.image_uri.parse().expect("a valid reference");
+    let outcome = Pulled::Fresh(world.content(&image));
+    let effects = world.reconciler.on(Event::Pulled { image, outcome }, world.now);
+    show(&mut world, &odd);
+    for effect in effects {
+        if let Some(event) = world.carry_out(effect) {
+            world.tell(event);
+        }
+    }
+    world.broken_images.clear();
+    world.take_log();
+    show(&mut world, &app);
+    world.advance(seconds(10));
+    let log = world.take_log();
+    assert!(log.iter().all(|line| !line.starts_with("replace")), "{log:?}");
+}
+
+#[test]
+fn an_answer_that_was_lost_leaves_no_failure_behind() {
+    let mut world = World::new(&["a"]);
+    world.lost_answers = 1;
+    world.begin();
+    world.advance(seconds(5));
+    let status = world.reconciler.status();
+    assert!(status.is_converged && status.nodes.iter().all(|node| node.failure.is_none()), "{status:?}");
+}

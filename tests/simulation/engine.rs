@@ -1,0 +1,274 @@
+//! A container engine as plain data: containers with names, processes and networks, images, events. Knows nothing of the
+//! daemon but which of its calls nobody waits for any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use managed_app::model::NodeName;
+use managed_app::reconciler::Event;
+use managed_app_runtimes::{
+    Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, ErrorKind, ImageId, ImageReference,
+    Origin, labels,
+};
+
+use crate::weather::Class;
+use crate::world::{Occurrence, World};
+
+/// A container and what only the model knows of it.
+pub struct Kept {
+    pub container: Container,
+    /// Whose it is; `None`: a stranger's.
+    pub node: Option<NodeName>,
+    pub made_at: Duration,
+    /// The version of the cloud's truth that its process read.
+    pub read: usize,
+    /// How often its process was started.
+    pub starts: usize,
+    /// Whether its process was started by somebody else, or by a call that nobody waited for any more.
+    pub is_foreign_start: bool,
+    /// Until when the engine is occupied with it: it does one thing at a time to a container.
+    pub busy_until: Duration,
+}
+
+/// What the engine has.
+#[derive(Default)]
+pub struct Engine {
+    pub containers: Vec<Kept>,
+    pub images: BTreeMap<String, ImageId>,
+    pub networks: BTreeSet<String>,
+    pub is_down: bool,
+    pub made: usize,
+}
+
+/// A step of the engine on behalf of a call.
+pub struct Act {
+    pub verb: Verb,
+    /// The daemon that asked.
+    pub daemon: u32,
+    /// The call has given up waiting before this happens.
+    pub is_late: bool,
+    /// Where the result goes.
+    pub ticket: u64,
+}
+
+/// The steps.
+#[derive(Debug)]
+pub enum Verb {
+    Create(Box<ContainerSpec>),
+    Start(ContainerId),
+    End(ContainerId),
+    Rename(ContainerId, String),
+    Remove(ContainerId),
+    Network(String),
+}
+
+impl Engine {
+    pub fn get(&mut self, id: &ContainerId) -> Option<&mut Kept> {
+        self.containers.iter_mut().find(|kept| kept.container.id == *id)
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        self.containers.iter().any(|kept| kept.container.name == name)
+    }
+
+    fn next_id(&mut self) -> ContainerId {
+        self.made += 1;
+        ContainerId(format!("c{}", self.made))
+    }
+}
+
+impl World {
+    /// The engine does its part of a call. The result is kept for the call if it still waits.
+    pub fn perform(&mut self, act: Act) {
+        let is_orphan = act.is_late || act.daemon != self.daemon;
+        if let Verb::Create(_) | Verb::Network(_) = act.verb {
+        } else {
+            self.guard(&act.verb, is_orphan);
+        }
+        let result = match &act.verb {
+            Verb::Create(spec) => self.create(spec).map(Some),
+            Verb::Start(id) => self.start(id, is_orphan).map(|()| None),
+            Verb::End(id) => self.end(id, is_orphan).map(|()| None),
+            Verb::Rename(id, name) => self.rename(id, name).map(|()| None),
+            Verb::Remove(id) => self.remove(id, is_orphan).map(|()| None),
+            Verb::Network(name) => {
+                self.engine.networks.insert(name.clone());
+                Ok(None)
+            }
+        };
+        self.note(|| {
+            let what = match &act.verb {
+                Verb::Create(spec) => format!("Create({})", spec.name),
+                other => format!("{other:?}"),
+            };
+            format!("engine: {what}: {result:?}{}", if is_orphan { " (nobody waits)" } else { "" })
+        });
+        if !is_orphan {
+            self.replies.insert(act.ticket, result);
+        }
+    }
+
+    /// No call ever names a container of a stranger; late acts count as meddling.
+    fn guard(&mut self, verb: &Verb, is_orphan: bool) {
+        let (Verb::Start(id) | Verb::End(id) | Verb::Rename(id, _) | Verb::Remove(id)) = verb else { return };
+        match self.engine.get(id).map(|kept| kept.node.clone()) {
+            Some(None) => self.ledger.violate(format!("a stranger's container was touched: {verb:?}")),
+            Some(Some(node)) if is_orphan => self.ledger.allow(&node, 2),
+            _ => {}
+        }
+    }
+
+    fn create(&mut self, spec: &ContainerSpec) -> Result<ContainerId, ErrorKind> {
+        if self.engine.is_taken(&spec.name) {
+            return Err(ErrorKind::AlreadyExists);
+        }
+        let image = self.engine.images.get(&spec.image.to_pull()).cloned();
+        let (Some(image_id), true) = (image, self.engine.networks.contains(&spec.network)) else {
+            return Err(ErrorKind::NotFound);
+        };
+        let node = spec.labels.get(labels::NODE).and_then(|name| NodeName::new(name.clone()).ok());
+        Ok(self.add(&spec.name, node, spec.labels.clone(), image_id, &spec.network, Origin::Labelled))
+    }
+
+    /// A container comes into being, not running.
+    pub fn add(
+        &mut self,
+        name: &str,
+        node: Option<NodeName>,
+        labels: BTreeMap<String, String>,
+        image_id: ImageId,
+        network: &str,
+        origin: Origin,
+    ) -> ContainerId {
+        let id = self.engine.next_id();
+        let container = Container {
+            id: id.clone(),
+            name: name.to_owned(),
+            image_id,
+            labels,
+            state: ContainerState::Created,
+            networks: vec![network.to_owned()],
+            started_at: None,
+            origin,
+        };
+        let (made_at, busy_until) = (self.now, self.now);
+        self.engine.containers.push(Kept {
+            container,
+            node,
+            made_at,
+            read: 0,
+            starts: 0,
+            is_foreign_start: false,
+            busy_until,
+        });
+        self.hint(&id, Action::Created);
+        id
+    }
+
+    /// A process begins, and reads what the cloud says at this moment.
+    pub fn start(&mut self, id: &ContainerId, is_foreign: bool) -> Result<(), ErrorKind> {
+        let read = self.cloud.newest();
+        let Some(kept) = self.engine.get(id) else { return Err(ErrorKind::NotFound) };
+        match kept.container.state {
+            ContainerState::Running | ContainerState::Restarting => return Ok(()),
+            ContainerState::Paused | ContainerState::Removing => return Err(ErrorKind::Conflict),
+            _ => {}
+        }
+        kept.container.state = ContainerState::Running;
+        kept.read = read;
+        kept.starts += 1;
+        kept.is_foreign_start = is_foreign;
+        let node = kept.node.clone();
+        self.hint(id, Action::Started);
+        if let Some(node) = node {
+            self.check_single(&node);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, id: &ContainerId, is_orphan: bool) -> Result<(), ErrorKind> {
+        let Some(kept) = self.engine.get(id) else { return Err(ErrorKind::NotFound) };
+        let was_running = kept.container.state == ContainerState::Running;
+        if !was_running && !matches!(kept.container.state, ContainerState::Paused | ContainerState::Restarting) {
+            return Ok(());
+        }
+        kept.container.state = ContainerState::Exited { code: Some(0) };
+        let node = kept.node.clone();
+        self.hint(id, Action::Died);
+        if let (Some(node), true, false) = (node, was_running, is_orphan) {
+            self.ledger.ended(&node);
+        }
+        Ok(())
+    }
+
+    pub fn rename(&mut self, id: &ContainerId, name: &str) -> Result<(), ErrorKind> {
+        if self.engine.containers.iter().any(|kept| kept.container.name == name && kept.container.id != *id) {
+            return Err(ErrorKind::AlreadyExists);
+        }
+        let Some(kept) = self.engine.get(id) else { return Err(ErrorKind::NotFound) };
+        kept.container.name = name.to_owned();
+        self.hint(id, Action::Renamed);
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &ContainerId, is_orphan: bool) -> Result<(), ErrorKind> {
+        let _ = self.end(id, is_orphan);
+        if let (Some(node), false) = (self.engine.get(id).and_then(|kept| kept.node.clone()), is_orphan) {
+            self.check_removal(&node, id);
+        }
+        self.vanish(id);
+        Ok(())
+    }
+
+    /// A container is gone by somebody else's doing.
+    pub fn vanish_by_others(&mut self, id: &ContainerId) {
+        let node = self.engine.get(id).and_then(|kept| kept.node.clone());
+        self.ledger.robbed.extend(node);
+        self.vanish(id);
+    }
+
+    fn vanish(&mut self, id: &ContainerId) {
+        if self.engine.get(id).is_some() {
+            self.hint(id, Action::Removed);
+            self.engine.containers.retain(|kept| kept.container.id != *id);
+        }
+    }
+
+    /// What a list says now of the owner's containers.
+    pub fn listed(&mut self) -> Vec<Container> {
+        let ours = self.engine.containers.iter().filter(|kept| kept.node.is_some());
+        let mut list: Vec<Container> = ours.map(|kept| kept.container.clone()).collect();
+        if self.weather.has(Class::OddStates) && !list.is_empty() && self.prng.chance(20) {
+            let index = self.prng.below(list.len());
+            list[index].state = ContainerState::Unknown("odd".to_owned());
+            let node = self.engine.get(&list[index].id).and_then(|kept| kept.node.clone());
+            node.iter().for_each(|node| self.ledger.allow(node, 2));
+        }
+        list
+    }
+
+    pub fn local_image(&self, image: &ImageReference) -> Option<ImageId> {
+        self.engine.images.get(&image.to_pull()).cloned()
+    }
+
+    /// The engine tells the daemon what happened, soon and once unless the weather is bad.
+    pub fn hint(&mut self, id: &ContainerId, action: Action) {
+        let Some(kept) = self.engine.get(id) else { return };
+        if kept.node.is_none() || self.engine.is_down {
+            return;
+        }
+        let name = self.engine.get(id).map(|kept| kept.container.name.clone()).unwrap_or_default();
+        if self.weather.has(Class::HintsLost) && self.prng.chance(30) {
+            return;
+        }
+        let is_late = self.weather.has(Class::HintsLate);
+        let copies = if is_late && self.prng.chance(20) { 2 } else { 1 };
+        for _ in 0..copies {
+            let most = if is_late && self.prng.chance(30) { 20_000 } else { 300 };
+            let delay = self.prng.ms(1, most);
+            let event = EngineEvent { container: id.clone(), name: name.clone(), action, at: None };
+            let daemon = self.daemon;
+            self.after(delay, Occurrence::Tell { daemon, event: Event::Hint(event) });
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What must be so when all faults are over.
+
+use managed_app::model::{App, Node, NodeName};
+use managed_app::reconciler::{Revision, Surroundings};
+use managed_app_runtimes::ContainerState;
+use managed_app_runtimes::labels::SpecRecord;
+
+use crate::engine::Kept;
+use crate::world::World;
+
+impl World {
+    /// What is not as the cloud wants it, if anything.
+    pub fn what_is_wrong(&self) -> Option<String> {
+        let app = self.cloud.truth()?;
+        let surroundings = Surroundings::of(app);
+        for node in app.nodes.values() {
+            if let Some(wrong) = self.wrong_with(app, node, &surroundings) {
+                return Some(format!("node {}: {wrong}", node.name));
+            }
+        }
+        let is_extra = |kept: &&Kept| kept.node.as_ref().is_some_and(|node| !app.nodes.contains_key(node));
+        let extra = self.engine.containers.iter().find(is_extra)?;
+        Some(format!("container {} of no node is there", extra.container.id))
+    }
+
+    /// Whether the node is wanted and its definition makes sense.
+    pub fn can_run(&self, name: &NodeName) -> bool {
+        let desired = |app: &App| self.settings.desired(app, app.nodes.get(name)?, &Surroundings::of(app)).ok();
+        self.cloud.truth().is_some_and(|app| desired(app).is_some())
+    }
+
+    fn wrong_with(&self, app: &App, node: &Node, surroundings: &Surroundings) -> Option<String> {
+        // A definition that cannot be run changes nothing.
+        let desired = self.settings.desired(app, node, surroundings).ok()?;
+        let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(&node.name));
+        let Some(kept) = all.next() else { return Some("it has no container".to_owned()) };
+        if let Some(second) = all.next() {
+            return Some(format!("it has two containers, {} and {}", kept.container.id, second.container.id));
+        }
+        let (container, spec) = (&kept.container, &desired.target.spec);
+        if container.state != ContainerState::Running {
+            return Some(format!("its container is {:?}", container.state));
+        }
+        if container.name != spec.name || !container.networks.contains(&spec.network) {
+            return Some("its container has the wrong name or network".to_owned());
+        }
+        let Some(record) = SpecRecord::from_labels(&container.labels) else { return Some("no record".to_owned()) };
+        let differences = record.differences(spec);
+        if !differences.is_empty() {
+            return Some(format!("its container differs in {differences:?}"));
+        }
+        let local = self.local_image(&desired.image);
+        if local.is_some_and(|local| local != container.image_id) {
+            return Some("its container is of older content of the image".to_owned());
+        }
+        let read = self.cloud.version(kept.read).and_then(|then| Some(Revision::of(then, then.nodes.get(&node.name)?)));
+        if read.as_ref() != Some(&desired.target.revision) {
+            return Some("its process has read something older".to_owned());
+        }
+        // It may have read something newer than the daemon knows of, and is then restarted once too often.
+        let known = self.disk.memory.get(&container.id);
+        (known != Some(&desired.target.revision)).then(|| "what it has read is not written down".to_owned())
+    }
+}

@@ -1,0 +1,96 @@
+//! The real reconciler in a world that tries to break it: cloud, queue, engine and disk as models under virtual time,
+//! everything from one seed.
+//!
+//! `cargo test --test simulation` runs [`SEEDS`] seeds; `SIMULATION_SEEDS=n` runs so many, `SIMULATION_SEED=n` this one
+//! with its story.
+
+mod calls;
+mod cloud;
+mod daemon;
+mod disk;
+mod engine;
+mod goal;
+mod hands;
+mod ledger;
+mod others;
+mod prng;
+mod replace;
+mod run;
+mod trace;
+mod user;
+mod weather;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use run::{Tally, run};
+
+/// Seeds of a usual run.
+const SEEDS: u64 = 20_000;
+/// Seeds that fail are collected up to so many.
+const FAILURES_MAX: usize = 5;
+/// The last lines of a long story are shown.
+const STORY_CHARS_MAX: usize = 60_000;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+#[test]
+fn nothing_breaks_the_reconciler() {
+    if let Some(seed) = setting("SIMULATION_SEED") {
+        return fail_if_broken(seed);
+    }
+    let first = setting("SIMULATION_FIRST").unwrap_or(0);
+    let end = first + setting("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(first);
+    let failed = Mutex::new(Vec::<u64>::new());
+    let tally = Mutex::new(Tally::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end || failed.lock().expect("no thread panics with it").len() >= FAILURES_MAX {
+                return;
+            }
+            match run(seed, false) {
+                Ok(one) => {
+                    let mut sum = tally.lock().expect("no thread panics with it");
+                    sum.operations += one.operations;
+                    sum.ends += one.ends;
+                }
+                Err(report) => {
+                    println!("seed {seed}: {}", report.what);
+                    failed.lock().expect("no thread panics with it").push(seed);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let mut failed = failed.into_inner().expect("no thread panicked");
+    failed.sort_unstable();
+    if let Some(seed) = failed.first() {
+        fail_if_broken(*seed);
+    }
+    let tally = tally.into_inner().expect("no thread panicked");
+    println!("{} seeds: {} operations, {} ends of nodes", end - first, tally.operations, tally.ends);
+    assert!(tally.operations > 0 && tally.ends > 0, "the runs did nothing");
+}
+
+fn fail_if_broken(seed: u64) {
+    let Err(report) = run(seed, true) else { return };
+    let start = report.story.len().saturating_sub(STORY_CHARS_MAX);
+    let start = (start..).find(|index| report.story.is_char_boundary(*index)).unwrap_or(0);
+    panic!(
+        "seed {seed}: {}\nfaults: {}\n{}\nreplay: SIMULATION_SEED={seed} cargo test --test simulation",
+        report.what,
+        report.classes,
+        &report.story[start..]
+    );
+}

@@ -1,0 +1,172 @@
+//! What others do on the host: to our containers, images and network, and with containers of their own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use managed_app::model::NodeName;
+use managed_app_runtimes::{Action, ContainerId, ContainerState, ImageId, Origin, labels};
+
+use crate::cloud::NAMES;
+use crate::hands::next_name;
+use crate::weather::Class;
+use crate::world::{Occurrence, World};
+
+impl World {
+    /// Somebody does something, if the weather has such people.
+    pub fn others_act(&mut self) {
+        match self.prng.below(4) {
+            0 if self.weather.has(Class::Strangers) => self.stranger_comes(),
+            1 if self.weather.has(Class::Dying) => self.process_dies(),
+            _ if self.weather.has(Class::Meddling) => self.meddle(),
+            _ => {}
+        }
+    }
+
+    fn stranger_comes(&mut self) {
+        let name = *self.prng.pick(&NAMES);
+        let name = match self.prng.below(3) {
+            0 => name.to_owned(),
+            1 => next_name(name),
+            _ => format!("stranger{}", self.engine.made),
+        };
+        if self.engine.containers.iter().all(|kept| kept.container.name != name) {
+            self.note(|| format!("a stranger takes the name {name}"));
+            let id = self.add(&name, None, BTreeMap::new(), ImageId("other".to_owned()), "bridge", Origin::Labelled);
+            let _ = self.start(&id, true);
+        }
+    }
+
+    /// At the end of the storm, strangers give names of nodes back.
+    pub fn strangers_leave(&mut self) {
+        let is_ours = |name: &str| NAMES.iter().any(|node| name == *node || name == next_name(node));
+        self.engine.containers.retain(|kept| kept.node.is_some() || !is_ours(&kept.container.name));
+    }
+
+    fn any_of_ours(&mut self) -> Option<(ContainerId, NodeName)> {
+        let ours: Vec<(ContainerId, NodeName)> = self
+            .engine
+            .containers
+            .iter()
+            .filter_map(|kept| Some((kept.container.id.clone(), kept.node.clone()?)))
+            .collect();
+        (!ours.is_empty()).then(|| ours[self.prng.below(ours.len())].clone())
+    }
+
+    fn process_dies(&mut self) {
+        let Some((id, node)) = self.any_of_ours() else { return };
+        let kept = self.engine.get(&id).expect("it was just picked");
+        if kept.container.state == ContainerState::Running {
+            kept.container.state = ContainerState::Restarting;
+            // A new container whose process dies is given up for the old one.
+            self.ledger.allow(&node, 2);
+            self.note(|| format!("the process of {id} dies"));
+            self.hint(&id, Action::Died);
+            let delay = self.prng.ms(100, 20_000);
+            self.after(delay, Occurrence::Revive(id));
+        }
+    }
+
+    /// The engine's restart policy brings a process back, unless something was done to the container meanwhile.
+    pub fn revive(&mut self, id: &ContainerId) {
+        let newest = self.cloud.newest();
+        if let Some(kept) = self.engine.get(id)
+            && kept.container.state == ContainerState::Restarting
+        {
+            kept.container.state = ContainerState::Running;
+            kept.read = newest;
+            kept.starts += 1;
+            self.hint(id, Action::Started);
+        }
+    }
+
+    fn meddle(&mut self) {
+        let Some((id, node)) = self.any_of_ours() else { return };
+        self.ledger.allow(&node, 2);
+        let what = self.prng.below(10);
+        self.note(|| format!("somebody meddles with {id} of {node}: {what}"));
+        match what {
+            0 => self.vanish_by_others(&id),
+            1 => self.set_state(&id, ContainerState::Removing, Action::Other),
+            2 | 3 => self.set_state(&id, ContainerState::Exited { code: Some(1) }, Action::Died),
+            4 => {
+                let _ = self.start(&id, true);
+            }
+            5 => self.pause(&id),
+            // Only its name says whose node a container of the Python program is.
+            6 if self.engine.get(&id).is_some_and(|kept| kept.container.origin == Origin::Labelled) => {
+                let _ = self.rename(&id, &format!("renamed{}", self.engine.made));
+            }
+            7 if self.engine.get(&id).is_some_and(|kept| kept.container.state == ContainerState::Running) => {
+                self.engine.get(&id).expect("it was just picked").container.networks.clear();
+                self.hint(&id, Action::Network);
+            }
+            8 => self.engine.images.clear(),
+            _ => self.remove_network(),
+        }
+        if what == 1 {
+            self.after(Duration::from_secs(2), Occurrence::Vanish(id));
+        }
+    }
+
+    fn set_state(&mut self, id: &ContainerId, state: ContainerState, action: Action) {
+        let kept = self.engine.get(id).expect("it was just picked");
+        kept.container.state = state;
+        self.hint(id, action);
+    }
+
+    fn pause(&mut self, id: &ContainerId) {
+        let state = &mut self.engine.get(id).expect("it was just picked").container.state;
+        let (next, action) = match state {
+            ContainerState::Running => (ContainerState::Paused, Action::Paused),
+            ContainerState::Paused => (ContainerState::Running, Action::Unpaused),
+            _ => return,
+        };
+        self.set_state(id, next, action);
+        if let Some(kept) = self.engine.get(id) {
+            kept.is_foreign_start = true;
+        }
+    }
+
+    /// An engine removes no network that is in use.
+    fn remove_network(&mut self) {
+        let is_used = |name: &String| self.engine.containers.iter().any(|kept| kept.container.networks.contains(name));
+        let unused: Vec<String> = self.engine.networks.iter().filter(|name| !is_used(name)).cloned().collect();
+        unused.iter().for_each(|name| {
+            self.engine.networks.remove(name);
+        });
+    }
+
+    /// All calls fail for a while; processes go on, or are stopped and come back, or stay down.
+    pub fn engine_restarts(&mut self) {
+        let how = self.prng.below(3);
+        self.note(|| format!("the engine restarts, {}", ["nodes go on", "nodes restart", "nodes stay down"][how]));
+        self.engine.is_down = true;
+        let newest = self.cloud.newest();
+        for kept in &mut self.engine.containers {
+            let is_up = kept.container.state.is_running();
+            kept.busy_until = self.now;
+            match how {
+                1 if is_up => kept.read = newest,
+                2 if is_up => kept.container.state = ContainerState::Exited { code: Some(255) },
+                _ => {}
+            }
+        }
+        self.call_off(|what| matches!(what, Occurrence::Engine(_)));
+        let delay = self.prng.ms(200, 30_000);
+        self.after(delay, Occurrence::EngineUp);
+    }
+
+    /// The Python program ran before: some nodes have containers of its making.
+    pub fn leave_legacy(&mut self) {
+        let Some(app) = self.cloud.truth().cloned() else { return };
+        for node in app.nodes.values() {
+            if self.prng.chance(50) {
+                let all = BTreeMap::from([(labels::MANAGED_NODE_TYPE.to_owned(), node.node_type.name.clone())]);
+                let image = ImageId("old".to_owned());
+                let id = self.add(node.name.as_str(), Some(node.name.clone()), all, image, "app", Origin::Legacy);
+                let _ = self.start(&id, false);
+                self.ledger.allow(&node.name, 1);
+            }
+        }
+    }
+}
