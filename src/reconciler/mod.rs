@@ -245,6 +245,8 @@ impl Reconciler {
             node.retry.reset();
         }
         self.dirty = self.nodes.keys().cloned().collect();
-        self.list.want();
+        // A list that failed before this says nothing about whether one fails now.
+        self.list.failure = None;
+        self.list.insist();
     }
 }

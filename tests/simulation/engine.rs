@@ -113,7 +113,12 @@ impl World {
         let (Verb::Start(id) | Verb::End(id) | Verb::Rename(id, _) | Verb::Remove(id)) = verb else { return };
         match self.engine.get(id).map(|kept| kept.node.clone()) {
             Some(None) => self.ledger.violate(format!("a stranger's container was touched: {verb:?}")),
-            Some(Some(node)) if is_orphan => self.ledger.allow(&node, 2),
+            Some(Some(node)) if is_orphan => {
+                self.ledger.allow(&node, 2);
+                if matches!(verb, Verb::Remove(_)) {
+                    self.ledger.robbed.insert(node);
+                }
+            }
             _ => {}
         }
     }

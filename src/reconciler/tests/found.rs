@@ -180,3 +180,19 @@ fn an_answer_that_was_lost_leaves_no_failure_behind() {
     let status = world.reconciler.status();
     assert!(status.is_converged && status.nodes.iter().all(|node| node.failure.is_none()), "{status:?}");
 }
+
+#[test]
+fn the_end_does_not_rely_on_a_list_that_failed_before() {
+    let mut world = begun(&["a"]);
+    world.connect("a", "x");
+    let app = world.app.clone();
+    show(&mut world, &app);
+    world.reconciler.on(Event::HintsLost, world.now);
+    let failure = Failure { kind: FailureKind::Permanent, text: "away".to_owned() };
+    world.reconciler.on(Event::Listed(Err(failure)), world.now);
+    world.now += seconds(1);
+    let effects = world.reconciler.on(Event::Stop(EndOfNodes::Stop), world.now);
+    assert!(asks_for_list(&world, &effects));
+    let effects = world.reconciler.on(Event::Finished { node: name("a"), outcome: Outcome::Abandoned }, world.now);
+    assert!(effects.iter().all(|effect| !matches!(effect, Effect::Finish(_))), "{effects:?}");
+}
