@@ -143,7 +143,8 @@ impl Hands {
         match self.with(World::fate) {
             Fate::Done => {
                 let containers = self.with(World::listed);
-                self.sleep(1, 300).await;
+                let is_slow = self.with(|world| world.weather.has(Class::SlowLists) && world.prng.chance(30));
+                self.sleep(1, if is_slow { 15_000 } else { 300 }).await;
                 Ok(containers)
             }
             Fate::Fails(kind) | Fate::Lost(kind) => Err(kind),

@@ -96,7 +96,9 @@ impl World {
             6 if self.engine.get(&id).is_some_and(|kept| kept.container.origin == Origin::Labelled) => {
                 let _ = self.rename(&id, &format!("renamed{}", self.engine.made));
             }
-            7 if self.engine.get(&id).is_some_and(|kept| kept.container.state == ContainerState::Running) => {
+            7 if self.weather.has(Class::Disconnects)
+                && self.engine.get(&id).is_some_and(|kept| kept.container.state == ContainerState::Running) =>
+            {
                 self.engine.get(&id).expect("it was just picked").container.networks.clear();
                 self.hint(&id, Action::Network);
             }

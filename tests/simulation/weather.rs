@@ -56,9 +56,13 @@ pub enum Class {
     Dying,
     /// Tags of images are moved.
     TagsMove,
+    /// Others disconnect our containers. Of one that does not run this may show only later, in a list.
+    Disconnects,
+    /// Lists are slow, and old when they come.
+    SlowLists,
 }
 
-const CLASSES: u32 = Class::TagsMove as u32 + 1;
+const CLASSES: u32 = Class::SlowLists as u32 + 1;
 
 /// The faults of a run.
 pub struct Weather {
@@ -93,7 +97,7 @@ impl Weather {
     /// Whether something may have been missed that only the next resync finds.
     pub fn loses(&self) -> bool {
         use Class::*;
-        [HintsLost, HintsLate, QueueLoses, Hangs, OddStates, TagsMove, Gaps, Meddling]
+        [HintsLost, HintsLate, QueueLoses, Hangs, OddStates, TagsMove, Gaps, Disconnects]
             .into_iter()
             .any(|class| self.knows(class))
     }
@@ -146,6 +150,8 @@ impl Weather {
             Freezes,
             Dying,
             TagsMove,
+            Disconnects,
+            SlowLists,
         ];
         let known: Vec<String> = all.iter().filter(|class| self.knows(**class)).map(|c| format!("{c:?}")).collect();
         known.join(" ")
