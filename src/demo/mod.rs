@@ -63,7 +63,11 @@ async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> any
             Ok(())
         }
     };
-    let exit = end.await.unwrap_or(Exit::Internal);
+    // A second signal does not wait for an engine that hangs.
+    let exit = tokio::select! {
+        exit = end => exit.unwrap_or(Exit::Internal),
+        _ = interrupted() => anyhow::bail!("clear away: it was interrupted again; containers of {app:?} may be left"),
+    };
     tasks.shutdown().await;
     stage.strike(&owner).await?;
     told?;
