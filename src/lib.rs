@@ -56,7 +56,7 @@
 //! | [`model`] | what the cloud says: plain types |
 //! | [`reconciler`] | the brain, without I/O |
 //! | [`driver`] | the hands: runs effects, keeps the state file |
-//! | [`cloud`], [`changes`], [`registry`], [`logs`] | the wires: AppSync and Cognito, SQS, ECR tokens, CloudWatch Logs |
+//! | [`cloud`], [`changes`], [`registry`], [`logs`] | the wires: AppSync, Cognito and audit records, SQS, ECR tokens, CloudWatch Logs |
 //!
 //! Inside: main > cli > daemon > {driver, changes, registry, cloud, host} > reconciler > model. The crate
 //! `managed-app-runtimes` holds the engines behind one trait; `managed-app-fakes` a whole fake cloud on the wire and an

@@ -1,9 +1,11 @@
 //! The only place that starts background tasks. Each has a name and an owner, and ends with its owner.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracing::{Instrument, debug, error, info_span};
+use tokio::time::timeout;
+use tracing::{Instrument, debug, error, info_span, warn};
 
 /// Tasks of one owner: dropped or shut down together.
 #[derive(Debug, Default)]
@@ -25,6 +27,19 @@ impl Tasks {
             debug!(task = name, "task ended");
         };
         self.0.spawn(named.instrument(info_span!("task", name)));
+    }
+
+    /// Waits until all tasks have ended by themselves, at most `limit`; what runs on then is aborted.
+    pub async fn finish(mut self, limit: Duration) {
+        let all = async {
+            while let Some(ended) = self.0.join_next().await {
+                report(ended);
+            }
+        };
+        if timeout(limit, all).await.is_err() {
+            warn!(tasks = self.0.len(), "tasks did not end in time and are aborted");
+        }
+        self.shutdown().await;
     }
 
     /// Aborts all tasks and waits until they are gone.

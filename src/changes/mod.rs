@@ -4,7 +4,6 @@
 //! over, before anything was done about it: later messages of its group wait for that, and what is lost in a crash is
 //! found again by comparing at start-up.
 
-mod backoff;
 mod decode;
 mod delete;
 mod probe;

@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::delete::{BATCH_MAX, delete};
 use super::{ChangeMessage, Decoded, QueueAddress, decode};
+use crate::cloud::backoff::Backoff;
 use crate::cloud::failure::Failure;
 use crate::cloud::text::clean;
-use crate::cloud::{AppCredentials, Aws};
+use crate::cloud::{AppCredentials, AuditTrail, Aws};
 
 /// How long one poll waits for a message; the longest that SQS allows, seconds.
 const POLL_SECONDS: i32 = 20;
@@ -62,6 +62,8 @@ pub struct Changes {
     pub queue: watch::Receiver<Option<QueueAddress>>,
     /// Takes what was received; bounded by [`super::CHANGES_WAITING_MAX`].
     pub sender: mpsc::Sender<ChangeMessage>,
+    /// Is told of each message that was handed over or dropped.
+    pub audit: AuditTrail,
 }
 
 type Deletions = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>;
@@ -152,9 +154,17 @@ impl Changes {
             if let Some(change) = read(&message, &self.app) {
                 self.sender.send(change).await.ok()?;
             }
+            self.take_note(&message);
             receipts.extend(message.receipt_handle);
         }
         Some(receipts)
+    }
+
+    /// For the audit: without an id there is nothing to follow.
+    fn take_note(&self, message: &Message) {
+        if let Some(tracking_id) = attribute(message, "trackingId") {
+            self.audit.note(tracking_id, previous_tracking_ids(message));
+        }
     }
 
     /// What a failure means for the next try; `None` when nobody wants to know.
@@ -225,7 +235,7 @@ fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
             Some(ChangeMessage::Change {
                 change,
                 message_id,
-                tracking_id: tracking_id(message),
+                tracking_id: attribute(message, "trackingId").map(clean),
                 sent_at: sent_at(message),
             })
         }
@@ -246,9 +256,14 @@ fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
     }
 }
 
-fn tracking_id(message: &Message) -> Option<String> {
-    let attribute = message.message_attributes()?.get("trackingId")?;
-    attribute.string_value().map(clean)
+fn attribute<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message.message_attributes()?.get(name)?.string_value()
+}
+
+/// The messages that this one came from; none when the list is missing or is no list of texts.
+fn previous_tracking_ids(message: &Message) -> Vec<String> {
+    let list = attribute(message, "prevTrackingIds").and_then(|list| serde_json::from_str(list).ok());
+    list.unwrap_or_default()
 }
 
 fn sent_at(message: &Message) -> Option<OffsetDateTime> {

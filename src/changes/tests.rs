@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::cloud::AppCredentials;
 use crate::cloud::testing::{SOON, client, eventually};
+use crate::cloud::{AppCredentials, AuditTrail};
 use crate::model::NodeName;
 
 const IMAGE: &str = "public.ecr.aws/x/y:1";
@@ -35,6 +35,7 @@ impl Running {
             app: fake.env()["APP"].clone(),
             queue: queue.subscribe(),
             sender,
+            audit: AuditTrail::new(watch::channel(None).1),
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(receiver.run(shutdown.clone()));

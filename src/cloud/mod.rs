@@ -2,10 +2,12 @@
 //!
 //! [`ControlPlane`] is the whole vocabulary. [`EchoStream`] speaks it: `appsync` carries, `session` and `cognito` sign
 //! in, `decode` reads. [`AppCredentials`] are the app's AWS credentials for the SDK, and [`Aws`] is how every other
-//! module comes to an SDK client.
+//! module comes to an SDK client. [`AuditTrail`] tells the tenant which messages were taken, if it wants to know.
 
 mod appsync;
+mod audit;
 mod aws;
+pub(crate) mod backoff;
 mod cognito;
 mod credentials;
 mod decode;
@@ -25,6 +27,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+pub use audit::{AuditNumbers, AuditTrail};
 pub use aws::{Aws, AwsOptions};
 pub use credentials::AppCredentials;
 pub use echostream::{Account, EchoStream};

@@ -39,7 +39,7 @@ fn bounded(text: &str, characters_max: usize, allowed: impl Fn(char) -> bool) ->
 }
 
 /// https, or http to this host, because the token travels with every request.
-pub(super) fn endpoint(text: &str) -> Option<String> {
+pub(crate) fn endpoint(text: &str) -> Option<String> {
     if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
         return None;
     }

@@ -10,6 +10,7 @@ mod load;
 mod settings;
 mod sources;
 
+pub(crate) use check::endpoint;
 pub use environment::{adopt_library_variables, process_environment};
 pub use error::{ConfigErrors, Origin, Problem};
 pub use settings::{Absent, SETTINGS, Setting};

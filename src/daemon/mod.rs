@@ -19,13 +19,14 @@ use tracing::{error, info, warn};
 
 use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
 use self::foundation::{interruptible, meet, sign_in};
-use crate::changes::{CHANGES_WAITING_MAX, Changes};
-use crate::cloud::{Account, AppCredentials, Aws, ControlPlane, EchoStream};
+use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
+use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved, Replace};
 use crate::driver::{DEATHS_MAX, Driver, Hands, Looks, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
+use crate::model::QueueAddress;
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
 use crate::registry::Registry;
 use crate::tasks::{Tasks, spawn_detached};
@@ -42,6 +43,8 @@ const ENGINE_LAST_WAIT: Duration = Duration::from_secs(2);
 const NETWORK_WAIT: Duration = Duration::from_secs(10);
 /// How long the last tasks may take after the driver is done.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long deletions of messages and audit records may take after the driver is done; over the limits of both.
+const CHANGES_LINGER: Duration = Duration::from_secs(4);
 /// The engine's own log of a node: size of one file and number of files.
 const NODE_LOG_BYTES: u64 = 10 * 1024 * 1024;
 const NODE_LOG_FILES: u32 = 5;
@@ -175,9 +178,12 @@ impl Daemon {
         let (queue, queue_receiver) = watch::channel(None);
         let (inbox, events) = mpsc::channel(INBOX_MAX);
         let shutdown = CancellationToken::new();
-        let mut tasks = Tasks::new();
-        self.start_inputs(&mut tasks, &cloud, queue_receiver, &inbox, &settings.owner, &shutdown);
-        let (driver, status) = Driver::new(settings.clone(), self.hands(cloud, &settings), queue);
+        let (mut tasks, mut closing) = (Tasks::new(), Tasks::new());
+        let (driver, status) = Driver::new(settings.clone(), self.hands(cloud.clone(), &settings), queue);
+        let audit = AuditTrail::new(driver.app());
+        let messages = self.start_changes(&mut closing, cloud, queue_receiver, audit, &shutdown);
+        tasks.spawn("change-messages", hand_over(messages, inbox.clone()));
+        tasks.spawn("engine-events", follow_engine(self.runtime.clone(), settings.owner.clone(), inbox.clone()));
         tasks.spawn("status", tell_status(status.clone(), self.status.clone(), notifier.clone()));
         if let Some(every) = watchdog_interval(&self.config.systemd, std::process::id()) {
             tasks.spawn("watchdog", keep_alive(notifier.clone(), every, driver.beat(), status));
@@ -192,6 +198,9 @@ impl Daemon {
         let finish = self.follow(driver, controls, notifier).await;
         shutdown.cancel();
         notifier.stopping();
+        if finish.is_some() {
+            closing.finish(CHANGES_LINGER).await;
+        }
         let _ = tokio::time::timeout(LINGER, tasks.shutdown()).await;
         finish
     }
@@ -263,26 +272,26 @@ impl Daemon {
         }
     }
 
-    fn start_inputs(
+    /// Receives changes until `shutdown`; the audit trail of them ends after the last one.
+    fn start_changes(
         &self,
         tasks: &mut Tasks,
-        cloud: &Arc<dyn ControlPlane>,
-        queue: watch::Receiver<Option<crate::model::QueueAddress>>,
-        inbox: &mpsc::Sender<Event>,
-        owner: &Owner,
+        cloud: Arc<dyn ControlPlane>,
+        queue: watch::Receiver<Option<QueueAddress>>,
+        audit: AuditTrail,
         shutdown: &CancellationToken,
-    ) {
+    ) -> mpsc::Receiver<ChangeMessage> {
         let (sender, messages) = mpsc::channel(CHANGES_WAITING_MAX);
-        let changes = Changes {
-            aws: self.aws.clone(),
-            credentials: AppCredentials::new(cloud.clone()),
-            app: self.config.app.clone(),
-            queue,
-            sender,
-        };
-        tasks.spawn("changes", changes.run(shutdown.clone()));
-        tasks.spawn("change-messages", hand_over(messages, inbox.clone()));
-        tasks.spawn("engine-events", follow_engine(self.runtime.clone(), owner.clone(), inbox.clone()));
+        let credentials = AppCredentials::new(cloud);
+        let (shutdown, after_changes) = (shutdown.clone(), CancellationToken::new());
+        tasks.spawn("audit", audit.clone().send(credentials.clone(), after_changes.clone()));
+        let (aws, app) = (self.aws.clone(), self.config.app.clone());
+        let changes = Changes { aws, credentials, app, queue, sender, audit };
+        tasks.spawn("changes", async move {
+            let _last = after_changes.drop_guard();
+            changes.run(shutdown).await;
+        });
+        messages
     }
 
     async fn end_of_app(&self) {

@@ -28,7 +28,7 @@ pub use looks::Looks;
 pub use state::StateFile;
 
 use crate::cloud::ControlPlane;
-use crate::model::{NodeName, QueueAddress};
+use crate::model::{App, NodeName, QueueAddress, Snapshot};
 use crate::reconciler::{
     Effect, Event, Failure, FailureKind, Finish, Listing, Operation, Outcome, Phase, Pulled, Reconciler, Settings,
     Status,
@@ -89,6 +89,7 @@ pub struct Driver {
     /// What each task is about, to report for one that panicked.
     subjects: HashMap<Id, Subject>,
     queue: watch::Sender<Option<QueueAddress>>,
+    app: watch::Sender<Option<Arc<App>>>,
     status: watch::Sender<Status>,
     began: Instant,
     publish_at: Option<Instant>,
@@ -120,6 +121,7 @@ impl Driver {
             tasks: JoinSet::new(),
             subjects: HashMap::new(),
             queue,
+            app: watch::Sender::new(None),
             status,
             began: Instant::now(),
             publish_at: None,
@@ -131,6 +133,11 @@ impl Driver {
     /// When the loop was last seen alive; at least every few seconds, unless something in it hangs.
     pub fn beat(&self) -> watch::Receiver<Instant> {
         self.beat.subscribe()
+    }
+
+    /// The app as the cloud last described it; `None` before that. It stays when the app is gone.
+    pub fn app(&self) -> watch::Receiver<Option<Arc<App>>> {
+        self.app.subscribe()
     }
 
     /// Runs until all is done. Dropping the future aborts all tasks.
@@ -157,12 +164,17 @@ impl Driver {
         }
     }
 
-    /// Who watches a new container learns at once that it ended. Nobody watching is fine.
+    /// Who watches a new container learns at once that it ended, and who follows the app how it is now. Nobody watching
+    /// is fine.
     fn spread(&self, event: &Event) {
-        if let Event::Hint(hint) = event
-            && hint.action == Action::Died
-        {
-            let _ = self.hands.deaths.send(hint.container.clone());
+        match event {
+            Event::Hint(hint) if hint.action == Action::Died => {
+                let _ = self.hands.deaths.send(hint.container.clone());
+            }
+            Event::Snapshot(Ok(Snapshot::App(app))) => {
+                self.app.send_replace(Some(app.clone()));
+            }
+            _ => {}
         }
     }
 

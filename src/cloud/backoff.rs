@@ -6,27 +6,27 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 
 /// Longest wait.
-pub(super) const CEILING: Duration = Duration::from_secs(30);
+pub(crate) const CEILING: Duration = Duration::from_secs(30);
 
 /// Doubles from failure to failure, up to a ceiling; a success starts it anew.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The last call succeeded.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// Failures in a row so far.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// Counts a failure; the wait until the next try, with `jitter` (0 to 1) taking off up to half of it.
-    pub(super) fn next(&mut self, jitter: f64) -> Duration {
+    pub(crate) fn next(&mut self, jitter: f64) -> Duration {
         let whole = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(CEILING);
         self.failures = self.failures.saturating_add(1);
         whole.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)

@@ -1,0 +1,265 @@
+//! The trail before the fake's audit endpoint, which verifies each signature by a second implementation.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use managed_app_fakes::FakeCloud;
+use managed_app_fakes::cloud::{Fault, Service};
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::cloud::testing::{SOON, client, eventually};
+use crate::cloud::{CloudError, ControlPlane};
+use crate::model::Snapshot;
+
+/// A trail that sends, and all its handles.
+struct Rig {
+    fake: FakeCloud,
+    app: watch::Sender<Option<Arc<App>>>,
+    trail: AuditTrail,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Hands out these credentials first, then those of the cloud.
+#[derive(Debug)]
+struct Purse {
+    first: Mutex<Vec<Credentials>>,
+    cloud: Arc<dyn ControlPlane>,
+}
+
+#[async_trait]
+impl ControlPlane for Purse {
+    async fn app(&self) -> Result<Snapshot, CloudError> {
+        self.cloud.app().await
+    }
+
+    async fn aws_credentials(&self) -> Result<Credentials, CloudError> {
+        let first = self.first.lock().expect("no panic").pop();
+        match first {
+            Some(credentials) => Ok(credentials),
+            None => self.cloud.aws_credentials().await,
+        }
+    }
+}
+
+impl Rig {
+    async fn start() -> Self {
+        Self::with(|_| {}, vec![]).await
+    }
+
+    /// For a cloud in this state, with these credentials before good ones.
+    async fn with(prepare: impl FnOnce(&FakeCloud), first: Vec<Credentials>) -> Self {
+        let fake = FakeCloud::start().await;
+        fake.quietly(|world| world.tenant.audit = true);
+        prepare(&fake);
+        let cloud = client(&fake).await.cloud;
+        let app = match cloud.app().await.expect("the cloud answers") {
+            Snapshot::App(app) => watch::Sender::new(Some(app)),
+            Snapshot::Gone => panic!("there is an app"),
+        };
+        let trail = AuditTrail::new(app.subscribe());
+        let shutdown = CancellationToken::new();
+        let purse = Arc::new(Purse { first: Mutex::new(first), cloud });
+        let task = tokio::spawn(trail.clone().send(AppCredentials::new(purse), shutdown.clone()));
+        Self { fake, app, trail, shutdown, task }
+    }
+
+    fn note(&self, ids: std::ops::Range<usize>) {
+        for id in ids {
+            self.trail.note(&id.to_string(), vec![format!("before-{id}")]);
+        }
+    }
+
+    fn change_app(&self, change: impl FnOnce(&mut App)) {
+        let mut app = App::clone(self.app.borrow().as_ref().expect("there is an app"));
+        change(&mut app);
+        self.app.send_replace(Some(Arc::new(app)));
+    }
+
+    fn numbers(&self) -> AuditNumbers {
+        self.trail.numbers()
+    }
+
+    async fn sent(&self, count: u64) {
+        eventually(&format!("{count} are sent"), || self.numbers().sent == count).await;
+    }
+
+    /// The ids that arrived, in order.
+    fn ids(&self) -> Vec<String> {
+        let batches = self.fake.audit.batches();
+        batches.into_iter().flat_map(|batch| batch.records).map(|record| record.tracking_id).collect()
+    }
+
+    async fn ended(self) -> Duration {
+        let asked_at = Instant::now();
+        self.shutdown.cancel();
+        timeout(SOON, self.task).await.expect("it ends").expect("it does not panic");
+        asked_at.elapsed()
+    }
+}
+
+fn ids(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|id| id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_record_says_what_the_contract_wants() {
+    let rig = Rig::start().await;
+    rig.note(0..1);
+    rig.trail.note("1", vec![]);
+    rig.sent(2).await;
+    let batches = rig.fake.audit.batches();
+    let [batch] = &batches[..] else { panic!("one request: {batches:?}") };
+    let app = &rig.fake.env()["APP"];
+    assert_eq!((&batch.node, batch.message_type.as_str()), (&format!("{app}:Change Receiver"), "echo.change"));
+    assert!(!batch.compressed);
+    let [first, second] = &batch.records[..] else { panic!("two records: {batch:?}") };
+    assert_eq!((first.tracking_id.as_str(), first.source_node.as_str()), ("0", "App Change Router"));
+    assert_eq!((first.previous_tracking_ids.len(), second.previous_tracking_ids.len()), (1, 0));
+    assert_eq!(first.attributes, [("app".to_owned(), app.as_str().into())].into());
+    assert!((OffsetDateTime::now_utc() - first.datetime).whole_seconds().abs() < 60);
+    let expected = AuditNumbers { is_on: true, waiting: 0, sent: 2, retried: 0, dropped: 0 };
+    assert_eq!(rig.numbers(), expected);
+}
+
+#[tokio::test]
+async fn many_records_go_in_packed_requests_of_500_at_most_and_in_order() {
+    let rig = Rig::start().await;
+    rig.note(0..1_210);
+    rig.sent(1_210).await;
+    let batches = rig.fake.audit.batches();
+    let sizes: Vec<_> = batches.iter().map(|batch| (batch.records.len(), batch.compressed)).collect();
+    assert_eq!(sizes, [(500, true), (500, true), (210, true)]);
+    assert_eq!(rig.ids(), ids(0..1_210));
+    rig.note(0..10);
+    rig.sent(1_220).await;
+    assert_eq!(rig.fake.audit.batches().last().map(|b| (b.records.len(), b.compressed)), Some((10, false)));
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_and_renewed() {
+    let wrong = Credentials::new("AKIAWRONG", "wrong", None, None, "test");
+    let rig = Rig::with(|_| {}, vec![wrong]).await;
+    rig.note(0..3);
+    rig.sent(3).await;
+    assert_eq!((rig.ids(), rig.numbers().retried), (ids(0..3), 3));
+}
+
+#[tokio::test]
+async fn expired_and_revoked_credentials_are_renewed() {
+    let rig = Rig::with(|fake| fake.set_credentials_lifetime(Some(Duration::ZERO)), vec![]).await;
+    rig.note(0..1);
+    eventually("expired ones are refused", || rig.numbers().retried >= 2).await;
+    assert!(rig.fake.audit.batches().is_empty());
+    rig.fake.set_credentials_lifetime(None);
+    rig.sent(1).await;
+    rig.fake.revoke_credentials();
+    rig.note(1..2);
+    rig.sent(2).await;
+    assert_eq!(rig.ids(), ids(0..2));
+}
+
+#[tokio::test]
+async fn a_signature_for_another_region_is_refused_until_the_region_is_right() {
+    let rig = Rig::start().await;
+    let right = rig.app.borrow().clone().expect("there is an app");
+    rig.change_app(|app| app.tenant.region = "eu-west-3".to_owned());
+    rig.note(0..2);
+    eventually("it is refused", || rig.numbers().retried >= 2).await;
+    assert!(rig.fake.audit.batches().is_empty());
+    rig.app.send_replace(Some(right));
+    rig.sent(2).await;
+    assert_eq!(rig.ids(), ids(0..2));
+}
+
+#[tokio::test]
+async fn an_outage_loses_nothing_and_changes_no_order() {
+    let rig = Rig::start().await;
+    rig.fake.audit.faults().set_outage(true);
+    rig.note(0..600);
+    eventually("it is tried again", || rig.numbers().retried >= 1_000).await;
+    rig.note(600..700);
+    rig.fake.audit.faults().set_outage(false);
+    rig.sent(700).await;
+    assert_eq!(rig.ids(), ids(0..700));
+    assert_eq!(rig.numbers().dropped, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_cut_until_it_fits() {
+    let rig = Rig::start().await;
+    rig.fake.audit.faults().fail_next(2, 413, "RequestTooLong");
+    rig.note(0..40);
+    rig.sent(40).await;
+    let sizes: Vec<_> = rig.fake.audit.batches().iter().map(|batch| batch.records.len()).collect();
+    assert_eq!(sizes, [10, 20, 10]);
+    assert_eq!(rig.ids(), ids(0..40));
+}
+
+#[tokio::test]
+async fn only_the_record_at_fault_is_dropped() {
+    let rig = Rig::start().await;
+    rig.note(0..17);
+    rig.trail.note("", vec![]);
+    rig.note(17..30);
+    rig.sent(30).await;
+    assert_eq!((rig.ids(), rig.numbers().dropped), (ids(0..30), 1));
+}
+
+#[tokio::test]
+async fn what_is_left_at_the_end_is_sent_at_once() {
+    let rig = Rig::start().await;
+    let (fake, trail) = (rig.fake.audit.clone(), rig.trail.clone());
+    rig.note(0..700);
+    let took = rig.ended().await;
+    assert_eq!((trail.numbers().sent, fake.batches().len()), (700, 2));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_silent_holds_up_the_end_for_seconds_only() {
+    let rig = Rig::start().await;
+    rig.fake.services.fail_until_released(Service::Audit, Fault::Stall);
+    rig.note(0..5);
+    eventually("it is asked", || rig.fake.services.calls(Service::Audit, "POST") > 0).await;
+    let trail = rig.trail.clone();
+    let took = rig.ended().await;
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!((trail.numbers().waiting, trail.numbers().dropped), (0, 5));
+}
+
+#[tokio::test]
+async fn nothing_is_noted_unless_the_tenant_asks_for_it() {
+    let rig = Rig::start().await;
+    rig.change_app(|app| app.tenant.audit = false);
+    rig.note(0..5);
+    assert_eq!(rig.numbers(), AuditNumbers::default());
+    rig.change_app(|app| app.tenant.audit = true);
+    rig.note(5..6);
+    // What was noted while it was on is still sent.
+    rig.change_app(|app| app.tenant.audit = false);
+    rig.sent(1).await;
+    assert_eq!(rig.ids(), ["5"]);
+}
+
+#[tokio::test]
+async fn without_an_endpoint_that_can_be_used_records_are_dropped_and_counted() {
+    let rig = Rig::start().await;
+    for endpoint in [None, Some("http://audit.example/"), Some("nothing"), Some("ftp://127.0.0.1/")] {
+        rig.change_app(|app| app.audit_records_endpoint = endpoint.map(str::to_owned));
+        rig.note(0..1);
+    }
+    rig.change_app(|app| app.change_receiver = None);
+    rig.note(0..1);
+    assert_eq!(rig.numbers(), AuditNumbers { dropped: 5, ..AuditNumbers::default() });
+}
+
+#[tokio::test]
+async fn debug_shows_no_record() {
+    let rig = Rig::start().await;
+    rig.trail.note("an-id-of-a-message", vec![]);
+    assert!(!format!("{:?}", rig.trail).contains("an-id"));
+}
