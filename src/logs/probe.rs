@@ -2,11 +2,11 @@
 //! never a group.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 
+use super::clock::now_ms;
 use crate::cloud::Aws;
 use crate::cloud::failure::{Failure, Meaning};
 
@@ -124,9 +124,4 @@ impl LogProbe {
             Some(_) => Err(LogError { kind: LogErrorKind::Clock, ..nonsense("the event was rejected for its time") }),
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
