@@ -88,6 +88,15 @@ impl Engine {
         self.try_run(arguments).await.unwrap_or_else(|error| panic!("{} {arguments:?} failed: {error}", self.name()))
     }
 
+    /// Does something to a container that a daemon puts right. It may have done so before the command is over: Podman's
+    /// `stop` then complains that a container which runs again cannot be cleaned up. It was stopped all the same.
+    pub async fn disturb(self, arguments: &[&str]) {
+        if let Err(error) = self.try_run(arguments).await {
+            let is_put_right = self == Self::Podman && error.contains("is running or paused, refusing to clean up");
+            assert!(is_put_right, "{} {arguments:?} failed: {error}", self.name());
+        }
+    }
+
     /// A container by name or id; `None` when there is none.
     pub async fn find(self, name: &str) -> Option<Container> {
         let text = self.try_run(&["container", "inspect", name]).await.ok()?;

@@ -17,7 +17,7 @@ on_each_engine! {
 async fn a_removed_container_is_made_again(engine: Engine) {
     let mut rig = Rig::new(engine).await;
     let [a, b] = rig.started_with(["a", "b"]).await;
-    engine.run(&["rm", "--force", a.id()]).await;
+    engine.disturb(&["rm", "--force", a.id()]).await;
     rig.replaced("a", &a).await;
     rig.host.converged().await;
     rig.assert_untouched("b", &b).await;
@@ -26,7 +26,7 @@ async fn a_removed_container_is_made_again(engine: Engine) {
 async fn a_stopped_container_is_started_again(engine: Engine) {
     let mut rig = Rig::new(engine).await;
     let [a, b] = rig.started_with(["a", "b"]).await;
-    engine.run(&["stop", a.id()]).await;
+    engine.disturb(&["stop", a.id()]).await;
     rig.restarted("a", &a).await;
     rig.host.converged().await;
     rig.assert_untouched("b", &b).await;
@@ -36,7 +36,7 @@ async fn a_stopped_container_is_started_again(engine: Engine) {
 async fn a_killed_process_runs_again(engine: Engine) {
     let mut rig = Rig::new(engine).await;
     let [a] = rig.started_with(["a"]).await;
-    engine.run(&["kill", a.id()]).await;
+    engine.disturb(&["kill", a.id()]).await;
     rig.restarted("a", &a).await;
     rig.host.converged().await;
 }

@@ -51,7 +51,7 @@ async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine)
     let before = rig.started_with(["a", "b"]).await;
     proxy.take_away().await.expect("the socket was there");
     // Nobody sees this one's event.
-    engine.run(&["stop", before[1].id()]).await;
+    engine.disturb(&["stop", before[1].id()]).await;
     rig.host.eventually("the engine is said to be away", is_degraded).await;
     proxy.bring_back().await.expect("the socket's name is free");
     rig.restarted("b", &before[1]).await;
@@ -63,7 +63,7 @@ async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine)
 /// Events are followed: what somebody stops is started, long before the next look at everything.
 async fn is_followed(rig: &Rig) {
     let now = rig.container("a").await;
-    rig.engine.run(&["stop", now.id()]).await;
+    rig.engine.disturb(&["stop", now.id()]).await;
     rig.restarted("a", &now).await;
 }
 

@@ -36,7 +36,7 @@ async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine
     ];
     for (what, act) in acts {
         let before = rig.container("a").await;
-        engine.run(act).await;
+        engine.disturb(act).await;
         let acted = Instant::now();
         let is_whole = |now: &Container| is_right(now, &tag) && (what != "removed" || now.id() != before.id());
         while !engine.find(&name).await.is_some_and(|now| is_whole(&now)) {

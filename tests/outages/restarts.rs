@@ -68,7 +68,7 @@ async fn run_through(engine: Engine, signal: &str, is_unnoticed: bool) {
     }
     // Events are followed again.
     let late = rig.container("late").await;
-    engine.run(&["stop", late.id()]).await;
+    engine.disturb(&["stop", late.id()]).await;
     rig.restarted("late", &late).await;
 }
 
