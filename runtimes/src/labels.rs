@@ -5,6 +5,7 @@
 //! older daemon did not write.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use secrecy::ExposeSecret;
@@ -96,6 +97,44 @@ enum EnvRecord {
     Sha256(String),
 }
 
+impl EnvRecord {
+    fn shown(&self) -> Option<&str> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Sha256(_) => None,
+        }
+    }
+}
+
+/// A field in which what is wanted differs from what is there. `Display` names the field alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field, such as `image` or `env.TENANT`.
+    pub field: String,
+    /// What it was; `None` where it was not there, or is secret.
+    pub before: Option<String>,
+    /// What it shall be; `None` where it shall not be there, or is secret.
+    pub after: Option<String>,
+}
+
+impl Difference {
+    /// A difference whose values may be shown.
+    pub fn between(field: impl Into<String>, before: Option<&str>, after: Option<&str>) -> Self {
+        Self { field: field.into(), before: before.map(str::to_owned), after: after.map(str::to_owned) }
+    }
+
+    /// A difference that has no values.
+    pub fn of(field: impl Into<String>) -> Self {
+        Self { field: field.into(), before: None, after: None }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.field)
+    }
+}
+
 impl SpecRecord {
     /// The record of `spec`; `salt` is random and differs from container to container.
     pub fn new(spec: &ContainerSpec, salt: &str) -> Self {
@@ -133,28 +172,37 @@ impl SpecRecord {
         serde_json::to_string(self).expect("a record of strings and numbers is always JSON")
     }
 
-    /// Names of the fields in which `spec` differs from this record, such as `image` or `env.TENANT`; empty when the
-    /// container is what is wanted.
-    pub fn differences(&self, spec: &ContainerSpec) -> Vec<String> {
+    /// The fields in which `spec` differs from this record, such as `image` or `env.TENANT`; empty when the container is
+    /// what is wanted. Secrets are told by name only.
+    pub fn differences(&self, spec: &ContainerSpec) -> Vec<Difference> {
         let wanted = Self::new(spec, &self.salt);
-        let mut fields = Vec::new();
-        let mut note = |differs: bool, field: &str| {
-            if differs {
-                fields.push(field.to_owned());
+        let mut found = Vec::new();
+        let mut note = |field: &str, before: &str, after: &str| {
+            if before != after {
+                found.push(Difference::between(field, Some(before), Some(after)));
             }
         };
-        note(self.image != wanted.image, "image");
-        note(self.hostname != wanted.hostname, "hostname");
-        note(self.network != wanted.network, "network");
-        note(self.ports != wanted.ports, "ports");
-        note(self.mounts != wanted.mounts, "mounts");
-        note(self.logs != wanted.logs, "logs");
-        note(self.stop_grace_s != wanted.stop_grace_s, "stop_grace");
+        note("image", &self.image, &wanted.image);
+        note("hostname", &self.hostname, &wanted.hostname);
+        note("network", &self.network, &wanted.network);
+        note("ports", &self.ports.join(", "), &wanted.ports.join(", "));
+        note("mounts", &self.mounts.join(", "), &wanted.mounts.join(", "));
+        note("logs", &self.logs, &wanted.logs);
+        note("stop_grace", &format!("{}s", self.stop_grace_s), &format!("{}s", wanted.stop_grace_s));
         let keys: std::collections::BTreeSet<&String> = self.env.keys().chain(wanted.env.keys()).collect();
         for key in keys {
-            note(self.env.get(key) != wanted.env.get(key), &format!("env.{key}"));
+            let (before, after) = (self.env.get(key), wanted.env.get(key));
+            if before != after {
+                let shown = |value: Option<&EnvRecord>| value.and_then(EnvRecord::shown).map(str::to_owned);
+                found.push(Difference { field: format!("env.{key}"), before: shown(before), after: shown(after) });
+            }
         }
-        fields
+        found
+    }
+
+    /// The image it was made from, as it was written.
+    pub fn image(&self) -> &str {
+        &self.image
     }
 
     /// Whether a container of this record has the host port of `port` while it runs.

@@ -30,8 +30,8 @@ pub use state::StateFile;
 use crate::cloud::ControlPlane;
 use crate::model::{App, NodeName, QueueAddress, Snapshot};
 use crate::reconciler::{
-    Effect, Event, Failure, FailureKind, Finish, Listing, Operation, Outcome, Phase, Pulled, Reconciler, Settings,
-    Status,
+    Effect, Event, Failure, FailureKind, Finish, Listing, Operation, Outcome, Phase, Pulled, Reason, Reconciler,
+    Settings, Status,
 };
 use crate::registry::Registry;
 
@@ -283,9 +283,10 @@ impl Hands {
     }
 
     /// Runs one operation and tells how it went.
-    async fn run(&self, node: NodeName, operation: Operation, reason: String) -> Event {
+    async fn run(&self, node: NodeName, operation: Operation, reason: Reason) -> Event {
         let began = Instant::now();
         let action = operation.verb();
+        let reason = reason.to_string();
         debug!(node = %node, action, reason, "operation begins");
         let outcome = self.operate(operation).await;
         let elapsed_ms = began.elapsed().as_millis() as u64;

@@ -1,4 +1,5 @@
-//! The state file: for each container the revision it was started with. Small, written whole, replaced atomically.
+//! The state file: for each container the revision it was started with, and of what inputs. Small, written whole,
+//! replaced atomically.
 //!
 //! Losing it costs one restart of each node, never more; so trouble with it is a warning and no reason to stop.
 
@@ -12,7 +13,7 @@ use managed_app_runtimes::ContainerId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::reconciler::Revision;
+use crate::reconciler::{Inputs, Revision};
 
 /// Version of the file that this program writes; a newer one is set aside.
 const VERSION: u32 = 1;
@@ -31,14 +32,25 @@ pub struct StateFile {
 
 #[derive(Debug, Default)]
 struct Memory {
-    revisions: HashMap<String, String>,
+    revisions: HashMap<ContainerId, Revision>,
     changes: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+/// Files of before hold no inputs, and are as good; a daemon of before does not look at them.
+#[derive(Deserialize)]
 struct Contents {
     version: u32,
     revisions: HashMap<String, String>,
+    #[serde(default)]
+    inputs: HashMap<String, Inputs>,
+}
+
+/// The same as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    revisions: HashMap<&'a str, &'a str>,
+    inputs: HashMap<&'a str, &'a Inputs>,
 }
 
 impl StateFile {
@@ -68,42 +80,41 @@ impl StateFile {
     /// Fails with `InvalidData` for a file that [`StateFile::open`] would set aside, and as the system says for one that
     /// this user may not read.
     pub fn peek(directory: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
-        Ok(typed(&read(&directory.join(FILE_NAME))?))
+        read(&directory.join(FILE_NAME))
     }
 
     /// All that is known.
     pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        typed(&memory.revisions)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).revisions.clone()
     }
 
     /// Notes that `id` is started with `revision`; on disk when this returns, unless a warning was logged.
     pub async fn record(self: &Arc<Self>, id: &ContainerId, revision: &Revision) {
         self.change(|revisions| {
-            revisions.insert(id.0.clone(), revision.as_str().to_owned());
+            revisions.insert(id.clone(), revision.clone());
         })
         .await;
     }
 
     /// Notes that these containers are gone, or that it is not known what they read.
     pub async fn forget(self: &Arc<Self>, ids: &[ContainerId]) {
-        self.change(|revisions| revisions.retain(|id, _| !ids.iter().any(|gone| gone.0 == *id))).await;
+        self.change(|revisions| revisions.retain(|id, _| !ids.contains(id))).await;
     }
 
     /// Forgets all containers but these: at once, so that what is recorded from now on stays. The future writes it.
     pub fn retain(self: &Arc<Self>, ids: &HashSet<ContainerId>) -> impl Future<Output = ()> + Send + use<> {
-        let number = self.edit(|revisions| revisions.retain(|id, _| ids.contains(&ContainerId(id.clone()))));
+        let number = self.edit(|revisions| revisions.retain(|id, _| ids.contains(id)));
         let this = self.clone();
         async move { this.save(number).await }
     }
 
-    async fn change(self: &Arc<Self>, change: impl FnOnce(&mut HashMap<String, String>)) {
+    async fn change(self: &Arc<Self>, change: impl FnOnce(&mut HashMap<ContainerId, Revision>)) {
         let number = self.edit(change);
         self.save(number).await;
     }
 
     /// Changes what is in memory; the number of the change.
-    fn edit(&self, change: impl FnOnce(&mut HashMap<String, String>)) -> u64 {
+    fn edit(&self, change: impl FnOnce(&mut HashMap<ContainerId, Revision>)) -> u64 {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut memory.revisions);
         memory.changes += 1;
@@ -125,11 +136,11 @@ impl StateFile {
     }
 
     fn write(&self) -> io::Result<u64> {
-        let (text, number) = {
+        let (revisions, number) = {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            let contents = Contents { version: VERSION, revisions: memory.revisions.clone() };
-            (serde_json::to_vec(&contents)?, memory.changes)
+            (memory.revisions.clone(), memory.changes)
         };
+        let text = serde_json::to_vec(&Written::of(&revisions))?;
         let next = self.path.with_extension("json.next");
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         file.write_all(&text)?;
@@ -140,7 +151,7 @@ impl StateFile {
 }
 
 /// A file that is there and makes no sense is `InvalidData`.
-fn read(path: &Path) -> io::Result<HashMap<String, String>> {
+fn read(path: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
     let nonsense = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > BYTES_MAX => return Err(nonsense("it is too large".to_owned())),
@@ -152,11 +163,33 @@ fn read(path: &Path) -> io::Result<HashMap<String, String>> {
     if contents.version > VERSION {
         return Err(nonsense(format!("its version is {}, and this program knows {VERSION}", contents.version)));
     }
-    Ok(contents.revisions)
+    Ok(contents.into_revisions())
 }
 
-fn typed(revisions: &HashMap<String, String>) -> HashMap<ContainerId, Revision> {
-    revisions.iter().map(|(id, text)| (ContainerId(id.clone()), Revision::from_text(text))).collect()
+impl<'a> Written<'a> {
+    fn of(all: &'a HashMap<ContainerId, Revision>) -> Self {
+        let (mut revisions, mut inputs) = (HashMap::new(), HashMap::new());
+        for (id, revision) in all {
+            revisions.insert(id.0.as_str(), revision.as_str());
+            if let Some(known) = revision.inputs() {
+                inputs.insert(id.0.as_str(), &**known);
+            }
+        }
+        Self { version: VERSION, revisions, inputs }
+    }
+}
+
+impl Contents {
+    fn into_revisions(self) -> HashMap<ContainerId, Revision> {
+        let Self { revisions, mut inputs, .. } = self;
+        revisions
+            .into_iter()
+            .map(|(id, digest)| {
+                let inputs = inputs.remove(&id).map(Arc::new);
+                (ContainerId(id), Revision::with_inputs(digest, inputs))
+            })
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -206,6 +239,22 @@ mod tests {
             assert_eq!(read.get(&id("9f1c0a")), Some(&Revision::from_text("5d41402abc4b2a76b9719d911017c592")));
             assert_eq!((read.len(), std::fs::read_dir(directory.path()).expect("a folder").count()), (2, 1));
         }
+    }
+
+    #[tokio::test]
+    async fn the_inputs_of_a_revision_are_kept_and_tell_which_of_them_changed() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let revision = |digest: &str, pairs: &[(&str, &str)]| {
+            let inputs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Revision::with_inputs(digest, Some(Arc::new(inputs)))
+        };
+        let before = revision("1", &[("node config", "#1"), ("stopped", "no"), ("edge to b", "#2")]);
+        Arc::new(StateFile::open(directory.path())).record(&id("a"), &before).await;
+        let read = StateFile::open(directory.path()).revisions().remove(&id("a")).expect("it is known");
+        let after = revision("2", &[("node config", "#1"), ("stopped", "yes"), ("edge to c", "#2")]);
+        let names: Vec<String> = read.differences(&after).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["edge to b", "edge to c", "stopped"]);
+        assert!(Revision::from_text("1").differences(&after).is_empty() && read == Revision::from_text("1"));
     }
 
     #[tokio::test]

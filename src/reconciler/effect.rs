@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use managed_app_runtimes::{ContainerId, ContainerSpec, ImageReference};
 
-use super::Revision;
+use super::{Reason, Revision};
 use crate::model::{NodeName, QueueAddress};
 
 /// One thing to do.
@@ -24,8 +24,8 @@ pub enum Effect {
         node: NodeName,
         /// What.
         operation: Operation,
-        /// Why, for people.
-        reason: String,
+        /// Why.
+        reason: Reason,
     },
     /// Read change messages from here from now on.
     Listen(QueueAddress),

@@ -16,6 +16,7 @@ mod notes;
 mod observe;
 mod plan;
 mod ports;
+mod reason;
 mod rejected;
 mod retry;
 mod revision;
@@ -35,8 +36,9 @@ pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
 pub use effect::{Effect, Finish, Manner, Operation, Target};
 pub use event::{Event, Failure, FailureKind, Listing, Made, Outcome, Pulled};
 pub use plan::{ImageView, Observed, Plan, plan};
+pub use reason::{Reason, ReasonKind};
 pub use rejected::TRY_AGAIN_AFTER;
-pub use revision::{Revision, Surroundings};
+pub use revision::{Inputs, Revision, Surroundings};
 pub use status::{NodeStatus, Phase, Status};
 
 use crate::model::{App, NodeName, QueueAddress};

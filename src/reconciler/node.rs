@@ -10,6 +10,7 @@ use super::event::{Failure, Made, Outcome};
 use super::plan::Observed;
 use super::rejected::{Candidate, Rejected};
 use super::retry::Retry;
+use crate::model::Change;
 
 /// What the cloud wants of a node.
 #[derive(Debug, Clone, Default)]
@@ -50,8 +51,8 @@ pub struct NodeState {
     pub rejected: Option<Rejected>,
     /// What it waits for, for people.
     pub waits_for: Option<String>,
-    /// The newest change that touched it, until it is settled.
-    pub cause: Option<String>,
+    /// The changes that may have touched it, oldest first, until it is settled.
+    pub causes: Vec<Change>,
 }
 
 impl NodeState {
@@ -85,6 +86,7 @@ impl NodeState {
             Outcome::Started { id, revision } => self.with(&id, |container| {
                 container.state = ContainerState::Running;
                 container.revision = revision;
+                container.started_at = None;
             }),
             Outcome::Renamed { id, name } => self.with(&id, |container| container.name = name),
             Outcome::Removed(ids) => self.containers.retain(|container| !ids.contains(&container.id)),
@@ -95,6 +97,17 @@ impl NodeState {
             }
             Outcome::RolledBack(_) | Outcome::ImageMissing | Outcome::Failed(_) | Outcome::Abandoned => {
                 self.is_view_stale = true;
+            }
+        }
+    }
+
+    /// A container that read what is wanted, told by digest, is known to have read these inputs: the next difference can
+    /// then be told by field.
+    pub fn learn_inputs(&mut self) {
+        let Some(wanted) = self.desired().map(|desired| desired.target.revision.clone()) else { return };
+        for container in &mut self.containers {
+            if container.revision.as_ref() == Some(&wanted) {
+                container.revision = Some(wanted.clone());
             }
         }
     }
@@ -116,5 +129,6 @@ fn observed(made: Made, network: &str) -> Observed {
         networks: vec![network.to_owned()],
         record: Some(made.record),
         revision: Some(made.revision),
+        started_at: None,
     }
 }

@@ -14,6 +14,9 @@ const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(1
 /// More notes than this are not kept: the next resync finds the rest.
 const NOTES_MAX: usize = 10_000;
 
+/// More changes than this are not named as causes of one operation: the newest are.
+const CAUSES_MAX: usize = 10;
+
 /// The changes that are waited for.
 #[derive(Debug, Default)]
 pub struct Notes(Vec<Note>);
@@ -58,15 +61,16 @@ impl Notes {
         self.0.iter().any(|note| note.is_asked && note.looks == 0 && is_it(&note.change))
     }
 
-    /// For each node that a change may have touched, the newest such change in words.
-    pub fn causes(&self, app: &App) -> BTreeMap<NodeName, String> {
-        let mut causes = BTreeMap::new();
+    /// For each node the changes that may have touched it, oldest first: those that no snapshot has been asked for
+    /// before, else those that are still looked for.
+    pub fn causes(&self, app: &App) -> BTreeMap<NodeName, Vec<Change>> {
+        let mut causes: BTreeMap<NodeName, Vec<&Note>> = BTreeMap::new();
         for note in &self.0 {
             for node in impact::touched(&note.change, app) {
-                causes.insert(node, note.change.to_string());
+                causes.entry(node).or_default().push(note);
             }
         }
-        causes
+        causes.into_iter().map(|(node, notes)| (node, newest(notes))).collect()
     }
 
     /// A snapshot came in which the nodes of `changed` differ from before: forgets what shows in it.
@@ -111,6 +115,15 @@ impl Notes {
     pub fn is_waiting(&self) -> bool {
         self.0.iter().any(|note| note.look_at.is_none())
     }
+}
+
+fn newest(mut notes: Vec<&Note>) -> Vec<Change> {
+    if notes.iter().any(|note| note.looks == 0) {
+        notes.retain(|note| note.looks == 0);
+    }
+    let surplus = notes.len().saturating_sub(CAUSES_MAX);
+    notes.drain(..surplus);
+    notes.into_iter().map(|note| note.change.clone()).collect()
 }
 
 /// Whether a snapshot that shows no node which `change` touches proves that there is none: not when nodes are missing in

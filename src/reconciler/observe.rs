@@ -59,6 +59,7 @@ impl Reconciler {
             self.by_container.insert(container.id.clone(), name.clone());
         }
         node.containers = containers;
+        node.learn_inputs();
         node.is_view_stale = false;
         self.dirty.insert(name);
     }

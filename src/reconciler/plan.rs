@@ -1,12 +1,14 @@
 //! The next step for one node: what is wanted, what is there, what follows. Pure, without memory; planning again after
 //! each step leads to the goal from any state, also one that a crash left behind.
 
-use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::labels::{Difference, SpecRecord};
 use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, Origin};
+use time::OffsetDateTime;
 
 use super::Revision;
 use super::desired::Desired;
 use super::effect::{Manner, Operation};
+use super::reason::{Reason, ReasonKind};
 
 /// One container of a node, as far as planning needs it.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Observed {
     pub record: Option<SpecRecord>,
     /// What it read when it started, where that is known.
     pub revision: Option<Revision>,
+    /// When its process was started, by the engine's clock; `None` if not known.
+    pub started_at: Option<OffsetDateTime>,
 }
 
 impl Observed {
@@ -41,6 +45,7 @@ impl Observed {
             origin: container.origin,
             networks: container.networks,
             revision,
+            started_at: container.started_at,
         }
     }
 
@@ -91,7 +96,7 @@ pub enum Plan {
     /// Not as wanted, and nothing can be done about it for now.
     Wait,
     /// This, for the reason.
-    Do(Operation, String),
+    Do(Operation, Reason),
 }
 
 /// The next step towards `desired`; `None` means that the node shall not be.
@@ -99,7 +104,7 @@ pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Obser
     let Some(desired) = desired else {
         return match containers {
             [] => Plan::Settled,
-            some => Plan::Do(Operation::Remove(ids(some.iter())), "the node was removed".to_owned()),
+            some => Plan::Do(Operation::Remove(ids(some.iter())), Reason::of(ReasonKind::NodeRemoved)),
         };
     };
     let (right, wrong): (Vec<&Observed>, Vec<&Observed>) =
@@ -123,23 +128,25 @@ fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&
 }
 
 /// In what way a container is not what is wanted; empty when it is.
-fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec<String> {
+fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec<Difference> {
     let spec = &desired.target.spec;
     if container.origin == Origin::Legacy {
-        return vec!["made by the Python program".to_owned()];
+        return vec![Difference::of("made by the Python program")];
     }
-    let Some(record) = &container.record else { return vec!["without a record of its spec".to_owned()] };
+    let Some(record) = &container.record else { return vec![Difference::of("without a record of its spec")] };
     let mut reasons = record.differences(spec);
-    let is_other = |id: &ImageId| *id != container.image_id && !container.image_id.0.is_empty();
-    if image.id().is_some_and(is_other) && !reasons.iter().any(|r| r == "image") {
-        reasons.push("image content".to_owned());
+    let is_other = |id: &&ImageId| **id != container.image_id && !container.image_id.0.is_empty();
+    if let Some(id) = image.id().filter(is_other)
+        && !reasons.iter().any(|reason| reason.field == "image")
+    {
+        reasons.push(Difference::between("image content", Some(&container.image_id.0), Some(&id.0)));
     }
     if matches!(container.state, ContainerState::Dead | ContainerState::Removing) {
-        reasons.push("dead".to_owned());
+        reasons.push(Difference::of("dead"));
     }
     let is_connected = container.networks.iter().any(|network| *network == spec.network);
     if !is_connected && container.state.is_running() {
-        reasons.push("not on the app's network".to_owned());
+        reasons.push(Difference::of("not on the app's network"));
     }
     reasons
 }
@@ -152,29 +159,38 @@ fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     let others = best_first(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
     let (old, manner) = (ids(others.iter().copied()), manner(desired, &others));
     match &keeper.state {
-        ContainerState::Paused => return Plan::Do(Operation::Restart { id, revision }, "it was paused".to_owned()),
+        ContainerState::Paused => return Plan::Do(Operation::Restart { id, revision }, Reason::of(ReasonKind::Paused)),
         ContainerState::Running | ContainerState::Restarting | ContainerState::Unknown(_) if others.is_empty() => {}
         ContainerState::Running | ContainerState::Restarting | ContainerState::Unknown(_) => {
             let operation = Operation::Confirm { next: id, old, revision, manner };
-            return Plan::Do(operation, "left over from a replacement".to_owned());
+            return Plan::Do(operation, Reason::of(ReasonKind::LeftOver));
         }
         _ if others.is_empty() => {
-            return Plan::Do(Operation::Start { id, revision: Some(revision) }, "it was not running".to_owned());
+            let reason = Reason::of(ReasonKind::NotRunning);
+            return Plan::Do(Operation::Start { id, revision: Some(revision) }, reason);
         }
         _ => {
             let operation = Operation::Replace { old, next: Some(id), target: desired.target.clone(), manner };
-            return Plan::Do(operation, "a replacement was begun".to_owned());
+            return Plan::Do(operation, Reason::of(ReasonKind::Begun));
         }
     }
     if keeper.revision.as_ref() != Some(&revision) {
-        let reason = if keeper.revision.is_some() { "what it reads has changed" } else { "what it read is unknown" };
-        return Plan::Do(Operation::Restart { id, revision }, reason.to_owned());
+        let reason = stale(keeper, &revision);
+        return Plan::Do(Operation::Restart { id, revision }, reason);
     }
     if keeper.name != desired.target.spec.name {
         let name = desired.target.spec.name.clone();
-        return Plan::Do(Operation::Rename { id, name }, "it has another name".to_owned());
+        return Plan::Do(Operation::Rename { id, name }, Reason::of(ReasonKind::Misnamed));
     }
     Plan::Settled
+}
+
+/// Why a container whose revision is not this one is restarted.
+fn stale(container: &Observed, wanted: &Revision) -> Reason {
+    match &container.revision {
+        Some(read) => Reason::in_fields(ReasonKind::InputsChanged, read.differences(wanted)),
+        None => Reason::of(ReasonKind::InputsUnknown),
+    }
 }
 
 /// There is no right container: make one, in the place of what is there.
@@ -182,10 +198,10 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
     let target = desired.target.clone();
     match (image, old.first()) {
         (ImageView::Pending, _) => Plan::Wait,
-        (ImageView::Missing, _) => make_do(desired, &old, "its new image cannot be had"),
-        (_, None) => Plan::Do(Operation::Create(target), "there is none".to_owned()),
+        (ImageView::Missing, _) => make_do(desired, &old, ReasonKind::ImageAway),
+        (_, None) => Plan::Do(Operation::Create(target), Reason::of(ReasonKind::Absent)),
         (_, Some(first)) => {
-            let reason = format!("changed: {}", misfits(desired, image, first).join(", "));
+            let reason = Reason::in_fields(ReasonKind::SpecChanged, misfits(desired, image, first));
             let (old, manner) = (ids(old.iter().copied()), manner(desired, &old));
             Plan::Do(Operation::Replace { old, next: None, target, manner }, reason)
         }
@@ -200,26 +216,28 @@ fn manner(desired: &Desired, old: &[&Observed]) -> Manner {
 
 /// The new container did not stay up: what is left of it goes, and the old one goes on.
 fn fall_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> Plan {
-    const REASON: &str = "its new container did not stay up";
     match right {
-        [] => make_do(desired, &best_first(desired, wrong), REASON),
-        some => Plan::Do(Operation::Remove(ids(some.iter().copied())), REASON.to_owned()),
+        [] => make_do(desired, &best_first(desired, wrong), ReasonKind::NotStayingUp),
+        some => {
+            let reason = Reason::of(ReasonKind::NotStayingUp);
+            Plan::Do(Operation::Remove(ids(some.iter().copied())), reason)
+        }
     }
 }
 
 /// What is wanted cannot be had: an old container is better than none, and it follows what it reads.
-fn make_do(desired: &Desired, old: &[&Observed], why: &str) -> Plan {
+fn make_do(desired: &Desired, old: &[&Observed], why: ReasonKind) -> Plan {
     let revision = desired.target.revision.clone();
     if let Some(old) = old.iter().find(|old| old.state.is_running()) {
         if old.origin == Origin::Legacy || old.revision.as_ref() == Some(&revision) {
             return Plan::Wait;
         }
-        let reason = format!("what it reads has changed, and {why}");
+        let reason = Reason { because: Some(why), ..stale(old, &revision) };
         return Plan::Do(Operation::Restart { id: old.id.clone(), revision }, reason);
     }
     match old.iter().find(|old| old.can_start()) {
         Some(first) if !old.iter().any(|old| old.may_run()) => {
-            Plan::Do(Operation::Start { id: first.id.clone(), revision: Some(revision) }, why.to_owned())
+            Plan::Do(Operation::Start { id: first.id.clone(), revision: Some(revision) }, Reason::of(why))
         }
         _ => Plan::Wait,
     }

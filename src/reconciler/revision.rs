@@ -1,27 +1,63 @@
 //! The revision of a node: a digest of everything it reads when it starts. A running container whose revision is not
 //! the wanted one is stale.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
+use managed_app_runtimes::labels::Difference;
 use managed_app_runtimes::names::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{App, Edge, MessageType, Node};
 
+/// Each input of a revision by name, to tell which of them changed: short words as they are, configurations, auditors
+/// and queues as `#` and eight hex digits of their digest, too few to find out what they hold.
+pub type Inputs = BTreeMap<String, String>;
+
 /// Digest of a node's start-time inputs: 32 hex digits. Secrets cannot be read back from it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Revision(String);
+///
+/// Two revisions are equal when their digests are; the inputs only explain a difference, and an older state file lacks
+/// them.
+#[derive(Clone)]
+pub struct Revision {
+    digest: String,
+    inputs: Option<Arc<Inputs>>,
+}
 
 impl Revision {
-    /// A revision as kept in the state file.
-    pub fn from_text(text: impl Into<String>) -> Self {
-        Self(text.into())
+    /// A revision of which only the digest is known.
+    pub fn from_text(digest: impl Into<String>) -> Self {
+        Self { digest: digest.into(), inputs: None }
     }
 
-    /// Its text.
+    /// A revision as kept in the state file.
+    pub fn with_inputs(digest: impl Into<String>, inputs: Option<Arc<Inputs>>) -> Self {
+        Self { digest: digest.into(), inputs }
+    }
+
+    /// Its digest.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.digest
+    }
+
+    /// What it is made of, where that is known.
+    pub fn inputs(&self) -> Option<&Arc<Inputs>> {
+        self.inputs.as_ref()
+    }
+
+    /// The inputs in which `newer` differs; empty where they are not known of both.
+    pub fn differences(&self, newer: &Self) -> Vec<Difference> {
+        let (Some(before), Some(after)) = (&self.inputs, &newer.inputs) else { return Vec::new() };
+        let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let between = |name: &String| {
+            let (before, after) = (before.get(name), after.get(name));
+            let text = |value: Option<&String>| value.cloned();
+            (before != after).then(|| Difference { field: name.clone(), before: text(before), after: text(after) })
+        };
+        names.into_iter().filter_map(between).collect()
     }
 
     /// The revision of `node` within `app`.
@@ -33,15 +69,38 @@ impl Revision {
     }
 }
 
+impl PartialEq for Revision {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Revision {}
+
+impl Hash for Revision {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Revision({:?})", self.digest)
+    }
+}
+
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0[..self.0.len().min(8)])
+        f.write_str(&self.digest[..self.digest.len().min(8)])
     }
 }
 
 /// What all nodes of an app read alike, digested once a snapshot.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Surroundings([u8; 32]);
+pub struct Surroundings {
+    digest: [u8; 32],
+    inputs: Inputs,
+}
 
 impl Surroundings {
     /// Digests tenant and app.
@@ -54,12 +113,19 @@ impl Surroundings {
         put(&mut digest, &app.tenant.table);
         put_json(&mut digest, app.config.as_deref());
         put(&mut digest, if app.table_access { "table" } else { "" });
-        Self(digest.finalize().into())
+        let mut inputs = Inputs::new();
+        note_json(&mut inputs, "tenant config", app.tenant.config.as_deref());
+        note(&mut inputs, "tenant audit", yes_no(app.tenant.audit));
+        note(&mut inputs, "tenant region", &app.tenant.region);
+        note(&mut inputs, "tenant table", &app.tenant.table);
+        note_json(&mut inputs, "app config", app.config.as_deref());
+        note(&mut inputs, "app table access", yes_no(app.table_access));
+        Self { digest: digest.finalize().into(), inputs }
     }
 
     /// The revision of one node.
     pub fn revision(&self, node: &Node) -> Revision {
-        let mut digest = Sha256::new_with_prefix(self.0);
+        let mut digest = Sha256::new_with_prefix(self.digest);
         put_json(&mut digest, node.config.as_deref());
         put(&mut digest, if node.is_stopped { "stopped" } else { "" });
         put(&mut digest, node.logging_level.as_deref().unwrap_or(""));
@@ -67,8 +133,49 @@ impl Surroundings {
         put_edges(&mut digest, &node.send_edges);
         put_message_type(&mut digest, node.receive_message_type.as_ref());
         put_message_type(&mut digest, node.send_message_type.as_ref());
-        Revision(hex(&digest.finalize()[..16]))
+        let inputs = self.inputs_of(node);
+        Revision { digest: hex(&digest.finalize()[..16]), inputs: Some(Arc::new(inputs)) }
     }
+
+    fn inputs_of(&self, node: &Node) -> Inputs {
+        let mut inputs = self.inputs.clone();
+        note_json(&mut inputs, "node config", node.config.as_deref());
+        note(&mut inputs, "stopped", yes_no(node.is_stopped));
+        if let Some(level) = &node.logging_level {
+            note(&mut inputs, "logging level", level);
+        }
+        for (direction, edges) in [("from", &node.receive_edges), ("to", &node.send_edges)] {
+            for edge in edges {
+                inputs.insert(format!("edge {direction} {}", edge.other), short(&edge.queue));
+            }
+        }
+        let types = [("receive", &node.receive_message_type), ("send", &node.send_message_type)];
+        for (direction, message_type) in types {
+            if let Some(message_type) = message_type {
+                note(&mut inputs, &format!("{direction} message type"), &message_type.name);
+                note(&mut inputs, &format!("{direction} auditor"), &short(&message_type.auditor));
+            }
+        }
+        inputs
+    }
+}
+
+fn note(inputs: &mut Inputs, name: &str, value: &str) {
+    inputs.insert(name.to_owned(), value.to_owned());
+}
+
+fn note_json(inputs: &mut Inputs, name: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        inputs.insert(name.to_owned(), short(&canonical(text)));
+    }
+}
+
+fn yes_no(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
+}
+
+fn short(text: &str) -> String {
+    format!("#{}", hex(&Sha256::digest(text)[..4]))
 }
 
 /// Each text goes in with its length, so that two neighbours never run into each other.
@@ -94,15 +201,14 @@ fn put_message_type(digest: &mut Sha256, message_type: Option<&MessageType>) {
 
 /// JSON counts by its meaning: another order of keys or other white space is no change.
 fn put_json(digest: &mut Sha256, text: Option<&str>) {
-    let Some(text) = text else { return put(digest, "") };
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) => {
-            let mut canonical = String::with_capacity(text.len());
-            write_canonical(&value, &mut canonical);
-            put(digest, &canonical);
-        }
-        Err(_) => put(digest, text),
-    }
+    put(digest, &text.map(canonical).unwrap_or_default());
+}
+
+fn canonical(text: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
+    let mut canonical = String::with_capacity(text.len());
+    write_canonical(&value, &mut canonical);
+    canonical
 }
 
 fn write_canonical(value: &Value, out: &mut String) {

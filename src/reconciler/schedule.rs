@@ -9,6 +9,7 @@ use super::effect::{Effect, Finish, Manner, Operation};
 use super::node::{NodeState, Wish};
 use super::plan::{ImageView, Observed, Plan, plan};
 use super::ports::Ports;
+use super::reason::{Reason, ReasonKind};
 use super::rejected::Candidate;
 use super::status::Phase;
 use super::{EndOfNodes, Reconciler};
@@ -79,7 +80,7 @@ impl Reconciler {
         node.is_settled = matches!(next, Plan::Settled);
         match next {
             Plan::Settled => {
-                node.cause = None;
+                node.causes.clear();
                 // What failed was done all the same, or by somebody else.
                 node.failure = None;
                 node.retry.reset();
@@ -92,10 +93,7 @@ impl Reconciler {
             }
             Plan::Wait => {}
             Plan::Do(operation, reason) => {
-                let reason = match &node.cause {
-                    Some(cause) => format!("{reason} ({cause})"),
-                    None => reason,
-                };
+                let reason = Reason { causes: node.causes.clone(), ..reason };
                 if let Some(operation) = self.with_ports(&name, operation) {
                     self.operate(name, operation, reason);
                 }
@@ -121,7 +119,7 @@ impl Reconciler {
         Some(operation)
     }
 
-    fn operate(&mut self, name: NodeName, operation: Operation, reason: String) {
+    fn operate(&mut self, name: NodeName, operation: Operation, reason: Reason) {
         let Some(node) = self.nodes.get_mut(&name) else { return };
         self.clock += 1;
         self.busy_count += 1;
@@ -177,9 +175,9 @@ impl Reconciler {
         let running = node.running();
         let all: Vec<_> = node.containers.iter().map(|container| container.id.clone()).collect();
         if nodes == EndOfNodes::Remove && !all.is_empty() {
-            self.operate(name, Operation::Remove(all), "the app was removed".to_owned());
+            self.operate(name, Operation::Remove(all), Reason::of(ReasonKind::AppRemoved));
         } else if !running.is_empty() {
-            self.operate(name, Operation::Stop(running), "the daemon ends".to_owned());
+            self.operate(name, Operation::Stop(running), Reason::of(ReasonKind::DaemonEnds));
         }
     }
 }
@@ -201,7 +199,7 @@ fn bring_up(node: &NodeState) -> Plan {
     match node.containers.iter().find(|c| c.origin == Origin::Labelled && c.can_start()) {
         Some(old) => {
             let operation = Operation::Start { id: old.id.clone(), revision: None };
-            Plan::Do(operation, "the cloud cannot be asked".to_owned())
+            Plan::Do(operation, Reason::of(ReasonKind::CloudAway))
         }
         None => Plan::Settled,
     }

@@ -68,7 +68,7 @@ impl Reconciler {
             if self.wish_for(&app, node, &surroundings) {
                 changed.insert(name.clone());
                 let state = self.nodes.entry(name.clone()).or_default();
-                state.cause = causes.get(name).cloned();
+                state.causes = causes.get(name).cloned().unwrap_or_default();
             }
         }
         for (name, reason) in &app.invalid_nodes {
@@ -103,6 +103,7 @@ impl Reconciler {
         }
         state.rejected = state.rejected.take().filter(|bad| bad.candidate.is_of(&desired.target.spec));
         state.wish = Wish::Run(desired);
+        state.learn_inputs();
         state.is_settled = false;
         state.retry.reset();
         self.dirty.insert(node.name.clone());

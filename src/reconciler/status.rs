@@ -1,5 +1,8 @@
 //! What the reconciler knows, as plain data for people and monitors.
 
+use managed_app_runtimes::{ContainerId, ContainerState};
+use time::OffsetDateTime;
+
 use super::effect::Finish;
 use super::node::{NodeState, Wish};
 use super::{EndOfNodes, Reconciler};
@@ -46,6 +49,14 @@ pub struct Status {
 pub struct NodeStatus {
     /// Its name.
     pub name: NodeName,
+    /// Its image, as wanted, or as it is where nothing is known to be wanted.
+    pub image: Option<String>,
+    /// Its container; of several the one that runs.
+    pub container: Option<ContainerId>,
+    /// The state of that container in one word; `absent` where there is none.
+    pub state: &'static str,
+    /// When that container was started, by the engine's clock, where it told since.
+    pub started_at: Option<OffsetDateTime>,
     /// Whether a container of it runs.
     pub is_running: bool,
     /// Whether it is as wanted.
@@ -77,6 +88,19 @@ impl Status {
             }
         }
         text
+    }
+}
+
+fn word(state: &ContainerState) -> &'static str {
+    match state {
+        ContainerState::Created => "created",
+        ContainerState::Running => "running",
+        ContainerState::Paused => "paused",
+        ContainerState::Restarting => "crashing",
+        ContainerState::Exited { .. } => "stopped",
+        ContainerState::Removing => "removing",
+        ContainerState::Dead => "dead",
+        ContainerState::Unknown(_) => "unknown",
     }
 }
 
@@ -117,8 +141,14 @@ impl Reconciler {
                 .or_else(|| Some(image_failure?.text.clone()))
                 .or_else(|| node.is_crashing().then(|| CRASHING.to_owned())),
         };
+        let wanted = node.desired().map(|desired| desired.image.to_string());
+        let shown = node.containers.iter().max_by_key(|container| (container.is_up(), container.started_at));
         NodeStatus {
             name: name.clone(),
+            image: wanted.or_else(|| Some(shown?.record.as_ref()?.image().to_owned())),
+            container: shown.map(|container| container.id.clone()),
+            state: shown.map_or("absent", |container| word(&container.state)),
+            started_at: shown.and_then(|container| container.started_at),
             is_running: node.containers.iter().any(|container| container.state.is_running()),
             is_settled: node.is_settled,
             busy: node.busy,

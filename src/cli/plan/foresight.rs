@@ -125,7 +125,7 @@ impl Foresight {
         for effect in &self.effects {
             if let Effect::Operate { node, operation, reason } = effect {
                 let reason = format!("{reason}{}", self.condition(operation));
-                nodes.insert(node.clone(), Step::Do { verb: operation.verb(), reason });
+                nodes.insert(node.clone(), Step::Do { verb: operation.verb(), reason: reason.to_string() });
             }
         }
         Foreseen { images: self.images, nodes }

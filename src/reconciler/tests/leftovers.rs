@@ -34,6 +34,7 @@ fn container(desired: &Desired, id: &str, its_name: String, state: ContainerStat
         networks: vec![spec.network.clone()],
         record: Some(SpecRecord::new(&made_of, "salt")),
         revision: (!is_old).then(|| desired.target.revision.clone()),
+        started_at: None,
     }
 }
 
