@@ -45,8 +45,12 @@ fn begin(cli: &Cli) -> Exit {
 
 async fn run(cli: &Cli) -> Exit {
     #[cfg(feature = "demo")]
-    if cli.chosen() == Command::Demo {
-        return managed_app::demo::run(cli.flags.0.get("MANAGED_APP_RUNTIME"), config::process_environment).await;
+    match cli.chosen() {
+        Command::Demo => {
+            return managed_app::demo::run(cli.flags.0.get("MANAGED_APP_RUNTIME"), config::process_environment).await;
+        }
+        Command::FakeCloud(arguments) => return managed_app::demo::fake_cloud::run(*arguments).await,
+        _ => {}
     }
     let config = match Config::load(&cli.flags.0, config::process_environment) {
         Ok(config) => config,

@@ -41,7 +41,7 @@ pub struct Cli {
 }
 
 /// What the program can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
 pub enum Command {
     /// Run the daemon (also without any command)
     #[default]
@@ -56,6 +56,9 @@ pub enum Command {
     /// leaves nothing behind.
     #[cfg(feature = "demo")]
     Demo,
+    /// Serve a made-up cloud on a port, for authors of nodes, and change it by words
+    #[cfg(feature = "demo")]
+    FakeCloud(Box<crate::demo::fake_cloud::FakeCloudArgs>),
 }
 
 impl Cli {
@@ -72,6 +75,6 @@ impl Cli {
 
     /// What to do.
     pub fn chosen(&self) -> Command {
-        self.command.unwrap_or_default()
+        self.command.clone().unwrap_or_default()
     }
 }

@@ -38,8 +38,9 @@ fn bounded(text: &str, characters_max: usize, allowed: impl Fn(char) -> bool) ->
         .then(|| text.to_owned())
 }
 
-/// https, or http to this host, because the token travels with every request.
-pub(crate) fn endpoint(text: &str) -> Option<String> {
+/// https, because the token travels with every request. http goes to this host only, or to the place that `aws`, the
+/// value of `AWS_ENDPOINT_URL`, names: who sends all calls of AWS there by http means a fake cloud.
+pub(super) fn endpoint(text: &str, aws: Option<&str>) -> Option<String> {
     if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
         return None;
     }
@@ -47,10 +48,14 @@ pub(crate) fn endpoint(text: &str) -> Option<String> {
     let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     let private = match url.scheme() {
         "https" => true,
-        "http" => is_loopback(url.host_str()?),
+        "http" => is_loopback(url.host_str()?) || aws.is_some_and(|aws| is_same_place(&url, aws)),
         _ => false,
     };
     (bare && private).then(|| text.to_owned())
+}
+
+fn is_same_place(url: &reqwest::Url, other: &str) -> bool {
+    reqwest::Url::parse(other).is_ok_and(|other| other.origin() == url.origin())
 }
 
 fn is_loopback(host: &str) -> bool {

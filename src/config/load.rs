@@ -42,7 +42,10 @@ impl Config {
 fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>) -> Option<Config> {
     let (second, minute, hour) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600));
     let app = sources.take("APP", check::name);
-    let appsync_endpoint = sources.take("APPSYNC_ENDPOINT", check::endpoint);
+    let appsync_endpoint = {
+        let aws = sources.process_only("AWS_ENDPOINT_URL");
+        sources.take("APPSYNC_ENDPOINT", |text| check::endpoint(text, aws.as_deref()))
+    };
     let region = sources.take("AWS_DEFAULT_REGION", check::region);
     let client_id = sources.take("CLIENT_ID", check::client_id);
     let log_group = sources.take("LOG_GROUP_NAME", check::log_group);

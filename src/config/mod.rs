@@ -10,7 +10,6 @@ mod load;
 mod settings;
 mod sources;
 
-pub(crate) use check::endpoint;
 pub use environment::{adopt_library_variables, process_environment};
 pub use error::{ConfigErrors, Origin, Problem};
 pub use settings::{Absent, SETTINGS, Setting};
@@ -20,6 +19,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+/// A URL of the cloud that may be used: see the setting `APPSYNC_ENDPOINT`.
+pub(crate) fn endpoint(text: &str) -> Option<String> {
+    check::endpoint(text, process_environment("AWS_ENDPOINT_URL").as_deref())
+}
 
 /// Everything the daemon was told, checked once.
 #[derive(Debug, Clone)]

@@ -53,7 +53,7 @@ pub const SETTINGS: &[Setting] = &[
             "APPSYNC_ENDPOINT",
             "appsync-endpoint",
             "URL of the control plane",
-            "an https URL without user name and password (http only to a loopback address)",
+            "an https URL without user name and password (http only to a loopback address, or to that of AWS_ENDPOINT_URL)",
         )
     },
     required("AWS_DEFAULT_REGION", "region", "region of the daemon's own log group", "an AWS region, like us-east-1"),

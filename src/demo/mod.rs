@@ -1,6 +1,7 @@
 //! `demo`: the ordinary daemon against a cloud that the program makes up, told as a story. Needs no installation, and
 //! leaves nothing behind.
 
+pub mod fake_cloud;
 mod stage;
 mod story;
 

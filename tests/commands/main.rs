@@ -7,5 +7,6 @@ mod bench;
 mod check;
 mod choice;
 mod engine;
+mod fake_cloud;
 mod plan;
 mod shell;

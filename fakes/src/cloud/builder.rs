@@ -15,6 +15,8 @@ pub struct Builder {
     pub(super) log_group: String,
     pub(super) token_lifetime: Duration,
     pub(super) refresh_lifetime: Duration,
+    pub(super) endpoint: Option<String>,
+    pub(super) operator_key: Option<(String, String)>,
 }
 
 impl Default for Builder {
@@ -31,6 +33,8 @@ impl Default for Builder {
             log_group: "echostream/acme/plant-7".to_owned(),
             token_lifetime: Duration::from_secs(3600),
             refresh_lifetime: Duration::from_secs(30 * 24 * 3600),
+            endpoint: None,
+            operator_key: None,
         }
     }
 }
@@ -68,6 +72,19 @@ impl Builder {
     /// What Cognito calls the user in SRP, where users sign in by an alias; the user's name unless set.
     pub fn srp_id(mut self, srp_id: &str) -> Self {
         self.srp_id = Some(srp_id.to_owned());
+        self
+    }
+
+    /// What clients are told instead of the cloud's own addresses, for a proxy in front of it: `http://10.0.0.5:4510`.
+    /// Requests must arrive unchanged, the host header too, because it is signed.
+    pub fn endpoint(mut self, url: &str) -> Self {
+        self.endpoint = Some(url.to_owned());
+        self
+    }
+
+    /// The AWS access key of the host's operator, id and secret; random unless set.
+    pub fn operator_key(mut self, id: &str, secret: &str) -> Self {
+        self.operator_key = Some((id.to_owned(), secret.to_owned()));
         self
     }
 

@@ -26,6 +26,9 @@ impl Builder {
         let access = Access::new();
         let queues = FifoQueues::new(&self.region);
         let sqs = sqs::serve(queues.clone(), access.clone()).await?;
+        if let Some(endpoint) = &self.endpoint {
+            queues.set_endpoint(endpoint);
+        }
         let services = Services::default();
         let shared = Arc::new(Shared {
             history: History::new(self.world(&server, queues.create("change-receiver-1.fifo"))),
@@ -64,9 +67,14 @@ impl Builder {
             name: self.app.clone(),
             config: None,
             table_access: false,
-            audit_records_endpoint: format!("{}/audit", server.uri()),
+            audit_records_endpoint: format!("{}/audit", self.told(server)),
         };
-        World::new(tenant, app, change_queue)
+        World::new(tenant, app, change_queue, self.endpoint.as_deref())
+    }
+
+    /// Where clients find all services but SQS.
+    fn told(&self, server: &MockServer) -> String {
+        self.endpoint.clone().unwrap_or_else(|| server.uri())
     }
 
     fn pool_id(&self) -> String {
@@ -85,9 +93,10 @@ impl Builder {
     }
 
     fn env(&self, server: &MockServer, sqs: &sqs::Server, access: &Access) -> BTreeMap<String, String> {
-        let (key_id, secret) = (format!("AKIA{}", random_hex::<8>().to_uppercase()), random_hex::<20>());
+        let random = || (format!("AKIA{}", random_hex::<8>().to_uppercase()), random_hex::<20>());
+        let (key_id, secret) = self.operator_key.clone().unwrap_or_else(random);
         access.allow(&key_id, &secret, None, Scope::Operator, None);
-        let appsync = format!("{}{}", server.uri(), services::APPSYNC_PATH);
+        let appsync = format!("{}{}", self.told(server), services::APPSYNC_PATH);
         [
             ("APP", self.app.clone()),
             ("APPSYNC_ENDPOINT", appsync),
@@ -98,8 +107,8 @@ impl Builder {
             ("TENANT", self.tenant.clone()),
             ("USER_NAME", self.user.clone()),
             ("USER_POOL_ID", self.pool_id()),
-            ("AWS_ENDPOINT_URL", server.uri()),
-            ("AWS_ENDPOINT_URL_SQS", sqs.endpoint()),
+            ("AWS_ENDPOINT_URL", self.told(server)),
+            ("AWS_ENDPOINT_URL_SQS", self.endpoint.clone().unwrap_or_else(|| sqs.endpoint())),
             ("AWS_ACCESS_KEY_ID", key_id),
             ("AWS_SECRET_ACCESS_KEY", secret),
         ]

@@ -25,6 +25,8 @@ pub struct World {
     pub edges: Vec<Edge>,
     /// Counts edges ever made, so that no queue name comes twice.
     pub(super) edges_made: usize,
+    /// Start of all URLs of queues between nodes.
+    pub(super) edge_queues: String,
 }
 
 /// The tenant.
@@ -70,13 +72,15 @@ pub struct Edge {
 
 impl World {
     /// A tenant with one app that has no nodes yet.
-    pub(super) fn new(tenant: Tenant, app: App, change_queue: String) -> Self {
+    pub(super) fn new(tenant: Tenant, app: App, change_queue: String, endpoint: Option<&str>) -> Self {
         let change_edge = Edge {
             source: super::CHANGE_ROUTER.to_owned(),
             target: format!("{}:Change Receiver", app.name),
             queue: change_queue,
             message_type: super::CHANGE_MESSAGE_TYPE.to_owned(),
         };
+        let aws = || format!("https://sqs.{}.amazonaws.com", tenant.region);
+        let edge_queues = format!("{}/{}", endpoint.map_or_else(aws, str::to_owned), super::ACCOUNT);
         Self {
             tenant,
             app: Some(app),
@@ -86,6 +90,7 @@ impl World {
             message_types: BTreeMap::from([(super::CHANGE_MESSAGE_TYPE.to_owned(), auditor_of_changes())]),
             edges: Vec::new(),
             edges_made: 0,
+            edge_queues,
         }
     }
 

@@ -22,7 +22,7 @@ fn names_are_bounded_and_printable() {
 #[test]
 fn endpoints_are_https_or_on_this_host() {
     table(
-        endpoint,
+        |text| endpoint(text, Some("https://example.com")),
         &[
             "https://x.appsync-api.us-east-1.amazonaws.com/graphql",
             "https://api.example:8443/graphql",
@@ -47,6 +47,15 @@ fn endpoints_are_https_or_on_this_host() {
             " https://x.example",
             "https://x.exa\nmple",
         ],
+    );
+}
+
+#[test]
+fn http_goes_where_all_of_aws_was_sent() {
+    table(
+        |text| endpoint(text, Some("http://172.17.0.1:4510")),
+        &["http://172.17.0.1:4510/graphql", "https://x.example"],
+        &["http://172.17.0.1/graphql", "http://172.17.0.2:4510/graphql", "http://user@172.17.0.1:4510/graphql"],
     );
 }
 

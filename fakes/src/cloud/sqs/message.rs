@@ -25,6 +25,14 @@ impl Attribute {
     pub(super) fn text(value: String) -> Self {
         Self { data_type: "String".to_owned(), value: Value::Text(value) }
     }
+
+    /// Its text, unless it is binary.
+    pub(super) fn into_text(self) -> Option<String> {
+        match self.value {
+            Value::Text(text) => Some(text),
+            Value::Binary(_) => None,
+        }
+    }
 }
 
 pub(super) type Attributes = BTreeMap<String, Attribute>;

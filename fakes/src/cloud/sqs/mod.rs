@@ -12,5 +12,6 @@ mod queues;
 mod server;
 mod wire;
 
+pub(super) use queues::name_of;
 pub use queues::{FifoQueues, Outgoing};
 pub use server::{Server, serve};

@@ -103,6 +103,19 @@ impl FifoQueues {
         self.with(url, |queue| queue.count_in_flight(Instant::now())).unwrap_or(0)
     }
 
+    /// Takes the next message out of a queue for good, as body and text attributes; waits up to `wait` for one. `None`
+    /// also for an unknown queue.
+    pub async fn take(&self, url: &str, wait: Duration) -> Option<Outgoing> {
+        let found = self.receive(url, 1, None, wait).await.ok()?.pop()?;
+        self.with(url, |queue| queue.delete(&found.receipt, Instant::now())).ok()?.ok()?;
+        self.wake();
+        let draft = found.message.draft;
+        let attributes =
+            draft.attributes.into_iter().filter_map(|(name, attribute)| Some((name, attribute.into_text()?)));
+        let attributes = attributes.collect();
+        Some(Outgoing { body: draft.body, attributes, group: draft.group, deduplication_id: draft.deduplication_id })
+    }
+
     /// Drops all messages of a queue.
     pub fn purge(&self, url: &str) {
         // An unknown queue holds no messages.
@@ -215,7 +228,7 @@ impl FifoQueues {
         if state.queues.contains_key(name) { Ok(self.url(&state, name)) } else { Err(SqsError::no_such_queue()) }
     }
 
-    pub(super) fn set_endpoint(&self, endpoint: &str) {
+    pub(crate) fn set_endpoint(&self, endpoint: &str) {
         self.lock().endpoint = Some(endpoint.to_owned());
     }
 
@@ -253,6 +266,7 @@ pub(super) fn moment() -> Moment {
     Moment { instant: Instant::now(), unix_ms: OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000 }
 }
 
-fn name_of(url: &str) -> &str {
+/// The name of the queue in a URL: its last path segment.
+pub(crate) fn name_of(url: &str) -> &str {
     url.trim_end_matches('/').rsplit('/').next().unwrap_or(url)
 }

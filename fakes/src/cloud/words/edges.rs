@@ -21,7 +21,7 @@ impl World {
         let edge = Edge {
             source: source.to_owned(),
             target: target.to_owned(),
-            queue: edge_queue(&self.tenant.region, self.edges_made),
+            queue: format!("{}/edge_{}.fifo", self.edge_queues, self.edges_made),
             message_type: sends.or(receives).unwrap_or_else(|| PLAIN_MESSAGE_TYPE.to_owned()),
         };
         self.edges.push(edge.clone());
@@ -65,9 +65,4 @@ impl World {
         let found = self.edges.iter().position(|edge| edge.source == source && edge.target == target);
         found.unwrap_or_else(|| panic!("the fake cloud has no edge {source:?} -> {target:?}"))
     }
-}
-
-/// Queues of ordinary edges are names only: the daemon never opens them, its nodes do.
-fn edge_queue(region: &str, number: usize) -> String {
-    format!("https://sqs.{region}.amazonaws.com/{}/edge_{number}.fifo", crate::cloud::ACCOUNT)
 }

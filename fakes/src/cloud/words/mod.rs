@@ -9,7 +9,7 @@ mod nodes;
 use std::sync::Arc;
 
 use super::messages::{Change, Sent};
-use super::{FakeCloud, World};
+use super::{FakeCloud, World, sqs};
 
 pub use node::{LogLevel, Mount, Node, Port, Protocol};
 
@@ -123,12 +123,20 @@ impl FakeCloud {
         outbox.send(&world.change_edge, changes.into_iter().map(|change| outbox.body(&world, change)).collect())
     }
 
-    /// Edits the world. A node that is new gets its log group, as in the real cloud.
+    /// Edits the world. A node that is new gets its log group and an edge its queue, as in the real cloud; the daemon
+    /// never opens the queues of edges, nodes do.
     fn edit<T>(&self, edit: impl FnOnce(&mut World) -> T) -> (T, Arc<World>) {
         let before = self.world();
         let (result, after) = self.shared.history.edit(edit);
         for name in after.nodes.keys().filter(|name| !before.nodes.contains_key(*name)) {
             self.cloudwatch.create_group(&after.tenant.region, &self.node_log_group(name));
+        }
+        let has = |world: &World, queue: &str| world.edges.iter().any(|edge| edge.queue == queue);
+        for edge in after.edges.iter().filter(|edge| !has(&before, &edge.queue)) {
+            self.queues.create(sqs::name_of(&edge.queue));
+        }
+        for edge in before.edges.iter().filter(|edge| !has(&after, &edge.queue)) {
+            self.queues.delete(&edge.queue);
         }
         (result, after)
     }

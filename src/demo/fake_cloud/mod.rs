@@ -1,0 +1,90 @@
+//! `fake-cloud`: a whole EchoStream cloud on one port, for authors of nodes. `serve` runs it; every other word is said to
+//! one that runs. Keeps nothing: what was told to it ends with it.
+
+mod address;
+mod client;
+mod parts;
+mod reply;
+mod seed;
+mod server;
+mod words;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Exit;
+use words::Word;
+
+/// Where `serve` listens, and where the other words look for it.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:4510";
+
+/// What stands after `fake-cloud`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct FakeCloudArgs {
+    /// Address of the fake cloud that runs
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS, global = true)]
+    at: String,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+enum Action {
+    /// Run the fake cloud until it is interrupted
+    ///
+    /// Without --seed it has an app without nodes. Containers reach it when it listens on all addresses:
+    /// `--listen 0.0.0.0:4510`; others on the network do then, too, and nothing asks them for a password.
+    Serve(ServeArgs),
+    #[command(flatten)]
+    Word(Word),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+struct ServeArgs {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_ADDRESS)]
+    listen: SocketAddr,
+    /// Address of this host that clients are told; the one listened on, or the one that leads to the network
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// TOML file with the app and its nodes; see packaging/fake-cloud.toml
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+}
+
+/// Serves, or says a word to the one that serves.
+pub async fn run(arguments: FakeCloudArgs) -> Exit {
+    let done = match arguments.action {
+        Action::Serve(serve) => server::serve(serve.listen, serve.advertise, serve.seed.as_deref()).await,
+        Action::Word(word) => client::say(&arguments.at, &word).await,
+    };
+    match done {
+        Ok(()) => Exit::Done,
+        Err(problem) => {
+            let _ = writeln!(std::io::stderr(), "failed to {}", problem.text);
+            problem.exit
+        }
+    }
+}
+
+/// What went wrong, to follow "failed to", and the code to end with.
+#[derive(Debug, PartialEq, Eq)]
+struct Problem {
+    text: String,
+    exit: Exit,
+}
+
+impl Problem {
+    /// The user has to change something.
+    fn usage(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit: Exit::Usage }
+    }
+
+    /// Something is not there.
+    fn unavailable(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit: Exit::Unavailable }
+    }
+}

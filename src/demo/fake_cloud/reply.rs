@@ -1,0 +1,138 @@
+//! What each word answers: text for standard output. Changes nothing but by the word itself.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use managed_app_fakes::FakeCloud;
+use managed_app_fakes::cloud::World;
+use managed_app_fakes::cloud::sqs::Outgoing;
+
+use super::words::{self, Word};
+
+/// Says a word to the cloud; the answer, or what is in the way.
+pub(super) async fn reply(cloud: &FakeCloud, word: &Word) -> Result<String, String> {
+    match word {
+        Word::Env { node } => env(cloud, node.as_deref()),
+        Word::Show => Ok(show(cloud)),
+        Word::Logs { node } => Ok(logs(cloud, node.as_deref())),
+        Word::AuditRecords { node } => audit_records(cloud, node.as_deref()),
+        Word::Send { source, target, body } => {
+            words::change(cloud, word)?;
+            send(cloud, source, target, body)
+        }
+        Word::Receive { source, target, wait } => {
+            words::change(cloud, word)?;
+            let queue = words::edge(&cloud.world(), source, target)?;
+            let taken = cloud.queues.take(&queue, Duration::from_secs(*wait)).await;
+            taken.map(|message| message.body + "\n").ok_or_else(|| "there is no message on the edge".to_owned())
+        }
+        _ => words::change(cloud, word).map(|()| String::new()),
+    }
+}
+
+/// `NAME=value` lines that systemd, Docker and Podman read alike; the seed sees to it that no value needs quotes.
+fn env(cloud: &FakeCloud, node: Option<&str>) -> Result<String, String> {
+    let all = cloud.env();
+    let lines: BTreeMap<String, String> = match node {
+        None => all
+            .into_iter()
+            .chain([
+                // This host is not the app's: it shall not be powered off by `remove-app`.
+                ("MANAGED_APP_ON_REMOVED".to_owned(), "exit".to_owned()),
+                // dockerd's own driver would look for the real AWS.
+                ("MANAGED_APP_NODE_LOGS".to_owned(), "engine".to_owned()),
+            ])
+            .collect(),
+        Some(node) => {
+            if !cloud.world().nodes.contains_key(node) {
+                return Err(format!("there is no node {node:?}"));
+            }
+            let needed = ["APPSYNC_ENDPOINT", "CLIENT_ID", "PASSWORD", "TENANT", "USER_NAME", "USER_POOL_ID"];
+            let aws = ["AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"];
+            let mut lines: BTreeMap<_, _> = all
+                .into_iter()
+                .filter(|(name, _)| needed.contains(&name.as_str()) || aws.contains(&name.as_str()))
+                .collect();
+            lines.insert("NODE".to_owned(), node.to_owned());
+            lines
+        }
+    };
+    Ok(lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect())
+}
+
+fn show(cloud: &FakeCloud) -> String {
+    let world = cloud.world();
+    let mut text = String::new();
+    let app = world.app.as_ref().map_or("none; it was removed".to_owned(), |app| format!("{:?}", app.name));
+    line(
+        &mut text,
+        format_args!("tenant {:?}, region {}, audit {}", world.tenant.name, world.tenant.region, world.tenant.audit),
+    );
+    line(&mut text, format_args!("app {app}, {} changes not taken by its daemon", cloud.pending_changes()));
+    show_nodes(&world, &mut text);
+    for edge in &world.edges {
+        let (waiting, kind) = (cloud.queues.pending(&edge.queue), &edge.message_type);
+        line(&mut text, format_args!("edge {:?} -> {:?}, {kind}, {waiting} messages", edge.source, edge.target));
+    }
+    text
+}
+
+fn show_nodes(world: &World, text: &mut String) {
+    for (name, node) in &world.nodes {
+        let image = world.node_types.get(&node.node_type).map_or("", String::as_str);
+        let stopped = if node.stopped { ", told to process nothing" } else { "" };
+        let (ports, mounts) = (node.ports.len(), node.mounts.len());
+        let kind = &node.node_type;
+        line(
+            text,
+            format_args!("node {name:?}, type {kind:?}, image {image}, {ports} ports, {mounts} mounts{stopped}"),
+        );
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a String takes all text");
+}
+
+fn send(cloud: &FakeCloud, source: &str, target: &str, body: &str) -> Result<String, String> {
+    if body.is_empty() {
+        return Err("a message needs a body".to_owned());
+    }
+    let queue = words::edge(&cloud.world(), source, target)?;
+    let tracking_id = format!("{:032x}", rand::random::<u128>());
+    let message = Outgoing {
+        body: body.to_owned(),
+        attributes: BTreeMap::from([("trackingId".to_owned(), tracking_id.clone())]),
+        group: source.replace(' ', "_"),
+        deduplication_id: tracking_id.clone(),
+    };
+    cloud.queues.send(&queue, message);
+    Ok(format!("{tracking_id}\n"))
+}
+
+fn logs(cloud: &FakeCloud, node: Option<&str>) -> String {
+    let env = cloud.env();
+    let events = match node {
+        None => cloud.cloudwatch.events(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]),
+        Some(node) => cloud.cloudwatch.events(&cloud.world().tenant.region, &cloud.node_log_group(node)),
+    };
+    events.iter().map(|event| format!("{}\n", event.message.trim_end_matches('\n'))).collect()
+}
+
+fn audit_records(cloud: &FakeCloud, node: Option<&str>) -> Result<String, String> {
+    let mut text = String::new();
+    let batches = cloud.audit.batches();
+    for batch in batches.iter().filter(|batch| node.is_none_or(|node| batch.node == node)) {
+        for record in &batch.records {
+            let at = record.datetime.format(&time::format_description::well_known::Rfc3339);
+            let record = serde_json::json!({
+                "node": batch.node, "messageType": batch.message_type, "attributes": record.attributes,
+                "datetime": at.map_err(|error| error.to_string())?, "sourceNode": record.source_node,
+                "trackingId": record.tracking_id, "previousTrackingIds": record.previous_tracking_ids,
+            });
+            line(&mut text, format_args!("{record}"));
+        }
+    }
+    Ok(text)
+}

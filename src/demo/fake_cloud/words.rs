@@ -1,0 +1,284 @@
+//! The words that can be said to a fake cloud, on the command line and over the wire, and what each does. What cannot be
+//! done changes nothing and says why.
+
+use clap::{Args, Subcommand};
+use managed_app_fakes::FakeCloud;
+use managed_app_fakes::cloud::World;
+use managed_app_fakes::cloud::words::{Mount, Node, Port};
+use serde::{Deserialize, Serialize};
+
+use super::parts;
+
+/// One word; a control call is its JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// Print the environment of a daemon for the app, or of one node, as NAME=value lines
+    ///
+    /// For `--env-file` of this program, of `docker run` and of `podman run` alike.
+    Env {
+        /// What a container of this node needs; an image that the daemon runs must bring the AWS_ variables itself
+        #[arg(long, value_name = "NODE")]
+        node: Option<String>,
+    },
+    /// Show the app, its nodes and edges, and how many messages wait on each edge
+    Show,
+    /// Add a node
+    AddNode(NodeArgs),
+    /// Remove a node and its edges
+    RemoveNode { node: String },
+    /// Give a node these ports, and no others
+    ChangePorts {
+        node: String,
+        #[arg(value_name = "PORT", value_parser = parts::port_text)]
+        ports: Vec<String>,
+    },
+    /// Give a node these mounts, and no others
+    ChangeMounts {
+        node: String,
+        #[arg(value_name = "MOUNT", value_parser = parts::mount_text)]
+        mounts: Vec<String>,
+    },
+    /// Set the configuration of a node
+    SetNodeConfig {
+        node: String,
+        #[arg(value_parser = parts::json_text)]
+        json: String,
+    },
+    /// Set the logging level of a node
+    SetLoggingLevel {
+        node: String,
+        #[arg(value_parser = parts::level_text)]
+        level: String,
+    },
+    /// Tell a node to process nothing (true), or to go on (false)
+    SetStopped {
+        node: String,
+        #[arg(action = clap::ArgAction::Set)]
+        stopped: bool,
+    },
+    /// Give a managed node type another image
+    SetImage { node_type: String, image: String },
+    /// Make an edge; an end that is no node of the app is one elsewhere in the tenant
+    Connect { source: String, target: String },
+    /// Remove an edge
+    Disconnect { source: String, target: String },
+    /// Give an edge other ends; its queue stays
+    MoveEdge { source: String, target: String, new_source: String, new_target: String },
+    /// Give a message type another auditor
+    ChangeAuditor {
+        message_type: String,
+        /// Python source of a function `auditor(*, message, **kwargs)`
+        source: String,
+    },
+    /// Set the configuration of the app
+    SetAppConfig {
+        #[arg(value_parser = parts::json_text)]
+        json: String,
+    },
+    /// Set whether the nodes may use the tenant's table
+    SetTableAccess {
+        #[arg(action = clap::ArgAction::Set)]
+        access: bool,
+    },
+    /// Set the configuration of the tenant
+    SetTenantConfig {
+        #[arg(value_parser = parts::json_text)]
+        json: String,
+    },
+    /// Set whether audit records are wanted
+    SetAudit {
+        #[arg(action = clap::ArgAction::Set)]
+        audit: bool,
+    },
+    /// Remove the app with all its nodes
+    RemoveApp,
+    /// Put a message on an edge, as its source would
+    Send { source: String, target: String, body: String },
+    /// Take the next message from an edge, as its target would, and print its body
+    Receive {
+        source: String,
+        target: String,
+        /// Seconds to wait for one
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=20))]
+        wait: u64,
+    },
+    /// Print what arrived in CloudWatch Logs: the daemon's log, or that of a node
+    Logs { node: Option<String> },
+    /// Print the audit records that arrived, a line of JSON each
+    AuditRecords { node: Option<String> },
+}
+
+/// What a node is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+pub(super) struct NodeArgs {
+    /// Its name
+    pub(super) node: String,
+    /// Image of its type; not needed when --type names one that exists
+    #[arg(long)]
+    pub(super) image: Option<String>,
+    /// Its managed node type; <node>:type unless given
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(super) node_type: Option<String>,
+    /// Message type that it receives
+    #[arg(long, value_name = "MESSAGE_TYPE")]
+    pub(super) receives: Option<String>,
+    /// Message type that it sends
+    #[arg(long, value_name = "MESSAGE_TYPE")]
+    pub(super) sends: Option<String>,
+    /// A port to publish, as [ADDRESS:]HOST:CONTAINER[/tcp|udp|sctp]; may be repeated
+    #[arg(long = "port", value_name = "PORT", value_parser = parts::port_text)]
+    pub(super) ports: Vec<String>,
+    /// A mount, as [SOURCE:]TARGET; may be repeated
+    #[arg(long = "mount", value_name = "MOUNT", value_parser = parts::mount_text)]
+    pub(super) mounts: Vec<String>,
+    /// Its configuration, a JSON object
+    #[arg(long, value_name = "JSON", value_parser = parts::json_text)]
+    pub(super) config: Option<String>,
+    /// Its logging level
+    #[arg(long, value_name = "LEVEL", value_parser = parts::level_text)]
+    pub(super) level: Option<String>,
+}
+
+/// Changes the cloud by a word that changes it; others do nothing. The error says what is in the way.
+pub(super) fn change(cloud: &FakeCloud, word: &Word) -> Result<(), String> {
+    let world = cloud.world();
+    if world.app.is_none() {
+        return Err("the app was removed; start the fake cloud anew".to_owned());
+    }
+    check(&world, word)?;
+    match word {
+        Word::AddNode(arguments) => {
+            let node = node(arguments)?;
+            cloud.add_node(&arguments.node, |_| node);
+        }
+        Word::ChangePorts { node, ports } => {
+            cloud.change_ports(node, all(ports, parts::port)?);
+        }
+        Word::ChangeMounts { node, mounts } => {
+            cloud.change_mounts(node, all(mounts, parts::mount)?);
+        }
+        Word::SetLoggingLevel { node, level } => {
+            cloud.set_logging_level(node, parts::level(level)?);
+        }
+        Word::SetNodeConfig { json, .. } | Word::SetAppConfig { json } | Word::SetTenantConfig { json } => {
+            parts::json(json)?;
+            configure(cloud, word);
+        }
+        _ => change_more(cloud, word),
+    }
+    Ok(())
+}
+
+fn configure(cloud: &FakeCloud, word: &Word) {
+    match word {
+        Word::SetNodeConfig { node, json } => cloud.set_node_config(node, json),
+        Word::SetAppConfig { json } => cloud.set_app_config(json),
+        Word::SetTenantConfig { json } => cloud.set_tenant_config(json),
+        _ => return,
+    };
+}
+
+/// The words that need nothing read.
+fn change_more(cloud: &FakeCloud, word: &Word) {
+    match word {
+        Word::RemoveNode { node } => cloud.remove_node(node),
+        Word::SetStopped { node, stopped } => cloud.set_stopped(node, *stopped),
+        Word::SetImage { node_type, image } => cloud.set_image(node_type, image),
+        Word::Connect { source, target } => cloud.connect(source, target),
+        Word::Disconnect { source, target } => cloud.disconnect(source, target),
+        Word::MoveEdge { source, target, new_source, new_target } => {
+            cloud.move_edge((source, target), (new_source, new_target))
+        }
+        Word::ChangeAuditor { message_type, source } => cloud.change_auditor(message_type, source),
+        Word::SetTableAccess { access } => cloud.set_table_access(*access),
+        Word::SetAudit { audit } => cloud.set_audit(*audit),
+        Word::RemoveApp => cloud.remove_app(),
+        _ => return,
+    };
+}
+
+/// Whether all that a word names is there, and all that it makes is not.
+fn check(world: &World, word: &Word) -> Result<(), String> {
+    match word {
+        Word::AddNode(arguments) => check_new(world, arguments),
+        Word::RemoveNode { node }
+        | Word::ChangePorts { node, .. }
+        | Word::ChangeMounts { node, .. }
+        | Word::SetNodeConfig { node, .. }
+        | Word::SetLoggingLevel { node, .. }
+        | Word::SetStopped { node, .. } => known("node", node, world.nodes.keys()),
+        Word::SetImage { node_type, .. } => known("managed node type", node_type, world.node_types.keys()),
+        Word::ChangeAuditor { message_type, .. } => known("message type", message_type, world.message_types.keys()),
+        Word::Connect { source, target } => no_edge(world, source, target),
+        Word::Disconnect { source, target }
+        | Word::Send { source, target, .. }
+        | Word::Receive { source, target, .. } => edge(world, source, target).map(|_| ()),
+        Word::MoveEdge { source, target, new_source, new_target } => {
+            edge(world, source, target)?;
+            no_edge(world, new_source, new_target)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_new(world: &World, new: &NodeArgs) -> Result<(), String> {
+    if new.node.is_empty() || new.node.chars().any(char::is_control) {
+        return Err("a node needs a name without control characters".to_owned());
+    }
+    if world.nodes.contains_key(&new.node) {
+        return Err(format!("there is a node {:?} already", new.node));
+    }
+    let node_type = new.node_type.clone().unwrap_or_else(|| format!("{}:type", new.node));
+    match (world.node_types.get(&node_type), &new.image) {
+        (None, None) => Err(format!("the type {node_type:?} is new, so the node needs an image")),
+        (Some(known), Some(image)) if known != image => {
+            Err(format!("the type {node_type:?} has the image {known:?}; change it with set-image"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn known<'a>(kind: &str, name: &str, mut names: impl Iterator<Item = &'a String> + Clone) -> Result<(), String> {
+    if names.clone().any(|known| known == name) {
+        return Ok(());
+    }
+    let list: Vec<String> = names.by_ref().map(|name| format!("{name:?}")).collect();
+    let list = if list.is_empty() { "none yet".to_owned() } else { list.join(", ") };
+    Err(format!("there is no {kind} {name:?}; there is: {list}"))
+}
+
+/// The queue of an edge.
+pub(super) fn edge(world: &World, source: &str, target: &str) -> Result<String, String> {
+    let found = world.edges.iter().find(|edge| edge.source == source && edge.target == target);
+    found.map(|edge| edge.queue.clone()).ok_or_else(|| format!("there is no edge {source:?} -> {target:?}"))
+}
+
+fn no_edge(world: &World, source: &str, target: &str) -> Result<(), String> {
+    match edge(world, source, target) {
+        Ok(_) => Err(format!("there is an edge {source:?} -> {target:?} already")),
+        Err(_) => Ok(()),
+    }
+}
+
+fn node(arguments: &NodeArgs) -> Result<Node, String> {
+    let mut node = Node::default().of_type(arguments.node_type.as_deref().unwrap_or_default());
+    node.ports = all(&arguments.ports, parts::port)? as Vec<Port>;
+    node.mounts = all(&arguments.mounts, parts::mount)? as Vec<Mount>;
+    node.receives.clone_from(&arguments.receives);
+    node.sends.clone_from(&arguments.sends);
+    if let Some(config) = &arguments.config {
+        parts::json(config)?;
+        node = node.config(config);
+    }
+    if let Some(level) = &arguments.level {
+        node = node.logging_level(parts::level(level)?);
+    }
+    Ok(match &arguments.image {
+        Some(image) => node.image(image),
+        None => node,
+    })
+}
+
+fn all<T>(texts: &[String], read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    texts.iter().map(|text| read(text)).collect()
+}

@@ -1,0 +1,201 @@
+//! `fake-cloud` as an author of nodes meets it: one process serves, others say words to it, and a daemon follows them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use std::io::{BufRead, BufReader};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
+const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/fake-cloud.toml");
+const LIMIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A fake cloud that serves, a folder, and nothing of this process's environment.
+struct Site {
+    folder: tempfile::TempDir,
+    at: String,
+    _cloud: Running,
+}
+
+impl Site {
+    fn new(seed: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = command(folder.path());
+        command.args(["fake-cloud", "serve", "--listen", "127.0.0.1:0", "--seed", seed]);
+        let mut cloud = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let mut line = String::new();
+        let output = cloud.stdout.take().expect("it was piped");
+        BufReader::new(output).read_line(&mut line).expect("it says where it is");
+        let at = line.split("http://").nth(1).and_then(|rest| rest.split(". ").next()).expect("an address");
+        Self { at: at.to_owned(), folder, _cloud: Running(cloud) }
+    }
+
+    fn say(&self, words: &[&str]) -> Output {
+        let mut command = command(self.folder.path());
+        command.args(["fake-cloud", "--at", &self.at]).args(words).output().expect("the binary starts")
+    }
+
+    /// What a word that succeeds prints.
+    fn hear(&self, words: &[&str]) -> String {
+        let output = self.say(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The code and the complaint of a word that fails.
+    fn refusal(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = self.say(words);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path
+    }
+
+    /// The program as a host runs it, with the printed environment alone.
+    fn on_host(&self, word: &str) -> Command {
+        let env_file = self.file("fake.env", &self.hear(&["env"]));
+        let mut command = command(self.folder.path());
+        let folder = self.folder.path().display().to_string();
+        command.arg(word).arg("--env-file").arg(env_file).args(["--runtime", "memory", "--host-id", "h"]);
+        command.args(["--state-directory", &folder, "--log-file", &format!("{folder}/log")]);
+        command
+    }
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().env("HOME", folder).env("PATH", "/usr/bin:/bin").env("AWS_EC2_METADATA_DISABLED", "true");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < end, "not within {} s: {what}", LIMIT.as_secs());
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+#[test]
+fn the_printed_environment_is_all_that_a_host_needs() {
+    let site = Site::new(SEED);
+    let output = site.on_host("check").output().expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for line in ["sign-in", "app", "changes", "log group"] {
+        assert!(text.lines().any(|found| found.starts_with("ok") && found.contains(line)), "{line}: {text}");
+    }
+    assert!(site.hear(&["logs"]).contains("[INFO]"), "what check wrote to CloudWatch is shown");
+}
+
+#[test]
+fn a_daemon_follows_what_is_said_to_the_cloud() {
+    let site = Site::new(SEED);
+    let mut command = site.on_host("run");
+    let _daemon = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts"));
+    let log = || std::fs::read_to_string(site.folder.path().join("log")).unwrap_or_default();
+    // The engine in memory has no images, so that all a daemon can do about a node is to say so.
+    until("the daemon has met the nodes of the seed", || log().contains("localhost/inlet:1"));
+    site.hear(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
+    until("the daemon has met the new node", || log().contains("localhost/late:1"));
+    until("its message was deleted", || site.hear(&["show"]).contains("0 changes not taken"));
+}
+
+#[test]
+fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
+    let site = Site::new(SEED);
+    site.hear(&["send", "outside", "inlet", "hello there"]);
+    assert!(
+        site.hear(&["show"]).contains("edge \"outside\" -> \"inlet\", text, 1 messages"),
+        "{}",
+        site.hear(&["show"])
+    );
+    assert_eq!(site.hear(&["receive", "outside", "inlet"]), "hello there\n");
+    let (code, said) = site.refusal(&["receive", "outside", "inlet"]);
+    assert!(code == Some(64) && said.contains("no message"), "{said}");
+    let env = site.hear(&["env", "--node", "inlet"]);
+    let names: Vec<_> = env.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    let expected = "APPSYNC_ENDPOINT AWS_DEFAULT_REGION AWS_ENDPOINT_URL CLIENT_ID NODE PASSWORD TENANT USER_NAME \
+                    USER_POOL_ID";
+    assert_eq!(names.join(" "), expected);
+}
+
+#[test]
+fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
+    let site = Site::new(SEED);
+    let before = site.hear(&["show"]);
+    for (words, part) in [
+        (&["add-node", "inlet", "--image", "x/y:1"][..], "there is a node \"inlet\" already"),
+        (&["add-node", "new"], "the node needs an image"),
+        (&["add-node", "new", "--type", "inlet type", "--image", "x/y:1"], "set-image"),
+        (&["add-node", "new", "--image", "x/y:1", "--port", "80"], "8080:80"),
+        (&["change-ports", "inlett", "1:1"], "there is: \"filter\", \"inlet\""),
+        (&["set-image", "nothing", "x/y:1"], "no managed node type"),
+        (&["set-node-config", "inlet", "1"], "JSON object"),
+        (&["connect", "outside", "inlet"], "already"),
+        (&["disconnect", "inlet", "outside"], "no edge"),
+        (&["move-edge", "inlet", "filter", "outside", "inlet"], "already"),
+        (&["change-auditor", "hl7", "x"], "no message type"),
+        (&["env", "--node", "nobody"], "no node"),
+    ] {
+        let (code, said) = site.refusal(words);
+        assert!(code == Some(64) && said.contains(part), "{words:?}: {code:?} {said}");
+    }
+    assert_eq!(site.hear(&["show"]), before);
+    for words in [
+        &["change-ports", "inlet"][..],
+        &["change-mounts", "inlet", "/data"],
+        &["set-node-config", "inlet", "{}"],
+        &["set-logging-level", "inlet", "ERROR"],
+        &["set-stopped", "inlet", "true"],
+        &["set-image", "inlet type", "x/y:2"],
+        &["connect", "filter", "inlet"],
+        &["move-edge", "filter", "inlet", "filter", "outside"],
+        &["disconnect", "filter", "outside"],
+        &["change-auditor", "text", "def auditor(*, message, **kwargs): return {}"],
+        &["set-app-config", "{}"],
+        &["set-table-access", "true"],
+        &["set-tenant-config", "{}"],
+        &["set-audit", "false"],
+        &["audit-records"],
+        &["remove-node", "inlet"],
+        &["remove-app"],
+    ] {
+        site.hear(words);
+    }
+    let (code, said) = site.refusal(&["add-node", "x", "--image", "x/y:1"]);
+    assert!(code == Some(64) && said.contains("the app was removed"), "{said}");
+}
+
+#[test]
+fn what_is_not_there_is_told_with_the_place_to_look() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fails = |arguments: &[&str]| {
+        let output = command(folder.path()).arg("fake-cloud").args(arguments).output().expect("the binary starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = fails(&["--at", "127.0.0.1:9", "show"]);
+    assert!(code == Some(69) && said.contains("fake-cloud serve"), "{said}");
+    let seed = folder.path().join("seed.toml");
+    std::fs::write(&seed, "app = 'a'\n[node.x]\n").expect("a file");
+    let (code, said) = fails(&["serve", "--listen", "127.0.0.1:0", "--seed", seed.to_str().expect("a plain path")]);
+    assert!(code == Some(64) && said.contains("seed.toml, line 2:") && said.contains("needs an image"), "{said}");
+    let (code, said) = fails(&["serve", "--seed", "/nowhere.toml"]);
+    assert!(code == Some(64) && said.contains("/nowhere.toml"), "{said}");
+}
