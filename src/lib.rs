@@ -8,7 +8,7 @@
 //!  engine events ──┤            ┌────────────────────┐      ├─> registry   (credentials) ─> runtime.pull
 //!  timer, signals ─┼─> Event ─> │ reconciler         │ ─> Effect ─> runtime (create, start, restart, replace, remove)
 //!  results ────────┘            │ pure, synchronous  │      ├─> state file
-//!      ^                        └────────────────────┘      └─> watch<Status> ─> systemd
+//!      ^                        └────────────────────┘      └─> watch<Status> ─> systemd, status
 //!      └─────────────────────── driver runs the effects ──────────┘
 //! ```
 //!
@@ -26,6 +26,8 @@
 //! 5. The reconciler plans A and B ([`reconciler::plan()`]) and emits one [`reconciler::Effect::Operate`] for each.
 //! 6. The driver runs each as a task of its own; the engine restarts the containers; the results come back as events, the
 //!    new revisions are in the state file, and the nodes are planned again until nothing is left to do.
+//! 7. All along the [`status::Recorder`] is told: the message when it came, the operation with its reason and the fields
+//!    that differ, each engine call, the outcome. `why A` shows the whole way.
 //!
 //! Ten edges in a burst cost one restart of A, and at most one more if they arrive while A is restarting.
 //!
@@ -56,9 +58,10 @@
 //! | [`model`] | what the cloud says: plain types |
 //! | [`reconciler`] | the brain, without I/O |
 //! | [`driver`] | the hands: runs effects, keeps the state file |
+//! | [`status`] | what happened and is, for people and monitors: socket, history, metrics, page |
 //! | [`cloud`], [`changes`], [`registry`], [`logs`] | the wires: AppSync, Cognito and audit records, SQS, ECR tokens, CloudWatch Logs |
 //!
-//! Inside: main > cli > daemon > {driver, changes, registry, cloud, host} > reconciler > model. The crate
+//! Inside: main > cli > daemon > {driver, changes, registry, cloud, host} > status > reconciler > model. The crate
 //! `managed-app-runtimes` holds the engines behind one trait; `managed-app-fakes` a whole fake cloud on the wire and an
 //! engine in memory.
 //!
@@ -95,5 +98,6 @@ pub mod logs;
 pub mod model;
 pub mod reconciler;
 pub mod registry;
+pub mod status;
 pub mod tasks;
 pub mod telemetry;

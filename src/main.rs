@@ -7,14 +7,19 @@ use std::sync::Arc;
 
 use managed_app::cli::{self, Cli, Command};
 use managed_app::cloud::{Aws, AwsOptions};
-use managed_app::config::{self, Config};
+use managed_app::config::{self, Config, ConfigErrors, Whereabouts};
 use managed_app::daemon::{self, Daemon, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
+use managed_app::status::{self, About, Places, Recorder};
+use managed_app::tasks::Tasks;
 use managed_app::telemetry::{self, Console, Telemetry};
 use managed_app::{driver, engine};
 use managed_app_runtimes::Limits;
 use tokio::sync::{mpsc, watch};
+
+/// How long the history of before may take to be read.
+const HISTORY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let exit = match Cli::read(std::env::args_os()) {
@@ -52,12 +57,12 @@ async fn run(cli: &Cli) -> Exit {
         Command::FakeCloud(arguments) => return managed_app::demo::fake_cloud::run(*arguments).await,
         _ => {}
     }
+    if let Some(exit) = ask(cli).await {
+        return exit;
+    }
     let config = match Config::load(&cli.flags.0, config::process_environment) {
         Ok(config) => config,
-        Err(errors) => {
-            complain(&errors.to_string());
-            return Exit::Configuration;
-        }
+        Err(errors) => return refuse(&errors),
     };
     let console = if cli.chosen() == Command::Run { Console::Stdout } else { Console::Stderr };
     let telemetry = match start_log(&config, console) {
@@ -71,6 +76,29 @@ async fn run(cli: &Cli) -> Exit {
     };
     drop(telemetry);
     exit
+}
+
+/// Commands that ask a running daemon; `None` for any other.
+async fn ask(cli: &Cli) -> Option<Exit> {
+    let command = cli.chosen();
+    if !matches!(command, Command::Status(_) | Command::Why(_) | Command::Events(_)) {
+        return None;
+    }
+    let place = match Whereabouts::load(&cli.flags.0, config::process_environment) {
+        Ok(place) => place,
+        Err(errors) => return Some(refuse(&errors)),
+    };
+    Some(match command {
+        Command::Status(options) => cli::status(&place, &options).await,
+        Command::Why(options) => cli::why(&place, &options).await,
+        Command::Events(options) => cli::events(&place, &options).await,
+        _ => return None,
+    })
+}
+
+fn refuse(errors: &ConfigErrors) -> Exit {
+    complain(&errors.to_string());
+    Exit::Configuration
 }
 
 fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
@@ -96,13 +124,45 @@ fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
 }
 
 async fn run_daemon(config: Config, reload: Reload) -> Exit {
-    let mut signals = match daemon::signals() {
+    let signals = match daemon::signals() {
         Ok(signals) => signals,
         Err(error) => {
             tracing::error!(%error, "signals cannot be followed");
             return Exit::Internal;
         }
     };
+    let mut tasks = Tasks::new();
+    let recorder = start_status(&config, &mut tasks).await;
+    let exit = connect_and_run(config, reload, signals, &recorder).await;
+    recorder.flush().await;
+    tasks.shutdown().await;
+    exit
+}
+
+/// The status can be asked for before anything else works.
+async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
+    let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
+    let (again, directory) = (about.clone(), config.state_directory.clone());
+    // A disk that does not answer costs the history, not the daemon.
+    let open = tokio::task::spawn_blocking(move || Recorder::open(again, &directory));
+    let opened = tokio::time::timeout(HISTORY_WAIT, open).await;
+    let recorder = opened.ok().and_then(Result::ok).unwrap_or_else(|| {
+        tracing::warn!("the history of before could not be read in time");
+        Recorder::in_memory(about)
+    });
+    recorder.stage("waiting for the engine");
+    let places = Places { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
+    status::serve(tasks, &recorder, places);
+    tasks.spawn("history", recorder.clone().keep_writing());
+    recorder
+}
+
+async fn connect_and_run(
+    config: Config,
+    reload: Reload,
+    mut signals: mpsc::Receiver<Signal>,
+    recorder: &Arc<Recorder>,
+) -> Exit {
     // Both arms are cancel-safe. Nothing runs yet that a signal would have to end in order.
     let runtime = tokio::select! {
         runtime = engine::connect_patiently(&config, Limits::default()) => runtime,
@@ -117,7 +177,8 @@ async fn run_daemon(config: Config, reload: Reload) -> Exit {
     };
     let aws = Arc::new(Aws::new(AwsOptions::default()));
     let (status, _) = watch::channel(None);
-    Daemon { config, runtime, aws, signals, status, search_path: None, reload }.run().await
+    let recorder = recorder.clone();
+    Daemon { config, runtime, aws, signals, status, recorder, search_path: None, reload }.run().await
 }
 
 async fn told_to_end(signals: &mut mpsc::Receiver<Signal>) {

@@ -179,7 +179,8 @@ impl SpecRecord {
         let mut found = Vec::new();
         let mut note = |field: &str, before: &str, after: &str| {
             if before != after {
-                found.push(Difference::between(field, Some(before), Some(after)));
+                let shown = |text| Some(text).filter(|text: &&str| !text.is_empty());
+                found.push(Difference::between(field, shown(before), shown(after)));
             }
         };
         note("image", &self.image, &wanted.image);

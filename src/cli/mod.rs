@@ -1,13 +1,16 @@
 //! The command line: definitions and help. Decides nothing; `main` runs the commands.
 
 mod check;
+mod events;
 mod flags;
 mod help;
 mod inquiry;
 mod plan;
 mod report;
+mod status;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::ffi::OsString;
 
@@ -16,9 +19,12 @@ use clap::{Parser, Subcommand};
 pub use crate::exit::Exit;
 
 pub use check::check;
+pub use events::{EventsOptions, events};
 pub use flags::SettingFlags;
 pub use inquiry::exit_of;
 pub use plan::plan;
+pub use status::{StatusOptions, status};
+pub use why::{WhyOptions, why};
 
 /// The whole command line.
 #[derive(Debug, Clone, Parser)]
@@ -50,6 +56,12 @@ pub enum Command {
     Check,
     /// Show what `run` would do now, and change nothing
     Plan,
+    /// Show the nodes as the running daemon sees them
+    Status(StatusOptions),
+    /// Show what was done to a node, from each cause to its outcome
+    Why(WhyOptions),
+    /// Follow what happens
+    Events(EventsOptions),
     /// Show the daemon at work against a cloud that it makes up; no account, about 20 seconds
     ///
     /// Uses an engine in memory; `--runtime docker` or `--runtime podman` shows the same with real containers, and

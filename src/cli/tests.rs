@@ -32,6 +32,10 @@ fn run_is_the_default() {
     check("x run", Command::Run, &[]);
     check("x check", Command::Check, &[]);
     check("x plan", Command::Plan, &[]);
+    check("x status", Command::Status(StatusOptions::default()), &[]);
+    check("x status --watch --json", Command::Status(StatusOptions { json: true, watch: true }), &[]);
+    check("x why a", Command::Why(WhyOptions { node: "a".to_owned(), json: false }), &[]);
+    check("x events --json", Command::Events(EventsOptions { json: true }), &[]);
 }
 
 #[test]

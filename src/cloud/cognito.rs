@@ -59,6 +59,11 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
+    /// How long they are good.
+    pub(super) fn left(&self) -> Duration {
+        self.usable_until.saturating_duration_since(Instant::now())
+    }
+
     /// The part that renews them, while there is one.
     pub(super) fn can_refresh(&self) -> bool {
         self.refresh.is_some()

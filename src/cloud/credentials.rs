@@ -60,6 +60,11 @@ impl AppCredentials {
         self.inner.kept.forget();
     }
 
+    /// How long the credentials that are held are good; `None` while none are.
+    pub fn left(&self) -> Option<Duration> {
+        self.inner.kept.peek(|kept| kept.usable_until.saturating_duration_since(Instant::now()))
+    }
+
     /// The same as the SDK wants it.
     pub fn provider(&self) -> SharedCredentialsProvider {
         SharedCredentialsProvider::new(self.clone())

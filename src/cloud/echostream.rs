@@ -85,6 +85,11 @@ impl EchoStream {
     pub async fn sign_in(&self) -> Result<(), CloudError> {
         self.appsync.session().token().await.map(drop)
     }
+
+    /// How long the access token that is held is good; `None` while none is.
+    pub fn token_left(&self) -> Option<Duration> {
+        self.appsync.session().left()
+    }
 }
 
 #[async_trait]

@@ -72,6 +72,11 @@ impl<T: Lease, E: Clone> Renewing<T, E> {
         self.slot().value = None;
     }
 
+    /// What `look` finds in the value that is held, whatever its age.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.slot().value.as_ref().map(look)
+    }
+
     fn present(&self, asked_at: Instant) -> Option<Result<T, E>> {
         let slot = self.slot();
         if let Some(value) = slot.value.as_ref().filter(|value| !slot.is_rejected && value.is_fresh()) {

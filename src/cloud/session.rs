@@ -29,6 +29,11 @@ impl Session {
         Ok(tokens.access)
     }
 
+    /// How long the token that is held is good; `None` when none is.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.tokens.peek(Tokens::left)
+    }
+
     /// The cloud refused this token: the next one is a refreshed one.
     pub(super) fn reject(&self, token: &SecretString) {
         self.tokens.reject(|tokens| tokens.access.expose_secret() == token.expose_secret());

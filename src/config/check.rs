@@ -1,7 +1,7 @@
 //! What single values must look like. Pure: text in, typed value or nothing out; what a value *should* hold is said by
 //! the table of settings.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,8 +103,18 @@ pub(super) fn path(value: &str) -> Option<PathBuf> {
     text(value).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// An IP address and a port, like 127.0.0.1:9464.
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
+    text.parse().ok()
+}
+
+/// The same, of this host alone.
+pub(super) fn loopback_address(text: &str) -> Option<SocketAddr> {
+    address(text).filter(|address| address.ip().is_loopback())
+}
+
 /// `Some(None)` is a file that was switched off.
-pub(super) fn log_file(value: &str) -> Option<Option<PathBuf>> {
+pub(super) fn path_or_off(value: &str) -> Option<Option<PathBuf>> {
     if value.eq_ignore_ascii_case("off") { Some(None) } else { path(value).map(Some) }
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::sources::{EnvFile, Sources};
-use super::{Config, ConfigErrors, Flags, SystemdEnvironment, check};
+use super::{Config, ConfigErrors, Flags, SystemdEnvironment, Whereabouts, check};
 
 const STATE_DIRECTORY: &str = "/var/lib/echostream-managed-app";
+const RUNTIME_DIRECTORY: &str = "/run/echostream-managed-app";
+const STATUS_SOCKET: &str = "status.sock";
 const MACHINE_ID: &str = "/etc/machine-id";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
@@ -58,7 +60,7 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let node_logs = sources.take("MANAGED_APP_NODE_LOGS", check::node_logs);
     let on_exit = sources.take("MANAGED_APP_ON_EXIT", check::on_exit);
     let on_removed = sources.take("MANAGED_APP_ON_REMOVED", check::on_removed);
-    let log_file = sources.take("MANAGED_APP_LOG_FILE", check::log_file);
+    let log_file = sources.take("MANAGED_APP_LOG_FILE", check::path_or_off);
     let state_directory = state_directory(sources);
     let host_id = host_id(sources, read);
     let parallel_operations = sources.take("MANAGED_APP_PARALLEL_OPERATIONS", |text| check::number(text, 1..=1024));
@@ -68,6 +70,9 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let replace_window =
         sources.take("MANAGED_APP_REPLACE_WINDOW", |text| check::duration(text, Duration::ZERO..=10 * minute));
     let resync = sources.take("MANAGED_APP_RESYNC", |text| check::duration(text, 10 * second..=24 * hour));
+    let status_socket = status_socket(sources);
+    let metrics = sources.take("MANAGED_APP_METRICS", check::address);
+    let http = sources.take("MANAGED_APP_HTTP", check::loopback_address);
     let docker_host = sources.take("DOCKER_HOST", check::text);
     let container_host = sources.take("CONTAINER_HOST", check::text);
     let xdg_runtime_dir = sources.take("XDG_RUNTIME_DIR", check::text);
@@ -96,12 +101,39 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         replace: replace?,
         replace_window: replace_window?,
         resync: resync?,
+        status_socket,
+        metrics,
+        http,
         docker_host,
         container_host,
         xdg_runtime_dir,
         no_color,
         systemd: systemd(sources),
     })
+}
+
+/// systemd gives RUNTIME_DIRECTORY as a list with colons; the first one is ours.
+fn status_socket(sources: &mut Sources<'_>) -> Option<PathBuf> {
+    if let Some(given) = sources.take("MANAGED_APP_STATUS_SOCKET", check::path_or_off) {
+        return given;
+    }
+    let from_systemd = || check::path(sources.process_only("RUNTIME_DIRECTORY")?.split(':').next()?);
+    let directory = from_systemd().unwrap_or_else(|| RUNTIME_DIRECTORY.into());
+    Some(directory.join(STATUS_SOCKET))
+}
+
+impl Whereabouts {
+    /// As [`Config::load`], for commands that need no more.
+    pub fn load(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let file = EnvFile::read(flags.env_file.as_deref(), |path| std::fs::read_to_string(path));
+        let mut sources = Sources::new(flags, &environment, file);
+        let place = Self {
+            status_socket: status_socket(&mut sources),
+            state_directory: state_directory(&mut sources),
+            no_color: sources.take("NO_COLOR", check::text).is_some(),
+        };
+        if sources.problems.is_empty() { Ok(place) } else { Err(ConfigErrors(sources.problems)) }
+    }
 }
 
 /// systemd gives STATE_DIRECTORY as a list with colons; the first one is ours.

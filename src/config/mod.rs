@@ -15,6 +15,7 @@ pub use error::{ConfigErrors, Origin, Problem};
 pub use settings::{Absent, SETTINGS, Setting};
 pub use sources::Flags;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -74,6 +75,12 @@ pub struct Config {
     pub replace_window: Duration,
     /// MANAGED_APP_RESYNC: how often everything is compared anew without being told; jittered.
     pub resync: Duration,
+    /// MANAGED_APP_STATUS_SOCKET, else `status.sock` in RUNTIME_DIRECTORY, else a default; `None` serves none.
+    pub status_socket: Option<PathBuf>,
+    /// MANAGED_APP_METRICS: where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// MANAGED_APP_HTTP: where the status page is served, a loopback address.
+    pub http: Option<SocketAddr>,
     /// DOCKER_HOST: address of Docker.
     pub docker_host: Option<String>,
     /// CONTAINER_HOST: address of Podman.
@@ -84,6 +91,17 @@ pub struct Config {
     pub no_color: bool,
     /// What systemd told this process.
     pub systemd: SystemdEnvironment,
+}
+
+/// What commands need that only ask a daemon of this host: none of the app's settings.
+#[derive(Debug, Clone)]
+pub struct Whereabouts {
+    /// As [`Config::status_socket`].
+    pub status_socket: Option<PathBuf>,
+    /// As [`Config::state_directory`].
+    pub state_directory: PathBuf,
+    /// As [`Config::no_color`].
+    pub no_color: bool,
 }
 
 /// What systemd tells a service through its environment; empty elsewhere.

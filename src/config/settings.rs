@@ -157,6 +157,24 @@ pub const SETTINGS: &[Setting] = &[
         "a duration from 10s to 24h, like 5m",
     ),
     optional(
+        ("MANAGED_APP_STATUS_SOCKET", Some("status-socket")),
+        Means("status.sock in RUNTIME_DIRECTORY of systemd, else in /run/echostream-managed-app"),
+        "socket at which `status`, `why` and `events` ask the daemon",
+        "an absolute path, or off",
+    ),
+    optional(
+        ("MANAGED_APP_METRICS", Some("metrics")),
+        Means("no metrics are served"),
+        "where Prometheus finds /metrics; an address of other hosts' reach is taken with a warning",
+        "an IP address and a port, like 127.0.0.1:9464",
+    ),
+    optional(
+        ("MANAGED_APP_HTTP", Some("http")),
+        Means("no page is served"),
+        "where a browser finds the status page, which only shows",
+        "a loopback address and a port, like 127.0.0.1:8464",
+    ),
+    optional(
         ("DOCKER_HOST", None),
         Means("/var/run/docker.sock"),
         "address of Docker",

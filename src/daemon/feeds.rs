@@ -13,6 +13,7 @@ use crate::changes::ChangeMessage;
 use crate::driver::chain;
 use crate::host::Notifier;
 use crate::reconciler::{Event, Phase, Status};
+use crate::status::Recorder;
 
 /// A driver whose loop was not seen for so long hangs; it shows itself every few seconds.
 const BEAT_AGE_MAX: Duration = Duration::from_secs(30);
@@ -22,11 +23,16 @@ const ENGINE_LOST_MAX: Duration = Duration::from_secs(15 * 60);
 /// Pause before the engine's events are followed again.
 const EVENTS_PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) async fn hand_over(mut messages: mpsc::Receiver<ChangeMessage>, inbox: mpsc::Sender<Event>) {
+pub(super) async fn hand_over(
+    mut messages: mpsc::Receiver<ChangeMessage>,
+    inbox: mpsc::Sender<Event>,
+    recorder: Arc<Recorder>,
+) {
     while let Some(message) = messages.recv().await {
         let event = match message {
-            ChangeMessage::Change { change, message_id, tracking_id, .. } => {
+            ChangeMessage::Change { change, message_id, tracking_id, sent_at } => {
                 info!(change = %change, message_id, tracking_id, "change");
+                recorder.received(&change, &message_id, tracking_id.as_deref(), sent_at);
                 Event::Change(change)
             }
             ChangeMessage::QueueLost => Event::QueueLost,
@@ -70,6 +76,7 @@ pub(super) async fn tell_status(
     mut status: watch::Receiver<Status>,
     publish: watch::Sender<Option<Status>>,
     notifier: Arc<Notifier>,
+    recorder: Arc<Recorder>,
 ) {
     let mut is_ready = false;
     let mut last = String::new();
@@ -84,6 +91,7 @@ pub(super) async fn tell_status(
             is_ready = true;
             notifier.ready();
         }
+        recorder.observe(&now);
         publish.send_replace(Some(now));
         if status.changed().await.is_err() {
             return;

@@ -29,6 +29,7 @@ use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
 use crate::model::QueueAddress;
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
 use crate::registry::Registry;
+use crate::status::{Recorder, Timed};
 use crate::tasks::{Tasks, spawn_detached};
 
 /// Events that may wait for the driver.
@@ -62,6 +63,8 @@ pub struct Daemon {
     pub signals: mpsc::Receiver<Signal>,
     /// Where the status goes.
     pub status: watch::Sender<Option<Status>>,
+    /// Takes note of what happens, for those who ask.
+    pub recorder: Arc<Recorder>,
     /// PATH for `shutdown`; `None` takes the process's own.
     pub search_path: Option<std::ffi::OsString>,
     /// Reads the configuration anew when SIGHUP asks for it.
@@ -136,6 +139,7 @@ impl Daemon {
     async fn lay_foundation(&mut self, notifier: &Notifier) -> Result<Foundation, Exit> {
         info!(app = self.config.app, tenant = self.config.tenant, version = env!("CARGO_PKG_VERSION"), "daemon starts");
         notifier.status("signing in");
+        self.recorder.stage("signing in");
         let password = watch::Sender::new(self.config.password.clone());
         let cloud =
             EchoStream::new(&Account::from(&self.config), password.subscribe(), &self.aws).await.map_err(|error| {
@@ -144,8 +148,10 @@ impl Daemon {
             })?;
         let mut is_interrupted = interruptible(&mut self.signals, sign_in(&cloud)).await.transpose()?.is_none();
         notifier.status("waiting for the engine");
+        self.recorder.stage("waiting for the engine");
         let info = self.meet_engine(&mut is_interrupted).await?;
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
+        self.recorder.engine(&info);
         Ok(Foundation { cloud: Arc::new(cloud), password, info, is_interrupted })
     }
 
@@ -174,6 +180,8 @@ impl Daemon {
         let Foundation { cloud, password, mut is_interrupted, .. } = foundation;
         let network = ensure_network(self.runtime.as_ref(), &settings);
         is_interrupted |= interruptible(&mut self.signals, network).await.is_none();
+        let token = cloud.clone();
+        self.recorder.watch_expiry("sign_in", move || token.token_left());
         let cloud: Arc<dyn ControlPlane> = cloud;
         let (queue, queue_receiver) = watch::channel(None);
         let (inbox, events) = mpsc::channel(INBOX_MAX);
@@ -182,9 +190,10 @@ impl Daemon {
         let (driver, status) = Driver::new(settings.clone(), self.hands(cloud.clone(), &settings), queue);
         let audit = AuditTrail::new(driver.app());
         let messages = self.start_changes(&mut closing, cloud, queue_receiver, audit, &shutdown);
-        tasks.spawn("change-messages", hand_over(messages, inbox.clone()));
+        tasks.spawn("change-messages", hand_over(messages, inbox.clone(), self.recorder.clone()));
         tasks.spawn("engine-events", follow_engine(self.runtime.clone(), settings.owner.clone(), inbox.clone()));
-        tasks.spawn("status", tell_status(status.clone(), self.status.clone(), notifier.clone()));
+        tasks
+            .spawn("status", tell_status(status.clone(), self.status.clone(), notifier.clone(), self.recorder.clone()));
         if let Some(every) = watchdog_interval(&self.config.systemd, std::process::id()) {
             tasks.spawn("watchdog", keep_alive(notifier.clone(), every, driver.beat(), status));
         }
@@ -257,7 +266,7 @@ impl Daemon {
 
     fn hands(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings) -> Hands {
         Hands {
-            runtime: self.runtime.clone(),
+            runtime: Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone())),
             cloud,
             registry: Arc::new(Registry::new(self.aws.clone())),
             state: Arc::new(StateFile::open(&self.config.state_directory)),
@@ -268,6 +277,7 @@ impl Daemon {
             replace_window: self.config.replace_window,
             deaths: broadcast::Sender::new(DEATHS_MAX),
             looks: Looks::default(),
+            recorder: self.recorder.clone(),
             stopping: CancellationToken::new(),
         }
     }
@@ -283,6 +293,8 @@ impl Daemon {
     ) -> mpsc::Receiver<ChangeMessage> {
         let (sender, messages) = mpsc::channel(CHANGES_WAITING_MAX);
         let credentials = AppCredentials::new(cloud);
+        let held = credentials.clone();
+        self.recorder.watch_expiry("app", move || held.left());
         let (shutdown, after_changes) = (shutdown.clone(), CancellationToken::new());
         tasks.spawn("audit", audit.clone().send(credentials.clone(), after_changes.clone()));
         let (aws, app) = (self.aws.clone(), self.config.app.clone());

@@ -19,6 +19,7 @@ use crate::config::{Config, Flags};
 use crate::daemon::{self, Daemon, Reload};
 use crate::driver::chain;
 use crate::exit::Exit;
+use crate::status::{About, Recorder};
 use crate::tasks::Tasks;
 use stage::Stage;
 use story::Story;
@@ -48,7 +49,8 @@ async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> any
     let same = config.clone();
     let reload = Reload(Box::new(move || Ok(same.clone())));
     let runtime = stage.runtime();
-    let daemon = Daemon { config, runtime, aws: aws(&cloud), signals, status, search_path: None, reload };
+    let recorder = Recorder::in_memory(About { app: config.app.clone(), tenant: config.tenant.clone() });
+    let daemon = Daemon { config, runtime, aws: aws(&cloud), signals, status, recorder, search_path: None, reload };
     let mut tasks = Tasks::new();
     let (ended, end) = tokio::sync::oneshot::channel();
     tasks.spawn("daemon", async move {

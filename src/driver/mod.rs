@@ -34,6 +34,7 @@ use crate::reconciler::{
     Settings, Status,
 };
 use crate::registry::Registry;
+use crate::status::Recorder;
 
 /// The longest wait for a whole snapshot, over the limits of the client itself.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);
@@ -70,6 +71,8 @@ pub struct Hands {
     pub deaths: broadcast::Sender<ContainerId>,
     /// Looks of those who watch.
     pub looks: Looks,
+    /// Takes note of what is done.
+    pub recorder: Arc<Recorder>,
     /// Set when the daemon is told to end: operations then stop between two steps.
     pub stopping: CancellationToken,
 }
@@ -210,7 +213,9 @@ impl Driver {
             Effect::FetchSnapshot => self.spawn(Subject::Snapshot, async move { hands.snapshot().await }),
             Effect::List => self.spawn(Subject::List, async move { hands.list().await }),
             Effect::Pull(image) => self.spawn(Subject::Pull(image.clone()), async move {
+                let began = Instant::now();
                 let outcome = hands.pull(&image).await;
+                hands.recorder.pulled(&image, began, &outcome);
                 Event::Pulled { image, outcome }
             }),
             Effect::Operate { node, operation, reason } => {
@@ -267,7 +272,9 @@ impl Hands {
             Ok(Ok(snapshot)) => Ok(snapshot),
             Ok(Err(error)) => {
                 warn!(error = chain(&error), "the app cannot be read; trying again");
-                Err(failure::of_cloud(&error))
+                let failure = failure::of_cloud(&error);
+                self.recorder.failed("cloud", failure.kind);
+                Err(failure)
             }
             Err(_) => Err(Failure { kind: FailureKind::Transient, text: "read the app: no answer in time".to_owned() }),
         })
@@ -278,7 +285,9 @@ impl Hands {
         let listing = |containers| Listing { containers, revisions: self.state.revisions() };
         Event::Listed(listed.map(listing).map_err(|error| {
             warn!(error = chain(&error), "containers cannot be listed; trying again");
-            failure::of_runtime(&error)
+            let failure = failure::of_runtime(&error);
+            self.recorder.failed("engine", failure.kind);
+            failure
         }))
     }
 
@@ -286,9 +295,11 @@ impl Hands {
     async fn run(&self, node: NodeName, operation: Operation, reason: Reason) -> Event {
         let began = Instant::now();
         let action = operation.verb();
+        let begun = self.recorder.begin(&node, &operation, &reason);
         let reason = reason.to_string();
         debug!(node = %node, action, reason, "operation begins");
-        let outcome = self.operate(operation).await;
+        let outcome = begun.watch(self.operate(operation)).await;
+        self.recorder.end(begun, &outcome);
         let elapsed_ms = began.elapsed().as_millis() as u64;
         match &outcome {
             Outcome::Failed(failure) => {

@@ -49,6 +49,7 @@ impl Bench {
         bench.set("MANAGED_APP_STATE_DIRECTORY", &bench.state().display().to_string());
         let log = bench.folder.path().join("daemon.log");
         bench.set("MANAGED_APP_LOG_FILE", &log.display().to_string());
+        bench.set("MANAGED_APP_STATUS_SOCKET", &bench.socket().display().to_string());
         bench
     }
 
@@ -69,8 +70,9 @@ impl Bench {
         &self.env["APP"]
     }
 
-    pub fn password(&self) -> &str {
-        &self.env["PASSWORD"]
+    /// No output may hold it.
+    fn password(&self) -> &str {
+        self.env.get("PASSWORD").map_or("no output holds this", String::as_str)
     }
 
     pub fn folder(&self) -> &Path {
@@ -80,6 +82,11 @@ impl Bench {
     /// The state directory; nobody has made it yet.
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// The status socket of a daemon.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/status.sock")
     }
 
     /// The daemon's log file so far.

@@ -10,3 +10,4 @@ mod engine;
 mod fake_cloud;
 mod plan;
 mod shell;
+mod status;

@@ -103,6 +103,7 @@ pub fn variables(rig: &Rig) -> BTreeMap<String, String> {
         (variable, endpoint),
         ("MANAGED_APP_NODE_LOGS", "engine".to_owned()),
         ("MANAGED_APP_LOG_FILE", "off".to_owned()),
+        ("MANAGED_APP_STATUS_SOCKET", "off".to_owned()),
         ("MANAGED_APP_STATE_DIRECTORY", rig.host.state_directory().display().to_string()),
         ("MANAGED_APP_HOST_ID", rig.tag.clone()),
         ("MANAGED_APP_STOP_GRACE", GRACE.to_owned()),

@@ -17,3 +17,4 @@ mod rows;
 mod scripts;
 mod site;
 mod starts;
+mod status;

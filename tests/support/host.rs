@@ -11,6 +11,8 @@ use managed_app::daemon::{Daemon, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app::reconciler::{NodeStatus, Phase, Status};
+use managed_app::status::{self, About, Places, Recorder};
+use managed_app::tasks::Tasks;
 use managed_app_fakes::FakeCloud;
 use managed_app_runtimes::{Container, ContainerRuntime, Owner, labels};
 use tempfile::TempDir;
@@ -33,6 +35,7 @@ pub struct Builder {
     variables: BTreeMap<String, String>,
     tune: fn(&mut Config),
     search_path: Option<OsString>,
+    places: Places,
 }
 
 /// A host with its daemon.
@@ -49,6 +52,7 @@ pub struct Host {
     on_reload: Arc<Mutex<Option<Config>>>,
     tune: fn(&mut Config),
     search_path: Option<OsString>,
+    places: Places,
     running: Option<Running>,
     probes: usize,
 }
@@ -58,6 +62,9 @@ struct Running {
     task: JoinHandle<Exit>,
     signals: mpsc::Sender<Signal>,
     status: watch::Receiver<Option<Status>>,
+    recorder: Arc<Recorder>,
+    /// They answer who asks for the status.
+    _servers: Tasks,
 }
 
 impl Builder {
@@ -66,7 +73,8 @@ impl Builder {
         let mut variables = cloud.env();
         variables.insert("MANAGED_APP_HOST_ID".to_owned(), "host-1".to_owned());
         variables.insert("MANAGED_APP_NODE_LOGS".to_owned(), "engine".to_owned());
-        Self { cloud, runtime, variables, tune: |_| (), search_path: Some(OsString::new()) }
+        let search_path = Some(OsString::new());
+        Self { cloud, runtime, variables, tune: |_| (), search_path, places: Places::default() }
     }
 
     /// Sets a variable of the daemon's environment.
@@ -85,6 +93,11 @@ impl Builder {
         Self { search_path: Some(path.into()), ..self }
     }
 
+    /// Where the daemon can be asked; nowhere unless set.
+    pub fn asked_at(self, places: Places) -> Self {
+        Self { places, ..self }
+    }
+
     /// The host, its daemon not started yet.
     pub fn off(self) -> Host {
         alarms::listen();
@@ -97,6 +110,7 @@ impl Builder {
             on_reload: Arc::default(),
             tune: self.tune,
             search_path: self.search_path,
+            places: self.places,
             running: None,
             probes: 0,
         }
@@ -123,16 +137,23 @@ impl Host {
         let reload = move || Ok(on_reload.lock().expect("no panic").clone().unwrap_or_else(|| same.clone()));
         let (signals, receiver) = mpsc::channel(8);
         let (status, status_receiver) = watch::channel(None);
+        let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
+        let recorder = Recorder::open(about, self.state.path());
+        let mut servers = Tasks::new();
+        status::serve(&mut servers, &recorder, self.places.clone());
+        servers.spawn("history", recorder.clone().keep_writing());
         let daemon = Daemon {
             config,
             runtime: Arc::new(Recorded::new(self.engine.clone(), self.journal.clone())),
             aws: aws::aws(&self.cloud),
             signals: receiver,
             status,
+            recorder: recorder.clone(),
             search_path: self.search_path.clone(),
             reload: Reload(Box::new(reload)),
         };
-        self.running = Some(Running { task: tokio::spawn(daemon.run()), signals, status: status_receiver });
+        let task = tokio::spawn(daemon.run());
+        self.running = Some(Running { task, signals, status: status_receiver, recorder, _servers: servers });
     }
 
     /// The daemon's configuration.
@@ -161,6 +182,11 @@ impl Host {
         self.state.path()
     }
 
+    /// What the daemon takes note of.
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.running().recorder
+    }
+
     /// Whose containers the daemon looks after.
     pub fn owner(&self) -> Owner {
         let config = self.config();
@@ -178,6 +204,7 @@ impl Host {
         let mut task = running.task;
         match timeout(LIMIT, &mut task).await {
             Ok(exit) => {
+                running.recorder.flush().await;
                 alarms::assert_none();
                 exit.expect("the daemon does not panic")
             }

@@ -113,9 +113,9 @@ fn numbers_and_durations_are_bounded() {
 #[test]
 fn paths_are_absolute_and_the_log_file_can_be_off() {
     table(path, &["/a", "/var/log/x y.log"], &["", "a", "./a", "/a\nb"]);
-    assert_eq!(log_file("off"), Some(None));
-    assert_eq!(log_file("/x.log"), Some(Some("/x.log".into())));
-    assert_eq!(log_file("x.log"), None);
+    assert_eq!(path_or_off("off"), Some(None));
+    assert_eq!(path_or_off("/x.log"), Some(Some("/x.log".into())));
+    assert_eq!(path_or_off("x.log"), None);
 }
 
 #[test]

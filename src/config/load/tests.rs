@@ -215,6 +215,29 @@ fn engines_and_systemd_are_carried_along() {
 }
 
 #[test]
+fn the_status_socket_is_ours_then_systemds_then_the_usual_one_or_off() {
+    let socket = |world: &World| world.config().status_socket;
+    let path = |text: &str| Some(std::path::PathBuf::from(text));
+    assert_eq!(socket(&World::good()), path("/run/echostream-managed-app/status.sock"));
+    let world = World::good().env("RUNTIME_DIRECTORY", "/run/ours:/run/other");
+    assert_eq!(socket(&world), path("/run/ours/status.sock"));
+    let world = world.env("MANAGED_APP_STATUS_SOCKET", "/x.sock");
+    assert_eq!(socket(&world), path("/x.sock"));
+    assert_eq!(socket(&World::good().env("MANAGED_APP_STATUS_SOCKET", "off")), None);
+}
+
+#[test]
+fn the_page_is_for_this_host_alone() {
+    let world = |address| World::good().env("MANAGED_APP_HTTP", address).env("MANAGED_APP_METRICS", address);
+    let config = world("127.0.0.1:8464").config();
+    assert!(config.http.is_some() && config.http == config.metrics);
+    let config = World::good().env("MANAGED_APP_METRICS", "[::]:9464").config();
+    assert_eq!(config.metrics.map(|address| address.port()), Some(9464));
+    let errors = world("0.0.0.0:8464").errors();
+    assert!(errors.contains("MANAGED_APP_HTTP") && !errors.contains("MANAGED_APP_METRICS"), "{errors}");
+}
+
+#[test]
 fn the_packaged_example_is_good_and_names_every_setting() {
     let text = include_str!("../../../packaging/echostream-managed-app.env");
     for uncommented in [false, true] {

@@ -17,6 +17,7 @@ use crate::driver::{DEATHS_MAX, Hands, Looks, StateFile};
 use crate::model::Snapshot;
 use crate::reconciler::*;
 use crate::registry::Registry;
+use crate::status::{About, Recorder};
 
 /// The window of a rig's replacements.
 pub const WINDOW: Duration = Duration::from_secs(2);
@@ -170,6 +171,7 @@ fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
         replace_window: WINDOW,
         deaths: broadcast::Sender::new(DEATHS_MAX),
         looks: Looks::default(),
+        recorder: Recorder::in_memory(About::default()),
         stopping: CancellationToken::new(),
     }
 }

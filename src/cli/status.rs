@@ -1,0 +1,232 @@
+//! `status`: the running daemon and its nodes, as a table or as JSON, once or again and again.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::report::complain;
+use crate::config::Whereabouts;
+use crate::exit::Exit;
+use crate::status::{Client, ClientError, NodeReport, Report, Stamp, harmless};
+
+/// How often `--watch` looks when nothing happens.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// How long `--watch` waits for more news, so that a burst is one picture.
+const WATCH_PAUSE: Duration = Duration::from_millis(200);
+/// Takes the cursor home and clears what lies below (ECMA-48).
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+
+/// How to show it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
+pub struct StatusOptions {
+    /// As JSON, one line for each look
+    #[arg(long)]
+    pub json: bool,
+    /// Again whenever something happens, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Prints what the daemon says of itself and its nodes.
+pub async fn status(place: &Whereabouts, options: &StatusOptions) -> Exit {
+    let client = match client(place) {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    if options.watch {
+        return watch(&client, place, options).await;
+    }
+    match client.report().await {
+        Ok(report) => {
+            print(&shown(&report, options, is_coloured(place)));
+            Exit::Done
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// A client of the daemon's socket.
+pub(super) fn client(place: &Whereabouts) -> Result<Client, Exit> {
+    let Some(path) = &place.status_socket else {
+        complain("the status socket is switched off: MANAGED_APP_STATUS_SOCKET is off");
+        return Err(Exit::Configuration);
+    };
+    Client::new(path).map_err(|error| refuse(&error))
+}
+
+/// Says why the daemon cannot be asked, and what to do.
+pub(super) fn refuse(error: &ClientError) -> Exit {
+    let remedy = match error {
+        ClientError::NotRunning(_) => {
+            " -> start it (systemctl start echostream-managed-app), or say where it listens: --status-socket"
+        }
+        ClientError::Forbidden(_) => " -> ask as the user that runs the daemon, usually root",
+        ClientError::UnknownNode => " -> `status` names all nodes",
+        ClientError::Failed(_) => "",
+    };
+    complain(&format!("{error}{remedy}"));
+    if matches!(error, ClientError::UnknownNode) { Exit::Usage } else { Exit::Unavailable }
+}
+
+/// Coloured on a terminal, unless NO_COLOR is set.
+pub(super) fn is_coloured(place: &Whereabouts) -> bool {
+    std::io::stdout().is_terminal() && !place.no_color
+}
+
+/// Whether somebody still reads.
+pub(super) fn print(text: &str) -> bool {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+fn shown(report: &Report, options: &StatusOptions, is_coloured: bool) -> String {
+    match options.json {
+        true => serde_json::to_string(report).expect("strings and numbers are always JSON") + "\n",
+        false => table(report, is_coloured),
+    }
+}
+
+async fn watch(client: &Client, place: &Whereabouts, options: &StatusOptions) -> Exit {
+    let is_screen = std::io::stdout().is_terminal() && !options.json;
+    loop {
+        let text = match client.report().await {
+            Ok(report) => shown(&report, options, is_coloured(place)),
+            Err(error) if options.json => return refuse(&error),
+            Err(error) => format!("{}\n", harmless(&error.to_string())),
+        };
+        let text = if is_screen { format!("{CLEAR}{text}") } else { text };
+        if !print(&text) {
+            return Exit::Done;
+        }
+        let next = Instant::now() + WATCH_EVERY;
+        let news = async {
+            // Without a stream of events it is a look every few seconds.
+            if let Ok(mut events) = client.follow(None).await
+                && let Ok(Some(_)) = events.next().await
+            {
+                sleep(WATCH_PAUSE).await;
+            } else {
+                sleep_until(next).await;
+            }
+        };
+        let _ = timeout(WATCH_EVERY, news).await;
+    }
+}
+
+/// The report for people.
+fn table(report: &Report, is_coloured: bool) -> String {
+    let now = report.at;
+    let mut text = heading(report);
+    let mut rows = vec![["NODE", "STATE", "SINCE", "RESTARTS", "LOG LAG", "IMAGE", "LAST"].map(str::to_owned)];
+    rows.extend(report.nodes.iter().map(|node| row(node, now)));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    for (index, row) in rows.iter().enumerate() {
+        let node = index.checked_sub(1).and_then(|index| report.nodes.get(index));
+        let colour = node.map(colour_of).filter(|_| is_coloured);
+        for (column, cell) in row.iter().enumerate() {
+            let padded = match widths.get(column) {
+                Some(width) => format!("{cell:<width$}  "),
+                None => cell.clone(),
+            };
+            match (column, colour) {
+                (1, Some(colour)) => text.push_str(&format!("\u{1b}[{colour}m{padded}\u{1b}[0m")),
+                _ => text.push_str(&padded),
+            }
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+        if let Some(error) = node.and_then(|node| node.error.as_ref()) {
+            text.push_str(&format!("  ! {}\n", harmless(error)));
+        }
+    }
+    text
+}
+
+fn heading(report: &Report) -> String {
+    let daemon = &report.daemon;
+    let up = report.nodes.iter().filter(|node| node.state == "running").count();
+    let failing = report.nodes.iter().filter(|node| node.error.is_some()).count();
+    let mut text = format!(
+        "app {:?} of tenant {:?}: {}, {up} of {} nodes up",
+        harmless(&daemon.app),
+        harmless(&daemon.tenant),
+        daemon.phase,
+        report.nodes.len()
+    );
+    if failing > 0 {
+        text.push_str(&format!(", {failing} failing"));
+    }
+    text.push_str(if daemon.is_converged { ", all as wanted\n" } else { "\n" });
+    let engine = daemon.engine.as_ref().map_or("no engine yet".to_owned(), |engine| {
+        format!("{} {} at {}", engine.kind, harmless(&engine.version), harmless(&engine.endpoint))
+    });
+    let last = daemon
+        .last_change_at
+        .map_or("no change yet".to_owned(), |at| format!("last change {} ago", age(at, report.at)));
+    let (version, pid) = (harmless(&daemon.version), daemon.pid);
+    text.push_str(&format!(
+        "{engine}; daemon {version}, pid {pid}, up {}; {last}\n",
+        age(daemon.started_at, report.at)
+    ));
+    for (what, failure) in [("cloud", &daemon.cloud_failure), ("engine", &daemon.engine_failure)] {
+        if let Some(failure) = failure {
+            text.push_str(&format!("degraded, {what}: {}\n", harmless(failure)));
+        }
+    }
+    if !daemon.is_history_kept {
+        text.push_str("the history cannot be written to the state directory\n");
+    }
+    text.push('\n');
+    text
+}
+
+fn row(node: &NodeReport, now: Stamp) -> [String; 7] {
+    let state = match &node.busy {
+        Some(busy) => format!("{} ({busy})", node.state),
+        None => node.state.clone(),
+    };
+    let last = node.last.as_ref().map_or(String::new(), |last| {
+        let ago = last.ended_at.map_or(String::new(), |at| format!("{} ago: ", age(at, now)));
+        let outcome = if last.outcome == crate::status::Outcome::Done { "" } else { last.outcome.text() };
+        let gap = if outcome.is_empty() { "" } else { " " };
+        format!("{ago}{}{gap}{outcome}, {}", last.action, last.because)
+    });
+    let lag = node.log_lag_s.map_or("-".to_owned(), |lag| format!("{lag:.1}s"));
+    let image = node.image.as_deref().map_or("-", short_image).to_owned();
+    [node.name.clone(), state, age(node.since, now), node.restarts.to_string(), lag, image, last]
+        .map(|cell| harmless(&cell))
+}
+
+/// An image without its registry.
+fn short_image(image: &str) -> &str {
+    image.split_once('/').map_or(image, |(_, rest)| rest)
+}
+
+fn colour_of(node: &NodeReport) -> u8 {
+    match (node.error.is_some(), node.state.as_str(), node.is_settled) {
+        (true, ..) => 31,
+        (false, "running", true) => 32,
+        _ => 33,
+    }
+}
+
+/// How long ago, in the largest unit that is not zero.
+pub(super) fn age(at: Stamp, now: Stamp) -> String {
+    let seconds = (now.time() - at.time()).whole_seconds().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A moment for people, UTC.
+pub(super) fn moment(at: Stamp) -> String {
+    let at: OffsetDateTime = at.time();
+    let (date, time) = (at.date(), at.time());
+    format!("{date} {:02}:{:02}:{:02}.{:03}", time.hour(), time.minute(), time.second(), time.millisecond())
+}

@@ -1,0 +1,147 @@
+//! `why`: the history of one node, from each cause to its outcome. Without a daemon, what the last one left on disk.
+
+use tokio::task::spawn_blocking;
+
+use super::report::complain;
+use super::status::{age, client, moment, print, refuse};
+use crate::config::Whereabouts;
+use crate::exit::Exit;
+use crate::status::{
+    Action, Cause, ClientError, FieldChange, NodeHistory, Outcome, Stamp, Step, harmless, offline_history,
+};
+
+/// What to show.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct WhyOptions {
+    /// Name of the node
+    pub node: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints what was done to a node, and why.
+pub async fn why(place: &Whereabouts, options: &WhyOptions) -> Exit {
+    let asked = match client(place) {
+        Ok(client) => client.history(&options.node).await,
+        Err(exit) => return exit,
+    };
+    match asked {
+        Ok(history) => show(&history, options),
+        Err(error @ ClientError::NotRunning(_)) => without_daemon(place, options, &error).await,
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn without_daemon(place: &Whereabouts, options: &WhyOptions, error: &ClientError) -> Exit {
+    let (directory, node) = (place.state_directory.clone(), options.node.clone());
+    let found = spawn_blocking(move || offline_history(&directory, &node)).await;
+    let Ok(Ok(Some(history))) = found else { return refuse(error) };
+    complain(&format!("{error}; this is what the last one left in {}", place.state_directory.display()));
+    show(&history, options);
+    Exit::Unavailable
+}
+
+fn show(history: &NodeHistory, options: &WhyOptions) -> Exit {
+    print(&match options.json {
+        true => serde_json::to_string(history).expect("strings and numbers are always JSON") + "\n",
+        false => text(history, Stamp::now()),
+    });
+    Exit::Done
+}
+
+fn text(history: &NodeHistory, now: Stamp) -> String {
+    let mut lines = Vec::new();
+    lines.push(match &history.now {
+        Some(node) => format!(
+            "node \"{}\": {} since {}, {} restarts, image {}",
+            node.name,
+            node.state,
+            age(node.since, now),
+            node.restarts,
+            node.image.as_deref().unwrap_or("unknown")
+        ),
+        None => format!("node \"{}\": not there now", history.node),
+    });
+    lines.extend(history.now.iter().filter_map(|node| node.error.as_ref()).map(|error| format!("  ! {error}")));
+    for action in &history.actions {
+        lines.push(String::new());
+        lines.extend(action_lines(action));
+    }
+    lines.iter().map(|line| harmless(line) + "\n").collect()
+}
+
+fn action_lines(action: &Action) -> Vec<String> {
+    let mut lines = vec![format!("{}  {}: {}", moment(action.began_at), action.action, action.because)];
+    let mut add = |what: &str, text: String| lines.push(format!("  {what:<9} {text}"));
+    if action.causes.is_empty() {
+        add("cause", "no message: found by comparing".to_owned());
+    }
+    action.causes.iter().for_each(|cause| add("cause", cause_text(cause)));
+    action.differences.iter().for_each(|difference| add("field", field_text(difference)));
+    if !action.steps.is_empty() {
+        let steps: Vec<String> = action.steps.iter().map(step_text).collect();
+        add("steps", steps.join(", "));
+    }
+    for step in action.steps.iter().filter(|step| step.error.is_some()) {
+        add("failed", format!("{}: {}", step.step, step.error.as_deref().unwrap_or_default()));
+    }
+    add("outcome", outcome_text(action));
+    lines
+}
+
+fn cause_text(cause: &Cause) -> String {
+    let mut text = cause.change.clone();
+    if let Some(id) = &cause.message_id {
+        text.push_str(&format!(", message {id}"));
+    }
+    if let Some(id) = &cause.tracking_id {
+        text.push_str(&format!(", tracking id {id}"));
+    }
+    if let Some(at) = cause.sent_at {
+        text.push_str(&format!(", sent {}", moment(at)));
+    }
+    if let Some(at) = cause.received_at {
+        text.push_str(&format!(", received {}", moment(at)));
+    }
+    text
+}
+
+fn field_text(difference: &FieldChange) -> String {
+    let field = &difference.field;
+    match (&difference.before, &difference.after) {
+        (Some(before), Some(after)) => format!("{field}: {before} -> {after}"),
+        (None, Some(after)) => format!("{field} added: {after}"),
+        (Some(before), None) => format!("{field} removed: {before}"),
+        (None, None) => field.clone(),
+    }
+}
+
+fn step_text(step: &Step) -> String {
+    let container = step.container.as_ref().map_or(String::new(), |id| format!(" {id}"));
+    format!("{}{container} {}", step.step, seconds(step.took_ms))
+}
+
+fn outcome_text(action: &Action) -> String {
+    let mut text = action.outcome.text().to_owned();
+    if let (Some(at), Some(took)) = (action.ended_at, action.took_ms) {
+        text.push_str(&format!(" at {} in {}", moment(at), seconds(took)));
+    }
+    if action.attempts > 1 {
+        text.push_str(&format!(", attempt {}", action.attempts));
+    }
+    if let (Some(latency), Outcome::Done) = (action.latency_ms, action.outcome) {
+        text.push_str(&format!(", {} after the message", seconds(latency)));
+    }
+    if let Some(downtime) = action.downtime_ms {
+        text.push_str(&format!(", down for {}", seconds(downtime)));
+    }
+    if let Some(error) = &action.error {
+        text.push_str(&format!(": {error}"));
+    }
+    text
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{}.{:03} s", millis / 1_000, millis % 1_000)
+}

@@ -1,0 +1,142 @@
+//! What was done to each node and why, bounded for each node and in all. Pure: the file is in `file`.
+
+mod file;
+
+use std::collections::{BTreeMap, VecDeque};
+
+pub use file::HistoryFile;
+
+use super::model::{Action, Outcome};
+
+/// Actions kept of one node.
+pub const PER_NODE_MAX: usize = 50;
+/// Actions kept in all.
+pub const TOTAL_MAX: usize = 1_000;
+
+/// Verbs after which a node's process is another one.
+const STARTING: [&str; 4] = ["restart", "replace", "start", "confirm"];
+
+/// The actions on all nodes, removed ones too as long as there is room.
+#[derive(Debug, Default)]
+pub struct History {
+    nodes: BTreeMap<String, VecDeque<Action>>,
+    total: usize,
+    newest_id: u64,
+}
+
+impl History {
+    /// Takes over what a file holds: a later line about an action replaces an earlier one. What is going on in it was cut
+    /// off.
+    pub fn of(actions: impl IntoIterator<Item = Action>) -> Self {
+        let mut history = Self::default();
+        for action in actions {
+            history.put(action);
+        }
+        for action in history.nodes.values_mut().flatten().filter(|action| action.outcome == Outcome::GoingOn) {
+            action.outcome = Outcome::CutOff;
+        }
+        history
+    }
+
+    /// An action begins: a new one, or another attempt at the node's last one. Returns it as it is kept.
+    pub fn begin(&mut self, new: Action) -> Action {
+        let last = self.nodes.get_mut(&new.node).and_then(VecDeque::back_mut);
+        if let Some(last) = last.filter(|last| is_same_attempt(last, &new)) {
+            *last = Action {
+                id: last.id,
+                began_at: last.began_at,
+                attempts: last.attempts.saturating_add(1),
+                causes: if new.causes.is_empty() { std::mem::take(&mut last.causes) } else { new.causes },
+                restarts: last.restarts,
+                ..new
+            };
+            return last.clone();
+        }
+        let restarts = last_of(&self.nodes, &new.node).map_or(0, |last| last.restarts);
+        let action = Action { id: self.newest_id + 1, restarts, ..new };
+        self.put(action.clone());
+        action
+    }
+
+    /// An action is over. Returns it as it is kept; `None` when it is no longer kept.
+    pub fn end(&mut self, node: &str, id: u64, finish: impl FnOnce(&mut Action)) -> Option<Action> {
+        let action = self.nodes.get_mut(node)?.iter_mut().rev().find(|action| action.id == id)?;
+        finish(action);
+        if action.outcome == Outcome::Done && STARTING.contains(&action.action.as_str()) {
+            action.restarts += 1;
+        }
+        Some(action.clone())
+    }
+
+    /// The actions on one node, oldest first.
+    pub fn of_node(&self, node: &str) -> impl Iterator<Item = &Action> {
+        self.nodes.get(node).into_iter().flatten()
+    }
+
+    /// The last action on a node.
+    pub fn last(&self, node: &str) -> Option<&Action> {
+        last_of(&self.nodes, node)
+    }
+
+    /// Whether anything is known of a node.
+    pub fn knows(&self, node: &str) -> bool {
+        self.nodes.contains_key(node)
+    }
+
+    /// The newest actions of all nodes, newest first.
+    pub fn recent(&self, count: usize) -> Vec<Action> {
+        let mut all: Vec<&Action> = self.nodes.values().flatten().collect();
+        all.sort_by_key(|action| std::cmp::Reverse((action.ended_at.unwrap_or(action.began_at), action.id)));
+        all.into_iter().take(count).cloned().collect()
+    }
+
+    /// All actions, oldest first.
+    pub fn all(&self) -> Vec<&Action> {
+        let mut all: Vec<&Action> = self.nodes.values().flatten().collect();
+        all.sort_by_key(|action| action.id);
+        all
+    }
+
+    fn put(&mut self, action: Action) {
+        self.newest_id = self.newest_id.max(action.id);
+        let of_node = self.nodes.entry(action.node.clone()).or_default();
+        if let Some(known) = of_node.iter_mut().find(|known| known.id == action.id) {
+            *known = action;
+            return;
+        }
+        of_node.push_back(action);
+        self.total += 1;
+        if of_node.len() > PER_NODE_MAX {
+            of_node.pop_front();
+            self.total -= 1;
+        }
+        while self.total > TOTAL_MAX {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let oldest = self.nodes.iter().filter_map(|(node, all)| Some((all.front()?.id, node.clone()))).min();
+        let Some((_, node)) = oldest else { return };
+        if let Some(all) = self.nodes.get_mut(&node) {
+            all.pop_front();
+            self.total -= 1;
+            if all.is_empty() {
+                self.nodes.remove(&node);
+            }
+        }
+    }
+}
+
+fn last_of<'a>(nodes: &'a BTreeMap<String, VecDeque<Action>>, node: &str) -> Option<&'a Action> {
+    nodes.get(node).and_then(VecDeque::back)
+}
+
+/// Failures in a row for one reason would otherwise push out what explains them.
+fn is_same_attempt(last: &Action, new: &Action) -> bool {
+    let is_open = matches!(last.outcome, Outcome::Failed | Outcome::RolledBack | Outcome::CutOff | Outcome::Abandoned);
+    is_open && last.action == new.action && last.because == new.because && last.differences == new.differences
+}
+
+#[cfg(test)]
+mod tests;

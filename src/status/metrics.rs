@@ -1,0 +1,307 @@
+//! Numbers for Prometheus. Counters and histograms are counted as things happen; gauges are set when somebody asks.
+
+use std::time::Duration;
+
+use managed_app_runtimes::{ErrorKind, RuntimeError};
+use prometheus::{
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
+};
+
+use super::model::{Action, Outcome, Report};
+use crate::reconciler::{FailureKind, Pulled};
+
+/// Content type of the text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a restart takes: from a tenth of a second to the minutes of a slow stop.
+const ACTION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+/// What a call takes.
+const CALL_BUCKETS: [f64; 9] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0];
+/// What a pull takes.
+const PULL_BUCKETS: [f64; 9] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 10_800.0];
+
+/// All numbers of one daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    changes: CounterVec,
+    queue_age: Histogram,
+    latency: HistogramVec,
+    actions: CounterVec,
+    action_duration: HistogramVec,
+    downtime: HistogramVec,
+    pulls: CounterVec,
+    pull_duration: Histogram,
+    engine_duration: HistogramVec,
+    engine_errors: CounterVec,
+    failures: CounterVec,
+    events_lost: Counter,
+    gauges: Gauges,
+}
+
+/// What is as it is now.
+#[derive(Debug)]
+struct Gauges {
+    build: GaugeVec,
+    start_time: Gauge,
+    converged: Gauge,
+    cloud_up: Gauge,
+    engine_up: Gauge,
+    nodes: GaugeVec,
+    nodes_failing: Gauge,
+    nodes_unsettled: Gauge,
+    node_up: GaugeVec,
+    node_restarts: CounterVec,
+    last_change: Gauge,
+    expiry: GaugeVec,
+}
+
+/// Registers as it makes. Names are constants, so that a failure is a mistake of this file.
+struct Maker(Registry);
+
+impl Maker {
+    fn add<T: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
+        let made = made.expect("the name and the labels are valid");
+        self.0.register(Box::new(made.clone())).expect("no name is used twice");
+        made
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Counter {
+        self.add(Counter::with_opts(Opts::new(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+        self.add(CounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::with_opts(Opts::new(name, help)))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
+    fn histograms(&self, name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[label]))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let make = Maker(Registry::new());
+        Self {
+            changes: make.counters("managed_app_changes_total", "Change messages received, by kind.", &["kind"]),
+            queue_age: make.histogram(
+                "managed_app_change_queue_seconds",
+                "Time a change message spent in the queue, by the clocks of cloud and host.",
+                &ACTION_BUCKETS,
+            ),
+            latency: make.histograms(
+                "managed_app_change_latency_seconds",
+                "From the receipt of a change message to the end of the action it led to.",
+                "action",
+                &ACTION_BUCKETS,
+            ),
+            actions: make.counters(
+                "managed_app_actions_total",
+                "Attempts at actions on nodes.",
+                &["action", "reason", "outcome"],
+            ),
+            action_duration: make.histograms(
+                "managed_app_action_duration_seconds",
+                "Duration of attempts at actions on nodes.",
+                "action",
+                &ACTION_BUCKETS,
+            ),
+            downtime: make.histograms(
+                "managed_app_downtime_seconds",
+                "Time without a running container, for each action that stops one and starts one.",
+                "action",
+                &ACTION_BUCKETS,
+            ),
+            pulls: make.counters("managed_app_pulls_total", "Image pulls, by outcome.", &["outcome"]),
+            pull_duration: make.histogram(
+                "managed_app_pull_duration_seconds",
+                "Duration of image pulls.",
+                &PULL_BUCKETS,
+            ),
+            engine_duration: make.histograms(
+                "managed_app_engine_call_duration_seconds",
+                "Duration of calls of the container engine.",
+                "call",
+                &CALL_BUCKETS,
+            ),
+            engine_errors: make.counters(
+                "managed_app_engine_errors_total",
+                "Failed calls of the container engine.",
+                &["call", "kind"],
+            ),
+            failures: make.counters(
+                "managed_app_failures_total",
+                "Failures of the cloud, the engine and the registry as the daemon takes them.",
+                &["source", "kind"],
+            ),
+            events_lost: make
+                .counter("managed_app_history_lost_total", "Actions that could not be written to the history file."),
+            gauges: Gauges::new(&make),
+            registry: make.0,
+        }
+    }
+
+    /// A change message came; `queued` is how long it was on its way, where the message tells.
+    pub fn change(&self, kind: &str, queued: Option<Duration>) {
+        self.changes.with_label_values(&[kind]).inc();
+        if let Some(queued) = queued {
+            self.queue_age.observe(queued.as_secs_f64());
+        }
+    }
+
+    /// An attempt at an action is over.
+    pub fn action(&self, action: &Action) {
+        let verb = action.action.as_str();
+        let outcome = action.outcome.text().replace(' ', "_");
+        self.actions.with_label_values(&[verb, action.reason.as_str(), outcome.as_str()]).inc();
+        let seconds = |millis: u64| millis as f64 / 1_000.0;
+        if let Some(took) = action.took_ms {
+            self.action_duration.with_label_values(&[verb]).observe(seconds(took));
+        }
+        if let (Some(latency), Outcome::Done) = (action.latency_ms, action.outcome) {
+            self.latency.with_label_values(&[verb]).observe(seconds(latency));
+        }
+        if let Some(downtime) = action.downtime_ms {
+            self.downtime.with_label_values(&[verb]).observe(seconds(downtime));
+        }
+    }
+
+    /// A pull is over.
+    pub fn pull(&self, took: Duration, outcome: &Pulled) {
+        let word = match outcome {
+            Pulled::Fresh(_) => "fresh",
+            Pulled::Kept { .. } => "kept",
+            Pulled::Failed(_) => "failed",
+        };
+        self.pulls.with_label_values(&[word]).inc();
+        self.pull_duration.observe(took.as_secs_f64());
+        if let Pulled::Kept { failure, .. } | Pulled::Failed(failure) = outcome {
+            self.failure("registry", failure.kind);
+        }
+    }
+
+    /// A call of the engine is over.
+    pub fn engine_call(&self, call: &str, took: Duration, error: Option<&RuntimeError>) {
+        self.engine_duration.with_label_values(&[call]).observe(took.as_secs_f64());
+        if let Some(error) = error {
+            self.engine_errors.with_label_values(&[call, kind_of(error.kind())]).inc();
+        }
+    }
+
+    /// `source` has failed.
+    pub fn failure(&self, source: &str, kind: FailureKind) {
+        let kind = match kind {
+            FailureKind::Transient => "transient",
+            FailureKind::Throttled => "throttled",
+            FailureKind::Permanent => "permanent",
+        };
+        self.failures.with_label_values(&[source, kind]).inc();
+    }
+
+    /// So many actions are not on disk.
+    pub fn history_lost(&self, count: usize) {
+        self.events_lost.inc_by(count as f64);
+    }
+
+    /// Everything as text, with what `report` says of now.
+    pub fn text(&self, report: &Report) -> Vec<u8> {
+        self.gauges.set(report);
+        let mut text = Vec::new();
+        let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        encoded.expect("a vector takes all text");
+        text
+    }
+}
+
+fn kind_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::AlreadyExists => "already_exists",
+        ErrorKind::Conflict => "conflict",
+        ErrorKind::Unauthorized => "unauthorized",
+        ErrorKind::Throttled => "throttled",
+        ErrorKind::Unreachable => "unreachable",
+        ErrorKind::TimedOut => "timed_out",
+        ErrorKind::Refused => "refused",
+        ErrorKind::Broken => "broken",
+        _ => "other",
+    }
+}
+
+impl Gauges {
+    fn new(make: &Maker) -> Self {
+        Self {
+            build: make.gauges("managed_app_build_info", "Always 1; the label tells the version.", &["version"]),
+            start_time: make.gauge("managed_app_start_time_seconds", "When the daemon started, Unix time."),
+            converged: make.gauge("managed_app_converged", "1 when all is as wanted and nothing is on its way."),
+            cloud_up: make.gauge("managed_app_cloud_up", "1 when the cloud answered the last question."),
+            engine_up: make.gauge("managed_app_engine_up", "1 when the engine answered the last question."),
+            nodes: make.gauges("managed_app_nodes", "Nodes, by the state of their container.", &["state"]),
+            nodes_failing: make.gauge("managed_app_nodes_failing", "Nodes with which something is wrong."),
+            nodes_unsettled: make.gauge("managed_app_nodes_unsettled", "Nodes that are not as wanted."),
+            node_up: make.gauges("managed_app_node_up", "1 when a container of the node runs.", &["node"]),
+            node_restarts: make.counters(
+                "managed_app_node_restarts_total",
+                "How often the node's process was started anew, over restarts of the daemon too.",
+                &["node"],
+            ),
+            last_change: make.gauge(
+                "managed_app_last_change_timestamp_seconds",
+                "When the last change message came, Unix time; 0 before the first.",
+            ),
+            expiry: make.gauges(
+                "managed_app_expiry_timestamp_seconds",
+                "Until when tokens and credentials are good, Unix time; absent while none are held.",
+                &["credential"],
+            ),
+        }
+    }
+
+    fn set(&self, report: &Report) {
+        let daemon = &report.daemon;
+        let flag = |is_so: bool| if is_so { 1.0 } else { 0.0 };
+        let unix = |stamp: super::model::Stamp| stamp.time().unix_timestamp_nanos() as f64 / 1e9;
+        self.build.with_label_values(&[daemon.version.as_str()]).set(1.0);
+        self.start_time.set(unix(daemon.started_at));
+        self.converged.set(flag(daemon.is_converged));
+        self.cloud_up.set(flag(daemon.cloud_failure.is_none()));
+        self.engine_up.set(flag(daemon.engine.is_some() && daemon.engine_failure.is_none()));
+        self.last_change.set(daemon.last_change_at.map_or(0.0, unix));
+        for vector in [&self.nodes, &self.node_up, &self.expiry] {
+            vector.reset();
+        }
+        self.node_restarts.reset();
+        for state in ["running", "stopped", "crashing", "absent"] {
+            self.nodes.with_label_values(&[state]).set(0.0);
+        }
+        for node in &report.nodes {
+            self.nodes.with_label_values(&[node.state.as_str()]).inc();
+            self.node_up.with_label_values(&[node.name.as_str()]).set(flag(node.state == "running"));
+            self.node_restarts.with_label_values(&[node.name.as_str()]).inc_by(node.restarts as f64);
+        }
+        self.nodes_failing.set(report.nodes.iter().filter(|node| node.error.is_some()).count() as f64);
+        self.nodes_unsettled.set(report.nodes.iter().filter(|node| !node.is_settled).count() as f64);
+        for (credential, at) in &daemon.expiries {
+            self.expiry.with_label_values(&[credential.as_str()]).set(unix(*at));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What the daemon knows and did, for people and monitors: a status socket, the history of each node, metrics, and a page.
+//!
+//! The driver and the daemon tell a [`Recorder`]; everything else here reads from it. Nothing here can hold up the daemon,
+//! and nothing is decided here.
+
+mod client;
+mod history;
+mod metrics;
+mod model;
+mod page;
+mod recorder;
+mod server;
+mod socket;
+mod steps;
+mod text;
+
+pub use client::{Client, ClientError, offline_history};
+pub use metrics::Metrics;
+pub use model::{
+    Action, Cause, DaemonReport, EngineReport, Event, FieldChange, NodeHistory, NodeReport, Outcome, Report, Stamp,
+    Step, VERSION,
+};
+pub use recorder::{About, Begun, Recorder};
+pub use server::{Places, serve};
+pub use steps::Timed;
+pub use text::harmless;

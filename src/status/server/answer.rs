@@ -1,0 +1,194 @@
+//! The answers: which path means what, where it may be asked, and in which form it comes.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::timeout;
+
+use crate::status::recorder::{Line, Recorder};
+use crate::status::{metrics, page};
+
+/// What a client gets.
+pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// Silence on a stream of events is broken so often, so that both sides notice a dead connection.
+const BEAT: Duration = Duration::from_secs(15);
+
+/// What is offered where a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// Everything but the page: whoever can open the status socket may know all.
+    Socket,
+    /// Metrics.
+    Metrics,
+    /// The page and what it reads.
+    Page,
+}
+
+/// Where a request came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surface {
+    pub(super) offer: Offer,
+    /// The address, where it is one.
+    pub(super) address: Option<SocketAddr>,
+}
+
+impl Surface {
+    pub(super) fn name(self) -> &'static str {
+        match self.offer {
+            Offer::Socket => "the status",
+            Offer::Metrics => "metrics",
+            Offer::Page => "the status page",
+        }
+    }
+}
+
+/// The answer to a request. Reads only what is in memory, and never waits.
+pub(super) fn answer(request: &Request<Incoming>, surface: Surface, recorder: &Arc<Recorder>) -> Answer {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    if let Some(address) = surface.address.filter(|address| address.ip().is_loopback())
+        && !host.is_some_and(|host| is_ours(host, address))
+    {
+        // A page of somebody else whose name was made to lead here (DNS rebinding) may not read ours.
+        return plain(StatusCode::MISDIRECTED_REQUEST, "ask for it by its address\n");
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET: nothing can be changed here\n");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    route(request, surface, recorder)
+}
+
+fn route(request: &Request<Incoming>, surface: Surface, recorder: &Arc<Recorder>) -> Answer {
+    let is_page = surface.offer == Offer::Page;
+    let is_metrics = surface.offer == Offer::Metrics;
+    match request.uri().path() {
+        "/metrics" if !is_page => text(metrics::CONTENT_TYPE, recorder.metrics_text()),
+        "/v1/status" if !is_metrics => json(&recorder.report()),
+        "/v1/history" if !is_metrics => history(request, recorder),
+        "/v1/events" if !is_metrics => events(request, recorder),
+        path if is_page => match page::asset(path) {
+            Some((kind, content)) => text(kind, content.as_bytes()),
+            None => unknown(),
+        },
+        _ => unknown(),
+    }
+}
+
+fn unknown() -> Answer {
+    plain(StatusCode::NOT_FOUND, "there is /v1/status, /v1/history?node=NAME, /v1/events and /metrics\n")
+}
+
+/// A host by its address, with or without the port, or `localhost`.
+fn is_ours(host: &str, address: SocketAddr) -> bool {
+    let port = format!(":{}", address.port());
+    let name = host.strip_suffix(port.as_str()).unwrap_or(host);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn history(request: &Request<Incoming>, recorder: &Recorder) -> Answer {
+    let Some(node) = query(request, "node") else {
+        return plain(StatusCode::BAD_REQUEST, "say which node: /v1/history?node=NAME\n");
+    };
+    match recorder.history(&node) {
+        Some(history) => json(&history),
+        None => plain(StatusCode::NOT_FOUND, "no such node\n"),
+    }
+}
+
+fn query(request: &Request<Incoming>, name: &str) -> Option<String> {
+    // Only the query counts; the rest makes it a whole URL.
+    let url = reqwest::Url::parse(&format!("http://host/?{}", request.uri().query()?)).ok()?;
+    url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// Server-sent events. `Last-Event-ID`, or `?after=`, brings those that were missed.
+fn events(request: &Request<Incoming>, recorder: &Arc<Recorder>) -> Answer {
+    let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let after = header.or_else(|| query(request, "after")).and_then(|id| id.parse().ok());
+    let (missed, receiver) = recorder.follow(after);
+    let begin = VecDeque::from([Bytes::from_static(b"retry: 2000\n\n")]);
+    let waiting: VecDeque<Bytes> = begin.into_iter().chain(missed.iter().map(|line| frame(line))).collect();
+    let frames = stream::unfold((waiting, receiver), |(mut waiting, mut receiver)| async move {
+        let next = match waiting.pop_front() {
+            Some(next) => next,
+            None => next_frame(&mut receiver).await?,
+        };
+        Some((Ok::<_, Infallible>(Frame::data(next)), (waiting, receiver)))
+    });
+    whole("text/event-stream", StreamBody::new(frames).boxed())
+}
+
+/// The next event as it goes over the wire, or a sign of life. Cancel-safe.
+async fn next_frame(receiver: &mut Receiver<Arc<Line>>) -> Option<Bytes> {
+    match timeout(BEAT, receiver.recv()).await {
+        Ok(Ok(line)) => Some(frame(&line)),
+        Ok(Err(RecvError::Lagged(count))) => Some(Bytes::from(format!("event: lost\ndata: {count}\n\n"))),
+        Ok(Err(RecvError::Closed)) => None,
+        Err(_) => Some(Bytes::from_static(b": all is quiet\n\n")),
+    }
+}
+
+fn frame(line: &Line) -> Bytes {
+    Bytes::from(format!("id: {}\ndata: {}\n\n", line.id, line.json))
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    let mut bytes = serde_json::to_vec(value).expect("strings and numbers are always JSON");
+    bytes.push(b'\n');
+    text("application/json", bytes)
+}
+
+fn text(kind: &'static str, content: impl Into<Vec<u8>>) -> Answer {
+    whole(kind, Full::new(Bytes::from(content.into())).boxed())
+}
+
+fn plain(code: StatusCode, content: &'static str) -> Answer {
+    let mut answer = text("text/plain; charset=utf-8", content);
+    *answer.status_mut() = code;
+    answer
+}
+
+fn whole(kind: &'static str, body: BoxBody<Bytes, Infallible>) -> Answer {
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_somebody_else_that_leads_here_is_not_ours() {
+        let address: SocketAddr = "127.0.0.1:8080".parse().expect("an address");
+        for host in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080", "127.0.0.1"] {
+            assert!(is_ours(host, address), "{host}");
+        }
+        for host in ["evil.example:8080", "localhost.evil.example:8080", "10.0.0.1:8080", "", ":8080", "127.0.0.1:81"] {
+            assert!(!is_ours(host, address), "{host}");
+        }
+    }
+}
