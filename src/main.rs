@@ -49,6 +49,9 @@ fn begin(cli: &Cli) -> Exit {
 }
 
 async fn run(cli: &Cli) -> Exit {
+    if let Command::Generate { text } = cli.chosen() {
+        return cli::generate(text);
+    }
     #[cfg(feature = "demo")]
     match cli.chosen() {
         Command::Demo => {
@@ -70,7 +73,10 @@ async fn run(cli: &Cli) -> Exit {
         Err(exit) => return exit,
     };
     let exit = match cli.chosen() {
-        Command::Check => cli::check(&config).await,
+        Command::Check(arguments) => {
+            let listing = config::listing(&cli.flags.0, config::process_environment);
+            cli::check(&config, &arguments, &listing).await
+        }
         Command::Plan => cli::plan(&config).await,
         _ => run_daemon(config, reload(cli, &telemetry)).await,
     };

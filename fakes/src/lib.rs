@@ -2,6 +2,39 @@
 //!
 //! [`FakeCloud`] is EchoStream's whole cloud, faked on the wire; [`InMemoryRuntime`] is a container engine in memory,
 //! [`Faulty`] makes any engine fail in chosen ways, and [`node_image`] is an image with a small node for real engines.
+//!
+//! A cloud is driven in the words of its users, and each word sends the change message that the real cloud would send:
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+//! use managed_app_fakes::FakeCloud;
+//!
+//! let cloud = FakeCloud::builder().app("my app").tenant("acme").start().await.expect("127.0.0.1 has free ports");
+//! cloud.add_node("reader", |node| node.image("registry.example/reader:1").tcp(8080, 80));
+//! cloud.add_node("writer", |node| node.image("registry.example/writer:1"));
+//! cloud.connect("reader", "writer");
+//! assert_eq!(cloud.pending_changes(), 3);
+//! // What a daemon, or any AWS client, needs to reach it.
+//! assert_eq!(cloud.env()["APP"], "my app");
+//! assert!(cloud.env()["AWS_ENDPOINT_URL"].starts_with("http://127.0.0.1:"));
+//! # });
+//! ```
+//!
+//! An engine in memory behaves as the trait's contract says, and [`Faulty`] around it does not:
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+//! use managed_app_fakes::InMemoryRuntime;
+//! use managed_app_runtimes::{ContainerRuntime, ErrorKind, ImageReference};
+//!
+//! let engine = InMemoryRuntime::new();
+//! let image: ImageReference = "registry.example/reader:1".parse().expect("a reference");
+//! let missing = engine.pull(&image, None, &|_| ()).await.expect_err("nobody has published it");
+//! assert_eq!(missing.kind(), ErrorKind::NotFound);
+//! engine.publish_image(&image, b"version 1");
+//! engine.pull(&image, None, &|_| ()).await.expect("it is there now");
+//! # });
+//! ```
 
 pub mod cloud;
 pub mod faulty;

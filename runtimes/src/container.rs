@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
@@ -130,6 +131,23 @@ pub struct EngineInfo {
     pub has_awslogs: bool,
     /// Whether it runs without root (then ports under 1024 and some limits are not to be had).
     pub rootless: bool,
+    /// The host's architecture as image configurations name it, for example `amd64`; empty where the engine does not say.
+    pub architecture: String,
+    /// Where it keeps images, on the host's file system; `None` where the engine does not say.
+    pub data_root: Option<PathBuf>,
+}
+
+impl EngineInfo {
+    /// The name that image configurations have for what the kernel calls `machine`.
+    pub fn architecture_of(machine: &str) -> &str {
+        match machine {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "armv7l" | "armv6l" => "arm",
+            "i386" | "i686" => "386",
+            other => other,
+        }
+    }
 }
 
 /// Something happened to a container. A hint only: events get lost, doubled and reordered; the truth is `list`.

@@ -8,6 +8,52 @@
 //! This crate knows nothing of EchoStream's cloud. It owns the plain types that describe a container ([`ContainerSpec`],
 //! what we ask for; [`Container`], what the engine has), the labels that mark a container as ours, and the names an
 //! engine accepts.
+//!
+//! # Example
+//!
+//! One container on whichever engine answers, in the words of the trait alone. (The example is compiled and not run, since
+//! it needs an engine; the conformance suite runs each of these calls.)
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use managed_app_runtimes::docker::DockerRuntime;
+//! use managed_app_runtimes::podman::{PodmanRuntime, default_endpoints};
+//! use managed_app_runtimes::{ContainerId, ContainerRuntime, ImageReference, Limits, Owner};
+//!
+//! # async fn example(spec: managed_app_runtimes::ContainerSpec) -> Result<(), Box<dyn std::error::Error>> {
+//! let limits = Limits::default();
+//! let engine: Box<dyn ContainerRuntime> = match DockerRuntime::connect(None, limits) {
+//!     Ok(docker) if docker.info().await.is_ok() => Box::new(docker),
+//!     _ => Box::new(PodmanRuntime::connect(&default_endpoints(None)[0], limits).await?),
+//! };
+//! let image: ImageReference = "public.ecr.aws/docker/library/busybox:1.36".parse()?;
+//! engine.pull(&image, None, &|progress| println!("{} bytes", progress.done_bytes)).await?;
+//! let owner = Owner { app: "my app".into(), tenant: "acme".into(), host: "this-host".into() };
+//! engine.ensure_network("my-app", &owner).await?;
+//! let id: ContainerId = engine.create(&spec).await?;
+//! engine.start(&id).await?;
+//! for container in engine.list(&owner).await? {
+//!     println!("{} is {:?}", container.name, container.state);
+//! }
+//! engine.stop(&id, Duration::from_secs(10)).await?;
+//! engine.remove(&id).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Names, image references and labels need no engine:
+//!
+//! ```
+//! use managed_app_runtimes::{ImageReference, Owner, names};
+//!
+//! assert!(names::container_name("HL7: inlet").chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)));
+//! let image: ImageReference = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/node:3".parse().expect("a reference");
+//! assert_eq!((image.repository(), image.tag()), ("team/node", Some("3")));
+//! assert!("busybox".parse::<ImageReference>().is_err(), "no registry is guessed");
+//! let owner = Owner { app: "my app".into(), tenant: "acme".into(), host: "h".into() };
+//! assert!(owner.owns(&owner.labels()));
+//! ```
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

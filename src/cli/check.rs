@@ -1,43 +1,128 @@
 //! `check`: tries each thing that the daemon needs, and says for each whether it works and what to do where it does
 //! not. Changes nothing but one stream and one event in CloudWatch Logs, which is the only way to know.
 
+mod bundle;
 mod cloud;
 mod images;
 mod local;
 mod logs;
+mod network;
+mod permissions;
+mod ports;
+mod space;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo};
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, ImageReference};
 
-use super::inquiry;
+use super::inquiry::{self, Problem};
 use super::report::Report;
+use super::{CheckArgs, inquiry::within};
 use crate::cloud::{Aws, AwsOptions};
-use crate::config::{Config, NodeLogs};
+use crate::config::{Config, Listing, NodeLogs};
 use crate::engine;
 use crate::exit::Exit;
+use crate::model::App;
+use crate::registry::{self, RegistryHost};
+use network::Places;
+use permissions::Permissions;
+
+/// The longest wait for a token of the public gallery.
+const PUBLIC_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What later steps need of the engine.
 struct Engine {
     runtime: Arc<dyn ContainerRuntime>,
     /// `None`: they cannot be kept as was chosen.
     node_logs: Option<NodeLogs>,
+    architecture: String,
+    data_root: Option<PathBuf>,
 }
 
-/// Tries everything, a line each on standard output, and a summary.
+/// Tries everything, a line each on standard output, and a summary; writes the archive if one is asked for.
 ///
 /// Steps that need one that failed are skipped. Ends with the code of the first failure, or with [`Exit::Done`].
-pub async fn check(config: &Config) -> Exit {
+pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing) -> Exit {
     let mut report = Report::new(config);
     let whose = format!("app {:?} of tenant {:?}, on host {:?}", config.app, config.tenant, config.host_id);
     report.ok("configuration", &whose);
     let aws = Arc::new(Aws::new(AwsOptions::default()));
+    let mut places = Places::of(config);
+    let clock = places.check(&mut report).await;
+    network::check_clock(clock, &mut report);
     let app = cloud::check(config, &aws, &mut report).await;
+    if let Some(app) = &app {
+        add_places_of(app, &mut places);
+        places.check(&mut report).await;
+    }
     let engine = check_engine(config, &mut report).await;
-    images::check(app.as_deref(), engine.as_ref(), &aws, &mut report).await;
-    logs::check(config, app.as_deref(), engine.as_ref(), &aws, &mut report).await;
+    check_permissions(config, app.as_deref(), engine.as_ref(), &aws, &mut report).await;
+    ports::check(config, app.as_deref(), engine.as_ref(), &mut report).await;
     local::check(config, &mut report).await;
+    space::check(config, engine.as_ref(), &mut report);
+    if let Some(path) = &arguments.bundle {
+        write_bundle(path, config, listing, engine.as_ref(), &mut report).await;
+    }
     report.finish()
+}
+
+async fn write_bundle(path: &Path, config: &Config, listing: &Listing, engine: Option<&Engine>, report: &mut Report) {
+    match bundle::write(path, config, listing, engine, report.lines()).await {
+        Ok(()) => {
+            let found = format!("{} is written, without secrets; look into it before you send it", path.display());
+            report.ok("bundle", &found);
+        }
+        Err(error) => {
+            let found = format!("{}: {error}", path.display());
+            report.problem("bundle", &Problem::wrong(found, "name a file in a folder that this user may write"));
+        }
+    }
+}
+
+/// Places that only the app's description names.
+fn add_places_of(app: &App, places: &mut Places) {
+    places.add_aws("SQS", "SQS", "sqs", &app.tenant.region);
+    for node in app.nodes.values() {
+        let Ok(image) = node.node_type.image_uri.parse::<ImageReference>() else { continue };
+        if let Some(RegistryHost::Ecr { region, .. }) = RegistryHost::parse(image.registry()) {
+            places.add_aws("ECR", "ECR", "api.ecr", &region);
+        }
+    }
+}
+
+/// Images and log groups, and then a line for each permission that they showed.
+async fn check_permissions(
+    config: &Config,
+    app: Option<&App>,
+    engine: Option<&Engine>,
+    aws: &Arc<Aws>,
+    report: &mut Report,
+) {
+    let mut permissions = Permissions::default();
+    images::check(app, engine, aws, &mut permissions, report).await;
+    if app.is_some_and(|app| has_image(app, |host| host == RegistryHost::EcrPublic)) {
+        let asked = async { Ok::<_, Problem>(registry::public_token(aws).await) };
+        for (permission, result) in within(PUBLIC_LIMIT, "check the network", asked).await.unwrap_or_default() {
+            permissions.note_registry(permission, "public.ecr.aws", &result);
+        }
+    }
+    logs::check(config, app, engine, aws, &mut permissions, report).await;
+    permissions.tell(report, |permission| match (app, permission) {
+        (None, _) => "no app".to_owned(),
+        (Some(app), name) if name.starts_with("ecr:") && has_image(app, |host| host != RegistryHost::EcrPublic) => {
+            "no token to try it with".to_owned()
+        }
+        (_, name) if name.starts_with("ecr:") => "no image of a private registry".to_owned(),
+        (_, "sts:GetServiceBearerToken") => "needs a token of the public gallery".to_owned(),
+        _ => "no image of the public gallery".to_owned(),
+    });
+}
+
+/// Whether an image of the app is in a registry of AWS that `is_meant`.
+fn has_image(app: &App, is_meant: impl Fn(RegistryHost) -> bool) -> bool {
+    let mut images = app.nodes.values().filter_map(|node| node.node_type.image_uri.parse::<ImageReference>().ok());
+    images.any(|image| RegistryHost::parse(image.registry()).is_some_and(&is_meant))
 }
 
 async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
@@ -50,9 +135,10 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
         }
     };
     let rootless = if info.rootless { ", rootless: no ports under 1024" } else { "" };
-    report.ok("engine", &format!("{} {} at {}{rootless}", info.kind, info.version, info.endpoint));
+    let (kind, version, endpoint, architecture) = (info.kind, &info.version, &info.endpoint, &info.architecture);
+    report.ok("engine", &format!("{kind} {version} for {architecture} at {endpoint}{rootless}"));
     let node_logs = check_node_logs(config, &info, report);
-    Some(Engine { runtime, node_logs })
+    Some(Engine { runtime, node_logs, architecture: info.architecture, data_root: info.data_root })
 }
 
 fn check_node_logs(config: &Config, info: &EngineInfo, report: &mut Report) -> Option<NodeLogs> {

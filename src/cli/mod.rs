@@ -3,6 +3,7 @@
 mod check;
 mod events;
 mod flags;
+mod generate;
 mod help;
 mod inquiry;
 mod plan;
@@ -14,13 +15,16 @@ mod why;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
 
 pub use crate::exit::Exit;
 
 pub use check::check;
 pub use events::{EventsOptions, events};
 pub use flags::SettingFlags;
+pub use generate::{Text, generate};
 pub use inquiry::exit_of;
 pub use plan::plan;
 pub use status::{StatusOptions, status};
@@ -52,8 +56,8 @@ pub enum Command {
     /// Run the daemon (also without any command)
     #[default]
     Run,
-    /// Check settings, sign-in, engine, registry and permissions, a line each, and say what to mend
-    Check,
+    /// Check settings, network, sign-in, engine, permissions and host, a line each, and say what to mend
+    Check(CheckArgs),
     /// Show what `run` would do now, and change nothing
     Plan,
     /// Show the nodes as the running daemon sees them
@@ -62,6 +66,12 @@ pub enum Command {
     Why(WhyOptions),
     /// Follow what happens
     Events(EventsOptions),
+    /// Print the man page or the completions of a shell
+    #[command(hide = true)]
+    Generate {
+        /// What to print
+        text: Text,
+    },
     /// Show the daemon at work against a cloud that it makes up; no account, about 20 seconds
     ///
     /// Uses an engine in memory; `--runtime docker` or `--runtime podman` shows the same with real containers, and
@@ -71,6 +81,14 @@ pub enum Command {
     /// Serve a made-up cloud on a port, for authors of nodes, and change it by words
     #[cfg(feature = "demo")]
     FakeCloud(Box<crate::demo::fake_cloud::FakeCloudArgs>),
+}
+
+/// What stands after `check`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// Write what was found, settings, versions, state and the end of the log into an archive (tar.gz), without secrets
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
 }
 
 impl Cli {

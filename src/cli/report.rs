@@ -28,6 +28,7 @@ pub(super) struct Report {
     is_coloured: bool,
     counts: [usize; 3],
     first_failure: Option<Exit>,
+    lines: Vec<String>,
 }
 
 /// Colours of the terminal (ECMA-48).
@@ -39,7 +40,7 @@ impl Report {
     /// Coloured on a terminal, unless NO_COLOR is set.
     pub(super) fn new(config: &Config) -> Self {
         let is_coloured = std::io::stdout().is_terminal() && !config.no_color;
-        Self { is_coloured, counts: [0; 3], first_failure: None }
+        Self { is_coloured, counts: [0; 3], first_failure: None, lines: Vec::new() }
     }
 
     /// A step that works.
@@ -77,7 +78,13 @@ impl Report {
         self.line(word, colour, subject, &text);
     }
 
-    fn line(&self, word: &str, colour: u8, subject: &str, text: &str) {
+    /// What was said so far, without colours.
+    pub(super) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    fn line(&mut self, word: &str, colour: u8, subject: &str, text: &str) {
+        self.lines.push(line(word, None, subject, text));
         say(&line(word, self.is_coloured.then_some(colour), subject, text));
     }
 
@@ -132,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_first_failure_gives_the_code() {
-        let mut report = Report { is_coloured: false, counts: [0; 3], first_failure: None };
+        let mut report = Report { is_coloured: false, counts: [0; 3], first_failure: None, lines: Vec::new() };
         report.ok("one", "fine");
         report.failed("two", "refused", "mend it", Exit::SignInRefused);
         report.failed("three", "wrong", "mend it", Exit::Configuration);

@@ -30,7 +30,7 @@ fn definitions_are_sound() {
 fn run_is_the_default() {
     check("x", Command::Run, &[]);
     check("x run", Command::Run, &[]);
-    check("x check", Command::Check, &[]);
+    check("x check", Command::Check(CheckArgs::default()), &[]);
     check("x plan", Command::Plan, &[]);
     check("x status", Command::Status(StatusOptions::default()), &[]);
     check("x status --watch --json", Command::Status(StatusOptions { json: true, watch: true }), &[]);
@@ -41,8 +41,8 @@ fn run_is_the_default() {
 #[test]
 fn flags_stand_before_or_after_the_command() {
     check("x --runtime podman", Command::Run, &[("MANAGED_APP_RUNTIME", "podman")]);
-    check("x --runtime podman check", Command::Check, &[("MANAGED_APP_RUNTIME", "podman")]);
-    check("x check --runtime=podman", Command::Check, &[("MANAGED_APP_RUNTIME", "podman")]);
+    check("x --runtime podman check", Command::Check(CheckArgs::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
+    check("x check --runtime=podman", Command::Check(CheckArgs::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
     check("x --app a plan --tenant t", Command::Plan, &[("APP", "a"), ("TENANT", "t")]);
     let cli = read("x check --env-file /e").expect("the command line is good");
     assert_eq!(cli.flags.0.env_file.as_deref(), Some(std::path::Path::new("/e")));

@@ -15,6 +15,7 @@ mod echostream;
 mod error;
 pub(crate) mod failure;
 mod operations;
+mod reach;
 pub(crate) mod renewing;
 mod session;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use aws::{Aws, AwsOptions};
 pub use credentials::AppCredentials;
 pub use echostream::{Account, EchoStream};
 pub use error::{CloudError, CloudErrorKind};
+pub use reach::{Reached, Step, Unreached, reach};
 
 use crate::model::Snapshot;
 

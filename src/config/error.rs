@@ -104,7 +104,7 @@ impl fmt::Display for Problem {
 }
 
 impl Origin {
-    fn describe(&self, setting: &Setting, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(super) fn describe(&self, setting: &Setting, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag => write!(f, "the flag --{}", setting.flag.unwrap_or_default()),
             Self::Environment => write!(f, "the environment"),

@@ -6,12 +6,14 @@ mod check;
 mod envfile;
 mod environment;
 mod error;
+mod listing;
 mod load;
 mod settings;
 mod sources;
 
 pub use environment::{adopt_library_variables, process_environment};
 pub use error::{ConfigErrors, Origin, Problem};
+pub use listing::{Listing, listing};
 pub use settings::{Absent, SETTINGS, Setting};
 pub use sources::Flags;
 

@@ -119,7 +119,7 @@ impl<'a> Sources<'a> {
         (self.environment)(variable).filter(|value| !value.is_empty())
     }
 
-    fn find(&self, variable: &'static str) -> Option<(String, Origin)> {
+    pub(super) fn find(&self, variable: &'static str) -> Option<(String, Origin)> {
         if let Some(value) = self.flags.get(variable) {
             return Some((value.to_owned(), Origin::Flag));
         }

@@ -14,6 +14,7 @@ use crate::driver::chain;
 use crate::host::Notifier;
 use crate::reconciler::{Event, Phase, Status};
 use crate::status::Recorder;
+use crate::telemetry::PROGRESS;
 
 /// A driver whose loop was not seen for so long hangs; it shows itself every few seconds.
 const BEAT_AGE_MAX: Duration = Duration::from_secs(30);
@@ -80,8 +81,10 @@ pub(super) async fn tell_status(
 ) {
     let mut is_ready = false;
     let mut last = String::new();
+    let mut convergence = Convergence::new();
     loop {
         let now = status.borrow_and_update().clone();
+        convergence.show(&now);
         let line = now.summary();
         if line != last {
             notifier.status(&line);
@@ -95,6 +98,38 @@ pub(super) async fn tell_status(
         publish.send_replace(Some(now));
         if status.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// How often a log without a terminal says how far the nodes are.
+const CONVERGENCE_EVERY: Duration = Duration::from_secs(10);
+
+/// Tells people how far the nodes are on their way to what is wanted.
+struct Convergence {
+    last_line: Instant,
+    is_shown: bool,
+}
+
+impl Convergence {
+    fn new() -> Self {
+        Self { last_line: Instant::now(), is_shown: false }
+    }
+
+    fn show(&mut self, now: &Status) {
+        if now.is_converged || now.nodes.is_empty() {
+            if std::mem::take(&mut self.is_shown) {
+                info!(target: PROGRESS, subject = "nodes as wanted", is_over = true);
+            }
+            self.last_line = Instant::now();
+            return;
+        }
+        let (done, total) = (now.nodes.iter().filter(|node| node.is_settled).count(), now.nodes.len());
+        self.is_shown = true;
+        info!(target: PROGRESS, subject = "nodes as wanted", unit = "nodes", done = done as u64, total = total as u64);
+        if self.last_line.elapsed() >= CONVERGENCE_EVERY {
+            self.last_line = Instant::now();
+            info!(done, total, "nodes are on their way to what is wanted");
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::cloud::{CloudErrorKind, EchoStream};
+use crate::config::OnExit;
 use crate::driver::chain;
 use crate::engine;
 use crate::exit::Exit;
@@ -61,17 +62,24 @@ pub(super) async fn meet(runtime: &dyn ContainerRuntime, patience: Duration) -> 
     }
 }
 
-/// `None` when a signal to end came first.
-pub(super) async fn interruptible<T>(signals: &mut mpsc::Receiver<Signal>, wait: impl Future<Output = T>) -> Option<T> {
+/// `None` when a signal to end came first. One that asks to hand over leaves the nodes, whatever the settings say.
+pub(super) async fn interruptible<T>(
+    signals: &mut mpsc::Receiver<Signal>,
+    on_exit: &mut OnExit,
+    wait: impl Future<Output = T>,
+) -> Option<T> {
     tokio::pin!(wait);
     loop {
         // Both arms are cancel-safe.
         tokio::select! {
             done = &mut wait => return Some(done),
             Some(signal) = signals.recv() => {
-                if signal != Signal::Hangup {
-                    return None;
+                match signal {
+                    Signal::Hangup => continue,
+                    Signal::HandOver => *on_exit = OnExit::Leave,
+                    Signal::Terminate | Signal::Interrupt => {}
                 }
+                return None;
             }
         }
     }

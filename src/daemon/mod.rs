@@ -146,7 +146,8 @@ impl Daemon {
                 error!(error = chain(&error), "the cloud's address cannot be used");
                 Exit::Configuration
             })?;
-        let mut is_interrupted = interruptible(&mut self.signals, sign_in(&cloud)).await.transpose()?.is_none();
+        let mut is_interrupted =
+            interruptible(&mut self.signals, &mut self.config.on_exit, sign_in(&cloud)).await.transpose()?.is_none();
         notifier.status("waiting for the engine");
         self.recorder.stage("waiting for the engine");
         let info = self.meet_engine(&mut is_interrupted).await?;
@@ -159,12 +160,12 @@ impl Daemon {
     async fn meet_engine(&mut self, is_interrupted: &mut bool) -> Result<EngineInfo, Exit> {
         let runtime = self.runtime.as_ref();
         if !*is_interrupted {
-            match interruptible(&mut self.signals, meet(runtime, ENGINE_WAIT)).await {
+            match interruptible(&mut self.signals, &mut self.config.on_exit, meet(runtime, ENGINE_WAIT)).await {
                 Some(result) => return result,
                 None => *is_interrupted = true,
             }
         }
-        let last = interruptible(&mut self.signals, meet(runtime, ENGINE_LAST_WAIT)).await;
+        let last = interruptible(&mut self.signals, &mut self.config.on_exit, meet(runtime, ENGINE_LAST_WAIT)).await;
         last.and_then(Result::ok).ok_or(Exit::Done)
     }
 
@@ -179,7 +180,7 @@ impl Daemon {
     async fn drive(&mut self, foundation: Foundation, settings: Settings, notifier: &Arc<Notifier>) -> Option<Finish> {
         let Foundation { cloud, password, mut is_interrupted, .. } = foundation;
         let network = ensure_network(self.runtime.as_ref(), &settings);
-        is_interrupted |= interruptible(&mut self.signals, network).await.is_none();
+        is_interrupted |= interruptible(&mut self.signals, &mut self.config.on_exit, network).await.is_none();
         let token = cloud.clone();
         self.recorder.watch_expiry("sign_in", move || token.token_left());
         let cloud: Arc<dyn ControlPlane> = cloud;
@@ -234,7 +235,13 @@ impl Daemon {
                     notifier.ready();
                     event
                 }
-                Signal::Terminate | Signal::Interrupt if controls.is_stopping => return None,
+                Signal::Terminate | Signal::Interrupt | Signal::HandOver if controls.is_stopping => return None,
+                Signal::HandOver => {
+                    info!("ending, as a successor is about to start; the nodes are left to it");
+                    controls.is_stopping = true;
+                    notifier.stopping();
+                    Event::Stop(EndOfNodes::Leave)
+                }
                 Signal::Terminate | Signal::Interrupt => {
                     info!("ending, as a signal asked for; a second signal ends at once");
                     controls.is_stopping = true;

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::{Hands, failure};
 use crate::reconciler::{Failure, Pulled};
+use crate::telemetry::PROGRESS;
 
 impl Hands {
     /// Fetches `image`; when that fails, says whether an older copy is present.
@@ -82,6 +83,13 @@ impl Hands {
     }
 }
 
+/// The bar goes also when the pull was given up.
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        info!(target: PROGRESS, subject = %self.image, is_over = true);
+    }
+}
+
 /// How often the progress of a long pull is logged.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -97,6 +105,8 @@ impl<'a> Report<'a> {
     }
 
     fn show(&self, progress: PullProgress) {
+        let (done, total) = (progress.done_bytes, progress.total_bytes);
+        info!(target: PROGRESS, subject = %self.image, unit = "bytes", done, total);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.elapsed() >= REPORT_EVERY {
             *last = Instant::now();

@@ -11,6 +11,8 @@ fn answer(endpoint: &str, containers: usize) -> Result<Answer, Tried> {
         endpoint: endpoint.to_owned(),
         has_awslogs: false,
         rootless: false,
+        architecture: String::new(),
+        data_root: None,
     };
     Ok(Answer { runtime: Arc::new(InMemoryRuntime::new()), info, containers })
 }

@@ -13,6 +13,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP: look again.
     Hangup,
+    /// SIGUSR2: a successor is about to start; end and leave the nodes to it.
+    HandOver,
 }
 
 /// The signals from now on; from then on they no longer end the process by themselves.
@@ -21,6 +23,7 @@ pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    hand_over: unix::Signal,
 }
 
 impl Signals {
@@ -30,6 +33,7 @@ impl Signals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
+            hand_over: unix::signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -41,6 +45,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Terminate,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.hangup.recv() => Signal::Hangup,
+            _ = self.hand_over.recv() => Signal::HandOver,
         }
     }
 }
@@ -60,7 +65,12 @@ mod tests {
     #[tokio::test]
     async fn each_signal_is_told_as_what_it_is() {
         let mut signals = Signals::listen().expect("signals can be had");
-        let cases = [("-TERM", Signal::Terminate), ("-INT", Signal::Interrupt), ("-HUP", Signal::Hangup)];
+        let cases = [
+            ("-TERM", Signal::Terminate),
+            ("-INT", Signal::Interrupt),
+            ("-HUP", Signal::Hangup),
+            ("-USR2", Signal::HandOver),
+        ];
         for (name, expected) in cases {
             kill(name);
             let told = tokio::time::timeout(Duration::from_secs(5), signals.next()).await;

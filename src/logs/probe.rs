@@ -109,9 +109,8 @@ impl LogProbe {
         }
     }
 
-    /// Whether events can be written to `group`: makes a stream and writes one event.
+    /// Whether an event can be written to the stream that [`Self::open`] makes in `group`; writes one.
     pub async fn write(&self, group: &str) -> Result<(), LogError> {
-        self.open(group).await?;
         let nonsense =
             |detail: &str| LogError { kind: LogErrorKind::Refused, permission: PUT, detail: detail.to_owned() };
         let event = InputLogEvent::builder().timestamp(now_ms()).message("[INFO] echostream-managed-app check");

@@ -2,6 +2,7 @@
 
 mod error;
 mod host;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 pub use error::{RegistryError, RegistryErrorKind};
 pub use host::RegistryHost;
+pub use probe::{ImageProbe, probe, public_token};
 
 use crate::cloud::Aws;
 use crate::cloud::renewing::Renewing;

@@ -8,6 +8,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::filter;
 use super::line::{self, Fields};
+use super::progress::TARGET as PROGRESS;
 use super::redact::Redactor;
 use crate::config::LoggingLevel;
 
@@ -25,6 +26,10 @@ where
 {
     /// Our spans always count, for their fields say what an event is about; those of others never do.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        if metadata.target() == PROGRESS {
+            // Not for this layer, but what one layer does not enable no other gets to see.
+            return true;
+        }
         if metadata.is_span() {
             return filter::is_ours(metadata.target());
         }
@@ -48,6 +53,9 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if event.metadata().target() == PROGRESS {
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
         if self.threshold == LoggingLevel::Critical && !fields.critical {

@@ -8,6 +8,7 @@ mod file;
 mod filter;
 mod layer;
 mod line;
+mod progress;
 mod queue;
 mod redact;
 
@@ -20,10 +21,12 @@ use time::OffsetDateTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+pub use progress::TARGET as PROGRESS;
 pub use redact::{REDACTED, Redactor};
 
 use self::file::LogFile;
 use self::layer::Lines;
+use self::progress::Bars;
 use self::queue::Queue;
 use crate::config::LoggingLevel;
 
@@ -76,12 +79,15 @@ pub enum StartError {
 pub fn start(options: Options) -> Result<Telemetry, StartError> {
     let telemetry = Telemetry { redactor: Redactor::default(), queue: Queue::new() };
     let (lines, sink) = (Arc::clone(&telemetry.queue), Arc::clone(&telemetry.queue));
+    let bars = if options.console == Console::Stdout { Bars::where_attended() } else { None };
     let mut outputs = Outputs::new(options.console, options.no_color, options.file);
+    outputs.bars.clone_from(&bars);
     let writer = std::thread::Builder::new().name("log-writer".to_owned());
     writer.spawn(move || lines.drain(|line, dropped| outputs.write(line, dropped))).map_err(StartError::Thread)?;
     let layer =
         Lines { threshold: options.level, redactor: telemetry.redactor.clone(), sink: move |line| sink.push(line) };
-    tracing_subscriber::registry().with(layer).try_init().map_err(StartError::Twice)?;
+    let bars = bars.map(|bars| bars.layer());
+    tracing_subscriber::registry().with(layer).with(bars).try_init().map_err(StartError::Twice)?;
     Ok(telemetry)
 }
 
@@ -103,6 +109,8 @@ struct Outputs {
     console: Box<dyn Write + Send>,
     coloured: bool,
     file: Option<LogFile>,
+    /// Bars on the same terminal, which have to make room.
+    bars: Option<Bars>,
 }
 
 impl Outputs {
@@ -112,7 +120,7 @@ impl Outputs {
             Console::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
             Console::Off => (Box::new(io::sink()), false),
         };
-        Self { console: stream, coloured: is_terminal && !no_color, file: file.map(LogFile::new) }
+        Self { console: stream, coloured: is_terminal && !no_color, file: file.map(LogFile::new), bars: None }
     }
 
     fn write(&mut self, line: &str, dropped: u64) {
@@ -129,8 +137,15 @@ impl Outputs {
 
     fn write_one(&mut self, line: &str) {
         let shown = if self.coloured { coloured(line) } else { None };
-        let _ = writeln!(self.console, "{}", shown.as_deref().unwrap_or(line));
-        let _ = self.console.flush();
+        let console = &mut self.console;
+        let mut write = || {
+            let _ = writeln!(console, "{}", shown.as_deref().unwrap_or(line));
+            let _ = console.flush();
+        };
+        match &self.bars {
+            Some(bars) => bars.aside(write),
+            None => write(),
+        }
         if let Some(Err(trouble)) = self.file.as_mut().map(|file| file.write(line)) {
             let _ = writeln!(io::stderr(), "{trouble}");
         }
@@ -174,7 +189,7 @@ mod tests {
         let path = folder.path().join("app.log");
         let shown = Shown::default();
         let file = Some(LogFile::new(path.clone()));
-        let mut outputs = Outputs { console: Box::new(shown.clone()), coloured: true, file };
+        let mut outputs = Outputs { console: Box::new(shown.clone()), coloured: true, file, bars: None };
         outputs.write("[INFO] now one", 0);
         outputs.write("[ERROR] now two", 3);
         let shown = String::from_utf8(shown.0.lock().expect("no test panics here").clone()).expect("text");

@@ -31,7 +31,13 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
     ran.shows("skipped node log groups", &["the engine keeps"]);
     ran.shows("ok state directory", &["can be made"]);
     ran.shows("ok log file", &["can be made"]);
-    ran.shows("11 ok, 0 failed, 1 skipped", &[]);
+    ran.shows("ok network", &["AppSync", "Cognito", "CloudWatch Logs", "answers"]);
+    ran.shows("ok clock", &["0 s"]);
+    ran.shows("ok disk space", &["state directory", "MiB free"]);
+    ran.shows("skipped ports", &["no node wants one"]);
+    let permissions = ran.stdout.lines().filter(|line| line.starts_with("ok") && line.contains(" permission "));
+    assert_eq!(permissions.count(), 8, "{}", ran.all());
+    assert!(ran.stdout.contains(", 0 failed, "), "{}", ran.all());
     assert!(!ran.stdout.contains('\u{1b}'), "no colours when it is not a terminal");
     assert_eq!(bench.disk(), disk);
     assert_eq!(bench.cloud.pending_changes(), changes, "no message is taken away");
@@ -89,6 +95,7 @@ async fn a_cloud_that_is_down_ends_with_69() {
     bench.set("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 69, "{}", ran.all());
+    ran.shows("failed network", &["TCP: no connection", "firewall"]);
     ran.shows("failed sign-in", &["check the network"]);
     ran.shows("failed log group", &["CloudWatch Logs can be reached"]);
 }
@@ -121,6 +128,130 @@ async fn a_permission_that_is_missing_is_named() {
 }
 
 #[tokio::test]
+async fn each_permission_is_tried_by_itself() {
+    for (service, operation) in [
+        ("ecr", "BatchGetImage"),
+        ("ecr", "BatchCheckLayerAvailability"),
+        ("ecr", "GetDownloadUrlForLayer"),
+        ("logs", "CreateLogStream"),
+        ("logs", "PutLogEvents"),
+    ] {
+        let bench = bench_with_nodes().await;
+        let cloud = &bench.cloud;
+        if service == "ecr" { cloud.registry.faults() } else { cloud.cloudwatch.faults() }.deny(operation);
+        let ran = bench.run(&["check"]).await;
+        assert_eq!(ran.code, 78, "{}", ran.all());
+        let permission = format!("{service}:{operation}");
+        ran.shows(&format!("failed permission {permission}"), &[&format!("allow {permission} to the AWS credentials")]);
+        let good = ran.stdout.lines().filter(|line| line.starts_with("ok") && line.contains(" permission "));
+        assert_eq!(good.count(), 7, "the others are granted: {}", ran.all());
+    }
+}
+
+#[tokio::test]
+async fn an_image_for_another_architecture_or_of_nowhere_is_told() {
+    let bench = bench_with_nodes().await;
+    bench.cloud.registry.set_architecture("s390x");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed image", &[PRIVATE, "it is for s390x, and this host is", "docker buildx build --platform"]);
+    bench.cloud.registry.remove_repository("node");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed image", &[PRIVATE, "its registry lacks the repository"]);
+}
+
+#[tokio::test]
+async fn a_port_that_another_program_holds_is_told_with_its_name() {
+    let bench = bench_with_nodes().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    bench.cloud.change_ports("second", vec![Port::tcp(port, 80).at("127.0.0.1")]);
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed ports", &[&format!("{port}/tcp of node \"second\" is taken by"), "ss -lnp"]);
+    drop(listener);
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("ok ports", &["1 of 1"]);
+}
+
+/// A control plane whose clock is an hour behind, and that refuses everything.
+#[tokio::test]
+async fn a_clock_that_is_off_is_told() {
+    let mut bench = Bench::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    bench.set("APPSYNC_ENDPOINT", &format!("http://{}/graphql", listener.local_addr().expect("an address")));
+    let date = (time::OffsetDateTime::now_utc() - time::Duration::HOUR)
+        .format(&time::format_description::well_known::Rfc2822)
+        .expect("a date");
+    let answer = format!("HTTP/1.1 401 no\r\nDate: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let serve = async {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            // Whoever only tries the connection says nothing.
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+        }
+    };
+    let ran = tokio::select! {
+        ran = bench.run(&["check"]) => ran,
+        () = serve => unreachable!("it serves for ever"),
+    };
+    ran.shows("ok network", &["answers"]);
+    ran.shows("failed clock", &["s ahead of the cloud", "timedatectl"]);
+}
+
+#[tokio::test]
+async fn the_archive_holds_what_helpers_need_and_no_secret() {
+    let mut bench = bench_with_nodes().await;
+    bench.set("HTTPS_PROXY", "http://somebody:word-of-the-proxy@127.0.0.1:9");
+    let token = format!("eyJ{}.eyJ{}", "h".repeat(40), "p".repeat(60));
+    let key = bench.variables()["AWS_SECRET_ACCESS_KEY"].clone();
+    let secrets = [bench.password().to_owned(), key, token, "word-of-the-proxy".to_owned()];
+    let lines: Vec<_> = secrets.iter().map(|secret| format!("[INFO] a line with {secret} in it\n")).collect();
+    std::fs::write(&bench.variables()["MANAGED_APP_LOG_FILE"], lines.concat()).expect("a file");
+    std::fs::create_dir(bench.state()).expect("a folder");
+    let state = format!("{{\"made up\": \"{}\"}}", bench.password());
+    std::fs::write(bench.state().join("state.json"), state).expect("a file");
+    let path = bench.folder().join("bundle.tar.gz");
+    let ran = bench.run(&["check", "--bundle", path.to_str().expect("a plain path")]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.shows("ok bundle", &["bundle.tar.gz", "look into it"]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("the archive").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let files = unpacked(&path);
+    let names = "about.txt check.txt engine.txt host.txt log.txt settings.txt state.json";
+    assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>().join(" "), names);
+    for (name, text) in &files {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{name} holds {secret}: {text}");
+        }
+    }
+    assert!(files["check.txt"].contains("sign-in") && files["engine.txt"].contains("memory"));
+    assert!(files["settings.txt"].contains(&format!("APP={:?}", bench.app())));
+    assert!(files["settings.txt"].contains("PASSWORD (not shown), from the environment"));
+    assert_eq!(files["log.txt"].matches("a line with [redacted] in it").count(), secrets.len());
+    let ran = bench.run(&["check", "--bundle", "/nowhere/bundle.tar.gz"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed bundle", &["/nowhere/bundle.tar.gz"]);
+}
+
+/// The files of an archive by their names.
+fn unpacked(path: &std::path::Path) -> std::collections::BTreeMap<String, String> {
+    let file = std::fs::File::open(path).expect("the archive");
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let read = |entry: std::io::Result<tar::Entry<'_, _>>| {
+        let mut entry = entry.expect("an entry");
+        let name = entry.path().expect("a path").file_name().expect("a name").to_string_lossy().into_owned();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut entry, &mut text).expect("text");
+        (name, text)
+    };
+    archive.entries().expect("it opens").map(read).collect()
+}
+
+#[tokio::test]
 async fn a_public_image_needs_no_token() {
     let bench = bench_with_nodes().await;
     bench.cloud.registry.public_faults().set_denied(true);
@@ -128,6 +259,7 @@ async fn a_public_image_needs_no_token() {
     assert_eq!(ran.code, 0, "{}", ran.all());
     let line = ran.stdout.lines().find(|line| line.contains(PUBLIC)).expect("a line for the image");
     assert!(line.contains("ecr-public:GetAuthorizationToken"), "{line}");
+    ran.shows("skipped permission ecr-public:GetAuthorizationToken", &["is missing", "at a lower limit"]);
 }
 
 #[tokio::test]

@@ -65,6 +65,32 @@ async fn colours_are_for_terminals_and_can_be_switched_off() {
     assert!(output.status.success() && !shown.contains('\u{1b}'), "{shown}");
 }
 
+/// On the engine in memory, which lacks the image: the node stays on its way for as long as one looks.
+#[tokio::test]
+async fn bars_are_for_terminals_and_lines_for_all() {
+    let bench = Bench::new().await;
+    bench.cloud.add_node("a", |node| node.image("registry.example/a:1"));
+    let line = format!("timeout --signal INT 4 {} run", env!("CARGO_BIN_EXE_echostream-managed-app"));
+    let run = |program: &str, arguments: &[&str]| {
+        let mut run = Command::new(program);
+        run.env_clear().envs(bench.variables()).env("TERM", "xterm").args(arguments).stdin(Stdio::null());
+        tokio::task::spawn_blocking(move || {
+            let output = run.output().expect("the program is installed");
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+        })
+    };
+    let on_terminal = format!("stty cols 120 rows 40; {line}");
+    let attended = run("script", &["--quiet", "--return", "--command", &on_terminal, "/dev/null"]);
+    let unattended = run("/bin/sh", &["-c", &line]);
+    let (attended, unattended) = (attended.await.expect("no panic"), unattended.await.expect("no panic"));
+    let bar = "nodes as wanted";
+    assert!(attended.contains(bar) && attended.contains("0/1"), "{attended}");
+    assert!(!unattended.contains(bar) && !unattended.contains('\u{1b}'), "{unattended}");
+    for output in [attended, unattended] {
+        assert!(output.contains("daemon starts") && output.contains("daemon has ended"), "{output}");
+    }
+}
+
 #[tokio::test]
 async fn a_user_without_rights_is_told_what_to_do() {
     let mut bench = Bench::new().await;

@@ -1,4 +1,6 @@
-//! Owns the fakes of ECR and ECR Public as far as `GetAuthorizationToken` goes. It serves no images.
+//! Owns the fakes of ECR and ECR Public: tokens, and what ECR tells of images. It serves no layers.
+mod images;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +50,8 @@ struct State {
     password: String,
     lifetime: Duration,
     regions: Option<Vec<String>>,
+    architecture: String,
+    missing: Vec<String>,
     requests: Vec<TokenRequest>,
 }
 
@@ -59,8 +63,14 @@ impl fmt::Debug for Registry {
 
 /// Adds both token services to a server, for credentials of [`Scope::Operator`].
 pub async fn mount(server: &MockServer, access: Access) -> Registry {
-    let state =
-        State { password: "registry-password".to_owned(), lifetime: LIFETIME, regions: None, requests: Vec::new() };
+    let state = State {
+        password: "registry-password".to_owned(),
+        lifetime: LIFETIME,
+        regions: None,
+        architecture: images::own_architecture().to_owned(),
+        missing: Vec::new(),
+        requests: Vec::new(),
+    };
     let registry = Registry(Arc::new(Shared {
         access,
         private_faults: Faults::default(),
@@ -77,10 +87,21 @@ pub async fn mount(server: &MockServer, access: Access) -> Registry {
             .mount(server)
             .await;
     }
+    images::mount_configuration(server, registry.clone()).await;
     registry
 }
 
 impl Registry {
+    /// Lets all images be for this architecture (`arm64`); at first they are for that of this program.
+    pub fn set_architecture(&self, architecture: &str) {
+        self.lock().architecture = architecture.to_owned();
+    }
+
+    /// Lets a repository not exist.
+    pub fn remove_repository(&self, repository: &str) {
+        self.lock().missing.push(repository.to_owned());
+    }
+
     /// Puts this password into tokens from now on.
     pub fn set_password(&self, password: &str) {
         self.lock().password = password.to_owned();
@@ -125,13 +146,16 @@ impl Registry {
         let region = claimed_region(&request.headers)?;
         let (service, expected) = if public { ("ecr-public", PUBLIC_REGION) } else { ("ecr", region) };
         self.0.access.verify(&Parts::from(request), &request.body, service, expected, Scope::Operator)?;
-        if operation(request, prefix) != Some("GetAuthorizationToken") {
-            return Err(Failure::new(400, "UnknownOperationException", "the operation is not known here"));
+        let operation = operation(request, prefix).unwrap_or_default();
+        if operation != "GetAuthorizationToken" {
+            let images = if public { None } else { images::answer(self, request, operation) };
+            let unknown = || Failure::new(400, "UnknownOperationException", "the operation is not known here");
+            return images.unwrap_or_else(|| Err(unknown()));
         }
         let registry_ids = if public { Vec::new() } else { registry_ids(&input(request)?)? };
         self.record(TokenRequest { public, region: region.to_owned(), registry_ids: registry_ids.clone() });
         let faults = if public { self.public_faults() } else { self.faults() };
-        faults.take()?;
+        faults.take_for(if public { "ecr-public" } else { "ecr" }, operation)?;
         self.check_region(region)?;
         Ok(if public { self.public_token() } else { self.private_tokens(region, registry_ids) })
     }

@@ -1,5 +1,5 @@
 //! Owns what goes wrong on purpose in the services on wiremock: switches that tests set and the services ask.
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ struct State {
     failures: VecDeque<Failure>,
     outage: bool,
     denied: bool,
+    denied_operations: BTreeSet<String>,
     delay: Option<Duration>,
 }
 
@@ -46,6 +47,12 @@ impl Faults {
         self.lock().denied = denied;
     }
 
+    /// Answers calls of one operation (`PutLogEvents`) with `AccessDeniedException` from now on, as for a role without
+    /// that permission.
+    pub fn deny(&self, operation: &str) {
+        self.lock().denied_operations.insert(operation.to_owned());
+    }
+
     /// Holds every answer back for this long. A delay of a call that waits already cannot be shortened.
     pub fn set_delay(&self, delay: Option<Duration>) {
         self.lock().delay = delay;
@@ -54,6 +61,16 @@ impl Faults {
     /// Switches everything off.
     pub fn clear(&self) {
         *self.lock() = State::default();
+    }
+
+    /// As [`Faults::take`], for a call of one operation of a service with this prefix of permissions.
+    pub(crate) fn take_for(&self, prefix: &str, operation: &str) -> Result<(), Failure> {
+        if self.lock().denied_operations.contains(operation) {
+            let user = "arn:aws:iam::123456789012:user/host";
+            let message = format!("User: {user} is not authorized to perform: {prefix}:{operation}");
+            return Err(Failure::new(400, "AccessDeniedException", message));
+        }
+        self.take()
     }
 
     /// The failure for this call, if there is to be one.

@@ -37,6 +37,8 @@ impl ContainerRuntime for InMemoryRuntime {
             endpoint: "memory".to_owned(),
             has_awslogs: self.lock().has_awslogs,
             rootless: false,
+            architecture: EngineInfo::architecture_of(std::env::consts::ARCH).to_owned(),
+            data_root: None,
         })
     }
 

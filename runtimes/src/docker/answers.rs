@@ -3,6 +3,7 @@
 //! Tolerant where bollard's own types are not: every field may be missing, and a state is a word, not an enum.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -73,6 +74,8 @@ pub(super) struct Version {
 pub(super) struct Info {
     plugins: Plugins,
     security_options: Option<Vec<String>>,
+    architecture: Option<String>,
+    docker_root_dir: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,6 +104,8 @@ pub(super) fn engine_info(version: Version, info: &Info, endpoint: String) -> En
         endpoint,
         has_awslogs: info.plugins.log.iter().flatten().any(|driver| driver == "awslogs"),
         rootless: options.into_iter().any(|option| option.split(',').any(|part| part == "name=rootless")),
+        architecture: EngineInfo::architecture_of(info.architecture.as_deref().unwrap_or_default()).to_owned(),
+        data_root: info.docker_root_dir.as_deref().filter(|root| !root.is_empty()).map(PathBuf::from),
     }
 }
 

@@ -39,7 +39,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -70,8 +70,8 @@ pub struct PodmanRuntime {
     limits: Limits,
     /// Whether bind mounts are relabelled for SELinux.
     relabel: bool,
-    /// Does not change while an engine lives; asked once, since it costs 0.2 s.
-    rootless: OnceCell<bool>,
+    /// What does not change while an engine lives; asked once, since it costs 0.2 s.
+    lasting: OnceCell<wire::Info>,
 }
 
 impl PodmanRuntime {
@@ -90,19 +90,18 @@ impl PodmanRuntime {
             socket: Socket::new(Path::new(path)),
             limits,
             relabel: containers::selinux_is_on(),
-            rootless: OnceCell::new(),
+            lasting: OnceCell::new(),
         };
         runtime.info().await?;
         Ok(runtime)
     }
 
-    async fn is_rootless(&self, doing: Doing<'_>) -> Result<bool> {
+    async fn lasting(&self, doing: Doing<'_>) -> Result<&wire::Info> {
         let ask = || async {
             let request = Request::Get("/info".to_owned());
-            let info: wire::Info = self.socket.json(doing, self.limits.call, request).await?;
-            Ok(info.host.security.rootless)
+            self.socket.json(doing, self.limits.call, request).await
         };
-        self.rootless.get_or_try_init(ask).await.copied()
+        self.lasting.get_or_try_init(ask).await
     }
 }
 
@@ -115,12 +114,16 @@ impl ContainerRuntime for PodmanRuntime {
     async fn info(&self) -> Result<EngineInfo> {
         let doing = Doing { operation: "ask for the version of", subject: &self.endpoint };
         let ping = typed(doing, self.limits.call, self.socket.podman.ping()).await?;
+        let lasting = self.lasting(doing).await?;
+        let data_root = Some(&lasting.store.graph_root).filter(|root| !root.is_empty());
         Ok(EngineInfo {
             kind: EngineKind::Podman,
             version: ping.libpod_api_version,
             endpoint: self.endpoint.clone(),
             has_awslogs: false,
-            rootless: self.is_rootless(doing).await?,
+            rootless: lasting.host.security.rootless,
+            architecture: EngineInfo::architecture_of(&lasting.host.arch).to_owned(),
+            data_root: data_root.map(PathBuf::from),
         })
     }
 

@@ -96,6 +96,16 @@ pub(super) struct ImageInspect {
 pub(super) struct Info {
     #[serde(deserialize_with = "lenient")]
     pub(super) host: InfoHost,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) store: InfoStore,
+}
+
+/// `store` of the information.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct InfoStore {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) graph_root: String,
 }
 
 /// `host` of the information.
@@ -104,6 +114,8 @@ pub(super) struct Info {
 pub(super) struct InfoHost {
     #[serde(deserialize_with = "lenient")]
     pub(super) security: InfoSecurity,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) arch: String,
 }
 
 /// `host.security` of the information.

@@ -10,16 +10,23 @@ use managed_app_runtimes::ImageReference;
 use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
+use super::permissions::Permissions;
 use crate::cloud::Aws;
 use crate::model::App;
-use crate::registry::{Registry, RegistryError, RegistryErrorKind, RegistryHost};
+use crate::registry::{self, Registry, RegistryError, RegistryErrorKind, RegistryHost};
 
 /// The longest wait for a registry's token.
 const TOKEN_LIMIT: Duration = Duration::from_secs(30);
 const REACH: &str = "check the network and proxies (HTTPS_PROXY), and that the region in the image's host exists";
 
 /// A line for each distinct image.
-pub(super) async fn check(app: Option<&App>, engine: Option<&Engine>, aws: &Arc<Aws>, report: &mut Report) {
+pub(super) async fn check(
+    app: Option<&App>,
+    engine: Option<&Engine>,
+    aws: &Arc<Aws>,
+    permissions: &mut Permissions,
+    report: &mut Report,
+) {
     let Some(app) = app else { return report.skipped("images", "no app") };
     let images: BTreeSet<&str> = app.nodes.values().map(|node| node.node_type.image_uri.as_str()).collect();
     if images.is_empty() {
@@ -27,8 +34,11 @@ pub(super) async fn check(app: Option<&App>, engine: Option<&Engine>, aws: &Arc<
     }
     let registry = Registry::new(aws.clone());
     // All at once: images of one registry share one token.
-    let tried = join_all(images.iter().map(|image| try_image(image, &registry, engine))).await;
-    for (image, result) in images.into_iter().zip(tried) {
+    let tried = join_all(images.iter().map(|image| try_image(image, &registry, engine, aws))).await;
+    for (image, (result, tried)) in images.into_iter().zip(tried) {
+        for (permission, subject, result) in &tried {
+            permissions.note_registry(permission, subject, result);
+        }
         match result {
             Ok(found) => report.ok("image", &format!("{image}: {found}")),
             Err(problem) => {
@@ -38,13 +48,55 @@ pub(super) async fn check(app: Option<&App>, engine: Option<&Engine>, aws: &Arc<
     }
 }
 
-async fn try_image(text: &str, registry: &Registry, engine: Option<&Engine>) -> Result<String, Problem> {
-    let image: ImageReference = text.parse().map_err(|error: managed_app_runtimes::InvalidImageReference| {
-        Problem::wrong(error.reason, "name the image in its managed node type as registry/repository:tag")
-    })?;
-    let token = async { registry.credentials(&image).await.map_err(|error| problem(&error)) };
+/// A permission, what it was tried on, and what came of it.
+type Tried = Vec<(&'static str, String, Result<(), RegistryError>)>;
+
+async fn try_image(
+    text: &str,
+    registry: &Registry,
+    engine: Option<&Engine>,
+    aws: &Aws,
+) -> (Result<String, Problem>, Tried) {
+    let mut tried = Tried::new();
+    let image: ImageReference = match text.parse() {
+        Ok(image) => image,
+        Err(managed_app_runtimes::InvalidImageReference { reason, .. }) => {
+            let remedy = "name the image in its managed node type as registry/repository:tag";
+            return (Err(Problem::wrong(reason, remedy)), tried);
+        }
+    };
+    let result = try_parsed(&image, registry, engine, aws, &mut tried).await;
+    (result, tried)
+}
+
+async fn try_parsed(
+    image: &ImageReference,
+    registry: &Registry,
+    engine: Option<&Engine>,
+    aws: &Aws,
+    tried: &mut Tried,
+) -> Result<String, Problem> {
+    let host = RegistryHost::parse(image.registry());
+    let token = async { Ok::<_, Problem>(registry.credentials(image).await) };
     let credentials = within(TOKEN_LIMIT, REACH, token).await?;
-    let with = match (credentials.is_some(), RegistryHost::parse(image.registry())) {
+    if let Some(RegistryHost::Ecr { .. }) = host {
+        let got = credentials.as_ref().map(|_| ()).map_err(Clone::clone);
+        tried.push(("ecr:GetAuthorizationToken", image.registry().to_owned(), got));
+    }
+    let credentials = credentials.map_err(|error| problem(&error))?;
+    let platform = match within(TOKEN_LIMIT, REACH, async { Ok(registry::probe(aws, image).await) }).await? {
+        None => String::new(),
+        Some(probe) => {
+            let subject = |(permission, result)| (permission, image.repository().to_owned(), result);
+            tried.extend(probe.permissions.into_iter().map(subject));
+            if let Some(missing) = probe.missing {
+                let remedy = "check the image of its managed node type, or push it there";
+                return Err(Problem::wrong(format!("its registry lacks {missing}"), remedy));
+            }
+            platform(&probe.architectures, engine)?
+        }
+    };
+    let with = match (credentials.is_some(), host) {
         (true, _) => "pulled with a token of its registry",
         (false, Some(_)) => {
             "pulled without a token, which works with a lower limit; \
@@ -52,7 +104,23 @@ async fn try_image(text: &str, registry: &Registry, engine: Option<&Engine>) -> 
         }
         (false, None) => "pulled without credentials, as its registry is not Amazon ECR",
     };
-    Ok(format!("{with}; {}", presence(&image, engine).await))
+    Ok(format!("{with}; {platform}{}", presence(image, engine).await))
+}
+
+/// What to add about the image's architecture; fails when it is not the host's.
+fn platform(architectures: &[String], engine: Option<&Engine>) -> Result<String, Problem> {
+    let Some(host) = engine.map(|engine| engine.architecture.as_str()).filter(|host| !host.is_empty()) else {
+        return Ok(String::new());
+    };
+    match architectures {
+        [] => Ok(String::new()),
+        some if some.iter().any(|architecture| architecture == host) => Ok(format!("for {host}; ")),
+        others => {
+            let others = others.join(", ");
+            let remedy = format!("push an image for {host}: docker buildx build --platform linux/{host}");
+            Err(Problem::wrong(format!("it is for {others}, and this host is {host}"), remedy))
+        }
+    }
 }
 
 async fn presence(image: &ImageReference, engine: Option<&Engine>) -> &'static str {

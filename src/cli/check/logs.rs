@@ -1,13 +1,16 @@
 //! The steps of `check` about CloudWatch Logs: the daemon's own group, and those of nodes where the engine ships them.
 
+use std::future::Future;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use tokio::time::timeout;
 
 use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
+use super::permissions::{Attempt, Permissions};
 use crate::cloud::Aws;
 use crate::config::{Config, NodeLogs};
 use crate::logs::{LogError, LogErrorKind, LogProbe};
@@ -19,11 +22,19 @@ const GROUP_LIMIT: Duration = Duration::from_secs(30);
 const GROUPS_AT_ONCE: usize = 8;
 const REACH: &str = "check that CloudWatch Logs can be reached in this region";
 
-pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&Engine>, aws: &Aws, report: &mut Report) {
+pub(super) async fn check(
+    config: &Config,
+    app: Option<&App>,
+    engine: Option<&Engine>,
+    aws: &Aws,
+    permissions: &mut Permissions,
+    report: &mut Report,
+) {
     let probe = LogProbe::new(aws, &config.region).await;
     let group = config.log_group.as_str();
-    let written = async { probe.write(group).await.map_err(|error| problem(&error)) };
-    match within(GROUP_LIMIT, REACH, written).await {
+    let opened = attempt("logs:CreateLogStream", group, probe.open(group), permissions).await;
+    let written = attempt("logs:PutLogEvents", group, probe.write(group), permissions).await;
+    match opened.and(written) {
         Ok(()) => report.ok("log group", &format!("{group} in {} takes events", config.region)),
         Err(problem) => tell(report, "log group", group, &config.region, problem),
     }
@@ -57,6 +68,36 @@ async fn check_nodes(config: &Config, app: &App, aws: &Aws, report: &mut Report)
             tell(report, "node log group", &group, region, problem);
         }
     }
+}
+
+/// One call, noted under the permission that it needs. A group or stream that is not there is no lack of a permission.
+async fn attempt(
+    permission: &'static str,
+    group: &str,
+    call: impl Future<Output = Result<(), LogError>>,
+    permissions: &mut Permissions,
+) -> Result<(), Problem> {
+    let mut denied = None;
+    let call = async {
+        call.await.map_err(|error| {
+            denied = (error.kind() == LogErrorKind::AccessDenied).then(|| error.to_string());
+            (error.kind(), problem(&error))
+        })
+    };
+    let result = match timeout(GROUP_LIMIT, call).await {
+        Ok(result) => result,
+        Err(_) => {
+            let found = format!("no answer within {} s", GROUP_LIMIT.as_secs());
+            Err((LogErrorKind::Unavailable, Problem::unavailable(found, REACH)))
+        }
+    };
+    let tried = match (&result, denied) {
+        (_, Some(words)) => Attempt::Denied(words),
+        (Ok(()) | Err((LogErrorKind::NoGroup | LogErrorKind::Refused | LogErrorKind::Clock, _)), _) => Attempt::Granted,
+        (Err((_, problem)), _) => Attempt::Failed(problem.clone()),
+    };
+    permissions.note(permission, group, tried);
+    result.map_err(|(_, problem)| problem)
 }
 
 fn tell(report: &mut Report, subject: &str, group: &str, region: &str, problem: Problem) {

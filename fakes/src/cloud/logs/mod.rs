@@ -103,7 +103,7 @@ impl CloudWatch {
     fn answer(&self, request: &Request) -> Result<Json, Failure> {
         let operation = operation(request, PREFIX).unwrap_or_default();
         self.lock().count_call(operation);
-        self.faults().take()?;
+        self.faults().take_for("logs", operation)?;
         let region = claimed_region(&request.headers)?;
         self.0.access.verify(&Parts::from(request), &request.body, "logs", region, Scope::Operator)?;
         let input = input(request)?;

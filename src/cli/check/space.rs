@@ -1,0 +1,62 @@
+//! The step of `check` about disk space where the daemon and the engine write.
+
+use std::path::{Path, PathBuf};
+
+use super::super::inquiry::Problem;
+use super::super::report::Report;
+use super::Engine;
+use crate::config::Config;
+
+const MIB: u64 = 1024 * 1024;
+/// State and log are small, and full disks spoil both.
+const OWN_BYTES_MIN: u64 = 100 * MIB;
+/// Less than a common image.
+const ENGINE_BYTES_MIN: u64 = 2048 * MIB;
+
+/// A line for each place.
+pub(super) fn check(config: &Config, engine: Option<&Engine>, report: &mut Report) {
+    tell("state directory", &config.state_directory, OWN_BYTES_MIN, report);
+    if let Some(log) = &config.log_file {
+        tell("log file", log, OWN_BYTES_MIN, report);
+    }
+    match engine.map(|engine| engine.data_root.clone()) {
+        None => report.skipped("disk space", "images: no engine"),
+        Some(None) => report.skipped("disk space", "images: the engine does not say where it keeps them"),
+        Some(Some(root)) if !root.exists() => {
+            report.skipped("disk space", &format!("images: {} cannot be seen from here", root.display()));
+        }
+        Some(Some(root)) => tell("images", &root, ENGINE_BYTES_MIN, report),
+    }
+}
+
+fn tell(what: &str, path: &Path, bytes_min: u64, report: &mut Report) {
+    let Some((place, free)) = free(path) else {
+        return report.skipped("disk space", &format!("{what}: not known for {}", path.display()));
+    };
+    let found = format!("{what}: {} MiB free at {}", free / MIB, place.display());
+    if free >= bytes_min {
+        return report.ok("disk space", &found);
+    }
+    let remedy = format!("make room: {} MiB at least", bytes_min / MIB);
+    report.problem("disk space", &Problem::wrong(found, remedy));
+}
+
+/// What is free to this user at a path, or at its nearest ancestor that exists.
+fn free(path: &Path) -> Option<(PathBuf, u64)> {
+    let place = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let disk = rustix::fs::statvfs(place).ok()?;
+    Some((place.to_owned(), disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_that_of_the_nearest_place_that_exists() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (place, bytes) = free(&folder.path().join("a/b")).expect("a disk");
+        assert_eq!(place, folder.path());
+        assert!(bytes > 0);
+    }
+}

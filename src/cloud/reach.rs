@@ -1,0 +1,140 @@
+//! Whether a place of the cloud can be reached, step by step, for people who check a host: its name, a connection, TLS,
+//! an answer. Sends no credentials.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use reqwest::{Url, redirect};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::text::{chain, clean};
+
+/// Limit for each step.
+const STEP_LIMIT: Duration = Duration::from_secs(8);
+
+/// A place that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The way that led there, for people.
+    pub way: String,
+    /// How far this host's clock is ahead of the place's, seconds, as far as its answer tells.
+    pub clock_ahead_s: Option<i64>,
+}
+
+/// The step that did not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The name has no address.
+    Name,
+    /// No connection to any of its addresses.
+    Connection,
+    /// Neither TLS nor an answer.
+    Answer,
+}
+
+/// Why a place cannot be reached. `Display` is one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// Where it went wrong.
+    pub step: Step,
+    detail: String,
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = match self.step {
+            Step::Name => "DNS: the name has no address",
+            Step::Connection => "TCP: no connection",
+            Step::Answer => "TLS or HTTP: no answer",
+        };
+        write!(f, "{step}: {}", self.detail)
+    }
+}
+
+impl std::error::Error for Unreached {}
+
+/// Goes to `url`; any answer will do. `through_proxy` leaves name and connection to the proxy, as the daemon's own calls do.
+pub async fn reach(url: &Url, through_proxy: bool) -> Result<Reached, Unreached> {
+    let way = if through_proxy { "through the proxy".to_owned() } else { connect(url).await?.to_string() };
+    let clock_ahead_s = ask(url).await?;
+    Ok(Reached { way, clock_ahead_s })
+}
+
+/// The address that takes a connection.
+async fn connect(url: &Url) -> Result<SocketAddr, Unreached> {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_or_known_default().unwrap_or(443);
+    let unnamed = |detail: String| Unreached { step: Step::Name, detail };
+    let found = timeout(STEP_LIMIT, lookup_host((host, port))).await;
+    let found = found.map_err(|_| unnamed(format!("{host}: {}", late())))?;
+    let addresses: Vec<_> = found.map_err(|error| unnamed(clean(&format!("{host}: {error}"))))?.collect();
+    let mut detail = format!("{host} has no addresses");
+    for address in addresses {
+        match timeout(STEP_LIMIT, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(address),
+            Ok(Err(error)) => detail = clean(&format!("{address}: {error}")),
+            Err(_) => detail = format!("{address}: {}", late()),
+        }
+    }
+    Err(Unreached { step: Step::Connection, detail })
+}
+
+fn late() -> String {
+    format!("nothing within {} s", STEP_LIMIT.as_secs())
+}
+
+async fn ask(url: &Url) -> Result<Option<i64>, Unreached> {
+    let failed = |error: reqwest::Error| Unreached { step: Step::Answer, detail: chain(&error) };
+    let http = reqwest::Client::builder().timeout(STEP_LIMIT).redirect(redirect::Policy::none()).build();
+    let asked = SystemTime::now();
+    let answer = http.map_err(failed)?.get(url.clone()).send().await.map_err(failed)?;
+    // The cloud read its clock somewhere in between.
+    let middle = asked + asked.elapsed().unwrap_or_default() / 2;
+    let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+    Ok(date.and_then(|date| ahead(middle, date)))
+}
+
+/// Whole seconds, as HTTP's dates have no parts of them.
+fn ahead(here: SystemTime, date: &str) -> Option<i64> {
+    let there = OffsetDateTime::parse(date, &Rfc2822).ok()?;
+    // On average the date lies half a second back.
+    Some((OffsetDateTime::from(here) - there - time::Duration::milliseconds(500)).whole_seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_compared_by_http_dates() {
+        let here = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_500);
+        assert_eq!(ahead(here, "Mon, 12 Jan 1970 13:46:40 GMT"), Some(0));
+        assert_eq!(ahead(here, "Mon, 12 Jan 1970 13:36:40 GMT"), Some(600));
+        assert_eq!(ahead(here, "Mon, 12 Jan 1970 14:46:40 GMT"), Some(-3600));
+        assert_eq!(ahead(here, "yesterday"), None);
+    }
+
+    #[tokio::test]
+    async fn the_step_that_fails_is_told() {
+        let step = async |url: &str| {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            reach(&Url::parse(url).expect("a URL"), false).await.map_err(|unreached| unreached.step)
+        };
+        assert_eq!(step("https://no-such-host.invalid/").await, Err(Step::Name));
+        assert_eq!(step("https://127.0.0.1:9/").await, Err(Step::Connection));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let mut tasks = tokio::task::JoinSet::new();
+        // It takes connections and speaks no TLS.
+        tasks.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(stream)
+            }
+        });
+        assert_eq!(step(&format!("https://127.0.0.1:{port}/")).await, Err(Step::Answer));
+    }
+}

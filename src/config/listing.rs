@@ -1,0 +1,138 @@
+//! The settings as they count, with their sources and without secrets, for people who help others.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use super::Flags;
+use super::error::Origin;
+use super::settings::{SETTINGS, Setting};
+use super::sources::{EnvFile, Sources};
+
+/// Variables of libraries whose values are no secrets; of others only the names are shown.
+const PLAIN: [&str; 8] = [
+    "AWS_REGION",
+    "AWS_PROFILE",
+    "AWS_ENDPOINT_URL",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_EC2_METADATA_DISABLED",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+/// Variables of libraries that hold, or may hold, secrets.
+const SECRET: [&str; 9] = [
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// The settings of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// One line for each setting: name, value or `(not shown)`, source.
+    pub lines: Vec<String>,
+    /// Values that must not be shown anywhere.
+    pub secrets: Vec<String>,
+}
+
+/// A source for people.
+struct From<'a>(&'a Origin, &'a Setting);
+
+impl fmt::Display for From<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.describe(self.1, f)
+    }
+}
+
+/// Lists what [`super::Config::load`] would read.
+pub fn listing(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> Listing {
+    listing_with(flags, environment, |path| std::fs::read_to_string(path))
+}
+
+fn listing_with(
+    flags: &Flags,
+    environment: impl Fn(&str) -> Option<String>,
+    read: impl Fn(&Path) -> io::Result<String>,
+) -> Listing {
+    let file = EnvFile::read(flags.env_file.as_deref(), read);
+    let sources = Sources::new(flags, &environment, file);
+    let mut listing = Listing::default();
+    for setting in SETTINGS {
+        let line = match sources.find(setting.variable) {
+            None => format!("{} is not set", setting.variable),
+            Some((value, origin)) if setting.variable == "PASSWORD" => {
+                listing.secrets.push(value);
+                format!("{} (not shown), from {}", setting.variable, From(&origin, setting))
+            }
+            Some((value, origin)) => {
+                format!("{}={value:?}, from {}", setting.variable, From(&origin, setting))
+            }
+        };
+        listing.lines.push(line);
+    }
+    // These are in the environment also where they came from the file: see `adopt_library_variables`.
+    for name in PLAIN {
+        if let Some(value) = sources.process_only(name) {
+            listing.lines.push(format!("{name}={value:?}"));
+        }
+    }
+    for name in SECRET {
+        if let Some(value) = sources.process_only(name) {
+            listing.lines.push(format!("{name} (not shown)"));
+            listing.secrets.extend(secrets_of(&value));
+        }
+    }
+    listing
+}
+
+/// The value itself, or the password of a URL.
+fn secrets_of(value: &str) -> Vec<String> {
+    match reqwest::Url::parse(value) {
+        Ok(url) if url.has_host() => url.password().map(str::to_owned).into_iter().collect(),
+        _ => vec![value.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_listed_with_their_sources_and_secrets_apart() {
+        let environment = |name: &str| {
+            let given = [
+                ("PASSWORD", "hunter2"),
+                ("LOGGING_LEVEL", "DEBUG"),
+                ("AWS_SECRET_ACCESS_KEY", "key-of-the-host"),
+                ("HTTPS_PROXY", "http://me:proxy-word@proxy:3128"),
+                ("AWS_REGION", "eu-west-1"),
+            ];
+            given.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let mut flags = Flags::default();
+        flags.env_file = Some("/env".into());
+        flags.set("APP", "my app");
+        let listing = listing_with(&flags, environment, |_| Ok("TENANT=acme\n".to_owned()));
+        let text = listing.lines.join("\n");
+        for line in [
+            "APP=\"my app\", from the flag --app",
+            "TENANT=\"acme\", from /env line 1",
+            "LOGGING_LEVEL=\"DEBUG\", from the environment",
+            "PASSWORD (not shown), from the environment",
+            "AWS_REGION=\"eu-west-1\"",
+            "AWS_SECRET_ACCESS_KEY (not shown)",
+            "CLIENT_ID is not set",
+        ] {
+            assert!(listing.lines.iter().any(|found| found == line), "{line}: {text}");
+        }
+        assert_eq!(listing.secrets, ["hunter2", "key-of-the-host", "proxy-word"]);
+        assert!(listing.secrets.iter().all(|secret| !text.contains(secret)), "{text}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Real attempts at each call that an engine makes of ECR when it pulls, for people who check a host: one attempt for each
+//! permission, and what the registry says of an image without pulling it.
+
+use aws_sdk_ecr::Client;
+use aws_sdk_ecr::types::ImageIdentifier;
+use managed_app_runtimes::ImageReference;
+use serde_json::Value as Json;
+use tokio::time::timeout;
+
+use super::token::{self, PUBLIC_PERMISSION};
+use super::{PUBLIC_LIMIT, PUBLIC_REGION, RegistryError, RegistryErrorKind, RegistryHost};
+use crate::cloud::Aws;
+use crate::cloud::failure::{Failure, Meaning};
+
+const GET_IMAGE: &str = "ecr:BatchGetImage";
+const CHECK_LAYER: &str = "ecr:BatchCheckLayerAvailability";
+const GET_LAYER: &str = "ecr:GetDownloadUrlForLayer";
+/// A digest that no layer has. A call about it is refused for lack of the layer, and before that for lack of the permission.
+const NO_LAYER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+/// Kinds of manifests that name their platforms or a configuration.
+const MANIFESTS: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+/// The largest configuration of an image that is read.
+const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What the attempts for one image found.
+#[derive(Debug)]
+pub struct ImageProbe {
+    /// Each permission that was tried, and whether the call may be made.
+    pub permissions: Vec<(&'static str, Result<(), RegistryError>)>,
+    /// What the registry lacks, for example the tag; `None` also when that cannot be known.
+    pub missing: Option<String>,
+    /// Architectures as image configurations name them (`amd64`, `arm64`); empty when they cannot be known.
+    pub architectures: Vec<String>,
+}
+
+/// Tries each permission on the repository of `image`. `None` when it is not in a private registry of AWS.
+pub async fn probe(aws: &Aws, image: &ImageReference) -> Option<ImageProbe> {
+    let Some(RegistryHost::Ecr { account, region }) = RegistryHost::parse(image.registry()) else { return None };
+    let client = Client::new(&aws.host(&region).await);
+    let repository = Repository { client, account, name: image.repository().to_owned() };
+    let (manifest, layer, url) = tokio::join!(repository.manifest(image), repository.layer(), repository.url(NO_LAYER));
+    let (got, missing, architectures) = match manifest {
+        Ok(Ok(manifest)) => (Ok(()), None, repository.architectures(&manifest).await),
+        Ok(Err(missing)) => (Ok(()), Some(missing), Vec::new()),
+        Err(error) => (Err(error), None, Vec::new()),
+    };
+    let permissions = vec![(GET_IMAGE, got), (CHECK_LAYER, layer), (GET_LAYER, url.map(|_| ()))];
+    Some(ImageProbe { permissions, missing, architectures })
+}
+
+/// The permission beside the one for the token itself, which AWS names when it lacks.
+const BEARER: &str = "sts:GetServiceBearerToken";
+
+/// Tries for a token of the public gallery: each of the two permissions that it needs, as far as the answer tells.
+pub async fn public_token(aws: &Aws) -> Vec<(&'static str, Result<(), RegistryError>)> {
+    let asked = async { token::public(&aws.host(PUBLIC_REGION).await).await };
+    let asked = timeout(PUBLIC_LIMIT, asked).await.unwrap_or_else(|_| Err(RegistryError::timed_out(PUBLIC_PERMISSION)));
+    match asked {
+        Ok(_) => vec![(PUBLIC_PERMISSION, Ok(())), (BEARER, Ok(()))],
+        // AWS looks at the bearer's permission after the other one.
+        Err(error) if error.to_string().contains(BEARER) => vec![(PUBLIC_PERMISSION, Ok(())), (BEARER, Err(error))],
+        Err(error) => vec![(PUBLIC_PERMISSION, Err(error))],
+    }
+}
+
+struct Repository {
+    client: Client,
+    account: String,
+    name: String,
+}
+
+impl Repository {
+    /// The manifest, or what is missing in its place.
+    async fn manifest(&self, image: &ImageReference) -> Result<Result<Json, String>, RegistryError> {
+        let id = ImageIdentifier::builder();
+        let id = match (image.digest(), image.tag()) {
+            (Some(digest), _) => id.image_digest(digest),
+            (None, tag) => id.image_tag(tag.unwrap_or("latest")),
+        };
+        let mut request = self.client.batch_get_image().registry_id(&self.account).repository_name(&self.name);
+        for kind in MANIFESTS {
+            request = request.accepted_media_types(kind);
+        }
+        match request.image_ids(id.build()).send().await.map_err(|error| Failure::of(&error)) {
+            Ok(answer) => {
+                let text = answer.images().first().and_then(|image| image.image_manifest());
+                Ok(text.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| "the tag or digest".to_owned()))
+            }
+            Err(failure) if failure.code == "RepositoryNotFoundException" => Ok(Err("the repository".to_owned())),
+            Err(failure) => Err(RegistryError::of(&failure, GET_IMAGE)),
+        }
+    }
+
+    async fn layer(&self) -> Result<(), RegistryError> {
+        let request = self.client.batch_check_layer_availability().registry_id(&self.account);
+        let sent = request.repository_name(&self.name).layer_digests(NO_LAYER).send().await;
+        sent.map(|_| ()).or_else(|error| may(&Failure::of(&error), CHECK_LAYER))
+    }
+
+    /// Where a layer can be fetched; `None` when there is no such layer.
+    async fn url(&self, digest: &str) -> Result<Option<String>, RegistryError> {
+        let request = self.client.get_download_url_for_layer().registry_id(&self.account);
+        let sent = request.repository_name(&self.name).layer_digest(digest).send().await;
+        match sent {
+            Ok(answer) => Ok(answer.download_url().map(str::to_owned)),
+            Err(error) => may(&Failure::of(&error), GET_LAYER).map(|()| None),
+        }
+    }
+
+    /// Those of a list, else the one of the configuration, which is a small layer of its own.
+    async fn architectures(&self, manifest: &Json) -> Vec<String> {
+        let text = |value: &Json| value.as_str().map(str::to_owned);
+        if let Some(list) = manifest["manifests"].as_array() {
+            // Attestations stand in lists as of an unknown architecture.
+            let named = list.iter().filter_map(|entry| text(&entry["platform"]["architecture"]));
+            return named.filter(|name| name != "unknown").collect();
+        }
+        let Some(digest) = manifest["config"]["digest"].as_str() else { return Vec::new() };
+        let Ok(Some(url)) = self.url(digest).await else { return Vec::new() };
+        fetch(&url).await.and_then(|config| text(&config["architecture"])).into_iter().collect()
+    }
+}
+
+/// A refusal for another reason than a permission shows that the permission is there.
+fn may(failure: &Failure, permission: &'static str) -> Result<(), RegistryError> {
+    let error = RegistryError::of(failure, permission);
+    match (error.kind(), failure.meaning) {
+        (RegistryErrorKind::AccessDenied | RegistryErrorKind::Unauthorized, _) => Err(error),
+        (_, Meaning::Refused) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+async fn fetch(url: &str) -> Option<Json> {
+    let answer = reqwest::get(url).await.ok()?.error_for_status().ok()?;
+    let fits = answer.content_length().is_none_or(|bytes| bytes <= CONFIG_BYTES_MAX as u64);
+    serde_json::from_slice(&if fits { answer.bytes().await.ok()? } else { return None }).ok()
+}
