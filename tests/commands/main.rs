@@ -9,5 +9,6 @@ mod choice;
 mod engine;
 mod fake_cloud;
 mod plan;
+mod readme;
 mod shell;
 mod status;
