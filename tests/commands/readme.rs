@@ -13,17 +13,17 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The demo takes about 20 s on an idle machine.
 const BLOCK_LIMIT: Duration = Duration::from_secs(180);
 
-/// What `cargo` does here. A word to the fake cloud waits until the one before it in the block serves.
+/// What `cargo` does here. A fake cloud has a port that nobody else uses, and a word to it waits until it serves.
 const CARGO: &str = r#"#!/bin/bash
 case $* in
-    'run --features demo -- fake-cloud serve'*) ;;
+    'run --features demo -- fake-cloud serve'*) exec "$PROGRAM" "${@:5}" --listen "$FAKE_CLOUD" ;;
     'run --features demo -- fake-cloud'*)
-        for _ in $(seq 100); do "$PROGRAM" fake-cloud show >/dev/null 2>&1 && break; sleep 0.1; done ;;
-    'run --features demo -- '*) ;;
-    'build --release') exit ;;
+        for _ in $(seq 100); do "$PROGRAM" fake-cloud --at "$FAKE_CLOUD" show >/dev/null 2>&1 && break; sleep 0.1; done
+        exec "$PROGRAM" fake-cloud --at "$FAKE_CLOUD" "${@:6}" ;;
+    'run --features demo -- '*) exec "$PROGRAM" "${@:5}" ;;
+    'build --release') ;;
     *) exec "$CARGO" "$@" ;;
 esac
-exec "$PROGRAM" "${@:5}"
 "#;
 
 /// The blocks of code with what stands behind their fences.
@@ -69,6 +69,7 @@ async fn run(folder: &Path, block: &str) {
     let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").expect("there is a PATH"));
     command.args(["-euo", "pipefail", "-c", block]).current_dir(&tree).stdin(Stdio::null());
     command.env("PATH", path).env("PROGRAM", env!("CARGO_BIN_EXE_echostream-managed-app")).env("CARGO", env!("CARGO"));
+    command.env("FAKE_CLOUD", free_address());
     command.env("MANAGED_APP_PROFILE", "debug").env("COMPRESSION", "none").env("AWS_EC2_METADATA_DISABLED", "true");
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn().expect("bash starts");
@@ -84,6 +85,11 @@ async fn run(folder: &Path, block: &str) {
     let (status, output) = timeout(BLOCK_LIMIT, done).await.expect("the block ends in time").expect("no panic");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(status.success(), "{block}\n{said}");
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("127.0.0.1 has free ports");
+    listener.local_addr().expect("it is bound").to_string()
 }
 
 /// A tree to work in, whose files are those of the project: what a block writes stays out of it.
