@@ -5,7 +5,7 @@ use managed_app_fakes::cloud::words::{Mount, Port};
 
 use crate::engine::Engine;
 use crate::rig::{NODE_PORT, Rig};
-use crate::shape::free_port;
+use crate::shape::{free_port, greeting_at};
 use crate::wait::until;
 
 on_each_engine! {
@@ -15,6 +15,7 @@ on_each_engine! {
     strangers_are_left_alone_also_on_the_app_s_network
     a_stranger_that_holds_a_node_s_name_keeps_it_until_it_goes
     containers_of_the_python_program_are_taken_over
+    a_node_of_the_python_program_keeps_its_name_port_and_data
 }
 
 async fn nodes_that_changed_while_nobody_looked_are_put_right_and_others_left_alone(engine: Engine) {
@@ -134,4 +135,31 @@ async fn containers_of_the_python_program_are_taken_over(engine: Engine) {
         let volume = old.volume("/data");
         assert!(engine.try_run(&["volume", "inspect", &volume]).await.is_err(), "its volume is left");
     }
+}
+
+/// With all that the Python program gives a container, also the host port that its successor needs.
+async fn a_node_of_the_python_program_keeps_its_name_port_and_data(engine: Engine) {
+    let mut rig = Rig::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
+    let image = rig.push_and_pull("node:1").await;
+    engine.run(&["network", "create", &rig.tag]).await;
+    let (name, volume, port) = (rig.name("hl7"), rig.name("data"), free_port());
+    let (publish, mount, node) = (format!("{port}:{NODE_PORT}"), format!("{volume}:/data"), format!("NODE={name}"));
+    let run = ["run", "--detach", "--restart", "unless-stopped", "--name", &name, "--hostname", &name];
+    let place = ["--network", &rig.tag, "--publish", &publish, "--volume", &mount, "--env", &node];
+    let labels = ["--label", "managed_node_type=type", "--label", "send_message_type=text"];
+    engine.run(&[&run[..], &place, &labels, &[&image]].concat()).await;
+    let old = engine.container(&name).await;
+    rig.add("hl7", |n| n.of_type("type").image(&image).volume(&volume, "/data").tcp(port, NODE_PORT).sends("text"));
+
+    rig.host.start();
+    let ours = rig.replaced("hl7", &old).await;
+    rig.host.converged().await;
+    assert_eq!(ours.volume("/data"), volume, "the data is the same");
+    let greeting = format!("hello from {name} version {}\n", rig.version("node:1"));
+    assert_eq!(greeting_at(std::net::Ipv4Addr::LOCALHOST.into(), port).await, greeting);
+    assert_eq!(engine.containers(&rig.tag).await, [name], "one container, under the node's own name");
+
+    rig.host.restart_daemon().await;
+    rig.host.converged().await;
+    rig.assert_untouched("hl7", &ours).await;
 }

@@ -154,7 +154,7 @@ pub fn free_port() -> u16 {
 }
 
 /// What a node says to whoever connects.
-async fn greeting_at(address: IpAddr, port: u16) -> String {
+pub async fn greeting_at(address: IpAddr, port: u16) -> String {
     eventually(&format!("a greeting at {address}:{port}"), async || {
         greet(address, port).ok().filter(|text| !text.is_empty())
     })

@@ -63,6 +63,26 @@ async fn leave_leaves_all_nodes_running() {
 }
 
 #[tokio::test]
+async fn a_hand_over_leaves_all_nodes_running_whatever_the_settings_say() {
+    let mut site = Site::with(&["a", "b"]).await;
+    let before = site.journal.acts();
+    site.signal(Signal::HandOver).await;
+    ends_soon(&mut site).await;
+    assert!(site.runs("a") && site.runs("b"));
+    assert_eq!(site.journal.acts(), before);
+
+    // Also one that has not come further than its sign-in.
+    site.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
+    let calls = site.cloud.services.calls(Service::Cognito, "InitiateAuth");
+    site.start();
+    site.eventually("it signs in", |h| h.cloud.services.calls(Service::Cognito, "InitiateAuth") > calls).await;
+    site.signal(Signal::HandOver).await;
+    ends_soon(&mut site).await;
+    assert!(site.runs("a") && site.runs("b"));
+    assert_eq!(site.journal.count("stop", "a"), 0);
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let mut site = Site::with(&["a", "b"]).await;
     let _hung = site.faults.on(Verb::Stop).hang();
