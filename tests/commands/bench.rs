@@ -71,7 +71,7 @@ impl Bench {
     }
 
     /// No output may hold it.
-    fn password(&self) -> &str {
+    pub fn password(&self) -> &str {
         self.env.get("PASSWORD").map_or("no output holds this", String::as_str)
     }
 
