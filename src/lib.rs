@@ -38,9 +38,10 @@
 //! - The *revision* (what the node reads when it starts) is kept in the state file by container id. A difference restarts
 //!   the container. Same spec, same revision and running means: left alone, also when the daemon is new.
 //! - A replacement keeps the old container until the new one has stayed up for a short window; else the old one comes
-//!   back, the node's status says why, and the same spec and image are left alone for ten minutes. The old one is
-//!   restarted meanwhile when what it reads changes. A first container that keeps ending is left to the engine's restart
-//!   policy and reported. What a crash in the middle leaves is finished by the next daemon (see the source of
+//!   back, the node's status says why, and the same is left alone for ten minutes, or until the spec, the image or what
+//!   the node reads changes. A container that is cut off from its network is replaced without the window.
+//! - A container that keeps ending is left to the engine's restart policy and reported. Where that does not act it is
+//!   started after growing pauses, up to a minute. What a crash in the middle leaves is finished by the next daemon (see the source of
 //!   `driver::replace`), which remembers no failure and tries once more.
 //! - A node that needs a host port of another node waits until that one lets go of it; nodes that wait for each other move
 //!   at the same time.

@@ -2,7 +2,8 @@
 //!
 //! Careful, the usual manner: make the new one, stop the old one, start the new one, see that it stays up for a short
 //! window, remove the old one, rename the new one. The node is down for one stop and one start. Overlap: the new one is
-//! started before the old one is stopped, which stops only when the window is over.
+//! started before the old one is stopped, which stops only when the window is over. At once: as careful, without a
+//! window, where the old one is cut off from its network and nothing is gained by keeping it.
 //!
 //! A daemon that dies on the way leaves one of these, told apart by what runs and what each container is made of:
 //!
@@ -154,7 +155,7 @@ impl Hands {
     /// A container that ended and was started again by the engine has another start time. Engine events only make
     /// this look earlier.
     async fn verdict(&self, trial: &mut Trial) -> Result<Verdict, RuntimeError> {
-        if self.replace_window.is_zero() {
+        if self.replace_window.is_zero() || trial.manner == Manner::AtOnce {
             return Ok(Verdict::StaysUp);
         }
         let end = Instant::now() + self.replace_window;
@@ -170,6 +171,7 @@ impl Hands {
             }
             // All arms are cancel-safe.
             is_over = tokio::select! {
+                biased;
                 () = self.stopping.cancelled() => return Ok(Verdict::Open),
                 () = sleep_until(end) => true,
                 () = trial.death() => false,

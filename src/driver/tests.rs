@@ -57,6 +57,15 @@ async fn without_a_window_nothing_is_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_old_one_is_of_no_use_nothing_waits_for_a_window() {
+    let rig = Rig::with_old(vec![]).await;
+    let began = Instant::now();
+    assert!(matches!(rig.replace(next(), Manner::AtOnce).await, Outcome::Made(_)));
+    assert_eq!((began.elapsed(), rig.memory.calls("list", "app")), (Duration::ZERO, 0));
+    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_stay_up_gives_way_to_the_old_one() {
     let dies = |code, ms| Behaviour::Exits { code, after: Duration::from_millis(ms) };
     let table = [

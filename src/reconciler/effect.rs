@@ -112,6 +112,8 @@ pub enum Manner {
     Swap,
     /// The new one is started first, and both run until it has stayed up.
     Overlap,
+    /// As careful, but the old one is of no use while it runs: nothing waits to see whether the new one stays up.
+    AtOnce,
 }
 
 /// A container to be made.

@@ -133,6 +133,13 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    /// Whether what the engine holds now must be looked up.
+    pub fn is_unsure(&self) -> bool {
+        matches!(self, Self::RolledBack(_) | Self::ImageMissing | Self::Failed(_) | Self::Abandoned)
+    }
+}
+
 /// A new container.
 #[derive(Debug, Clone)]
 pub struct Made {

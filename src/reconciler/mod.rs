@@ -18,6 +18,7 @@ mod plan;
 mod ports;
 mod reason;
 mod rejected;
+mod relapses;
 mod retry;
 mod revision;
 mod schedule;
@@ -202,7 +203,10 @@ impl Reconciler {
         self.fetch.insist();
         self.list.insist();
         self.images.hurry();
-        self.nodes.values_mut().for_each(|node| node.retry.hurry());
+        for node in self.nodes.values_mut() {
+            node.retry.hurry();
+            node.relapses.hurry();
+        }
         self.dirty.extend(self.nodes.keys().cloned());
     }
 

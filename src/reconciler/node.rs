@@ -9,6 +9,7 @@ use super::desired::Desired;
 use super::event::{Failure, Made, Outcome};
 use super::plan::Observed;
 use super::rejected::{Candidate, Rejected};
+use super::relapses::Relapses;
 use super::retry::Retry;
 use crate::model::Change;
 
@@ -45,10 +46,12 @@ pub struct NodeState {
     pub retry: Retry,
     /// The last failure, until something succeeds.
     pub failure: Option<Failure>,
-    /// What the replacement that is going on tries out.
+    /// What the operation that is going on makes or tries out.
     pub candidate: Option<Candidate>,
     /// What was tried out and did not stay up.
     pub rejected: Option<Rejected>,
+    /// Ends of its process one after another.
+    pub relapses: Relapses,
     /// What it waits for, for people.
     pub waits_for: Option<String>,
     /// The changes that may have touched it, oldest first, until it is settled.
@@ -69,18 +72,42 @@ impl NodeState {
         self.busy.is_none() && !self.is_view_stale && self.retry.is_due(now)
     }
 
-    /// Ids of its containers that run or are paused.
+    /// Ids of its containers that run, are paused, or may run for all that is known.
     pub fn running(&self) -> Vec<ContainerId> {
-        self.containers.iter().filter(|container| container.is_up()).map(|container| container.id.clone()).collect()
+        self.containers.iter().filter(|container| container.may_run()).map(|container| container.id.clone()).collect()
     }
 
-    /// Whether the engine is busy starting a container of it again and again; that is left to the engine.
+    /// Whether its process ends again and again: the engine is busy starting it, or it was seen to.
     pub fn is_crashing(&self) -> bool {
-        self.containers.iter().any(|container| container.state == ContainerState::Restarting)
+        self.relapses.is_reported()
+            || self.containers.iter().any(|container| container.state == ContainerState::Restarting)
+    }
+
+    /// Takes over what a list says of its containers.
+    pub fn see(&mut self, containers: Vec<Observed>, now: Duration) {
+        for container in &containers {
+            let Some(before) = self.containers.iter().find(|before| before.id == container.id) else { continue };
+            let is_up = container.state == ContainerState::Running;
+            let was_up = before.state == ContainerState::Running;
+            let is_other_run = before.started_at.is_some_and(|at| container.started_at.is_some_and(|now| now != at));
+            if was_up && (!is_up || is_other_run) {
+                self.relapses.ended(now);
+            }
+            if is_up && (!was_up || is_other_run) {
+                self.relapses.started(now);
+            }
+        }
+        self.containers = containers;
+        self.learn_inputs();
+        self.is_view_stale = false;
     }
 
     /// Takes over the result of an operation on `network`, the app's.
-    pub fn absorb(&mut self, outcome: Outcome, network: &str) {
+    pub fn absorb(&mut self, outcome: Outcome, network: &str, now: Duration) {
+        self.is_view_stale |= outcome.is_unsure();
+        if matches!(outcome, Outcome::Made(_) | Outcome::Started { .. }) {
+            self.relapses.started(now);
+        }
         match outcome {
             Outcome::Made(made) => self.containers = vec![observed(*made, network)],
             Outcome::Started { id, revision } => self.with(&id, |container| {
@@ -95,9 +122,7 @@ impl NodeState {
                     self.with(&id, |container| container.state = ContainerState::Exited { code: None });
                 }
             }
-            Outcome::RolledBack(_) | Outcome::ImageMissing | Outcome::Failed(_) | Outcome::Abandoned => {
-                self.is_view_stale = true;
-            }
+            Outcome::RolledBack(_) | Outcome::ImageMissing | Outcome::Failed(_) | Outcome::Abandoned => {}
         }
     }
 

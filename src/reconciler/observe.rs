@@ -25,7 +25,11 @@ impl Reconciler {
     pub(super) fn on_listed(&mut self, result: Result<Listing, Failure>, now: Duration) {
         let Listing { containers, revisions } = match result {
             Ok(listing) => listing,
-            Err(failure) => return self.list.failed(failure, now, &mut self.jitter),
+            Err(failure) => {
+                // Who waits for a list at the end waits no longer.
+                self.dirty.extend(self.nodes.keys().cloned());
+                return self.list.failed(failure, now, &mut self.jitter);
+            }
         };
         if !self.list.has_answer {
             self.outbox.push(Effect::Forget(containers.iter().map(|container| container.id.clone()).collect()));
@@ -37,31 +41,47 @@ impl Reconciler {
             let Some(name) = node_of(&container) else { continue };
             // Whoever started it since: it has read this or something newer.
             let revision = revisions.get(&container.id).cloned();
-            found.entry(name).or_default().push(Observed::new(container, revision));
+            // Labels of a container never change, so its record need not be read again.
+            let known = self.nodes.get(&name).and_then(|node| node.containers.iter().find(|c| c.id == container.id));
+            found.entry(name).or_default().push(Observed::new(container, known, revision));
         }
         let names: BTreeSet<NodeName> = self.nodes.keys().chain(found.keys()).cloned().collect();
         for name in names {
             let containers = found.remove(&name).unwrap_or_default();
-            self.take_list(name, containers);
+            self.take_list(name, containers, now);
         }
     }
 
-    fn take_list(&mut self, name: NodeName, containers: Vec<Observed>) {
+    /// A list that was asked for before the end of an operation says nothing about its node.
+    fn take_list(&mut self, name: NodeName, containers: Vec<Observed>, now: Duration) {
         let stray = self.wish_for_stray();
         let node = self.nodes.entry(name.clone()).or_insert_with(|| NodeState { wish: stray, ..NodeState::default() });
         if node.busy.is_some() || node.touched > self.list_asked_at {
             return;
         }
+        self.with_containers(&name, |node| node.see(containers, now));
+        self.clear_later(&name);
+        self.dirty.insert(name);
+    }
+
+    /// Changes what is known of a node's containers, and which node they belong to with it.
+    fn with_containers(&mut self, name: &NodeName, change: impl FnOnce(&mut NodeState)) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
         for container in &node.containers {
             self.by_container.remove(&container.id);
         }
-        for container in &containers {
+        change(node);
+        for container in &node.containers {
             self.by_container.insert(container.id.clone(), name.clone());
         }
-        node.containers = containers;
-        node.learn_inputs();
-        node.is_view_stale = false;
-        self.dirty.insert(name);
+    }
+
+    /// A run that lasts is noticed when it has. The end of the daemon does not wait for that.
+    fn clear_later(&mut self, name: &NodeName) {
+        let at = self.nodes.get(name).and_then(|node| node.relapses.clears_at());
+        if !matches!(self.phase, Phase::Stopping { .. }) {
+            self.retries.extend(at.map(|at| (at, name.clone())));
+        }
     }
 
     /// A hint that agrees with what is known costs nothing; any other asks for a list. One that comes in the middle of an
@@ -84,26 +104,16 @@ impl Reconciler {
     /// tells of something that was not our doing.
     fn judge_early_hints(&mut self, name: &NodeName, before: &[ContainerId]) -> bool {
         let Some(node) = self.nodes.get(name) else { return false };
-        let is_here = |id: &ContainerId| node.containers.iter().any(|container| container.id == *id);
-        let (here, rest): (Vec<_>, Vec<_>) = self.early_hints.drain(..).partition(|hint| is_here(&hint.container));
+        let is_here = |hint: &EngineEvent| node.containers.iter().any(|container| container.id == hint.container);
+        let (here, rest): (Vec<_>, Vec<_>) = self.early_hints.drain(..).partition(is_here);
+        let is_odd = here.iter().enumerate().any(|(index, hint)| is_odd(node, hint, &here[index..]));
+        // What was told of containers that the operation has removed is of no matter.
         self.early_hints = rest.into_iter().filter(|hint| !before.contains(&hint.container)).collect();
-        let is_odd = here.iter().enumerate().any(|(index, hint)| {
-            let is_started_since = || {
-                let later = &here[index..];
-                later.iter().any(|next| next.container == hint.container && next.action == Action::Started)
-            };
-            match hint.action {
-                Action::Created | Action::Started => false,
-                Action::Renamed => !agrees(node, hint),
-                Action::Network | Action::Paused => true,
-                _ => {
-                    node.containers.iter().any(|c| c.id == hint.container && c.state.is_running())
-                        && !is_started_since()
-                }
-            }
-        });
-        let is_last = self.busy_count == 0;
-        let strays = if is_last { std::mem::take(&mut self.early_hints) } else { Vec::new() };
+        if self.busy_count > 0 {
+            return is_odd;
+        }
+        // No operation can have made what is left, unless it was removed again.
+        let strays = std::mem::take(&mut self.early_hints);
         let is_gone = |id: &ContainerId| strays.iter().any(|h| h.container == *id && h.action == Action::Removed);
         is_odd || strays.iter().any(|hint| !is_gone(&hint.container))
     }
@@ -122,10 +132,26 @@ impl Reconciler {
         node.touched = self.clock;
         self.dirty.insert(name.clone());
         self.dirty.append(&mut self.port_waiters);
+        self.learn(name, &outcome, now);
+        let Some(node) = self.nodes.get(name) else { return };
+        let before: Vec<ContainerId> = node.containers.iter().map(|container| container.id.clone()).collect();
+        let is_unsure = outcome.is_unsure();
+        let network = self.settings.network();
+        self.with_containers(name, |node| node.absorb(outcome, &network, now));
+        self.clear_later(name);
+        if self.judge_early_hints(name, &before) || is_unsure {
+            self.list.want();
+        }
+    }
+
+    /// What the end of an operation says about further attempts.
+    fn learn(&mut self, name: &NodeName, outcome: &Outcome, now: Duration) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
         let candidate = node.candidate.take();
-        let has_doubt = node.retry.attempts() < DOUBTS_MAX;
-        match (&outcome, candidate) {
-            (Outcome::RolledBack(failure), Some(candidate)) if failure.kind == FailureKind::Permanent || !has_doubt => {
+        let may_blame =
+            |failure: &Failure| failure.kind == FailureKind::Permanent || node.retry.attempts() >= DOUBTS_MAX;
+        match (outcome, candidate) {
+            (Outcome::RolledBack(failure), Some(candidate)) if may_blame(failure) => {
                 let until = now + self.jitter.around(TRY_AGAIN_AFTER);
                 node.rejected = Some(Rejected { candidate, reason: failure.text.clone(), until });
                 node.retry.reset();
@@ -154,17 +180,21 @@ impl Reconciler {
                 node.failure = None;
             }
         }
-        let before: Vec<ContainerId> = node.containers.iter().map(|container| container.id.clone()).collect();
-        for id in &before {
-            self.by_container.remove(id);
-        }
-        node.absorb(outcome, &self.settings.network());
-        for container in &node.containers {
-            self.by_container.insert(container.id.clone(), name.clone());
-        }
-        let is_view_stale = node.is_view_stale;
-        if self.judge_early_hints(name, &before) || is_view_stale {
-            self.list.want();
+    }
+}
+
+/// Whether a hint that came in the middle of an operation on `node`, followed by `later` ones, tells of something that is
+/// not known after it.
+fn is_odd(node: &NodeState, hint: &EngineEvent, later: &[EngineEvent]) -> bool {
+    let is_of_same = |other: &EngineEvent| other.container == hint.container;
+    match hint.action {
+        Action::Created | Action::Started => false,
+        Action::Renamed => !agrees(node, hint),
+        Action::Network | Action::Paused => true,
+        _ => {
+            let runs = node.containers.iter().any(|known| known.id == hint.container && known.state.is_running());
+            let is_started_since = later.iter().any(|next| is_of_same(next) && next.action == Action::Started);
+            runs && !is_started_since
         }
     }
 }

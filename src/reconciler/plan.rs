@@ -34,10 +34,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// From what the engine lists and the state file remembers.
-    pub fn new(container: Container, revision: Option<Revision>) -> Self {
+    /// From what the engine lists, what was known of the same container before, and what the state file remembers.
+    pub fn new(container: Container, known: Option<&Self>, revision: Option<Revision>) -> Self {
         Self {
-            record: SpecRecord::from_labels(&container.labels),
+            record: known.map_or_else(|| SpecRecord::from_labels(&container.labels), |known| known.record.clone()),
             id: container.id,
             name: container.name,
             image_id: container.image_id,
@@ -127,6 +127,9 @@ fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&
     containers
 }
 
+/// Said of a container that runs and reaches nobody. No engine call of ours connects it again.
+const CUT_OFF: &str = "not on the app's network";
+
 /// In what way a container is not what is wanted; empty when it is.
 fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec<Difference> {
     let spec = &desired.target.spec;
@@ -146,7 +149,7 @@ fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec
     }
     let is_connected = container.networks.iter().any(|network| *network == spec.network);
     if !is_connected && container.state.is_running() {
-        reasons.push(Difference::of("not on the app's network"));
+        reasons.push(Difference::of(CUT_OFF));
     }
     reasons
 }
@@ -201,16 +204,19 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
         (ImageView::Missing, _) => make_do(desired, &old, ReasonKind::ImageAway),
         (_, None) => Plan::Do(Operation::Create(target), Reason::of(ReasonKind::Absent)),
         (_, Some(first)) => {
-            let reason = Reason::in_fields(ReasonKind::SpecChanged, misfits(desired, image, first));
-            let (old, manner) = (ids(old.iter().copied()), manner(desired, &old));
+            let reasons = misfits(desired, image, first);
+            let is_cut_off = matches!(&reasons[..], [only] if only.field == CUT_OFF);
+            let manner = if is_cut_off { Manner::AtOnce } else { manner(desired, &old) };
+            let (old, reason) = (ids(old.iter().copied()), Reason::in_fields(ReasonKind::SpecChanged, reasons));
             Plan::Do(Operation::Replace { old, next: None, target, manner }, reason)
         }
     }
 }
 
-/// Two at a time only where that was asked for, where they share nothing of the host, and where it is of use.
+/// Two at a time, never three, only where that was asked for, where they share nothing of the host, and where it is of use.
 fn manner(desired: &Desired, old: &[&Observed]) -> Manner {
-    let is_of_use = old.iter().any(|old| old.state.is_running());
+    let mut up = old.iter().filter(|old| old.may_run());
+    let is_of_use = up.next().is_some_and(|old| old.state.is_running()) && up.next().is_none();
     if desired.can_overlap && is_of_use { Manner::Overlap } else { Manner::Careful }
 }
 

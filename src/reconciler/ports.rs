@@ -83,8 +83,9 @@ impl Reconciler {
     }
 }
 
-/// Whether a container of `node` that is up has the host port of `port`.
+/// Whether a container of `node` that is up, or that is being made, has the host port of `port`.
 fn holds(node: &NodeState, port: &PortBinding) -> bool {
-    let up = node.containers.iter().filter(|container| container.is_up());
-    up.filter_map(|container| container.record.as_ref()).any(|record| record.publishes(port))
+    let mut up = node.containers.iter().filter(|container| container.is_up());
+    up.any(|container| container.record.as_ref().is_some_and(|record| record.publishes(port)))
+        || node.candidate.as_ref().is_some_and(|candidate| candidate.publishes(port))
 }

@@ -1,13 +1,14 @@
 //! What was tried out in the place of an old container and did not stay up. It is not tried again for a while, so that
-//! the old one is not bounced again and again. Kept in memory only: a new daemon tries it once more.
+//! the old one is not bounced again and again; but another spec, image or revision may be the cure. Kept in memory only:
+//! a new daemon tries it once more.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{ContainerSpec, ImageId};
+use managed_app_runtimes::{ImageId, PortBinding};
 
 use super::desired::Desired;
+use super::effect::Target;
 use super::plan::ImageView;
 
 /// How long a container that did not stay up is left alone, give or take jitter: as long as the longest pause after
@@ -18,26 +19,32 @@ pub const TRY_AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// same: each attempt costs the old one a stop.
 pub const DOUBTS_MAX: u32 = 2;
 
-/// What is tried out: a spec, and the content of its image as far as that is known.
+/// What is made or tried out: a spec, what it reads, and the content of its image as far as that is known.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    spec: Arc<ContainerSpec>,
+    target: Target,
     image: Option<ImageId>,
 }
 
 impl Candidate {
     /// What a new container of `desired` is made of now.
     pub fn new(desired: &Desired, image: ImageView<'_>) -> Self {
-        Self { spec: desired.target.spec.clone(), image: image.id().cloned() }
+        Self { target: desired.target.clone(), image: image.id().cloned() }
     }
 
-    /// Whether a container of `spec` would be the same, whatever its image holds.
-    pub fn is_of(&self, spec: &ContainerSpec) -> bool {
-        SpecRecord::new(&self.spec, "").differences(spec).is_empty()
+    /// Whether a container of `target` would be the same, whatever its image holds.
+    pub fn is_of(&self, target: &Target) -> bool {
+        let record = || SpecRecord::new(&self.target.spec, "");
+        self.target.revision == target.revision && record().differences(&target.spec).is_empty()
+    }
+
+    /// Whether a container of it has the host port of `port`.
+    pub fn publishes(&self, port: &PortBinding) -> bool {
+        self.target.spec.ports.iter().any(|own| own.shares_host_port(port))
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.image == other.image && self.is_of(&other.spec)
+        self.image == other.image && self.is_of(&other.target)
     }
 }
 

@@ -81,6 +81,7 @@ impl Reconciler {
         match next {
             Plan::Settled => {
                 node.causes.clear();
+                node.relapses.clear(now);
                 // What failed was done all the same, or by somebody else.
                 node.failure = None;
                 node.retry.reset();
@@ -92,6 +93,9 @@ impl Reconciler {
                 }
             }
             Plan::Wait => {}
+            Plan::Do(Operation::Start { .. }, _) if node.relapses.pause(now).is_some() => {
+                self.retries.extend(node.relapses.pause(now).map(|at| (at, name)));
+            }
             Plan::Do(operation, reason) => {
                 let reason = Reason { causes: node.causes.clone(), ..reason };
                 if let Some(operation) = self.with_ports(&name, operation) {
@@ -126,7 +130,7 @@ impl Reconciler {
         node.touched = self.clock;
         node.busy = Some(operation.verb());
         node.candidate = match &operation {
-            Operation::Replace { .. } | Operation::Confirm { .. } => {
+            Operation::Create(_) | Operation::Replace { .. } | Operation::Confirm { .. } => {
                 node.desired().map(|desired| Candidate::new(desired, self.images.view(&desired.image)))
             }
             _ => None,
@@ -138,7 +142,11 @@ impl Reconciler {
     fn is_start_over(&self) -> bool {
         let has_failed = |node: &NodeState| {
             let image_failed = node.desired().is_some_and(|desired| self.images.failure(&desired.image).is_some());
-            node.failure.is_some() || node.rejected.is_some() || node.waits_for.is_some() || image_failed
+            node.failure.is_some()
+                || node.rejected.is_some()
+                || node.waits_for.is_some()
+                || node.is_crashing()
+                || image_failed
         };
         let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));
         self.list.has_answer
@@ -170,6 +178,10 @@ impl Reconciler {
     fn step_stop(&mut self, name: NodeName, nodes: EndOfNodes, now: Duration) {
         let Some(node) = self.nodes.get(&name) else { return };
         if node.busy.is_some() || !node.retry.is_due(now) || node.retry.attempts() >= STOP_ATTEMPTS_MAX {
+            return;
+        }
+        // An operation that was given up half way may have left more: the list that was asked for then tells, if any does.
+        if node.is_view_stale && self.list.failure.is_none() {
             return;
         }
         let running = node.running();

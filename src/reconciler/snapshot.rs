@@ -9,6 +9,7 @@ use managed_app_runtimes::labels::SpecRecord;
 use super::desired::{Desired, Settings};
 use super::effect::{Effect, Finish};
 use super::node::{NodeState, Wish};
+use super::relapses::Relapses;
 use super::revision::Surroundings;
 use super::{EndOfNodes, Reconciler};
 use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
@@ -101,11 +102,12 @@ impl Reconciler {
         if before.is_none_or(|before| before.image != desired.image) {
             self.images.want(&desired.image);
         }
-        state.rejected = state.rejected.take().filter(|bad| bad.candidate.is_of(&desired.target.spec));
+        state.rejected = state.rejected.take().filter(|bad| bad.candidate.is_of(&desired.target));
         state.wish = Wish::Run(desired);
         state.learn_inputs();
         state.is_settled = false;
         state.retry.reset();
+        state.relapses = Relapses::default();
         self.dirty.insert(node.name.clone());
         true
     }

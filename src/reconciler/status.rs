@@ -9,7 +9,7 @@ use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
 
 /// What is said of a container whose process ends again and again.
-const CRASHING: &str = "its process keeps ending; the engine starts it again and again";
+const CRASHING: &str = "its process keeps ending; it is started again and again, after growing pauses";
 
 /// Where the daemon is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use managed_app_fakes::memory::{Behaviour, Latencies};
 use managed_app_runtimes::{ErrorKind, names};
 
 use crate::site::{IMAGE, Plan, Site, image};
+use crate::support::Host;
 
 /// How long a repair may take, on a busy machine; it takes a few milliseconds on an idle one.
 const REPAIR: Duration = Duration::from_secs(3);
@@ -71,6 +72,21 @@ async fn a_crash_loop_holds_up_no_other_node() {
     site.eventually("a restarts", |host| host.journal.count("restart", "a") == 2).await;
     site.stop().await;
     assert!(!site.runs("bad"));
+}
+
+#[tokio::test]
+async fn a_process_that_somebody_kills_again_and_again_is_started_after_growing_pauses_and_holds_up_no_other() {
+    let site = Site::with(&["a", "b"]).await;
+    for round in 1..=4 {
+        site.memory.kill(&names::container_name("a")).expect("it is there");
+        site.cloud.set_node_config("b", &format!(r#"{{"round":{round}}}"#));
+        site.eventually("b restarts", |host| host.journal.count("restart", "b") == round).await;
+        site.eventually("a runs again", |host| host.journal.count("start", "a") == round && site.runs("a")).await;
+    }
+    let is_said =
+        |host: &Host| host.node("a").and_then(|node| node.failure).is_some_and(|f| f.contains("keeps ending"));
+    site.eventually("it is said", is_said).await;
+    assert_eq!(site.node("b").and_then(|node| node.failure), None);
 }
 
 #[tokio::test]

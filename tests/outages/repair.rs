@@ -15,8 +15,6 @@ on_each_engine! {
 
 /// An idle machine needs well under a second.
 const REPAIR_MAX: Duration = Duration::from_secs(3);
-/// A container that is made anew is watched for two seconds before it takes the name.
-const WATCH_MAX: Duration = Duration::from_secs(3);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -40,8 +38,7 @@ async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine
         let acted = Instant::now();
         let is_whole = |now: &Container| is_right(now, &tag) && (what != "removed" || now.id() != before.id());
         while !engine.find(&name).await.is_some_and(|now| is_whole(&now)) {
-            let limit = if what == "disconnected" { REPAIR_MAX + WATCH_MAX } else { REPAIR_MAX };
-            assert!(acted.elapsed() < limit, "{what}: not put right after {:?}", acted.elapsed());
+            assert!(acted.elapsed() < REPAIR_MAX, "{what}: not put right after {:?}", acted.elapsed());
             tokio::time::sleep(LOOK_EVERY).await;
         }
         println!("{}: a container that somebody {what} was right again after {:?}", engine.name(), acted.elapsed());

@@ -143,7 +143,7 @@ impl Rig {
             let listed = self.memory.list(&owner()).await.expect("a list");
             let observed = listed.into_iter().map(|container| {
                 let revision = revisions.get(&container.id).cloned();
-                Observed::new(container, revision)
+                Observed::new(container, None, revision)
             });
             let view = if is_rejected { ImageView::Rejected(&image_id) } else { ImageView::Present(&image_id) };
             let Plan::Do(operation, _) = plan(Some(&desired), view, &observed.collect::<Vec<_>>()) else { return };

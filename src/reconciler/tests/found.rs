@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, Container, ContainerState, EngineEvent, ImageReference};
+use managed_app_runtimes::{
+    Action, Container, ContainerId, ContainerState, EngineEvent, ImageReference, Mount, MountSource,
+};
 
 use super::world::{World, name};
 use crate::model::{App, Change, Snapshot};
@@ -192,4 +194,36 @@ fn the_end_does_not_rely_on_a_list_that_failed_before() {
     assert!(asks_for_list(&world, &effects));
     let effects = world.reconciler.on(Event::Finished { node: name("a"), outcome: Outcome::Abandoned }, world.now);
     assert!(effects.iter().all(|effect| !matches!(effect, Effect::Finish(_))), "{effects:?}");
+}
+
+#[test]
+fn what_a_replacement_left_half_way_is_stopped_too() {
+    let mut world = begun(&["a"]);
+    world.edit_node("a", |node| {
+        node.mounts = vec![Mount { source: MountSource::Anonymous, target: "/data".to_owned() }];
+    });
+    let app = world.app.clone();
+    let effects = show(&mut world, &app);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Operate { .. })), "{effects:?}");
+    // The daemon ends while the new container is watched.
+    let next = Container { id: ContainerId("next".to_owned()), name: "next".to_owned(), ..world.containers[0].clone() };
+    world.containers[0].state = ContainerState::Exited { code: Some(0) };
+    world.containers.push(next);
+    for effect in world.reconciler.on(Event::Stop(EndOfNodes::Stop), world.now) {
+        let answer = world.carry_out(effect).expect("a list");
+        world.tell(answer);
+    }
+    world.tell(Event::Finished { node: name("a"), outcome: Outcome::Abandoned });
+    assert_eq!(world.finish, Some(Finish::Stopped));
+    assert!(world.containers.iter().all(|container| !container.state.is_running()), "{:?}", world.containers);
+}
+
+#[test]
+fn a_container_of_which_nothing_is_known_is_stopped_at_the_end() {
+    let mut world = begun(&["a"]);
+    world.containers[0].state = ContainerState::Unknown("odd".to_owned());
+    world.tell(Event::HintsLost);
+    world.take_log();
+    world.tell(Event::Stop(EndOfNodes::Stop));
+    assert_eq!((world.take_log(), world.finish), (vec!["stop a".to_owned()], Some(Finish::Stopped)));
 }

@@ -165,3 +165,17 @@ fn a_rejected_container_that_was_not_removed_goes_without_being_tried() {
         assert!(only.id.0 == "old" && only.state.is_running());
     }
 }
+
+#[test]
+fn three_containers_never_run_at_once() {
+    let desired = desired(true);
+    let image = ImageId("sha256:1".to_owned());
+    let old = |id: &str| Observed {
+        id: ContainerId(id.to_owned()),
+        ..container(&desired, "old", desired.target.spec.name.clone(), ContainerState::Running)
+    };
+    for (old, wanted) in [(vec![old("a")], Manner::Overlap), (vec![old("a"), old("b")], Manner::Careful)] {
+        let next = plan(Some(&desired), ImageView::Present(&image), &old);
+        assert!(matches!(&next, Plan::Do(Operation::Replace { manner, .. }, _) if *manner == wanted), "{next:?}");
+    }
+}

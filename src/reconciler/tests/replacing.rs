@@ -1,6 +1,7 @@
 //! Replacements: what did not stay up is remembered, ports change hands in order, overlap is for those that can.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use managed_app_runtimes::{Action, ContainerState, EngineEvent, Mount, MountSource, PortBinding, Protocol};
 
@@ -71,15 +72,32 @@ fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
 }
 
 #[test]
-fn the_old_container_follows_what_it_reads_meanwhile() {
+fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
     let mut world = rolled_back();
     world.connect("a", "x");
     world.tell(Event::Change(Change::Edge(vec![name("a")])));
-    assert_eq!(world.take_log(), ["restart a"]);
+    assert_eq!(world.take_log(), ["replace a"], "once");
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
     world.containers[0].state = ContainerState::Exited { code: Some(1) };
     world.tell(Event::HintsLost);
     assert_eq!(world.take_log(), ["start a"]);
+    world.unsteady_images.clear();
+    world.edit_node("a", |node| node.config = Some(r#"{"cure":1}"#.to_owned()));
+    world.tell(Event::Change(Change::Node(name("a"))));
+    assert_eq!((world.take_log(), failure_of(&world, "a")), (vec!["replace a".to_owned()], None));
+    assert!(world.reconciler.status().is_converged);
+}
+
+#[test]
+fn the_old_container_follows_what_it_reads_where_it_was_not_stopped() {
+    let mut world = begun(World::new(&["a"]).with_settings(Settings { overlap: true, ..settings() }));
+    world.unsteady_images.insert("img/b".to_owned());
+    give_image(&mut world, "a", "b");
+    assert_eq!(world.take_log(), ["pull img/b", "replace a overlap"]);
+    world.connect("a", "x");
+    world.tell(Event::Change(Change::Edge(vec![name("a")])));
+    assert_eq!(world.take_log(), ["replace a overlap", "restart a"]);
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
 }
 
 #[test]
@@ -185,4 +203,73 @@ fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
     world.containers[0].state = ContainerState::Running;
     world.tell(hint(Action::Started));
     assert_eq!((world.take_log(), failure_of(&world, "a")), (vec![], None));
+}
+
+#[test]
+fn a_container_that_is_cut_off_is_replaced_without_a_window() {
+    let mut world = up(&["a", "b"]);
+    world.containers[0].networks.clear();
+    world.tell(Event::HintsLost);
+    assert_eq!(world.take_log(), ["replace a atonce"]);
+    assert!(world.reconciler.status().is_converged);
+}
+
+#[test]
+fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_reported() {
+    let mut world = up(&["a", "b"]);
+    world.advance(Duration::from_secs(60));
+    world.take_log();
+    let mut pauses = Vec::new();
+    for round in 0..16 {
+        assert_eq!(failure_of(&world, "a").is_some(), round >= 4, "{round}");
+        world.containers[0].state = ContainerState::Exited { code: Some(1) };
+        let ended = world.now;
+        world.tell(Event::HintsLost);
+        world.connect("b", "x");
+        world.tell(Event::Change(Change::Edge(vec![name("b")])));
+        let mut log = world.take_log();
+        assert!(log.contains(&"restart b".to_owned()), "others are not held up: {log:?}");
+        while !log.contains(&"start a".to_owned()) {
+            world.advance(Duration::from_millis(100));
+            log = world.take_log();
+        }
+        pauses.push(world.now - ended);
+    }
+    assert!(pauses[..4].iter().all(|pause| *pause < Duration::from_secs(1)), "{pauses:?}");
+    assert!(pauses[15] >= Duration::from_secs(60) && pauses[15] < Duration::from_secs(62), "{pauses:?}");
+    world.advance(Duration::from_secs(11));
+    assert_eq!(failure_of(&world, "a"), None);
+    world.containers[0].state = ContainerState::Exited { code: Some(1) };
+    world.tell(Event::HintsLost);
+    assert_eq!(world.take_log(), ["start a"], "at once");
+}
+
+#[test]
+fn what_the_engine_starts_again_and_again_is_reported_whatever_it_calls_that() {
+    let mut world = up(&["a"]);
+    for second in 1..=4 {
+        world.containers[0].started_at = Some(time::OffsetDateTime::UNIX_EPOCH + Duration::from_secs(second));
+        world.tell(Event::HintsLost);
+        world.advance(Duration::from_secs(1));
+    }
+    assert_eq!(world.take_log(), [""; 0]);
+    assert!(failure_of(&world, "a").is_some_and(|failure| failure.contains("keeps ending")));
+    world.advance(Duration::from_secs(11));
+    assert_eq!(failure_of(&world, "a"), None);
+}
+
+#[test]
+fn a_port_of_a_container_that_is_being_made_counts_as_held() {
+    let mut world = up(&["a", "b"]);
+    let show = |world: &mut World| {
+        let app = std::sync::Arc::new(world.app.clone());
+        world.reconciler.on(Event::Snapshot(Ok(crate::model::Snapshot::App(app))), world.now)
+    };
+    let is_begun = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Operate { .. }));
+    world.edit_node("b", |node| node.ports = vec![port(1)]);
+    assert!(is_begun(&show(&mut world)));
+    world.edit_node("a", |node| node.ports = vec![port(1)]);
+    world.edit_node("b", |node| node.ports.clear());
+    assert!(!is_begun(&show(&mut world)));
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("host port 1/tcp is still held by node \"b\""));
 }
