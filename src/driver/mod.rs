@@ -25,7 +25,8 @@ use tracing::{debug, error, info, warn};
 
 pub use failure::chain;
 pub use looks::Looks;
-pub use state::StateFile;
+pub use operate::next_name;
+pub use state::{Disk, StateFile};
 
 use crate::cloud::ControlPlane;
 use crate::model::{App, NodeName, QueueAddress, Snapshot};
@@ -266,7 +267,8 @@ impl Driver {
 }
 
 impl Hands {
-    async fn snapshot(&self) -> Event {
+    /// Asks the cloud for the app.
+    pub async fn snapshot(&self) -> Event {
         let answer = tokio::time::timeout(SNAPSHOT_LIMIT, self.cloud.app()).await;
         Event::Snapshot(match answer {
             Ok(Ok(snapshot)) => Ok(snapshot),
@@ -280,7 +282,8 @@ impl Hands {
         })
     }
 
-    async fn list(&self) -> Event {
+    /// Lists our containers.
+    pub async fn list(&self) -> Event {
         let listed = self.runtime.list(&self.owner).await;
         let listing = |containers| Listing { containers, revisions: self.state.revisions() };
         Event::Listed(listed.map(listing).map_err(|error| {

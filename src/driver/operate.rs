@@ -147,7 +147,7 @@ pub(super) fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecR
 
 /// The name of the container that will take the place of `name`. No node can have it: names of nodes hold no control
 /// characters, and engine names with a hash at their end are made only by rewriting.
-pub(super) fn next_name(name: &str) -> String {
+pub fn next_name(name: &str) -> String {
     names::container_name(&format!("{name}\u{1}next"))
 }
 

@@ -4,11 +4,13 @@
 //! Losing it costs one restart of each node, never more; so trouble with it is a warning and no reason to stop.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use managed_app_runtimes::ContainerId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -21,10 +23,17 @@ const FILE_NAME: &str = "state.json";
 /// A file larger than this is not ours.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Where the text of the state is kept.
+#[async_trait]
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Puts this text in the place of the one before; when it fails, the one before is still there.
+    async fn write(&self, text: Vec<u8>) -> io::Result<()>;
+}
+
 /// The file and what it holds. Cheap to share.
 #[derive(Debug)]
 pub struct StateFile {
-    path: PathBuf,
+    disk: Box<dyn Disk>,
     memory: Mutex<Memory>,
     /// Held while the file is written: the number of the newest change that is on disk.
     written: tokio::sync::Mutex<u64>,
@@ -71,8 +80,17 @@ impl StateFile {
                 HashMap::new()
             }
         };
+        Self::with(revisions, Box::new(File { path }))
+    }
+
+    /// The state as `text` has it, kept on `disk` from now on. A text that makes no sense counts as unknown.
+    pub fn of(text: Option<&[u8]>, disk: Box<dyn Disk>) -> Self {
+        Self::with(text.and_then(|text| parse(text).ok()).unwrap_or_default(), disk)
+    }
+
+    fn with(revisions: HashMap<ContainerId, Revision>, disk: Box<dyn Disk>) -> Self {
         let memory = Mutex::new(Memory { revisions, changes: 0 });
-        Self { path, memory, written: tokio::sync::Mutex::new(0) }
+        Self { disk, memory, written: tokio::sync::Mutex::new(0) }
     }
 
     /// What the file in `directory` holds, for `plan`: makes, moves and writes nothing. No file means nothing is known.
@@ -127,39 +145,61 @@ impl StateFile {
         if *written >= number {
             return;
         }
-        let this = self.clone();
-        let result = tokio::task::spawn_blocking(move || this.write()).await.map_err(io::Error::other).flatten();
-        match result {
-            Ok(number) => *written = number,
-            Err(error) => warn!(path = %self.path.display(), %error, "the state file cannot be written"),
+        let (text, number) = self.text();
+        match self.disk.write(text).await {
+            Ok(()) => *written = number,
+            Err(error) => warn!(disk = ?self.disk, %error, "the state file cannot be written"),
         }
     }
 
-    fn write(&self) -> io::Result<u64> {
+    /// What is to be written, and the number of the newest change in it.
+    fn text(&self) -> (Vec<u8>, u64) {
         let (revisions, number) = {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             (memory.revisions.clone(), memory.changes)
         };
-        let text = serde_json::to_vec(&Written::of(&revisions))?;
-        let next = self.path.with_extension("json.next");
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        file.write_all(&text)?;
-        file.sync_data()?;
-        std::fs::rename(&next, &self.path)?;
-        Ok(number)
+        (serde_json::to_vec(&Written::of(&revisions)).expect("texts can be written as JSON"), number)
     }
+}
+
+/// The disk that there really is.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+}
+
+#[async_trait]
+impl Disk for File {
+    async fn write(&self, text: Vec<u8>) -> io::Result<()> {
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || replace(&path, &text)).await.map_err(io::Error::other).flatten()
+    }
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let next = path.with_extension("json.next");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    file.write_all(text)?;
+    file.sync_data()?;
+    std::fs::rename(&next, path)
 }
 
 /// A file that is there and makes no sense is `InvalidData`.
 fn read(path: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
-    let nonsense = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > BYTES_MAX => return Err(nonsense("it is too large".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         _ => {}
     }
-    let text = std::fs::read(path)?;
-    let contents: Contents = serde_json::from_slice(&text).map_err(|error| nonsense(error.to_string()))?;
+    parse(&std::fs::read(path)?)
+}
+
+fn nonsense(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
+    let contents: Contents = serde_json::from_slice(text).map_err(|error| nonsense(error.to_string()))?;
     if contents.version > VERSION {
         return Err(nonsense(format!("its version is {}, and this program knows {VERSION}", contents.version)));
     }

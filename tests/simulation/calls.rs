@@ -1,18 +1,39 @@
-//! One call to the engine: whether it is carried out, when, and what the caller hears of it. Three things apart.
+//! What the driver's hands work with: an engine, a cloud and a disk that answer late, wrongly or not at all. Of each call
+//! to the engine three things are decided apart: whether it is carried out, when, and what the caller hears of it.
 
+use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use managed_app::reconciler::{Event, Listing};
-use managed_app_runtimes::{Container, ContainerId, ErrorKind, ImageId, ImageReference};
+use async_trait::async_trait;
+use managed_app::cloud::{CloudError, CloudErrorKind, ControlPlane};
+use managed_app::driver::Disk;
+use managed_app::model::{NodeName, Snapshot};
+use managed_app_runtimes::{
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
+    ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError, labels,
+};
+use time::OffsetDateTime;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
-use crate::engine::{Act, Verb};
-use crate::hands::{Hands, failure};
+use crate::engine::{Act, Reply, Verb};
 use crate::weather::Class;
-use crate::world::{Occurrence, Sleep, World};
+use crate::world::{Occurrence, Shared, World};
 
 /// The limits of a backend by default.
-pub const CALL_LIMIT: Duration = Duration::from_secs(60);
-pub const STOP_LIMIT: Duration = Duration::from_secs(60);
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// The outside of one daemon.
+#[derive(Clone)]
+pub struct Outside(pub Shared);
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outside")
+    }
+}
 
 /// What becomes of a call.
 enum Fate {
@@ -58,35 +79,51 @@ impl World {
     }
 
     /// Sets the engine to work from `delay` on, one step after another, when it is done with what it does to this
-    /// container; says when it is done.
-    fn set_to_work(&mut self, id: Option<&ContainerId>, verbs: Vec<Verb>, delay: Duration, ticket: u64) -> Duration {
+    /// container.
+    fn set_to_work(&mut self, id: Option<&ContainerId>, verbs: Vec<Verb>, delay: Duration, reply: Option<Reply>) {
         let busy_until = id.and_then(|id| self.engine.get(id)).map_or(Duration::ZERO, |kept| kept.busy_until);
-        let (is_late, daemon) = (!delay.is_zero(), self.daemon);
         let mut at = (self.now + delay).max(busy_until);
+        let mut steps = Vec::new();
         for verb in verbs {
             at += self.duration_of(&verb);
-            self.schedule(at, Occurrence::Engine(Act { verb, daemon, is_late, ticket }));
+            steps.push((at, verb));
         }
         if let Some(kept) = id.and_then(|id| self.engine.get(id)) {
             kept.busy_until = at;
         }
-        at
+        steps.reverse();
+        if let Some((first, _)) = steps.last() {
+            self.schedule(*first, Occurrence::Engine(Act { steps, reply }));
+        }
+    }
+
+    /// The node that a container belongs to, also one that is gone.
+    fn node_of(&self, id: Option<&ContainerId>) -> Option<NodeName> {
+        self.engine.nodes.get(id?).cloned()
     }
 }
 
-impl Hands {
+impl Outside {
+    fn pause(&self, least_ms: usize, most_ms: usize) -> tokio::time::Sleep {
+        sleep(self.0.with(|world| world.prng.ms(least_ms, most_ms)))
+    }
+
     /// One call: the engine takes `verbs` as its steps, and what comes of the last is the answer.
-    pub async fn call(
+    async fn call(
         &self,
         id: Option<&ContainerId>,
+        node: Option<NodeName>,
         verbs: Vec<Verb>,
         limit: Duration,
-    ) -> Result<Option<ContainerId>, ErrorKind> {
+    ) -> Result<Option<ContainerId>> {
+        let subject = id.map_or_else(String::new, ToString::to_string);
         let result = self.call_once(id, verbs, limit).await;
         if result.is_err() {
-            self.with(|world| self.node.iter().for_each(|node| world.ledger.allow(node, 2)));
+            self.0.with(|world| {
+                node.or_else(|| world.node_of(id)).iter().for_each(|node| world.ledger.allow(node, 2));
+            });
         }
-        result
+        result.map_err(|kind| RuntimeError::new(kind, "call the engine for", subject))
     }
 
     async fn call_once(
@@ -95,69 +132,158 @@ impl Hands {
         verbs: Vec<Verb>,
         limit: Duration,
     ) -> Result<Option<ContainerId>, ErrorKind> {
-        let (fate, ticket) = self.with(|world| (world.fate(), world.fresh()));
-        let carried_out = match fate {
+        let carried_out = match self.0.with(World::fate) {
             Fate::Fails(kind) => {
-                self.sleep(1, 500).await;
+                self.pause(1, 500).await;
                 return Err(kind);
             }
             Fate::Hangs(late) => {
                 if let Some(late) = late {
-                    self.with(|world| world.set_to_work(id, verbs, limit + late + Duration::from_millis(1), ticket));
+                    let delay = limit + late + Duration::from_millis(1);
+                    self.0.with(|world| world.set_to_work(id, verbs, delay, None));
                 }
-                Sleep::new(&self.world, limit).await;
+                sleep(limit).await;
                 return Err(ErrorKind::TimedOut);
             }
             Fate::Lost(kind) => Err(kind),
             Fate::Done => Ok(()),
         };
-        let done_at = self.with(|world| world.set_to_work(id, verbs, Duration::ZERO, ticket) - world.now);
-        if done_at >= limit {
-            Sleep::new(&self.world, limit).await;
-            return Err(ErrorKind::TimedOut);
-        }
-        // The engine's step comes first at the same moment, as it was scheduled first.
-        Sleep::new(&self.world, done_at).await;
-        let reply = self.with(|world| world.replies.remove(&ticket));
-        self.sleep(1, 50).await;
+        let (reply, answer) = oneshot::channel();
+        self.0.with(|world| world.set_to_work(id, verbs, Duration::ZERO, Some(reply)));
+        let Ok(answer) = timeout(limit, answer).await else { return Err(ErrorKind::TimedOut) };
+        self.pause(1, 50).await;
         carried_out?;
         // An engine that restarted in the middle forgets what it was at.
-        reply.unwrap_or(Err(ErrorKind::Unreachable))
+        answer.unwrap_or(Err(ErrorKind::Unreachable))
     }
 
-    pub async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>, ErrorKind> {
-        self.sleep(1, 100).await;
-        match self.with(World::fate) {
-            Fate::Done => Ok(self.with(|world| world.local_image(image))),
-            Fate::Fails(kind) | Fate::Lost(kind) => Err(kind),
+    async fn one(&self, id: &ContainerId, verbs: Vec<Verb>, limit: Duration) -> Result<()> {
+        self.call(Some(id), None, verbs, limit).await.map(drop)
+    }
+
+    /// A question that changes nothing.
+    async fn ask<T>(&self, answer: impl FnOnce(&mut World) -> T) -> Result<T> {
+        let kind = match self.0.with(World::fate) {
+            Fate::Done => return Ok(self.0.with(answer)),
+            Fate::Fails(kind) | Fate::Lost(kind) => kind,
             Fate::Hangs(_) => {
-                Sleep::new(&self.world, CALL_LIMIT).await;
-                Err(ErrorKind::TimedOut)
+                sleep(CALL_LIMIT).await;
+                ErrorKind::TimedOut
             }
-        }
+        };
+        Err(RuntimeError::new(kind, "ask", "the engine"))
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for Outside {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Memory
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        unreachable!("the hands do not ask for it")
     }
 
     /// All our containers, as some moment of the call has them.
-    pub async fn look(&self) -> Result<Vec<Container>, ErrorKind> {
-        self.sleep(1, 300).await;
-        match self.with(World::fate) {
-            Fate::Done => {
-                let containers = self.with(World::listed);
-                let is_slow = self.with(|world| world.weather.has(Class::SlowLists) && world.prng.chance(30));
-                self.sleep(1, if is_slow { 15_000 } else { 300 }).await;
-                Ok(containers)
-            }
-            Fate::Fails(kind) | Fate::Lost(kind) => Err(kind),
-            Fate::Hangs(_) => {
-                Sleep::new(&self.world, CALL_LIMIT).await;
-                Err(ErrorKind::TimedOut)
-            }
-        }
+    async fn list(&self, _: &Owner) -> Result<Vec<Container>> {
+        self.pause(1, 300).await;
+        let listed = self.ask(World::listed).await?;
+        let is_slow = self.0.with(|world| world.weather.has(Class::SlowLists) && world.prng.chance(30));
+        self.pause(1, if is_slow { 15_000 } else { 300 }).await;
+        Ok(listed)
     }
 
-    pub async fn list(self) -> Event {
-        let listed = self.look().await.map_err(failure);
-        let revisions = self.with(|world| world.disk.memory.clone());
-        Event::Listed(listed.map(|containers| Listing { containers, revisions }))
+    async fn ensure_network(&self, name: &str, _: &Owner) -> Result<()> {
+        self.call(None, None, vec![Verb::Network(name.to_owned())], CALL_LIMIT).await.map(drop)
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageReference,
+        _: Option<&RegistryCredentials>,
+        _: ProgressFn<'_>,
+    ) -> Result<ImageId> {
+        self.pause(50, 20_000).await;
+        let failed = |kind| Err(RuntimeError::new(kind, "pull", image.to_string()));
+        if self.0.with(|world| world.weather.has(Class::PullsFail) && world.prng.chance(40)) {
+            if self.0.with(|world| world.prng.chance(30)) {
+                sleep(Duration::from_secs(120)).await;
+            }
+            return failed(ErrorKind::TimedOut);
+        }
+        if self.0.with(|world| world.weather.has(Class::PullsRefused) && world.prng.chance(40)) {
+            let kinds = [ErrorKind::Throttled, ErrorKind::NotFound];
+            return failed(self.0.with(|world| *world.prng.pick(&kinds)));
+        }
+        self.0.with(|world| world.pulled(image)).map_or_else(|| failed(ErrorKind::Unreachable), Ok)
+    }
+
+    async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
+        self.pause(1, 100).await;
+        self.ask(|world| world.local_image(image)).await
+    }
+
+    async fn remove_image(&self, _: &ImageId) -> Result<()> {
+        unreachable!("the hands remove no image")
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        let node = spec.labels.get(labels::NODE).and_then(|name| NodeName::new(name.clone()).ok());
+        let made = self.call(None, node, vec![Verb::Create(Box::new(spec.clone()))], CALL_LIMIT).await?;
+        Ok(made.expect("the engine tells the id of what it made"))
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<()> {
+        self.one(id, vec![Verb::Start(id.clone())], CALL_LIMIT).await
+    }
+
+    async fn stop(&self, id: &ContainerId, _: Duration) -> Result<()> {
+        self.one(id, vec![Verb::End(id.clone())], STOP_LIMIT).await
+    }
+
+    async fn restart(&self, id: &ContainerId, _: Duration) -> Result<()> {
+        self.one(id, vec![Verb::End(id.clone()), Verb::Start(id.clone())], STOP_LIMIT).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.one(id, vec![Verb::Rename(id.clone(), name.to_owned())], CALL_LIMIT).await
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        self.one(id, vec![Verb::Remove(id.clone())], CALL_LIMIT).await
+    }
+
+    async fn logs(&self, _: &ContainerId, _: Option<OffsetDateTime>) -> Result<LogStream> {
+        unreachable!("the hands read no output")
+    }
+
+    async fn events(&self, _: &Owner) -> Result<EventStream> {
+        unreachable!("the world tells of events by itself")
+    }
+}
+
+#[async_trait]
+impl ControlPlane for Outside {
+    async fn app(&self) -> Result<Snapshot, CloudError> {
+        self.pause(10, 2_000).await;
+        if self.0.with(|world| world.weather.has(Class::Hangs) && world.prng.chance(10)) {
+            std::future::pending::<()>().await;
+        }
+        let answer = self.0.with(World::snapshot);
+        self.pause(10, 1_000).await;
+        answer.map_err(|kind| CloudError::new(kind, "read the app"))
+    }
+
+    async fn aws_credentials(&self) -> Result<aws_credential_types::Credentials, CloudError> {
+        Err(CloudError::new(CloudErrorKind::Refused, "the hands need none"))
+    }
+}
+
+#[async_trait]
+impl Disk for Outside {
+    async fn write(&self, text: Vec<u8>) -> io::Result<()> {
+        self.pause(1, 30).await;
+        self.0.with(|world| world.save(text))
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use managed_app::cloud::CloudErrorKind;
 use managed_app::model::{App, ChangeReceiver, MessageType, Node, NodeName, NodeType, Snapshot, Tenant};
-use managed_app::reconciler::{Failure, FailureKind};
+
+use managed_app_runtimes::{ImageId, ImageReference};
 
 use crate::prng::Prng;
 use crate::weather::Class;
@@ -135,13 +137,26 @@ impl Cloud {
 }
 
 impl World {
+    /// A pull that goes well: the id of what the registry holds now. `None`: the engine is away.
+    pub fn pulled(&mut self, image: &ImageReference) -> Option<ImageId> {
+        if self.engine.is_down {
+            return None;
+        }
+        let name = image.to_pull();
+        let id = ImageId(self.cloud.content(&name));
+        if self.engine.images.insert(name.clone(), id.clone()).as_ref() != Some(&id) {
+            self.allow_content(&name);
+        }
+        Some(id)
+    }
+
     /// The cloud's answer, from some moment of the last seconds.
-    pub fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+    pub fn snapshot(&mut self) -> Result<Snapshot, CloudErrorKind> {
         for (class, kind) in
-            [(Class::CloudFails, FailureKind::Transient), (Class::CloudRefuses, FailureKind::Permanent)]
+            [(Class::CloudFails, CloudErrorKind::Failed), (Class::CloudRefuses, CloudErrorKind::Refused)]
         {
             if self.weather.has(class) && self.prng.chance(40) {
-                return Err(Failure { kind, text: "the cloud fails".to_owned() });
+                return Err(kind);
             }
         }
         if self.weather.has(Class::FalseGone) && !self.cloud.is_false && self.prng.chance(25) {

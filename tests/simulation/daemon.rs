@@ -1,26 +1,37 @@
-//! One life of the daemon: the real reconciler, and its effects as tasks in virtual time. Dropping it is a crash.
+//! One life of the daemon: the real reconciler and the real hands of the driver, in virtual time. Dropping it is a crash.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use managed_app::cloud::{Aws, AwsOptions};
+use managed_app::driver::{DEATHS_MAX, Hands, Looks};
+use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler, Revision};
+use managed_app::registry::Registry;
+use managed_app::status::{About, Recorder};
+use managed_app_runtimes::{Action, ContainerId, EngineEvent};
+use tokio::sync::{Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
 
-use crate::hands::Hands;
-use crate::trace;
+use crate::calls::Outside;
 use crate::world::Shared;
+use crate::{disk, trace};
 
-type Task = Pin<Box<dyn Future<Output = Event>>>;
+/// How long a new container has to stay up.
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// A daemon that lives.
 pub struct Daemon {
     pub reconciler: Reconciler,
+    hands: Arc<Hands>,
     world: Shared,
     /// The daemon's own clock starts with it, and has nothing to do with the time of day.
     born: Duration,
-    tasks: BTreeMap<u64, Task>,
+    tasks: FuturesUnordered<BoxFuture<'static, Event>>,
     pub finish: Option<Finish>,
     pub is_ready: bool,
 }
@@ -28,18 +39,38 @@ pub struct Daemon {
 impl Daemon {
     /// Starts with what the state file holds.
     pub fn new(world: &Shared) -> Self {
-        let mut outside = world.borrow_mut();
-        outside.daemon += 1;
-        outside.is_stopping = false;
-        outside.load();
-        let reconciler = Reconciler::new(outside.settings.clone(), outside.prng.next());
-        let network = outside.settings.network();
-        outside.engine.networks.insert(network);
-        outside.note(|| "daemon begins".to_owned());
-        let born = outside.now;
-        drop(outside);
-        let tasks = BTreeMap::new();
-        let mut daemon = Self { reconciler, world: world.clone(), born, tasks, finish: None, is_ready: false };
+        let state = disk::open(world);
+        let (settings, seed, born) = world.with(|world| {
+            world.daemon += 1;
+            let network = world.settings.network();
+            world.engine.networks.insert(network);
+            world.note(|| "daemon begins".to_owned());
+            (world.settings.clone(), world.prng.next(), world.now)
+        });
+        let hands = Hands {
+            runtime: Arc::new(Outside(world.clone())),
+            cloud: Arc::new(Outside(world.clone())),
+            registry: Arc::new(Registry::new(Arc::new(Aws::new(AwsOptions::default())))),
+            state,
+            owner: settings.owner.clone(),
+            stop_grace: settings.stop_grace,
+            operations: Semaphore::new(64),
+            pulls: Semaphore::new(4),
+            replace_window: WINDOW,
+            deaths: broadcast::Sender::new(DEATHS_MAX),
+            looks: Looks::default(),
+            recorder: Recorder::in_memory(About::default()),
+            stopping: CancellationToken::new(),
+        };
+        let mut daemon = Self {
+            reconciler: Reconciler::new(settings, seed),
+            hands: Arc::new(hands),
+            world: world.clone(),
+            born,
+            tasks: FuturesUnordered::new(),
+            finish: None,
+            is_ready: false,
+        };
         daemon.tell(Event::Begin);
         daemon
     }
@@ -59,63 +90,80 @@ impl Daemon {
         matches!(self.reconciler.phase(), Phase::Stopping { .. } | Phase::Finished)
     }
 
+    /// What it knows of the containers.
+    pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
+        self.hands.state.revisions()
+    }
+
+    /// What comes of one of its tasks; never ends while there are none.
+    pub async fn done(&mut self) -> Event {
+        match self.tasks.next().await {
+            Some(event) => event,
+            None => pending().await,
+        }
+    }
+
+    /// As the driver's loop does.
     pub fn tell(&mut self, event: Event) {
         if self.finish.is_some() {
             return;
         }
-        let now = {
-            let mut world = self.world.borrow_mut();
+        let now = self.world.with(|world| {
             world.note(|| format!("-> {}", trace::of_event(&event)));
             world.check_event(&event);
             if let Event::Stop(nodes) = event {
-                world.is_stopping = true;
                 world.ledger.is_ending = true;
                 world.ledger.is_clearing |= nodes == EndOfNodes::Remove;
             }
             world.now - self.born
-        };
-        for effect in self.reconciler.on(event, now) {
+        });
+        if let Event::Hint(EngineEvent { container, action: Action::Died, .. }) = &event {
+            // Nobody watching is fine.
+            let _ = self.hands.deaths.send(container.clone());
+        }
+        let effects = self.reconciler.on(event, now);
+        if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {
+            self.hands.stopping.cancel();
+        }
+        for effect in effects {
             self.execute(effect);
         }
     }
 
     fn execute(&mut self, effect: Effect) {
-        {
-            let mut world = self.world.borrow_mut();
+        self.world.with(|world| {
             world.note(|| format!("   <- {}", trace::of_effect(&effect)));
             world.check_effect(&effect);
-        }
-        let hands = Hands { world: self.world.clone(), node: None };
-        match effect {
-            Effect::FetchSnapshot => self.spawn(hands.snapshot()),
-            Effect::List => self.spawn(hands.list()),
-            Effect::Pull(image) => self.spawn(hands.pull(image)),
-            Effect::Operate { node, operation, .. } => {
-                let hands = Hands { node: Some(node.clone()), ..hands };
-                self.spawn(async move { Event::Finished { node, outcome: hands.operate(operation).await } });
+        });
+        let hands = self.hands.clone();
+        let task: BoxFuture<'static, Event> = match effect {
+            Effect::FetchSnapshot => Box::pin(async move { hands.snapshot().await }),
+            Effect::List => Box::pin(async move { hands.list().await }),
+            Effect::Pull(image) => Box::pin(async move {
+                let outcome = hands.pull(&image).await;
+                Event::Pulled { image, outcome }
+            }),
+            Effect::Operate { node, operation, .. } => Box::pin(async move {
+                let outcome = hands.operate(operation).await;
+                Event::Finished { node, outcome }
+            }),
+            Effect::Forget(ids) => {
+                let forgotten = hands.state.retain(&ids);
+                Box::pin(async move {
+                    forgotten.await;
+                    Event::Saved
+                })
             }
-            Effect::Forget(ids) => self.spawn(hands.retain(ids)),
-            Effect::Listen(_) => {}
-            Effect::Ready => self.is_ready = true,
-            Effect::Finish(finish) => self.finish = Some(finish),
-        }
-    }
-
-    fn spawn(&mut self, task: impl Future<Output = Event> + 'static) {
-        let number = self.world.borrow_mut().fresh();
-        self.tasks.insert(number, Box::pin(task));
-        // The first step of a task does not lead to an event at once, as every task begins with a wait.
-        self.wake(number);
-    }
-
-    /// A task goes on; when it is done the reconciler hears of it.
-    pub fn wake(&mut self, number: u64) {
-        let Some(task) = self.tasks.get_mut(&number) else { return };
-        self.world.borrow_mut().task = number;
-        let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(event) = polled {
-            self.tasks.remove(&number);
-            self.tell(event);
-        }
+            Effect::Listen(_) => return,
+            Effect::Ready => {
+                self.is_ready = true;
+                return;
+            }
+            Effect::Finish(finish) => {
+                self.finish = Some(finish);
+                return;
+            }
+        };
+        self.tasks.push(task);
     }
 }

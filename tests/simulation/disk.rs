@@ -1,44 +1,55 @@
-//! The state file as it is on disk, and as the daemon that lives has it in memory.
+//! The state file as it is on disk, and what the daemon that died last knew.
 
 use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
 
+use managed_app::driver::StateFile;
 use managed_app::reconciler::Revision;
 use managed_app_runtimes::ContainerId;
 
+use crate::calls::Outside;
 use crate::weather::Class;
-use crate::world::World;
+use crate::world::{Shared, World};
 
-type Revisions = HashMap<ContainerId, Revision>;
-
-/// Both forms of the state file.
+/// The text of the state file, if there is one.
 #[derive(Default)]
 pub struct Disk {
-    pub memory: Revisions,
-    saved: Revisions,
+    saved: Option<Vec<u8>>,
+    /// What the daemon before this one had in memory when it died.
+    pub lost: HashMap<ContainerId, Revision>,
 }
 
 impl World {
     /// The file is written whole; a write that fails leaves the old one.
-    pub fn save(&mut self) {
+    pub fn save(&mut self, text: Vec<u8>) -> io::Result<()> {
         if self.weather.has(Class::Disk) && self.prng.chance(40) {
             self.note(|| "the state file cannot be written".to_owned());
-            return;
+            return Err(io::Error::other("the disk is full"));
         }
-        self.disk.saved.clone_from(&self.disk.memory);
+        self.disk.saved = Some(text);
+        Ok(())
     }
+}
 
-    /// A new daemon reads the file. A node whose container is not in it as it was known may restart once.
-    pub fn load(&mut self) {
-        if self.weather.has(Class::Disk) && self.prng.chance(20) {
-            self.note(|| "the state file cannot be read".to_owned());
-            self.disk.saved.clear();
+/// A new daemon reads the file. A node whose container is not in it as it was known may restart once.
+pub fn open(shared: &Shared) -> Arc<StateFile> {
+    let text = shared.with(|world| {
+        if world.weather.has(Class::Disk) && world.prng.chance(20) {
+            world.note(|| "the state file cannot be read".to_owned());
+            world.disk.saved = Some(b"{".to_vec());
         }
-        let before = std::mem::replace(&mut self.disk.memory, self.disk.saved.clone());
-        for kept in &self.engine.containers {
+        world.disk.saved.clone()
+    });
+    let file = Arc::new(StateFile::of(text.as_deref(), Box::new(Outside(shared.clone()))));
+    let known = file.revisions();
+    shared.with(|world| {
+        for kept in &world.engine.containers {
             let id = &kept.container.id;
-            if let (Some(node), true) = (&kept.node, before.get(id) != self.disk.saved.get(id)) {
-                self.ledger.allow(node, 1);
+            if let (Some(node), true) = (&kept.node, world.disk.lost.get(id) != known.get(id)) {
+                world.ledger.allow(node, 1);
             }
         }
-    }
+    });
+    file
 }

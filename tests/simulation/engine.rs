@@ -8,8 +8,10 @@ use managed_app::model::NodeName;
 use managed_app::reconciler::Event;
 use managed_app_runtimes::{
     Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, ErrorKind, ImageId, ImageReference,
-    Origin, labels,
+    Origin, PortBinding, labels,
 };
+use time::OffsetDateTime;
+use tokio::sync::oneshot;
 
 use crate::weather::Class;
 use crate::world::{Occurrence, World};
@@ -22,10 +24,12 @@ pub struct Kept {
     pub made_at: Duration,
     /// The version of the cloud's truth that its process read.
     pub read: usize,
-    /// How often its process was started.
-    pub starts: usize,
     /// Whether its process was started by somebody else, or by a call that nobody waited for any more.
     pub is_foreign_start: bool,
+    /// The operation that started its process, by the ledger's count, if one of ours did.
+    pub started_in: Option<usize>,
+    /// Host ports that it has while it is up.
+    pub ports: Vec<PortBinding>,
     /// Until when the engine is occupied with it: it does one thing at a time to a container.
     pub busy_until: Duration,
 }
@@ -36,19 +40,23 @@ pub struct Engine {
     pub containers: Vec<Kept>,
     pub images: BTreeMap<String, ImageId>,
     pub networks: BTreeSet<String>,
+    /// The node of each container that there ever was.
+    pub nodes: BTreeMap<ContainerId, NodeName>,
     pub is_down: bool,
     pub made: usize,
+    /// How often any process was started.
+    runs: u64,
 }
 
-/// A step of the engine on behalf of a call.
+/// Where the result of a call goes.
+pub type Reply = oneshot::Sender<Result<Option<ContainerId>, ErrorKind>>;
+
+/// What the engine does on behalf of a call.
 pub struct Act {
-    pub verb: Verb,
-    /// The daemon that asked.
-    pub daemon: u32,
-    /// The call has given up waiting before this happens.
-    pub is_late: bool,
-    /// Where the result goes.
-    pub ticket: u64,
+    /// What and when, the last first.
+    pub steps: Vec<(Duration, Verb)>,
+    /// `None`: nobody waits for it any more.
+    pub reply: Option<Reply>,
 }
 
 /// The steps.
@@ -60,6 +68,17 @@ pub enum Verb {
     Rename(ContainerId, String),
     Remove(ContainerId),
     Network(String),
+}
+
+impl Kept {
+    pub fn id(&self) -> ContainerId {
+        self.container.id.clone()
+    }
+
+    /// Whether it holds its ports.
+    pub fn is_up(&self) -> bool {
+        self.container.state.is_running() || self.container.state == ContainerState::Paused
+    }
 }
 
 impl Engine {
@@ -78,14 +97,20 @@ impl Engine {
 }
 
 impl World {
-    /// The engine does its part of a call. The result is kept for the call if it still waits.
-    pub fn perform(&mut self, act: Act) {
-        let is_orphan = act.is_late || act.daemon != self.daemon;
-        if let Verb::Create(_) | Verb::Network(_) = act.verb {
-        } else {
-            self.guard(&act.verb, is_orphan);
+    /// The engine does the next step of a call; the caller hears what came of the last, if it still waits.
+    pub fn perform(&mut self, mut act: Act) {
+        let Some((_, verb)) = act.steps.pop() else { return };
+        let is_orphan = act.reply.as_ref().is_none_or(oneshot::Sender::is_closed);
+        let result = self.step(&verb, is_orphan);
+        match act.steps.last() {
+            Some((next, _)) => self.schedule(*next, Occurrence::Engine(act)),
+            None => act.reply.into_iter().for_each(|reply| drop(reply.send(result.clone()))),
         }
-        let result = match &act.verb {
+    }
+
+    fn step(&mut self, verb: &Verb, is_orphan: bool) -> Result<Option<ContainerId>, ErrorKind> {
+        self.guard(verb, is_orphan);
+        let result = match verb {
             Verb::Create(spec) => self.create(spec).map(Some),
             Verb::Start(id) => self.start(id, is_orphan).map(|()| None),
             Verb::End(id) => self.end(id, is_orphan).map(|()| None),
@@ -97,15 +122,13 @@ impl World {
             }
         };
         self.note(|| {
-            let what = match &act.verb {
+            let what = match verb {
                 Verb::Create(spec) => format!("Create({})", spec.name),
                 other => format!("{other:?}"),
             };
             format!("engine: {what}: {result:?}{}", if is_orphan { " (nobody waits)" } else { "" })
         });
-        if !is_orphan {
-            self.replies.insert(act.ticket, result);
-        }
+        result
     }
 
     /// No call ever names a container of a stranger; late acts count as meddling.
@@ -132,7 +155,9 @@ impl World {
             return Err(ErrorKind::NotFound);
         };
         let node = spec.labels.get(labels::NODE).and_then(|name| NodeName::new(name.clone()).ok());
-        Ok(self.add(&spec.name, node, spec.labels.clone(), image_id, &spec.network, Origin::Labelled))
+        let id = self.add(&spec.name, node, spec.labels.clone(), image_id, &spec.network, Origin::Labelled);
+        self.engine.get(&id).expect("it was just made").ports.clone_from(&spec.ports);
+        Ok(id)
     }
 
     /// A container comes into being, not running.
@@ -157,13 +182,15 @@ impl World {
             origin,
         };
         let (made_at, busy_until) = (self.now, self.now);
+        self.engine.nodes.extend(node.clone().map(|node| (id.clone(), node)));
         self.engine.containers.push(Kept {
             container,
             node,
             made_at,
             read: 0,
-            starts: 0,
             is_foreign_start: false,
+            started_in: None,
+            ports: vec![],
             busy_until,
         });
         self.hint(&id, Action::Created);
@@ -179,16 +206,40 @@ impl World {
             ContainerState::Paused | ContainerState::Removing => return Err(ErrorKind::Conflict),
             _ => {}
         }
-        kept.container.state = ContainerState::Running;
-        kept.read = read;
-        kept.starts += 1;
+        if let Some(holder) = self.holder_of_ports(id) {
+            self.check_conflict(id, &holder);
+            return Err(ErrorKind::Conflict);
+        }
+        self.run(id, read);
+        let kept = self.engine.get(id).expect("it was just looked at");
+        let started_in = kept.node.as_ref().filter(|_| !is_foreign).and_then(|node| self.ledger.operation_on(node));
         kept.is_foreign_start = is_foreign;
+        kept.started_in = started_in;
         let node = kept.node.clone();
         self.hint(id, Action::Started);
         if let Some(node) = node {
             self.check_single(&node);
         }
         Ok(())
+    }
+
+    /// Its process runs from now on. The clock of the engine never shows the same time twice.
+    pub fn run(&mut self, id: &ContainerId, read: usize) {
+        self.engine.runs += 1;
+        let started_at = OffsetDateTime::UNIX_EPOCH + self.now + Duration::from_nanos(self.engine.runs);
+        if let Some(kept) = self.engine.get(id) {
+            kept.container.state = ContainerState::Running;
+            kept.container.started_at = Some(started_at);
+            kept.read = read;
+        }
+    }
+
+    /// Another container that is up and has a host port of this one.
+    fn holder_of_ports(&mut self, id: &ContainerId) -> Option<ContainerId> {
+        let ports = self.engine.get(id)?.ports.clone();
+        let has_one = |kept: &&Kept| kept.ports.iter().any(|held| ports.iter().any(|port| port.shares_host_port(held)));
+        let mut others = self.engine.containers.iter().filter(|kept| kept.container.id != *id);
+        others.find(|kept| kept.is_up() && has_one(kept)).map(Kept::id)
     }
 
     fn end(&mut self, id: &ContainerId, is_orphan: bool) -> Result<(), ErrorKind> {
@@ -202,6 +253,7 @@ impl World {
         self.hint(id, Action::Died);
         if let (Some(node), true, false) = (node, was_running, is_orphan) {
             self.ledger.ended(&node);
+            self.check_overlap(&node);
         }
         Ok(())
     }

@@ -1,20 +1,27 @@
 //! What must be so when all faults are over.
 
+use std::collections::HashMap;
+
 use managed_app::model::{App, Node, NodeName};
 use managed_app::reconciler::{Revision, Surroundings};
-use managed_app_runtimes::ContainerState;
 use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::{ContainerId, ContainerState};
 
 use crate::engine::Kept;
+use crate::ledger::reads;
 use crate::world::World;
+
+type Revisions = HashMap<ContainerId, Revision>;
 
 impl World {
     /// What is not as the cloud wants it, if anything.
-    pub fn what_is_wrong(&self) -> Option<String> {
+    ///
+    /// `known` is what the daemon has written down of containers.
+    pub fn what_is_wrong(&self, known: &Revisions) -> Option<String> {
         let app = self.cloud.truth()?;
         let surroundings = Surroundings::of(app);
         for node in app.nodes.values() {
-            if let Some(wrong) = self.wrong_with(app, node, &surroundings) {
+            if let Some(wrong) = self.wrong_with(app, node, &surroundings, known) {
                 return Some(format!("node {}: {wrong}", node.name));
             }
         }
@@ -29,7 +36,7 @@ impl World {
         self.cloud.truth().is_some_and(|app| desired(app).is_some())
     }
 
-    fn wrong_with(&self, app: &App, node: &Node, surroundings: &Surroundings) -> Option<String> {
+    fn wrong_with(&self, app: &App, node: &Node, surroundings: &Surroundings, known: &Revisions) -> Option<String> {
         // A definition that cannot be run changes nothing.
         let desired = self.settings.desired(app, node, surroundings).ok()?;
         let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(&node.name));
@@ -53,12 +60,14 @@ impl World {
         if local.is_some_and(|local| local != container.image_id) {
             return Some("its container is of older content of the image".to_owned());
         }
-        let read = self.cloud.version(kept.read).and_then(|then| Some(Revision::of(then, then.nodes.get(&node.name)?)));
-        if read.as_ref() != Some(&desired.target.revision) {
+        let then = self.cloud.version(kept.read);
+        let is_current =
+            then.is_some_and(|then| then.nodes.get(&node.name).is_some_and(|n| reads(then, n) == reads(app, node)));
+        if !is_current {
             return Some("its process has read something older".to_owned());
         }
         // It may have read something newer than the daemon knows of, and is then restarted once too often.
-        let known = self.disk.memory.get(&container.id);
+        let known = known.get(&container.id);
         (known != Some(&desired.target.revision)).then(|| "what it has read is not written down".to_owned())
     }
 }

@@ -12,8 +12,9 @@
 //! | the state file lost what its container had read | 1 |
 //! | it was started while the cloud could not be asked | 1 |
 //! | others, or a call that nobody waited for any more, did something to a container of it | 2 |
-//! | a process of it died by itself | 2 |
+//! | a process of it died by itself, or with the engine | 2 |
 //! | it was made by the Python program | 1 |
+//! | the settings changed that all containers are made of | 1 |
 //!
 //! When all is right, whatever is left of this is taken away.
 
@@ -22,9 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app::model::{App, Node, NodeName, Snapshot};
-use managed_app::reconciler::{Effect, Event, Finish, Operation, Revision};
+use managed_app::reconciler::{Effect, Event, Finish, Manner, Operation};
 use managed_app_runtimes::{ContainerId, ContainerState};
 
+use crate::engine::Kept;
+use crate::weather::Class;
 use crate::world::World;
 
 /// Contract of the design: two snapshots at least so far apart.
@@ -36,8 +39,10 @@ pub struct Ledger {
     /// The first thing that was wrong.
     pub violation: Option<String>,
     allowed: BTreeMap<NodeName, usize>,
-    /// Nodes with an operation going on.
-    pub operating: BTreeSet<NodeName>,
+    /// Operations that are going on, by node.
+    operating: BTreeMap<NodeName, Operating>,
+    /// Nodes that may have two running containers, as one is replaced in the overlapping manner.
+    overlapping: BTreeSet<NodeName>,
     pulling: BTreeSet<String>,
     is_fetching: bool,
     is_listing: bool,
@@ -60,6 +65,15 @@ pub struct Ledger {
     pub operations: usize,
 }
 
+/// An operation that is going on.
+struct Operating {
+    /// Counts operations.
+    number: usize,
+    /// Containers that were up, and may have to come back.
+    old: Vec<ContainerId>,
+    manner: Option<Manner>,
+}
+
 impl Ledger {
     pub fn violate(&mut self, what: String) {
         self.violation.get_or_insert(what);
@@ -67,6 +81,18 @@ impl Ledger {
 
     pub fn allow(&mut self, node: &NodeName, ends: usize) {
         *self.allowed.entry(node.clone()).or_default() += ends;
+    }
+
+    /// The number of the operation on a node that is going on.
+    pub fn operation_on(&self, node: &NodeName) -> Option<usize> {
+        self.operating.get(node).map(|operating| operating.number)
+    }
+
+    /// The same for all nodes that were ever told of.
+    pub fn allow_all(&mut self, ends: usize) {
+        for node in self.known.keys().cloned().collect::<Vec<_>>() {
+            self.allow(&node, ends);
+        }
     }
 
     /// Takes back what is left when all is right.
@@ -89,7 +115,7 @@ impl Ledger {
 
     /// The daemon is gone, and with it all that it was doing.
     pub fn crashed(&mut self) {
-        for node in std::mem::take(&mut self.operating) {
+        for node in std::mem::take(&mut self.operating).into_keys() {
             self.allow(&node, 2);
         }
         self.pulling.clear();
@@ -99,7 +125,8 @@ impl Ledger {
         self.is_gone_confirmed = false;
     }
 
-    fn asked(&mut self, effect: &Effect) -> bool {
+    /// `up`: the containers that hold their ports now.
+    fn asked(&mut self, effect: &Effect, up: &[ContainerId]) -> bool {
         match effect {
             Effect::FetchSnapshot => !std::mem::replace(&mut self.is_fetching, true),
             Effect::List => !std::mem::replace(&mut self.is_listing, true),
@@ -109,7 +136,18 @@ impl Ledger {
                 if matches!(operation, Operation::Start { revision: None, .. }) {
                     self.allow(node, 1);
                 }
-                self.operating.insert(node.clone())
+                let (old, manner) = match operation {
+                    Operation::Replace { old, manner, .. } | Operation::Confirm { old, manner, .. } => {
+                        (old.iter().filter(|id| up.contains(id)).cloned().collect(), Some(*manner))
+                    }
+                    _ => (vec![], None),
+                };
+                match manner {
+                    Some(Manner::Overlap) => self.overlapping.insert(node.clone()),
+                    _ => false,
+                };
+                let operating = Operating { number: self.operations, old, manner };
+                self.operating.insert(node.clone(), operating).is_none()
             }
             Effect::Finish(Finish::AppRemoved | Finish::NoSuchApp) => self.is_gone_confirmed,
             _ => true,
@@ -156,7 +194,7 @@ impl Ledger {
         if Arc::ptr_eq(app, around) {
             return;
         }
-        if Revision::of(app, node) != Revision::of(around, known) {
+        if reads(app, node) != reads(around, known) {
             self.allow(&node.name, 1);
         }
         let made_of = |node: &Node| (node.node_type.image_uri.clone(), node.ports.clone(), node.mounts.clone());
@@ -166,10 +204,24 @@ impl Ledger {
     }
 }
 
+/// What a node reads when it starts: what a revision is made of.
+pub fn reads<'a>(app: &'a App, node: &'a Node) -> impl PartialEq + 'a {
+    let around = (&app.tenant, &app.config, app.table_access);
+    let edges = (&node.receive_edges, &node.send_edges);
+    let types = (&node.receive_message_type, &node.send_message_type);
+    (around, &node.config, node.is_stopped, &node.logging_level, edges, types)
+}
+
 impl World {
     /// The daemon asks for something: at most one of a kind at a time.
     pub fn check_effect(&mut self, effect: &Effect) {
-        if !self.ledger.asked(effect) {
+        if let Effect::Operate { operation: Operation::Replace { manner: Manner::Overlap, target, .. }, .. } = effect
+            && !(target.spec.ports.is_empty() && target.spec.mounts.is_empty())
+        {
+            self.ledger.violate("two containers that share something of the host were to run at once".to_owned());
+        }
+        let up: Vec<ContainerId> = self.engine.containers.iter().filter(|kept| kept.is_up()).map(Kept::id).collect();
+        if !self.ledger.asked(effect, &up) {
             let text = crate::trace::of_effect(effect);
             self.ledger.violate(format!("asked for while the same is going on, or without confirmation: {text}"));
         }
@@ -211,8 +263,37 @@ impl World {
             count += 1;
             is_foreign |= kept.is_foreign_start;
         }
-        if count > 1 && !is_foreign {
+        let most = if self.ledger.overlapping.contains(node) { 2 } else { 1 };
+        if count > most && !is_foreign {
             self.ledger.violate(format!("node {node} has {count} running containers"));
+        }
+    }
+
+    /// A process of a node was ended by us: while it is replaced in the overlapping manner, another one runs on.
+    pub fn check_overlap(&mut self, node: &NodeName) {
+        use Class::*;
+        let is_overlap = self.ledger.operating.get(node).is_some_and(|o| o.manner == Some(Manner::Overlap));
+        // Where processes end by themselves or by others there may be none.
+        let others_act = [Meddling, Dying, EngineRestarts, Hangs, LostReplies, OddStates, Crashes];
+        if !is_overlap || others_act.iter().any(|class| self.weather.knows(*class)) {
+            return;
+        }
+        let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(node));
+        if !all.any(|kept| kept.container.state == ContainerState::Running) {
+            self.ledger.violate(format!("node {node} was down while it was replaced in the overlapping manner"));
+        }
+    }
+
+    /// A container cannot start because `holder` has its port: no other node of ours may have been given the port of an
+    /// old container while that one may still have to come back.
+    pub fn check_conflict(&mut self, id: &ContainerId, holder: &ContainerId) {
+        let Some(node) = self.engine.nodes.get(id) else { return };
+        let Some(operating) = self.ledger.operating.get(node) else { return };
+        let is_old = operating.old.contains(id) && operating.manner == Some(Manner::Careful);
+        let taken_in = self.engine.get(holder).and_then(|kept| kept.started_in);
+        if is_old && taken_in.is_some_and(|number| number > operating.number) {
+            let what = format!("{holder} was given the port of {id}, which then could not come back");
+            self.ledger.violate(what);
         }
     }
 

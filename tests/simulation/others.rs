@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use managed_app::driver::next_name;
 use managed_app::model::NodeName;
 use managed_app_runtimes::{Action, ContainerId, ContainerState, ImageId, Origin, labels};
 
 use crate::cloud::NAMES;
-use crate::hands::next_name;
+use crate::engine::Kept;
+use crate::user::{PORTS, port};
 use crate::weather::Class;
 use crate::world::{Occurrence, World};
 
@@ -32,14 +34,19 @@ impl World {
         if self.engine.containers.iter().all(|kept| kept.container.name != name) {
             self.note(|| format!("a stranger takes the name {name}"));
             let id = self.add(&name, None, BTreeMap::new(), ImageId("other".to_owned()), "bridge", Origin::Labelled);
+            if self.prng.chance(50) {
+                let ports = vec![port(self.prng.below(PORTS))];
+                self.engine.get(&id).expect("it was just made").ports = ports;
+            }
             let _ = self.start(&id, true);
         }
     }
 
-    /// At the end of the storm, strangers give names of nodes back.
+    /// At the end of the storm, strangers give names and ports of nodes back.
     pub fn strangers_leave(&mut self) {
         let is_ours = |name: &str| NAMES.iter().any(|node| name == *node || name == next_name(node));
-        self.engine.containers.retain(|kept| kept.node.is_some() || !is_ours(&kept.container.name));
+        let is_in_the_way = |kept: &Kept| is_ours(&kept.container.name) || !kept.ports.is_empty();
+        self.engine.containers.retain(|kept| kept.node.is_some() || !is_in_the_way(kept));
     }
 
     fn any_of_ours(&mut self) -> Option<(ContainerId, NodeName)> {
@@ -69,12 +76,8 @@ impl World {
     /// The engine's restart policy brings a process back, unless something was done to the container meanwhile.
     pub fn revive(&mut self, id: &ContainerId) {
         let newest = self.cloud.newest();
-        if let Some(kept) = self.engine.get(id)
-            && kept.container.state == ContainerState::Restarting
-        {
-            kept.container.state = ContainerState::Running;
-            kept.read = newest;
-            kept.starts += 1;
+        if self.engine.get(id).is_some_and(|kept| kept.container.state == ContainerState::Restarting) {
+            self.run(id, newest);
             self.hint(id, Action::Started);
         }
     }
@@ -144,15 +147,21 @@ impl World {
         self.note(|| format!("the engine restarts, {}", ["nodes go on", "nodes restart", "nodes stay down"][how]));
         self.engine.is_down = true;
         let newest = self.cloud.newest();
+        let mut runs_anew = Vec::new();
         for kept in &mut self.engine.containers {
-            let is_up = kept.container.state.is_running();
+            let is_up = kept.container.state == ContainerState::Running;
             kept.busy_until = self.now;
             match how {
-                1 if is_up => kept.read = newest,
+                1 if is_up => {
+                    // A new container that is being watched is given up for the old one.
+                    kept.node.iter().for_each(|node| self.ledger.allow(node, 2));
+                    runs_anew.push(kept.id());
+                }
                 2 if is_up => kept.container.state = ContainerState::Exited { code: Some(255) },
                 _ => {}
             }
         }
+        runs_anew.iter().for_each(|id| self.run(id, newest));
         self.call_off(|what| matches!(what, Occurrence::Engine(_)));
         let delay = self.prng.ms(200, 30_000);
         self.after(delay, Occurrence::EngineUp);

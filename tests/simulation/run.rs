@@ -1,12 +1,11 @@
 //! One run from one seed: storms with calm after each, and an end.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
-use managed_app::model::{Change, NodeName};
+use managed_app::model::Change;
 use managed_app::reconciler::{EndOfNodes, Event, Finish};
 use managed_app_runtimes::ContainerState;
+use tokio::time::{Instant, sleep_until};
 
 use crate::daemon::Daemon;
 use crate::weather::Class;
@@ -35,33 +34,39 @@ pub struct Tally {
 
 struct Run {
     world: Shared,
+    began: Instant,
     daemon: Option<Daemon>,
     frozen_until: Duration,
 }
 
-/// Runs `seed`.
+/// Runs `seed`, on one thread and a clock that jumps to whatever happens next.
 pub fn run(seed: u64, is_traced: bool) -> Result<Tally, Report> {
-    let world = Rc::new(RefCell::new(World::new(seed, is_traced)));
-    let mut run = Run { world: world.clone(), daemon: None, frozen_until: Duration::ZERO };
-    let result = run.play();
-    drop(run);
-    let Ok(world) = Rc::try_unwrap(world) else { unreachable!("the daemon and its tasks are gone") };
-    let world = world.into_inner();
-    let tally = Tally { operations: world.ledger.operations, ends: world.ledger.ends };
-    let classes = world.weather.describe();
-    result.map(|()| tally).map_err(|what| Report { what, classes, story: world.trace.into_text() })
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime needs memory only");
+    runtime.block_on(async {
+        let world = Shared::new(seed, is_traced);
+        let (began, daemon) = (world.with(|world| world.began), None);
+        let mut run = Run { world: world.clone(), began, daemon, frozen_until: Duration::ZERO };
+        let result = run.play().await;
+        drop(run);
+        world.with(|world| {
+            let tally = Tally { operations: world.ledger.operations, ends: world.ledger.ends };
+            let classes = world.weather.describe();
+            result.map(|()| tally).map_err(|what| Report { what, classes, story: world.trace.take_text() })
+        })
+    })
 }
 
 impl Run {
     fn with<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {
-        ask(&mut self.world.borrow_mut())
+        self.world.with(ask)
     }
 
     fn now(&self) -> Duration {
-        self.world.borrow().now
+        self.began.elapsed()
     }
 
-    fn play(&mut self) -> Result<(), String> {
+    async fn play(&mut self) -> Result<(), String> {
         self.with(|world| {
             world.engine.networks.insert("app".to_owned());
             if world.prng.chance(20) {
@@ -71,38 +76,41 @@ impl Run {
         self.bear();
         let rounds = 1 + self.with(|world| world.prng.below(2));
         for _ in 0..rounds {
-            self.storm()?;
-            self.calm()?;
+            self.storm().await?;
+            self.calm().await?;
             if self.with(|world| world.prng.chance(50)) {
-                self.restart_in_calm()?;
+                self.restart_in_calm().await?;
             }
         }
         match self.with(|world| world.prng.below(4)) {
             0 => Ok(()),
-            1 => self.end_of_app(),
-            _ => self.stop(),
+            1 => self.end_of_app().await,
+            _ => self.stop().await,
         }
     }
 
     /// Everything that happens until `end`.
-    fn until(&mut self, end: Duration) -> Result<(), String> {
+    async fn until(&mut self, end: Duration) -> Result<(), String> {
         loop {
-            let next = self.with(|world| world.next_at());
+            let (now, next) = self.with(|world| (world.now, world.next_at()));
+            let is_frozen = now < self.frozen_until;
             let timer = self.daemon.as_ref().and_then(Daemon::deadline).map(|at| at.max(self.frozen_until));
-            let is_timer = timer.is_some_and(|timer| next.is_none_or(|next| timer < next));
-            let at = if is_timer { timer } else { next };
-            match at.filter(|at| *at <= end) {
-                None => {
-                    self.with(|world| world.now = world.now.max(end));
-                    return Ok(());
-                }
-                Some(at) if is_timer => {
-                    self.with(|world| world.now = world.now.max(at));
-                    self.tell(Event::Timer);
-                }
-                Some(_) => {
-                    let what = self.with(|world| world.take_next()).expect("its time was just read");
-                    self.happen(what);
+            let thaw = is_frozen.then_some(self.frozen_until);
+            let at = [next, timer, thaw].into_iter().flatten().min().unwrap_or(end).min(end);
+            // Both arms are cancel-safe. What is ready at the same moment comes in this order.
+            tokio::select! {
+                biased;
+                event = done(&mut self.daemon), if !is_frozen => self.tell(event),
+                () = sleep_until(self.began + at) => {
+                    let now = self.now();
+                    let is_timer = timer.is_some_and(|timer| timer <= now && next.is_none_or(|next| timer < next));
+                    if is_timer {
+                        self.tell(Event::Timer);
+                    } else if let Some(what) = self.with(World::take_due) {
+                        self.happen(what);
+                    } else if now >= end {
+                        return Ok(());
+                    }
                 }
             }
             if let Some(violation) = self.with(|world| world.ledger.violation.take()) {
@@ -118,20 +126,19 @@ impl Run {
     }
 
     fn happen(&mut self, what: Occurrence) {
-        let is_for_daemon = matches!(what, Occurrence::Wake { .. } | Occurrence::Tell { .. } | Occurrence::Message(_));
+        let is_for_daemon = matches!(what, Occurrence::Tell { .. } | Occurrence::Message(_) | Occurrence::Settings);
         if is_for_daemon && self.now() < self.frozen_until {
             let until = self.frozen_until;
             return self.with(|world| world.schedule(until, what));
         }
-        let alive = self.world.borrow().daemon;
+        let alive = self.with(|world| world.daemon);
         match what {
-            Occurrence::Wake { daemon, task } if daemon == alive => {
-                if let Some(daemon) = &mut self.daemon {
-                    daemon.wake(task);
-                }
-            }
             Occurrence::Tell { daemon, event } if daemon == alive => self.tell(event),
-            Occurrence::Wake { .. } | Occurrence::Tell { .. } => {}
+            Occurrence::Tell { .. } => {}
+            Occurrence::Settings => {
+                let settings = self.with(|world| world.settings.clone());
+                self.tell(Event::Settings(Box::new(settings)));
+            }
             Occurrence::Message(change) if self.daemon.is_some() => self.tell(Event::Change(change)),
             // The queue keeps it for the next daemon.
             Occurrence::Message(change) => self.with(|world| {
@@ -163,11 +170,12 @@ impl Run {
     }
 
     fn crash(&mut self) {
-        if self.daemon.take().is_none() {
-            return;
-        }
+        let Some(daemon) = self.daemon.take() else { return };
+        let known = daemon.revisions();
+        drop(daemon);
         self.frozen_until = Duration::ZERO;
         self.with(|world| {
+            world.disk.lost = known;
             world.note(|| "the daemon dies".to_owned());
             world.ledger.crashed();
             // An engine may give up a call when its caller is gone.
@@ -180,7 +188,7 @@ impl Run {
         });
     }
 
-    fn storm(&mut self) -> Result<(), String> {
+    async fn storm(&mut self) -> Result<(), String> {
         let end = self.with(|world| {
             world.weather.is_stormy = true;
             world.note(|| "--- storm".to_owned());
@@ -200,64 +208,64 @@ impl Run {
             }
             world.now + length
         });
-        self.until(end)
+        self.until(end).await
     }
 
     /// The storm is over: within a bound all is right, and then nothing more happens.
-    fn calm(&mut self) -> Result<(), String> {
+    async fn calm(&mut self) -> Result<(), String> {
         self.with(|world| {
             world.note(|| "--- calm".to_owned());
             world.weather.is_stormy = false;
             world.strangers_leave();
+            world.mend_types_in_the_way();
         });
-        self.converge()?;
-        self.stay_quiet()
+        self.converge().await?;
+        self.stay_quiet().await
     }
 
-    fn converge(&mut self) -> Result<(), String> {
+    async fn converge(&mut self) -> Result<(), String> {
         let bound = self.with(|world| world.weather.bound());
         let end = self.now() + bound;
         loop {
-            self.until(self.now() + LOOK_EVERY)?;
+            self.until(self.now() + LOOK_EVERY).await?;
             let is_told = self.daemon.as_ref().is_some_and(|d| d.is_idle() && d.reconciler.status().is_converged);
             let is_told = is_told && self.is_content() && !self.with(|world| world.is_unsettled());
-            let wrong = self.with(|world| world.what_is_wrong());
-            match (is_told, wrong) {
-                (true, None) => break,
-                (_, wrong) if self.now() >= end => {
-                    let wrong = wrong.unwrap_or_else(|| self.status_text());
-                    return Err(format!("not right {} s after the last fault: {wrong}", bound.as_secs()));
-                }
-                _ => {}
+            if is_told && self.what_is_wrong().is_none() {
+                break;
+            }
+            if self.now() >= end {
+                let wrong = self.what_is_wrong().unwrap_or_else(|| "the status does not say so".to_owned());
+                let status = self.daemon.as_ref().map(|daemon| daemon.reconciler.status());
+                let seconds = bound.as_secs();
+                return Err(format!("not right {seconds} s after the last fault: {wrong}\nstatus: {status:?}"));
             }
         }
         self.with(|world| world.note(|| "--- all is right".to_owned()));
         Ok(())
     }
 
-    fn status_text(&self) -> String {
-        let status = self.daemon.as_ref().map(|daemon| daemon.reconciler.status());
-        format!("the status does not say so: {status:?}")
-    }
-
     /// Whether the status tells of nothing wrong with nodes that can be run.
     fn is_content(&self) -> bool {
         let Some(daemon) = &self.daemon else { return false };
-        let world = self.world.borrow();
-        let can_run = |name: &NodeName| world.can_run(name);
-        daemon.reconciler.status().nodes.iter().all(|node| node.failure.is_none() || !can_run(&node.name))
+        let nodes = daemon.reconciler.status().nodes;
+        self.with(|world| nodes.iter().all(|node| node.failure.is_none() || !world.can_run(&node.name)))
     }
 
-    fn stay_quiet(&mut self) -> Result<(), String> {
+    fn what_is_wrong(&self) -> Option<String> {
+        let known = self.daemon.as_ref().map(Daemon::revisions).unwrap_or_default();
+        self.with(|world| world.what_is_wrong(&known))
+    }
+
+    async fn stay_quiet(&mut self) -> Result<(), String> {
         // Messages that come twice, long after, are still on their way; they must not matter.
         let before = self.with(|world| {
             world.ledger.clear();
             world.ledger.operations
         });
-        self.until(self.now() + QUIET)?;
+        self.until(self.now() + QUIET).await?;
         self.tell(Event::Resync);
-        self.until(self.now() + LOOK_EVERY)?;
-        let wrong = self.with(|world| world.what_is_wrong());
+        self.until(self.now() + LOOK_EVERY).await?;
+        let wrong = self.what_is_wrong();
         match (self.with(|world| world.ledger.operations) - before, wrong) {
             (0, None) => Ok(()),
             (0, Some(wrong)) => Err(format!("all was right, and is not any more: {wrong}")),
@@ -266,14 +274,14 @@ impl Run {
     }
 
     /// A new daemon beside what is right ends no node.
-    fn restart_in_calm(&mut self) -> Result<(), String> {
+    async fn restart_in_calm(&mut self) -> Result<(), String> {
         self.crash();
-        self.until(self.now() + Duration::from_secs(30))?;
-        self.converge()?;
-        self.stay_quiet()
+        self.until(self.now() + Duration::from_secs(30)).await?;
+        self.converge().await?;
+        self.stay_quiet().await
     }
 
-    fn end_of_app(&mut self) -> Result<(), String> {
+    async fn end_of_app(&mut self) -> Result<(), String> {
         self.with(|world| {
             let gives_up =
                 [Class::EngineErrors, Class::EngineRefuses, Class::LostReplies, Class::Hangs, Class::EngineRestarts];
@@ -285,16 +293,16 @@ impl Run {
             world.cloud.set(now, None);
             world.send(Change::AppRemoved);
         });
-        self.until(self.now() + Duration::from_secs(20))?;
+        self.until(self.now() + Duration::from_secs(20)).await?;
         if self.with(|world| world.prng.chance(30)) && self.daemon.as_ref().is_some_and(Daemon::is_ending) {
             self.tell(Event::Stop(EndOfNodes::Stop));
         }
         self.with(|world| world.weather.is_stormy = false);
         let bound = self.with(|world| world.weather.bound()) + END_LIMIT;
-        self.ended(Finish::AppRemoved, bound)
+        self.ended(Finish::AppRemoved, bound).await
     }
 
-    fn stop(&mut self) -> Result<(), String> {
+    async fn stop(&mut self) -> Result<(), String> {
         let delay = self.with(|world| {
             for _ in 0..2 {
                 world.after(Duration::ZERO, Occurrence::User);
@@ -302,26 +310,26 @@ impl Run {
             world.weather.is_stormy = world.prng.chance(50);
             world.prng.ms(0, 30_000)
         });
-        self.until(self.now() + delay)?;
+        self.until(self.now() + delay).await?;
         let end = self.with(|world| {
             world.weather.is_stormy = false;
             world.strangers_leave();
             *world.prng.pick(&[EndOfNodes::Stop, EndOfNodes::Leave, EndOfNodes::Remove])
         });
         self.tell(Event::Stop(end));
-        self.ended(Finish::Stopped, END_LIMIT)?;
+        self.ended(Finish::Stopped, END_LIMIT).await?;
         // A start that hung may be carried out when nobody is there any more.
         let may_linger = self.with(|world| world.weather.knows(Class::Hangs));
         if end == EndOfNodes::Leave || may_linger { Ok(()) } else { self.nothing_runs() }
     }
 
-    fn ended(&mut self, wanted: Finish, bound: Duration) -> Result<(), String> {
+    async fn ended(&mut self, wanted: Finish, bound: Duration) -> Result<(), String> {
         let end = self.now() + bound;
         while self.daemon.as_ref().is_none_or(|daemon| daemon.finish.is_none()) {
             if self.now() >= end {
                 return Err(format!("the daemon has not ended {} s after it should", bound.as_secs()));
             }
-            self.until(self.now() + LOOK_EVERY)?;
+            self.until(self.now() + LOOK_EVERY).await?;
         }
         match self.daemon.as_ref().and_then(|daemon| daemon.finish) {
             Some(finish) if finish == wanted => {}
@@ -334,11 +342,20 @@ impl Run {
     }
 
     fn nothing_runs(&mut self) -> Result<(), String> {
-        let world = self.world.borrow();
-        let running = world.engine.containers.iter().find(|kept| {
-            kept.node.is_some() && kept.container.state == ContainerState::Running && !kept.is_foreign_start
-        });
-        running.map_or(Ok(()), |kept| Err(format!("{} still runs after the end", kept.container.id)))
+        self.with(|world| {
+            let running = world.engine.containers.iter().find(|kept| {
+                kept.node.is_some() && kept.container.state == ContainerState::Running && !kept.is_foreign_start
+            });
+            running.map_or(Ok(()), |kept| Err(format!("{} still runs after the end", kept.container.id)))
+        })
+    }
+}
+
+/// What comes of one of the daemon's tasks; never ends while there are none.
+async fn done(daemon: &mut Option<Daemon>) -> Event {
+    match daemon {
+        Some(daemon) => daemon.done().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,8 +24,8 @@ impl Trace {
         }
     }
 
-    pub fn into_text(self) -> String {
-        self.text
+    pub fn take_text(&mut self) -> String {
+        std::mem::take(&mut self.text)
     }
 }
 

@@ -1,18 +1,31 @@
 //! What users do in the cloud, and the change messages that follow. Every value is new: see `Cloud::number`.
 
 use managed_app::model::{App, Change, Edge, MessageType, Node, NodeName};
-use managed_app_runtimes::{Mount, MountSource, PortBinding, Protocol};
+use managed_app_runtimes::{EnvValue, Mount, MountSource, PortBinding, Protocol};
 
 use crate::cloud::{NAMES, TYPES};
 use crate::weather::Class;
 use crate::world::{Occurrence, World};
+
+/// Host ports that nodes and strangers may want.
+pub const PORTS: usize = 6;
+
+/// One of the ports.
+pub fn port(index: usize) -> PortBinding {
+    PortBinding {
+        host_address: "0.0.0.0".parse().expect("an address"),
+        host_port: 8_000 + index as u16,
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    }
+}
 
 impl World {
     /// A user changes something; messages about it are on their way.
     pub fn user_acts(&mut self) {
         let Some(app) = self.cloud.truth() else { return };
         let mut app = App::clone(app);
-        let changes = match self.prng.below(12) {
+        let changes = match self.prng.below(15) {
             0 => self.add_node(&mut app),
             1 => self.remove_node(&mut app),
             2 | 3 => self.edit_node(&mut app),
@@ -22,6 +35,8 @@ impl World {
             7 | 8 => self.connect(&mut app),
             9 => self.edit_around(&mut app),
             10 => self.move_tag(),
+            11 | 12 => self.pass_ports_on(&mut app),
+            13 => self.change_settings(),
             _ => vec![Change::Node(self.any_name())],
         };
         self.note(|| {
@@ -92,14 +107,11 @@ impl World {
 
     fn redefine_node(&mut self, app: &mut App) -> Vec<Change> {
         let number = self.cloud.number();
+        let free: Vec<PortBinding> = (0..PORTS).map(port).filter(|port| !is_wanted(app, port)).collect();
+        let choice = free.get(self.prng.below(PORTS)).cloned();
         let Some(node) = self.any_node(app) else { return vec![] };
-        node.ports = vec![PortBinding {
-            host_address: "0.0.0.0".parse().expect("an address"),
-            host_port: 1_000 + number as u16,
-            container_port: 80,
-            protocol: Protocol::Tcp,
-        }];
-        if self.prng.chance(50) {
+        node.ports = choice.into_iter().collect();
+        if self.prng.chance(30) {
             let source = MountSource::Volume(format!("volume{number}"));
             node.mounts = vec![Mount { source, target: "/data".to_owned() }];
         }
@@ -113,11 +125,61 @@ impl World {
             0 => format!("not an image {number}"),
             _ => format!("r{}.test/image:{number}", self.prng.below(2)),
         };
-        self.cloud.types.insert(name.clone(), uri.clone());
-        app.nodes.values_mut().filter(|node| node.node_type.name == name).for_each(|node| {
-            node.node_type.image_uri.clone_from(&uri);
-        });
+        self.set_image(app, &name, &uri);
         vec![Change::NodeType(name)]
+    }
+
+    fn set_image(&mut self, app: &mut App, node_type: &str, uri: &str) {
+        self.cloud.types.insert(node_type.to_owned(), uri.to_owned());
+        for node in app.nodes.values_mut().filter(|node| node.node_type.name == node_type) {
+            node.node_type.image_uri = uri.to_owned();
+        }
+    }
+
+    /// A node whose type makes no sense keeps its container, perhaps with a port that is another's now; so where there
+    /// are ports, users put that right.
+    pub fn mend_types_in_the_way(&mut self) {
+        let Some(app) = self.cloud.truth() else { return };
+        let mut app = App::clone(app);
+        let are_ports_held = self.engine.containers.iter().any(|kept| !kept.ports.is_empty());
+        let are_there_ports = are_ports_held || app.nodes.values().any(|node| !node.ports.is_empty());
+        for name in TYPES {
+            let is_mad = self.cloud.types[name].starts_with("not");
+            if is_mad && are_there_ports {
+                let uri = format!("r0.test/image:{}", self.cloud.number());
+                self.set_image(&mut app, name, &uri);
+                self.note(|| format!("user: mends the type {name}"));
+                self.cloud.set(self.now, Some(app.clone()));
+                self.send(Change::NodeType(name.to_owned()));
+            }
+        }
+    }
+
+    /// The nodes' ports go round; two of them swap theirs, for one.
+    fn pass_ports_on(&mut self, app: &mut App) -> Vec<Change> {
+        let count = 2 + self.prng.below(2);
+        let mut names: Vec<NodeName> = app.nodes.keys().cloned().collect();
+        let index = self.prng.below(names.len().max(1));
+        names.rotate_left(index);
+        names.truncate(count);
+        let mut ports: Vec<Vec<PortBinding>> = names.iter().map(|name| app.nodes[name].ports.clone()).collect();
+        if !ports.is_empty() {
+            ports.rotate_left(1);
+        }
+        for (name, ports) in names.iter().zip(ports) {
+            app.nodes.get_mut(name).expect("it was just there").ports = ports;
+        }
+        names.into_iter().map(Change::Node).collect()
+    }
+
+    /// An operator changes what all containers are made of, or how they are replaced.
+    fn change_settings(&mut self) -> Vec<Change> {
+        let secret = self.cloud.number().to_string();
+        self.settings.env.insert("PASSWORD".to_owned(), EnvValue::Plain(secret));
+        self.settings.overlap = self.prng.chance(50);
+        self.ledger.allow_all(1);
+        self.schedule(self.now, Occurrence::Settings);
+        vec![]
     }
 
     fn change_auditor(&mut self, app: &mut App) -> Vec<Change> {
@@ -184,4 +246,8 @@ impl World {
         }
         vec![]
     }
+}
+
+fn is_wanted(app: &App, port: &PortBinding) -> bool {
+    app.nodes.values().any(|node| node.ports.iter().any(|wanted| wanted.shares_host_port(port)))
 }

@@ -115,7 +115,20 @@ impl Weather {
             // Up to ten minutes after a refusal, a quarter more by jitter.
             (any(&[EngineRefuses, CloudRefuses, PullsRefused]), 1_600),
             // A new container that did not stay up is tried again after ten minutes.
-            (any(&[EngineErrors, EngineRefuses, LostReplies, Hangs, EngineRestarts, Meddling, Dying, OddStates]), 800),
+            (
+                any(&[
+                    EngineErrors,
+                    EngineRefuses,
+                    LostReplies,
+                    Hangs,
+                    EngineRestarts,
+                    Meddling,
+                    Dying,
+                    OddStates,
+                    Strangers,
+                ]),
+                800,
+            ),
             // A whole resync, a quarter more by jitter.
             (self.loses(), 400),
         ];

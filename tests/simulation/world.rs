@@ -1,17 +1,15 @@
-//! The world of one run: clock, chance, what is going to happen, and all that lives outside the daemon.
+//! The world of one run: chance, what is going to happen, and all that lives outside the daemon. Its clock is that of the
+//! runtime, which is paused and jumps to whatever happens next.
 
-use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use managed_app::model::Change;
 use managed_app::reconciler::{Event, NodeLogSettings, Settings};
-use managed_app_runtimes::{ContainerId, ErrorKind, Owner};
+use managed_app_runtimes::{ContainerId, EnvValue, Owner};
+use tokio::time::Instant;
 
 use crate::cloud::Cloud;
 use crate::disk::Disk;
@@ -21,15 +19,30 @@ use crate::prng::Prng;
 use crate::trace::Trace;
 use crate::weather::{Class, Weather};
 
-/// The world as the tasks of the daemon share it.
-pub type Shared = Rc<RefCell<World>>;
+/// The world as all who act in it share it. Only one thread does, but the daemon's parts need not know that.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    /// A new world; within a runtime whose clock is paused.
+    pub fn new(seed: u64, is_traced: bool) -> Self {
+        Self(Arc::new(Mutex::new(World::new(seed, is_traced))))
+    }
+
+    /// Asks the world, or does something to it, at this moment.
+    pub fn with<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.0.lock().expect("nobody panics with it");
+        world.now = world.began.elapsed();
+        ask(&mut world)
+    }
+}
 
 /// Something that is going to happen.
 pub enum Occurrence {
-    /// A task of this daemon has something to do.
-    Wake { daemon: u32, task: u64 },
     /// This daemon is told of this.
     Tell { daemon: u32, event: Event },
+    /// The daemon reads its settings anew.
+    Settings,
     /// A change message is at the head of the queue.
     Message(Change),
     /// The engine does something.
@@ -83,7 +96,10 @@ impl Ord for Entry {
 
 /// All that is not the daemon.
 pub struct World {
+    /// The time since its beginning, as of the last time that anybody asked.
     pub now: Duration,
+    /// When it began, by the runtime's clock.
+    pub began: Instant,
     pub prng: Prng,
     pub weather: Weather,
     pub trace: Trace,
@@ -94,12 +110,6 @@ pub struct World {
     pub settings: Settings,
     /// The daemon that lives, by number; each has another.
     pub daemon: u32,
-    /// The task that is being polled.
-    pub task: u64,
-    /// Whether the daemon was told to end.
-    pub is_stopping: bool,
-    /// What came of acts of the engine that somebody waits for.
-    pub replies: HashMap<u64, Result<Option<ContainerId>, ErrorKind>>,
     heap: BinaryHeap<Entry>,
     number: u64,
 }
@@ -111,16 +121,17 @@ impl World {
         let resync = if weather.loses() { 300 } else { 3_600 };
         let settings = Settings {
             owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
-            env: BTreeMap::new(),
+            env: BTreeMap::from([("PASSWORD".to_owned(), EnvValue::Plain("0".to_owned()))]),
             logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
             stop_grace: Duration::from_secs(30),
-            overlap: false,
+            overlap: prng.chance(40),
             resync: Duration::from_secs(resync),
             remove_nodes_with_app: prng.chance(50),
         };
         let cloud = Cloud::new(&mut prng);
         Self {
             now: Duration::ZERO,
+            began: Instant::now(),
             weather,
             trace: Trace::new(is_traced),
             ledger: Ledger::default(),
@@ -129,9 +140,6 @@ impl World {
             disk: Disk::default(),
             settings,
             daemon: 0,
-            task: 0,
-            is_stopping: false,
-            replies: HashMap::new(),
             heap: BinaryHeap::new(),
             number: 0,
             prng,
@@ -154,11 +162,10 @@ impl World {
         self.heap.peek().map(|entry| entry.at)
     }
 
-    /// The next thing, whose time has come.
-    pub fn take_next(&mut self) -> Option<Occurrence> {
-        let entry = self.heap.pop()?;
-        self.now = self.now.max(entry.at);
-        Some(entry.what)
+    /// The next thing, if its time has come.
+    pub fn take_due(&mut self) -> Option<Occurrence> {
+        let is_due = self.next_at().is_some_and(|at| at <= self.now);
+        is_due.then(|| self.heap.pop().map(|entry| entry.what)).flatten()
     }
 
     /// Forgets what was going to happen, as far as `is_off` says so.
@@ -177,46 +184,7 @@ impl World {
         })
     }
 
-    /// A number that was not given before.
-    pub fn fresh(&mut self) -> u64 {
-        self.number += 1;
-        self.number
-    }
-
     pub fn note(&mut self, line: impl FnOnce() -> String) {
         self.trace.note(self.now, line);
-    }
-}
-
-/// Waits in virtual time. Nothing else ever waits, so the model needs no waker.
-pub struct Sleep {
-    world: Shared,
-    delay: Duration,
-    until: Option<Duration>,
-}
-
-impl Sleep {
-    pub fn new(world: &Shared, delay: Duration) -> Self {
-        Self { world: world.clone(), delay, until: None }
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let world = self.world.clone();
-        let mut world = world.borrow_mut();
-        match self.until {
-            Some(until) if until <= world.now => Poll::Ready(()),
-            Some(_) => Poll::Pending,
-            None => {
-                let until = world.now + self.delay;
-                self.until = Some(until);
-                let (daemon, task) = (world.daemon, world.task);
-                world.schedule(until, Occurrence::Wake { daemon, task });
-                Poll::Pending
-            }
-        }
     }
 }
