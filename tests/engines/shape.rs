@@ -161,7 +161,8 @@ pub async fn greeting_at(address: IpAddr, port: u16) -> String {
     .await
 }
 
-fn greet(address: IpAddr, port: u16) -> std::io::Result<String> {
+/// What whoever connects is told.
+pub fn greet(address: IpAddr, port: u16) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT_LIMIT)?;
     stream.set_read_timeout(Some(CONNECT_LIMIT))?;
     let mut text = String::new();

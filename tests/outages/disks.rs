@@ -1,12 +1,14 @@
 //! Full disks: under the state file and under the log.
 
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::engine::Engine;
 use crate::process::Process;
 use crate::rig::Rig;
-use crate::site::{Plan, Site};
+use crate::site::Plan;
 use crate::turns;
 
 on_each_engine! {
@@ -16,15 +18,45 @@ on_each_engine! {
 /// The device on which every write finds the disk full.
 const FULL: &str = "/dev/full";
 
-/// Where the next state is written before it replaces the old one.
-fn next_state(site: &Site) -> PathBuf {
-    site.state_directory().join("state.json.next")
+/// A disk so small that a test can fill it: a file system in memory. Dropping it unmounts it.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// # Panics
+    /// When it cannot be mounted. That takes root, as the engines of these tests do.
+    fn mount(folder: &Path) -> Self {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder);
+        assert!(mount.status().expect("mount is installed").success(), "a small disk cannot be mounted");
+        Self(folder.to_owned())
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filler")).expect("there is room for a name");
+        let error = std::iter::repeat_with(|| file.write_all(&[0; 512])).find_map(Result::err).expect("it ends");
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("it was filled");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A drop must not panic; what stays mounted is seen in the machine's list.
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 #[tokio::test]
 async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_most() {
-    let mut site = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").up().await;
-    symlink(FULL, next_state(&site)).expect("nothing is there between two writes");
+    let mut site = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").off();
+    let disk = SmallDisk::mount(site.state_directory());
+    site.start();
+    site.converged().await;
+    site.journal.clear();
+    disk.fill();
     for round in 0..3 {
         site.cloud.set_node_config("a", &format!(r#"{{"round":{round}}}"#));
         site.eventually("a restarts", |host| host.journal.starts("a") == round + 1).await;
@@ -34,7 +66,7 @@ async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_m
 
     // What was written down last is old: `a` counts as stale once more, `b` does not.
     site.kill().await;
-    std::fs::remove_file(next_state(&site)).expect("the link is there");
+    disk.free();
     site.start();
     site.converged().await;
     assert_eq!(site.journal.acts().iter().filter(|act| act.as_str() == "restart a").count(), 1);

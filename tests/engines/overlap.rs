@@ -1,0 +1,128 @@
+//! `MANAGED_APP_REPLACE=overlap`: a node whose image changes answers all the time; one that has a port of the host, or a
+//! mount, is still never two.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use managed_app_fakes::cloud::words::Mount;
+
+use crate::engine::{Container, Engine};
+use crate::rig::{NODE_PORT, Rig};
+use crate::shape::{free_port, greet};
+use crate::support::Builder;
+use crate::wait::until;
+
+on_each_engine! {
+    in_overlap_a_node_answers_without_a_gap_while_it_is_replaced
+}
+
+/// The pause between two questions.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+/// Time for a test on a busy machine to see the new container beside the old one.
+const WINDOW: &str = "6s";
+const NODES: [&str; 3] = ["free", "port", "mount"];
+
+async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: Engine) {
+    let settings =
+        |builder: Builder| builder.set("MANAGED_APP_REPLACE", "overlap").set("MANAGED_APP_REPLACE_WINDOW", WINDOW);
+    let mut rig = Rig::with(engine, settings).await;
+    let image = rig.push("node:1", "1").await;
+    let next = rig.push("node:2", "2").await;
+    rig.add("free", |n| n.of_type("type").image(&image));
+    rig.add("port", |n| n.of_type("type").tcp(free_port(), NODE_PORT));
+    rig.add("mount", |n| n.of_type("type").mount(Mount::anonymous("/data")));
+    rig.host.start();
+    rig.host.converged().await;
+    let before = rig.containers(NODES).await;
+    let client = Client::begin(addresses(&rig, &before[..1]));
+    until("it answers", async || client.answers() > 10).await;
+
+    rig.cloud().set_image("type", &next);
+    let most = Mutex::new([0; NODES.len()]);
+    until("all are replaced", async || {
+        let running = running(&rig).await;
+        for (most, node) in most.lock().expect("nobody panics with it").iter_mut().zip(NODES) {
+            *most = running.iter().filter(|(_, name)| name.starts_with(&rig.name(node))).count().max(*most);
+        }
+        for (id, _) in running.iter().filter(|(_, name)| name.starts_with(&rig.name("free"))) {
+            // One that has gone since is of no interest.
+            client.learn(addresses(&rig, engine.find(id).await.as_slice()));
+        }
+        before.iter().all(|old| running.iter().all(|(id, _)| id != old.id())) && rig.host.is_converged()
+    })
+    .await;
+    let answers = client.answers();
+    until("it still answers", async || client.answers() > answers + 10).await;
+    let (answers, gaps) = client.end();
+    let most = most.into_inner().expect("nobody panicked with it");
+    println!("{}: {answers} answers, {gaps} gaps; containers at once: {most:?}", engine.name());
+    assert_eq!((gaps, most), (0, [2, 1, 1]));
+}
+
+/// Ids and names of the containers that run.
+async fn running(rig: &Rig) -> Vec<(String, String)> {
+    let filter = format!("name={}", rig.tag);
+    let text = rig.engine.run(&["ps", "--no-trunc", "--filter", &filter, "--format", "{{.ID}} {{.Names}}"]).await;
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(id, name)| (id.to_owned(), name.to_owned())).collect()
+}
+
+/// The addresses on the app's network.
+fn addresses(rig: &Rig, containers: &[Container]) -> Vec<IpAddr> {
+    let of = |container: &Container| {
+        container.0["NetworkSettings"]["Networks"][rig.tag.as_str()]["IPAddress"].as_str()?.parse().ok()
+    };
+    containers.iter().filter_map(of).collect()
+}
+
+/// Asks a node again and again, at any address that it was ever known to have, the newest first.
+struct Client(Arc<Asking>);
+
+#[derive(Default)]
+struct Asking {
+    addresses: Mutex<Vec<IpAddr>>,
+    answers: AtomicUsize,
+    gaps: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Client {
+    fn begin(addresses: Vec<IpAddr>) -> Self {
+        let asking = Arc::new(Asking { addresses: Mutex::new(addresses), ..Asking::default() });
+        let shared = asking.clone();
+        thread::spawn(move || {
+            while !shared.is_over.load(Ordering::Relaxed) {
+                let counter = if shared.is_answered() { &shared.answers } else { &shared.gaps };
+                counter.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(ASK_EVERY);
+            }
+        });
+        Self(asking)
+    }
+
+    fn learn(&self, addresses: Vec<IpAddr>) {
+        let mut known = self.0.addresses.lock().expect("nobody panics with it");
+        let new: Vec<_> = addresses.into_iter().filter(|address| !known.contains(address)).collect();
+        known.extend(new);
+    }
+
+    fn answers(&self) -> usize {
+        self.0.answers.load(Ordering::Relaxed)
+    }
+
+    fn end(self) -> (usize, usize) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+        (self.answers(), self.0.gaps.load(Ordering::Relaxed))
+    }
+}
+
+impl Asking {
+    fn is_answered(&self) -> bool {
+        let addresses = self.addresses.lock().expect("nobody panics with it").clone();
+        addresses.iter().rev().any(|address| greet(*address, NODE_PORT).is_ok_and(|text| text.contains("hello")))
+    }
+}
