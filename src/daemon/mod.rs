@@ -190,6 +190,8 @@ impl Daemon {
         let (mut tasks, mut closing) = (Tasks::new(), Tasks::new());
         let (driver, status) = Driver::new(settings.clone(), self.hands(cloud.clone(), &settings), queue);
         let audit = AuditTrail::new(driver.app());
+        let trail = audit.clone();
+        self.recorder.watch_audit(move || trail.numbers());
         let messages = self.start_changes(&mut closing, cloud, queue_receiver, audit, &shutdown);
         tasks.spawn("change-messages", hand_over(messages, inbox.clone(), self.recorder.clone()));
         tasks.spawn("engine-events", follow_engine(self.runtime.clone(), settings.owner.clone(), inbox.clone()));

@@ -1,5 +1,8 @@
 //! Numbers for Prometheus. Counters and histograms are counted as things happen; gauges are set when somebody asks.
 
+mod pipeline;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use managed_app_runtimes::{ErrorKind, RuntimeError};
@@ -7,7 +10,12 @@ use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
 
+use pipeline::Pipeline;
+
 use super::model::{Action, Outcome, Report};
+use crate::cloud::AuditNumbers;
+use crate::logs::NodeNumbers;
+use crate::model::NodeName;
 use crate::reconciler::{FailureKind, Pulled};
 
 /// Content type of the text format.
@@ -37,6 +45,7 @@ pub struct Metrics {
     failures: CounterVec,
     events_lost: Counter,
     gauges: Gauges,
+    pipeline: Pipeline,
 }
 
 /// What is as it is now.
@@ -101,6 +110,20 @@ impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let make = Maker(Registry::new());
+        let metrics = Self::made(make);
+        // An increase can be told only from a first value.
+        for source in ["cloud", "engine", "operation", "registry"] {
+            for kind in [FailureKind::Transient, FailureKind::Throttled, FailureKind::Permanent] {
+                metrics.failures.with_label_values(&[source, word(kind)]).inc_by(0.0);
+            }
+        }
+        for outcome in ["fresh", "kept", "failed"] {
+            metrics.pulls.with_label_values(&[outcome]).inc_by(0.0);
+        }
+        metrics
+    }
+
+    fn made(make: Maker) -> Self {
         Self {
             changes: make.counters("managed_app_changes_total", "Change messages received, by kind.", &["kind"]),
             queue_age: make.histogram(
@@ -150,12 +173,13 @@ impl Metrics {
             ),
             failures: make.counters(
                 "managed_app_failures_total",
-                "Failures of the cloud, the engine and the registry as the daemon takes them.",
+                "Failures of the cloud, the engine, the registry and of operations, by how the daemon goes on.",
                 &["source", "kind"],
             ),
             events_lost: make
                 .counter("managed_app_history_lost_total", "Actions that could not be written to the history file."),
             gauges: Gauges::new(&make),
+            pipeline: Pipeline::new(&make),
             registry: make.0,
         }
     }
@@ -209,12 +233,7 @@ impl Metrics {
 
     /// `source` has failed.
     pub fn failure(&self, source: &str, kind: FailureKind) {
-        let kind = match kind {
-            FailureKind::Transient => "transient",
-            FailureKind::Throttled => "throttled",
-            FailureKind::Permanent => "permanent",
-        };
-        self.failures.with_label_values(&[source, kind]).inc();
+        self.failures.with_label_values(&[source, word(kind)]).inc();
     }
 
     /// So many actions are not on disk.
@@ -222,13 +241,27 @@ impl Metrics {
         self.events_lost.inc_by(count as f64);
     }
 
-    /// Everything as text, with what `report` says of now.
-    pub fn text(&self, report: &Report) -> Vec<u8> {
+    /// Everything as text, with what `report` says of now, and what the pipelines count.
+    pub fn text(
+        &self,
+        report: &Report,
+        logs: &BTreeMap<NodeName, NodeNumbers>,
+        audit: Option<AuditNumbers>,
+    ) -> Vec<u8> {
         self.gauges.set(report);
+        self.pipeline.set(logs, audit);
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         encoded.expect("a vector takes all text");
         text
+    }
+}
+
+fn word(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Transient => "transient",
+        FailureKind::Throttled => "throttled",
+        FailureKind::Permanent => "permanent",
     }
 }
 

@@ -6,6 +6,7 @@
 mod memory;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,9 +20,14 @@ use super::history::{History, HistoryFile};
 use super::metrics::Metrics;
 use super::model::{Event, NodeHistory, Report, Stamp, VERSION};
 use super::steps::Steps;
+use crate::cloud::AuditNumbers;
+use crate::logs::{NodeNumbers, Numbers};
 use crate::model::{Change, NodeName};
 use crate::reconciler::{FailureKind, Operation, Outcome, Pulled, Reason, Status};
 use memory::{Memory, Receipt};
+
+/// What became of the output of each node.
+type LogNumbers = BTreeMap<NodeName, NodeNumbers>;
 
 /// Events that may wait for one who follows; who is slower misses some and is told how many.
 const FOLLOWING_MAX: usize = 256;
@@ -60,8 +66,16 @@ impl Begun {
     }
 }
 
-/// A way to learn until when something is good.
+/// A way to learn how long something is good.
 type Expiry = Box<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+/// What others count and hold, asked whenever somebody wants to know.
+#[derive(Default)]
+struct Sources {
+    expiries: Vec<(&'static str, Expiry)>,
+    logs: Option<Numbers>,
+    audit: Option<Box<dyn Fn() -> AuditNumbers + Send + Sync>>,
+}
 
 /// The records of one daemon.
 pub struct Recorder {
@@ -70,7 +84,7 @@ pub struct Recorder {
     memory: Mutex<Memory>,
     followers: broadcast::Sender<Arc<Line>>,
     metrics: Arc<Metrics>,
-    expiries: Mutex<Vec<(&'static str, Expiry)>>,
+    sources: Mutex<Sources>,
     file: Mutex<Option<HistoryFile>>,
     /// There is something to write.
     written: Notify,
@@ -106,7 +120,7 @@ impl Recorder {
             memory: Mutex::new(Memory::new(history)),
             followers: broadcast::Sender::new(FOLLOWING_MAX),
             metrics: Arc::default(),
-            expiries: Mutex::default(),
+            sources: Mutex::default(),
             file: Mutex::new(file),
             written: Notify::new(),
         }
@@ -132,9 +146,19 @@ impl Recorder {
 
     /// Until when `what` is good is learnt from `ask` whenever somebody wants to know.
     pub fn watch_expiry(&self, what: &'static str, ask: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
-        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
-        expiries.retain(|(known, _)| *known != what);
-        expiries.push((what, Box::new(ask)));
+        let mut sources = self.sources();
+        sources.expiries.retain(|(known, _)| *known != what);
+        sources.expiries.push((what, Box::new(ask)));
+    }
+
+    /// What becomes of the output of nodes is told by `numbers`.
+    pub fn watch_logs(&self, numbers: Numbers) {
+        self.sources().logs = Some(numbers);
+    }
+
+    /// What becomes of audit records is told by `ask`.
+    pub fn watch_audit(&self, ask: impl Fn() -> AuditNumbers + Send + Sync + 'static) {
+        self.sources().audit = Some(Box::new(ask));
     }
 
     /// A change message came.
@@ -179,6 +203,9 @@ impl Recorder {
     pub fn end(&self, begun: Begun, outcome: &Outcome) {
         let Some(action) = self.memory().end(&begun, outcome) else { return };
         self.metrics.action(&action);
+        if let Outcome::Failed(failure) | Outcome::RolledBack(failure) = outcome {
+            self.metrics.failure("operation", failure.kind);
+        }
         let mut text = format!("{} {}: {}", action.action, action.node, action.outcome.text());
         if let Some(error) = &action.error {
             text.push_str(&format!(": {error}"));
@@ -213,20 +240,35 @@ impl Recorder {
     /// Everything as it is now.
     pub fn report(&self) -> Report {
         let now = Stamp::now();
-        let expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
         let until = |ask: &Expiry| ask().map(|left| Stamp::of(now.time() + left));
-        let expiries = expiries.iter().filter_map(|(what, ask)| Some(((*what).to_owned(), until(ask)?))).collect();
-        self.memory().report(&self.about, self.started_at, expiries)
+        let sources = self.sources();
+        let held = sources.expiries.iter().filter_map(|(what, ask)| Some(((*what).to_owned(), until(ask)?)));
+        let expiries = held.collect();
+        drop(sources);
+        let numbers = self.log_numbers();
+        self.memory().report(&self.about, self.started_at, expiries, &numbers)
     }
 
     /// The metrics as text.
     pub fn metrics_text(&self) -> Vec<u8> {
-        self.metrics.text(&self.report())
+        let report = self.report();
+        let audit = self.sources().audit.as_ref().map(|ask| ask());
+        self.metrics.text(&report, &self.log_numbers(), audit)
+    }
+
+    fn log_numbers(&self) -> LogNumbers {
+        let logs = self.sources().logs.clone();
+        logs.map(|numbers| numbers.snapshot()).unwrap_or_default()
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of a node; `None` when nobody has heard of it.
     pub fn history(&self, node: &str) -> Option<NodeHistory> {
-        self.memory().history(node)
+        let numbers = self.log_numbers();
+        self.memory().history(node, &numbers)
     }
 
     /// Events from now on, and those after the number `after` as far as they are kept.

@@ -38,6 +38,13 @@ function timeOf(at) {
   return time;
 }
 
+const doing = {
+  create: "creating", start: "starting", restart: "restarting", replace: "replacing", confirm: "checking",
+  rename: "renaming", remove: "removing", stop: "stopping",
+};
+
+const credentials = { app: "AWS credentials", sign_in: "Sign-in" };
+
 const outcomes = {
   going_on: "going on", done: "done", failed: "failed", rolled_back: "rolled back",
   image_missing: "image missing", abandoned: "abandoned", cut_off: "cut off",
@@ -51,7 +58,8 @@ function field(change) {
 }
 
 function drawAction(action, withNode) {
-  const item = el("li", "action");
+  const isWrong = !["done", "going_on"].includes(action.outcome);
+  const item = el("li", `action ${action.outcome === "done" ? "done" : isWrong ? "wrong-end" : ""}`);
   item.append(timeOf(action.ended_at || action.began_at));
   const what = el("div", "what");
   if (withNode) what.append(el("b", "", action.node), " ");
@@ -68,7 +76,7 @@ function drawAction(action, withNode) {
   const outcome = outcomes[action.outcome] || action.outcome;
   if (action.outcome === "done") {
     took.append(seconds(action.latency_ms ?? action.took_ms ?? 0));
-    const parts = [action.latency_ms == null ? "took" : "after the message"];
+    const parts = [action.latency_ms == null ? "in all" : "after the message"];
     if (action.downtime_ms != null) parts.push(`down ${seconds(action.downtime_ms)}`);
     took.append(el("span", "detail", parts.join(", ")));
   } else {
@@ -93,14 +101,14 @@ function drawNode(node) {
   const image = (node.image || "").replace(/^[^/]*\//, "");
   if (image) name.append(el("span", "image", image));
   summary.append(name);
-  summary.append(el("span", stateClass(node), node.busy ? `${node.state}, ${node.busy}` : node.state));
+  summary.append(el("span", stateClass(node), node.busy ? doing[node.busy] || node.busy : node.state));
   const since = el("span", "soft since", `since ${age(node.since)}`);
   since.title = node.since;
   summary.append(since);
   const last = el("span", "last");
   if (node.last) {
     last.textContent = `${node.last.action}: ${node.last.because}`;
-    last.append(el("span", "detail", `${node.restarts} restarts`));
+    last.append(el("span", "detail", node.restarts === 1 ? "1 restart" : `${node.restarts} restarts`));
   }
   summary.append(last);
   if (node.error) summary.append(el("span", "error", node.error));
@@ -136,7 +144,7 @@ function drawFacts(daemon) {
   ];
   for (const [what, at] of Object.entries(daemon.expiries)) {
     const left = Date.parse(at) - Date.now() - skew;
-    facts.push([`${what} good for`, left > 0 ? `${Math.round(left / 60000)} min` : "expired"]);
+    facts.push([credentials[what] || what, left > 0 ? `good for ${Math.round(left / 60000)} min` : "expired"]);
   }
   byId("facts").replaceChildren(...facts.map(([term, value]) => {
     const pair = el("div");
@@ -149,8 +157,8 @@ function drawChip(daemon, failing) {
   const chip = byId("phase");
   const isRunning = daemon.phase === "running";
   const isDegraded = daemon.cloud_failure || daemon.engine_failure;
-  const text = isDegraded ? "degraded" : isRunning && daemon.is_converged ? (failing ? `${failing} failing` : "all as wanted")
-    : isRunning ? "working" : daemon.phase;
+  const text = isDegraded ? "degraded" : failing ? `${failing} failing`
+    : isRunning ? (daemon.is_converged ? "all as wanted" : "working") : daemon.phase;
   // Said aloud only when it is news.
   if (chip.textContent !== text) chip.textContent = text;
   chip.className = `chip ${isDegraded || failing ? "bad" : isRunning && daemon.is_converged ? "good" : ""}`;

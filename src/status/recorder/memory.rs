@@ -6,7 +6,7 @@ use std::sync::Arc;
 use managed_app_runtimes::{EngineInfo, ImageReference};
 use tokio::time::Instant;
 
-use super::{About, Begun, Line};
+use super::{About, Begun, Line, LogNumbers};
 use crate::model::{Change, NodeName};
 use crate::reconciler::{NodeStatus, Operation, Outcome, Phase, Reason, Status, Target};
 use crate::status::history::History;
@@ -179,7 +179,8 @@ impl Memory {
         for node in &status.nodes {
             news.extend(self.see(node).map(|text| (Some(node.name.to_string()), text)));
         }
-        self.seen.retain(|name, _| status.nodes.iter().any(|node| node.name == *name));
+        // They come by name.
+        self.seen.retain(|name, _| status.nodes.binary_search_by(|node| node.name.cmp(name)).is_ok());
         self.status = Some(status.clone());
         news
     }
@@ -204,7 +205,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn report(&self, about: &About, started_at: Stamp, expiries: BTreeMap<String, Stamp>) -> Report {
+    pub(super) fn report(
+        &self,
+        about: &About,
+        started_at: Stamp,
+        expiries: BTreeMap<String, Stamp>,
+        numbers: &LogNumbers,
+    ) -> Report {
         let status = self.status.as_ref();
         let daemon = DaemonReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -221,11 +228,11 @@ impl Memory {
             expiries,
             is_history_kept: self.is_kept,
         };
-        let nodes = status.into_iter().flat_map(|status| &status.nodes).map(|node| self.node(node)).collect();
+        let nodes = status.into_iter().flat_map(|status| &status.nodes).map(|node| self.node(node, numbers)).collect();
         Report { version: VERSION, at: Stamp::now(), daemon, nodes, recent: self.history.recent(RECENT_MAX) }
     }
 
-    fn node(&self, node: &NodeStatus) -> NodeReport {
+    fn node(&self, node: &NodeStatus, numbers: &LogNumbers) -> NodeReport {
         let name = node.name.as_str();
         let all = || self.history.of_node(name);
         let last = all().filter(|action| action.outcome != model::Outcome::GoingOn).last();
@@ -240,18 +247,23 @@ impl Memory {
             container: node.container.as_ref().map(short),
             restarts: self.history.last(name).map_or(0, |action| action.restarts),
             last: last.cloned(),
-            log_lag_s: None,
+            log_lag_s: numbers.get(&node.name).map(|numbers| numbers.lag_seconds as f64),
             error: node.failure.clone(),
         }
     }
 
-    pub(super) fn history(&self, node: &str) -> Option<NodeHistory> {
+    pub(super) fn history(&self, node: &str, numbers: &LogNumbers) -> Option<NodeHistory> {
         let known = self.status.iter().flat_map(|status| &status.nodes).find(|known| known.name.as_str() == node);
         if known.is_none() && !self.history.knows(node) {
             return None;
         }
         let actions = self.history.of_node(node).cloned().collect();
-        Some(NodeHistory { version: VERSION, node: node.to_owned(), now: known.map(|node| self.node(node)), actions })
+        Some(NodeHistory {
+            version: VERSION,
+            node: node.to_owned(),
+            now: known.map(|node| self.node(node, numbers)),
+            actions,
+        })
     }
 
     pub(super) fn next_event(&mut self) -> u64 {

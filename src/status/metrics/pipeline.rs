@@ -1,0 +1,87 @@
+//! What becomes of the output of nodes and of audit records. Their owners count; here the counts are shown.
+
+use std::collections::BTreeMap;
+
+use prometheus::{CounterVec, Gauge, GaugeVec};
+
+use super::Maker;
+use crate::cloud::AuditNumbers;
+use crate::logs::NodeNumbers;
+use crate::model::NodeName;
+
+/// The numbers of the pipelines, set anew whenever somebody asks.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    log_bytes: CounterVec,
+    log_lines: CounterVec,
+    log_gaps: CounterVec,
+    log_lag: GaugeVec,
+    audit_records: CounterVec,
+    audit_waiting: Gauge,
+}
+
+impl Pipeline {
+    pub(super) fn new(make: &Maker) -> Self {
+        let fate = &["node", "fate"];
+        Self {
+            log_bytes: make.counters(
+                "managed_app_log_bytes_total",
+                "Output of nodes in bytes, by what became of it.",
+                fate,
+            ),
+            log_lines: make.counters(
+                "managed_app_log_lines_total",
+                "Output of nodes in lines, by what became of it.",
+                fate,
+            ),
+            log_gaps: make.counters(
+                "managed_app_log_gaps_total",
+                "How often output had rotated away before it was read.",
+                &["node"],
+            ),
+            log_lag: make.gauges(
+                "managed_app_log_lag_seconds",
+                "Age of the oldest output that was read and is not in CloudWatch.",
+                &["node"],
+            ),
+            audit_records: make.counters(
+                "managed_app_audit_records_total",
+                "Audit records, by what became of them.",
+                &["fate"],
+            ),
+            audit_waiting: make.gauge("managed_app_audit_records_waiting", "Audit records that wait to be sent."),
+        }
+    }
+
+    pub(super) fn set(&self, logs: &BTreeMap<NodeName, NodeNumbers>, audit: Option<AuditNumbers>) {
+        for counter in [&self.log_bytes, &self.log_lines, &self.log_gaps, &self.audit_records] {
+            counter.reset();
+        }
+        self.log_lag.reset();
+        for (node, numbers) in logs {
+            self.set_node(node.as_str(), numbers);
+        }
+        if let Some(audit) = audit {
+            for (fate, count) in [("sent", audit.sent), ("retried", audit.retried), ("dropped", audit.dropped)] {
+                self.audit_records.with_label_values(&[fate]).inc_by(count as f64);
+            }
+            self.audit_waiting.set(audit.waiting as f64);
+        }
+    }
+
+    fn set_node(&self, node: &str, numbers: &NodeNumbers) {
+        let fates = [
+            ("read", numbers.read),
+            ("shipped", numbers.shipped),
+            ("retried", numbers.retried),
+            ("lost", numbers.lost),
+            ("rejected", numbers.rejected),
+        ];
+        for (fate, volume) in fates {
+            self.log_bytes.with_label_values(&[node, fate]).inc_by(volume.bytes as f64);
+            self.log_lines.with_label_values(&[node, fate]).inc_by(volume.lines as f64);
+        }
+        self.log_gaps.with_label_values(&[node]).inc_by(numbers.gaps as f64);
+        self.log_lag.with_label_values(&[node]).set(numbers.lag_seconds as f64);
+    }
+}

@@ -1,0 +1,117 @@
+//! A real browser without a window, driven over WebDriver. Dropping it ends both.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::program;
+
+/// The longest wait for anything on a page, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(40);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// One browser with one window.
+pub struct Browser {
+    driver: Child,
+    session: String,
+    http: reqwest::Client,
+}
+
+impl Browser {
+    /// Starts one.
+    pub async fn start() -> Self {
+        // A second installation is refused; the first one serves all tests of the process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut command = Command::new(program("MANAGED_APP_TEST_CHROMEDRIVER"));
+        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut driver = command.spawn().expect("chromedriver starts");
+        let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+        let said = lines.find(|line| line.contains("started successfully on port")).expect("it says its port");
+        let port = said.trim_end_matches('.').rsplit(' ').next().expect("a port").to_owned();
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let mut browser = Self { driver, session: format!("http://127.0.0.1:{port}/session"), http };
+        // Root may not use the sandbox, and a container's /dev/shm is small.
+        let arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
+        let options = json!({"args": arguments, "binary": "/usr/bin/chromium"});
+        let wanted = json!({"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}});
+        let made = browser.post("", json!({"capabilities": {"alwaysMatch": wanted}})).await;
+        let id = made["sessionId"].as_str().expect("a session").to_owned();
+        browser.session = format!("{}/{id}", browser.session);
+        browser
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let answer = self.http.post(format!("{}{path}", self.session)).json(&body).send().await.expect("an answer");
+        let body: Value = answer.json().await.expect("JSON");
+        assert!(body["value"]["error"].is_null(), "{path}: {body}");
+        body["value"].clone()
+    }
+
+    pub async fn open(&self, url: &str) {
+        self.post("/url", json!({"url": url})).await;
+    }
+
+    /// The value of an expression of the page.
+    pub async fn value(&self, expression: &str) -> Value {
+        self.post("/execute/sync", json!({"script": format!("return ({expression});"), "args": []})).await
+    }
+
+    /// Waits until an expression is true.
+    pub async fn eventually(&self, expression: &str) {
+        let until = Instant::now() + LIMIT;
+        while self.value(expression).await != json!(true) {
+            if Instant::now() > until {
+                let text = self.value("document.body.innerText").await;
+                panic!("not in time: {expression}\n{}", text.as_str().unwrap_or_default());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Presses and lets go of one key.
+    pub async fn press(&self, key: &str) {
+        let keys = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
+        self.post("/actions", json!({"actions": [{"type": "key", "id": "keyboard", "actions": keys}]})).await;
+    }
+
+    async fn command(&self, command: &str, parameters: Value) {
+        self.post("/goog/cdp/execute", json!({"cmd": command, "params": parameters})).await;
+    }
+
+    /// Shows the page on a screen of this width, in dark or light.
+    pub async fn shows(&self, width: u32, is_dark: bool) {
+        let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.command("Emulation.setDeviceMetricsOverride", metrics).await;
+        let scheme = if is_dark { "dark" } else { "light" };
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.command("Emulation.setEmulatedMedia", json!({"features": features})).await;
+    }
+
+    /// What the browser complained of since it was asked last: scripts that fail, what the policy of the page forbids.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self.post("/se/log", json!({"type": "browser"})).await;
+        let entries = entries.as_array().expect("entries");
+        entries.iter().filter(|entry| entry["level"] == "SEVERE").map(|entry| entry["message"].to_string()).collect()
+    }
+
+    /// Keeps a picture where MANAGED_APP_TEST_PICTURES says, if it does.
+    pub async fn picture(&self, name: &str) {
+        use base64::Engine;
+        let Ok(folder) = std::env::var("MANAGED_APP_TEST_PICTURES") else { return };
+        let answer = self.http.get(format!("{}/screenshot", self.session)).send().await.expect("an answer");
+        let body: Value = answer.json().await.expect("JSON");
+        let bytes = base64::engine::general_purpose::STANDARD.decode(body["value"].as_str().expect("a picture"));
+        std::fs::write(format!("{folder}/{name}.png"), bytes.expect("base64")).expect("a file");
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver ends its browser when it is told to end; killed, it would leave it behind.
+        let _ = Command::new("kill").args(["-TERM", &self.driver.id().to_string()]).status();
+        let _ = self.driver.wait();
+    }
+}

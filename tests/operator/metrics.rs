@@ -1,0 +1,163 @@
+//! Metrics as Prometheus takes them: the form, the alert rules, the dashboard, and a scrape.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use managed_app::logs::Numbers;
+use managed_app::model::NodeName;
+use managed_app::status::Places;
+use managed_app_fakes::faulty::Verb;
+use managed_app_runtimes::ErrorKind;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::site::{Plan, Site};
+use crate::{free_address, program};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Ends its process with it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn packaging(file: &str) -> String {
+    format!("{}/packaging/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn dashboard() -> Value {
+    let text = fs::read_to_string(packaging("grafana/dashboard.json")).expect("the dashboard");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The queries of the dashboard, as Grafana would send them.
+fn queries(dashboard: &Value) -> Vec<String> {
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let query = |target: &Value| target["expr"].as_str().expect("a query").to_owned();
+    targets.map(query).map(|query| query.replace("$instance", ".*").replace("$__rate_interval", "1m")).collect()
+}
+
+/// All names of ours in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_part(c)).filter(|word| word.starts_with("managed_app_"));
+    words.map(str::to_owned).collect()
+}
+
+/// Runs promtool with `input`; its output when all is well.
+fn promtool(arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(program("MANAGED_APP_TEST_PROMTOOL"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("promtool starts");
+    child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{arguments:?}: {text}");
+    text
+}
+
+/// A site of two nodes, one with a difficult name, on which everything that is counted has happened.
+async fn eventful(address: std::net::SocketAddr) -> Site {
+    let places = Places { metrics: Some(address), ..Places::default() };
+    let plan = Plan::new().await.nodes(&["a", "b: \"second\" \\ one"]);
+    let site = plan.host(move |builder| builder.asked_at(places)).up().await;
+    // The engine in memory has no output to ship; its numbers are those of a node that has none.
+    let numbers = Numbers::default();
+    drop(numbers.counter(&NodeName::new("a").expect("a valid name")));
+    site.recorder().watch_logs(numbers);
+    site.faults.on(Verb::Restart).times(1).fail(ErrorKind::TimedOut);
+    site.cloud.set_node_config("a", "{}");
+    site.eventually("it is restarted", |host| host.is_converged() && host.journal.starts("a") > 0).await;
+    site
+}
+
+async fn get(url: &str) -> String {
+    let answer = reqwest::get(url).await.expect("an answer");
+    assert_eq!(answer.status(), 200, "{url}");
+    answer.text().await.expect("a body")
+}
+
+#[tokio::test]
+async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
+    let address = free_address();
+    let site = eventful(address).await;
+    let text = get(&format!("http://{address}/metrics")).await;
+    promtool(&["check", "metrics"], &text);
+    promtool(&["check", "rules", &packaging("prometheus/alerts.yml")], "");
+    promtool(&["check", "config", &packaging("prometheus/scrape.yml")], "");
+    let samples: BTreeSet<String> = text.lines().filter(|line| !line.starts_with('#')).flat_map(names).collect();
+    let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("the rules");
+    let queries = queries(&dashboard()).join("\n");
+    for used in names(&rules).union(&names(&queries)) {
+        assert!(samples.contains(used), "{used} is not among the metrics:\n{text}");
+    }
+    assert!(!text.contains(&site.cloud.env()["PASSWORD"]));
+    let stranger = reqwest::Client::new().get(format!("http://{address}/metrics")).header("host", "evil.example");
+    assert_eq!(stranger.send().await.expect("an answer").status(), 421);
+    let other = reqwest::get(format!("http://{address}/v1/status")).await.expect("an answer");
+    assert_eq!(other.status(), 404, "there is nothing else");
+}
+
+/// A Prometheus of its own in `folder`, that scrapes `target` every second.
+fn prometheus(folder: &Path, target: std::net::SocketAddr, own: std::net::SocketAddr) -> Running {
+    let scrape = fs::read_to_string(packaging("prometheus/scrape.yml")).expect("the configuration");
+    let scrape = scrape.replace("127.0.0.1:9464", &target.to_string()).replace("15s", "1s");
+    fs::write(folder.join("scrape.yml"), scrape).expect("a file");
+    fs::copy(packaging("prometheus/alerts.yml"), folder.join("alerts.yml")).expect("a file");
+    let mut command = Command::new(program("MANAGED_APP_TEST_PROMETHEUS"));
+    command.arg(format!("--config.file={}", folder.join("scrape.yml").display()));
+    command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+    command.arg(format!("--web.listen-address={own}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Running(command.spawn().expect("prometheus starts"))
+}
+
+/// What Prometheus says to a query; `None` while it does not answer yet.
+async fn query(own: std::net::SocketAddr, query: &str) -> Option<Value> {
+    let url = reqwest::Url::parse_with_params(&format!("http://{own}/api/v1/query"), [("query", query)]);
+    let answer = reqwest::get(url.expect("a URL")).await.ok()?;
+    let body: Value = serde_json::from_str(&answer.text().await.ok()?).expect("JSON");
+    assert_eq!(body["status"], "success", "{query}: {body}");
+    Some(body["data"]["result"].clone())
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_a_running_daemon_and_its_rules_and_queries_work() {
+    let (address, own) = (free_address(), free_address());
+    let site = eventful(address).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let _prometheus = prometheus(folder.path(), address, own);
+    let until = Instant::now() + LIMIT;
+    let nodes = loop {
+        match query(own, "managed_app_node_up").await {
+            Some(Value::Array(nodes)) if nodes.len() == 2 => break nodes,
+            other => assert!(Instant::now() < until, "not scraped in time: {other:?}"),
+        }
+        sleep(LOOK_EVERY).await;
+    };
+    let named: Vec<&str> = nodes.iter().filter_map(|node| node["metric"]["node"].as_str()).collect();
+    assert_eq!(named, ["a", "b: \"second\" \\ one"]);
+    for expression in queries(&dashboard()) {
+        let found = query(own, &expression).await.expect("it answers");
+        let needs_time = expression.contains("rate(") || expression.contains("increase(");
+        assert!(needs_time || found.as_array().is_some_and(|all| !all.is_empty()), "nothing for {expression}");
+    }
+    let up = query(own, "up{job=\"managed-app\"} == 1").await.expect("it answers");
+    assert_eq!(up.as_array().map(Vec::len), Some(1));
+    let rules: Value = serde_json::from_str(&get(&format!("http://{own}/api/v1/rules")).await).expect("JSON");
+    let rules = rules["data"]["groups"][0]["rules"].as_array().expect("rules").clone();
+    let firing: Vec<&Value> = rules.iter().filter(|rule| rule["state"] == "firing").collect();
+    assert!(rules.len() >= 8 && firing.is_empty(), "{firing:?}");
+    assert!(site.is_converged());
+}

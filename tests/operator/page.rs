@@ -1,0 +1,144 @@
+//! The status page in a real browser: what it shows, live; by keyboard, on a phone, in dark and light; and what it must not
+//! do.
+
+use std::net::SocketAddr;
+
+use managed_app::status::Places;
+use managed_app_fakes::faulty::Verb;
+use managed_app_runtimes::ErrorKind;
+
+use crate::browser::Browser;
+use crate::free_address;
+use crate::site::{Plan, Site};
+
+/// A name that is markup, and one that is long.
+const ODD: &str = "<img src=x onerror=alert(1)>";
+const LONG: &str = "plant 7: line 3: temperature and pressure to the historian of the whole site";
+
+async fn site(address: SocketAddr, nodes: &[&str]) -> Site {
+    let places = Places { page: Some(address), ..Places::default() };
+    Plan::new().await.nodes(nodes).host(move |builder| builder.asked_at(places)).up().await
+}
+
+async fn tell(site: &Site, node: &str, number: usize) {
+    let before = site.journal.starts(node);
+    site.cloud.set_node_config(node, &format!(r#"{{"x":{number}}}"#));
+    site.eventually("it is restarted", |host| host.is_converged() && host.journal.starts(node) > before).await;
+}
+
+#[tokio::test]
+async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_phone() {
+    let address = free_address();
+    let mut site = site(address, &["edge to cloud", ODD, LONG]).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{address}/")).await;
+    browser.eventually("document.querySelectorAll('#nodes > li').length === 3").await;
+    browser.eventually("document.getElementById('phase').textContent === 'all as wanted'").await;
+    browser.eventually("document.getElementById('count').textContent === '3 of 3 up'").await;
+    // Live: nothing is loaded anew.
+    browser.value("(window.isSamePage = true)").await;
+    tell(&site, "edge to cloud", 1).await;
+    browser.eventually("document.querySelector('#recent .what').innerText.includes('restart')").await;
+    browser.eventually("document.querySelector('#recent .what').innerText.includes('node config')").await;
+    browser.eventually("document.querySelector('#recent .took').innerText.includes('after the message')").await;
+    assert_eq!(browser.value("window.isSamePage").await, true);
+    // Names are text, whatever they hold.
+    assert_eq!(browser.value("document.querySelectorAll('main img').length").await, 0);
+    assert_eq!(browser.value(&format!("document.body.innerText.includes({ODD:?})")).await, true);
+    by_keyboard(&browser).await;
+    on_screens(&browser, &site).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    site.stop().await;
+    browser.eventually("document.getElementById('phase').textContent === 'no answer'").await;
+    browser.eventually("document.getElementById('trouble').innerText.includes('does not answer')").await;
+    assert_eq!(browser.value("document.querySelectorAll('#nodes > li').length").await, 3, "what was known stays");
+    site.start();
+    browser.eventually("document.getElementById('trouble').hidden").await;
+}
+
+/// Tab comes to the first node, Enter opens its history, and neither is lost when news come.
+async fn by_keyboard(browser: &Browser) {
+    const TAB: &str = "\u{e004}";
+    const ENTER: &str = "\u{e007}";
+    let is_at_node = "document.activeElement.tagName === 'SUMMARY'";
+    for _ in 0..3 {
+        if browser.value(is_at_node).await == true {
+            break;
+        }
+        browser.press(TAB).await;
+    }
+    browser.eventually(is_at_node).await;
+    browser.press(ENTER).await;
+    browser.eventually("document.querySelector('#nodes details').open").await;
+    browser.eventually("document.querySelectorAll('#nodes .history .action').length > 0").await;
+    browser.value("load()").await;
+    browser.eventually("!isLoading && document.querySelector('#nodes details').open").await;
+    browser.eventually(is_at_node).await;
+}
+
+/// Nothing is wider than the screen, text can be told from its ground, and targets are large enough for a thumb.
+async fn on_screens(browser: &Browser, site: &Site) {
+    site.faults.on(Verb::Restart).times(2).fail(ErrorKind::TimedOut);
+    site.cloud.set_node_config(LONG, r#"{"fails":true}"#);
+    browser.eventually("document.querySelector('#nodes .error') !== null").await;
+    for (name, width, is_dark) in
+        [("light", 1280, false), ("dark", 1280, true), ("phone", 390, false), ("phone-dark", 390, true)]
+    {
+        browser.shows(width, is_dark).await;
+        browser.eventually(&format!("window.innerWidth === {width}")).await;
+        browser.picture(name).await;
+        let is_narrow = "document.documentElement.scrollWidth <= window.innerWidth";
+        assert_eq!(browser.value(is_narrow).await, true, "{name} scrolls sideways");
+        let contrast = browser.value(CONTRAST).await;
+        assert!(contrast.as_f64().is_some_and(|lowest| lowest >= 4.5), "{name}: the lowest contrast is {contrast}");
+        let smallest =
+            "Math.min(...[...document.querySelectorAll('summary')].map(s => s.getBoundingClientRect().height))";
+        assert!(browser.value(smallest).await.as_f64().is_some_and(|height| height >= 40.0), "{name}");
+    }
+    site.eventually("it works in the end", |host| host.is_converged()).await;
+    browser.eventually("document.querySelector('#nodes .error') === null").await;
+}
+
+/// The lowest contrast of a visible text with what lies behind it (WCAG 2).
+const CONTRAST: &str = r"(() => {
+    const parse = (c) => c.match(/[\d.]+/g).map(Number);
+    const light = (c) => {
+        const [r, g, b] = c.map((v) => v / 255).map((v) => (v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4));
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const ground = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const c = parse(getComputedStyle(at).backgroundColor);
+            if (c.length < 4 || c[3] > 0) return c.slice(0, 3);
+        }
+        return [255, 255, 255];
+    };
+    const texts = [...document.querySelectorAll('body *')].filter((element) => element.checkVisibility()
+        && [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+    return Math.min(...texts.map((element) => {
+        const pair = [light(parse(getComputedStyle(element).color).slice(0, 3)), light(ground(element))];
+        return (Math.max(...pair) + .05) / (Math.min(...pair) + .05);
+    }));
+})()";
+
+#[tokio::test]
+async fn the_page_is_read_only_strict_and_answers_to_its_own_address_alone() {
+    let address = free_address();
+    let _site = site(address, &["a"]).await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let answer = http.get(format!("http://{address}/")).send().await.expect("an answer");
+    let policy = answer.headers()["content-security-policy"].to_str().expect("text").to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    for host in ["evil.example", "evil.example:80", "169.254.169.254"] {
+        let answer = http.get(format!("http://{address}/v1/status")).header("host", host).send().await;
+        assert_eq!(answer.expect("an answer").status(), 421, "{host}");
+    }
+    let answer = http.post(format!("http://{address}/v1/status")).send().await.expect("an answer");
+    assert_eq!(answer.status(), 405);
+    for path in ["/metrics", "/v2/status", "/page", "/..%2f"] {
+        let answer = http.get(format!("http://{address}{path}")).send().await.expect("an answer");
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+}
