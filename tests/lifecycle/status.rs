@@ -77,6 +77,13 @@ impl Asked {
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", ran.stdout, ran.stderr))
     }
 
+    /// A connection that asks for events and reads none.
+    fn silent_follower(&self) -> UnixStream {
+        let mut stream = UnixStream::connect(self.socket()).expect("a connection");
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: daemon\r\n\r\n").expect("it takes a request");
+        stream
+    }
+
     async fn restarted(&self, node: &str, times: usize) {
         let is_done = |host: &crate::support::Host| host.journal.count("restart", node) >= times && host.is_converged();
         self.site.eventually("it is restarted", is_done).await;
@@ -253,12 +260,7 @@ async fn a_name_that_steers_terminals_is_shown_harmless() {
 #[tokio::test]
 async fn readers_that_do_not_read_hold_up_nobody() {
     let asked = Asked::with(&["a"]).await;
-    let mut idle = Vec::new();
-    for _ in 0..20 {
-        let mut stream = UnixStream::connect(asked.socket()).expect("there is room");
-        stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: daemon\r\n\r\n").expect("it takes a request");
-        idle.push(stream);
-    }
+    let _idle: Vec<UnixStream> = (0..20).map(|_| asked.silent_follower()).collect();
     for number in 1..=30 {
         asked.site.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
     }
@@ -269,12 +271,12 @@ async fn readers_that_do_not_read_hold_up_nobody() {
 #[tokio::test]
 async fn connections_are_bounded_and_make_room_again() {
     let asked = Asked::with(&["a"]).await;
-    let idle: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(asked.socket()).expect("a connection")).collect();
+    let idle: Vec<UnixStream> = (0..64).map(|_| asked.silent_follower()).collect();
     // Connections are taken in their order: the next one is one too many.
     let refused = asked.ask(&["status"]).await;
     assert_eq!(refused.code, 69, "{}{}", refused.stdout, refused.stderr);
     drop(idle);
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(40);
     loop {
         let ran = asked.ask(&["status"]).await;
         if ran.code == 0 {
