@@ -33,6 +33,8 @@ pub fn generate(text: Text) -> Exit {
     match shell {
         Some(shell) => clap_complete::generate(shell, &mut command, "echostream-managed-app", &mut made),
         None => {
+            // What the short help leaves out for its length has room here.
+            let command = command.mut_args(|argument| argument.hide_short_help(false));
             let page = clap_mangen::Man::new(command).section("8");
             page.render(&mut made).expect("a Vec takes all text");
         }

@@ -33,8 +33,8 @@ PASSWORD has no flag, because command lines are public on a host. The AWS SDK's 
 (HTTPS_PROXY, NO_PROXY, ...) and SSL_CERT_FILE count too, from the environment or from --env-file.";
 
 const SIGNALS: &str = "\
-Signals: SIGTERM and SIGINT stop the nodes (or leave them, see --on-exit) and end; a second one ends at once. SIGUSR2
-leaves the nodes to a successor and ends.";
+Signals: SIGTERM and SIGINT stop the nodes (or leave them, see --on-exit) and end; a second one ends at once.
+SIGUSR2 ends and leaves the nodes to a successor. SIGHUP takes a new PASSWORD and looks at everything anew.";
 
 /// Everything below the flags of `--help`.
 pub(super) fn after() -> String {

@@ -108,6 +108,27 @@ fn the_unit_knows_what_another_start_cannot_mend() {
 }
 
 #[test]
+fn the_cloud_init_example_has_what_is_required_and_nothing_unknown() {
+    let example = include_str!("../../packaging/cloud-init.yaml");
+    let given: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("      ")?.split_once('=')).collect();
+    for setting in SETTINGS.iter().filter(|setting| setting.absent == Absent::Required) {
+        assert!(given.iter().any(|(name, _)| *name == setting.variable), "{}", setting.variable);
+    }
+    for (name, _) in given {
+        let is_known = SETTINGS.iter().any(|setting| setting.variable == name) || name.starts_with("AWS_");
+        assert!(is_known, "{name} is no setting");
+    }
+}
+
+#[test]
+fn man_page_and_completions_can_be_made() {
+    for text in ["man", "bash", "zsh", "fish"] {
+        assert!(read(&format!("x generate {text}")).is_ok());
+    }
+    assert!(!long_help().contains("\n  generate"), "it is for packages");
+}
+
+#[test]
 fn the_unit_has_the_folders_of_the_defaults() {
     assert_eq!(unit("StateDirectory"), "echostream-managed-app");
     let log = crate::config::SETTINGS.iter().find(|setting| setting.variable == "MANAGED_APP_LOG_FILE");

@@ -11,6 +11,8 @@ use crate::bench::{Bench, unique};
 
 /// How long a container may take to come up.
 const UP_LIMIT: Duration = Duration::from_secs(60);
+/// This host's architecture as images name it.
+const MACHINE: &str = if cfg!(target_arch = "aarch64") { "for arm64" } else { "for amd64" };
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A private engine, spoken to by its own command line. What a test made goes with it.
@@ -195,7 +197,8 @@ async fn check_on_docker_tries_the_groups_of_nodes() {
     bench.cloud.add_node("b", |node| node.image(&engine.image));
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("ok engine", &["docker", &engine.endpoint]);
+    ran.shows("ok engine", &["docker", MACHINE, &engine.endpoint]);
+    ran.shows("ok disk space images:", &["MiB free at"]);
     ran.shows("ok node output", &["awslogs", "credentials of its own"]);
     ran.shows("ok image", &[&engine.image, "a copy is here"]);
     ran.shows("ok node log groups", &["all 2"]);
@@ -213,7 +216,8 @@ async fn check_on_podman_knows_that_it_has_no_awslogs() {
     let engine = Engine::podman(&mut bench).await;
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("ok engine", &["podman", &engine.endpoint]);
+    ran.shows("ok engine", &["podman", MACHINE, &engine.endpoint]);
+    ran.shows("ok disk space images:", &["MiB free at"]);
     ran.shows("ok node output", &["podman keeps it"]);
     bench.set("MANAGED_APP_NODE_LOGS", "awslogs");
     let ran = bench.run(&["check"]).await;

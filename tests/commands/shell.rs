@@ -70,18 +70,26 @@ async fn colours_are_for_terminals_and_can_be_switched_off() {
 async fn bars_are_for_terminals_and_lines_for_all() {
     let bench = Bench::new().await;
     bench.cloud.add_node("a", |node| node.image("registry.example/a:1"));
-    let line = format!("timeout --signal INT 4 {} run", env!("CARGO_BIN_EXE_echostream-managed-app"));
-    let run = |program: &str, arguments: &[&str]| {
+    // Ended a moment after all that can be done about the node was done.
+    let line = format!(
+        "{} run & daemon=$!; for i in $(seq 600); do grep -q 'image cannot be pulled' $MANAGED_APP_LOG_FILE && break; \
+         sleep 0.1; done 2>/dev/null; sleep 1; kill -TERM $daemon; wait $daemon",
+        env!("CARGO_BIN_EXE_echostream-managed-app")
+    );
+    let run = |log: &str, program: &str, arguments: &[&str]| {
         let mut run = Command::new(program);
         run.env_clear().envs(bench.variables()).env("TERM", "xterm").args(arguments).stdin(Stdio::null());
+        run.env("MANAGED_APP_LOG_FILE", bench.folder().join(log));
+        run.env("MANAGED_APP_STATE_DIRECTORY", bench.folder().join(format!("{log}-state")));
+        run.env("MANAGED_APP_STATUS_SOCKET", "off");
         tokio::task::spawn_blocking(move || {
             let output = run.output().expect("the program is installed");
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
         })
     };
     let on_terminal = format!("stty cols 120 rows 40; {line}");
-    let attended = run("script", &["--quiet", "--return", "--command", &on_terminal, "/dev/null"]);
-    let unattended = run("/bin/sh", &["-c", &line]);
+    let attended = run("attended", "script", &["--quiet", "--return", "--command", &on_terminal, "/dev/null"]);
+    let unattended = run("unattended", "/bin/sh", &["-c", &line]);
     let (attended, unattended) = (attended.await.expect("no panic"), unattended.await.expect("no panic"));
     let bar = "nodes as wanted";
     assert!(attended.contains(bar) && attended.contains("0/1"), "{attended}");
