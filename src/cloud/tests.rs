@@ -17,7 +17,7 @@ const IMAGE: &str = "public.ecr.aws/x/y:1";
 
 fn app_of(snapshot: Result<Snapshot, CloudError>) -> Arc<App> {
     match snapshot {
-        Ok(Snapshot::App(app)) => app,
+        Ok(Snapshot::App(app) | Snapshot::Update { app, .. }) => app,
         Ok(Snapshot::Gone) => panic!("gone"),
         Err(error) => panic!("{}", chain(&error)),
     }

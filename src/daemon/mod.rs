@@ -287,6 +287,7 @@ impl Daemon {
             deaths: broadcast::Sender::new(DEATHS_MAX),
             looks: Looks::default(),
             recorder: self.recorder.clone(),
+            last_app: std::sync::Mutex::default(),
             stopping: CancellationToken::new(),
         }
     }

@@ -13,7 +13,7 @@ mod state;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use managed_app_runtimes::{Action, ContainerId, ContainerRuntime, ImageReference, Owner};
@@ -74,6 +74,8 @@ pub struct Hands {
     pub looks: Looks,
     /// Takes note of what is done.
     pub recorder: Arc<Recorder>,
+    /// The last answer about the app, to tell what has changed since.
+    pub last_app: Mutex<Option<Arc<App>>>,
     /// Set when the daemon is told to end: operations then stop between two steps.
     pub stopping: CancellationToken,
 }
@@ -271,7 +273,7 @@ impl Hands {
     pub async fn snapshot(&self) -> Event {
         let answer = tokio::time::timeout(SNAPSHOT_LIMIT, self.cloud.app()).await;
         Event::Snapshot(match answer {
-            Ok(Ok(snapshot)) => Ok(snapshot),
+            Ok(Ok(snapshot)) => Ok(self.compared(snapshot)),
             Ok(Err(error)) => {
                 warn!(error = chain(&error), "the app cannot be read; trying again");
                 let failure = failure::of_cloud(&error);
@@ -280,6 +282,14 @@ impl Hands {
             }
             Err(_) => Err(Failure { kind: FailureKind::Transient, text: "read the app: no answer in time".to_owned() }),
         })
+    }
+
+    /// Compared here and not by the reconciler, whose loop all nodes share.
+    fn compared(&self, snapshot: Snapshot) -> Snapshot {
+        let mut last = self.last_app.lock().unwrap_or_else(PoisonError::into_inner);
+        let compared = snapshot.since(last.as_ref());
+        *last = compared.app().cloned();
+        compared
     }
 
     /// Lists our containers.

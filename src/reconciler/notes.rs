@@ -61,6 +61,11 @@ impl Notes {
         self.0.iter().any(|note| note.is_asked && note.looks == 0 && is_it(&note.change))
     }
 
+    /// Whether a message said that any node type changed.
+    pub fn say_any_type_changed(&self) -> bool {
+        self.0.iter().any(|note| matches!(note.change, Change::NodeType(_)))
+    }
+
     /// For each node the changes that may have touched it, oldest first: those that no snapshot has been asked for
     /// before, else those that are still looked for.
     pub fn causes(&self, app: &App) -> BTreeMap<NodeName, Vec<Change>> {

@@ -21,20 +21,23 @@ impl Reconciler {
     pub(super) fn on_snapshot(&mut self, snapshot: Snapshot, now: Duration) {
         self.fetch.is_running = false;
         self.fetch.succeeded();
-        match snapshot {
-            Snapshot::Gone => self.on_gone(now),
-            Snapshot::App(app) => {
-                self.gone_since = None;
-                self.on_app(app, now);
+        let (app, changed) = match snapshot {
+            Snapshot::Gone => return self.on_gone(now),
+            Snapshot::App(app) => (app, None),
+            Snapshot::Update { app, since, changed } => {
+                let is_known = self.app.as_ref().is_some_and(|known| Arc::ptr_eq(known, &since));
+                (app, Some(changed).filter(|_| is_known))
             }
-        }
+        };
+        self.gone_since = None;
+        self.on_app(app, changed, now);
     }
 
     /// All nodes are thought over again, with the app as it was last seen.
     pub(super) fn on_settings(&mut self, settings: Settings, now: Duration) {
         self.settings = settings;
         if let Some(app) = self.app.take() {
-            self.on_app(app, now);
+            self.on_app(app, None, now);
         }
         self.look_anew(now);
     }
@@ -54,34 +57,56 @@ impl Reconciler {
         self.begin_stop(end, finish);
     }
 
-    fn on_app(&mut self, app: Arc<App>, now: Duration) {
+    /// `differing`: all nodes that are not as in the app before, where that is known and nothing else has changed. The
+    /// others are then not looked at: the cost follows the nodes that changed, not the nodes that there are.
+    fn on_app(&mut self, app: Arc<App>, differing: Option<BTreeSet<NodeName>>, now: Duration) {
         let before = self.app.replace(app.clone());
         let surroundings = Surroundings::of(&app);
-        let is_same_around = before.as_ref().is_some_and(|b| Surroundings::of(b) == surroundings);
         let causes = self.notes.causes(&app);
         self.dirty.append(&mut self.port_waiters);
+        let nodes: Vec<&Node> = match &differing {
+            Some(names) => names.iter().filter_map(|name| app.nodes.get(name)).collect(),
+            None => self.nodes_to_think_over(&app, before.as_deref(), &surroundings),
+        };
         let mut changed = BTreeSet::new();
-        for (name, node) in &app.nodes {
-            let is_same = is_same_around && before.as_ref().is_some_and(|before| before.nodes.get(name) == Some(node));
-            if is_same && !matches!(self.nodes.get(name).map(|state| &state.wish), None | Some(Wish::Unknown)) {
-                continue;
-            }
+        for node in nodes {
             if self.wish_for(&app, node, &surroundings) {
-                changed.insert(name.clone());
-                let state = self.nodes.entry(name.clone()).or_default();
-                state.causes = causes.get(name).cloned().unwrap_or_default();
+                changed.insert(node.name.clone());
+                let state = self.nodes.entry(node.name.clone()).or_default();
+                state.causes = causes.get(&node.name).cloned().unwrap_or_default();
             }
         }
         for (name, reason) in &app.invalid_nodes {
             self.nodes.entry(name.clone()).or_default().wish = Wish::Invalid(reason.clone());
             self.dirty.insert(name.clone());
         }
-        self.wish_away(&app, &mut changed);
+        match &differing {
+            Some(names) => names.iter().for_each(|name| self.wish_away(name, &app, &mut changed)),
+            None => {
+                let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
+                names.iter().for_each(|name| self.wish_away(name, &app, &mut changed));
+            }
+        }
         self.pull_changed_types(&app);
         self.notes.settle(&app, &changed, now);
-        let wanted: BTreeSet<_> = self.nodes.values().filter_map(|n| Some(n.desired()?.image.clone())).collect();
-        self.images.retain(|image| wanted.contains(image));
+        if differing.is_none_or(|names| may_free_images(&names, before.as_deref(), &app)) {
+            let wanted: BTreeSet<_> = self.nodes.values().filter_map(|n| Some(n.desired()?.image.clone())).collect();
+            self.images.retain(|image| wanted.contains(image));
+        }
         self.listen(&app);
+    }
+
+    /// The nodes that may not be wanted as before.
+    fn nodes_to_think_over<'a>(
+        &self,
+        app: &'a App,
+        before: Option<&App>,
+        surroundings: &Surroundings,
+    ) -> Vec<&'a Node> {
+        let before = before.filter(|before| Surroundings::of(before) == *surroundings);
+        let is_as_before = |node: &Node| before.is_some_and(|before| before.nodes.get(&node.name) == Some(node));
+        let is_thought_of = |name| !matches!(self.nodes.get(name).map(|n| &n.wish), None | Some(Wish::Unknown));
+        app.nodes.values().filter(|node| !(is_as_before(node) && is_thought_of(&node.name))).collect()
     }
 
     /// Sets what is wanted of `node`; true when that differs from before.
@@ -114,6 +139,9 @@ impl Reconciler {
 
     /// A type that was changed may name the same image as before, whose tag was moved: only a pull can tell.
     fn pull_changed_types(&mut self, app: &App) {
+        if !self.notes.say_any_type_changed() {
+            return;
+        }
         for node in app.nodes.values().filter(|node| self.notes.say_type_changed(&node.node_type.name)) {
             if let Some(desired) = self.nodes.get(&node.name).and_then(NodeState::desired) {
                 self.images.want(&desired.image);
@@ -121,21 +149,20 @@ impl Reconciler {
         }
     }
 
-    /// Nodes that the app does not have (any more) go. A snapshot with gaps proves nothing about a node that is
+    /// A node that the app does not have (any more) goes. A snapshot with gaps proves nothing about a node that is
     /// missing, unless a message said that it was removed.
-    fn wish_away(&mut self, app: &App, changed: &mut BTreeSet<NodeName>) {
-        for (name, state) in &mut self.nodes {
-            let is_there = app.nodes.contains_key(name) || app.invalid_nodes.contains_key(name);
-            if is_there || matches!(state.wish, Wish::Remove) {
-                continue;
-            }
-            if app.is_complete || self.notes.say_removed(name) {
-                state.wish = Wish::Remove;
-                state.is_settled = false;
-                state.retry.reset();
-                changed.insert(name.clone());
-                self.dirty.insert(name.clone());
-            }
+    fn wish_away(&mut self, name: &NodeName, app: &App, changed: &mut BTreeSet<NodeName>) {
+        let is_there = app.nodes.contains_key(name) || app.invalid_nodes.contains_key(name);
+        let Some(state) = self.nodes.get_mut(name) else { return };
+        if is_there || matches!(state.wish, Wish::Remove) {
+            return;
+        }
+        if app.is_complete || self.notes.say_removed(name) {
+            state.wish = Wish::Remove;
+            state.is_settled = false;
+            state.retry.reset();
+            changed.insert(name.clone());
+            self.dirty.insert(name.clone());
         }
     }
 
@@ -155,6 +182,15 @@ impl Reconciler {
             _ => Wish::Unknown,
         }
     }
+}
+
+/// Whether one of these nodes may have been the last to want its image.
+fn may_free_images(names: &BTreeSet<NodeName>, before: Option<&App>, app: &App) -> bool {
+    let image = |app: &App, name| app.nodes.get(name).map(|node| node.node_type.image_uri.clone());
+    names.iter().any(|name| {
+        let old = before.and_then(|before| image(before, name));
+        old.is_some() && old != image(app, name)
+    })
 }
 
 fn is_same(before: &Desired, after: &Desired) -> bool {

@@ -59,6 +59,7 @@ impl Daemon {
             replace_window: WINDOW,
             deaths: broadcast::Sender::new(DEATHS_MAX),
             looks: Looks::default(),
+            last_app: std::sync::Mutex::default(),
             recorder: Recorder::in_memory(About::default()),
             stopping: CancellationToken::new(),
         };

@@ -165,7 +165,7 @@ impl Ledger {
                 }
                 return;
             }
-            Snapshot::App(app) => app,
+            Snapshot::App(app) | Snapshot::Update { app, .. } => app,
         };
         self.gone_since = None;
         if !app.is_complete {

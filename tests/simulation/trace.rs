@@ -34,7 +34,7 @@ pub fn of_event(event: &Event) -> String {
     match event {
         Event::Change(change) => format!("change: {change}"),
         Event::Snapshot(Ok(Snapshot::Gone)) => "snapshot: gone".to_owned(),
-        Event::Snapshot(Ok(Snapshot::App(app))) => {
+        Event::Snapshot(Ok(Snapshot::App(app) | Snapshot::Update { app, .. })) => {
             let nodes: Vec<String> = app.nodes.keys().map(ToString::to_string).collect();
             let gaps = if app.is_complete { "" } else { ", with gaps" };
             let invalid: Vec<String> = app.invalid_nodes.keys().map(ToString::to_string).collect();

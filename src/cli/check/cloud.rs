@@ -45,7 +45,7 @@ fn skip(report: &mut Report, steps: &[&str], reason: &str) {
 
 fn found(config: &Config, snapshot: Snapshot) -> Result<Arc<App>, Problem> {
     match snapshot {
-        Snapshot::App(app) => Ok(app),
+        Snapshot::App(app) | Snapshot::Update { app, .. } => Ok(app),
         Snapshot::Gone => Err(Problem::wrong(
             format!("the tenant {:?} has no app {:?}", config.tenant, config.app),
             "check APP and TENANT; if the app was removed, `run` ends its nodes (see --on-removed)",

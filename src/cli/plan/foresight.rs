@@ -107,7 +107,7 @@ impl Foresight {
     }
 
     fn image_of(&self, container: &Container) -> Option<ImageReference> {
-        let Snapshot::App(app) = &self.snapshot else { return None };
+        let app = self.snapshot.app()?;
         let name = NodeName::new(container.labels.get(labels::NODE)?.as_str()).ok()?;
         app.nodes.get(&name)?.node_type.image_uri.parse().ok()
     }

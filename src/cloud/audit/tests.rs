@@ -56,10 +56,8 @@ impl Rig {
         fake.quietly(|world| world.tenant.audit = true);
         prepare(&fake);
         let cloud = client(&fake).await.cloud;
-        let app = match cloud.app().await.expect("the cloud answers") {
-            Snapshot::App(app) => watch::Sender::new(Some(app)),
-            Snapshot::Gone => panic!("there is an app"),
-        };
+        let snapshot = cloud.app().await.expect("the cloud answers");
+        let app = watch::Sender::new(Some(snapshot.app().expect("there is an app").clone()));
         let trail = AuditTrail::new(app.subscribe());
         let shutdown = CancellationToken::new();
         let purse = Arc::new(Purse { first: Mutex::new(first), cloud });

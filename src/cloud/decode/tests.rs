@@ -13,7 +13,7 @@ fn decode(answer: &Value) -> Result<Snapshot, String> {
 
 fn app_of(answer: &Value) -> Arc<App> {
     match decode(answer) {
-        Ok(Snapshot::App(app)) => app,
+        Ok(Snapshot::App(app) | Snapshot::Update { app, .. }) => app,
         other => panic!("{other:?}"),
     }
 }

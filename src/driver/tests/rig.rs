@@ -172,6 +172,7 @@ fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
         deaths: broadcast::Sender::new(DEATHS_MAX),
         looks: Looks::default(),
         recorder: Recorder::in_memory(About::default()),
+        last_app: std::sync::Mutex::default(),
         stopping: CancellationToken::new(),
     }
 }

@@ -33,6 +33,8 @@ pub struct World {
     pub blame: FailureKind,
     pub is_ready: bool,
     pub finish: Option<Finish>,
+    /// The cloud's last answer.
+    given: Option<Arc<App>>,
     state: HashMap<ContainerId, Revision>,
     log: Vec<String>,
     made: usize,
@@ -94,6 +96,7 @@ impl World {
             reconciler: Reconciler::new(settings(), 1),
             now: Duration::ZERO,
             app,
+            given: None,
             is_gone: false,
             cloud_is_down: false,
             cloud_is_silent: false,
@@ -234,11 +237,16 @@ impl World {
         }
     }
 
-    fn snapshot(&self) -> Result<Snapshot, Failure> {
+    /// As the driver gives it to the reconciler.
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
         match (self.cloud_is_down, self.is_gone) {
             (true, _) => Err(failure()),
             (_, true) => Ok(Snapshot::Gone),
-            _ => Ok(Snapshot::App(Arc::new(self.app.clone()))),
+            _ => {
+                let app = Arc::new(self.app.clone());
+                let before = self.given.replace(app.clone());
+                Ok(Snapshot::App(app).since(before.as_ref()))
+            }
         }
     }
 
