@@ -1,0 +1,100 @@
+//! The daemon as systemd runs it: the release program as a process of its own, with an environment, a log file and a
+//! socket that it tells its state. Dropping it kills it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::rig::Rig;
+
+/// The program under test, as `cargo bench` has built it.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub struct Daemon {
+    child: Child,
+    notify: UnixDatagram,
+    folder: TempDir,
+    spawned: Instant,
+}
+
+impl Daemon {
+    /// Starts the daemon of a rig, with settings of its own on top.
+    pub fn start(rig: &Rig, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let socket = folder.path().join("notify");
+        let notify = UnixDatagram::bind(&socket).expect("the folder is ours");
+        let log = folder.path().join("daemon.log");
+        let mut command = Command::new(BINARY);
+        command.env_clear().envs(rig.variables());
+        command.env("NOTIFY_SOCKET", &socket).env("MANAGED_APP_LOG_FILE", &log).envs(more.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let spawned = Instant::now();
+        let child = command.spawn().expect("the program can be run");
+        Self { child, notify, folder, spawned }
+    }
+
+    /// When it was started.
+    pub fn spawned(&self) -> Instant {
+        self.spawned
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Waits until it says that the start is over; when that was.
+    pub async fn ready(&mut self) -> Instant {
+        let listen = async {
+            let mut buffer = [0; 4096];
+            loop {
+                let length = self.notify.recv(&mut buffer).await.expect("the socket is open");
+                if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") {
+                    return Instant::now();
+                }
+            }
+        };
+        let ready = timeout(LIMIT, listen).await;
+        ready.unwrap_or_else(|_| panic!("the daemon did not become ready; its log:\n{}", self.log()))
+    }
+
+    /// Tells it to end, as systemd does, and waits for its end; how long that took. The signal goes out from a process
+    /// of its own, which is a millisecond or two.
+    pub async fn terminate(mut self) -> Duration {
+        let began = Instant::now();
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
+        assert!(sent.expect("kill is installed").success());
+        let ended = timeout(LIMIT, self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("the daemon did not end; its log:\n{}", self.log()));
+        assert!(ended.expect("its end can be waited for").success(), "it failed; its log:\n{}", self.log());
+        began.elapsed()
+    }
+
+    /// Makes it look at everything anew, by SIGHUP.
+    pub async fn look_anew(&self) {
+        let sent = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
+        assert!(sent.expect("kill is installed").success());
+    }
+
+    /// Ends it as a crash would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("daemon.log")).unwrap_or_default()
+    }
+}
+
+/// The folder that reports go to.
+pub fn report_folder() -> PathBuf {
+    let target = std::path::Path::new(BINARY).ancestors().nth(2).expect("the program lies below the target folder");
+    target.join("bench-report")
+}

@@ -1,0 +1,128 @@
+//! What happens in an engine, told by the engine itself and timed by its clock, which is that of this host. Podman tells
+//! in batches a quarter of a second apart; the times are right all the same.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::engine::Engine;
+
+/// The longest wait for something to happen.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub container: String,
+    pub name: String,
+    /// In Docker's words: `create`, `start`, `die`, `destroy`, `rename`.
+    pub action: &'static str,
+    /// When, as [`now`].
+    pub at: f64,
+}
+
+/// All events since this was made.
+pub struct Events {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    /// How many there were so far. Who waits sleeps until it changes: looking every few milliseconds slowed the engine
+    /// down to half its speed on a busy machine.
+    count: watch::Receiver<usize>,
+    task: JoinHandle<()>,
+}
+
+impl Events {
+    /// Follows the engine's events from now on.
+    pub async fn follow(engine: Engine) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut lines = engine.event_lines().await;
+        let (sink, (sender, count)) = (seen.clone(), watch::channel(0));
+        let task = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(event) = serde_json::from_str(&line).ok().as_ref().and_then(read) {
+                    lock(&sink).push(event);
+                    sender.send_modify(|count| *count += 1);
+                }
+            }
+        });
+        // The engine begins to listen shortly after it is asked.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Self { seen, count, task }
+    }
+
+    /// Forgets what was seen so far.
+    pub fn clear(&self) {
+        lock(&self.seen).clear();
+    }
+
+    /// Those since `after` that `test` likes, as soon as there are `count`, in the order of their times.
+    pub async fn wait(&self, what: &str, after: f64, count: usize, test: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        let mut news = self.count.clone();
+        let look = async {
+            loop {
+                news.mark_unchanged();
+                let found = self.since(after, &test);
+                if found.len() >= count {
+                    return found;
+                }
+                news.changed().await.expect("the engine tells events as long as it lives");
+            }
+        };
+        let found = timeout(LIMIT, look).await;
+        found.unwrap_or_else(|_| panic!("not {count} events within {LIMIT:?}: {what}"))
+    }
+
+    /// The first since `after` that `test` likes.
+    pub async fn first(&self, what: &str, after: f64, test: impl Fn(&Seen) -> bool) -> Seen {
+        self.wait(what, after, 1, test).await.swap_remove(0)
+    }
+
+    /// Those since `after` that `test` likes, in the order of their times.
+    pub fn since(&self, after: f64, test: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        let mut found: Vec<Seen> =
+            lock(&self.seen).iter().filter(|seen| seen.at >= after && test(seen)).cloned().collect();
+        found.sort_by(|one, other| one.at.total_cmp(&other.at));
+        found
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(seen: &Mutex<Vec<Seen>>) -> MutexGuard<'_, Vec<Seen>> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read(event: &Value) -> Option<Seen> {
+    let action = match (event["Type"].as_str()?, event["Action"].as_str()?) {
+        ("container", "create") => "create",
+        ("container", "start") => "start",
+        ("container", "die" | "died") => "die",
+        ("container", "destroy" | "remove") => "destroy",
+        ("container", "rename") => "rename",
+        _ => return None,
+    };
+    Some(Seen {
+        container: event["Actor"]["ID"].as_str()?.to_owned(),
+        name: event["Actor"]["Attributes"]["name"].as_str().unwrap_or_default().to_owned(),
+        action,
+        at: event["timeNano"].as_i64()? as f64 / 1e6,
+    })
+}
+
+/// The time, milliseconds since 1970, as engines tell it.
+pub fn now() -> f64 {
+    at(Instant::now())
+}
+
+/// When an instant was, as engines tell it.
+pub fn at(instant: Instant) -> f64 {
+    let then = SystemTime::now() - instant.elapsed();
+    then.duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs_f64() * 1e3
+}

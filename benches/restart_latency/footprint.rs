@@ -1,0 +1,104 @@
+//! g: what an idle daemon costs the host: memory, processor, threads, sockets, bytes on the wire, and the program's size.
+//!
+//! All daemons idle at the same time, which saves time and changes nothing: the figures are the kernel's, per process.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::daemon::{BINARY, Daemon};
+use crate::engine::Engine;
+use crate::process::Figures;
+use crate::proxy::Proxy;
+use crate::rig::{Images, Rig};
+use crate::row::Row;
+use crate::sample::Samples;
+
+/// From READY to the first figure: the second look at the cloud, 20 s after the start, is over by then.
+const SETTLE: Duration = Duration::from_secs(30);
+/// How long is idled.
+const IDLE: Duration = Duration::from_secs(60);
+const MEGABYTE: f64 = 1024.0 * 1024.0;
+/// Looks at the cloud in an hour: one every five minutes.
+const LOOKS_PER_HOUR: f64 = 12.0;
+
+/// An idle daemon with its figures.
+struct Idle {
+    on: String,
+    case: String,
+    nodes: usize,
+    before: Figures,
+    after: Figures,
+    polled_bytes: f64,
+    look_bytes: f64,
+}
+
+/// Idles with 0, 20 and 50 nodes on Docker and 20 on Podman, as far as these engines are wanted.
+pub async fn run(engines: &[Engine], images: &Images) -> Vec<Row> {
+    let wanted = [(Engine::Docker, 0), (Engine::Docker, 20), (Engine::Docker, 50), (Engine::Podman, 20)];
+    let mut daemons = Vec::new();
+    for (engine, nodes) in wanted.into_iter().filter(|(engine, _)| engines.contains(engine)) {
+        let rig = Rig::new(engine, images, nodes).await;
+        let mut daemon = Daemon::start(&rig, &[]);
+        daemon.ready().await;
+        daemons.push((rig, daemon, nodes));
+    }
+    tokio::time::sleep(SETTLE).await;
+    let idle = join_all(daemons.iter().map(|(rig, daemon, nodes)| idle(rig, daemon, *nodes))).await;
+    for (rig, daemon, _) in daemons {
+        daemon.terminate().await;
+        rig.sweep().await;
+    }
+    idle.into_iter().flat_map(rows).chain([program()]).collect()
+}
+
+async fn idle(rig: &Rig, daemon: &Daemon, nodes: usize) -> Idle {
+    rig.proxies.iter().for_each(Proxy::clear);
+    let before = Figures::of(daemon.pid());
+    tokio::time::sleep(IDLE).await;
+    let after = Figures::of(daemon.pid());
+    let polled_bytes = bytes(rig);
+    rig.proxies.iter().for_each(Proxy::clear);
+    daemon.look_anew().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let look_bytes = rig.proxies[1].bytes() as f64;
+    let case = format!("{nodes} nodes idle");
+    Idle { on: rig.engine.name().to_owned(), case, nodes, before, after, polled_bytes, look_bytes }
+}
+
+fn bytes(rig: &Rig) -> f64 {
+    rig.proxies.iter().map(|proxy| proxy.bytes() as f64).sum()
+}
+
+fn rows(idle: Idle) -> Vec<Row> {
+    let Idle { before, after, .. } = idle;
+    let one = |what: &str, value: f64| Samples { what: what.to_owned(), values: vec![value] };
+    let row = |what: &str, unit, ours| Row::new('g', &idle.on, &format!("{}: {what}", idle.case), ours).unit(unit);
+    let is_judged = idle.nodes == 20;
+    let mut memory = row("memory", "MB", one("resident (RSS)", after.rss_kb / 1024.0));
+    let mut cpu = row("processor", "s", one("CPU seconds in 60 s", after.cpu_s - before.cpu_s));
+    if is_judged {
+        memory = memory.at_most(15.0);
+    }
+    cpu = cpu.at_most(0.1);
+    let per_hour = idle.polled_bytes * 3600.0 / IDLE.as_secs_f64() + idle.look_bytes * LOOKS_PER_HOUR;
+    let wire = row("wire", "kB", one("per idle hour, both ways", per_hour / 1024.0));
+    let wire = wire
+        .detail(one("of that, one look at the app", idle.look_bytes / 1024.0))
+        .note("without TLS; the hourly renewals of sign-in and credentials are left out")
+        .note("polls of a minute, times 60, and 12 looks at the app");
+    vec![
+        memory
+            .detail(one("proportional (PSS)", after.pss_kb / 1024.0))
+            .detail(one("anonymous", after.anonymous_kb / 1024.0)),
+        cpu,
+        row("tasks of the kernel", "", one("threads", after.threads)).detail(one("sockets", after.sockets)),
+        wire,
+    ]
+}
+
+fn program() -> Row {
+    let size = std::fs::metadata(BINARY).expect("the program is there").len() as f64 / MEGABYTE;
+    let size = Samples { what: "stripped release program".to_owned(), values: vec![size] };
+    Row::new('g', "program", "size", size).unit("MB").at_most(20.0)
+}

@@ -1,0 +1,72 @@
+//! h: the reconciler alone, on the world of `benches/pure`: events a second, one change among few and many nodes, and a
+//! whole convergence. `cargo bench --bench reconciler` measures the same with more statistics.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::row::Row;
+use crate::sample::{Samples, milliseconds};
+use crate::world::{self, Changing};
+
+const ON: &str = "reconciler";
+const ROUNDS: usize = 30;
+const HINTS_PER_ROUND: usize = 50_000;
+const CHANGES_PER_ROUND: usize = 200;
+const CONVERGENCES: usize = 5;
+
+/// Runs all of it.
+pub fn run() -> Vec<Row> {
+    let changes = world::SIZES.map(|size| (size, change(size)));
+    let smallest = changes[0].1.clone();
+    let of_change = |(size, ours): (usize, Samples)| {
+        let row = Row::new('h', ON, &format!("one change at {size} nodes"), ours).unit("µs").floor(smallest.clone());
+        if size == 10_000 { row.median_ratio(2.0) } else { row }
+    };
+    let rows = changes.into_iter().map(of_change);
+    let rows = rows.chain(world::SIZES.map(|size| {
+        let row = Row::new('h', ON, &format!("hints at {size} nodes"), hints(size)).unit("events/s");
+        if size == 10_000 { row.at_least(1e6) } else { row }
+    }));
+    let rows = rows.chain(world::SIZES.map(|size| {
+        let row = Row::new('h', ON, &format!("convergence of {size} nodes"), convergence(size));
+        if size == 10_000 { row.at_most(2_000.0) } else { row }
+    }));
+    rows.collect()
+}
+
+/// Microseconds from the message to the recorded restart.
+fn change(size: usize) -> Samples {
+    let mut changing = Changing::new(size);
+    let mut samples = Samples::new("one change of an edge, all its events");
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        (0..CHANGES_PER_ROUND).for_each(|_| changing.change());
+        samples.values.push(milliseconds(began.elapsed()) * 1e3 / CHANGES_PER_ROUND as f64);
+    }
+    samples
+}
+
+fn hints(size: usize) -> Samples {
+    let (mut reconciler, _) = world::converged(size);
+    let mut samples = Samples::new("events that agree with what is known");
+    for _ in 0..ROUNDS {
+        let hints: Vec<_> = (0..HINTS_PER_ROUND).map(|index| world::hint(index % size)).collect();
+        let began = Instant::now();
+        for hint in hints {
+            black_box(reconciler.on(hint, Duration::ZERO));
+        }
+        samples.values.push(HINTS_PER_ROUND as f64 / began.elapsed().as_secs_f64());
+    }
+    samples
+}
+
+fn convergence(size: usize) -> Samples {
+    let mut samples = Samples::new("from nothing to all as wanted");
+    for _ in 0..CONVERGENCES {
+        let (mut reconciler, app) = (world::fresh(), world::app(size).into());
+        let began = Instant::now();
+        assert_eq!(world::settle(&mut reconciler, world::begin(), &app), size);
+        samples.add(began.elapsed());
+    }
+    samples
+}

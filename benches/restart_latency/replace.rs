@@ -1,0 +1,138 @@
+//! b: from a change of a node's definition or image to the new container, and how long the node is down; beside a raw
+//! stop and start of a prepared container, and beside what a plain program does: stop, remove, create, start.
+
+use managed_app_fakes::cloud::words::Mount;
+
+use crate::daemon::Daemon;
+use crate::engine::{Engine, Spec};
+use crate::events::{self, Events};
+use crate::rig::{Images, Rig, TYPE};
+use crate::row::Row;
+use crate::sample::Samples;
+
+/// How long a new container is watched before the old one goes; shorter than usual, which saves time here and changes
+/// nothing about the time that is measured.
+const WINDOW: &str = "500ms";
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Definition,
+    Image,
+}
+
+/// When a container came up, counted from the call or the change, and how long there was none.
+struct Times {
+    until_start: f64,
+    downtime: f64,
+}
+
+struct Sets {
+    until_start: Samples,
+    downtime: Samples,
+}
+
+/// Runs `rounds` rounds of each, after one that does not count.
+pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
+    let rig = Rig::new(engine, images, 1).await;
+    engine.make_network(&rig.raw("").network).await;
+    let mut daemon = Daemon::start(&rig, &[("MANAGED_APP_REPLACE_WINDOW", WINDOW)]);
+    daemon.ready().await;
+    let events = Events::follow(engine).await;
+    let mut prepared = sets("raw stop + start of a prepared container");
+    let mut naive = sets("raw stop + remove + create + start");
+    let mut replaced = [sets("definition changed"), sets("image changed")];
+    let naive_spec = rig.raw("naive");
+    let mut naive_id = up(engine, &naive_spec).await;
+    let mut prepared_id = up(engine, &rig.raw("p0")).await;
+    for round in 0..=rounds {
+        let next = engine.create(&rig.raw(&format!("p{}", round + 1))).await;
+        rig.quiet(&daemon).await;
+        put(&mut prepared, round, swap(&events, engine, &prepared_id, &next).await);
+        engine.remove(&prepared_id).await;
+        prepared_id = next;
+        for (kind, samples) in [Kind::Definition, Kind::Image].into_iter().zip(&mut replaced) {
+            rig.quiet(&daemon).await;
+            put(samples, round, change(&rig, &events, kind, round).await);
+        }
+        rig.quiet(&daemon).await;
+        let (id, times) = start_over(&events, engine, &naive_id, &naive_spec).await;
+        naive_id = id;
+        put(&mut naive, round, times);
+    }
+    daemon.terminate().await;
+    rig.sweep().await;
+    rows(engine, &prepared, &naive, replaced)
+}
+
+fn rows(engine: Engine, prepared: &Sets, naive: &Sets, replaced: [Sets; 2]) -> Vec<Row> {
+    let of = |case: &str, sets: Sets| {
+        let row = Row::new('b', engine.name(), &format!("{case}: downtime"), sets.downtime);
+        let down = row.floor(prepared.downtime.clone()).floor(naive.downtime.clone()).median_ratio(1.05);
+        let row = Row::new('b', engine.name(), &format!("{case}: until started"), sets.until_start);
+        [down, row.floor(prepared.until_start.clone()).floor(naive.until_start.clone())]
+    };
+    let [definition, image] = replaced;
+    of("definition", definition).into_iter().chain(of("image", image)).collect()
+}
+
+fn sets(what: &str) -> Sets {
+    Sets { until_start: Samples::new(what), downtime: Samples::new(what) }
+}
+
+fn put(sets: &mut Sets, round: usize, times: Times) {
+    if round > 0 {
+        sets.until_start.values.push(times.until_start);
+        sets.downtime.values.push(times.downtime);
+    }
+}
+
+async fn up(engine: Engine, spec: &Spec) -> String {
+    let id = engine.create(spec).await;
+    engine.start(&id).await;
+    id
+}
+
+async fn swap(events: &Events, engine: Engine, old: &str, next: &str) -> Times {
+    let asked = events::now();
+    engine.stop(old).await;
+    engine.start(next).await;
+    times(events, asked, old, next).await
+}
+
+async fn start_over(events: &Events, engine: Engine, old: &str, spec: &Spec) -> (String, Times) {
+    let asked = events::now();
+    engine.stop(old).await;
+    engine.remove(old).await;
+    let next = up(engine, spec).await;
+    let times = times(events, asked, old, &next).await;
+    (next, times)
+}
+
+async fn times(events: &Events, asked: f64, old: &str, next: &str) -> Times {
+    let death = events.first("the end of the old one", asked, |seen| seen.action == "die" && seen.container == old);
+    let death = death.await.at;
+    let start =
+        events.first("the start of the new one", asked, |seen| seen.action == "start" && seen.container == next);
+    let start = start.await.at;
+    Times { until_start: start - asked, downtime: start - death }
+}
+
+async fn change(rig: &Rig, events: &Events, kind: Kind, round: usize) -> Times {
+    let node = rig.node(0);
+    let sent = match kind {
+        // The same folder of the host at another place inside: two definitions that cost the engine the same.
+        Kind::Definition => {
+            let target = ["/first", "/second"][round % 2];
+            rig.cloud.change_mounts(&node, vec![Mount::new("/usr/share", target)])
+        }
+        Kind::Image => rig.cloud.set_image(TYPE, &rig.images.0[(round + 1) % 2]),
+    };
+    let changed = events::at(sent.receivable_at.expect("nothing holds it back"));
+    let of_node = |seen: &events::Seen| seen.name.starts_with(&node);
+    let death = events.first("the end of the old one", changed, |seen| seen.action == "die" && of_node(seen)).await;
+    let is_next = |seen: &events::Seen| seen.action == "start" && of_node(seen) && seen.container != death.container;
+    let start = events.first("the start of the new one", changed, is_next).await;
+    let is_gone = |seen: &events::Seen| seen.action == "destroy" && seen.container == death.container;
+    events.first("the end of the replacement", changed, is_gone).await;
+    Times { until_start: start.at - changed, downtime: start.at - death.at }
+}

@@ -1,0 +1,60 @@
+//! What was measured several times, and what a table shows of it. Knows no unit.
+
+use std::time::Duration;
+
+/// All values of one thing, in the order in which they were measured.
+#[derive(Debug, Clone)]
+pub struct Samples {
+    /// What was measured, for people.
+    pub what: String,
+    /// The values, in the unit of the row they belong to.
+    pub values: Vec<f64>,
+}
+
+impl Samples {
+    /// None yet.
+    pub fn new(what: &str) -> Self {
+        Self { what: what.to_owned(), values: Vec::new() }
+    }
+
+    /// Adds a time as milliseconds.
+    pub fn add(&mut self, time: Duration) {
+        self.values.push(milliseconds(time));
+    }
+
+    /// The middle one, or the mean of the two in the middle.
+    pub fn median(&self) -> f64 {
+        let sorted = self.sorted();
+        let middle = sorted.len() / 2;
+        if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+    }
+
+    /// The smallest value that 95 % of all do not exceed: of fewer than 20 values the largest.
+    pub fn p95(&self) -> f64 {
+        let sorted = self.sorted();
+        let rank = (sorted.len() as f64 * 0.95).ceil() as usize;
+        sorted[rank.max(1) - 1]
+    }
+
+    /// The smallest.
+    pub fn min(&self) -> f64 {
+        self.sorted()[0]
+    }
+
+    /// The largest.
+    pub fn max(&self) -> f64 {
+        *self.sorted().last().expect("something was measured")
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        assert!(!self.values.is_empty(), "{} was never measured", self.what);
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+}
+
+/// A time in milliseconds.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

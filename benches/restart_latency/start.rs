@@ -1,0 +1,43 @@
+//! i: from the start of the process to its first call over the network, which is the sign-in.
+
+use std::time::{Duration, Instant};
+
+use crate::daemon::Daemon;
+use crate::engine::Engine;
+use crate::rig::{Images, Rig};
+use crate::row::Row;
+use crate::sample::Samples;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// Starts the program `rounds` times, after one that does not count.
+pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
+    let rig = Rig::new(engine, images, 0).await;
+    let mut first_call = Samples::new("start of the process to the first byte of its first call");
+    let mut ready = Samples::new("start of the process to READY, without nodes");
+    for round in 0..=rounds {
+        rig.proxies[0].clear();
+        let mut daemon = Daemon::start(&rig, &[]);
+        let spawned = daemon.spawned();
+        let called = first_byte(&rig, spawned).await;
+        let until_ready = daemon.ready().await - spawned;
+        daemon.kill().await;
+        if round > 0 {
+            first_call.add(called - spawned);
+            ready.add(until_ready);
+        }
+    }
+    rig.sweep().await;
+    vec![Row::new('i', engine.name(), "first call", first_call).detail(ready)]
+}
+
+async fn first_byte(rig: &Rig, spawned: Instant) -> Instant {
+    loop {
+        if let Some(first) = rig.proxies[0].passed().first() {
+            return first.at;
+        }
+        assert!(spawned.elapsed() < LIMIT, "no call came");
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,171 @@
+//! A world for the reconciler alone: no engine, no cloud, no clock. Shared by the benches and by `tests/costs`.
+
+// Each user takes its own part of this.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use managed_app::model::{App, Change, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
+use managed_app::reconciler::{
+    Effect, Event, Listing, Made, NodeLogSettings, Operation, Outcome, Pulled, Reconciler, Settings,
+};
+use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::{Action, ContainerId, EngineEvent, ImageId, Owner};
+
+/// Numbers of nodes to compare.
+pub const SIZES: [usize; 3] = [10, 1_000, 10_000];
+
+fn settings() -> Settings {
+    Settings {
+        owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
+        env: BTreeMap::new(),
+        logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        stop_grace: Duration::from_secs(30),
+        resync: Duration::from_secs(300),
+        overlap: false,
+        remove_nodes_with_app: false,
+    }
+}
+
+fn name(index: usize) -> NodeName {
+    NodeName::new(format!("node-{index}")).expect("a valid name")
+}
+
+fn node(index: usize) -> Node {
+    Node {
+        name: name(index),
+        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/image:1".to_owned() },
+        config: Some(r#"{"key":"value"}"#.to_owned()),
+        logging_level: None,
+        is_stopped: false,
+        ports: vec![],
+        mounts: vec![],
+        receive_edges: vec![],
+        send_edges: vec![],
+        receive_message_type: None,
+        send_message_type: None,
+    }
+}
+
+/// An app of `size` nodes.
+pub fn app(size: usize) -> App {
+    let tenant = Tenant {
+        name: "tenant".to_owned(),
+        region: "us-east-1".to_owned(),
+        config: None,
+        audit: false,
+        table: "table".to_owned(),
+    };
+    App {
+        name: "app".to_owned(),
+        tenant,
+        config: None,
+        table_access: false,
+        audit_records_endpoint: None,
+        change_receiver: None,
+        nodes: (0..size).map(|index| (name(index), node(index))).collect(),
+        invalid_nodes: BTreeMap::new(),
+        is_complete: true,
+    }
+}
+
+/// Carries all effects out at once; returns how many operations there were.
+pub fn settle(reconciler: &mut Reconciler, event: Event, app: &Arc<App>) -> usize {
+    settle_with(reconciler, event, &Snapshot::App(app.clone()))
+}
+
+fn settle_with(reconciler: &mut Reconciler, event: Event, snapshot: &Snapshot) -> usize {
+    let mut operations = 0;
+    let mut events = vec![event];
+    while let Some(event) = events.pop() {
+        for effect in reconciler.on(event, Duration::ZERO) {
+            match effect {
+                Effect::FetchSnapshot => events.push(Event::Snapshot(Ok(snapshot.clone()))),
+                Effect::List => events.push(Event::Listed(Ok(Listing::default()))),
+                Effect::Pull(image) => {
+                    let outcome = Pulled::Fresh(ImageId("sha256:1".to_owned()));
+                    events.push(Event::Pulled { image, outcome });
+                }
+                Effect::Operate { node, operation, .. } => {
+                    operations += 1;
+                    events.push(Event::Finished { outcome: outcome(&node, operation), node });
+                }
+                Effect::Listen(_) | Effect::Forget(_) | Effect::Ready | Effect::Finish(_) => {}
+            }
+        }
+    }
+    operations
+}
+
+fn outcome(node: &NodeName, operation: Operation) -> Outcome {
+    match operation {
+        Operation::Create(target) => Outcome::Made(Box::new(Made {
+            id: ContainerId(node.to_string()),
+            name: target.spec.name.clone(),
+            record: SpecRecord::new(&target.spec, "salt"),
+            revision: target.revision,
+            image_id: ImageId("sha256:1".to_owned()),
+        })),
+        Operation::Restart { id, revision } => Outcome::Started { id, revision: Some(revision) },
+        other => panic!("{} is not expected here", other.verb()),
+    }
+}
+
+/// A reconciler to which all of `size` nodes are as wanted.
+pub fn converged(size: usize) -> (Reconciler, Arc<App>) {
+    let app = Arc::new(app(size));
+    let mut reconciler = fresh();
+    assert_eq!(settle(&mut reconciler, Event::Begin, &app), size);
+    (reconciler, app)
+}
+
+/// A reconciler that knows nothing yet.
+pub fn fresh() -> Reconciler {
+    Reconciler::new(settings(), 1)
+}
+
+/// The first event.
+pub fn begin() -> Event {
+    Event::Begin
+}
+
+/// A hint that agrees with what is known of one node.
+pub fn hint(index: usize) -> Event {
+    Event::Hint(EngineEvent {
+        container: ContainerId(name(index).to_string()),
+        name: name(index).to_string(),
+        action: Action::Started,
+        at: None,
+    })
+}
+
+/// An app in which an edge of one node comes and goes. The cloud's answers come as the driver gives them to the
+/// reconciler: compared with the one before, outside of its loop.
+pub struct Changing {
+    reconciler: Reconciler,
+    answers: [Snapshot; 2],
+    turn: usize,
+}
+
+impl Changing {
+    /// All of `size` nodes are as wanted.
+    pub fn new(size: usize) -> Self {
+        let (reconciler, before) = converged(size);
+        let mut after = App::clone(&before);
+        let edge = Edge { other: "elsewhere".to_owned(), queue: "queue".to_owned() };
+        after.nodes.get_mut(&name(0)).expect("it is there").send_edges.push(edge);
+        let after = Arc::new(after);
+        let answer = |app: &Arc<App>, before| Snapshot::App(app.clone()).since(Some(before));
+        let answers = [answer(&before, &after), answer(&after, &before)];
+        Self { reconciler, answers, turn: 0 }
+    }
+
+    /// One change, from its message to the recorded restart of its node.
+    pub fn change(&mut self) {
+        self.turn += 1;
+        let event = Event::Change(Change::Edge(vec![name(0)]));
+        assert_eq!(settle_with(&mut self.reconciler, event, &self.answers[self.turn % 2]), 1);
+    }
+}
