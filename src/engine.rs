@@ -72,16 +72,16 @@ fn is_worth_waiting(config: &Config, error: &NoEngine) -> bool {
     config.runtime == RuntimeChoice::Podman && error.kind() == NoEngineKind::Unreachable
 }
 
-/// Who keeps the output of nodes: what was chosen, else what the engine does best. Fails, with what to do, when the
+/// How the output of nodes reaches CloudWatch: as was chosen, else by the engine if it can, else by the daemon. Fails, with what to do, when the
 /// engine cannot do what was chosen.
 pub fn node_logs(config: &Config, info: &EngineInfo) -> Result<NodeLogs, String> {
     match config.node_logs {
         Some(NodeLogs::Awslogs) if !info.has_awslogs => {
-            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=engine, or leave it out", info.kind))
+            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=agent, or leave it out", info.kind))
         }
         Some(chosen) => Ok(chosen),
         None if info.has_awslogs => Ok(NodeLogs::Awslogs),
-        None => Ok(NodeLogs::Engine),
+        None => Ok(NodeLogs::Agent),
     }
 }
 

@@ -5,13 +5,16 @@
 //!
 //! Settings are `key=value` lines of `/node.conf`; the environment variable `NODE_<KEY>` wins over the file.
 //! `version`, `ignore_sigterm` (true or false), `exit_after_ms` and `exit_code`, `print_lines` and `print_interval_ms`,
-//! `listen` (TCP port). What is absent or empty is off.
+//! `listen` (TCP port), `numbers` (count up to here, see [`Numbers`]), `numbers_pause_ms` and
+//! `numbers_file`. What is absent or empty is off.
 
 use std::{
     env, fs,
     io::Write,
     net::TcpListener,
-    process, thread,
+    process,
+    sync::{Arc, Mutex},
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -38,15 +41,22 @@ fn main() {
         let name = name.clone();
         thread::spawn(move || print_lines(&name, lines, interval));
     }
+    let numbers = settings.number("numbers").map(|last| {
+        let pause = Duration::from_millis(settings.number("numbers_pause_ms").unwrap_or(0));
+        Numbers::begin(last, pause, settings.text("numbers_file"))
+    });
     let ignores = settings.text("ignore_sigterm").as_deref() == Some("true");
-    obey_sigterm(&name, ignores);
+    obey_sigterm(&name, ignores, numbers);
 }
 
 /// Never returns: ends the program on SIGTERM, or only says that the signal came.
-fn obey_sigterm(name: &str, ignores: bool) -> ! {
+fn obey_sigterm(name: &str, ignores: bool, numbers: Option<Numbers>) -> ! {
     loop {
         signals::wait_for_sigterm();
         if !ignores {
+            if let Some(numbers) = numbers {
+                numbers.pause();
+            }
             say(&format!("node {name} stops on SIGTERM"));
             process::exit(0);
         }
@@ -72,6 +82,59 @@ fn print_lines(name: &str, lines: u64, interval: Duration) {
     for line in 1..=lines {
         say(&format!("node {name} line {line}"));
         thread::sleep(interval);
+    }
+}
+
+/// Prints `[INFO] number <n>`, `number <n + 1>`, ... up to a last one, a level before each tenth, in its own time; what it
+/// has printed when it is told to end is kept in a file, so that the next run, also in another container, goes on. Beside
+/// it there may be a file `limit` with the number up to which it may count for now.
+struct Numbers {
+    next: Arc<Mutex<u64>>,
+    file: Option<String>,
+}
+
+impl Numbers {
+    /// Lines written at a time, with a pause after them.
+    const LINES: u64 = 100;
+    /// Pause before the limit is looked at again.
+    const LIMIT_PAUSE: Duration = Duration::from_millis(10);
+
+    fn begin(last: u64, pause: Duration, file: Option<String>) -> Self {
+        let kept = file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+        let next = Arc::new(Mutex::new(kept.and_then(|text| text.trim().parse().ok()).unwrap_or(1)));
+        let printing = Arc::clone(&next);
+        let limit_file = file.as_ref().map(|file| std::path::Path::new(file).with_file_name("limit"));
+        thread::spawn(move || {
+            loop {
+                let mut next = printing.lock().expect("nobody panics with it");
+                if *next > last {
+                    return;
+                }
+                let limit = limit_file.as_ref().and_then(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
+                let end = (*next + Self::LINES).min(last + 1).min(limit.unwrap_or(last) + 1);
+                if end <= *next {
+                    drop(next);
+                    thread::sleep(Self::LIMIT_PAUSE);
+                    continue;
+                }
+                let line = |number| if number % 10 == 1 { format!("[INFO] number {number}\n") } else { format!("number {number}\n") };
+                let lines: String = (*next..end).map(line).collect();
+                let _ = std::io::stdout().write_all(lines.as_bytes()).and_then(|()| std::io::stdout().flush());
+                *next = end;
+                drop(next);
+                thread::sleep(pause);
+            }
+        });
+        Self { next, file }
+    }
+
+    /// Nothing is printed any more once this has returned.
+    fn pause(self) {
+        let next = self.next.lock().expect("nobody panics with it");
+        if let Some(file) = &self.file {
+            fs::write(file, next.to_string()).expect("the file can be written");
+        }
+        std::mem::forget(next);
     }
 }
 

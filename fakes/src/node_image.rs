@@ -26,6 +26,12 @@ pub struct Options {
     pub print_lines: u32,
     /// The pause after each of these lines.
     pub print_interval: Duration,
+    /// Count up to this number, one a line; see `fakes/node/main.rs`.
+    pub numbers: Option<u32>,
+    /// The pause after each hundred of these lines.
+    pub numbers_pause: Duration,
+    /// Where the node keeps how far it has counted; on a mount, to go on in another container.
+    pub numbers_file: String,
     /// Answer every TCP connection to this port with `hello from <NODE> version <version>`, a line feed, and the end.
     pub listen: Option<u16>,
 }
@@ -74,6 +80,9 @@ fn settings(version: &str, options: &Options) -> String {
         ("exit_code", options.exit_code.to_string()),
         ("print_lines", options.print_lines.to_string()),
         ("print_interval_ms", milliseconds(options.print_interval)),
+        ("numbers", options.numbers.map(|last| last.to_string()).unwrap_or_default()),
+        ("numbers_pause_ms", milliseconds(options.numbers_pause)),
+        ("numbers_file", options.numbers_file.clone()),
         ("listen", options.listen.map(|port| port.to_string()).unwrap_or_default()),
     ];
     lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::names::hex;
-use crate::{ContainerSpec, EnvValue, LogSettings, MountSource, PortBinding};
+use crate::{AwslogsMode, ContainerSpec, EnvValue, LogSettings, MountSource, PortBinding};
 
 /// Label: name of the app.
 pub const APP: &str = "stream.echo.managed-app.app";
@@ -65,6 +65,9 @@ impl Owner {
             && networks.iter().any(|network| network.as_ref() == self.app)
     }
 }
+
+/// How the text of log settings begins when the engine keeps the output.
+const KEPT_BY_ENGINE: &str = "engine:";
 
 /// Newest version of the record that this program writes.
 const VERSION: u32 = 1;
@@ -206,6 +209,11 @@ impl SpecRecord {
         &self.image
     }
 
+    /// Whether the engine keeps the container's output where it can be read, instead of shipping it.
+    pub fn keeps_output(&self) -> bool {
+        self.logs.starts_with(KEPT_BY_ENGINE)
+    }
+
     /// Whether a container of this record has the host port of `port` while it runs.
     pub fn publishes(&self, port: &PortBinding) -> bool {
         self.ports.iter().filter_map(|text| host_port(text)).any(|(address, number, protocol)| {
@@ -241,12 +249,18 @@ fn source(source: &MountSource) -> String {
     }
 }
 
-/// The stream is left out: it is new for each container.
+/// The stream is left out: it is new for each container. The mode stands there only where it is not that of version 1,
+/// which had no other.
 fn logs(settings: &LogSettings) -> String {
     match settings {
-        LogSettings::Engine { file_bytes_max, files_max } => format!("engine:{file_bytes_max}x{files_max}"),
-        LogSettings::Awslogs { group, region, multiline_pattern, .. } => {
-            format!("awslogs:{region}:{group}:{multiline_pattern}")
+        LogSettings::Engine { file_bytes_max, files_max } => format!("{KEPT_BY_ENGINE}{file_bytes_max}x{files_max}"),
+        LogSettings::Awslogs { group, region, multiline_pattern, mode, .. } => {
+            let mode = match mode {
+                AwslogsMode::NonBlocking { buffer_bytes_max: AwslogsMode::BUFFER_BYTES } => String::new(),
+                AwslogsMode::NonBlocking { buffer_bytes_max } => format!("[buffer={buffer_bytes_max}]"),
+                AwslogsMode::Blocking => "[blocking]".to_owned(),
+            };
+            format!("awslogs{mode}:{region}:{group}:{multiline_pattern}")
         }
     }
 }

@@ -62,6 +62,7 @@ pub mod docker;
 mod error;
 mod image;
 pub mod labels;
+mod logfile;
 pub mod names;
 pub mod podman;
 mod runtime;
@@ -75,4 +76,6 @@ pub use error::{ErrorKind, Result, RuntimeError};
 pub use image::{ImageReference, InvalidImageReference};
 pub use labels::Owner;
 pub use runtime::{ContainerRuntime, EventStream, Limits, LogStream, ProgressFn};
-pub use spec::{ContainerSpec, EnvValue, LogSettings, Mount, MountSource, PortBinding, Protocol, RegistryCredentials};
+pub use spec::{
+    AwslogsMode, ContainerSpec, EnvValue, LogSettings, Mount, MountSource, PortBinding, Protocol, RegistryCredentials,
+};

@@ -10,19 +10,33 @@ use sha2::{Digest, Sha256};
 
 /// Longest name we make; a DNS label, since containers find each other by name.
 const LENGTH_MAX: usize = 63;
+/// Longest name of a log group.
+const LOG_GROUP_LENGTH_MAX: usize = 512;
 /// Hex digits of the suffix: 40 bits, for at most some thousand names on a host.
 const HASH_DIGITS: usize = 10;
 
 /// A container or network name (`[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 63 characters) for a name of the cloud.
 pub fn container_name(name: &str) -> String {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if name.len() >= 2 && is_usable(name, valid) { name.to_owned() } else { rewrite(name, valid) }
+    if name.len() >= 2 && is_usable(name, valid) { name.to_owned() } else { rewrite(name, valid, LENGTH_MAX) }
+}
+
+/// The log group of a node: `<group>/node/<node>` (contract).
+///
+/// CloudWatch takes names of at most 512 letters, digits and `_-/.#`, and the contract does not say what becomes of a node
+/// called otherwise: its name is rewritten as for containers.
+pub fn log_group(group: &str, node: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
+    let length_max = LOG_GROUP_LENGTH_MAX.saturating_sub(group.len() + "/node/".len()).max(LENGTH_MAX);
+    let is_usable = node.len() <= length_max && node.chars().all(valid) && !has_suffix(node);
+    let node = if is_usable { node.to_owned() } else { rewrite(node, valid, length_max) };
+    format!("{group}/node/{node}")
 }
 
 /// A host name by RFC 1123 (letters, digits and hyphens, at most 63 characters) for a name of the cloud.
 pub fn host_name(name: &str) -> String {
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    if is_usable(name, valid) && !name.ends_with('-') { name.to_owned() } else { rewrite(name, valid) }
+    if is_usable(name, valid) && !name.ends_with('-') { name.to_owned() } else { rewrite(name, valid, LENGTH_MAX) }
 }
 
 fn is_usable(name: &str, valid: impl Fn(char) -> bool) -> bool {
@@ -39,7 +53,7 @@ fn has_suffix(name: &str) -> bool {
     })
 }
 
-fn rewrite(name: &str, valid: impl Fn(char) -> bool) -> String {
+fn rewrite(name: &str, valid: impl Fn(char) -> bool, length_max: usize) -> String {
     let mut text = String::with_capacity(LENGTH_MAX);
     for c in name.chars() {
         let c = if valid(c) { c } else { '-' };
@@ -48,7 +62,7 @@ fn rewrite(name: &str, valid: impl Fn(char) -> bool) -> String {
         if !is_repeated && !is_bad_start {
             text.push(c);
         }
-        if text.len() == LENGTH_MAX - HASH_DIGITS - 1 {
+        if text.len() == length_max - HASH_DIGITS - 1 {
             break;
         }
     }
@@ -99,6 +113,21 @@ mod tests {
         }
         assert_eq!(container_name("my app:node"), "my-app-node-ee27e98073");
         assert_eq!(host_name("a_b").split_once('-').map(|(start, _)| start), Some("a"));
+    }
+
+    #[test]
+    fn log_groups_hold_the_name_of_their_node_or_a_form_of_it() {
+        for node in ["web", "a/b", "A_9.x#-"] {
+            assert_eq!(log_group("/plant", node), format!("/plant/node/{node}"));
+        }
+        assert_eq!(log_group("/plant", "my app:node"), "/plant/node/my-app-node-ee27e98073");
+        let long = "x".repeat(600);
+        let names = ["a b", "a:b", "ä", ".", "", "a b ", &long, "a-ee27e98073"];
+        let made: BTreeSet<String> = names.iter().map(|node| log_group("/plant", node)).collect();
+        assert_eq!(made.len(), names.len());
+        let valid = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
+        assert!(made.iter().all(|name| name.len() <= 512 && name.chars().all(valid)), "{made:?}");
+        assert_ne!(log_group("/plant", "a-ee27e98073"), "/plant/node/a-ee27e98073", "it looks like one that was made");
     }
 
     #[test]

@@ -137,7 +137,8 @@ pub enum LogSettings {
     Engine {
         /// Size of one file, bytes.
         file_bytes_max: u64,
-        /// Number of files kept (Podman keeps one).
+        /// Number of files kept. Podman has one file alone, which it begins anew when it is full, so there it gets the
+        /// size of all.
         files_max: u32,
     },
     /// Docker's `awslogs` driver.
@@ -150,7 +151,34 @@ pub enum LogSettings {
         stream: String,
         /// A line that matches starts a new event.
         multiline_pattern: String,
+        /// What happens to output while CloudWatch is slow or away.
+        mode: AwslogsMode,
     },
+}
+
+/// What Docker's `awslogs` driver does while CloudWatch is slow or away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwslogsMode {
+    /// It keeps this many bytes for each container, and what comes on top is lost. Nodes never wait.
+    NonBlocking {
+        /// Bytes kept.
+        buffer_bytes_max: u64,
+    },
+    /// Nodes wait, and no container starts. Nothing is lost.
+    Blocking,
+}
+
+impl AwslogsMode {
+    /// The buffer unless another is wanted: at 2 MB/s it lasts for 12 seconds, where Docker's own megabyte loses output
+    /// in ordinary operation.
+    pub const BUFFER_BYTES: u64 = 25 * 1024 * 1024;
+}
+
+impl Default for AwslogsMode {
+    /// Not blocking: a node that cannot start because its log is away does harm to more than its log.
+    fn default() -> Self {
+        Self::NonBlocking { buffer_bytes_max: Self::BUFFER_BYTES }
+    }
 }
 
 /// A user name and password for one registry.

@@ -148,6 +148,10 @@ fn check_node_logs(config: &Config, info: &EngineInfo, report: &mut Report) -> O
             report.ok("node output", &found);
             Some(NodeLogs::Awslogs)
         }
+        Ok(NodeLogs::Agent) => {
+            report.ok("node output", &format!("{} keeps it, limited by size, and the daemon ships it", info.kind));
+            Some(NodeLogs::Agent)
+        }
         Ok(NodeLogs::Engine) => {
             report.ok("node output", &format!("{} keeps it, limited by size", info.kind));
             Some(NodeLogs::Engine)

@@ -59,6 +59,11 @@ impl Aws {
         self.base().await.into_builder().region(Region::new(region.to_owned())).build()
     }
 
+    /// As [`Aws::host`], with environment, profiles and credentials read again: somebody may have changed them.
+    pub async fn host_anew(&self, region: &str) -> SdkConfig {
+        self.load().await.into_builder().region(Region::new(region.to_owned())).build()
+    }
+
     /// A client of the app's queues. The credentials are cached by their provider alone, so that it can drop them at
     /// once.
     pub async fn sqs(&self, region: &str, credentials: SharedCredentialsProvider) -> aws_sdk_sqs::Client {

@@ -99,6 +99,19 @@ pub(super) fn duration(text: &str, bounds: std::ops::RangeInclusive<Duration>) -
     Some(Duration::from_millis(millis)).filter(|duration| bounds.contains(duration))
 }
 
+/// A whole number of bytes, or of KiB, MiB or GiB with `k`, `m` or `g`.
+pub(super) fn size(text: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<u64> {
+    let (count, shift) = match text.bytes().last()?.to_ascii_lowercase() {
+        b'k' => (&text[..text.len() - 1], 10),
+        b'm' => (&text[..text.len() - 1], 20),
+        b'g' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let digits = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    let bytes = count.parse::<u64>().ok().filter(|_| digits)?.checked_mul(1 << shift)?;
+    bounds.contains(&bytes).then_some(bytes)
+}
+
 pub(super) fn path(value: &str) -> Option<PathBuf> {
     text(value).map(PathBuf::from).filter(|path| path.is_absolute())
 }
@@ -129,7 +142,11 @@ pub(super) fn runtime(text: &str) -> Option<RuntimeChoice> {
 }
 
 pub(super) fn node_logs(text: &str) -> Option<NodeLogs> {
-    choice(text, &[("awslogs", NodeLogs::Awslogs), ("engine", NodeLogs::Engine)])
+    choice(text, &[("awslogs", NodeLogs::Awslogs), ("agent", NodeLogs::Agent), ("engine", NodeLogs::Engine)])
+}
+
+pub(super) fn awslogs_blocks(text: &str) -> Option<bool> {
+    choice(text, &[("non-blocking", false), ("blocking", true)])
 }
 
 pub(super) fn on_exit(text: &str) -> Option<OnExit> {

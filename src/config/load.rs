@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use managed_app_runtimes::AwslogsMode;
 use secrecy::SecretString;
 
 use super::sources::{EnvFile, Sources};
@@ -58,6 +59,9 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let logging_level = sources.take("LOGGING_LEVEL", check::logging_level);
     let runtime = sources.take("MANAGED_APP_RUNTIME", check::runtime);
     let node_logs = sources.take("MANAGED_APP_NODE_LOGS", check::node_logs);
+    let awslogs_mode = awslogs_mode(sources);
+    let node_log_bytes = sources.take("MANAGED_APP_NODE_LOG_SIZE", |text| check::size(text, 64 << 10..=100 << 30));
+    let node_log_files = sources.take("MANAGED_APP_NODE_LOG_FILES", |text| check::number(text, 1..=1000));
     let on_exit = sources.take("MANAGED_APP_ON_EXIT", check::on_exit);
     let on_removed = sources.take("MANAGED_APP_ON_REMOVED", check::on_removed);
     let log_file = sources.take("MANAGED_APP_LOG_FILE", check::path_or_off);
@@ -90,6 +94,9 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         logging_level: logging_level?,
         runtime: runtime?,
         node_logs,
+        awslogs_mode: awslogs_mode?,
+        node_log_bytes: node_log_bytes?,
+        node_log_files: u32::try_from(node_log_files?).ok()?,
         on_exit: on_exit?,
         on_removed: on_removed?,
         log_file: log_file?,
@@ -134,6 +141,12 @@ impl Whereabouts {
         };
         if sources.problems.is_empty() { Ok(place) } else { Err(ConfigErrors(sources.problems)) }
     }
+}
+
+fn awslogs_mode(sources: &mut Sources<'_>) -> Option<AwslogsMode> {
+    let blocks = sources.take("MANAGED_APP_AWSLOGS_MODE", check::awslogs_blocks);
+    let buffer = sources.take("MANAGED_APP_AWSLOGS_BUFFER", |text| check::size(text, 64 << 10..=1 << 30));
+    Some(if blocks? { AwslogsMode::Blocking } else { AwslogsMode::NonBlocking { buffer_bytes_max: buffer? } })
 }
 
 /// systemd gives STATE_DIRECTORY as a list with colons; the first one is ours.

@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use managed_app_runtimes::AwslogsMode;
 use secrecy::SecretString;
 
 /// A URL of the cloud that may be used: see the setting `APPSYNC_ENDPOINT`.
@@ -55,6 +56,12 @@ pub struct Config {
     pub runtime: RuntimeChoice,
     /// MANAGED_APP_NODE_LOGS; `None` takes the engine's default.
     pub node_logs: Option<NodeLogs>,
+    /// MANAGED_APP_AWSLOGS_MODE with MANAGED_APP_AWSLOGS_BUFFER.
+    pub awslogs_mode: AwslogsMode,
+    /// MANAGED_APP_NODE_LOG_SIZE: the size of one file of a node's log in the engine, bytes.
+    pub node_log_bytes: u64,
+    /// MANAGED_APP_NODE_LOG_FILES: the number of these files.
+    pub node_log_files: u32,
     /// MANAGED_APP_ON_EXIT.
     pub on_exit: OnExit,
     /// MANAGED_APP_ON_REMOVED.
@@ -155,7 +162,9 @@ pub enum RuntimeChoice {
 pub enum NodeLogs {
     /// The engine ships it with its `awslogs` driver.
     Awslogs,
-    /// The engine keeps it, limited by size.
+    /// The engine keeps it, limited by size, and the daemon ships it.
+    Agent,
+    /// The engine keeps it, limited by size, and nobody ships it.
     Engine,
 }
 

@@ -87,8 +87,32 @@ pub const SETTINGS: &[Setting] = &[
     optional(
         ("MANAGED_APP_NODE_LOGS", Some("node-logs")),
         Means("the engine's default"),
-        "who keeps the output of nodes: Docker's awslogs driver, or the engine itself, limited by size",
-        "awslogs or engine",
+        "how the output of nodes reaches CloudWatch: by Docker's awslogs driver, by the daemon, which reads the engine's own log, or not at all; without it awslogs where the engine has it, else agent",
+        "awslogs, agent or engine",
+    ),
+    optional(
+        ("MANAGED_APP_AWSLOGS_MODE", Some("awslogs-mode")),
+        Default("non-blocking"),
+        "with awslogs, while CloudWatch is slow or away: output beyond a buffer is lost, or nodes wait and none starts",
+        "non-blocking or blocking",
+    ),
+    optional(
+        ("MANAGED_APP_AWSLOGS_BUFFER", Some("awslogs-buffer")),
+        Default("25m"),
+        "that buffer, of each node",
+        "a size from 64k to 1g, like 25m",
+    ),
+    optional(
+        ("MANAGED_APP_NODE_LOG_SIZE", Some("node-log-size")),
+        Default("10m"),
+        "with agent and engine, the size of one file of a node's log in the engine; with agent also how much outlasts an outage of CloudWatch",
+        "a size from 64k to 100g, like 10m",
+    ),
+    optional(
+        ("MANAGED_APP_NODE_LOG_FILES", Some("node-log-files")),
+        Default("5"),
+        "number of these files (Podman has one of the size of all)",
+        "a number from 1 to 1000",
     ),
     optional(
         ("MANAGED_APP_ON_EXIT", Some("on-exit")),

@@ -1,4 +1,4 @@
-//! What has to stand before the driver starts: the sign-in and the engine.
+//! What has to stand before the driver starts: the sign-in and the engine, and who ships output.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,17 +8,22 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
 
+use super::Daemon;
 use crate::cloud::{CloudErrorKind, EchoStream};
 use crate::config::OnExit;
 use crate::driver::chain;
 use crate::engine;
 use crate::exit::Exit;
 use crate::host::Signal;
+use crate::logs::{Shipper, ShipperOptions, Shipping};
+use crate::reconciler::Settings;
 
 /// How long a silent cloud may hold up the start; signing in then goes on with the first snapshot.
 const SIGN_IN_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two attempts to reach the engine.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the start waits for the app's network.
+const NETWORK_WAIT: Duration = Duration::from_secs(10);
 
 /// Refused credentials end the daemon; a cloud that cannot be reached is tried again later, with each snapshot.
 pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
@@ -82,5 +87,27 @@ pub(super) async fn interruptible<T>(
                 return None;
             }
         }
+    }
+}
+
+/// The shipper of nodes' output, not started.
+pub(super) fn shipper(daemon: &Daemon, settings: &Settings) -> (Shipper, Shipping) {
+    Shipper::new(ShipperOptions {
+        runtime: daemon.runtime.clone(),
+        owner: settings.owner.clone(),
+        aws: daemon.aws.clone(),
+        group: &daemon.config.log_group,
+        state_directory: &daemon.config.state_directory,
+    })
+}
+
+/// The network is made again with a node that misses it, so trouble with it holds up nothing.
+pub(super) async fn ensure_network(runtime: &dyn ContainerRuntime, settings: &Settings) {
+    let network = settings.network();
+    let made = tokio::time::timeout(NETWORK_WAIT, runtime.ensure_network(&network, &settings.owner)).await;
+    match made {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
+        Err(_) => warn!(network, "the app's network could not be made in time"),
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
-use self::foundation::{interruptible, meet, sign_in};
+use self::foundation::{ensure_network, interruptible, meet, shipper, sign_in};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved, Replace};
@@ -26,6 +26,7 @@ use crate::driver::{DEATHS_MAX, Driver, Hands, Looks, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
+use crate::logs::{Shipper, Shipping};
 use crate::model::QueueAddress;
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
 use crate::registry::Registry;
@@ -40,15 +41,10 @@ const SIGNALS_MAX: usize = 8;
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
 /// The same when a signal came meanwhile: long enough to stop what runs, if the engine is well.
 const ENGINE_LAST_WAIT: Duration = Duration::from_secs(2);
-/// How long the start waits for the app's network.
-const NETWORK_WAIT: Duration = Duration::from_secs(10);
 /// How long the last tasks may take after the driver is done.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long deletions of messages and audit records may take after the driver is done; over the limits of both.
 const CHANGES_LINGER: Duration = Duration::from_secs(4);
-/// The engine's own log of a node: size of one file and number of files.
-const NODE_LOG_BYTES: u64 = 10 * 1024 * 1024;
-const NODE_LOG_FILES: u32 = 5;
 
 /// What the daemon is made of.
 #[derive(Debug)]
@@ -106,11 +102,12 @@ impl Daemon {
             Ok(foundation) => foundation,
             Err(exit) => return exit,
         };
-        let settings = match self.settings(&foundation.info) {
+        let (settings, node_logs) = match self.settings(&foundation.info) {
             Ok(settings) => settings,
             Err(exit) => return exit,
         };
-        let finish = self.drive(foundation, settings, &notifier).await;
+        let shipper = (node_logs == NodeLogs::Agent).then(|| shipper(&self, &settings));
+        let finish = self.drive(foundation, settings, shipper, &notifier).await;
         match finish {
             Some(Finish::AppRemoved) => self.end_of_app().await,
             Some(Finish::NoSuchApp) => {
@@ -169,15 +166,21 @@ impl Daemon {
         last.and_then(Result::ok).ok_or(Exit::Done)
     }
 
-    fn settings(&self, info: &EngineInfo) -> Result<Settings, Exit> {
+    fn settings(&self, info: &EngineInfo) -> Result<(Settings, NodeLogs), Exit> {
         let node_logs = engine::node_logs(&self.config, info).map_err(|error| {
             error!(error, "the output of nodes cannot be kept as was chosen");
             Exit::Configuration
         })?;
-        Ok(settings_of(&self.config, node_logs))
+        Ok((settings_of(&self.config, node_logs), node_logs))
     }
 
-    async fn drive(&mut self, foundation: Foundation, settings: Settings, notifier: &Arc<Notifier>) -> Option<Finish> {
+    async fn drive(
+        &mut self,
+        foundation: Foundation,
+        settings: Settings,
+        shipper: Option<(Shipper, Shipping)>,
+        notifier: &Arc<Notifier>,
+    ) -> Option<Finish> {
         let Foundation { cloud, password, mut is_interrupted, .. } = foundation;
         let network = ensure_network(self.runtime.as_ref(), &settings);
         is_interrupted |= interruptible(&mut self.signals, &mut self.config.on_exit, network).await.is_none();
@@ -188,7 +191,13 @@ impl Daemon {
         let (inbox, events) = mpsc::channel(INBOX_MAX);
         let shutdown = CancellationToken::new();
         let (mut tasks, mut closing) = (Tasks::new(), Tasks::new());
-        let (driver, status) = Driver::new(settings.clone(), self.hands(cloud.clone(), &settings), queue);
+        let (shipper, shipping) = shipper.unzip();
+        let shipping = shipping.unwrap_or_default();
+        let hands = self.hands(cloud.clone(), &settings, shipping.clone());
+        let (driver, status) = Driver::new(settings.clone(), hands, queue);
+        if let Some(shipper) = shipper {
+            tasks.spawn("shipper", shipper.run(driver.app()));
+        }
         let audit = AuditTrail::new(driver.app());
         let trail = audit.clone();
         self.recorder.watch_audit(move || trail.numbers());
@@ -212,6 +221,8 @@ impl Daemon {
         notifier.stopping();
         if finish.is_some() {
             closing.finish(CHANGES_LINGER).await;
+            // The last lines of nodes that have just been stopped. A second signal does not wait for them.
+            interruptible(&mut self.signals, &mut self.config.on_exit, shipping.close()).await;
         }
         let _ = tokio::time::timeout(LINGER, tasks.shutdown()).await;
         finish
@@ -273,7 +284,7 @@ impl Daemon {
         Event::Settings(Box::new(settings))
     }
 
-    fn hands(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings) -> Hands {
+    fn hands(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings, shipping: Shipping) -> Hands {
         Hands {
             runtime: Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone())),
             cloud,
@@ -288,6 +299,7 @@ impl Daemon {
             looks: Looks::default(),
             recorder: self.recorder.clone(),
             last_app: std::sync::Mutex::default(),
+            shipping,
             stopping: CancellationToken::new(),
         }
     }
@@ -348,8 +360,12 @@ pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
         owner: owner_of(config),
         env: env_of(config),
         logs: match node_logs {
-            NodeLogs::Awslogs => NodeLogSettings::Awslogs { group: config.log_group.clone() },
-            NodeLogs::Engine => NodeLogSettings::Engine { file_bytes_max: NODE_LOG_BYTES, files_max: NODE_LOG_FILES },
+            NodeLogs::Awslogs => {
+                NodeLogSettings::Awslogs { group: config.log_group.clone(), mode: config.awslogs_mode }
+            }
+            NodeLogs::Agent | NodeLogs::Engine => {
+                NodeLogSettings::Engine { file_bytes_max: config.node_log_bytes, files_max: config.node_log_files }
+            }
         },
         stop_grace: config.stop_grace,
         resync: config.resync,
@@ -368,17 +384,6 @@ fn env_of(config: &Config) -> BTreeMap<String, EnvValue> {
         &pool,
         &config.user_name,
     )
-}
-
-/// The network is made again with a node that misses it, so trouble with it holds up nothing.
-async fn ensure_network(runtime: &dyn ContainerRuntime, settings: &Settings) {
-    let network = settings.network();
-    let made = tokio::time::timeout(NETWORK_WAIT, runtime.ensure_network(&network, &settings.owner)).await;
-    match made {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
-        Err(_) => warn!(network, "the app's network could not be made in time"),
-    }
 }
 
 fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {

@@ -29,6 +29,7 @@ pub use operate::next_name;
 pub use state::{Disk, StateFile};
 
 use crate::cloud::ControlPlane;
+use crate::logs::Shipping;
 use crate::model::{App, NodeName, QueueAddress, Snapshot};
 use crate::reconciler::{
     Effect, Event, Failure, FailureKind, Finish, Listing, Operation, Outcome, Phase, Pulled, Reason, Reconciler,
@@ -76,6 +77,8 @@ pub struct Hands {
     pub recorder: Arc<Recorder>,
     /// The last answer about the app, to tell what has changed since.
     pub last_app: Mutex<Option<Arc<App>>>,
+    /// Who ships the output of nodes: a stopped container is kept until its output is shipped, within a limit.
+    pub shipping: Shipping,
     /// Set when the daemon is told to end: operations then stop between two steps.
     pub stopping: CancellationToken,
 }
@@ -170,13 +173,18 @@ impl Driver {
         }
     }
 
-    /// Who watches a new container learns at once that it ended, and who follows the app how it is now. Nobody watching
+    /// Who watches a new container learns at once that it ended, who ships output that there may be more of it, and who
+    /// follows the app how it is now. Nobody watching
     /// is fine.
     fn spread(&self, event: &Event) {
         match event {
-            Event::Hint(hint) if hint.action == Action::Died => {
-                let _ = self.hands.deaths.send(hint.container.clone());
+            Event::Hint(hint) => {
+                if hint.action == Action::Died {
+                    let _ = self.hands.deaths.send(hint.container.clone());
+                }
+                self.hands.shipping.look();
             }
+            Event::HintsLost => self.hands.shipping.look(),
             Event::Snapshot(Ok(Snapshot::App(app))) => {
                 self.app.send_replace(Some(app.clone()));
             }

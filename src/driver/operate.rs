@@ -13,6 +13,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::warn;
 
 use super::{Hands, failure};
+use crate::logs::stream_name;
 use crate::reconciler::{Made, Operation, Outcome, Target};
 
 impl Hands {
@@ -21,9 +22,8 @@ impl Hands {
         let done = match operation {
             Operation::Stop(ids) => self.stop_all(ids).await,
             Operation::Remove(ids) => {
-                // At the end there are no turns: all go at once.
-                let _turn = self.turn().await;
-                self.remove_all(ids).await
+                let turn = self.turn().await;
+                self.remove_all(ids, turn).await
             }
             other => {
                 let Some(turn) = self.turn().await else { return Outcome::Abandoned };
@@ -54,7 +54,7 @@ impl Hands {
                 match self.runtime.start(&id).await {
                     Err(error) if error.kind() == ErrorKind::Broken => {
                         warn!(container = %id, error = failure::chain(&error), "container cannot be kept");
-                        self.remove_all(vec![id]).await
+                        self.remove_all(vec![id], Some(turn)).await
                     }
                     started => started.map(|()| Outcome::Started { id, revision }),
                 }
@@ -72,7 +72,7 @@ impl Hands {
                 self.runtime.rename(&id, &name).await?;
                 Ok(Outcome::Renamed { id, name })
             }
-            Operation::Remove(ids) => self.remove_all(ids).await,
+            Operation::Remove(ids) => self.remove_all(ids, Some(turn)).await,
             Operation::Stop(ids) => self.stop_all(ids).await,
         }
     }
@@ -117,8 +117,17 @@ impl Hands {
         Ok(Outcome::Stopped(ids))
     }
 
-    pub(super) async fn remove_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
+    /// Stops containers, and removes them when their output is shipped. Nobody else waits for that: the turn is given
+    /// back meanwhile. At the end of the daemon there are no turns: all go at once.
+    pub(super) async fn remove_all(
+        &self,
+        ids: Vec<ContainerId>,
+        turn: Option<SemaphorePermit<'_>>,
+    ) -> Result<Outcome, RuntimeError> {
         self.stop_all(ids.clone()).await?;
+        drop(turn);
+        self.shipping.finish(&ids).await;
+        let _turn = self.turn().await;
         for result in join_all(ids.iter().map(|id| self.runtime.remove(id))).await {
             ignore_absent(result)?;
         }
@@ -138,7 +147,7 @@ pub(super) fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), Runt
 pub(super) fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
     let mut spec = ContainerSpec { name, ..spec.clone() };
     if let LogSettings::Awslogs { stream, .. } = &mut spec.logs {
-        *stream = log_stream(OffsetDateTime::now_utc(), rand::random());
+        *stream = stream_name(OffsetDateTime::now_utc(), rand::random());
     }
     let record = SpecRecord::new(&spec, &names::hex(&rand::random::<[u8; 16]>()));
     spec.labels.insert(labels::SPEC.to_owned(), record.to_label());
@@ -149,11 +158,6 @@ pub(super) fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecR
 /// characters, and engine names with a hash at their end are made only by rewriting.
 pub fn next_name(name: &str) -> String {
     names::container_name(&format!("{name}\u{1}next"))
-}
-
-/// Contract: a node's log stream is called `YYYY/MM/DD/<32 hex digits>`.
-fn log_stream(now: OffsetDateTime, random: [u8; 16]) -> String {
-    format!("{:04}/{:02}/{:02}/{}", now.year(), u8::from(now.month()), now.day(), names::hex(&random))
 }
 
 #[cfg(test)]
@@ -167,11 +171,5 @@ mod tests {
             let next = next_name(&name);
             assert!(next != name && names::container_name(&next) != next, "{next}");
         }
-    }
-
-    #[test]
-    fn log_streams_are_named_as_in_the_contract() {
-        let at = time::macros::datetime!(2026-01-02 03:04 UTC);
-        assert_eq!(log_stream(at, [0xab; 16]), format!("2026/01/02/{}", "ab".repeat(16)));
     }
 }

@@ -95,8 +95,8 @@ impl Hands {
         if let Some(outcome) = self.watch(&mut trial).await? {
             return Ok(outcome);
         }
-        let Some(_turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(trial.old).await?;
+        let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(trial.old, Some(turn)).await?;
         self.runtime.rename(&trial.next, &target.spec.name).await?;
         let name = target.spec.name.clone();
         Ok(self.made(trial.next, name, target, record).await)
@@ -119,8 +119,8 @@ impl Hands {
         if let Some(outcome) = self.watch(&mut trial).await? {
             return Ok(outcome);
         }
-        let Some(_turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(trial.old).await
+        let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(trial.old, Some(turn)).await
     }
 
     fn trial(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, manner: Manner) -> Trial {
@@ -194,6 +194,8 @@ impl Hands {
             self.state.record(old, &trial.revision).await;
             self.runtime.start(old).await?;
         }
+        // Its last words say why it did not stay up.
+        self.shipping.finish(std::slice::from_ref(&trial.next)).await;
         match self.runtime.remove(&trial.next).await {
             Ok(()) => self.state.forget(std::slice::from_ref(&trial.next)).await,
             Err(error) => {

@@ -51,8 +51,7 @@ impl<M: Clone> Batcher<M> {
     /// A batcher whose batches have at most `bytes_max` bytes, which is brought between what one event may need and what
     /// CloudWatch takes.
     pub fn new(bytes_max: usize) -> Self {
-        let bytes_max = bytes_max.clamp(EVENT_TEXT_BYTES_MAX + EVENT_OVERHEAD_BYTES, BATCH_BYTES_MAX);
-        Self { bytes_max, filling: None, full: VecDeque::new() }
+        Self { bytes_max: bounded(bytes_max), filling: None, full: VecDeque::new() }
     }
 
     /// Adds the next event. `now_ms` is the host's time: an event from the future gets it, as its own is wrong. An event
@@ -84,6 +83,21 @@ impl<M: Clone> Batcher<M> {
         self.full.pop_front().or_else(|| self.filling.take())
     }
 
+    /// Whether there is a batch that can take no more.
+    pub fn has_full(&self) -> bool {
+        !self.full.is_empty()
+    }
+
+    /// Bounds batches from now on, as [`Batcher::new`].
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bounded(bytes_max);
+    }
+
+    /// The time of the first event in it.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.full.front().or(self.filling.as_ref()).map(|batch| batch.events[0].at_ms)
+    }
+
     /// Whether there is no event in it.
     pub fn is_empty(&self) -> bool {
         self.full.is_empty() && self.filling.is_none()
@@ -106,6 +120,11 @@ impl<M: Clone> Batcher<M> {
             self.full.extend(self.filling.replace(Batch::of(event)));
         }
     }
+}
+
+/// One event must fit, whatever is wanted.
+fn bounded(bytes_max: usize) -> usize {
+    bytes_max.clamp(EVENT_TEXT_BYTES_MAX + EVENT_OVERHEAD_BYTES, BATCH_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -17,6 +17,14 @@ pub struct Volume {
     pub bytes: u64,
 }
 
+impl Volume {
+    /// The rest of it without `other`; never below nothing.
+    pub fn less(self, other: Self) -> Self {
+        let (lines, bytes) = (self.lines.saturating_sub(other.lines), self.bytes.saturating_sub(other.bytes));
+        Self { lines, bytes }
+    }
+}
+
 impl Add for Volume {
     type Output = Self;
 

@@ -107,6 +107,12 @@ impl<M: Clone> Joiner<M> {
         (self.event.is_some() || self.open.iter().any(Option::is_some)).then_some(self.begun)
     }
 
+    /// The time of the oldest output that waits.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        let open = self.open.iter().flatten().map(|line| line.at_ms);
+        open.chain(self.event.as_ref().map(|event| event.at_ms)).min()
+    }
+
     /// Makes events of all that waits, also of lines without an end.
     pub fn flush(&mut self) {
         for index in 0..self.open.len() {

@@ -81,10 +81,15 @@ fn kind(failure: &Failure) -> LogErrorKind {
         Meaning::NoCredentials => LogErrorKind::NoCredentials,
         Meaning::Refused if code == "ResourceNotFoundException" => LogErrorKind::NoGroup,
         Meaning::Refused if code.contains("AccessDenied") => LogErrorKind::AccessDenied,
-        Meaning::Refused if UNAUTHORIZED_MARKS.iter().any(|mark| code.contains(mark)) => LogErrorKind::Unauthorized,
+        Meaning::Refused if is_about_who_we_are(code) => LogErrorKind::Unauthorized,
         Meaning::Refused => LogErrorKind::Refused,
         _ => LogErrorKind::Unavailable,
     }
+}
+
+/// Whether a service's code says that the credentials as such are not accepted.
+pub(super) fn is_about_who_we_are(code: &str) -> bool {
+    UNAUTHORIZED_MARKS.iter().any(|mark| code.contains(mark))
 }
 
 /// Tries the log groups of one region with the host's own AWS credentials.

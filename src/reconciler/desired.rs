@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerSpec, EnvValue, ImageReference, LogSettings, Owner, labels, names};
+use managed_app_runtimes::{AwslogsMode, ContainerSpec, EnvValue, ImageReference, LogSettings, Owner, labels, names};
 use secrecy::SecretString;
 
 use super::effect::Target;
@@ -40,8 +40,10 @@ pub enum NodeLogSettings {
     Awslogs {
         /// The daemon's own log group.
         group: String,
+        /// What it does while CloudWatch is slow or away.
+        mode: AwslogsMode,
     },
-    /// The engine keeps it.
+    /// The engine keeps it, for the daemon to ship or for people to read.
     Engine {
         /// Size of one file, bytes.
         file_bytes_max: u64,
@@ -138,11 +140,12 @@ impl Settings {
 
     fn logs_of(&self, app: &App, node: &Node) -> LogSettings {
         match &self.logs {
-            NodeLogSettings::Awslogs { group } => LogSettings::Awslogs {
-                group: format!("{group}/node/{}", node.name),
+            NodeLogSettings::Awslogs { group, mode } => LogSettings::Awslogs {
+                group: names::log_group(group, node.name.as_str()),
                 region: app.tenant.region.clone(),
                 stream: String::new(),
                 multiline_pattern: LOG_EVENT_PATTERN.to_owned(),
+                mode: *mode,
             },
             &NodeLogSettings::Engine { file_bytes_max, files_max } => LogSettings::Engine { file_bytes_max, files_max },
         }

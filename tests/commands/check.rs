@@ -28,7 +28,8 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
     ran.shows("ok engine", &["memory"]);
     ran.shows("ok image", &["pulled with a token", "not here yet"]);
     ran.shows("ok log group", &["takes events"]);
-    ran.shows("skipped node log groups", &["the engine keeps"]);
+    ran.shows("ok node output", &["the daemon ships it"]);
+    ran.shows("ok node log groups", &["all 2"]);
     ran.shows("ok state directory", &["can be made"]);
     ran.shows("ok log file", &["can be made"]);
     ran.shows("ok network", &["AppSync", "Cognito", "CloudWatch Logs", "answers"]);
@@ -338,7 +339,7 @@ async fn nodes_that_ask_for_awslogs_need_an_engine_that_has_it() {
     bench.set("MANAGED_APP_NODE_LOGS", "awslogs");
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
-    ran.shows("failed node output", &["MANAGED_APP_NODE_LOGS=engine"]);
+    ran.shows("failed node output", &["MANAGED_APP_NODE_LOGS=agent"]);
     let ran = bench.run(&["plan"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
 }

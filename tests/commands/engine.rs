@@ -222,7 +222,7 @@ async fn check_on_podman_knows_that_it_has_no_awslogs() {
     bench.set("MANAGED_APP_NODE_LOGS", "awslogs");
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
-    ran.shows("failed node output", &["podman has no awslogs", "MANAGED_APP_NODE_LOGS=engine"]);
+    ran.shows("failed node output", &["podman has no awslogs", "MANAGED_APP_NODE_LOGS=agent"]);
 }
 
 #[tokio::test]

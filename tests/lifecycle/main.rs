@@ -10,6 +10,7 @@ mod crashes;
 mod ends;
 mod engines;
 mod latency;
+mod logs;
 mod messages;
 mod names;
 mod replaces;

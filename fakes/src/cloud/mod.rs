@@ -138,9 +138,10 @@ impl FakeCloud {
         self.queues.pending(&self.change_queue())
     }
 
-    /// The log group of a node, in the tenant's region.
+    /// The log group of a node, in the tenant's region. AWS takes no spaces and colons there; what is put in their place
+    /// is the daemon's own way, and the operator's who makes the group.
     pub fn node_log_group(&self, node: &str) -> String {
-        format!("{}/node/{node}", self.log_group)
+        managed_app_runtimes::names::log_group(&self.log_group, node)
     }
 
     /// The GraphQL schema of the fake, as text.

@@ -10,7 +10,7 @@ use wiremock::MockServer;
 
 use crate::client::{self, REGION};
 
-const GROUP: &str = "app/node/Node: 1";
+const GROUP: &str = "app/node/Node-1.x#_";
 const STREAM: &str = "2026/11/22/0123456789abcdef0123456789abcdef";
 const HOUR_MS: i64 = 3_600_000;
 
@@ -77,6 +77,7 @@ async fn streams_need_a_group_and_come_once() {
     assert_eq!(fixture.put(STREAM, &[(now_ms(), "x")]).await.err().as_deref(), Some("ResourceNotFoundException"));
     assert_eq!(fixture.create(GROUP, STREAM).await, Ok(()));
     assert_eq!(fixture.create(GROUP, STREAM).await, Err("ResourceAlreadyExistsException".to_owned()));
+    assert_eq!(fixture.create("a b", STREAM).await, Err("InvalidParameterException".to_owned()));
     assert_eq!(fixture.create(GROUP, "bad:name").await, Err("InvalidParameterException".to_owned()));
     fixture.logs.delete_group(REGION, GROUP);
     assert_eq!(fixture.put(STREAM, &[(now_ms(), "x")]).await.err().as_deref(), Some("ResourceNotFoundException"));

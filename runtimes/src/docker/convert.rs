@@ -8,11 +8,7 @@ use bollard::models::{
     PortBinding as EnginePort, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::{ContainerSpec, LogSettings, Mount, MountSource, Owner, PortBinding};
-
-/// Output that the `awslogs` driver keeps while CloudWatch is slow; beyond it, output is lost rather than the node
-/// stopped. The engine's default of 1 MB loses lines at 2 MB/s even when CloudWatch is well.
-const AWSLOGS_BUFFER: &str = "25m";
+use crate::{AwslogsMode, ContainerSpec, LogSettings, Mount, MountSource, Owner, PortBinding};
 
 /// The body of a create call.
 pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
@@ -90,18 +86,20 @@ fn log_config(logs: &LogSettings) -> HostConfigLogConfig {
         LogSettings::Engine { file_bytes_max, files_max } => {
             ("json-file", vec![("max-size", file_bytes_max.to_string()), ("max-file", files_max.to_string())])
         }
-        LogSettings::Awslogs { group, region, stream, multiline_pattern } => (
-            "awslogs",
-            vec![
+        LogSettings::Awslogs { group, region, stream, multiline_pattern, mode } => {
+            let mut options = vec![
                 ("awslogs-group", group.clone()),
                 ("awslogs-region", region.clone()),
                 ("awslogs-stream", stream.clone()),
                 ("awslogs-multiline-pattern", multiline_pattern.clone()),
-                // A blocking driver keeps containers from starting while CloudWatch is away.
-                ("mode", "non-blocking".to_owned()),
-                ("max-buffer-size", AWSLOGS_BUFFER.to_owned()),
-            ],
-        ),
+            ];
+            match mode {
+                AwslogsMode::Blocking => options.push(("mode", "blocking".to_owned())),
+                AwslogsMode::NonBlocking { buffer_bytes_max } => options
+                    .extend([("mode", "non-blocking".to_owned()), ("max-buffer-size", buffer_bytes_max.to_string())]),
+            }
+            ("awslogs", options)
+        }
     };
     let config: HashMap<String, String> = options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(config) }
@@ -186,19 +184,25 @@ mod tests {
     }
 
     #[test]
-    fn awslogs_never_blocks_a_node() {
-        let logs = LogSettings::Awslogs {
-            group: "g/node/n".to_owned(),
-            region: "eu-west-1".to_owned(),
-            stream: "2026/11/22/x".to_owned(),
-            multiline_pattern: "^\\[INFO".to_owned(),
+    fn awslogs_blocks_a_node_only_where_that_is_wanted() {
+        let config = |mode| {
+            let logs = LogSettings::Awslogs {
+                group: "g/node/n".to_owned(),
+                region: "eu-west-1".to_owned(),
+                stream: "2026/11/22/x".to_owned(),
+                multiline_pattern: "^\\[INFO".to_owned(),
+                mode,
+            };
+            serde_json::to_value(log_config(&logs)).expect("it is JSON")
         };
-        let found = serde_json::to_value(log_config(&logs)).expect("it is JSON");
-        let wanted = json!({"Type": "awslogs", "Config": {
+        let mut wanted = json!({"Type": "awslogs", "Config": {
             "awslogs-group": "g/node/n", "awslogs-region": "eu-west-1", "awslogs-stream": "2026/11/22/x",
-            "awslogs-multiline-pattern": "^\\[INFO", "mode": "non-blocking", "max-buffer-size": "25m",
+            "awslogs-multiline-pattern": "^\\[INFO", "mode": "non-blocking", "max-buffer-size": "26214400",
         }});
-        assert_eq!(found, wanted);
+        assert_eq!(config(AwslogsMode::default()), wanted);
+        wanted["Config"]["mode"] = json!("blocking");
+        wanted["Config"].as_object_mut().expect("an object").remove("max-buffer-size");
+        assert_eq!(config(AwslogsMode::Blocking), wanted);
     }
 
     #[test]

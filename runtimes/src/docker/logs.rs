@@ -2,25 +2,90 @@
 //!
 //! The engine's `json-file` driver keeps text: it has put U+FFFD for each byte that is none before we see it.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptions;
+use bollard::errors::Error;
+use bollard::query_parameters::{LogsOptions, WaitContainerOptions};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
+use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::sleep;
 
-use super::client::{Client, Raw};
+use super::client::{Client, Raw, within};
 use super::error::translate;
+use crate::logfile::{self, Format};
 use crate::{ContainerId, ErrorKind, LogChunk, LogSource, LogStream, Result, RuntimeError};
 
 const OPERATION: &str = "read the output of container";
 
+/// Pause before an engine that was away is asked again whether a container has ended.
+const WAIT_PAUSE: Duration = Duration::from_secs(1);
 /// How the engine reports in the middle of the output that it cannot read on.
 const BROKEN: &[u8] = b"Error grabbing logs: ";
 
-/// Output from `since` on; returns when the engine has begun to answer. There is no limit on silence after that: a
+/// Output from `since` on, from the engine's own file where that can be read.
+pub(super) async fn logs(client: &Arc<Client>, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+    let file = match file_of(client, id).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+        other => other.ok().flatten(),
+    };
+    if let Some(path) = file {
+        let (client, ended) = (client.clone(), id.clone());
+        let ended = async move { wait_for_end(&client, &ended).await }.boxed();
+        match logfile::follow(id.0.clone(), path, Format::Json, since, ended).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
+        }
+    }
+    asked(client, id, since).await
+}
+
+/// Where the engine keeps the output of a container as a file that this program can read.
+async fn file_of(client: &Client, id: &ContainerId) -> Result<Option<PathBuf>> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Kept {
+        log_path: Option<String>,
+        host_config: HostConfig,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct HostConfig {
+        log_config: LogConfig,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct LogConfig {
+        r#type: Option<String>,
+    }
+    let path = format!("/containers/{id}/json");
+    let inspected = client.get::<Kept>(&path);
+    let kept = within(client.limits.call, OPERATION, &id.0, inspected).await?;
+    let is_file = kept.host_config.log_config.r#type.as_deref() == Some("json-file");
+    Ok(kept.log_path.filter(|path| is_file && !path.is_empty()).map(PathBuf::from))
+}
+
+/// Returns when the container's process has ended and the engine has written all of its output, or when it is gone. An
+/// engine that is away is waited for: the file is there without it.
+async fn wait_for_end(client: &Client, id: &ContainerId) {
+    loop {
+        let options = WaitContainerOptions { condition: "not-running".to_owned() };
+        match client.docker.wait_container(&id.0, Some(options)).next().await {
+            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => return,
+            Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => return,
+            _ => sleep(WAIT_PAUSE).await,
+        }
+    }
+}
+
+/// Output from `since` on, from the engine; returns when the engine has begun to answer. There is no limit on silence after that: a
 /// container may have nothing to say.
-pub(super) async fn logs(client: &Client, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+async fn asked(client: &Client, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
     // The path is written out because bollard's `since` has whole seconds only.
     let mut path = format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1&timestamps=1");
     if let Some(since) = since {

@@ -41,6 +41,7 @@ fn spec() -> ContainerSpec {
             region: "us-east-1".to_owned(),
             stream: "2026/11/22/0".to_owned(),
             multiline_pattern: "^x".to_owned(),
+            mode: AwslogsMode::default(),
         },
         stop_grace: std::time::Duration::from_secs(30),
     }
@@ -108,6 +109,33 @@ fn each_change_is_named() {
     assert_eq!(changed(&|spec| drop(spec.env.remove("NODE"))), "env.NODE");
     let password = |text: &str| EnvValue::Secret(SecretString::from(text));
     assert_eq!(changed(&|spec| drop(spec.env.insert("PASSWORD".to_owned(), password("hunter3")))), "env.PASSWORD");
+}
+
+/// What version 1 wrote for containers whose output the engine kept; the default of Podman then.
+#[test]
+fn a_way_of_logging_is_a_difference_only_where_the_container_is_another() {
+    let kept = VERSION_1.replace("awslogs:us-east-1:plant/node/router:^x", "engine:10485760x5");
+    let with = |logs| ContainerSpec { logs, ..spec() };
+    let engine = |file_bytes_max, files_max| with(LogSettings::Engine { file_bytes_max, files_max });
+    assert_eq!(differences(&kept, &engine(10 * 1024 * 1024, 5)), [""; 0]);
+    assert_eq!(differences(&kept, &engine(10 * 1024 * 1024, 6)), ["logs"]);
+    assert_eq!(differences(&kept, &spec()), ["logs"]);
+    let record = |text: &str| read(text).expect("a record");
+    assert!(record(&kept).keeps_output() && !record(VERSION_1).keeps_output());
+    let awslogs = |wanted| {
+        let mut spec = spec();
+        if let LogSettings::Awslogs { mode, .. } = &mut spec.logs {
+            *mode = wanted;
+        }
+        spec
+    };
+    let small = AwslogsMode::NonBlocking { buffer_bytes_max: 1 };
+    for mode in [AwslogsMode::Blocking, small] {
+        assert_eq!(differences(VERSION_1, &awslogs(mode)), ["logs"]);
+        let made = SpecRecord::new(&awslogs(mode), "salt").to_label();
+        assert_eq!(differences(&made, &awslogs(mode)), [""; 0]);
+        assert_eq!(differences(&made, &spec()), ["logs"]);
+    }
 }
 
 #[test]

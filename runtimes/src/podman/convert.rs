@@ -63,11 +63,12 @@ fn bind(mount: &Mount, relabel: bool) -> Option<BindMount<'_>> {
     Some(BindMount { kind: "bind", source, destination: &mount.target, options })
 }
 
-/// Podman keeps one file, so the number of files does not count.
+/// Podman keeps one file, and begins it anew when it is full: that one gets the size of all.
 fn logs(settings: &LogSettings) -> Result<LogConfiguration, &'static str> {
     match settings {
-        LogSettings::Engine { file_bytes_max, .. } => {
-            let size = i64::try_from(*file_bytes_max).unwrap_or(i64::MAX);
+        LogSettings::Engine { file_bytes_max, files_max } => {
+            let size = file_bytes_max.saturating_mul(u64::from(*files_max));
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
             Ok(LogConfiguration { driver: "k8s-file", size })
         }
         LogSettings::Awslogs { .. } => Err("Podman has no awslogs log driver"),

@@ -14,30 +14,62 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::containers::inspect;
 use super::convert::encode;
 use super::error::Doing;
 use super::socket::{Request, Socket};
 use super::streams::{Decoder, Frames};
+use crate::logfile::{self, Format};
 use crate::{ContainerId, ErrorKind, Limits, LogChunk, LogSource, LogStream, Result};
 
 /// Verb phrase of every error here.
 const OPERATION: &str = "read logs of container";
 /// How long the request gets to reach the engine before the stream is handed out.
 const OPENING_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait for a container's end before it is asked for anew.
+const WAIT_LIMIT: Duration = Duration::from_secs(3600);
+/// Pause before an engine that was away is asked again.
+const WAIT_PAUSE: Duration = Duration::from_secs(1);
 /// Pieces are joined up to this length; a longer line comes in parts.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Output from `since` on, then follows.
+/// Output from `since` on, then follows; from the engine's own file where that can be read.
 pub(super) async fn logs(
     socket: &Socket,
     limits: &Limits,
     id: &ContainerId,
     since: Option<OffsetDateTime>,
 ) -> Result<LogStream> {
-    inspect(socket, limits.call, OPERATION, id).await?;
+    let kept = inspect(socket, limits.call, OPERATION, id).await?.host_config.log_config;
+    if kept.r#type == "k8s-file" && !kept.path.is_empty() {
+        let ended = wait_for_end(socket.clone(), id.clone()).boxed();
+        match logfile::follow(id.0.clone(), kept.path.into(), Format::K8s, since, ended).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
+        }
+    }
+    asked(socket, limits, id, since).await
+}
+
+/// Returns when the container's process has ended and conmon has written all of its output, or when it is gone. An engine
+/// that is away is waited for: the file is written without it.
+async fn wait_for_end(socket: Socket, id: ContainerId) {
+    let path = format!("/containers/{}/wait?condition=stopped&condition=exited&interval=500ms", encode(&id.0));
+    let doing = Doing { operation: "wait for the end of container", subject: &id.0 };
+    loop {
+        match socket.call(doing, WAIT_LIMIT, Request::Post(path.clone(), None)).await {
+            Ok(_) => return,
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            Err(_) => sleep(WAIT_PAUSE).await,
+        }
+    }
+}
+
+/// The same, from the engine.
+async fn asked(socket: &Socket, limits: &Limits, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
     let path = path(id, since);
     let mut opening = open(socket.clone(), id.0.clone(), format!("{path}&follow=true"));
     let phase = match timeout(OPENING_WAIT, &mut opening).await {

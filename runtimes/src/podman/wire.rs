@@ -51,6 +51,27 @@ pub(super) struct Inspect {
     pub(super) config: InspectConfig,
     #[serde(deserialize_with = "lenient")]
     pub(super) network_settings: InspectNetworks,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) host_config: InspectHostConfig,
+}
+
+/// `HostConfig` of an inspection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct InspectHostConfig {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) log_config: InspectLogConfig,
+}
+
+/// `HostConfig.LogConfig` of an inspection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct InspectLogConfig {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) r#type: String,
+    /// Where the file is.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) path: String,
 }
 
 /// `State` of an inspection.

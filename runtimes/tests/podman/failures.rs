@@ -23,7 +23,13 @@ async fn creation_names_what_is_missing_or_taken() {
     check(ErrorKind::NotFound, |spec| spec.network = "no-such-network".to_owned()).await;
     check(ErrorKind::Refused, |spec| {
         let text = || "x".to_owned();
-        spec.logs = LogSettings::Awslogs { group: text(), region: text(), stream: text(), multiline_pattern: text() };
+        spec.logs = LogSettings::Awslogs {
+            group: text(),
+            region: text(),
+            stream: text(),
+            multiline_pattern: text(),
+            mode: Default::default(),
+        };
     })
     .await;
     assert_eq!(rig.engine.list(&rig.owner).await.expect("listed").len(), 1);

@@ -34,7 +34,7 @@ async fn every_field_of_a_spec_is_there() {
     let id = rig.engine.create(&spec).await.expect("created");
     assert_eq!(rig.inspect(&id, "{{.State.Status}} {{.Config.Hostname}}"), "created all");
     assert_eq!(rig.inspect(&id, "{{.HostConfig.RestartPolicy.Name}} {{.Config.StopTimeout}}"), "unless-stopped 30");
-    assert_eq!(rig.inspect(&id, "{{.HostConfig.LogConfig.Type}} {{.HostConfig.LogConfig.Size}}"), "k8s-file 1MB");
+    assert_eq!(rig.inspect(&id, "{{.HostConfig.LogConfig.Type}} {{.HostConfig.LogConfig.Size}}"), "k8s-file 2MB");
     let ports = rig.inspect(&id, "{{json .HostConfig.PortBindings}}");
     assert!(
         ports.matches(&format!("\"{free}\"")).count() == 2 && ports.contains("127.0.0.1") && ports.contains("::1"),

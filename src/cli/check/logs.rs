@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use managed_app_runtimes::names;
 use tokio::time::timeout;
 
 use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
@@ -42,15 +43,15 @@ pub(super) async fn check(
         (None, _) => report.skipped("node log groups", "no engine"),
         (Some(None), _) => report.skipped("node log groups", "it is not known who keeps the output of nodes"),
         (Some(Some(NodeLogs::Engine)), _) => report.skipped("node log groups", "the engine keeps the output of nodes"),
-        (Some(Some(NodeLogs::Awslogs)), None) => report.skipped("node log groups", "no app"),
-        (Some(Some(NodeLogs::Awslogs)), Some(app)) => check_nodes(config, app, aws, report).await,
+        (Some(Some(NodeLogs::Awslogs | NodeLogs::Agent)), None) => report.skipped("node log groups", "no app"),
+        (Some(Some(NodeLogs::Awslogs | NodeLogs::Agent)), Some(app)) => check_nodes(config, app, aws, report).await,
     }
 }
 
 async fn check_nodes(config: &Config, app: &App, aws: &Aws, report: &mut Report) {
     let region = app.tenant.region.as_str();
     let probe = LogProbe::new(aws, region).await;
-    let groups = app.nodes.keys().map(|node| format!("{}/node/{node}", config.log_group));
+    let groups = app.nodes.keys().map(|node| names::log_group(&config.log_group, node.as_str()));
     let tried = groups.map(|group| {
         let probe = &probe;
         async move {

@@ -20,6 +20,16 @@ fn names_are_bounded_and_printable() {
 }
 
 #[test]
+fn sizes_are_bytes_or_have_a_unit() {
+    let size = |text: &str| size(text, 1..=1 << 40);
+    assert_eq!(size("1"), Some(1));
+    assert_eq!((size("64k"), size("10M"), size("2g")), (Some(64 << 10), Some(10 << 20), Some(2 << 30)));
+    for text in ["", "k", "0", "-1", "+1", "1.5m", "1 m", "1mb", "1t", "2000g", "99999999999999999999g"] {
+        assert_eq!(size(text), None, "{text}");
+    }
+}
+
+#[test]
 fn endpoints_are_https_or_on_this_host() {
     table(
         |text| endpoint(text, Some("https://example.com")),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cloud::{Aws, AwsOptions, CloudError, CloudErrorKind, ControlPlane};
 use crate::driver::{DEATHS_MAX, Hands, Looks, StateFile};
+use crate::logs::Shipping;
 use crate::model::Snapshot;
 use crate::reconciler::*;
 use crate::registry::Registry;
@@ -173,6 +174,7 @@ fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
         looks: Looks::default(),
         recorder: Recorder::in_memory(About::default()),
         last_app: std::sync::Mutex::default(),
+        shipping: Shipping::off(),
         stopping: CancellationToken::new(),
     }
 }

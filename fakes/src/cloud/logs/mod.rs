@@ -1,7 +1,6 @@
 //! Owns the fake of CloudWatch Logs: groups that tests make, streams and events that clients make.
 //!
 //! Only the calls that the host's role may make are answered; `CreateLogGroup` is refused as it would be.
-//! Names of groups are not checked: node names go into them as they are.
 mod batch;
 mod store;
 
@@ -54,6 +53,11 @@ impl CloudWatch {
         self.lock().create_group(region, group);
     }
 
+    /// The streams of a group in the order of their creation, each with its events in the order in which they came.
+    pub fn streams_with_events(&self, region: &str, group: &str) -> Vec<(String, Vec<LogEvent>)> {
+        self.lock().streams_with_events(region, group)
+    }
+
     /// Deletes a group with all its streams.
     pub fn delete_group(&self, region: &str, group: &str) {
         self.lock().delete_group(region, group);
@@ -69,7 +73,7 @@ impl CloudWatch {
         self.lock().streams(region, group)
     }
 
-    /// The events of all streams of a group, by time; of each stream the newest 100,000 are kept.
+    /// The events of all streams of a group, by time; of each stream the newest 1,000,000 are kept.
     pub fn events(&self, region: &str, group: &str) -> Vec<LogEvent> {
         self.lock().events(region, group)
     }
@@ -124,7 +128,7 @@ impl CloudWatch {
 }
 
 fn create_stream(store: &mut store::Store, region: &str, input: &Json) -> Result<Json, Failure> {
-    let (group, stream) = (name(input, "logGroupName")?, name(input, "logStreamName")?);
+    let (group, stream) = (group_name(input)?, name(input, "logStreamName")?);
     if stream.len() > 512 || stream.contains([':', '*']) {
         return Err(invalid("Value at 'logStreamName' failed to satisfy constraint: [^:*]*, at most 512"));
     }
@@ -133,7 +137,7 @@ fn create_stream(store: &mut store::Store, region: &str, input: &Json) -> Result
 }
 
 fn put_events(store: &mut store::Store, region: &str, input: &Json) -> Result<Json, Failure> {
-    let (group, stream) = (name(input, "logGroupName")?, name(input, "logStreamName")?);
+    let (group, stream) = (group_name(input)?, name(input, "logStreamName")?);
     let events = batch::parse(&input["logEvents"])?;
     let bytes = batch::check(&events, store.event_bytes_max)?;
     let verdict = batch::judge(&events, now_ms());
@@ -155,12 +159,19 @@ fn describe_groups(store: &store::Store, region: &str, input: &Json) -> Json {
 }
 
 fn describe_streams(store: &store::Store, region: &str, input: &Json) -> Result<Json, Failure> {
-    let group = name(input, "logGroupName")?;
+    let group = group_name(input)?;
     let prefix = input["logStreamNamePrefix"].as_str().unwrap_or("");
     store.require_group(region, group)?;
     let streams = store.streams(region, group).into_iter().filter(|stream| stream.starts_with(prefix));
     let streams: Vec<Json> = streams.map(|stream| json!({ "logStreamName": stream })).collect();
     Ok(json!({ "logStreams": streams }))
+}
+
+fn group_name(input: &Json) -> Result<&str, Failure> {
+    let group = name(input, "logGroupName")?;
+    let is_valid = group.len() <= 512 && group.chars().all(|c| c.is_ascii_alphanumeric() || "._-/#".contains(c));
+    let constraint = "Value at 'logGroupName' failed to satisfy constraint: [\\.\\-_/#A-Za-z0-9]+, at most 512";
+    is_valid.then_some(group).ok_or_else(|| invalid(constraint))
 }
 
 fn name<'a>(input: &'a Json, field: &str) -> Result<&'a str, Failure> {

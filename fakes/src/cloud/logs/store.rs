@@ -5,7 +5,7 @@ use super::batch::LogEvent;
 use crate::cloud::faults::Failure;
 
 /// Events kept of each stream.
-const EVENTS_KEPT: usize = 100_000;
+const EVENTS_KEPT: usize = 1_000_000;
 const BATCHES_KEPT: usize = 10_000;
 const EVENT_BYTES_MAX: usize = 262_144;
 
@@ -27,6 +27,8 @@ pub struct Batch {
 #[derive(Debug, Default)]
 struct Stream {
     created_ms: i64,
+    /// The how manieth of its group it is.
+    number: usize,
     events: VecDeque<LogEvent>,
 }
 
@@ -66,7 +68,8 @@ impl Store {
             let message = "The specified log stream already exists";
             return Err(Failure::new(400, "ResourceAlreadyExistsException", message));
         }
-        streams.insert(name.to_owned(), Stream { created_ms: now_ms, events: VecDeque::new() });
+        let number = streams.len();
+        streams.insert(name.to_owned(), Stream { created_ms: now_ms, number, events: VecDeque::new() });
         Ok(())
     }
 
@@ -111,6 +114,14 @@ impl Store {
     pub(super) fn stream_events(&self, region: &str, group: &str, name: &str) -> Vec<LogEvent> {
         let stream = self.groups.get(&key(region, group)).and_then(|streams| streams.get(name));
         stream.map(|stream| stream.events.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn streams_with_events(&self, region: &str, group: &str) -> Vec<(String, Vec<LogEvent>)> {
+        let streams = self.groups.get(&key(region, group));
+        let mut streams: Vec<(&String, &Stream)> = streams.into_iter().flatten().collect();
+        streams.sort_by_key(|(_, stream)| stream.number);
+        let events = |stream: &Stream| stream.events.iter().cloned().collect();
+        streams.into_iter().map(|(name, stream)| (name.clone(), events(stream))).collect()
     }
 
     pub(super) fn batches(&self) -> Vec<Batch> {

@@ -58,7 +58,7 @@ fn a_spec_becomes_libpods_generator() {
             "portmappings": [port("tcp", ""), port("udp", "::1"), port("sctp", "127.0.0.1")],
             "volumes": [{"Name": "", "Dest": "/own"}, {"Name": "kept", "Dest": "/named"}],
             "mounts": [{"type": "bind", "source": "/srv", "destination": "/host", "options": options}],
-            "log_configuration": {"driver": "k8s-file", "size": 1_000_000},
+            "log_configuration": {"driver": "k8s-file", "size": 3_000_000},
             "restart_policy": "unless-stopped", "stop_timeout": 30,
         });
         assert_eq!(written, expected);

@@ -1,0 +1,303 @@
+//! The log file that an engine keeps of a container, read where it lies.
+//!
+//! For daemons on the engine's own host, which is the rule. It is better than the engine's own way to follow a log: that
+//! one costs the engine a multiple of what writing the log does, ends with the engine, and on Podman loses lines when the
+//! file is begun anew. Docker (`json-file`) renames a full file to `.1`, `.2`, ... and keeps some; Podman (`k8s-file`)
+//! replaces it and keeps none. Either way a file that has been opened stays readable to its end, and nothing is written to
+//! it once another one has its name.
+
+mod line;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use time::OffsetDateTime;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::{ErrorKind, LogChunk, LogStream, Result, RuntimeError};
+
+/// How an engine writes a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Docker's `json-file`: an object a line, with text, stream and time.
+    Json,
+    /// Podman's `k8s-file`: time, stream, `F` or `P` (the line goes on), text.
+    K8s,
+}
+
+const OPERATION: &str = "read the log file of container";
+/// Read at a time.
+const BLOCK_BYTES: usize = 64 << 10;
+/// A line longer than this is none of the engine's: they cut at 16 KiB, and a byte takes six at most as JSON.
+const LINE_BYTES_MAX: usize = 1 << 20;
+/// Pause at the end of the file; doubled up to a longest one while nothing comes.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(320);
+/// A name that was not looked at for so long may have gone from file to file more than once.
+const UNSEEN_MAX: Duration = Duration::from_secs(2);
+/// Podman's replaced files that are kept open until they are read. Each may be as large as a log may be.
+const WAITING_MAX: usize = 2;
+/// How often a successor is looked for while files are being renamed.
+const SUCCESSOR_TRIES: usize = 10;
+
+/// Output from `since` on, then follows until `ended` is done, which tells that the container has ended and has written
+/// all it will.
+///
+/// Fails when the file is not there or may not be read; then ask the engine. The stream fails, to be opened again, when
+/// output may have been missed because nobody read for a while.
+pub(crate) async fn follow(
+    subject: String,
+    path: PathBuf,
+    format: Format,
+    since: Option<OffsetDateTime>,
+    ended: BoxFuture<'static, ()>,
+) -> io::Result<LogStream> {
+    let (place, at) = (path.clone(), since);
+    let file = spawn_blocking(move || start::open(&place, format, at)).await.map_err(io::Error::other)??;
+    let identity = Identity::of(&file.metadata()?);
+    let reader = Reader {
+        subject,
+        identity,
+        newest: identity,
+        file: Some(file),
+        path,
+        format,
+        since,
+        ended,
+        is_ended: false,
+        is_replaced: false,
+        waiting: VecDeque::new(),
+        is_missed: false,
+        buffer: BytesMut::new(),
+        pause: PAUSE_FIRST,
+        seen: Instant::now(),
+    };
+    Ok(Box::pin(stream::unfold(Some(reader), |reader| async {
+        let mut reader = reader?;
+        let chunk = reader.next().await.transpose()?;
+        let reader = chunk.is_ok().then_some(reader);
+        Some((chunk, reader))
+    })))
+}
+
+/// What makes a file the same under another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// `None` when there is no file.
+    fn at(path: &Path) -> io::Result<Option<Self>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Self::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+struct Reader {
+    subject: String,
+    path: PathBuf,
+    format: Format,
+    /// Away only while a block is read.
+    file: Option<File>,
+    identity: Identity,
+    /// The file that had the name when it was last looked at.
+    newest: Identity,
+    /// Podman's files after this one, oldest first: they lose their names for good.
+    waiting: VecDeque<File>,
+    /// There were more files than are waiting.
+    is_missed: bool,
+    /// Older lines are left out.
+    since: Option<OffsetDateTime>,
+    ended: BoxFuture<'static, ()>,
+    is_ended: bool,
+    /// The file has lost its name: what it holds now is all it will ever hold.
+    is_replaced: bool,
+    /// Read and not yet made into pieces.
+    buffer: BytesMut,
+    pause: Duration,
+    /// When the file's name was last looked at.
+    seen: Instant,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<LogChunk>> {
+        loop {
+            if let Some(chunk) = self.buffered() {
+                return Ok(Some(chunk));
+            }
+            let read = self.read().await.map_err(|error| self.failed(error))?;
+            if read > 0 {
+                self.pause = PAUSE_FIRST;
+            } else if !self.at_end().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next piece of what was read. A line that is none is left out: a crash may have cut it.
+    fn buffered(&mut self) -> Option<LogChunk> {
+        loop {
+            // Of the standard library, as it searches for the newline fast.
+            let length = (&self.buffer[..]).skip_until(b'\n').unwrap_or(0);
+            if length == 0 || self.buffer[length - 1] != b'\n' {
+                if self.buffer.len() > LINE_BYTES_MAX {
+                    self.buffer.clear();
+                }
+                return None;
+            }
+            let chunk = line::parse(self.format, &self.buffer[..length - 1]);
+            self.buffer.advance(length);
+            match chunk {
+                Some(chunk) if self.since.is_none_or(|since| chunk.at >= since) => return Some(chunk),
+                Some(_) => {}
+                None => tracing::debug!(container = self.subject, "a line of the engine's log cannot be read"),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        self.look()?;
+        let mut file = self.file.take().ok_or_else(|| io::Error::other("a read was given up"))?;
+        let mut block = self.buffer.split();
+        let read = spawn_blocking(move || {
+            let old = block.len();
+            block.resize(old + BLOCK_BYTES, 0);
+            let read = file.read(&mut block[old..]);
+            block.truncate(old + *read.as_ref().unwrap_or(&0));
+            (file, block, read)
+        });
+        let (file, block, read) = read.await.map_err(io::Error::other)?;
+        (self.file, self.buffer) = (Some(file), block);
+        read
+    }
+
+    /// What to do where the file ends for now: wait, go on with the next file, or (`false`) end.
+    async fn at_end(&mut self) -> Result<bool> {
+        if self.newest != self.identity {
+            return self.replaced().map(|()| true);
+        }
+        if self.is_ended {
+            return Ok(false);
+        }
+        self.rewind_if_cut().map_err(|error| self.failed(error))?;
+        // Both arms are cancel-safe. Once ended, the rest is read before the end is believed.
+        tokio::select! {
+            () = &mut self.ended => {
+                self.ended = std::future::pending().boxed();
+                self.is_ended = true;
+            }
+            () = sleep(self.pause) => self.pause = (self.pause * 2).min(PAUSE_MAX),
+        }
+        Ok(true)
+    }
+
+    /// Sees whether another file has the name now.
+    fn look(&mut self) -> io::Result<()> {
+        let is_late = self.seen.elapsed() > UNSEEN_MAX;
+        self.seen = Instant::now();
+        let now = Identity::at(&self.path)?.unwrap_or(self.newest);
+        if now == self.newest {
+            return Ok(());
+        }
+        self.newest = now;
+        if self.format == Format::K8s {
+            self.is_missed |= is_late || self.waiting.len() == WAITING_MAX;
+            if !self.is_missed {
+                let file = File::open(&self.path)?;
+                self.newest = Identity::of(&file.metadata()?);
+                self.waiting.push_back(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// Another file has the name. This one is read to its end first, then comes the one after it.
+    fn replaced(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.is_replaced, true) {
+            return Ok(());
+        }
+        let next = self.successor().map_err(|error| self.failed(error))?;
+        self.identity = Identity::of(&next.metadata().map_err(|error| self.failed(error))?);
+        self.file = Some(next);
+        self.is_replaced = false;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The file that was begun when this one was full. Files may be renamed while they are looked at.
+    fn successor(&mut self) -> io::Result<File> {
+        let missed = || io::Error::other("the log has rotated while nobody read it");
+        if self.format == Format::K8s {
+            return self.waiting.pop_front().ok_or_else(missed);
+        }
+        for _ in 0..SUCCESSOR_TRIES {
+            let Some(number) = self.number()? else { return Err(missed()) };
+            let Some(newer) = number.checked_sub(1) else { continue };
+            let file = File::open(numbered(&self.path, newer))?;
+            if self.number()? == Some(number) {
+                return Ok(file);
+            }
+        }
+        Err(missed())
+    }
+
+    /// The number in this file's present name; `None` when it has none any more.
+    fn number(&self) -> io::Result<Option<usize>> {
+        for number in 0.. {
+            match Identity::at(&numbered(&self.path, number))? {
+                Some(identity) if identity == self.identity => return Ok(Some(number)),
+                Some(_) => {}
+                None if number > 0 => return Ok(None),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Somebody may have cut the file instead of replacing it.
+    fn rewind_if_cut(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if file.metadata()?.len() < file.stream_position()? {
+            file.seek(SeekFrom::Start(0))?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: io::Error) -> RuntimeError {
+        RuntimeError::new(ErrorKind::Other, OPERATION, &self.subject).with_source(error)
+    }
+}
+
+/// The name of the file that was full `number` files ago.
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    match number {
+        0 => path.to_owned(),
+        number => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".{number}"));
+            name.into()
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Files that are written, renamed, replaced and cut as the engines do it.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Log {
+    folder: tempfile::TempDir,
+    format: Format,
+    end: Arc<Notify>,
+}
+
+impl Log {
+    fn new(format: Format) -> Self {
+        let log = Self { folder: tempfile::tempdir().expect("a folder"), format, end: Arc::default() };
+        log.write(0..0);
+        log
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn at(number: usize) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + Duration::from_millis(number as u64)
+    }
+
+    fn line(&self, number: usize) -> String {
+        let time = Self::at(number).format(&time::format_description::well_known::Rfc3339).expect("a time");
+        match self.format {
+            Format::Json => format!("{{\"log\":\"line {number}\\n\",\"stream\":\"stdout\",\"time\":\"{time}\"}}\n"),
+            Format::K8s => format!("{time} stdout F line {number}\n"),
+        }
+    }
+
+    fn write(&self, numbers: std::ops::Range<usize>) {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(self.path()).expect("the file");
+        let text: String = numbers.map(|number| self.line(number)).collect();
+        file.write_all(text.as_bytes()).expect("room");
+    }
+
+    /// As the engine does when the file is full; Docker keeps `kept` old ones.
+    fn rotate(&self, kept: usize) {
+        match self.format {
+            Format::Json => {
+                let _ = std::fs::remove_file(numbered(&self.path(), kept));
+                for number in (0..kept).rev() {
+                    let _ = std::fs::rename(numbered(&self.path(), number), numbered(&self.path(), number + 1));
+                }
+                self.write(0..0);
+            }
+            Format::K8s => {
+                let next = self.folder.path().join("log.tmp");
+                std::fs::write(&next, "").expect("room");
+                std::fs::rename(next, self.path()).expect("a rename");
+            }
+        }
+    }
+
+    async fn follow(&self, since: Option<OffsetDateTime>) -> LogStream {
+        let end = self.end.clone();
+        let ended = async move { end.notified().await }.boxed();
+        follow("c".to_owned(), self.path(), self.format, since, ended).await.expect("the file can be read")
+    }
+
+    async fn expect(&self, stream: &mut LogStream, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            let chunk = tokio::time::timeout(LIMIT, stream.next()).await.expect("it comes");
+            let chunk = chunk.expect("the log goes on").expect("it can be read");
+            assert_eq!(String::from_utf8_lossy(&chunk.bytes), format!("line {number}\n"));
+        }
+    }
+}
+
+const BOTH: [Format; 2] = [Format::Json, Format::K8s];
+
+#[tokio::test]
+async fn what_is_there_comes_and_what_is_written_later_until_the_end() {
+    for format in BOTH {
+        let log = Log::new(format);
+        log.write(0..1_000);
+        let mut stream = log.follow(None).await;
+        log.expect(&mut stream, 0..1_000).await;
+        log.write(1_000..1_010);
+        log.expect(&mut stream, 1_000..1_010).await;
+        log.write(1_010..1_020);
+        log.end.notify_one();
+        log.expect(&mut stream, 1_010..1_020).await;
+        assert!(stream.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_when_the_file_is_full() {
+    for format in BOTH {
+        let log = Log::new(format);
+        log.write(0..10);
+        let mut stream = log.follow(None).await;
+        log.expect(&mut stream, 0..5).await;
+        log.write(10..20);
+        log.rotate(3);
+        log.write(20..30);
+        log.expect(&mut stream, 5..30).await;
+        log.rotate(3);
+        log.end.notify_one();
+        log.write(30..40);
+        log.expect(&mut stream, 30..40).await;
+        assert!(stream.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn all_files_that_docker_keeps_are_read_in_order() {
+    let log = Log::new(Format::Json);
+    let mut stream = log.follow(None).await;
+    for number in 0..4 {
+        log.write(number * 10..number * 10 + 10);
+        log.rotate(5);
+    }
+    log.write(40..50);
+    log.expect(&mut stream, 0..50).await;
+    let mut again = log.follow(None).await;
+    log.expect(&mut again, 0..50).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_before_it_was_followed_by_the_next_is_an_error() {
+    let log = Log::new(Format::Json);
+    log.write(0..10);
+    let mut stream = log.follow(None).await;
+    log.expect(&mut stream, 0..1).await;
+    for _ in 0..3 {
+        log.rotate(2);
+        log.write(10..20);
+    }
+    log.expect(&mut stream, 1..10).await;
+    assert!(stream.next().await.expect("word of it").is_err());
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_begins_anew() {
+    let log = Log::new(Format::Json);
+    log.write(0..10);
+    let mut stream = log.follow(None).await;
+    log.expect(&mut stream, 0..10).await;
+    std::fs::File::create(log.path()).expect("it can be cut");
+    let wait = stream.next();
+    tokio::pin!(wait);
+    assert!(tokio::time::timeout(PAUSE_MAX * 2, &mut wait).await.is_err());
+    log.write(3..4);
+    let chunk = tokio::time::timeout(LIMIT, wait).await.expect("it comes").expect("it goes on").expect("a line");
+    assert_eq!(chunk.bytes.as_ref(), b"line 3\n");
+}
+
+#[tokio::test]
+async fn reading_begins_at_a_time_however_long_the_file() {
+    for format in BOTH {
+        let log = Log::new(format);
+        log.write(0..20_000);
+        log.end.notify_one();
+        for from in [0, 1, 777, 10_000, 19_999] {
+            let mut stream = log.follow(Some(Log::at(from))).await;
+            log.expect(&mut stream, from..from + 1).await;
+        }
+        let mut late = log.follow(Some(Log::at(20_000))).await;
+        log.end.notify_one();
+        assert!(late.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_is_none_is_left_out() {
+    let log = Log::new(Format::K8s);
+    log.write(0..1);
+    let mut file = std::fs::OpenOptions::new().append(true).open(log.path()).expect("the file");
+    file.write_all(b"\0\0 nonsense\n").expect("room");
+    log.write(1..2);
+    let mut stream = log.follow(None).await;
+    log.expect(&mut stream, 0..2).await;
+}

@@ -1,0 +1,220 @@
+//! How far the output of each container is in CloudWatch, on disk. Small, written whole, replaced atomically.
+//!
+//! Losing the file costs nothing but output that is sent twice: all that the engines still have of it.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use managed_app_runtimes::ContainerId;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::position::Position;
+
+/// Version of the file that this program writes; a newer one is set aside.
+const VERSION: u32 = 1;
+const FILE_NAME: &str = "logs.json";
+/// A file larger than this is not ours.
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The file and what it holds.
+#[derive(Debug)]
+pub(super) struct Cursors {
+    path: PathBuf,
+    memory: Mutex<Memory>,
+    /// Held while the file is written.
+    disk: tokio::sync::Mutex<Disk>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    cursors: HashMap<String, Position>,
+    changes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    /// Number of the newest change that is on disk.
+    written: u64,
+    /// Whether the last attempt failed, and that was said.
+    is_failing: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    version: u32,
+    cursors: HashMap<String, Position>,
+}
+
+impl Cursors {
+    /// Reads `logs.json` in `directory`. A file that cannot be read is set aside with a warning, and counts as empty.
+    pub(super) fn open(directory: &Path) -> Self {
+        let path = directory.join(FILE_NAME);
+        let cursors = read(&path).unwrap_or_else(|error| {
+            let aside = path.with_extension("json.unreadable");
+            let moved = std::fs::rename(&path, &aside).is_ok();
+            warn!(path = %path.display(), aside = %aside.display(), moved, %error,
+                "how far logs were shipped cannot be read and is set aside; what the engine still has is shipped again");
+            HashMap::new()
+        });
+        let memory = Mutex::new(Memory { cursors, changes: 0 });
+        Self { path, memory, disk: tokio::sync::Mutex::default() }
+    }
+
+    /// How far the output of a container is shipped; `None` when nothing is known of it.
+    pub(super) fn get(&self, id: &ContainerId) -> Option<Position> {
+        self.lock().cursors.get(&id.0).copied()
+    }
+
+    /// Notes in memory how far the output of a container is shipped; the number of this change.
+    pub(super) fn note(&self, id: &ContainerId, position: Position) -> u64 {
+        let mut memory = self.lock();
+        memory.cursors.insert(id.0.clone(), position);
+        memory.changes += 1;
+        memory.changes
+    }
+
+    /// Forgets all containers but those that `is_there` names.
+    pub(super) fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        let mut memory = self.lock();
+        let before = memory.cursors.len();
+        memory.cursors.retain(|id, _| is_there(id));
+        if memory.cursors.len() < before {
+            memory.changes += 1;
+        }
+    }
+
+    /// Sees to it that the change of this number is on disk; a warning says once when it cannot be.
+    pub(super) async fn saved(self: &Arc<Self>, number: u64) {
+        let mut disk = self.disk.lock().await;
+        if disk.written >= number {
+            return;
+        }
+        let this = self.clone();
+        let result = tokio::task::spawn_blocking(move || this.write()).await.map_err(io::Error::other).flatten();
+        match result {
+            Ok(written) => {
+                disk.written = written;
+                if std::mem::take(&mut disk.is_failing) {
+                    info!(path = %self.path.display(), "how far logs are shipped is written down again");
+                }
+            }
+            Err(error) if !disk.is_failing => {
+                disk.is_failing = true;
+                warn!(path = %self.path.display(), %error,
+                    "how far logs are shipped cannot be written down; a restart would ship some of them again");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// As [`Cursors::saved`] for all changes so far.
+    pub(super) async fn save(self: &Arc<Self>) {
+        let number = self.lock().changes;
+        self.saved(number).await;
+    }
+
+    fn write(&self) -> io::Result<u64> {
+        let (text, number) = {
+            let memory = self.lock();
+            let contents = Contents { version: VERSION, cursors: memory.cursors.clone() };
+            (serde_json::to_vec(&contents)?, memory.changes)
+        };
+        let next = self.path.with_extension("json.next");
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        file.write_all(&text)?;
+        file.sync_data()?;
+        std::fs::rename(&next, &self.path)?;
+        Ok(number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(path: &Path) -> io::Result<HashMap<String, Position>> {
+    let nonsense = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(nonsense("it is too large".to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        _ => {}
+    }
+    let contents: Contents =
+        serde_json::from_slice(&std::fs::read(path)?).map_err(|error| nonsense(error.to_string()))?;
+    match contents.version {
+        VERSION => Ok(contents.cursors),
+        version => Err(nonsense(format!("its version is {version}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use managed_app_runtimes::{LogChunk, LogSource};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    fn id(text: &str) -> ContainerId {
+        ContainerId(text.to_owned())
+    }
+
+    fn position(text: &'static str) -> Position {
+        let bytes = text.as_bytes().into();
+        let chunk = LogChunk { at: OffsetDateTime::UNIX_EPOCH, source: LogSource::Stdout, bytes };
+        Position::after(None, &chunk)
+    }
+
+    #[tokio::test]
+    async fn cursors_outlive_the_process_and_are_nobody_elses_business() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let cursors = Arc::new(Cursors::open(directory.path()));
+        cursors.note(&id("a"), position("a"));
+        let number = cursors.note(&id("b"), position("b"));
+        assert!(Cursors::open(directory.path()).get(&id("a")).is_none(), "not saved yet");
+        cursors.saved(number).await;
+        let again = Arc::new(Cursors::open(directory.path()));
+        assert_eq!((again.get(&id("a")), again.get(&id("b"))), (Some(position("a")), Some(position("b"))));
+        let mode = std::fs::metadata(directory.path().join(FILE_NAME)).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        again.retain(|id| id == "b");
+        again.save().await;
+        let last = Cursors::open(directory.path());
+        assert_eq!((last.get(&id("a")), last.get(&id("b"))), (None, Some(position("b"))));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_makes_no_sense_is_set_aside() {
+        for text in ["", "{", r#"{"version":2,"cursors":{}}"#] {
+            let directory = tempfile::tempdir().expect("a folder");
+            std::fs::write(directory.path().join(FILE_NAME), text).expect("a file");
+            let cursors = Arc::new(Cursors::open(directory.path()));
+            let aside = std::fs::read_to_string(directory.path().join("logs.json.unreadable")).expect("set aside");
+            assert_eq!(aside, text);
+            cursors.saved(cursors.note(&id("a"), position("a"))).await;
+            assert!(Cursors::open(directory.path()).get(&id("a")).is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_version_1_wrote_is_read_also_with_fields_of_the_future() {
+        let text =
+            r#"{"version":1,"more":[],"cursors":{"9f1c":{"at_ns":1,"index":2,"digest":18446744073709551615,"x":0}}}"#;
+        let directory = tempfile::tempdir().expect("a folder");
+        std::fs::write(directory.path().join(FILE_NAME), text).expect("a file");
+        assert!(Cursors::open(directory.path()).get(&id("9f1c")).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_is_no_reason_to_stop() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let cursors = Arc::new(Cursors::open(&directory.path().join("absent")));
+        cursors.saved(cursors.note(&id("a"), position("a"))).await;
+        assert!(cursors.get(&id("a")).is_some());
+    }
+}

@@ -1,0 +1,214 @@
+//! Batches to one log group, until CloudWatch has them. Never gives up by itself; who waits sets the limit.
+
+mod trouble;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::config::Builder;
+use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use self::trouble::{Answer, Trouble, answer};
+use super::batch::Batch;
+use super::event::{LogEvent, Volume};
+use super::names::stream_name;
+use super::numbers::Counter;
+use crate::cloud::Aws;
+use crate::cloud::backoff::Backoff;
+use crate::cloud::failure::Failure;
+
+/// Credentials that were refused are looked up anew at most this often.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// CloudWatch Logs of one region, with the host's credentials. Shared by all who write there.
+#[derive(Debug)]
+pub struct LogService {
+    aws: Arc<Aws>,
+    region: String,
+    client: Mutex<Option<(Instant, Client)>>,
+}
+
+impl LogService {
+    /// Makes no call.
+    pub fn new(aws: Arc<Aws>, region: &str) -> Self {
+        Self { aws, region: region.to_owned(), client: Mutex::new(None) }
+    }
+
+    async fn client(&self) -> Client {
+        let mut client = self.client.lock().await;
+        if let Some((_, client)) = &*client {
+            return client.clone();
+        }
+        let config = self.aws.host(&self.region).await;
+        client.insert((Instant::now(), Self::made(&config))).1.clone()
+    }
+
+    /// Reads profiles and credentials again: somebody may have put new ones there.
+    async fn renew(&self) {
+        let mut client = self.client.lock().await;
+        if client.as_ref().is_some_and(|(made, _)| made.elapsed() >= RENEW_EVERY) {
+            let config = self.aws.host_anew(&self.region).await;
+            *client = Some((Instant::now(), Self::made(&config)));
+        }
+    }
+
+    /// Without retries of the SDK: [`Delivery`] has its own, without an end.
+    fn made(config: &aws_config::SdkConfig) -> Client {
+        Client::from_conf(Builder::from(config).retry_config(RetryConfig::disabled()).build())
+    }
+}
+
+/// The way into one log group, by a stream of its own that is made when the first batch comes.
+#[derive(Debug)]
+pub struct Delivery {
+    service: Arc<LogService>,
+    group: String,
+    /// Made and not known to be gone.
+    stream: Option<String>,
+    /// What was said of the present trouble, if there is any.
+    trouble: Option<Trouble>,
+    backoff: Backoff,
+    counter: Counter,
+}
+
+/// What became of a batch. What is in neither was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delivered {
+    /// Too old, expired, or too new.
+    pub rejected: Volume,
+    /// Not to be had by CloudWatch in any form.
+    pub lost: Volume,
+}
+
+impl Delivery {
+    /// Makes no call. What has to be sent again is counted in `counter`.
+    pub fn new(service: Arc<LogService>, group: &str, counter: Counter) -> Self {
+        let (group, backoff) = (group.to_owned(), Backoff::default());
+        Self { service, group, stream: None, trouble: None, backoff, counter }
+    }
+
+    /// Writes a batch. Returns when CloudWatch has answered for each of its events. Dropping the future may leave it
+    /// written all the same.
+    pub async fn deliver<M>(&mut self, batch: &Batch<M>) -> Delivered {
+        let mut delivered = Delivered::default();
+        let mut waiting = vec![batch.events.as_slice()];
+        while let Some(events) = waiting.pop() {
+            let failure = match self.put(events).await {
+                Ok(rejected) => {
+                    self.accepted();
+                    delivered.rejected += rejected;
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            match answer(&failure) {
+                Answer::AlreadyThere => {}
+                Answer::BadEvents if events.len() > 1 => {
+                    let (first, second) = events.split_at(events.len() / 2);
+                    waiting.extend([second, first]);
+                }
+                Answer::BadEvents => {
+                    error!(group = self.group, error = failure.text, "an event was refused for good and is lost");
+                    delivered.lost += volume(events);
+                }
+                Answer::NoStream => {
+                    self.stream = None;
+                    waiting.push(events);
+                }
+                Answer::Later(trouble) => {
+                    self.wait(trouble, &failure).await;
+                    self.counter.count(|numbers| numbers.retried += volume(events));
+                    waiting.push(events);
+                }
+            }
+        }
+        delivered
+    }
+
+    /// One attempt; what CloudWatch took and threw away.
+    async fn put<M>(&mut self, events: &[LogEvent<M>]) -> Result<Volume, Failure> {
+        let client = self.service.client().await;
+        let stream = match &self.stream {
+            Some(stream) => stream.clone(),
+            None => self.open_stream(&client).await?,
+        };
+        let input = |event: &LogEvent<M>| {
+            let builder = InputLogEvent::builder().timestamp(event.at_ms).message(event.text.as_str());
+            builder.build().expect("time and text are there")
+        };
+        let request = client.put_log_events().log_group_name(&self.group).log_stream_name(stream);
+        let sent = request.set_log_events(Some(events.iter().map(input).collect())).send().await;
+        let output = sent.map_err(|error| Failure::of(&error))?;
+        Ok(output.rejected_log_events_info().map_or(Volume::default(), |info| self.rejected(events, info)))
+    }
+
+    async fn open_stream(&mut self, client: &Client) -> Result<String, Failure> {
+        let name = stream_name(OffsetDateTime::now_utc(), rand::random());
+        let request = client.create_log_stream().log_group_name(&self.group).log_stream_name(&name);
+        request.send().await.map_err(|error| {
+            let failure = Failure::of(&error);
+            if failure.code == "ResourceNotFoundException" {
+                Failure { code: trouble::NO_GROUP.into(), ..failure }
+            } else {
+                failure
+            }
+        })?;
+        self.stream = Some(name.clone());
+        Ok(name)
+    }
+
+    /// CloudWatch says 200 and throws events away: those before an index are too old, those from an index too new.
+    fn rejected<M>(&self, events: &[LogEvent<M>], info: &RejectedLogEventsInfo) -> Volume {
+        let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
+        let old_end = index(info.too_old_log_event_end_index()).unwrap_or(0);
+        let expired_end = index(info.expired_log_event_end_index()).unwrap_or(0);
+        let old_end = old_end.max(expired_end).min(events.len());
+        let new_start =
+            index(info.too_new_log_event_start_index()).unwrap_or(events.len()).clamp(old_end, events.len());
+        let (old, new) = (old_end, events.len() - new_start);
+        warn!(
+            group = self.group,
+            too_old = old,
+            too_new = new,
+            "CloudWatch rejected events for their time; is the clock of this host right?"
+        );
+        volume(&events[..old_end]) + volume(&events[new_start..])
+    }
+
+    fn accepted(&mut self) {
+        self.backoff.reset();
+        if self.trouble.take().is_some() {
+            info!(group = self.group, "logs reach CloudWatch again");
+        }
+    }
+
+    /// Says once what is wrong, and waits before the next attempt.
+    async fn wait(&mut self, trouble: Trouble, failure: &Failure) {
+        if self.trouble != Some(trouble) {
+            self.trouble = Some(trouble);
+            warn!(
+                group = self.group,
+                error = failure.text,
+                remedy = trouble.remedy(),
+                "logs do not reach CloudWatch; they are kept and tried again"
+            );
+        }
+        sleep(self.backoff.next(rand::random())).await;
+        if trouble == Trouble::Credentials {
+            self.service.renew().await;
+        }
+    }
+}
+
+fn volume<M>(events: &[LogEvent<M>]) -> Volume {
+    events.iter().map(|event| event.volume).sum()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Places in a container's output, and how they are found again. Pure.
+//!
+//! An engine's log has no numbers of lines; all that can be asked for is output from a time on. So a place is told by the
+//! last piece before it: its time, how many pieces of that very time came before it (Podman's times have whole seconds,
+//! and many lines fit into one), and a digest of its bytes, which shows whether it is the same piece. When it is not
+//! found, the engine has thrown it away meanwhile, and whatever the log still has is new.
+
+use managed_app_runtimes::{LogChunk, LogSource};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+/// Standard output and standard error take their times before they take turns, so a piece may be a little older than the
+/// one before it.
+const DISORDER_MAX: Duration = Duration::SECOND;
+
+/// A place after some piece of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// When the piece was read by the engine, nanoseconds since 1970.
+    at_ns: i64,
+    /// The how manieth piece of that time it is, from 1.
+    index: u32,
+    /// Of its source and bytes.
+    digest: u64,
+}
+
+impl Position {
+    /// The place after `chunk`, which came next after `before`.
+    pub(super) fn after(before: Option<Self>, chunk: &LogChunk) -> Self {
+        let at_ns = nanos(chunk.at);
+        let index = before.filter(|before| before.at_ns == at_ns).map_or(1, |before| before.index.saturating_add(1));
+        Self { at_ns, index, digest: digest(chunk) }
+    }
+
+    /// From when on output must be asked for to see the piece, and all that came after it.
+    pub(super) fn since(&self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.at_ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+            - DISORDER_MAX
+    }
+
+    /// Whether `chunk` is so old that it came before the place.
+    pub(super) fn is_later_than(&self, chunk: &LogChunk) -> bool {
+        nanos(chunk.at) < self.at_ns
+    }
+}
+
+/// Looks for a place among pieces that come from [`Position::since`] on.
+#[derive(Debug)]
+pub(super) struct Search {
+    wanted: Position,
+    seen: u32,
+}
+
+/// What a piece says about the place that is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The place comes later.
+    NotYet,
+    /// The place is after this piece.
+    Here,
+    /// The place is not in the log any more.
+    Gone,
+}
+
+impl Search {
+    pub(super) fn new(wanted: Position) -> Self {
+        Self { wanted, seen: 0 }
+    }
+
+    pub(super) fn wanted(&self) -> Position {
+        self.wanted
+    }
+
+    pub(super) fn look(&mut self, chunk: &LogChunk) -> Found {
+        let at_ns = nanos(chunk.at);
+        if at_ns != self.wanted.at_ns {
+            let latest = self.wanted.at_ns.saturating_add(DISORDER_MAX.whole_nanoseconds() as i64);
+            return if at_ns > latest { Found::Gone } else { Found::NotYet };
+        }
+        self.seen += 1;
+        match self.seen == self.wanted.index {
+            false => Found::NotYet,
+            true if digest(chunk) == self.wanted.digest => Found::Here,
+            true => Found::Gone,
+        }
+    }
+}
+
+fn nanos(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos()).unwrap_or(if at.year() < 1970 { i64::MIN } else { i64::MAX })
+}
+
+/// FNV-1a over words of eight bytes: quick, and the same in every version of this program.
+fn digest(chunk: &LogChunk) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mix = |digest: u64, word: u64| (digest ^ word).wrapping_mul(PRIME);
+    let start = mix(0xcbf2_9ce4_8422_2325, chunk.bytes.len() as u64 * 2 + u64::from(chunk.source == LogSource::Stderr));
+    let (words, rest) = chunk.bytes.as_chunks::<8>();
+    let digest = words.iter().fold(start, |digest, word| mix(digest.rotate_left(5), u64::from_le_bytes(*word)));
+    rest.iter().fold(digest, |digest, byte| mix(digest, u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(ns: i64, text: &'static str) -> LogChunk {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)).expect("a time");
+        LogChunk { at, source: LogSource::Stdout, bytes: text.as_bytes().into() }
+    }
+
+    /// The place after the first `read` pieces of `log`.
+    fn place(log: &[LogChunk], read: usize) -> Position {
+        log[..read].iter().fold(None, |before, chunk| Some(Position::after(before, chunk))).expect("something was read")
+    }
+
+    /// Number of pieces of `log` up to the place; `None` when it is gone.
+    fn found(log: &[LogChunk], wanted: Position) -> Option<usize> {
+        let mut search = Search::new(wanted);
+        for (number, chunk) in log.iter().enumerate() {
+            match search.look(chunk) {
+                Found::NotYet => {}
+                Found::Here => return Some(number + 1),
+                Found::Gone => return None,
+            }
+        }
+        None
+    }
+
+    const S: i64 = 1_000_000_000;
+
+    #[test]
+    fn a_place_is_found_again_among_many_of_the_same_time() {
+        let log = [chunk(S, "a"), chunk(S, "a"), chunk(S, "b"), chunk(S, "a"), chunk(2 * S, "a"), chunk(2 * S, "a")];
+        for read in 1..=log.len() {
+            assert_eq!(found(&log, place(&log, read)), Some(read));
+            let since = place(&log, read).since();
+            assert!(log[read..].iter().all(|chunk| chunk.at > since), "all that follows is asked for");
+        }
+    }
+
+    #[test]
+    fn what_was_written_a_little_out_of_order_is_found() {
+        let log = [chunk(5 * S, "a"), chunk(5 * S + 20, "err"), chunk(5 * S + 10, "out"), chunk(5 * S + 30, "b")];
+        for read in 1..=log.len() {
+            assert_eq!(found(&log, place(&log, read)), Some(read));
+        }
+    }
+
+    #[test]
+    fn what_rotated_away_is_gone() {
+        let log = [chunk(S, "a"), chunk(S, "b"), chunk(S, "c"), chunk(S, "d"), chunk(9 * S, "e")];
+        let wanted = place(&log, 3);
+        assert_eq!(found(&log[1..], wanted), None, "another piece is at its place");
+        assert_eq!(found(&log[3..], wanted), None);
+        assert_eq!(found(&log[4..], wanted), None);
+        assert_eq!(found(&[], wanted), None);
+    }
+
+    #[test]
+    fn source_and_length_count() {
+        let mut other = chunk(S, "a");
+        other.source = LogSource::Stderr;
+        let digests = [digest(&other), digest(&chunk(S, "a")), digest(&chunk(S, "a\0")), digest(&chunk(S, ""))];
+        let distinct: std::collections::HashSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+        assert_eq!(digest(&chunk(S, "a line of sixteen plus")), 8_645_538_947_900_023_964, "it must not change");
+    }
+}

@@ -1,0 +1,172 @@
+//! A node that counts, while everything around it fails.
+
+use std::time::{Duration, Instant};
+
+use managed_app_fakes::node_image::Options;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use crate::count::{self, LINES_OF_AN_EVENT};
+use crate::engine::Engine;
+use crate::process::Process;
+use crate::rig::Rig;
+use crate::wait::until;
+
+on_each_engine! {
+    every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement
+    nothing_is_lost_where_the_engines_log_rotates_under_the_reader
+}
+
+/// One at a time; also under a runner that gives each test a thread.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+const LINES: usize = 1_000_000;
+/// Kills of the daemon in the first scenario.
+const KILLS: usize = 3;
+/// What becomes of a mount when a node is replaced: it stays, so that the new container goes on counting.
+const FILE: &str = "/numbers/next";
+/// How far ahead of what has come the node may count, in percent: what is to be interrupted goes on meanwhile.
+const AHEAD: usize = 12;
+
+struct Counter {
+    rig: Rig,
+    node: String,
+    settings: Vec<(&'static str, &'static str)>,
+    daemon: Process,
+    last: usize,
+    began: Instant,
+    /// Mounted into the node.
+    folder: TempDir,
+}
+
+impl Counter {
+    /// A node that counts to `last`, with a log in the engine of this size and number of files.
+    async fn begin(engine: Engine, last: usize, pause: Duration, size: [&'static str; 2]) -> Self {
+        let rig = Rig::new(engine).await;
+        let numbers = u32::try_from(last).expect("a small number");
+        let options = Options {
+            numbers: Some(numbers),
+            numbers_pause: pause,
+            numbers_file: FILE.to_owned(),
+            ..Options::default()
+        };
+        let images = ["counter:1", "counter:2"].map(|name| rig.image(name));
+        for image in &images {
+            rig.push_as(image, image, options.clone()).await;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = folder.path().display().to_string();
+        rig.add("counter", |n| n.of_type("counter").image(&images[0]).volume(&source, "/numbers"));
+        let settings = vec![
+            ("MANAGED_APP_NODE_LOGS", "agent"),
+            ("MANAGED_APP_NODE_LOG_SIZE", size[0]),
+            ("MANAGED_APP_NODE_LOG_FILES", size[1]),
+        ];
+        let mut daemon = Process::start(&rig, &settings);
+        daemon.told("READY=1").await;
+        let node = rig.name("counter");
+        Self { rig, node, settings, daemon, last, began: Instant::now(), folder }
+    }
+
+    /// Lets the node count up to this part of all numbers, in percent.
+    fn allow(&self, percent: usize) {
+        let limit = self.last / 100 * percent.min(100);
+        let (new, limit_file) = (self.folder.path().join("limit.next"), self.folder.path().join("limit"));
+        std::fs::write(&new, limit.to_string()).expect("the folder is ours");
+        std::fs::rename(new, limit_file).expect("the folder is ours");
+    }
+
+    /// Waits until this part of all numbers, in percent, is in CloudWatch.
+    async fn reaches(&self, percent: usize) {
+        self.allow(percent + AHEAD);
+        let wanted = self.last / 100 * percent / LINES_OF_AN_EVENT;
+        let what = format!("{percent} % have come; log of the daemon:\n{}", self.daemon.log());
+        until(&what, async || count::events(self.rig.cloud(), &self.node) >= wanted).await;
+    }
+
+    async fn kill(&mut self) {
+        self.daemon.kill().await;
+    }
+
+    fn start(&mut self) {
+        self.daemon = Process::start(&self.rig, &self.settings);
+    }
+
+    /// The node reads another configuration, so that it is restarted.
+    async fn restart(&self, round: usize) {
+        let before = self.rig.container("counter").await;
+        self.rig.cloud().set_node_config(&self.node, &format!(r#"{{"round":{round}}}"#));
+        self.rig.restarted("counter", &before).await;
+    }
+
+    async fn replace(&self) {
+        let before = self.rig.container("counter").await;
+        self.rig.cloud().set_image("counter", &self.rig.image("counter:2"));
+        self.rig.replaced("counter", &before).await;
+    }
+
+    fn set_outage(&self, outage: bool) {
+        self.rig.cloud().cloudwatch.faults().set_outage(outage);
+    }
+
+    /// Ends the daemon in order when the last number has come.
+    async fn end(&mut self) -> count::Count {
+        self.allow(100);
+        until("the last number has come", async || count::has(self.rig.cloud(), &self.node, self.last)).await;
+        self.daemon.signal("TERM").await;
+        assert_eq!(self.daemon.ended().await.code(), Some(0), "{}", self.daemon.log());
+        let count = count::count(self.rig.cloud(), &self.node, self.last);
+        println!(
+            "{}: {} lines in {:?}, {} streams, {} lines twice",
+            self.rig.engine.name(),
+            self.last,
+            self.began.elapsed(),
+            count.stretches.len(),
+            count.doubles
+        );
+        count
+    }
+}
+
+async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement(engine: Engine) {
+    let _turn = TURN.lock().await;
+    // Room for all of it: what CloudWatch and a daemon that is away leave unread stays.
+    let mut counter = Counter::begin(engine, LINES, Duration::from_millis(1), ["16m", "20"]).await;
+    counter.reaches(10).await;
+    counter.restart(1).await;
+    counter.reaches(20).await;
+    counter.kill().await;
+    counter.start();
+    counter.reaches(30).await;
+    counter.set_outage(true);
+    counter.restart(2).await;
+    counter.set_outage(false);
+    counter.reaches(40).await;
+    let said = counter.daemon.log().matches("logs do not reach CloudWatch").count();
+    assert_eq!(said, 1, "an outage is told once:\n{}", counter.daemon.log());
+    counter.rig.cloud().cloudwatch.faults().fail_next(5, 400, "ThrottlingException");
+    counter.reaches(50).await;
+    counter.replace().await;
+    counter.reaches(60).await;
+    counter.kill().await;
+    counter.start();
+    counter.reaches(70).await;
+    counter.restart(3).await;
+    counter.reaches(80).await;
+    counter.set_outage(true);
+    counter.kill().await;
+    counter.start();
+    counter.daemon.told("READY=1").await;
+    counter.set_outage(false);
+    let count = counter.end().await;
+    let batch = count::largest_batch(counter.rig.cloud(), &counter.node) * LINES_OF_AN_EVENT;
+    assert!(count.overlaps <= KILLS, "lines come twice only after a kill: {count:?}");
+    assert!(count.doubles <= KILLS * batch, "and at most one batch ({batch}) each: {count:?}");
+}
+
+async fn nothing_is_lost_where_the_engines_log_rotates_under_the_reader(engine: Engine) {
+    let _turn = TURN.lock().await;
+    let mut counter = Counter::begin(engine, 60_000, Duration::from_millis(10), ["256k", "4"]).await;
+    let count = counter.end().await;
+    assert_eq!(count.doubles, 0, "{count:?}");
+}
