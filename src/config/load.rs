@@ -8,8 +8,11 @@ use managed_app_runtimes::AwslogsMode;
 use secrecy::SecretString;
 
 use super::sources::{EnvFile, Sources};
-use super::{Config, ConfigErrors, Flags, SystemdEnvironment, Whereabouts, check};
+use super::{Config, ConfigErrors, Flags, NodeLogOptions, SystemdEnvironment, Whereabouts, check};
 
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 const STATE_DIRECTORY: &str = "/var/lib/echostream-managed-app";
 const RUNTIME_DIRECTORY: &str = "/run/echostream-managed-app";
 const STATUS_SOCKET: &str = "status.sock";
@@ -43,7 +46,6 @@ impl Config {
 
 /// Asks for every setting before it gives up on one, so that all problems are known.
 fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>) -> Option<Config> {
-    let (second, minute, hour) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600));
     let app = sources.take("APP", check::name);
     let appsync_endpoint = {
         let aws = sources.process_only("AWS_ENDPOINT_URL");
@@ -59,9 +61,7 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let logging_level = sources.take("LOGGING_LEVEL", check::logging_level);
     let runtime = sources.take("MANAGED_APP_RUNTIME", check::runtime);
     let node_logs = sources.take("MANAGED_APP_NODE_LOGS", check::node_logs);
-    let awslogs_mode = awslogs_mode(sources);
-    let node_log_bytes = sources.take("MANAGED_APP_NODE_LOG_SIZE", |text| check::size(text, 64 << 10..=100 << 30));
-    let node_log_files = sources.take("MANAGED_APP_NODE_LOG_FILES", |text| check::number(text, 1..=1000));
+    let node_log_options = node_log_options(sources);
     let on_exit = sources.take("MANAGED_APP_ON_EXIT", check::on_exit);
     let on_removed = sources.take("MANAGED_APP_ON_REMOVED", check::on_removed);
     let log_file = sources.take("MANAGED_APP_LOG_FILE", check::path_or_off);
@@ -69,17 +69,16 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let host_id = host_id(sources, read);
     let parallel_operations = sources.take("MANAGED_APP_PARALLEL_OPERATIONS", |text| check::number(text, 1..=1024));
     let parallel_pulls = sources.take("MANAGED_APP_PARALLEL_PULLS", |text| check::number(text, 1..=64));
-    let stop_grace = sources.take("MANAGED_APP_STOP_GRACE", |text| check::duration(text, second..=10 * minute));
+    let stop_grace = sources.take("MANAGED_APP_STOP_GRACE", |text| check::duration(text, SECOND..=10 * MINUTE));
     let replace = sources.take("MANAGED_APP_REPLACE", check::replace);
     let replace_window =
-        sources.take("MANAGED_APP_REPLACE_WINDOW", |text| check::duration(text, Duration::ZERO..=10 * minute));
-    let resync = sources.take("MANAGED_APP_RESYNC", |text| check::duration(text, 10 * second..=24 * hour));
+        sources.take("MANAGED_APP_REPLACE_WINDOW", |text| check::duration(text, Duration::ZERO..=10 * MINUTE));
+    let resync = sources.take("MANAGED_APP_RESYNC", |text| check::duration(text, 10 * SECOND..=24 * HOUR));
     let status_socket = status_socket(sources);
     let metrics = sources.take("MANAGED_APP_METRICS", check::address);
     let http = sources.take("MANAGED_APP_HTTP", check::loopback_address);
-    let docker_host = sources.take("DOCKER_HOST", check::text);
-    let container_host = sources.take("CONTAINER_HOST", check::text);
-    let xdg_runtime_dir = sources.take("XDG_RUNTIME_DIR", check::text);
+    let [docker_host, container_host, xdg_runtime_dir] =
+        ["DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR"].map(|variable| sources.take(variable, check::text));
     let no_color = sources.take("NO_COLOR", check::text).is_some();
     Some(Config {
         app: app?,
@@ -94,9 +93,7 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         logging_level: logging_level?,
         runtime: runtime?,
         node_logs,
-        awslogs_mode: awslogs_mode?,
-        node_log_bytes: node_log_bytes?,
-        node_log_files: u32::try_from(node_log_files?).ok()?,
+        node_log_options: node_log_options?,
         on_exit: on_exit?,
         on_removed: on_removed?,
         log_file: log_file?,
@@ -143,10 +140,13 @@ impl Whereabouts {
     }
 }
 
-fn awslogs_mode(sources: &mut Sources<'_>) -> Option<AwslogsMode> {
+fn node_log_options(sources: &mut Sources<'_>) -> Option<NodeLogOptions> {
     let blocks = sources.take("MANAGED_APP_AWSLOGS_MODE", check::awslogs_blocks);
     let buffer = sources.take("MANAGED_APP_AWSLOGS_BUFFER", |text| check::size(text, 64 << 10..=1 << 30));
-    Some(if blocks? { AwslogsMode::Blocking } else { AwslogsMode::NonBlocking { buffer_bytes_max: buffer? } })
+    let bytes = sources.take("MANAGED_APP_NODE_LOG_SIZE", |text| check::size(text, 64 << 10..=100 << 30));
+    let files = sources.take("MANAGED_APP_NODE_LOG_FILES", |text| check::number(text, 1..=1000));
+    let awslogs = if blocks? { AwslogsMode::Blocking } else { AwslogsMode::NonBlocking { buffer_bytes_max: buffer? } };
+    Some(NodeLogOptions { awslogs, file_bytes_max: bytes?, files_max: u32::try_from(files?).ok()? })
 }
 
 /// systemd gives STATE_DIRECTORY as a list with colons; the first one is ours.

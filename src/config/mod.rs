@@ -56,12 +56,8 @@ pub struct Config {
     pub runtime: RuntimeChoice,
     /// MANAGED_APP_NODE_LOGS; `None` takes the engine's default.
     pub node_logs: Option<NodeLogs>,
-    /// MANAGED_APP_AWSLOGS_MODE with MANAGED_APP_AWSLOGS_BUFFER.
-    pub awslogs_mode: AwslogsMode,
-    /// MANAGED_APP_NODE_LOG_SIZE: the size of one file of a node's log in the engine, bytes.
-    pub node_log_bytes: u64,
-    /// MANAGED_APP_NODE_LOG_FILES: the number of these files.
-    pub node_log_files: u32,
+    /// More about it.
+    pub node_log_options: NodeLogOptions,
     /// MANAGED_APP_ON_EXIT.
     pub on_exit: OnExit,
     /// MANAGED_APP_ON_REMOVED.
@@ -155,6 +151,17 @@ pub enum RuntimeChoice {
     Memory,
     /// Whichever answers.
     Auto,
+}
+
+/// How each way to keep the output of nodes is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeLogOptions {
+    /// MANAGED_APP_AWSLOGS_MODE with MANAGED_APP_AWSLOGS_BUFFER.
+    pub awslogs: AwslogsMode,
+    /// MANAGED_APP_NODE_LOG_SIZE: the size of one file of a node's log in the engine, bytes.
+    pub file_bytes_max: u64,
+    /// MANAGED_APP_NODE_LOG_FILES: the number of these files.
+    pub files_max: u32,
 }
 
 /// How the output of nodes is kept.

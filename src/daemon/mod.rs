@@ -21,7 +21,7 @@ use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
 use self::foundation::{ensure_network, interruptible, meet, shipper, sign_in};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
-use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved, Replace};
+use crate::config::{Config, ConfigErrors, NodeLogOptions, NodeLogs, OnExit, OnRemoved, Replace};
 use crate::driver::{DEATHS_MAX, Driver, Hands, Looks, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
@@ -361,10 +361,11 @@ pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
         env: env_of(config),
         logs: match node_logs {
             NodeLogs::Awslogs => {
-                NodeLogSettings::Awslogs { group: config.log_group.clone(), mode: config.awslogs_mode }
+                NodeLogSettings::Awslogs { group: config.log_group.clone(), mode: config.node_log_options.awslogs }
             }
             NodeLogs::Agent | NodeLogs::Engine => {
-                NodeLogSettings::Engine { file_bytes_max: config.node_log_bytes, files_max: config.node_log_files }
+                let NodeLogOptions { file_bytes_max, files_max, .. } = config.node_log_options;
+                NodeLogSettings::Engine { file_bytes_max, files_max }
             }
         },
         stop_grace: config.stop_grace,

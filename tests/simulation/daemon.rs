@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::driver::{DEATHS_MAX, Hands, Looks};
+use managed_app::logs::Shipping;
 use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler, Revision};
 use managed_app::registry::Registry;
 use managed_app::status::{About, Recorder};
@@ -61,6 +62,7 @@ impl Daemon {
             looks: Looks::default(),
             last_app: std::sync::Mutex::default(),
             recorder: Recorder::in_memory(About::default()),
+            shipping: Shipping::off(),
             stopping: CancellationToken::new(),
         };
         let mut daemon = Self {
