@@ -8,7 +8,7 @@ use std::sync::Arc;
 use managed_app::cli::{self, Cli, Command};
 use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::config::{self, Config, ConfigErrors, Whereabouts};
-use managed_app::daemon::{self, Daemon, Reload};
+use managed_app::daemon::{self, Daemon, LogShipping, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app::status::{self, About, Places, Recorder};
@@ -78,7 +78,7 @@ async fn run(cli: &Cli) -> Exit {
             cli::check(&config, &arguments, &listing).await
         }
         Command::Plan => cli::plan(&config).await,
-        _ => run_daemon(config, reload(cli, &telemetry)).await,
+        _ => ship_and_run(config, &telemetry, reload(cli, &telemetry)).await,
     };
     drop(telemetry);
     exit
@@ -109,13 +109,25 @@ fn refuse(errors: &ConfigErrors) -> Exit {
 
 fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
     let file = if console == Console::Stdout { config.log_file.clone() } else { None };
-    let telemetry =
-        telemetry::start(telemetry::Options { level: config.logging_level, console, no_color: config.no_color, file });
-    let telemetry = telemetry.map_err(|error| {
+    let options = telemetry::Options {
+        level: config.logging_level,
+        console,
+        no_color: config.no_color,
+        file,
+        is_shipped: console == Console::Stdout && config.daemon_logs,
+    };
+    let telemetry = telemetry::start(options).map_err(|error| {
         complain(&format!("failed to {}", driver::chain(&error)));
         Exit::Internal
     })?;
-    telemetry.redactor().add(&config.password);
+    let redactor = telemetry.redactor();
+    redactor.add(&config.password);
+    // Other AWS credentials of the host come from files and roles, and are known to the SDK alone.
+    for name in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+        if let Some(secret) = config::process_environment(name) {
+            redactor.add(&secret.into());
+        }
+    }
     Ok(telemetry)
 }
 
@@ -129,7 +141,16 @@ fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
     }))
 }
 
-async fn run_daemon(config: Config, reload: Reload) -> Exit {
+/// Whatever the daemon says from its first to its last word is shipped.
+async fn ship_and_run(config: Config, telemetry: &Telemetry, reload: Reload) -> Exit {
+    let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(telemetry.redactor()));
+    let shipping = LogShipping::start(&config, telemetry, aws.clone());
+    let exit = run_daemon(config, aws, reload).await;
+    shipping.finish().await;
+    exit
+}
+
+async fn run_daemon(config: Config, aws: Arc<Aws>, reload: Reload) -> Exit {
     let signals = match daemon::signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -139,7 +160,7 @@ async fn run_daemon(config: Config, reload: Reload) -> Exit {
     };
     let mut tasks = Tasks::new();
     let recorder = start_status(&config, &mut tasks).await;
-    let exit = connect_and_run(config, reload, signals, &recorder).await;
+    let exit = connect_and_run(config, aws, reload, signals, &recorder).await;
     recorder.flush().await;
     tasks.shutdown().await;
     exit
@@ -165,6 +186,7 @@ async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
 
 async fn connect_and_run(
     config: Config,
+    aws: Arc<Aws>,
     reload: Reload,
     mut signals: mpsc::Receiver<Signal>,
     recorder: &Arc<Recorder>,
@@ -181,7 +203,6 @@ async fn connect_and_run(
             return cli::exit_of(&error);
         }
     };
-    let aws = Arc::new(Aws::new(AwsOptions::default()));
     let (status, _) = watch::channel(None);
     let recorder = recorder.clone();
     Daemon { config, runtime, aws, signals, status, recorder, search_path: None, reload }.run().await

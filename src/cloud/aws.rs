@@ -18,6 +18,8 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::OnceCell;
 
+use crate::telemetry::Redactor;
+
 /// Limit for one connection to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -46,12 +48,19 @@ pub struct AwsOptions {
 pub struct Aws {
     options: AwsOptions,
     base: OnceCell<SdkConfig>,
+    redactor: Redactor,
 }
 
 impl Aws {
     /// Reads nothing yet: files and environment are read at the first use, once.
     pub fn new(options: AwsOptions) -> Self {
-        Self { options, base: OnceCell::new() }
+        Self { options, base: OnceCell::new(), redactor: Redactor::default() }
+    }
+
+    /// The same; `redactor` is told of tokens and keys that are handed out, so that no log line shows them.
+    #[must_use]
+    pub fn with_redactor(self, redactor: Redactor) -> Self {
+        Self { redactor, ..self }
     }
 
     /// For calls with the host's own credentials (registries, logs), by the SDK's default chain.
@@ -74,6 +83,11 @@ impl Aws {
             config = config.endpoint_url(url);
         }
         aws_sdk_sqs::Client::from_conf(config.build())
+    }
+
+    /// Whom to tell of secrets.
+    pub(crate) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// For calls that need no credentials (Cognito sign-in).

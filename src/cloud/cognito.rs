@@ -19,6 +19,7 @@ use super::failure::{Failure, Meaning};
 use super::renewing::Lease;
 use super::text::clean;
 use super::{Account, CloudError, CloudErrorKind};
+use crate::telemetry::Redactor;
 
 /// What errors call the sign-in.
 const SIGN_IN: &str = "sign in";
@@ -86,6 +87,7 @@ pub(super) struct Cognito {
     pool: String,
     client_id: String,
     user_name: String,
+    redactor: Redactor,
 }
 
 impl fmt::Debug for Cognito {
@@ -103,6 +105,7 @@ impl Cognito {
             pool: format!("{}_{}", pool.region, pool.id),
             client_id: account.client_id.clone(),
             user_name: account.user_name.clone(),
+            redactor: aws.redactor().clone(),
         }
     }
 
@@ -151,7 +154,7 @@ impl Cognito {
             .await
             .map_err(|error| fault(SIGN_IN, &Failure::of(&error)))?;
         let result = answer.authentication_result().ok_or_else(|| unexpected_challenge(answer.challenge_name()))?;
-        tokens(result, None).ok_or_else(|| nonsense("no access token"))
+        self.tokens(result, None).ok_or_else(|| nonsense("no access token"))
     }
 
     /// Renews the tokens without the password. `Refused` when there is no refresh token or it is no longer good.
@@ -168,8 +171,20 @@ impl Cognito {
             .map_err(|error| fault(REFRESH, &Failure::of(&error)))?;
         answer
             .authentication_result()
-            .and_then(|result| tokens(result, Some(refresh)))
+            .and_then(|result| self.tokens(result, Some(refresh)))
             .ok_or_else(|| CloudError::new(CloudErrorKind::Refused, REFRESH).with_source("no access token came back"))
+    }
+
+    fn tokens(&self, result: &AuthenticationResultType, old_refresh: Option<&SecretString>) -> Option<Tokens> {
+        let access = SecretString::from(result.access_token()?);
+        let refresh = result.refresh_token().map(SecretString::from);
+        [Some(&access), refresh.as_ref()].into_iter().flatten().for_each(|token| self.redactor.add_passing(token));
+        let refresh = refresh.or_else(|| old_refresh.cloned());
+        let seconds = u64::try_from(result.expires_in()).ok().filter(|&seconds| seconds > 0);
+        let lifetime = seconds.map_or(LIFETIME_DEFAULT, Duration::from_secs);
+        let now = Instant::now();
+        let fresh_until = now + lifetime - RENEW_BEFORE.min(lifetime / 4);
+        Some(Tokens { access, refresh, fresh_until, usable_until: now + lifetime })
     }
 }
 
@@ -202,16 +217,6 @@ fn is_positive_hex(text: &str) -> bool {
     (1..=HEX_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_hexdigit())
         && text.bytes().any(|byte| byte != b'0')
-}
-
-fn tokens(result: &AuthenticationResultType, old_refresh: Option<&SecretString>) -> Option<Tokens> {
-    let access = SecretString::from(result.access_token()?);
-    let refresh = result.refresh_token().map(SecretString::from).or_else(|| old_refresh.cloned());
-    let seconds = u64::try_from(result.expires_in()).ok().filter(|&seconds| seconds > 0);
-    let lifetime = seconds.map_or(LIFETIME_DEFAULT, Duration::from_secs);
-    let now = Instant::now();
-    let fresh_until = now + lifetime - RENEW_BEFORE.min(lifetime / 4);
-    Some(Tokens { access, refresh, fresh_until, usable_until: now + lifetime })
 }
 
 fn nonsense(why: &'static str) -> CloudError {

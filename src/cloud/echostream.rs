@@ -18,6 +18,7 @@ use super::session::Session;
 use super::{CloudError, CloudErrorKind, ControlPlane, decode};
 use crate::config::{Config, UserPoolId};
 use crate::model::Snapshot;
+use crate::telemetry::Redactor;
 
 /// Life asked for of the app's AWS credentials; the service's default, between its 900 s and 43,200 s.
 pub(super) const CREDENTIALS_LIFETIME: Duration = Duration::from_secs(3600);
@@ -65,6 +66,7 @@ pub struct EchoStream {
     app: String,
     tenant: String,
     appsync: AppSync,
+    redactor: Redactor,
 }
 
 impl EchoStream {
@@ -78,7 +80,8 @@ impl EchoStream {
     ) -> Result<Self, CloudError> {
         let session = Session::new(Cognito::new(account, aws).await, password);
         let appsync = AppSync::new(&account.appsync_endpoint, session)?;
-        Ok(Self { app: account.app.clone(), tenant: account.tenant.clone(), appsync })
+        let redactor = aws.redactor().clone();
+        Ok(Self { app: account.app.clone(), tenant: account.tenant.clone(), appsync, redactor })
     }
 
     /// Signs in unless that is done already, so that a wrong password shows before anything else is tried.
@@ -108,7 +111,12 @@ impl ControlPlane for EchoStream {
             duration: CREDENTIALS_LIFETIME_SECONDS,
         };
         let data = self.appsync.call::<GetAwsCredentials>(READ_CREDENTIALS, variables).await?;
-        credentials(data).map_err(|why| CloudError::new(CloudErrorKind::Nonsense, READ_CREDENTIALS).with_source(why))
+        let credentials = credentials(data)
+            .map_err(|why| CloudError::new(CloudErrorKind::Nonsense, READ_CREDENTIALS).with_source(why))?;
+        for secret in [Some(credentials.secret_access_key()), credentials.session_token()].into_iter().flatten() {
+            self.redactor.add_passing(&secret.into());
+        }
+        Ok(credentials)
     }
 }
 
@@ -124,4 +132,26 @@ fn credentials(data: get_aws_credentials::ResponseData) -> Result<Credentials, &
     let expiration = wire.expiration.ok_or("the expiration is missing")?;
     let expiration = OffsetDateTime::parse(&expiration, &Rfc3339).map_err(|_| "the expiration is no time")?;
     Ok(Credentials::new(key, secret, wire.session_token, Some(SystemTime::from(expiration)), "EchoStream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use managed_app_fakes::FakeCloud;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::cloud::testing::client;
+    use crate::telemetry::REDACTED;
+
+    #[tokio::test]
+    async fn tokens_and_keys_are_known_to_the_redactor() {
+        let fake = FakeCloud::start().await;
+        let client = client(&fake).await;
+        let redacted = |secret: &str| client.aws.redactor().redact(secret.to_owned()) == REDACTED;
+        let token = client.cloud.appsync.session().token().await.expect("a token");
+        assert!(redacted(token.expose_secret()));
+        let credentials = client.cloud.aws_credentials().await.expect("credentials");
+        assert!(redacted(credentials.secret_access_key()));
+        assert!(credentials.session_token().is_none_or(redacted));
+    }
 }

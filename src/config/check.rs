@@ -149,6 +149,10 @@ pub(super) fn awslogs_blocks(text: &str) -> Option<bool> {
     choice(text, &[("non-blocking", false), ("blocking", true)])
 }
 
+pub(super) fn switch(text: &str) -> Option<bool> {
+    choice(text, &[("on", true), ("off", false)])
+}
+
 pub(super) fn on_exit(text: &str) -> Option<OnExit> {
     choice(text, &[("stop", OnExit::Stop), ("leave", OnExit::Leave)])
 }

@@ -47,10 +47,7 @@ impl Config {
 /// Asks for every setting before it gives up on one, so that all problems are known.
 fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>) -> Option<Config> {
     let app = sources.take("APP", check::name);
-    let appsync_endpoint = {
-        let aws = sources.process_only("AWS_ENDPOINT_URL");
-        sources.take("APPSYNC_ENDPOINT", |text| check::endpoint(text, aws.as_deref()))
-    };
+    let appsync_endpoint = appsync_endpoint(sources);
     let region = sources.take("AWS_DEFAULT_REGION", check::region);
     let client_id = sources.take("CLIENT_ID", check::client_id);
     let log_group = sources.take("LOG_GROUP_NAME", check::log_group);
@@ -62,6 +59,7 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let runtime = sources.take("MANAGED_APP_RUNTIME", check::runtime);
     let node_logs = sources.take("MANAGED_APP_NODE_LOGS", check::node_logs);
     let node_log_options = node_log_options(sources);
+    let daemon_logs = sources.take("MANAGED_APP_DAEMON_LOGS", check::switch);
     let on_exit = sources.take("MANAGED_APP_ON_EXIT", check::on_exit);
     let on_removed = sources.take("MANAGED_APP_ON_REMOVED", check::on_removed);
     let log_file = sources.take("MANAGED_APP_LOG_FILE", check::path_or_off);
@@ -94,6 +92,7 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         runtime: runtime?,
         node_logs,
         node_log_options: node_log_options?,
+        daemon_logs: daemon_logs?,
         on_exit: on_exit?,
         on_removed: on_removed?,
         log_file: log_file?,
@@ -114,6 +113,11 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         no_color,
         systemd: systemd(sources),
     })
+}
+
+fn appsync_endpoint(sources: &mut Sources<'_>) -> Option<String> {
+    let aws = sources.process_only("AWS_ENDPOINT_URL");
+    sources.take("APPSYNC_ENDPOINT", |text| check::endpoint(text, aws.as_deref()))
 }
 
 /// systemd gives RUNTIME_DIRECTORY as a list with colons; the first one is ours.

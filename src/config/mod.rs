@@ -58,6 +58,8 @@ pub struct Config {
     pub node_logs: Option<NodeLogs>,
     /// More about it.
     pub node_log_options: NodeLogOptions,
+    /// MANAGED_APP_DAEMON_LOGS: whether the daemon's own log goes to its log group.
+    pub daemon_logs: bool,
     /// MANAGED_APP_ON_EXIT.
     pub on_exit: OnExit,
     /// MANAGED_APP_ON_REMOVED.

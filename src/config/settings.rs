@@ -115,6 +115,12 @@ pub const SETTINGS: &[Setting] = &[
         "a number from 1 to 1000",
     ),
     optional(
+        ("MANAGED_APP_DAEMON_LOGS", Some("daemon-logs")),
+        Default("on"),
+        "whether the daemon's own log goes to its log group too",
+        "on or off",
+    ),
+    optional(
         ("MANAGED_APP_ON_EXIT", Some("on-exit")),
         Default("stop"),
         "what happens to the nodes when the daemon ends",

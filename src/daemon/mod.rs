@@ -5,6 +5,7 @@
 
 mod feeds;
 mod foundation;
+mod shipping;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,6 +17,8 @@ use secrecy::SecretString;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+
+pub use self::shipping::LogShipping;
 
 use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
 use self::foundation::{ensure_network, interruptible, meet, shipper, sign_in};

@@ -21,6 +21,7 @@ mod follow;
 mod join;
 mod names;
 mod numbers;
+mod own;
 mod position;
 mod probe;
 mod shipper;
@@ -31,5 +32,6 @@ pub use event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, Volume, pa
 pub use join::Joiner;
 pub use names::stream_name;
 pub use numbers::{Counter, NodeNumbers, Numbers};
+pub use own::OwnLog;
 pub use probe::{LogError, LogErrorKind, LogProbe};
 pub use shipper::{CLOSE_WAIT, REMOVAL_WAIT, Shipper, ShipperOptions, Shipping};

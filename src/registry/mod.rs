@@ -84,6 +84,12 @@ impl Registry {
     }
 
     async fn renew(&self, host: &RegistryHost) -> Result<Token, RegistryError> {
+        let token = self.ask(host).await?;
+        self.aws.redactor().add_passing(&token.credentials.password);
+        Ok(token)
+    }
+
+    async fn ask(&self, host: &RegistryHost) -> Result<Token, RegistryError> {
         match host {
             RegistryHost::Ecr { account, region } => {
                 let asked = async { token::private(&self.aws.host(region).await, account).await };

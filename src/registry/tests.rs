@@ -104,6 +104,13 @@ async fn a_private_token_comes_from_the_region_and_account_of_the_image() {
 }
 
 #[tokio::test]
+async fn tokens_are_known_to_the_redactor() {
+    let (_server, _ecr, registry) = start().await;
+    let token = password(&registry, PRIVATE).await;
+    assert_eq!(registry.aws.redactor().redact(token), crate::telemetry::REDACTED);
+}
+
+#[tokio::test]
 async fn a_public_token_comes_from_one_region() {
     let (_server, ecr, registry) = start().await;
     assert_eq!(password(&registry, PUBLIC).await, "token 1");

@@ -10,9 +10,13 @@ use super::filter;
 use super::line::{self, Fields};
 use super::progress::TARGET as PROGRESS;
 use super::redact::Redactor;
+use super::unshipped::Line;
 use crate::config::LoggingLevel;
 
-/// Makes lines and hands them to `sink`, redacted.
+/// The span around the shipping of the log itself. Lines from within are not shipped: each would make more of them.
+pub(super) const APART: &str = "log-shipping";
+
+/// Makes lines and hands them to `sink`, redacted. `sink` is told whether a line may be shipped.
 pub(super) struct Lines<F> {
     pub(super) threshold: LoggingLevel,
     pub(super) redactor: Redactor,
@@ -22,7 +26,7 @@ pub(super) struct Lines<F> {
 impl<S, F> Layer<S> for Lines<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    F: Fn(String) + 'static,
+    F: Fn(Line, bool) + 'static,
 {
     /// Our spans always count, for their fields say what an event is about; those of others never do.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
@@ -62,15 +66,22 @@ where
             return;
         }
         let mut around = String::new();
+        let mut is_ours = filter::is_ours(event.metadata().target());
+        let mut is_apart = false;
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            is_apart |= span.metadata().name() == APART;
             if let Some(of_span) = span.extensions().get::<Fields>() {
+                is_ours = true;
                 around.push_str(&of_span.rest);
             }
         }
         let level = filter::name(*event.metadata().level(), fields.critical);
-        let line = line::line(level, OffsetDateTime::now_utc(), &around, &fields);
+        let at = OffsetDateTime::now_utc();
+        let line = line::line(level, at, &around, &fields);
         // Redacted before it is cut, so that no part of a secret is left at the end.
-        (self.sink)(line::cut(self.redactor.redact(line)));
+        let text = line::cut(self.redactor.redact(line));
+        // A client library's own tasks have no span of ours: what they say may be about shipping, so it stays here.
+        (self.sink)(Line { at, text }, is_ours && !is_apart);
     }
 }
 

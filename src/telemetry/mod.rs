@@ -1,4 +1,5 @@
-//! The daemon's own log: events of `tracing` become lines in the contract's form, on the console and in the log file.
+//! The daemon's own log: events of `tracing` become lines in the contract's form, on the console, in the log file, and
+//! among those that are to be shipped to CloudWatch.
 //!
 //! The console gets all lines, attended or not, since under systemd it is the journal; colours only on a terminal. An
 //! error with the field `critical = true` is CRITICAL, of which there are few: those after which the daemon cannot go on.
@@ -11,6 +12,7 @@ mod line;
 mod progress;
 mod queue;
 mod redact;
+mod unshipped;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -18,11 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tracing::Instrument;
+use tracing::instrument::Instrumented;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 pub use progress::TARGET as PROGRESS;
 pub use redact::{REDACTED, Redactor};
+pub use unshipped::{Line, Unshipped};
 
 use self::file::LogFile;
 use self::layer::Lines;
@@ -44,6 +49,8 @@ pub struct Options {
     pub no_color: bool,
     /// The log file; `None` writes none. Its folder must be there.
     pub file: Option<PathBuf>,
+    /// Whether lines are kept for [`Telemetry::unshipped`].
+    pub is_shipped: bool,
 }
 
 /// The console stream that gets the lines.
@@ -62,6 +69,7 @@ pub enum Console {
 pub struct Telemetry {
     redactor: Redactor,
     queue: Arc<Queue>,
+    unshipped: Option<Unshipped>,
 }
 
 /// Why the log could not be started.
@@ -77,24 +85,41 @@ pub enum StartError {
 
 /// Starts the log, once in a process. A log file that cannot be written is told on standard error and is no failure.
 pub fn start(options: Options) -> Result<Telemetry, StartError> {
-    let telemetry = Telemetry { redactor: Redactor::default(), queue: Queue::new() };
-    let (lines, sink) = (Arc::clone(&telemetry.queue), Arc::clone(&telemetry.queue));
+    let unshipped = options.is_shipped.then(Unshipped::default);
+    let telemetry = Telemetry { redactor: Redactor::default(), queue: Queue::new(), unshipped: unshipped.clone() };
+    let (lines, queue) = (Arc::clone(&telemetry.queue), Arc::clone(&telemetry.queue));
     let bars = if options.console == Console::Stdout { Bars::where_attended() } else { None };
     let mut outputs = Outputs::new(options.console, options.no_color, options.file);
     outputs.bars.clone_from(&bars);
     let writer = std::thread::Builder::new().name("log-writer".to_owned());
     writer.spawn(move || lines.drain(|line, dropped| outputs.write(line, dropped))).map_err(StartError::Thread)?;
-    let layer =
-        Lines { threshold: options.level, redactor: telemetry.redactor.clone(), sink: move |line| sink.push(line) };
+    let sink = move |line: Line, may_ship: bool| {
+        if let Some(unshipped) = unshipped.as_ref().filter(|_| may_ship) {
+            unshipped.push(line.clone());
+        }
+        queue.push(line.text);
+    };
+    let layer = Lines { threshold: options.level, redactor: telemetry.redactor.clone(), sink };
     let bars = bars.map(|bars| bars.layer());
     tracing_subscriber::registry().with(layer).with(bars).try_init().map_err(StartError::Twice)?;
     Ok(telemetry)
+}
+
+/// Runs `work` so that none of its lines are shipped; they are on the console and in the log file. Everything that ships
+/// the log must run in here, or a failure to ship makes lines for ever.
+pub fn apart<F: Future>(work: F) -> Instrumented<F> {
+    work.instrument(tracing::info_span!(layer::APART))
 }
 
 impl Telemetry {
     /// Where secrets are made known, so that no line holds them.
     pub fn redactor(&self) -> Redactor {
         self.redactor.clone()
+    }
+
+    /// The lines that are to be shipped, from the first one on; `None` when none are.
+    pub fn unshipped(&self) -> Option<Unshipped> {
+        self.unshipped.clone()
     }
 }
 
@@ -204,12 +229,20 @@ mod tests {
     fn the_log_of_a_process_reaches_the_file_before_it_ends() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("app.log");
-        let options =
-            Options { level: LoggingLevel::Info, console: Console::Off, no_color: false, file: Some(path.clone()) };
+        let options = Options {
+            level: LoggingLevel::Info,
+            console: Console::Off,
+            no_color: false,
+            file: Some(path.clone()),
+            is_shipped: true,
+        };
         let telemetry = start(options.clone()).expect("the first log of this process");
         telemetry.redactor().add(&"hunter2-of-telemetry".into());
         tracing::info!(password = "hunter2-of-telemetry", "started for the test of telemetry");
         assert!(matches!(start(options), Err(StartError::Twice(_))));
+        let unshipped = telemetry.unshipped().expect("they were asked for").take(usize::MAX);
+        let is_it = |line: &Line| line.text.ends_with("started for the test of telemetry password=[redacted]");
+        assert_eq!(unshipped.iter().filter(|line| is_it(line)).count(), 1, "{unshipped:?}");
         drop(telemetry);
         let kept = std::fs::read_to_string(path).expect("the file is there");
         assert!(kept.contains("started for the test of telemetry password=[redacted]\n"), "{kept}");

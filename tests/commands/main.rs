@@ -8,6 +8,7 @@ mod check;
 mod choice;
 mod engine;
 mod fake_cloud;
+mod own_log;
 mod plan;
 mod readme;
 mod shell;

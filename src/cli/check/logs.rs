@@ -31,13 +31,9 @@ pub(super) async fn check(
     permissions: &mut Permissions,
     report: &mut Report,
 ) {
-    let probe = LogProbe::new(aws, &config.region).await;
-    let group = config.log_group.as_str();
-    let opened = attempt("logs:CreateLogStream", group, probe.open(group), permissions).await;
-    let written = attempt("logs:PutLogEvents", group, probe.write(group), permissions).await;
-    match opened.and(written) {
-        Ok(()) => report.ok("log group", &format!("{group} in {} takes events", config.region)),
-        Err(problem) => tell(report, "log group", group, &config.region, problem),
+    match config.daemon_logs {
+        true => check_own(config, aws, permissions, report).await,
+        false => report.skipped("log group", "the daemon's own log is not shipped: MANAGED_APP_DAEMON_LOGS=off"),
     }
     match (engine.map(|engine| engine.node_logs), app) {
         (None, _) => report.skipped("node log groups", "no engine"),
@@ -45,6 +41,17 @@ pub(super) async fn check(
         (Some(Some(NodeLogs::Engine)), _) => report.skipped("node log groups", "the engine keeps the output of nodes"),
         (Some(Some(NodeLogs::Awslogs | NodeLogs::Agent)), None) => report.skipped("node log groups", "no app"),
         (Some(Some(NodeLogs::Awslogs | NodeLogs::Agent)), Some(app)) => check_nodes(config, app, aws, report).await,
+    }
+}
+
+async fn check_own(config: &Config, aws: &Aws, permissions: &mut Permissions, report: &mut Report) {
+    let probe = LogProbe::new(aws, &config.region).await;
+    let group = config.log_group.as_str();
+    let opened = attempt("logs:CreateLogStream", group, probe.open(group), permissions).await;
+    let written = attempt("logs:PutLogEvents", group, probe.write(group), permissions).await;
+    match opened.and(written) {
+        Ok(()) => report.ok("log group", &format!("{group} in {} takes events", config.region)),
+        Err(problem) => tell(report, "log group", group, &config.region, problem),
     }
 }
 

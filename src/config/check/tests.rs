@@ -133,6 +133,7 @@ fn choices_are_words_in_any_case() {
     table(logging_level, &["DEBUG", "info", "Warning", "ERROR", "CRITICAL"], &["", "warn", "verbose", "INFO "]);
     table(runtime, &["docker", "podman", "memory", "auto", "AUTO"], &["", "containerd"]);
     table(node_logs, &["awslogs", "engine"], &["", "none"]);
+    table(switch, &["on", "off", "OFF"], &["", "yes", "1"]);
     table(on_exit, &["stop", "leave"], &["", "kill"]);
     table(on_removed, &["shutdown", "exit"], &["", "stop"]);
     table(replace, &["careful", "overlap", "Overlap"], &["", "fast"]);

@@ -76,7 +76,7 @@ fn the_nine_variables_are_enough() {
     assert_eq!(config.password.expose_secret(), "hunter2");
     assert_eq!(config.logging_level, LoggingLevel::Info);
     assert_eq!(config.runtime, RuntimeChoice::Auto);
-    assert_eq!(config.node_logs, None);
+    assert_eq!((config.node_logs, config.daemon_logs), (None, true));
     assert_eq!((config.on_exit, config.on_removed), (OnExit::Stop, OnRemoved::Shutdown));
     assert_eq!(config.log_file.as_deref(), Some(Path::new("/var/log/echostream/echostream-managed-app.log")));
     assert_eq!(config.state_directory, Path::new("/var/lib/echostream-managed-app"));

@@ -11,7 +11,7 @@ use super::*;
 fn lines_at(threshold: LoggingLevel, redactor: &Redactor, log: impl FnOnce()) -> Vec<String> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&lines);
-    let sink = move |line| kept.lock().expect("no test panics here").push(line);
+    let sink = move |line: Line, _| kept.lock().expect("no test panics here").push(line.text);
     let layer = Lines { threshold, redactor: redactor.clone(), sink };
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
     let lines = lines.lock().expect("no test panics here");
@@ -107,6 +107,29 @@ fn noise_of_others_is_left_out() {
         tracing::debug!("ours");
     };
     assert_eq!(lines_at(LoggingLevel::Info, &Redactor::default(), log), ["[WARNING] worth it"]);
+}
+
+#[test]
+fn what_shipping_says_is_not_shipped_and_neither_is_what_a_library_says_by_itself() {
+    let shipped = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&shipped);
+    let sink = move |_, may_ship| kept.lock().expect("no test panics here").push(may_ship);
+    let layer = Lines { threshold: LoggingLevel::Debug, redactor: Redactor::default(), sink };
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        tracing::info!("ours");
+        tracing::warn!(target: "hyper::client", "a library's own task");
+        tracing::info_span!("task").in_scope(|| tracing::warn!(target: "hyper::client", "called by us"));
+        tracing::error_span!(target: "hyper", "request").in_scope(|| tracing::warn!(target: "hyper", "again its own"));
+        tracing::info_span!("task").in_scope(|| {
+            tracing::info_span!(APART).in_scope(|| {
+                tracing::warn!("shipping failed");
+                tracing::warn!(target: "aws_smithy_runtime", "a call of shipping failed");
+                tracing::info_span!("attempt").in_scope(|| tracing::error!("deeper"));
+            });
+        });
+    });
+    let shipped = shipped.lock().expect("no test panics here");
+    assert_eq!(shipped[..], [true, false, true, false, false, false, false]);
 }
 
 proptest::proptest! {

@@ -1,0 +1,47 @@
+//! The daemon's own log on its way to CloudWatch: begins before anything else, ends after everything else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cloud::Aws;
+use crate::config::Config;
+use crate::logs::{LogService, OwnLog};
+use crate::tasks::Tasks;
+use crate::telemetry::Telemetry;
+
+/// How long the last lines may take; over the limit of shipping itself.
+const FINISH_LIMIT: Duration = Duration::from_secs(3);
+
+/// The shipping of the daemon's own log. Dropping it gives up what is not shipped.
+#[derive(Debug)]
+pub struct LogShipping {
+    log: Option<OwnLog>,
+    tasks: Tasks,
+    end: CancellationToken,
+}
+
+impl LogShipping {
+    /// Starts it, unless the log was started without it (MANAGED_APP_DAEMON_LOGS).
+    pub fn start(config: &Config, telemetry: &Telemetry, aws: Arc<Aws>) -> Self {
+        let log = telemetry.unshipped().map(|lines| OwnLog::new(lines, telemetry.redactor()));
+        let (mut tasks, end) = (Tasks::new(), CancellationToken::new());
+        if let Some(log) = log.clone() {
+            let service = Arc::new(LogService::new(aws, &config.region));
+            tasks.spawn("daemon-log", log.ship(service, config.log_group.clone(), end.clone()));
+        }
+        Self { log, tasks, end }
+    }
+
+    /// The log with its numbers; `None` when it is not shipped.
+    pub fn log(&self) -> Option<OwnLog> {
+        self.log.clone()
+    }
+
+    /// Ships what was written so far, within seconds, and ends.
+    pub async fn finish(self) {
+        self.end.cancel();
+        self.tasks.finish(FINISH_LIMIT).await;
+    }
+}

@@ -1,0 +1,143 @@
+//! The daemon's own log before the fake CloudWatch.
+
+use managed_app_fakes::FakeCloud;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::cloud::testing::{SOON, aws, eventually};
+
+/// A log that is shipped, and all its handles.
+struct Rig {
+    fake: FakeCloud,
+    group: String,
+    lines: Unshipped,
+    redactor: Redactor,
+    log: OwnLog,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    /// Does something to the cloud and the lines before shipping begins.
+    async fn with(prepare: impl FnOnce(&FakeCloud, &Unshipped)) -> Self {
+        let fake = FakeCloud::start().await;
+        let (lines, redactor, shutdown) = (Unshipped::default(), Redactor::default(), CancellationToken::new());
+        prepare(&fake, &lines);
+        let env = fake.env();
+        let service = Arc::new(LogService::new(aws(&fake), &env["AWS_DEFAULT_REGION"]));
+        let log = OwnLog::new(lines.clone(), redactor.clone());
+        let group = env["LOG_GROUP_NAME"].clone();
+        let task = tokio::spawn(log.clone().ship(service, group.clone(), shutdown.clone()));
+        Self { fake, group, lines, redactor, log, shutdown, task }
+    }
+
+    fn region(&self) -> String {
+        self.fake.env()["AWS_DEFAULT_REGION"].clone()
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let events = self.fake.cloudwatch.events(&self.region(), &self.group);
+        events.into_iter().map(|event| event.message).collect()
+    }
+
+    async fn shipped(&self, count: u64) {
+        eventually(&format!("{count} are shipped"), || self.log.numbers().shipped.lines == count).await;
+    }
+
+    async fn ended(self) -> Duration {
+        let asked_at = Instant::now();
+        self.shutdown.cancel();
+        timeout(SOON, self.task).await.expect("it ends").expect("it does not panic");
+        asked_at.elapsed()
+    }
+}
+
+fn line(text: impl Into<String>) -> Line {
+    Line { at: OffsetDateTime::now_utc(), text: text.into() }
+}
+
+fn write(lines: &Unshipped, numbers: std::ops::Range<usize>) {
+    numbers.for_each(|number| lines.push(line(format!("[INFO] line {number}"))));
+}
+
+fn expected(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(|number| format!("[INFO] line {number}")).collect()
+}
+
+#[tokio::test]
+async fn lines_of_before_the_start_and_after_it_arrive_in_one_stream_of_the_contracts_name() {
+    let rig = Rig::with(|_, lines| write(lines, 0..3)).await;
+    rig.shipped(3).await;
+    write(&rig.lines, 3..1_700);
+    rig.shipped(1_700).await;
+    assert_eq!(rig.texts(), expected(0..1_700));
+    let streams = rig.fake.cloudwatch.streams(&rig.region(), &rig.group);
+    let [stream] = &streams[..] else { panic!("one stream: {streams:?}") };
+    let shape: String = stream.chars().map(|c| if c.is_ascii_hexdigit() { '0' } else { c }).collect();
+    assert_eq!(shape, format!("0000/00/00/{}", "0".repeat(32)));
+    let numbers = rig.log.numbers();
+    assert_eq!((numbers.read, numbers.lost, numbers.retried), (numbers.shipped, Volume::default(), Volume::default()));
+}
+
+#[tokio::test]
+async fn a_secret_that_became_known_late_is_not_sent() {
+    let rig = Rig::with(|_, lines| lines.push(line("[INFO] token=late-secret"))).await;
+    rig.redactor.add(&"late-secret".into());
+    rig.shipped(1).await;
+    assert_eq!(rig.texts(), ["[INFO] token=[redacted]"]);
+}
+
+#[tokio::test]
+async fn an_outage_loses_nothing() {
+    let rig = Rig::with(|fake, _| fake.cloudwatch.faults().set_outage(true)).await;
+    write(&rig.lines, 0..600);
+    eventually("it is tried again", || rig.log.numbers().retried.lines >= 1_000).await;
+    write(&rig.lines, 600..700);
+    rig.fake.cloudwatch.faults().set_outage(false);
+    rig.shipped(700).await;
+    assert_eq!(rig.texts(), expected(0..700));
+}
+
+#[tokio::test]
+async fn a_group_that_is_missing_or_denied_is_waited_for() {
+    let rig = Rig::with(|fake, _| {
+        let env = fake.env();
+        fake.cloudwatch.delete_group(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
+    })
+    .await;
+    write(&rig.lines, 0..5);
+    eventually("it is tried again", || rig.log.numbers().retried.lines >= 10).await;
+    rig.fake.cloudwatch.faults().set_denied(true);
+    rig.fake.cloudwatch.create_group(&rig.region(), &rig.group);
+    let retried = rig.log.numbers().retried.lines;
+    eventually("it is denied", || rig.log.numbers().retried.lines > retried).await;
+    rig.fake.cloudwatch.faults().set_denied(false);
+    rig.shipped(5).await;
+    assert_eq!(rig.texts(), expected(0..5));
+}
+
+#[tokio::test]
+async fn what_is_left_at_the_end_is_shipped_at_once() {
+    let rig = Rig::start().await;
+    write(&rig.lines, 0..1_200);
+    let (log, cloudwatch, region, group) =
+        (rig.log.clone(), rig.fake.cloudwatch.clone(), rig.region(), rig.group.clone());
+    let took = rig.ended().await;
+    assert_eq!((log.numbers().shipped.lines, cloudwatch.events(&region, &group).len()), (1_200, 1_200));
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_cloudwatch_that_is_away_holds_up_the_end_for_seconds_only_and_what_is_lost_is_counted() {
+    let rig = Rig::with(|fake, _| fake.cloudwatch.faults().set_outage(true)).await;
+    write(&rig.lines, 0..700);
+    eventually("it is tried", || rig.log.numbers().retried.lines > 0).await;
+    let log = rig.log.clone();
+    let took = rig.ended().await;
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!((log.numbers().lost.lines, log.numbers().shipped.lines), (700, 0));
+}

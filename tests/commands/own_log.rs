@@ -1,0 +1,111 @@
+//! The daemon's own log in CloudWatch, as the binary ships it.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tokio::process::Child;
+use tokio::time::{sleep, timeout};
+
+use crate::bench::Bench;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// What the daemon says when its log cannot be shipped.
+const TROUBLE: &str = "logs do not reach CloudWatch";
+
+/// What is in the daemon's log group, in order.
+fn shipped(bench: &Bench) -> Vec<String> {
+    let env = bench.variables();
+    let events = bench.cloud.cloudwatch.events(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
+    events.into_iter().map(|event| event.message).collect()
+}
+
+async fn eventually(what: &str, test: impl Fn() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !test() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn ended(mut daemon: Child) -> Option<i32> {
+    let pid = daemon.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there").success());
+    timeout(LIMIT, daemon.wait()).await.expect("it ends").expect("it was started").code()
+}
+
+fn is_up(bench: &Bench) -> bool {
+    bench.log().contains("start is over")
+}
+
+#[tokio::test]
+async fn all_that_the_daemon_says_is_in_its_log_group_from_the_first_line_to_the_last() {
+    let bench = Bench::new().await;
+    let daemon = bench.start(&["run"]);
+    eventually("it is up", || is_up(&bench)).await;
+    assert_eq!(ended(daemon).await, Some(0));
+    let lines: Vec<String> = bench.log().lines().map(str::to_owned).collect();
+    assert_eq!(shipped(&bench), lines);
+    assert!(
+        lines[0].contains("] 20") && lines.last().is_some_and(|line| line.ends_with("daemon has ended")),
+        "{lines:?}"
+    );
+    assert!(!lines.iter().any(|line| line.contains(bench.password())));
+}
+
+#[tokio::test]
+async fn a_daemon_that_may_not_sign_in_still_ships_why() {
+    let mut bench = Bench::new().await;
+    bench.set("PASSWORD", "not the right one");
+    assert_eq!(bench.run(&["run"]).await.code, 77);
+    let shipped = shipped(&bench);
+    assert!(
+        shipped.iter().any(|line| line.starts_with("[ERROR] ") && line.contains("sign-in was refused")),
+        "{shipped:?}"
+    );
+}
+
+/// Shipping fails again and again, and says so once: in the file, and never among what it ships.
+#[tokio::test]
+async fn a_cloudwatch_that_is_away_makes_one_line_and_no_others_and_everything_else_arrives_later() {
+    let mut bench = Bench::new().await;
+    bench.set("LOGGING_LEVEL", "DEBUG");
+    bench.cloud.cloudwatch.faults().set_outage(true);
+    let daemon = bench.start(&["run"]);
+    eventually("it is up", || is_up(&bench)).await;
+    let tried = bench.cloud.cloudwatch.calls("CreateLogStream");
+    eventually("it is tried again", || bench.cloud.cloudwatch.calls("CreateLogStream") >= tried + 4).await;
+    assert_eq!(bench.log().matches(TROUBLE).count(), 1, "{}", bench.log());
+    assert_eq!(shipped(&bench), [""; 0]);
+    bench.cloud.cloudwatch.faults().set_outage(false);
+    eventually("what was said meanwhile arrives", || shipped(&bench).iter().any(|line| line.contains("start is over")))
+        .await;
+    assert_eq!(ended(daemon).await, Some(0));
+    let shipped = shipped(&bench);
+    assert!(!shipped.iter().any(|line| line.contains(TROUBLE)), "{shipped:?}");
+    assert!(shipped.last().is_some_and(|line| line.ends_with("daemon has ended")), "{shipped:?}");
+}
+
+#[tokio::test]
+async fn without_the_permission_the_daemon_runs_and_ends_all_the_same() {
+    let bench = Bench::new().await;
+    bench.cloud.cloudwatch.faults().set_denied(true);
+    let daemon = bench.start(&["run"]);
+    eventually("it is up and said it", || is_up(&bench) && bench.log().contains(TROUBLE)).await;
+    let log = bench.log();
+    let line = log.lines().find(|line| line.contains(TROUBLE)).expect("it is there");
+    assert!(line.starts_with("[WARNING] ") && line.contains("logs:PutLogEvents"), "{line}");
+    assert_eq!(ended(daemon).await, Some(0));
+    assert_eq!(bench.log().matches(TROUBLE).count(), 1);
+}
+
+#[tokio::test]
+async fn switched_off_nothing_is_sent() {
+    let mut bench = Bench::new().await;
+    bench.set("MANAGED_APP_DAEMON_LOGS", "off");
+    let daemon = bench.start(&["run"]);
+    eventually("it is up", || is_up(&bench)).await;
+    assert_eq!(ended(daemon).await, Some(0));
+    bench.run(&["check"]).await.shows("skipped log group", &["MANAGED_APP_DAEMON_LOGS=off"]);
+    let cloudwatch = &bench.cloud.cloudwatch;
+    assert_eq!((cloudwatch.calls("CreateLogStream"), cloudwatch.calls("PutLogEvents")), (0, 0));
+}
