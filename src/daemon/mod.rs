@@ -199,6 +199,7 @@ impl Daemon {
         let hands = self.hands(cloud.clone(), &settings, shipping.clone());
         let (driver, status) = Driver::new(settings.clone(), hands, queue);
         if let Some(shipper) = shipper {
+            self.recorder.watch_logs(shipping.numbers());
             tasks.spawn("shipper", shipper.run(driver.app()));
         }
         let audit = AuditTrail::new(driver.app());

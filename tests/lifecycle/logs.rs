@@ -44,6 +44,20 @@ async fn lines_arrive_as_events_of_the_nodes_own_group() {
 }
 
 #[tokio::test]
+async fn what_became_of_output_is_told_in_status_and_metrics() {
+    let site = site(&["a"]).await;
+    print(&site, "a", &["[INFO] one"]);
+    arrives(&site, "a", &["[INFO] one"]).await;
+    let shipped = r#"managed_app_log_lines_total{fate="shipped",node="a"} 1"#;
+    let is_told = |host: &crate::support::Host| {
+        let metrics = String::from_utf8(host.recorder().metrics_text()).expect("text");
+        metrics.lines().any(|line| line == shipped)
+    };
+    site.eventually("the metrics tell", is_told).await;
+    site.eventually("nothing is late", |h| h.recorder().report().nodes[0].log_lag_s == Some(0.0)).await;
+}
+
+#[tokio::test]
 async fn the_last_lines_of_nodes_are_there_when_the_daemon_has_ended() {
     let mut site = site(&["a"]).await;
     print(&site, "a", &["[INFO] last"]);
