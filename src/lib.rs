@@ -94,6 +94,8 @@ pub mod demo;
 pub mod driver;
 pub mod engine;
 pub mod exit;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod host;
 pub mod logs;
 pub mod model;

@@ -10,7 +10,7 @@ use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::config::{self, Config, ConfigErrors, Whereabouts};
 use managed_app::daemon::{self, Daemon, LogShipping, Reload};
 use managed_app::exit::Exit;
-use managed_app::host::Signal;
+use managed_app::host::{self, Signal};
 use managed_app::status::{self, About, Places, Recorder};
 use managed_app::tasks::Tasks;
 use managed_app::telemetry::{self, Console, Telemetry};
@@ -33,6 +33,9 @@ fn begin(cli: &Cli) -> Exit {
     if let Err(error) = config::adopt_library_variables(&cli.flags.0) {
         complain(&format!("failed to start over with the variables of the environment file: {error}"));
         return Exit::Internal;
+    }
+    if let Err(error) = host::keep_memory_private() {
+        complain(&format!("the memory of this process cannot be kept from core dumps: {error}"));
     }
     rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a crypto provider");
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -128,6 +131,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
             redactor.add(&secret.into());
         }
     }
+    telemetry.tell_of_panics();
     Ok(telemetry)
 }
 

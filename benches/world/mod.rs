@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use managed_app::model::{App, Change, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
 use managed_app::reconciler::{
-    Effect, Event, Listing, Made, NodeLogSettings, Operation, Outcome, Pulled, Reconciler, Settings,
+    Effect, Event, Listing, Made, NodeLogSettings, Operation, Outcome, Policy, Pulled, Reconciler, Settings,
 };
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{Action, ContainerId, EngineEvent, ImageId, Owner};
@@ -26,6 +26,8 @@ fn settings() -> Settings {
         resync: Duration::from_secs(300),
         overlap: false,
         remove_nodes_with_app: false,
+        policy: Policy::open(),
+        hardening: Default::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::names::hex;
-use crate::{AwslogsMode, ContainerSpec, EnvValue, LogSettings, MountSource, PortBinding};
+use crate::{AwslogsMode, ContainerSpec, EnvValue, Hardening, LogSettings, MountSource, PortBinding};
 
 /// Label: name of the app.
 pub const APP: &str = "stream.echo.managed-app.app";
@@ -91,6 +91,9 @@ pub struct SpecRecord {
     mounts: Vec<String>,
     logs: String,
     stop_grace_s: u64,
+    /// Absent from what version 0.1 wrote, whose containers had none.
+    #[serde(default)]
+    hardening: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +164,7 @@ impl SpecRecord {
             mounts,
             logs: logs(&spec.logs),
             stop_grace_s: spec.stop_grace.as_secs(),
+            hardening: Some(hardening(&spec.hardening)),
         }
     }
 
@@ -193,6 +197,8 @@ impl SpecRecord {
         note("mounts", &self.mounts.join(", "), &wanted.mounts.join(", "));
         note("logs", &self.logs, &wanted.logs);
         note("stop_grace", &format!("{}s", self.stop_grace_s), &format!("{}s", wanted.stop_grace_s));
+        let hardened = |record: &Self| record.hardening.clone().unwrap_or_default();
+        note("hardening", &hardened(self), &hardened(&wanted));
         let keys: std::collections::BTreeSet<&String> = self.env.keys().chain(wanted.env.keys()).collect();
         for key in keys {
             let (before, after) = (self.env.get(key), wanted.env.get(key));
@@ -247,6 +253,19 @@ fn source(source: &MountSource) -> String {
         MountSource::Volume(name) => format!("volume:{name}"),
         MountSource::Bind(path) => format!("bind:{path}"),
     }
+}
+
+/// Empty where nothing is asked for.
+fn hardening(wanted: &Hardening) -> String {
+    let Hardening { no_new_privileges, dropped_capabilities, pids_max, memory_bytes_max } = wanted;
+    let mut parts = Vec::new();
+    if *no_new_privileges {
+        parts.push("no-new-privileges".to_owned());
+    }
+    parts.extend(dropped_capabilities.iter().map(|capability| format!("drop:{capability}")));
+    parts.extend(pids_max.map(|most| format!("pids:{most}")));
+    parts.extend(memory_bytes_max.map(|most| format!("memory:{most}")));
+    parts.join(" ")
 }
 
 /// The stream is left out: it is new for each container. The mode stands there only where it is not that of version 1,

@@ -60,6 +60,8 @@ pub mod conformance;
 mod container;
 pub mod docker;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod image;
 pub mod labels;
 mod logfile;
@@ -77,5 +79,6 @@ pub use image::{ImageReference, InvalidImageReference};
 pub use labels::Owner;
 pub use runtime::{ContainerRuntime, EventStream, Limits, LogStream, ProgressFn};
 pub use spec::{
-    AwslogsMode, ContainerSpec, EnvValue, LogSettings, Mount, MountSource, PortBinding, Protocol, RegistryCredentials,
+    AwslogsMode, ContainerSpec, EnvValue, Hardening, LogSettings, Mount, MountSource, PortBinding, Protocol,
+    RegistryCredentials,
 };

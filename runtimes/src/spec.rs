@@ -1,6 +1,6 @@
 //! What a container shall be made of. Engine-neutral, compared field by field through [`crate::labels`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -32,6 +32,21 @@ pub struct ContainerSpec {
     pub logs: LogSettings,
     /// How long the engine waits after the stop signal when somebody stops it without naming a time.
     pub stop_grace: Duration,
+    /// What its processes may not do.
+    pub hardening: Hardening,
+}
+
+/// What a container's processes may not do, beyond the engine's own limits; the default leaves those alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hardening {
+    /// No program that they start gains privileges (setuid, file capabilities).
+    pub no_new_privileges: bool,
+    /// Capabilities that are taken from them, in capitals without `CAP_`, such as `NET_RAW`; `ALL` is every one.
+    pub dropped_capabilities: BTreeSet<String>,
+    /// Most processes and threads at a time, 1 or more.
+    pub pids_max: Option<u32>,
+    /// Most memory, bytes; engines want a few megabytes at least.
+    pub memory_bytes_max: Option<u64>,
 }
 
 /// The value of an environment variable.

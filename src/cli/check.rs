@@ -1,6 +1,7 @@
 //! `check`: tries each thing that the daemon needs, and says for each whether it works and what to do where it does
 //! not. Changes nothing but one stream and one event in CloudWatch Logs, which is the only way to know.
 
+mod bounds;
 mod bundle;
 mod cloud;
 mod images;
@@ -57,6 +58,7 @@ pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing) ->
         places.check(&mut report).await;
     }
     let engine = check_engine(config, &mut report).await;
+    bounds::check(config, app.as_deref(), &mut report);
     check_permissions(config, app.as_deref(), engine.as_ref(), &aws, &mut report).await;
     ports::check(config, app.as_deref(), engine.as_ref(), &mut report).await;
     local::check(config, &mut report).await;

@@ -213,6 +213,15 @@ impl<'a> Challenge<'a> {
     }
 }
 
+/// Reads a challenge and answers it as the user of a test.
+#[cfg(feature = "fuzzing")]
+pub(super) fn answer_challenge(parameters: &HashMap<String, String>) {
+    let srp = SrpClient::new(User::new("eu-west-1_pool", "user", "password"), "client", None);
+    if let Ok(challenge) = Challenge::read(parameters) {
+        let _ = srp.verify(challenge.secret_block, challenge.user_id, challenge.salt, challenge.b);
+    }
+}
+
 fn is_positive_hex(text: &str) -> bool {
     (1..=HEX_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_hexdigit())

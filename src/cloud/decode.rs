@@ -11,6 +11,7 @@ use super::operations::get_app::{
     GetAppGetAppOnManagedApp as ManagedApp, GetAppGetAppOnManagedAppNodes as WireNode,
     GetAppGetAppOnManagedAppNodesOnAppChangeReceiverNode as WireReceiver, GetAppGetAppOnManagedAppTenant as WireTenant,
 };
+use crate::config;
 use crate::model::{App, ChangeReceiver, Node, NodeName, Snapshot, Tenant};
 
 /// Most nodes of one app.
@@ -54,9 +55,14 @@ fn managed_app(wire: ManagedApp, app: &str, tenant: &str) -> Result<App, String>
 }
 
 fn read_tenant(wire: WireTenant, name: &str) -> Result<Tenant, String> {
+    // A part of host names that signed calls go to.
+    let region = required(wire.region, "the tenant's region")?;
+    if !config::is_region(&region) {
+        return Err("the tenant's region is no AWS region".to_owned());
+    }
     Ok(Tenant {
         name: name.to_owned(),
-        region: required(wire.region, "the tenant's region")?,
+        region,
         config: text(wire.config, "the tenant's config")?,
         audit: wire.audit.unwrap_or(false),
         table: required(wire.table, "the tenant's table")?,
@@ -115,13 +121,13 @@ impl Nodes {
     /// The one with the contract's name wins over any other.
     fn take_receiver(&mut self, wire: WireReceiver, app: &str) {
         let expected = format!("{app}:Change Receiver");
-        let name = wire.name.unwrap_or_else(|| expected.clone());
+        let name = wire.name.filter(|name| is_name(name)).unwrap_or_else(|| expected.clone());
         if self.receiver.is_some() && name != expected {
             return;
         }
         let Some(edge) = wire.receive_edge else { return };
         let Some(queue) = edge.queue.filter(|queue| is_name(queue)) else { return };
-        let source = edge.source.and_then(|source| source.name).unwrap_or_default();
+        let source = edge.source.and_then(|source| source.name).filter(|name| is_name(name)).unwrap_or_default();
         self.receiver = Some(ChangeReceiver { name, queue, source });
     }
 }

@@ -14,6 +14,8 @@ mod decode;
 mod echostream;
 mod error;
 pub(crate) mod failure;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod operations;
 mod reach;
 pub(crate) mod renewing;
@@ -23,6 +25,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod transport;
 
 use std::fmt;
 

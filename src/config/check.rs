@@ -1,6 +1,7 @@
 //! What single values must look like. Pure: text in, typed value or nothing out; what a value *should* hold is said by
 //! the table of settings.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,9 +39,8 @@ fn bounded(text: &str, characters_max: usize, allowed: impl Fn(char) -> bool) ->
         .then(|| text.to_owned())
 }
 
-/// https, because the token travels with every request. http goes to this host only, or to the place that `aws`, the
-/// value of `AWS_ENDPOINT_URL`, names: who sends all calls of AWS there by http means a fake cloud.
-pub(super) fn endpoint(text: &str, aws: Option<&str>) -> Option<String> {
+/// https, because the token travels with every request. http goes to this host only, or to the place that `fake` names.
+pub(super) fn endpoint(text: &str, fake: Option<&str>) -> Option<String> {
     if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
         return None;
     }
@@ -48,7 +48,7 @@ pub(super) fn endpoint(text: &str, aws: Option<&str>) -> Option<String> {
     let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     let private = match url.scheme() {
         "https" => true,
-        "http" => is_loopback(url.host_str()?) || aws.is_some_and(|aws| is_same_place(&url, aws)),
+        "http" => is_loopback(url.host_str()?) || fake.is_some_and(|fake| is_same_place(&url, fake)),
         _ => false,
     };
     (bare && private).then(|| text.to_owned())
@@ -82,6 +82,36 @@ pub(super) fn user_pool_id(text: &str) -> Option<UserPoolId> {
 pub(super) fn number(text: &str, bounds: std::ops::RangeInclusive<usize>) -> Option<usize> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| digits && bounds.contains(number))
+}
+
+/// A whole number and one of k, m, g, of 1024 each; a bare number is bytes, as engines have it.
+pub(super) fn bytes(text: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<u64> {
+    let unit_at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(unit_at);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    let bytes = count.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    Some(bytes).filter(|bytes| bounds.contains(bytes))
+}
+
+/// Names of capabilities with or without `CAP_`, and ALL.
+pub(super) fn capabilities(text: &str) -> Option<BTreeSet<String>> {
+    let one = |word: &str| {
+        let word = word.trim().to_ascii_uppercase();
+        let name = word.strip_prefix("CAP_").unwrap_or(&word);
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        is_name.then(|| name.to_owned())
+    };
+    text.split(',').map(one).collect()
+}
+
+pub(super) fn yes_or_no(text: &str) -> Option<bool> {
+    choice(text, &[("yes", true), ("no", false)])
 }
 
 /// A whole number and one of ms, s, m, h. A bare number is refused, as nobody could tell its unit.

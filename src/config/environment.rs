@@ -45,7 +45,9 @@ fn missing_library_variables(file: &EnvFile, environment: impl Fn(&str) -> Optio
 fn is_for_libraries(name: &str) -> bool {
     const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
     const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+    // The last one is read where URLs of the cloud are judged.
     name.starts_with("AWS_")
+        || name == "MANAGED_APP_FAKE_CLOUD"
         || CERTIFICATES.contains(&name)
         || PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_uppercase())
 }

@@ -4,11 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use managed_app_runtimes::AwslogsMode;
+use managed_app_runtimes::{AwslogsMode, Hardening};
 use secrecy::SecretString;
 
 use super::sources::{EnvFile, Sources};
 use super::{Config, ConfigErrors, Flags, NodeLogOptions, SystemdEnvironment, Whereabouts, check};
+use crate::reconciler::{AllowedBindMounts, AllowedRegistries, Policy};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -17,6 +18,10 @@ const STATE_DIRECTORY: &str = "/var/lib/echostream-managed-app";
 const RUNTIME_DIRECTORY: &str = "/run/echostream-managed-app";
 const STATUS_SOCKET: &str = "status.sock";
 const MACHINE_ID: &str = "/etc/machine-id";
+/// What a node may be limited to: 16 MiB to 16 TiB, and as many processes as Linux can count.
+const MEMORY_MIN: u64 = 16 << 20;
+const MEMORY_MAX: u64 = 16 << 40;
+const PIDS_MAX: usize = 4_194_304;
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 impl Config {
@@ -69,14 +74,15 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let parallel_pulls = sources.take("MANAGED_APP_PARALLEL_PULLS", |text| check::number(text, 1..=64));
     let stop_grace = sources.take("MANAGED_APP_STOP_GRACE", |text| check::duration(text, SECOND..=10 * MINUTE));
     let replace = sources.take("MANAGED_APP_REPLACE", check::replace);
-    let replace_window =
-        sources.take("MANAGED_APP_REPLACE_WINDOW", |text| check::duration(text, Duration::ZERO..=10 * MINUTE));
+    let replace_window = replace_window(sources);
     let resync = sources.take("MANAGED_APP_RESYNC", |text| check::duration(text, 10 * SECOND..=24 * HOUR));
+    let hardening = hardening(sources);
     let status_socket = status_socket(sources);
     let metrics = sources.take("MANAGED_APP_METRICS", check::address);
     let http = sources.take("MANAGED_APP_HTTP", check::loopback_address);
     let [docker_host, container_host, xdg_runtime_dir] =
         ["DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR"].map(|variable| sources.take(variable, check::text));
+    let policy = policy(sources, &state_directory, &[&docker_host, &container_host]);
     let no_color = sources.take("NO_COLOR", check::text).is_some();
     Some(Config {
         app: app?,
@@ -104,6 +110,8 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         replace: replace?,
         replace_window: replace_window?,
         resync: resync?,
+        policy: policy?,
+        hardening,
         status_socket,
         metrics,
         http,
@@ -115,9 +123,37 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     })
 }
 
+fn replace_window(sources: &mut Sources<'_>) -> Option<Duration> {
+    sources.take("MANAGED_APP_REPLACE_WINDOW", |text| check::duration(text, Duration::ZERO..=Duration::from_secs(600)))
+}
+
+/// By plain http only to this host, or to the fake cloud that was named.
 fn appsync_endpoint(sources: &mut Sources<'_>) -> Option<String> {
-    let aws = sources.process_only("AWS_ENDPOINT_URL");
-    sources.take("APPSYNC_ENDPOINT", |text| check::endpoint(text, aws.as_deref()))
+    let fake = sources.take("MANAGED_APP_FAKE_CLOUD", check::text);
+    sources.take("AWS_ENDPOINT_URL", |text| check::endpoint(text, fake.as_deref()));
+    sources.take("APPSYNC_ENDPOINT", |text| check::endpoint(text, fake.as_deref()))
+}
+
+/// What is the daemon's own on this host is sensitive: no node may have it unless it is named.
+fn policy(sources: &mut Sources<'_>, state_directory: &Path, engines: &[&Option<String>]) -> Option<Policy> {
+    let registries = sources.take("MANAGED_APP_ALLOWED_REGISTRIES", AllowedRegistries::parse);
+    let bind_mounts = sources.take("MANAGED_APP_ALLOWED_BIND_MOUNTS", AllowedBindMounts::parse);
+    let files = [Some(state_directory), sources.env_file()].into_iter().flatten().filter_map(Path::to_str);
+    let sockets = engines.iter().filter_map(|engine| engine.as_ref()?.strip_prefix("unix://"));
+    Some(Policy { registries: registries?, bind_mounts: bind_mounts?.and_sensitive(files.chain(sockets)) })
+}
+
+fn hardening(sources: &mut Sources<'_>) -> Hardening {
+    let memory = sources.take("MANAGED_APP_NODE_MEMORY_MAX", |text| check::bytes(text, MEMORY_MIN..=MEMORY_MAX));
+    let pids = sources.take("MANAGED_APP_NODE_PIDS_MAX", |text| check::number(text, 1..=PIDS_MAX));
+    Hardening {
+        no_new_privileges: sources.take("MANAGED_APP_NODE_NO_NEW_PRIVILEGES", check::yes_or_no) == Some(true),
+        dropped_capabilities: sources
+            .take("MANAGED_APP_NODE_DROP_CAPABILITIES", check::capabilities)
+            .unwrap_or_default(),
+        pids_max: pids.and_then(|most| u32::try_from(most).ok()),
+        memory_bytes_max: memory,
+    }
 }
 
 /// systemd gives RUNTIME_DIRECTORY as a list with colons; the first one is ours.

@@ -6,6 +6,8 @@ mod check;
 mod envfile;
 mod environment;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod listing;
 mod load;
 mod settings;
@@ -21,12 +23,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use managed_app_runtimes::AwslogsMode;
+use managed_app_runtimes::{AwslogsMode, Hardening};
 use secrecy::SecretString;
 
-/// A URL of the cloud that may be used: see the setting `APPSYNC_ENDPOINT`.
+use crate::reconciler::Policy;
+
+/// A URL of the cloud that may be used: https, or http to this host or to the fake cloud of `MANAGED_APP_FAKE_CLOUD`.
 pub(crate) fn endpoint(text: &str) -> Option<String> {
-    check::endpoint(text, process_environment("AWS_ENDPOINT_URL").as_deref())
+    check::endpoint(text, process_environment("MANAGED_APP_FAKE_CLOUD").as_deref())
+}
+
+/// Whether this is an AWS region by its form, like us-east-1.
+pub(crate) fn is_region(text: &str) -> bool {
+    check::region(text).is_some()
 }
 
 /// Everything the daemon was told, checked once.
@@ -82,6 +91,10 @@ pub struct Config {
     pub replace_window: Duration,
     /// MANAGED_APP_RESYNC: how often everything is compared anew without being told; jittered.
     pub resync: Duration,
+    /// MANAGED_APP_ALLOWED_REGISTRIES and MANAGED_APP_ALLOWED_BIND_MOUNTS: what nodes may be made of.
+    pub policy: Policy,
+    /// MANAGED_APP_NODE_...: what nodes may not do.
+    pub hardening: Hardening,
     /// MANAGED_APP_STATUS_SOCKET, else `status.sock` in RUNTIME_DIRECTORY, else a default; `None` serves none.
     pub status_socket: Option<PathBuf>,
     /// MANAGED_APP_METRICS: where metrics are served.

@@ -53,7 +53,7 @@ pub const SETTINGS: &[Setting] = &[
             "APPSYNC_ENDPOINT",
             "appsync-endpoint",
             "URL of the control plane",
-            "an https URL without user name and password (http only to a loopback address, or to that of AWS_ENDPOINT_URL)",
+            "an https URL without user name and password (http only to a loopback address, or to MANAGED_APP_FAKE_CLOUD)",
         )
     },
     required("AWS_DEFAULT_REGION", "region", "region of the daemon's own log group", "an AWS region, like us-east-1"),
@@ -186,6 +186,57 @@ pub const SETTINGS: &[Setting] = &[
         "how often everything is compared anew, without being told",
         "a duration from 10s to 24h, like 5m",
     ),
+    optional(
+        ("MANAGED_APP_ALLOWED_REGISTRIES", Some("allowed-registries")),
+        Default("ecr, ecr-public"),
+        "where images may come from; a node of another one is refused, and its old container stays",
+        "a list with commas of ecr, ecr-public, HOST[:PORT][/REPOSITORY] and * (any)",
+    ),
+    optional(
+        ("MANAGED_APP_ALLOWED_BIND_MOUNTS", Some("allowed-bind-mounts")),
+        Default("default"),
+        "what of the host may be mounted into nodes; default is all but what is sensitive, like /etc and engine sockets",
+        "a list with commas of default and absolute paths (without ..), or none",
+    ),
+    optional(
+        ("MANAGED_APP_NODE_NO_NEW_PRIVILEGES", Some("node-no-new-privileges")),
+        Default("no"),
+        "whether programs in nodes may not gain privileges (setuid)",
+        "yes or no",
+    ),
+    optional(
+        ("MANAGED_APP_NODE_DROP_CAPABILITIES", Some("node-drop-capabilities")),
+        Means("the engine's default"),
+        "capabilities that nodes do not have, beyond those that the engine drops",
+        "a list with commas, like NET_RAW, MKNOD; or ALL",
+    ),
+    optional(
+        ("MANAGED_APP_NODE_PIDS_MAX", Some("node-pids-max")),
+        Means("the engine's default"),
+        "most processes and threads of one node",
+        "a number from 1 to 4194304",
+    ),
+    optional(
+        ("MANAGED_APP_NODE_MEMORY_MAX", Some("node-memory-max")),
+        Means("the engine's default"),
+        "most memory of one node; one that wants more is ended by the kernel and started again",
+        "a size from 16m to 16384g, like 512m",
+    ),
+    optional(
+        ("MANAGED_APP_FAKE_CLOUD", None),
+        Means("plain http goes to this host only"),
+        "a fake cloud on another host, for tests: it alone may be spoken to by plain http",
+        "its URL, like http://172.17.0.1:4510",
+    ),
+    Setting {
+        printable: false,
+        ..optional(
+            ("AWS_ENDPOINT_URL", None),
+            Means("the real AWS"),
+            "where all AWS services are, as every AWS SDK reads it",
+            "an https URL (http only to a loopback address, or to MANAGED_APP_FAKE_CLOUD)",
+        )
+    },
     optional(
         ("MANAGED_APP_STATUS_SOCKET", Some("status-socket")),
         Means("status.sock in RUNTIME_DIRECTORY of systemd, else in /run/echostream-managed-app"),

@@ -106,6 +106,11 @@ impl<'a> Sources<'a> {
         checked
     }
 
+    /// The environment file, if there is one.
+    pub(super) fn env_file(&self) -> Option<&Path> {
+        self.flags.env_file.as_deref()
+    }
+
     /// Notes that a setting is nowhere; says nothing after an environment file that could not be read, in which it
     /// may well stand.
     pub(super) fn missing(&mut self, variable: &'static str) {

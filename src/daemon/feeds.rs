@@ -1,5 +1,6 @@
 //! The tasks around the driver: those that feed its inbox, and those that tell how it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::changes::ChangeMessage;
 use crate::driver::chain;
 use crate::host::Notifier;
+use crate::model::NodeName;
 use crate::reconciler::{Event, Phase, Status};
 use crate::status::Recorder;
 use crate::telemetry::PROGRESS;
@@ -81,9 +83,11 @@ pub(super) async fn tell_status(
 ) {
     let mut is_ready = false;
     let mut last = String::new();
+    let mut refused = BTreeMap::new();
     let mut convergence = Convergence::new();
     loop {
         let now = status.borrow_and_update().clone();
+        tell_refused(&now, &mut refused);
         convergence.show(&now);
         let line = now.summary();
         if line != last {
@@ -100,6 +104,17 @@ pub(super) async fn tell_status(
             return;
         }
     }
+}
+
+/// Logs each node that is refused, once for each reason; `told` holds those of before.
+fn tell_refused(status: &Status, told: &mut BTreeMap<NodeName, String>) {
+    let refused = status.nodes.iter().filter(|node| node.is_refused);
+    let now: BTreeMap<_, _> =
+        refused.map(|node| (node.name.clone(), node.failure.clone().unwrap_or_default())).collect();
+    for (node, reason) in now.iter().filter(|(node, reason)| told.get(*node) != Some(*reason)) {
+        warn!(%node, reason, "node is refused; what it has stays as it is");
+    }
+    *told = now;
 }
 
 /// How often a log without a terminal says how far the nodes are.

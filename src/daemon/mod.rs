@@ -376,6 +376,8 @@ pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
         resync: config.resync,
         overlap: config.replace == Replace::Overlap,
         remove_nodes_with_app: config.on_removed == OnRemoved::Exit,
+        policy: config.policy.clone(),
+        hardening: config.hardening.clone(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! slow or hung node therefore never holds up another, and nothing here awaits anything but the next event.
 
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod looks;
 mod operate;
 mod pull;

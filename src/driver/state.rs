@@ -158,7 +158,7 @@ impl StateFile {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             (memory.revisions.clone(), memory.changes)
         };
-        (serde_json::to_vec(&Written::of(&revisions)).expect("texts can be written as JSON"), number)
+        (to_text(&revisions).expect("texts can be written as JSON"), number)
     }
 }
 
@@ -198,12 +198,18 @@ fn nonsense(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
+/// What the text of a file holds.
+pub(super) fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
     let contents: Contents = serde_json::from_slice(text).map_err(|error| nonsense(error.to_string()))?;
     if contents.version > VERSION {
         return Err(nonsense(format!("its version is {}, and this program knows {VERSION}", contents.version)));
     }
     Ok(contents.into_revisions())
+}
+
+/// The text of a file.
+pub(super) fn to_text(revisions: &HashMap<ContainerId, Revision>) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Written::of(revisions))
 }
 
 impl<'a> Written<'a> {

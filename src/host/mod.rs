@@ -1,9 +1,11 @@
-//! What the daemon has to do with its host: systemd, signals, power. Knows nothing of nodes.
+//! What the daemon has to do with its host: systemd, signals, power, its own memory. Knows nothing of nodes.
 
+mod memory;
 mod notify;
 mod power;
 mod signals;
 
+pub use memory::keep_memory_private;
 pub use notify::{Notifier, watchdog_interval};
 pub use power::{PowerOffError, power_off};
 pub use signals::{Signal, Signals};

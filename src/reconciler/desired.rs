@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{AwslogsMode, ContainerSpec, EnvValue, ImageReference, LogSettings, Owner, labels, names};
+use managed_app_runtimes::{
+    AwslogsMode, ContainerSpec, EnvValue, Hardening, ImageReference, LogSettings, Owner, labels, names,
+};
 use secrecy::SecretString;
 
 use super::effect::Target;
+use super::policy::Policy;
 use super::revision::Surroundings;
 use crate::model::{App, Node};
 
@@ -31,6 +34,10 @@ pub struct Settings {
     pub overlap: bool,
     /// Whether the nodes are removed when the app is gone, or only stopped.
     pub remove_nodes_with_app: bool,
+    /// What nodes may be made of.
+    pub policy: Policy,
+    /// What nodes may not do.
+    pub hardening: Hardening,
 }
 
 /// Where the output of nodes goes.
@@ -99,6 +106,7 @@ impl Settings {
             .image_uri
             .parse()
             .map_err(|error| format!("node type {:?}: {error}", node.node_type.name))?;
+        self.policy.check(&image, &node.mounts)?;
         let spec = ContainerSpec {
             name: names::container_name(node.name.as_str()),
             hostname: names::host_name(node.name.as_str()),
@@ -110,6 +118,7 @@ impl Settings {
             mounts: node.mounts.clone(),
             logs: self.logs_of(app, node),
             stop_grace: self.stop_grace,
+            hardening: self.hardening.clone(),
         };
         let revision = surroundings.revision(node);
         let can_overlap = self.overlap && spec.ports.is_empty() && spec.mounts.is_empty();

@@ -65,6 +65,8 @@ pub struct NodeStatus {
     pub busy: Option<&'static str>,
     /// What is wrong, for people.
     pub failure: Option<String>,
+    /// Whether it is not run at all as the cloud describes it, for that reason; its containers stay as they are.
+    pub is_refused: bool,
 }
 
 impl Status {
@@ -153,6 +155,7 @@ impl Reconciler {
             is_settled: node.is_settled,
             busy: node.busy,
             failure,
+            is_refused: matches!(node.wish, Wish::Invalid(_)),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Image reference to registry credentials, for ECR and ECR Public. Pulls nothing; other registries have none here.
 
 mod error;
-mod host;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -15,11 +14,11 @@ use managed_app_runtimes::{ImageReference, RegistryCredentials};
 use tokio::time::timeout;
 
 pub use error::{RegistryError, RegistryErrorKind};
-pub use host::RegistryHost;
 pub use probe::{ImageProbe, probe, public_token};
 
 use crate::cloud::Aws;
 use crate::cloud::renewing::Renewing;
+pub use crate::model::RegistryHost;
 use token::{PRIVATE_PERMISSION, PUBLIC_PERMISSION, Token};
 
 /// The one region of ECR Public's API.

@@ -9,6 +9,7 @@ mod file;
 mod filter;
 mod layer;
 mod line;
+mod panics;
 mod progress;
 mod queue;
 mod redact;
@@ -91,7 +92,7 @@ pub fn start(options: Options) -> Result<Telemetry, StartError> {
     let bars = if options.console == Console::Stdout { Bars::where_attended() } else { None };
     let mut outputs = Outputs::new(options.console, options.no_color, options.file);
     outputs.bars.clone_from(&bars);
-    let writer = std::thread::Builder::new().name("log-writer".to_owned());
+    let writer = std::thread::Builder::new().name(panics::WRITER.to_owned());
     writer.spawn(move || lines.drain(|line, dropped| outputs.write(line, dropped))).map_err(StartError::Thread)?;
     let sink = move |line: Line, may_ship: bool| {
         if let Some(unshipped) = unshipped.as_ref().filter(|_| may_ship) {
@@ -112,6 +113,11 @@ pub fn apart<F: Future>(work: F) -> Instrumented<F> {
 }
 
 impl Telemetry {
+    /// Has each panic told in the log from now on, in place of the standard words on standard error.
+    pub fn tell_of_panics(&self) {
+        panics::tell(self.redactor());
+    }
+
     /// Where secrets are made known, so that no line holds them.
     pub fn redactor(&self) -> Redactor {
         self.redactor.clone()

@@ -32,6 +32,7 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
     ran.shows("ok node log groups", &["all 2"]);
     ran.shows("ok state directory", &["can be made"]);
     ran.shows("ok log file", &["can be made"]);
+    ran.shows("ok bounds", &[]);
     ran.shows("ok network", &["AppSync", "Cognito", "CloudWatch Logs", "answers"]);
     ran.shows("ok clock", &["0 s"]);
     ran.shows("ok disk space", &["state directory", "MiB free"]);
@@ -285,6 +286,20 @@ async fn a_reference_that_is_no_image_is_refused_by_name() {
     let ran = bench.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("left node", &["short", "lacks a registry host"]);
+}
+
+#[tokio::test]
+async fn a_node_beyond_the_bounds_of_this_host_is_named_with_the_setting() {
+    let mut bench = bench_with_nodes().await;
+    bench.unset("MANAGED_APP_ALLOWED_REGISTRIES");
+    bench.cloud.add_node("far", |node| node.image("registry.example/node:1"));
+    bench.cloud.add_node("deep", |node| node.image(PUBLIC).volume("/etc", "/x"));
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 78, "{}", ran.all());
+    ran.shows("failed bounds", &["far", "MANAGED_APP_ALLOWED_REGISTRIES"]);
+    ran.shows("failed bounds", &["deep", "/etc", "MANAGED_APP_ALLOWED_BIND_MOUNTS"]);
+    let ran = bench.run(&["plan"]).await;
+    ran.shows("left node", &["far", "MANAGED_APP_ALLOWED_REGISTRIES"]);
 }
 
 #[tokio::test]

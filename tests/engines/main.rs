@@ -44,6 +44,7 @@ mod program;
 mod pulls;
 mod repair;
 mod rig;
+mod secrets;
 mod shape;
 mod wait;
 

@@ -35,7 +35,9 @@ impl Process {
         variables.extend(paths.map(|(name, value)| (name.to_owned(), value)));
         variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let mut command = command(&variables);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program can be run");
+        let file = |name: &str| std::fs::File::create(folder.path().join(name)).expect("the folder is ours");
+        let (stdout, stderr) = (file("stdout"), file("stderr"));
+        let child = command.stdout(stdout).stderr(stderr).spawn().expect("the program can be run");
         Self { child, notify, folder }
     }
 
@@ -77,6 +79,17 @@ impl Process {
     /// Its log file.
     pub fn log_file(&self) -> PathBuf {
         self.folder.path().join("daemon.log")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// What it has printed so far, on standard output and standard error.
+    pub fn printed(&self) -> String {
+        let read = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        read("stdout") + &read("stderr")
     }
 
     /// What it has logged so far.

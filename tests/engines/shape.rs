@@ -12,6 +12,7 @@ use crate::wait::eventually;
 
 on_each_engine! {
     a_container_has_the_environment_labels_and_settings_of_the_contract
+    hardening_is_what_the_engine_shows_and_the_node_runs
     published_ports_answer
     a_port_that_is_taken_is_said_and_used_when_it_is_free
     an_anonymous_volume_stays_on_restart_and_goes_when_the_node_is_made_anew
@@ -51,6 +52,32 @@ async fn a_container_has_the_environment_labels_and_settings_of_the_contract(eng
     assert!(bridge.to_lowercase().contains("\"driver\": \"bridge\""), "{bridge}");
     let output = engine.run(&["logs", made.id()]).await;
     assert!(output.contains(&format!("node {name} version {} started", rig.version("1"))), "{output}");
+}
+
+async fn hardening_is_what_the_engine_shows_and_the_node_runs(engine: Engine) {
+    let mut rig = Rig::with(engine, |builder| {
+        builder
+            .set("MANAGED_APP_NODE_NO_NEW_PRIVILEGES", "yes")
+            .set("MANAGED_APP_NODE_DROP_CAPABILITIES", "NET_RAW, mknod")
+            .set("MANAGED_APP_NODE_PIDS_MAX", "200")
+            .set("MANAGED_APP_NODE_MEMORY_MAX", "64m")
+    })
+    .await;
+    let [made] = rig.started_with(["a"]).await;
+    let host = &made.0["HostConfig"];
+    assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{}", host["SecurityOpt"]);
+    let dropped = host["CapDrop"].to_string().replace("CAP_", "");
+    assert!(dropped.contains("\"NET_RAW\"") && dropped.contains("\"MKNOD\""), "{dropped}");
+    assert_eq!((&host["PidsLimit"], &host["Memory"]), (&200.into(), &(64 << 20).into()));
+
+    // Without these settings the node is made anew, as the engine would have it.
+    for variable in ["NO_NEW_PRIVILEGES", "DROP_CAPABILITIES", "PIDS_MAX", "MEMORY_MAX"] {
+        rig.host.set(&format!("MANAGED_APP_NODE_{variable}"), "");
+    }
+    rig.host.restart_daemon().await;
+    let host = rig.replaced("a", &made).await.0["HostConfig"].clone();
+    assert!(!host["SecurityOpt"].to_string().contains("no-new-privileges"), "{}", host["SecurityOpt"]);
+    assert_eq!(host["Memory"], 0);
 }
 
 async fn published_ports_answer(engine: Engine) {

@@ -6,6 +6,7 @@
 mod planted;
 mod rules;
 mod source;
+mod tables;
 
 use std::{fs, path::Path};
 

@@ -5,6 +5,7 @@
 mod support;
 
 mod audits;
+mod bounds;
 mod clouds;
 mod crashes;
 mod ends;

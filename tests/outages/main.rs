@@ -1,7 +1,7 @@
 //! What goes wrong around the daemon: it is killed at any moment, engines end, hang and return, others meddle with
 //! containers, and cloud, queue, registry, disk and clock fail for a while.
 //!
-//! Owns the scenarios and checks `docs/faults.md`, the table of them. What they run on is that of `tests/engines` (real
+//! Owns the scenarios; `docs/faults.md` is the table of them. What they run on is that of `tests/engines` (real
 //! engines, from `scripts/engines up`; without them the tests fail) and of `tests/lifecycle` (the engine in memory).
 //! Whoever disturbs a whole engine holds it alone ([`turns`]).
 
@@ -57,5 +57,4 @@ mod queues;
 mod registries;
 mod repair;
 mod restarts;
-mod table;
 mod turns;

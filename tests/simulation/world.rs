@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use managed_app::model::Change;
-use managed_app::reconciler::{Event, NodeLogSettings, Settings};
+use managed_app::reconciler::{Event, NodeLogSettings, Policy, Settings};
 use managed_app_runtimes::{ContainerId, EnvValue, Owner};
 use tokio::time::Instant;
 
@@ -127,6 +127,8 @@ impl World {
             overlap: prng.chance(40),
             resync: Duration::from_secs(resync),
             remove_nodes_with_app: prng.chance(50),
+            policy: Policy::open(),
+            hardening: Default::default(),
         };
         let cloud = Cloud::new(&mut prng);
         Self {

@@ -113,6 +113,15 @@ impl FakeCloud {
         self.env.clone()
     }
 
+    /// What nobody but its owner may read: the password of the start, the operator's secret key, and the tokens and keys
+    /// given out so far, as long as they are remembered.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets = vec![self.env["PASSWORD"].clone()];
+        secrets.extend(self.shared.pool.tokens());
+        secrets.extend(self.shared.access.secrets());
+        secrets
+    }
+
     /// Endpoint of all services but SQS, as `http://127.0.0.1:40123`.
     pub fn endpoint(&self) -> String {
         self.server.uri()

@@ -163,6 +163,13 @@ impl Access {
         self.lock().credentials.remove(access_key_id);
     }
 
+    /// Secret keys and session tokens of all credentials that are accepted.
+    pub fn secrets(&self) -> Vec<String> {
+        let state = self.lock();
+        let each = state.credentials.values().flat_map(|known| [Some(&known.secret), known.session_token.as_ref()]);
+        each.flatten().cloned().collect()
+    }
+
     /// Moves the clock that signatures are compared with, as if the client's clock were wrong by as much.
     pub fn set_clock_offset(&self, offset: Duration) {
         self.lock().clock_offset = offset;

@@ -107,6 +107,8 @@ impl Builder {
             ("TENANT", self.tenant.clone()),
             ("USER_NAME", self.user.clone()),
             ("USER_POOL_ID", self.pool_id()),
+            // Nodes of a fake cloud are of images from anywhere.
+            ("MANAGED_APP_ALLOWED_REGISTRIES", "*".to_owned()),
             ("AWS_ENDPOINT_URL", self.told(server)),
             ("AWS_ENDPOINT_URL_SQS", self.endpoint.clone().unwrap_or_else(|| sqs.endpoint())),
             ("AWS_ACCESS_KEY_ID", key_id),

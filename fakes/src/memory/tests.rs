@@ -32,6 +32,7 @@ fn spec(name: &str) -> ContainerSpec {
         mounts: Vec::new(),
         logs: LogSettings::Engine { file_bytes_max: 1 << 20, files_max: 2 },
         stop_grace: Duration::from_secs(10),
+        hardening: Default::default(),
     }
 }
 

@@ -69,6 +69,7 @@ impl<'a> Bench<'a> {
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 10_000_000, files_max: 3 },
             stop_grace: Duration::from_secs(17),
+            hardening: Default::default(),
         }
     }
 

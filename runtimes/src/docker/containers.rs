@@ -242,6 +242,7 @@ mod tests {
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 1, files_max: 1 },
             stop_grace: Duration::ZERO,
+            hardening: Default::default(),
         };
         let message = "invalid environment variable: P=hunter2".to_owned();
         let error = redacted(Error::DockerResponseServerError { status_code: 400, message }, &spec);

@@ -8,7 +8,7 @@ use bollard::models::{
     PortBinding as EnginePort, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::{AwslogsMode, ContainerSpec, LogSettings, Mount, MountSource, Owner, PortBinding};
+use crate::{AwslogsMode, ContainerSpec, Hardening, LogSettings, Mount, MountSource, Owner, PortBinding};
 
 /// The body of a create call.
 pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
@@ -28,9 +28,21 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
                 name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
                 maximum_retry_count: None,
             }),
-            ..HostConfig::default()
+            ..hardened(&spec.hardening)
         }),
         ..ContainerCreateBody::default()
+    }
+}
+
+/// Only what was asked for: all else is the engine's own.
+fn hardened(wanted: &Hardening) -> HostConfig {
+    let capabilities = Some(wanted.dropped_capabilities.iter().cloned().collect::<Vec<_>>());
+    HostConfig {
+        security_opt: wanted.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
+        cap_drop: capabilities.filter(|list| !list.is_empty()),
+        pids_limit: wanted.pids_max.map(i64::from),
+        memory: wanted.memory_bytes_max.map(|most| i64::try_from(most).unwrap_or(i64::MAX)),
+        ..HostConfig::default()
     }
 }
 
@@ -144,6 +156,7 @@ mod tests {
             ],
             logs: LogSettings::Engine { file_bytes_max: 1_000_000, files_max: 3 },
             stop_grace: Duration::from_millis(1500),
+            hardening: Default::default(),
         }
     }
 
@@ -181,6 +194,24 @@ mod tests {
         for (found, wanted) in cases {
             assert_eq!(*found, wanted);
         }
+    }
+
+    #[test]
+    fn only_hardening_that_was_asked_for_is_sent() {
+        let names = ["SecurityOpt", "CapDrop", "PidsLimit", "Memory"];
+        let sent = |spec: &ContainerSpec| {
+            let body = serde_json::to_value(create_body(spec)).expect("it is JSON");
+            names.map(|name| body["HostConfig"][name].clone())
+        };
+        assert_eq!(sent(&spec()), [Value::Null, Value::Null, Value::Null, Value::Null]);
+        let hardening = Hardening {
+            no_new_privileges: true,
+            dropped_capabilities: ["NET_RAW".to_owned()].into(),
+            pids_max: Some(100),
+            memory_bytes_max: Some(1 << 29),
+        };
+        let all = [json!(["no-new-privileges"]), json!(["NET_RAW"]), json!(100), json!(1 << 29)];
+        assert_eq!(sent(&ContainerSpec { hardening, ..spec() }), all);
     }
 
     #[test]

@@ -151,6 +151,18 @@ fn chunk(output: LogOutput, last: OffsetDateTime) -> Result<LogChunk, String> {
     }
 }
 
+/// A byte for the stream, then a frame's content: what is kept of it is its end.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_frame(data: &[u8]) {
+    let Some((&stream, content)) = data.split_first() else { return };
+    let message = Bytes::copy_from_slice(content);
+    let output = if stream == 0 { LogOutput::StdOut { message } } else { LogOutput::StdErr { message } };
+    match chunk(output, OffsetDateTime::UNIX_EPOCH) {
+        Ok(chunk) => assert!(content.ends_with(&chunk.bytes) && (stream == 0) == (chunk.source == LogSource::Stdout)),
+        Err(_) => assert!(content.starts_with(BROKEN)),
+    }
+}
+
 /// The time at the front of a frame, and how many bytes it takes with the space after it.
 fn timed(bytes: &Bytes) -> Option<(OffsetDateTime, usize)> {
     /// `2026-11-22T19:17:00.123456789+00:00`

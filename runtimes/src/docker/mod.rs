@@ -30,6 +30,8 @@ use tokio::sync::Mutex;
 
 use self::client::Client;
 use self::endpoint::Endpoint;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::logs::fuzz_frame;
 use crate::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
     ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,

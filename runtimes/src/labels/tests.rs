@@ -44,6 +44,7 @@ fn spec() -> ContainerSpec {
             mode: AwslogsMode::default(),
         },
         stop_grace: std::time::Duration::from_secs(30),
+        hardening: Hardening::default(),
     }
 }
 
@@ -106,6 +107,10 @@ fn each_change_is_named() {
     assert_eq!(changed(&|spec| spec.mounts[1].target.push('x')), "mounts");
     assert_eq!(changed(&|spec| spec.logs = LogSettings::Engine { file_bytes_max: 1, files_max: 1 }), "logs");
     assert_eq!(changed(&|spec| spec.stop_grace *= 2), "stop_grace");
+    assert_eq!(changed(&|spec| spec.hardening.no_new_privileges = true), "hardening");
+    assert_eq!(changed(&|spec| spec.hardening.dropped_capabilities = ["NET_RAW".to_owned()].into()), "hardening");
+    assert_eq!(changed(&|spec| spec.hardening.pids_max = Some(100)), "hardening");
+    assert_eq!(changed(&|spec| spec.hardening.memory_bytes_max = Some(1 << 30)), "hardening");
     assert_eq!(changed(&|spec| drop(spec.env.remove("NODE"))), "env.NODE");
     let password = |text: &str| EnvValue::Secret(SecretString::from(text));
     assert_eq!(changed(&|spec| drop(spec.env.insert("PASSWORD".to_owned(), password("hunter3")))), "env.PASSWORD");

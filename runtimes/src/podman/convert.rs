@@ -10,11 +10,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::wire::{
-    BindMount, EmptyObject, Event, Inspect, ListItem, LogConfiguration, NamedVolume, Namespace, PortMapping,
-    RegistryAuth, SpecGenerator,
+    BindMount, EmptyObject, Event, Inspect, Limit, ListItem, LogConfiguration, NamedVolume, Namespace, PortMapping,
+    RegistryAuth, ResourceLimits, SpecGenerator,
 };
 use crate::{
-    Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, ImageId, LogSettings, Mount,
+    Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, Hardening, ImageId, LogSettings, Mount,
     MountSource, Origin, Owner, PortBinding, RegistryCredentials,
 };
 
@@ -34,7 +34,17 @@ pub(super) fn generator(spec: &ContainerSpec, relabel: bool) -> Result<SpecGener
         log_configuration: logs(&spec.logs)?,
         restart_policy: "unless-stopped",
         stop_timeout: whole_seconds(spec.stop_grace),
+        no_new_privileges: spec.hardening.no_new_privileges,
+        cap_drop: &spec.hardening.dropped_capabilities,
+        resource_limits: limits(&spec.hardening),
     })
+}
+
+/// `None` when nothing is asked for, so that Podman's own limits count.
+fn limits(wanted: &Hardening) -> Option<ResourceLimits> {
+    let memory = wanted.memory_bytes_max.map(|most| Limit { limit: i64::try_from(most).unwrap_or(i64::MAX) });
+    let pids = wanted.pids_max.map(|most| Limit { limit: i64::from(most) });
+    (memory.is_some() || pids.is_some()).then_some(ResourceLimits { memory, pids })
 }
 
 /// No address means all of them. Podman's network takes 0.0.0.0 for an address like others, which nothing is sent to.

@@ -48,6 +48,8 @@ use tokio::sync::OnceCell;
 
 use self::error::Doing;
 use self::socket::{Request, Socket, typed};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::streams::fuzz_frames;
 use crate::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
     ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,

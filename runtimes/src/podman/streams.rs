@@ -122,5 +122,29 @@ impl Frames {
     }
 }
 
+/// A byte for the length of the pieces, then a body: cut into pieces it says what it says as a whole.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_frames(data: &[u8]) {
+    let Some((&length, body)) = data.split_first() else { return };
+    fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<LogChunk, Malformed>> {
+        let (mut frames, mut found) = (Frames::default(), Vec::new());
+        for piece in pieces {
+            frames.push(piece);
+            while let Some(item) = frames.next() {
+                let is_over = item.is_err();
+                found.push(item);
+                if is_over {
+                    return found;
+                }
+            }
+        }
+        found
+    }
+    let whole = read(std::iter::once(body));
+    assert_eq!(whole, read(body.chunks(usize::from(length).max(1))));
+    let kept: usize = whole.iter().flatten().map(|chunk| chunk.bytes.len()).sum();
+    assert!(kept <= body.len());
+}
+
 /// Longest RFC 3339 time with nanoseconds and an offset, and the space after it.
 const STAMP_BYTES_MAX: usize = 36;

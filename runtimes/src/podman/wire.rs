@@ -4,7 +4,7 @@
 //! container never hides the others and a newer engine does not break an older daemon. Field names are those of Podman
 //! 4.3.1 and 5.4.2.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -222,6 +222,27 @@ pub(super) struct SpecGenerator<'a> {
     pub(super) restart_policy: &'static str,
     /// Whole seconds.
     pub(super) stop_timeout: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) no_new_privileges: bool,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) cap_drop: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource_limits: Option<ResourceLimits>,
+}
+
+/// Limits as the OCI runtime takes them; what is absent is the engine's own.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct ResourceLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<Limit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pids: Option<Limit>,
+}
+
+/// `{"limit": …}`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Limit {
+    pub(super) limit: i64,
 }
 
 impl fmt::Debug for SpecGenerator<'_> {

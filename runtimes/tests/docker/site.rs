@@ -55,6 +55,7 @@ impl Site {
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 10_000_000, files_max: 2 },
             stop_grace: Duration::from_secs(30),
+            hardening: Default::default(),
         }
     }
 

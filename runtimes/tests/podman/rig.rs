@@ -75,6 +75,7 @@ impl Rig {
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 1_000_000, files_max: 2 },
             stop_grace: Duration::from_secs(30),
+            hardening: Default::default(),
         }
     }
 

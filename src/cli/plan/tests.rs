@@ -7,7 +7,7 @@ use managed_app_runtimes::{Container, ContainerState, ImageId, Origin, Owner, la
 
 use super::*;
 use crate::model::{App, Node, NodeName, NodeType, Tenant};
-use crate::reconciler::{NodeLogSettings, Surroundings};
+use crate::reconciler::{NodeLogSettings, Policy, Surroundings};
 
 const IMAGE: &str = "registry.test/img:1";
 
@@ -20,6 +20,8 @@ fn settings() -> Settings {
         resync: Duration::from_secs(300),
         overlap: false,
         remove_nodes_with_app: false,
+        policy: Policy::open(),
+        hardening: Default::default(),
     }
 }
 

@@ -121,7 +121,18 @@ fn address(wire: Option<&str>) -> Result<IpAddr, String> {
         Some(text) if text.contains('/') => {
             Err(format!("host address {:?} is a network; a port needs one address", clean(text)))
         }
-        Some(text) => text.parse().map_err(|_| format!("host address {:?} is not an IP address", clean(text))),
+        Some(text) => {
+            let address = text.parse().map_err(|_| format!("host address {:?} is not an IP address", clean(text)))?;
+            let is_for_many = match address {
+                IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+                IpAddr::V6(address) => address.is_multicast(),
+            };
+            if is_for_many {
+                Err(format!("host address {address} is for many hosts; a port needs one"))
+            } else {
+                Ok(address)
+            }
+        }
     }
 }
 

@@ -123,6 +123,9 @@ fn what_makes_a_snapshot_whole_must_be_there() {
     check("/tenant", Value::Null, "the tenant is missing");
     check("/tenant/region", Value::Null, "the tenant's region is missing");
     check("/tenant/region", json!(""), "the tenant's region is missing");
+    for region in ["x.evil.example/#", "eu-west-1.evil.example", "evil@eu-west-1", "nowhere"] {
+        check("/tenant/region", json!(region), "the tenant's region is no AWS region");
+    }
     check("/tenant/table", Value::Null, "the tenant's table is missing");
     check("/name", json!("other"), "the answer is about another app");
     check("/config", json!("x".repeat(TEXT_MAX + 1)), "the app's config is longer than 1048576 bytes");
@@ -181,6 +184,23 @@ fn an_invalid_node_does_not_touch_the_others() {
     let network = "host address \"10.0.0.0/8\" is a network; a port needs one address";
     check(with("/ports/0/hostAddress", json!("10.0.0.0/8")), network);
     check(with("/ports/0/hostAddress", json!("here")), "host address \"here\" is not an IP address");
+    for many in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
+        let expected = format!("host address {many} is for many hosts; a port needs one");
+        check(with("/ports/0/hostAddress", json!(many)), &expected);
+    }
+    let target = json!("/x\u{1b}[2J");
+    check(with("/mounts/0/target", target), "the target of a mount is too long or holds control characters");
+    check(
+        with("/managedNodeType/name", json!("t\n")),
+        "the name of its node type is too long or holds control characters",
+    );
+    let many = |part: &Value, count: usize| Value::Array(vec![part.clone(); count]);
+    check(with("/ports", many(&node()["ports"][0], 1_001)), "it has more than 1000 ports");
+    check(with("/mounts", many(&node()["mounts"][0], 1_001)), "it has more than 1000 mounts");
+    check(
+        with("/sendEdges", many(&json!({"queue": "q", "target": {"name": "t"}}), 10_001)),
+        "it has more than 10000 edges",
+    );
     check(with("/mounts/0/target", json!("relative")), "mount target \"relative\" is not an absolute path");
     check(with("/mounts/0/target", Value::Null), "the target of a mount is missing");
     let source = "mount source \"../up\" is neither an absolute path nor a volume name";

@@ -61,7 +61,7 @@ fn endpoints_are_https_or_on_this_host() {
 }
 
 #[test]
-fn http_goes_where_all_of_aws_was_sent() {
+fn http_goes_to_the_fake_cloud_that_was_named() {
     table(
         |text| endpoint(text, Some("http://172.17.0.1:4510")),
         &["http://172.17.0.1:4510/graphql", "https://x.example"],
@@ -118,6 +118,20 @@ fn numbers_and_durations_are_bounded() {
         ],
     );
     assert_eq!(duration("5m", bounds), Some(Duration::from_secs(300)));
+}
+
+#[test]
+fn limits_of_nodes_have_units_and_bounds() {
+    let size = |text: &str| bytes(text, 1024..=4 << 30);
+    table(
+        size,
+        &["1024", "1k", "512m", "4G"],
+        &["", "k", "1", "5g", "1.5g", "1 k", "-1k", "1kb", "99999999999999999999k"],
+    );
+    assert_eq!(size("512m"), Some(512 << 20));
+    table(capabilities, &["ALL", "net_raw, CAP_MKNOD"], &["", ",", "NET_RAW,", "net-raw", "NET RAW", "CAP_", "1"]);
+    assert_eq!(capabilities("cap_net_raw,ALL"), Some(["ALL".to_owned(), "NET_RAW".to_owned()].into()));
+    table(yes_or_no, &["yes", "No"], &["", "true", "1"]);
 }
 
 #[test]

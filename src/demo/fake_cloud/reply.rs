@@ -40,6 +40,8 @@ fn env(cloud: &FakeCloud, node: Option<&str>) -> Result<String, String> {
             .chain([
                 // This host is not the app's: it shall not be powered off by `remove-app`.
                 ("MANAGED_APP_ON_REMOVED".to_owned(), "exit".to_owned()),
+                // It is spoken to by plain http, also where it is not on this host.
+                ("MANAGED_APP_FAKE_CLOUD".to_owned(), cloud.env()["AWS_ENDPOINT_URL"].clone()),
                 // dockerd's own driver would look for the real AWS.
                 ("MANAGED_APP_NODE_LOGS".to_owned(), "engine".to_owned()),
             ])

@@ -69,6 +69,7 @@ pub fn target(node: &str, image_name: &str, revision: &str, ports: Vec<PortBindi
         mounts: vec![],
         logs: LogSettings::Engine { file_bytes_max: 1, files_max: 1 },
         stop_grace: Duration::from_secs(30),
+        hardening: Default::default(),
     };
     Target { spec: Arc::new(spec), revision: Revision::from_text(revision) }
 }

@@ -53,6 +53,8 @@ pub fn settings() -> Settings {
         resync: Duration::from_secs(300),
         overlap: false,
         remove_nodes_with_app: false,
+        policy: Policy::open(),
+        hardening: Default::default(),
     }
 }
 

@@ -117,6 +117,12 @@ impl Pool {
         Self { pool_id, client_id, user, srp_id, state: Mutex::new(state) }
     }
 
+    /// All tokens that are remembered.
+    pub(in crate::cloud) fn tokens(&self) -> Vec<String> {
+        let state = self.lock();
+        state.access.keys().chain(state.refresh.keys()).cloned().collect()
+    }
+
     pub(in crate::cloud) fn set_password(&self, password: &str) {
         let verifier = Verifier::new(suffix(&self.pool_id), &self.srp_id, password, &random_bytes::<16>());
         self.lock().verifier = verifier;

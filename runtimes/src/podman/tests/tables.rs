@@ -13,7 +13,7 @@ use crate::podman::logs;
 use crate::podman::streams::{Decoder, Frames, Lines, Malformed};
 use crate::podman::wire::{Event, Inspect, ListItem};
 use crate::{
-    Action, ContainerId, ContainerSpec, ContainerState, EnvValue, ErrorKind, LogSettings, LogSource, Mount,
+    Action, ContainerId, ContainerSpec, ContainerState, EnvValue, ErrorKind, Hardening, LogSettings, LogSource, Mount,
     MountSource, Origin, Owner, PortBinding, Protocol, RegistryCredentials,
 };
 
@@ -43,6 +43,7 @@ pub(super) fn spec() -> ContainerSpec {
         ],
         logs: LogSettings::Engine { file_bytes_max: 1_000_000, files_max: 3 },
         stop_grace: Duration::from_millis(29_500),
+        hardening: Default::default(),
     }
 }
 
@@ -65,6 +66,27 @@ fn a_spec_becomes_libpods_generator() {
     };
     check(false, json!(["rbind", "rw"]));
     check(true, json!(["rbind", "rw", "z"]));
+}
+
+#[test]
+fn only_hardening_that_was_asked_for_is_sent() {
+    let hardening = Hardening {
+        no_new_privileges: true,
+        dropped_capabilities: ["NET_RAW".to_owned()].into(),
+        pids_max: Some(100),
+        memory_bytes_max: Some(1 << 29),
+    };
+    let all = ContainerSpec { hardening, ..spec() };
+    let sent = |spec: &ContainerSpec| serde_json::to_value(generator(spec, false).expect("Podman can")).expect("JSON");
+    let (none, all) = (sent(&spec()), sent(&all));
+    for name in ["no_new_privileges", "cap_drop", "resource_limits"] {
+        assert!(none.get(name).is_none(), "{name}");
+    }
+    let limits = json!({"memory": {"limit": 1 << 29}, "pids": {"limit": 100}});
+    assert_eq!(
+        (&all["no_new_privileges"], &all["cap_drop"], &all["resource_limits"]),
+        (&json!(true), &json!(["NET_RAW"]), &limits)
+    );
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! What must hold of any answer of the cloud.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::{MountSource, Owner};
+
+use super::cognito;
+use super::decode;
+use super::operations::get_app;
+use crate::model::{App, Snapshot};
+use crate::reconciler::{NodeLogSettings, Policy, Settings, Surroundings};
+
+/// Longest reason why a node is refused, bytes.
+const REASON_BYTES_MAX: usize = 16 * 1024;
+
+/// What is taken for a snapshot has sane nodes, and each can be made into a container or is refused with a reason.
+pub(crate) fn snapshot(data: &[u8]) {
+    let Ok(answer) = serde_json::from_slice::<get_app::ResponseData>(data) else { return };
+    if let Ok(Snapshot::App(app)) = decode::snapshot(answer, "my app", "tenant") {
+        check(&app);
+    }
+}
+
+fn check(app: &App) {
+    let settings = settings();
+    let surroundings = Surroundings::of(app);
+    for (name, reason) in &app.invalid_nodes {
+        assert!(!app.nodes.contains_key(name) && is_line(reason), "{reason:?}");
+    }
+    for node in app.nodes.values() {
+        assert!(node.ports.iter().all(|port| port.host_port > 0 && port.container_port > 0));
+        match settings.desired(app, node, &surroundings) {
+            Err(reason) => assert!(is_line(&reason), "{reason:?}"),
+            Ok(desired) => {
+                let spec = &desired.target.spec;
+                assert!((2..=63).contains(&spec.name.len()) && (1..=63).contains(&spec.hostname.len()));
+                let is_sane = |path: &str| path.starts_with('/') && !path.contains(char::is_control);
+                let is_bounded = |source: &MountSource| match source {
+                    MountSource::Bind(path) => is_sane(path) && !path.split('/').any(|part| part == ".."),
+                    MountSource::Volume(name) => !name.contains('/'),
+                    MountSource::Anonymous => true,
+                };
+                assert!(spec.mounts.iter().all(|mount| is_sane(&mount.target) && is_bounded(&mount.source)));
+                assert!(SpecRecord::new(spec, "salt").differences(spec).is_empty());
+            }
+        }
+    }
+}
+
+fn is_line(text: &str) -> bool {
+    text.len() < REASON_BYTES_MAX && !text.contains(char::is_control)
+}
+
+fn settings() -> Settings {
+    Settings {
+        owner: Owner { app: "my app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
+        env: BTreeMap::new(),
+        logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        stop_grace: Duration::from_secs(30),
+        resync: Duration::from_secs(300),
+        overlap: false,
+        remove_nodes_with_app: false,
+        policy: Policy::default(),
+        hardening: Default::default(),
+    }
+}
+
+/// Four lines: the parameters of a challenge. They are answered or refused.
+pub(crate) fn challenge(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let names = ["SALT", "SRP_B", "SECRET_BLOCK", "USER_ID_FOR_SRP"].map(str::to_owned);
+    let parameters: HashMap<String, String> = names.into_iter().zip(text.lines().map(str::to_owned)).collect();
+    cognito::answer_challenge(&parameters);
+}

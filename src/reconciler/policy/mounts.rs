@@ -1,0 +1,286 @@
+//! Which paths of the host may be mounted into nodes. Pure: by the text of the path alone, no link is followed.
+//!
+//! A bind mount is writable, and nodes run as root: who mounts `/etc` owns the host. Links are the engine's to follow,
+//! so a link that somebody of the host has laid into an allowed folder leads where it leads.
+
+/// What MANAGED_APP_ALLOWED_BIND_MOUNTS says. The default is all but what is sensitive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedBindMounts {
+    /// Whether what is not sensitive is allowed.
+    ordinary: bool,
+    /// Allowed all the same, with what is below; normalised.
+    named: Vec<String>,
+    /// Sensitive on this host, beside [`SENSITIVE`]; normalised.
+    own: Vec<String>,
+}
+
+/// Sensitive with all that lies below: programs and settings of the host, its kernel and devices, the engines and what
+/// talks to them, what root runs at times, and what clouds leave on a host.
+const SENSITIVE: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/root",
+    "/run/containerd",
+    "/run/credentials",
+    "/run/crio",
+    "/run/dbus",
+    "/run/docker",
+    "/run/docker.sock",
+    "/run/echostream-managed-app",
+    "/run/libpod",
+    "/run/netns",
+    "/run/podman",
+    "/run/secrets",
+    "/run/systemd",
+    "/run/udev",
+    "/run/user",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/var/lib/cloud",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/docker",
+    "/var/lib/echostream-managed-app",
+    "/var/lib/kubelet",
+    "/var/lib/systemd",
+    "/var/spool/at",
+    "/var/spool/cron",
+];
+
+/// Lies in something sensitive and is no way into the host: time, names and certificates, which containers are often
+/// given, the socket of the system's log, and shared memory.
+const HARMLESS: &[&str] = &[
+    "/dev/log",
+    "/dev/shm",
+    "/etc/ca-certificates",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/localtime",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/resolv.conf",
+    "/etc/ssl/certs",
+    "/etc/timezone",
+];
+
+/// Sensitive wherever they are: keys and sign-ins of people, and sockets of engines.
+const SENSITIVE_NAMES: &[&str] =
+    &[".aws", ".docker", ".gnupg", ".kube", ".ssh", "containerd.sock", "crio.sock", "docker.sock", "podman.sock"];
+
+/// Links that every distribution has.
+const LINKS: &[(&str, &str)] = &[("/var/run", "/run"), ("/var/lock", "/run/lock")];
+
+impl AllowedBindMounts {
+    /// Reads a list with commas of absolute paths and of `default`, which is all but what is sensitive; `none` alone
+    /// allows nothing. `None` if a part is none of these.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut allowed = Self { ordinary: false, named: Vec::new(), own: Vec::new() };
+        if text.trim() == "none" {
+            return Some(allowed);
+        }
+        for part in text.split(',').map(str::trim) {
+            match part {
+                "default" => allowed.ordinary = true,
+                path => allowed.named.push(normal(path)?),
+            }
+        }
+        Some(allowed)
+    }
+
+    /// Makes more paths sensitive: the daemon's own. What is no absolute path is left out.
+    pub fn and_sensitive<'a>(mut self, paths: impl IntoIterator<Item = &'a str>) -> Self {
+        self.own.extend(paths.into_iter().filter_map(normal));
+        self
+    }
+
+    /// Whether `path` may be mounted. The error is for people; it names the setting.
+    pub fn check(&self, path: &str) -> Result<(), String> {
+        let Some(path) = normal(path) else {
+            return Err(format!("mount source {path:?} may not be used: it is not absolute or holds `..`"));
+        };
+        if self.named.iter().any(|allowed| is_within(&path, allowed)) {
+            return Ok(());
+        }
+        let why = match (self.ordinary, self.is_sensitive(&path)) {
+            (true, false) => return Ok(()),
+            (true, true) => " is sensitive, or holds or lies in what is:",
+            (false, _) => "",
+        };
+        Err(format!(
+            "mount source {path:?}{why} may not be used: MANAGED_APP_ALLOWED_BIND_MOUNTS would have to allow it"
+        ))
+    }
+
+    /// A folder around something sensitive is sensitive too.
+    fn is_sensitive(&self, path: &str) -> bool {
+        let touches = |place: &str| is_within(path, place) || is_within(place, path);
+        let is_named = path.split('/').any(|part| SENSITIVE_NAMES.contains(&part));
+        let is_listed = SENSITIVE.iter().any(|place| touches(place));
+        let is_harmless = HARMLESS.iter().any(|place| is_within(path, place));
+        is_named || (is_listed && !is_harmless) || self.own.iter().any(|place| touches(place))
+    }
+}
+
+impl Default for AllowedBindMounts {
+    fn default() -> Self {
+        Self { ordinary: true, named: Vec::new(), own: Vec::new() }
+    }
+}
+
+/// The path with each part once and the usual links followed; `None` when it is not absolute or climbs: where `..` leads
+/// depends on links.
+fn normal(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.strip_prefix('/')?.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.contains(&"..") {
+        return None;
+    }
+    let path = format!("/{}", parts.join("/"));
+    let followed = LINKS.iter().find(|(link, _)| is_within(&path, link));
+    Some(followed.map_or_else(|| path.clone(), |(link, place)| format!("{place}{}", &path[link.len()..])))
+}
+
+/// Both are normalised.
+fn is_within(path: &str, place: &str) -> bool {
+    place == "/" || path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(list: &AllowedBindMounts, good: &[&str], bad: &[&str]) {
+        good.iter().for_each(|path| assert_eq!(list.check(path), Ok(()), "{path}"));
+        bad.iter().for_each(|path| assert!(list.check(path).is_err(), "{path}"));
+    }
+
+    #[test]
+    fn by_default_sensitive_paths_of_the_host_are_refused() {
+        check(
+            &AllowedBindMounts::default(),
+            &[],
+            &[
+                "/",
+                "//",
+                "/.",
+                "/etc",
+                "/etc/",
+                "//etc//shadow",
+                "/./etc",
+                "/etc/ssl",
+                "/etc/ssl/private",
+                "/etc/localtime.d",
+                "/proc/1/root",
+                "/proc/sysrq-trigger",
+                "/sys/fs/cgroup",
+                "/dev",
+                "/dev/sda",
+                "/root",
+                "/root/.ssh/authorized_keys",
+                "/run",
+                "/var/run",
+                "/var/run/docker.sock",
+                "/run/podman/podman.sock",
+                "/run/user/1000/podman/podman.sock",
+                "/srv/docker.sock",
+                "/var/run/dbus/system_bus_socket",
+                "/var",
+                "/var/lib",
+                "/var/lib/docker/volumes",
+                "/var/lib/cloud/instance/user-data.txt",
+                "/usr",
+                "/usr/local/bin",
+                "/home/me/.ssh",
+                "/home/me/.aws/credentials",
+                "/boot",
+                "/lib64",
+            ],
+        );
+    }
+
+    #[test]
+    fn by_default_folders_for_data_and_usual_files_may_be_mounted() {
+        check(
+            &AllowedBindMounts::default(),
+            &[
+                "/data",
+                "/data/hl7//in/",
+                "/opt/partner/config.json",
+                "/srv",
+                "/srv/ftp",
+                "/mnt/share",
+                "/media/usb",
+                "/home",
+                "/home/me/inbox",
+                "/tmp",
+                "/tmp/x",
+                "/var/log",
+                "/var/log/partner",
+                "/var/data",
+                "/var/lib/partner",
+                "/usr/share/zoneinfo",
+                "/usr/local/share",
+                "/etc/localtime",
+                "/etc/ssl/certs/ca-certificates.crt",
+                "/dev/shm",
+                "/run/partner.sock",
+                "/etcetera",
+                "/devices",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_path_that_climbs_is_refused_wherever_it_leads() {
+        let (default, all) = (AllowedBindMounts::default(), AllowedBindMounts::parse("/").expect("a path"));
+        for list in [default, all] {
+            check(&list, &["/data/..x", "/data/x.."], &["/data/../etc", "/data/..", "/..", "/data/x/../y", "data", ""]);
+        }
+    }
+
+    #[test]
+    fn what_the_operator_names_is_allowed() {
+        let list = |text: &str| AllowedBindMounts::parse(text).expect(text);
+        check(
+            &list("/data, /etc/partner/"),
+            &["/data", "/data/x", "/etc/partner/a"],
+            &["/srv", "/database", "/etc", "/"],
+        );
+        check(&list("default,/var/run/docker.sock"), &["/srv", "/run/docker.sock"], &["/run/podman", "/etc"]);
+        check(&list("/"), &["/", "/etc", "/var/run/docker.sock", "/root/.ssh"], &[]);
+        check(&list(" none "), &[], &["/", "/data"]);
+        for text in ["", ",", "data", "none,/data", "/data,", "/data/../etc", "*"] {
+            assert_eq!(AllowedBindMounts::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_daemons_own_paths_are_sensitive_too() {
+        let list = AllowedBindMounts::default().and_sensitive(["/srv/state", "relative", "/opt/engine.sock"]);
+        check(&list, &["/srv/other", "/opt/x"], &["/srv", "/srv/state", "/srv/state/x", "/opt", "/opt/engine.sock"]);
+    }
+
+    #[test]
+    fn the_error_names_path_and_remedy() {
+        let error = AllowedBindMounts::default().check("/etc/shadow").expect_err("it is sensitive");
+        assert!(error.contains("\"/etc/shadow\"") && error.contains("MANAGED_APP_ALLOWED_BIND_MOUNTS"), "{error}");
+        let error = AllowedBindMounts::default().check("/x/\u{1b}[2J/docker.sock").expect_err("it is sensitive");
+        assert!(!error.contains('\u{1b}'), "{error:?}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Panics become lines of the log: one line, escaped and redacted like any other. The standard hook prints what a panic
+//! says as it is, and that may quote what a value held.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write};
+use std::panic::PanicHookInfo;
+
+use super::redact::Redactor;
+
+/// Name of the thread that writes the log. It cannot tell of itself there.
+pub(super) const WRITER: &str = "log-writer";
+
+/// Tells of each panic from now on.
+pub(super) fn tell(redactor: Redactor) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        if std::thread::current().name() == Some(WRITER) {
+            let line = redactor.redact(format!("the log cannot be written any more: {place}: {:?}", words(panic)));
+            let _ = writeln!(io::stderr(), "{line}");
+        } else {
+            tracing::error!(place, error = words(panic), "a part of the program broke down; this is a bug");
+        }
+        // Names of functions and files alone, and only where RUST_BACKTRACE asks for it.
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            let _ = writeln!(io::stderr(), "{trace}");
+        }
+    }));
+}
+
+fn words<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {
+    panic.payload_as_str().unwrap_or("a panic without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use crate::config::LoggingLevel;
+    use crate::telemetry::{Console, Options, start};
+
+    /// Plays both parts: the parent runs itself once more, and that child panics with a secret.
+    #[test]
+    fn a_panic_is_one_line_of_the_log_without_secrets() {
+        const PART: &str = "MANAGED_APP_TEST_PANIC";
+        const NAME: &str = "telemetry::panics::tests::a_panic_is_one_line_of_the_log_without_secrets";
+        if let Some(path) = crate::config::process_environment(PART) {
+            let (level, console) = (LoggingLevel::Error, Console::Off);
+            let options = Options { level, console, no_color: true, file: Some(path.into()) };
+            let telemetry = start(options).expect("the first log of this process");
+            telemetry.redactor().add(&"hunter2-of-panics".into());
+            telemetry.tell_of_panics();
+            let panicked = std::panic::catch_unwind(|| panic!("a value was {:?}\n\u{1b}[2Jhunter2-of-panics", 7));
+            assert!(panicked.is_err());
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let mut run = Command::new(std::env::current_exe().expect("this program has a path"));
+        run.args(["--exact", NAME, "--nocapture"]).env(PART, &path).env_remove("RUST_BACKTRACE");
+        let output = run.output().expect("this program can be run");
+        let said = [output.stdout, output.stderr].concat();
+        let (said, log) = (String::from_utf8_lossy(&said), std::fs::read_to_string(path).expect("the log"));
+        assert!(output.status.success(), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(lines[0].starts_with("[ERROR]") && lines[0].contains("a value was 7\\n\\u{1b}[2J[redacted]"), "{log}");
+    }
+}
