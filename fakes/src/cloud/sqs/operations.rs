@@ -242,3 +242,6 @@ fn known_queue<'a>(queues: &FifoQueues, input: &'a Json) -> Result<&'a str, SqsE
     let url = wire::text(input, "QueueUrl")?;
     queues.with(url, |_| url)
 }
+
+#[cfg(test)]
+mod tests;
