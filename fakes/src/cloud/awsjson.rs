@@ -9,7 +9,7 @@ const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.status(), refusal.json_code(), refusal.to_string())
+        Self::new(400, refusal.json_code(), refusal.to_string())
     }
 }
 

@@ -153,6 +153,12 @@ impl FakeCloud {
         managed_app_runtimes::names::log_group(&self.log_group, node)
     }
 
+    /// The public keys of the user pool's tokens, as JSON that is valid Python too: what pycognito takes as
+    /// `COGNITO_JWKS`, as it looks for them at AWS otherwise, whatever endpoint it was given.
+    pub fn token_keys() -> String {
+        cognito::keys().to_string()
+    }
+
     /// The GraphQL schema of the fake, as text.
     pub fn graphql_schema() -> String {
         appsync::sdl()

@@ -13,6 +13,8 @@ use wiremock::{Match, Mock, MockServer, Request, Respond, ResponseTemplate};
 const STALL: Duration = Duration::from_secs(3600);
 /// The path of AppSync.
 pub(super) const APPSYNC_PATH: &str = "/graphql";
+/// The end of the path of a user pool's keys.
+pub(super) const KEYS_PATH: &str = "/.well-known/jwks.json";
 
 /// A service of the cloud. SQS is served beside these and has switches of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +23,7 @@ pub enum Service {
     AppSync,
     /// The field `GetAwsCredentials` of AppSync, failing by itself. Operation: `GetAwsCredentials`.
     Credentials,
-    /// Cognito. Operations: `InitiateAuth`, `RespondToAuthChallenge`.
+    /// Cognito. Operations: `InitiateAuth`, `RespondToAuthChallenge`, and `GET` of the keys.
     Cognito,
     /// ECR. Operation: `GetAuthorizationToken`.
     Ecr,
@@ -157,7 +159,11 @@ fn classify(request: &Request) -> (Service, String) {
         };
         return (service, operation.to_owned());
     }
-    let service = if request.url.path() == APPSYNC_PATH { Service::AppSync } else { Service::Audit };
+    let service = match request.url.path() {
+        APPSYNC_PATH => Service::AppSync,
+        path if path.ends_with(KEYS_PATH) => Service::Cognito,
+        _ => Service::Audit,
+    };
     (service, request.method.to_string())
 }
 

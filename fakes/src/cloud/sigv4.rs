@@ -77,15 +77,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The HTTP status of a JSON service.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Expired | Self::UnknownClient | Self::Denied | Self::MissingToken | Self::Incomplete => 400,
-            Self::Mismatch | Self::Skewed => 403,
-        }
-    }
-
-    /// The error code of services that speak AWS JSON.
+    /// The error code of services that speak AWS JSON 1.1; their status is 400 for all of these.
     pub fn json_code(self) -> &'static str {
         match self {
             Self::MissingToken => "MissingAuthenticationTokenException",
@@ -97,15 +89,14 @@ impl Refusal {
         }
     }
 
-    /// The error code of the older query protocol, which SQS repeats in `x-amzn-query-error`.
+    /// The error code of the older query protocol, which SQS repeats in `x-amzn-query-error`, with status 403.
     pub fn query_code(self) -> &'static str {
         match self {
             Self::MissingToken => "MissingAuthenticationToken",
             Self::Incomplete => "IncompleteSignature",
             Self::UnknownClient => "InvalidClientTokenId",
             Self::Expired => "ExpiredToken",
-            Self::Mismatch => "SignatureDoesNotMatch",
-            Self::Skewed => "RequestExpired",
+            Self::Mismatch | Self::Skewed => "SignatureDoesNotMatch",
             Self::Denied => "AccessDenied",
         }
     }

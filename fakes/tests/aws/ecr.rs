@@ -74,8 +74,10 @@ async fn public_tokens_exist_in_one_region_only() {
 async fn refusals_come_by_region_credential_and_switch() {
     let fixture = fixture().await;
     let code = async |client: aws_sdk_ecr::Client| {
-        let result = client.get_authorization_token().send().await;
-        result.err().and_then(|error| error.code().map(str::to_owned))
+        let error = client.get_authorization_token().send().await.err()?;
+        // Whatever it is, a service that speaks AWS JSON 1.1 says so with this status.
+        assert_eq!(error.raw_response().map(|response| response.status().as_u16()), Some(400));
+        error.code().map(str::to_owned)
     };
     let with = async |id: &str, secret: &str| {
         aws_sdk_ecr::Client::new(&client::config(&fixture.server.uri(), id, secret, None, "us-east-1").await)

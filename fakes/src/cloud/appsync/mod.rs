@@ -3,6 +3,7 @@
 
 mod nodes;
 mod parts;
+mod remote;
 mod scalars;
 mod schema;
 mod spoiled;
@@ -62,6 +63,9 @@ fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTempl
     };
     if let Err(message) = authorized {
         return refuse(401, "UnauthorizedException", message);
+    }
+    if request.body.is_empty() {
+        return refuse(400, "MalformedHttpRequestException", "Request body is empty.");
     }
     let Some(query) = read(request) else {
         return refuse(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Interface, Object, Union};
 
 use super::parts::{Edge, ManagedNodeType, MessageType, Mount, Port, Tenant};
+use super::remote::ExternalNode;
 use super::scalars::Json;
 use super::schema::{App, ManagedApp};
 use crate::cloud::words::LogLevel;
@@ -17,6 +18,7 @@ pub(super) enum Node {
     Router(AppChangeRouterNode),
     Managed(ManagedNode),
     Processor(ProcessorNode),
+    External(ExternalNode),
 }
 
 impl Node {

@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use super::Stalled;
 use super::nodes::{ManagedAppNode, Node};
 use super::parts::{AwsCredentials, Tenant};
+use super::remote::{CrossAccountApp, ExternalApp};
 use super::scalars::{DateTime, Json, Url};
 use crate::cloud::messages::date_time;
 use crate::cloud::services::{Fault, Service};
@@ -44,6 +45,8 @@ impl Query {
 #[graphql(field(name = "name", ty = "String"), field(name = "tenant", ty = "Tenant"))]
 pub(super) enum App {
     ManagedApp(ManagedApp),
+    CrossAccountApp(CrossAccountApp),
+    ExternalApp(ExternalApp),
 }
 
 /// Exists only over a world that has its app.

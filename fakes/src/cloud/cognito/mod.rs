@@ -1,6 +1,7 @@
-//! Cognito on the wire: `InitiateAuth` and `RespondToAuthChallenge` of a user pool client without a secret.
-//! Request and answer forms only; who may sign in is decided by `pool`.
+//! Cognito on the wire: `InitiateAuth` and `RespondToAuthChallenge` of a user pool client without a secret, and the keys
+//! of its tokens. Request and answer forms only; who may sign in is decided by `pool`.
 
+mod jwt;
 mod pool;
 mod srp;
 
@@ -10,13 +11,19 @@ use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::services::aws_error;
+use super::services::{KEYS_PATH, aws_error};
 
+pub(super) use jwt::keys;
 use pool::{Answer, Challenge, Refusal, Tokens};
 pub(super) use pool::{Lifetimes, Pool, Settings};
 
-/// Serves the pool at the root of the server, where the AWS SDKs look for it.
+/// Serves the pool at the root of the server, where the AWS SDKs look for it, and its keys below its id.
 pub(super) async fn mount(server: &MockServer, pool: Arc<Pool>) {
+    Mock::given(method("GET"))
+        .and(path(format!("/{}{KEYS_PATH}", pool.id())))
+        .respond_with(ResponseTemplate::new(200).set_body_json(keys()))
+        .mount(server)
+        .await;
     for (operation, handle) in [("InitiateAuth", initiate as Handler), ("RespondToAuthChallenge", respond)] {
         let pool = Arc::clone(&pool);
         let target = format!("AWSCognitoIdentityProviderService.{operation}");

@@ -11,6 +11,7 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
+use super::jwt;
 use super::srp::{Exchange, Verifier};
 use crate::cloud::{random_bytes, random_hex};
 
@@ -123,6 +124,11 @@ impl Pool {
         state.access.keys().chain(state.refresh.keys()).cloned().collect()
     }
 
+    /// `<region>_<id>`.
+    pub(super) fn id(&self) -> &str {
+        &self.pool_id
+    }
+
     pub(in crate::cloud) fn set_password(&self, password: &str) {
         let verifier = Verifier::new(suffix(&self.pool_id), &self.srp_id, password, &random_bytes::<16>());
         self.lock().verifier = verifier;
@@ -230,17 +236,19 @@ impl Pool {
         Tokens { access, id: self.token("id", now, lifetime), refresh: None, seconds: lifetime.as_secs() }
     }
 
-    /// Looks like a JWT; nobody can check its signature, and the pool knows its tokens by heart.
+    /// A JWT with the claims that Cognito gives. The pool knows its good tokens by heart; clients check the signature.
     fn token(&self, token_use: &str, now: OffsetDateTime, lifetime: Duration) -> String {
         let region = self.pool_id.split('_').next().unwrap_or_default();
-        let header = json!({"kid": random_hex::<16>(), "alg": "RS256"});
-        let claims = json!({
-            "sub": self.srp_id, "username": self.srp_id, "client_id": self.client_id, "token_use": token_use,
+        let mut claims = json!({
+            "sub": self.srp_id, "token_use": token_use, "auth_time": now.unix_timestamp(),
             "iss": format!("https://cognito-idp.{region}.amazonaws.com/{}", self.pool_id),
             "iat": now.unix_timestamp(), "exp": (now + lifetime).unix_timestamp(), "jti": random_hex::<16>(),
         });
-        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
-        format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode(random_bytes::<256>()))
+        // The two kinds name user and client differently.
+        let (user, client) = if token_use == "id" { ("cognito:username", "aud") } else { ("username", "client_id") };
+        claims[user] = json!(self.srp_id);
+        claims[client] = json!(self.client_id);
+        jwt::sign(&claims)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -20,6 +20,17 @@ pub(super) fn parse(json: &Json) -> Result<Attributes, SqsError> {
     fields.iter().map(|(name, value)| Ok((name.clone(), parse_one(name, value)?))).collect()
 }
 
+/// How long SQS finds a message to send: its body and the names, types and values of its attributes.
+pub(super) fn bytes_sent(message: &Json) -> usize {
+    let length = |json: &Json| json.as_str().map_or(0, str::len);
+    let attribute = |(name, value): (&String, &Json)| {
+        let binary = value["BinaryValue"].as_str().and_then(|text| STANDARD.decode(text).ok()).map_or(0, |b| b.len());
+        name.len() + length(&value["DataType"]) + length(&value["StringValue"]) + binary
+    };
+    let attributes = message["MessageAttributes"].as_object();
+    length(&message["MessageBody"]) + attributes.map_or(0, |all| all.iter().map(attribute).sum())
+}
+
 fn parse_one(name: &str, json: &Json) -> Result<Attribute, SqsError> {
     let bad = || SqsError::invalid_value(format!("The message attribute '{name}' has an invalid type or value."));
     let data_type = json["DataType"].as_str().ok_or_else(bad)?;

@@ -51,6 +51,12 @@ impl SqsError {
         ))
     }
 
+    pub(super) fn not_in_flight(handle: &str) -> Self {
+        Self::invalid_value(format!(
+            "Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change."
+        ))
+    }
+
     pub(super) fn empty_batch() -> Self {
         let message = "There should be at least one batch entry in the request.";
         Self::sqs("EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest", message)
@@ -59,6 +65,17 @@ impl SqsError {
     pub(super) fn too_many_entries(count: usize) -> Self {
         let message = format!("Maximum number of entries per request are 10. You have sent {count}.");
         Self::sqs("TooManyEntriesInBatchRequest", "AWS.SimpleQueueService.TooManyEntriesInBatchRequest", message)
+    }
+
+    pub(super) fn batch_too_long(bytes: usize, most: usize) -> Self {
+        let message = format!("Batch requests cannot be longer than {most} bytes. You have sent {bytes} bytes.");
+        Self::sqs("BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong", message)
+    }
+
+    pub(super) fn bad_characters() -> Self {
+        let message = "Invalid binary character was found in the message body, the set of allowed characters is #x9 | \
+                       #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF";
+        Self::sqs("InvalidMessageContents", "InvalidMessageContents", message)
     }
 
     pub(super) fn entry_ids_repeat(id: &str) -> Self {

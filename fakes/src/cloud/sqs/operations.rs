@@ -36,7 +36,7 @@ pub(super) async fn run(queues: &FifoQueues, operation: &str, input: &Json) -> A
             batch(queues, input, |queues, url, entry| change_visibility(queues, url, entry).map(|()| json!({})))
         }
         "SendMessage" => send(queues, wire::text(input, "QueueUrl")?, input),
-        "SendMessageBatch" => batch(queues, input, send),
+        "SendMessageBatch" => send_batch(queues, input),
         "GetQueueUrl" => Ok(json!({"QueueUrl": queues.find_url(wire::text(input, "QueueName")?)?})),
         "GetQueueAttributes" => queue_attributes(queues, input),
         "CreateQueue" => create(queues, input),
@@ -125,12 +125,27 @@ fn send(queues: &FifoQueues, url: &str, input: &Json) -> Answer {
     Ok(json)
 }
 
+/// All messages of a batch together may be as long as one alone; if they are longer, none is sent.
+fn send_batch(queues: &FifoQueues, input: &Json) -> Answer {
+    known_queue(queues, input)?;
+    let bytes = wire::entries(input)?.into_iter().map(|(_, entry)| attributes::bytes_sent(entry)).sum();
+    if bytes > BODY_BYTES_MAX {
+        return Err(SqsError::batch_too_long(bytes, BODY_BYTES_MAX));
+    }
+    batch(queues, input, send)
+}
+
 fn draft(input: &Json, content_based: bool) -> Result<Draft, SqsError> {
     let body = wire::text(input, "MessageBody")?.to_owned();
-    if body.len() > BODY_BYTES_MAX {
+    if attributes::bytes_sent(input) > BODY_BYTES_MAX {
         return Err(SqsError::invalid_value(
             "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.",
         ));
+    }
+    // What XML 1.0 does not allow: surrogates cannot be in a text of Rust.
+    let is_allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..) && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    if !body.chars().all(is_allowed) {
+        return Err(SqsError::bad_characters());
     }
     let group = bounded(wire::text(input, "MessageGroupId")?, "MessageGroupId")?;
     let deduplication_id = match input["MessageDeduplicationId"].as_str() {
@@ -227,3 +242,6 @@ fn known_queue<'a>(queues: &FifoQueues, input: &'a Json) -> Result<&'a str, SqsE
     let url = wire::text(input, "QueueUrl")?;
     queues.with(url, |_| url)
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,7 +145,7 @@ impl Queue {
         now: Instant,
     ) -> Result<(), SqsError> {
         let at = self.position(handle, now)?;
-        let at = at.ok_or_else(|| SqsError::invalid_value("Message does not exist or is not available."))?;
+        let at = at.ok_or_else(|| SqsError::not_in_flight(handle))?;
         self.messages[at].hidden_until = Some(now + visibility);
         Ok(())
     }

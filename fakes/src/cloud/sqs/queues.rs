@@ -76,6 +76,14 @@ impl FifoQueues {
         self.url(&state, name)
     }
 
+    /// Makes the queue of an edge, or finds it. Nodes name no deduplication ids, so that its messages are known by their
+    /// content.
+    pub fn create_edge(&self, name: &str) -> String {
+        let url = self.create(name);
+        self.with(&url, |queue| queue.content_based_deduplication = true).expect("it was just made");
+        url
+    }
+
     /// Deletes a queue; calls that wait on it are answered with the refusal for an unknown queue.
     pub fn delete(&self, url: &str) {
         self.lock().queues.remove(name_of(url));

@@ -133,7 +133,7 @@ impl FakeCloud {
         }
         let has = |world: &World, queue: &str| world.edges.iter().any(|edge| edge.queue == queue);
         for edge in after.edges.iter().filter(|edge| !has(&before, &edge.queue)) {
-            self.queues.create(sqs::name_of(&edge.queue));
+            self.queues.create_edge(sqs::name_of(&edge.queue));
         }
         for edge in before.edges.iter().filter(|edge| !has(&after, &edge.queue)) {
             self.queues.delete(&edge.queue);

@@ -1,0 +1,174 @@
+//! The daemon's own calls of AWS, the same code before the fake cloud and before moto, which was written by others. Where
+//! moto is not as AWS is, its exact answer is held fast here: a newer one that differs is noticed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_ecrpublic::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::QueueAttributeName;
+use managed_app::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
+use managed_app::cloud::{AppCredentials, AuditTrail, CloudErrorKind};
+use managed_app::logs::{LogErrorKind, LogProbe};
+use managed_app::model::{Change, NodeName, QueueAddress};
+use managed_app::registry::Registry;
+use managed_app_runtimes::ImageReference;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::place::{Place, client};
+
+/// How long anything may take; moto's long poll can hold a message back for 20 s.
+const LIMIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
+const PUBLIC: &str = "public.ecr.aws/echostream/node:1";
+
+#[tokio::test]
+async fn our_calls_work_on_the_fake_cloud() {
+    let place = Place::fake().await;
+    agrees(&place).await;
+    assert_eq!(sign_in_with(&place, "wrong").await, Err(CloudErrorKind::Refused));
+    assert_eq!(registry_user(&place, PUBLIC).await.as_deref(), Some("AWS"));
+}
+
+#[tokio::test]
+async fn our_calls_work_on_moto() {
+    let place = Place::moto().await;
+    agrees(&place).await;
+    takes_any_password(&place).await;
+    has_no_ecr_public(&place).await;
+}
+
+/// What both clouds do as AWS does.
+async fn agrees(place: &Place) {
+    signs_in_by_srp(place).await;
+    is_refused_as_an_unknown_user_or_client(place).await;
+    receives_and_deletes_a_change(place).await;
+    notices_a_queue_that_does_not_exist(place).await;
+    gets_a_registry_token_of_a_region(place).await;
+    writes_to_a_log_group(place).await;
+    notices_a_log_group_that_does_not_exist(place).await;
+}
+
+async fn sign_in_with(place: &Place, password: &str) -> Result<(), CloudErrorKind> {
+    client(&place.account, password, &place.aws).await.sign_in().await.map_err(|error| error.kind())
+}
+
+async fn signs_in_by_srp(place: &Place) {
+    assert_eq!(sign_in_with(place, &place.password).await, Ok(()));
+}
+
+async fn is_refused_as_an_unknown_user_or_client(place: &Place) {
+    let mut strangers = [place.account.clone(), place.account.clone()];
+    strangers[0].user_name = "nobody".to_owned();
+    strangers[1].client_id = "unknown".to_owned();
+    for account in strangers {
+        let refused = client(&account, &place.password, &place.aws).await.sign_in().await;
+        assert_eq!(refused.map_err(|error| error.kind()), Err(CloudErrorKind::Refused), "{account:?}");
+    }
+}
+
+/// A receiver of changes that runs.
+struct Receiver {
+    changes: mpsc::Receiver<ChangeMessage>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Receiver {
+    fn start(place: &Place, url: &str) -> Self {
+        let address = QueueAddress { url: url.to_owned(), region: place.region.clone() };
+        let (sender, changes) = mpsc::channel(CHANGES_WAITING_MAX);
+        let receiver = Changes {
+            aws: Arc::clone(&place.aws),
+            credentials: AppCredentials::new(Arc::clone(&place.control)),
+            app: place.account.app.clone(),
+            queue: watch::Sender::new(Some(address)).subscribe(),
+            sender,
+            audit: AuditTrail::new(watch::channel(None).1),
+        };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(receiver.run(shutdown.clone()));
+        Self { changes, shutdown, task }
+    }
+
+    async fn next(&mut self) -> ChangeMessage {
+        timeout(LIMIT, self.changes.recv()).await.expect("something comes").expect("the receiver runs")
+    }
+
+    async fn end(self) {
+        self.shutdown.cancel();
+        timeout(LIMIT, self.task).await.expect("it ends").expect("it does not panic");
+    }
+}
+
+async fn receives_and_deletes_a_change(place: &Place) {
+    let credentials = AppCredentials::new(Arc::clone(&place.control));
+    credentials.get().await.expect("credentials");
+    let sqs = place.aws.sqs(&place.region, credentials.provider()).await;
+    let body = format!(r#"{{"new": {{"type": "ManagedNode", "app": "{}", "name": "n"}}}}"#, place.account.app);
+    let sent = sqs.send_message().queue_url(&place.queue).message_body(body);
+    sent.message_group_id("g").message_deduplication_id("1").send().await.expect("it is sent");
+    let mut receiver = Receiver::start(place, &place.queue);
+    let ChangeMessage::Change { change, sent_at, .. } = receiver.next().await else { panic!("the queue is lost") };
+    assert_eq!(change, Change::Node(NodeName::new("n").expect("a name")));
+    assert!(sent_at.is_some());
+    let counts =
+        [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
+    let end = Instant::now() + LIMIT;
+    loop {
+        let asked = sqs.get_queue_attributes().queue_url(&place.queue).set_attribute_names(Some(counts.to_vec()));
+        let found = asked.send().await.expect("attributes").attributes.unwrap_or_default();
+        if found.len() == counts.len() && found.values().all(|count| count == "0") {
+            break;
+        }
+        assert!(Instant::now() < end, "it was not deleted: {found:?}");
+        sleep(LOOK_EVERY).await;
+    }
+    receiver.end().await;
+}
+
+async fn notices_a_queue_that_does_not_exist(place: &Place) {
+    let mut receiver = Receiver::start(place, &place.queue.replace(".fifo", "-other.fifo"));
+    assert_eq!(receiver.next().await, ChangeMessage::QueueLost);
+    receiver.end().await;
+}
+
+async fn registry_user(place: &Place, image: &str) -> Option<String> {
+    let image = image.parse::<ImageReference>().expect("an image");
+    let credentials = Registry::new(Arc::clone(&place.aws)).credentials(&image).await.expect("an answer");
+    credentials.map(|credentials| credentials.username)
+}
+
+async fn gets_a_registry_token_of_a_region(place: &Place) {
+    assert_eq!(registry_user(place, PRIVATE).await.as_deref(), Some("AWS"));
+}
+
+async fn writes_to_a_log_group(place: &Place) {
+    let logs = LogProbe::new(&place.aws, &place.region).await;
+    for _ in 0..2 {
+        logs.write(&place.log_group).await.expect("a stream is made or found, and an event accepted");
+    }
+}
+
+async fn notices_a_log_group_that_does_not_exist(place: &Place) {
+    let refused = LogProbe::new(&place.aws, &place.region).await.write("unknown").await;
+    assert_eq!(refused.map_err(|error| error.kind()), Err(LogErrorKind::NoGroup));
+}
+
+/// moto does no SRP arithmetic.
+async fn takes_any_password(place: &Place) {
+    assert_eq!(sign_in_with(place, "wrong").await, Ok(()));
+}
+
+/// moto does not know the service; the daemon pulls without a token then.
+async fn has_no_ecr_public(place: &Place) {
+    let ecr = aws_sdk_ecrpublic::Client::new(&place.aws.host("us-east-1").await);
+    let refused = ecr.get_authorization_token().send().await.expect_err("moto has no ECR Public");
+    let raw = refused.raw_response().expect("it answers");
+    let body = raw.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+    assert_eq!((raw.status().as_u16(), refused.code()), (500, None), "{body}");
+    assert!(body.contains("<title>500 Internal Server Error</title>"), "{body}");
+    assert_eq!(registry_user(place, PUBLIC).await, None);
+}
