@@ -46,7 +46,7 @@ mod tests {
         const NAME: &str = "telemetry::panics::tests::a_panic_is_one_line_of_the_log_without_secrets";
         if let Some(path) = crate::config::process_environment(PART) {
             let (level, console) = (LoggingLevel::Error, Console::Off);
-            let options = Options { level, console, no_color: true, file: Some(path.into()) };
+            let options = Options { level, console, no_color: true, file: Some(path.into()), is_shipped: false };
             let telemetry = start(options).expect("the first log of this process");
             telemetry.redactor().add(&"hunter2-of-panics".into());
             telemetry.tell_of_panics();

@@ -43,6 +43,7 @@ impl Query {
 
 #[derive(Interface)]
 #[graphql(field(name = "name", ty = "String"), field(name = "tenant", ty = "Tenant"))]
+#[expect(clippy::enum_variant_names, reason = "the names are those of the published schema")]
 pub(super) enum App {
     ManagedApp(ManagedApp),
     CrossAccountApp(CrossAccountApp),
