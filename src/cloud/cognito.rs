@@ -131,12 +131,12 @@ impl Cognito {
         let proof = srp
             .verify(challenge.secret_block, challenge.user_id, challenge.salt, challenge.b)
             .map_err(|_| nonsense("the challenge has the wrong form"))?;
-        self.answer(challenge.user_id, proof, answer.session()).await
+        self.answer(challenge.user_name, proof, answer.session()).await
     }
 
     async fn answer(
         &self,
-        user_id: &str,
+        user_name: &str,
         proof: VerificationParameters,
         session: Option<&str>,
     ) -> Result<Tokens, CloudError> {
@@ -146,7 +146,7 @@ impl Cognito {
             .challenge_name(ChallengeNameType::PasswordVerifier)
             .client_id(&self.client_id)
             .set_session(session.map(str::to_owned))
-            .challenge_responses("USERNAME", user_id)
+            .challenge_responses("USERNAME", user_name)
             .challenge_responses("TIMESTAMP", proof.timestamp)
             .challenge_responses("PASSWORD_CLAIM_SECRET_BLOCK", proof.password_claim_secret_block)
             .challenge_responses("PASSWORD_CLAIM_SIGNATURE", proof.password_claim_signature)
@@ -191,7 +191,10 @@ impl Cognito {
 /// The parameters of a PASSWORD_VERIFIER challenge, checked for form: the arithmetic trusts its input.
 struct Challenge<'a> {
     secret_block: &'a str,
+    /// What the user is called in the proof.
     user_id: &'a str,
+    /// What the user is called in the answer.
+    user_name: &'a str,
     salt: &'a str,
     b: &'a str,
 }
@@ -199,9 +202,11 @@ struct Challenge<'a> {
 impl<'a> Challenge<'a> {
     fn read(parameters: &'a HashMap<String, String>) -> Result<Self, CloudError> {
         let get = |name: &str| parameters.get(name).map(String::as_str).ok_or_else(|| nonsense("a part is missing"));
+        let user_id = get("USER_ID_FOR_SRP")?;
         let challenge = Self {
             secret_block: get("SECRET_BLOCK")?,
-            user_id: get("USER_ID_FOR_SRP")?,
+            user_id,
+            user_name: get("USERNAME").unwrap_or(user_id),
             salt: get("SALT")?,
             b: get("SRP_B")?,
         };

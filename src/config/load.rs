@@ -80,10 +80,8 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
     let status_socket = status_socket(sources);
     let metrics = sources.take("MANAGED_APP_METRICS", check::address);
     let http = sources.take("MANAGED_APP_HTTP", check::loopback_address);
-    let [docker_host, container_host, xdg_runtime_dir] =
-        ["DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR"].map(|variable| sources.take(variable, check::text));
+    let [docker_host, container_host, xdg_runtime_dir] = engine_addresses(sources);
     let policy = policy(sources, &state_directory, &[&docker_host, &container_host]);
-    let no_color = sources.take("NO_COLOR", check::text).is_some();
     Some(Config {
         app: app?,
         tenant: tenant?,
@@ -118,9 +116,13 @@ fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String
         docker_host,
         container_host,
         xdg_runtime_dir,
-        no_color,
+        no_color: sources.take("NO_COLOR", check::text).is_some(),
         systemd: systemd(sources),
     })
+}
+
+fn engine_addresses(sources: &mut Sources<'_>) -> [Option<String>; 3] {
+    ["DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR"].map(|variable| sources.take(variable, check::text))
 }
 
 fn replace_window(sources: &mut Sources<'_>) -> Option<Duration> {

@@ -10,13 +10,13 @@ use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::cloud::{CloudErrorKind, EchoStream};
-use crate::config::OnExit;
+use crate::config::{NodeLogOptions, OnExit};
 use crate::driver::chain;
 use crate::engine;
 use crate::exit::Exit;
 use crate::host::Signal;
 use crate::logs::{Shipper, ShipperOptions, Shipping};
-use crate::reconciler::Settings;
+use crate::reconciler::{NodeLogSettings, Settings};
 
 /// How long a silent cloud may hold up the start; signing in then goes on with the first snapshot.
 const SIGN_IN_WAIT: Duration = Duration::from_secs(10);
@@ -110,4 +110,9 @@ pub(super) async fn ensure_network(runtime: &dyn ContainerRuntime, settings: &Se
         Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
         Err(_) => warn!(network, "the app's network could not be made in time"),
     }
+}
+
+/// The engine keeps the output of nodes, within these bounds, for itself or for the shipper to read.
+pub(super) fn engine_logs(options: &NodeLogOptions) -> NodeLogSettings {
+    NodeLogSettings::Engine { file_bytes_max: options.file_bytes_max, files_max: options.files_max }
 }

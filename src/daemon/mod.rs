@@ -21,10 +21,10 @@ use tracing::{error, info, warn};
 pub use self::shipping::LogShipping;
 
 use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
-use self::foundation::{ensure_network, interruptible, meet, shipper, sign_in};
+use self::foundation::{engine_logs, ensure_network, interruptible, meet, shipper, sign_in};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
-use crate::config::{Config, ConfigErrors, NodeLogOptions, NodeLogs, OnExit, OnRemoved, Replace};
+use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved, Replace};
 use crate::driver::{DEATHS_MAX, Driver, Hands, Looks, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
@@ -367,10 +367,7 @@ pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
             NodeLogs::Awslogs => {
                 NodeLogSettings::Awslogs { group: config.log_group.clone(), mode: config.node_log_options.awslogs }
             }
-            NodeLogs::Agent | NodeLogs::Engine => {
-                let NodeLogOptions { file_bytes_max, files_max, .. } = config.node_log_options;
-                NodeLogSettings::Engine { file_bytes_max, files_max }
-            }
+            NodeLogs::Agent | NodeLogs::Engine => engine_logs(&config.node_log_options),
         },
         stop_grace: config.stop_grace,
         resync: config.resync,

@@ -8,10 +8,11 @@ use aws_sdk_ecrpublic::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::QueueAttributeName;
 use managed_app::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use managed_app::cloud::{AppCredentials, AuditTrail, CloudErrorKind};
-use managed_app::logs::{LogErrorKind, LogProbe};
+use managed_app::logs::{Batch, Delivery, LogErrorKind, LogEvent, LogProbe, LogService, Numbers};
 use managed_app::model::{Change, NodeName, QueueAddress};
 use managed_app::registry::Registry;
 use managed_app_runtimes::ImageReference;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,7 @@ async fn agrees(place: &Place) {
     notices_a_queue_that_does_not_exist(place).await;
     gets_a_registry_token_of_a_region(place).await;
     writes_to_a_log_group(place).await;
+    ships_log_events_and_counts_the_rejected(place).await;
     notices_a_log_group_that_does_not_exist(place).await;
 }
 
@@ -148,8 +150,25 @@ async fn gets_a_registry_token_of_a_region(place: &Place) {
 async fn writes_to_a_log_group(place: &Place) {
     let logs = LogProbe::new(&place.aws, &place.region).await;
     for _ in 0..2 {
-        logs.write(&place.log_group).await.expect("a stream is made or found, and an event accepted");
+        logs.open(&place.log_group).await.expect("a stream is made or found");
+        logs.write(&place.log_group).await.expect("an event is accepted");
     }
+}
+
+async fn ships_log_events_and_counts_the_rejected(place: &Place) {
+    let service = Arc::new(LogService::new(Arc::clone(&place.aws), &place.region));
+    let node = NodeName::new("n").expect("a name");
+    let mut delivery = Delivery::new(service, &place.log_group, Numbers::default().counter(&node));
+    let now = OffsetDateTime::now_utc();
+    let at_ms = |at: OffsetDateTime| at.unix_timestamp() * 1000;
+    // Three hours ahead is an hour too much.
+    let events = vec![
+        LogEvent::record(at_ms(now), "[INFO] now"),
+        LogEvent::record(at_ms(now + Duration::from_secs(3 * 3600)), "[INFO] too new"),
+    ];
+    let batch = Batch { bytes: events.iter().map(LogEvent::bytes).sum(), events };
+    let delivered = timeout(LIMIT, delivery.deliver(&batch)).await.expect("there is an answer");
+    assert_eq!((delivered.rejected, delivered.lost.lines), (batch.events[1].volume, 0));
 }
 
 async fn notices_a_log_group_that_does_not_exist(place: &Place) {

@@ -296,10 +296,10 @@ async fn a_node_beyond_the_bounds_of_this_host_is_named_with_the_setting() {
     bench.cloud.add_node("deep", |node| node.image(PUBLIC).volume("/etc", "/x"));
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
-    ran.shows("failed bounds", &["far", "MANAGED_APP_ALLOWED_REGISTRIES"]);
-    ran.shows("failed bounds", &["deep", "/etc", "MANAGED_APP_ALLOWED_BIND_MOUNTS"]);
+    ran.shows("failed bounds \"far\"", &["MANAGED_APP_ALLOWED_REGISTRIES"]);
+    ran.shows("failed bounds \"deep\"", &["/etc", "MANAGED_APP_ALLOWED_BIND_MOUNTS"]);
     let ran = bench.run(&["plan"]).await;
-    ran.shows("left node", &["far", "MANAGED_APP_ALLOWED_REGISTRIES"]);
+    ran.shows("left node \"far\"", &["MANAGED_APP_ALLOWED_REGISTRIES"]);
 }
 
 #[tokio::test]

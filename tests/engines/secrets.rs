@@ -114,9 +114,7 @@ async fn no_secret_is_in_anything_that_the_program_leaves(engine: Engine) {
     daemon.signal("HUP").await;
     let [at_first, _] = rig.containers(["a", "b"]).await;
     search.learn(&rig);
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).expect("it runs");
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the kernel tells it");
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "no core dumps: {core}");
+    assert_no_core_dumps(&daemon);
     search.read("cmdline", std::fs::read_to_string(format!("/proc/{}/cmdline", daemon.id())).expect("it runs"));
 
     // Changes, and renewals of all that ends.
@@ -137,16 +135,7 @@ async fn no_secret_is_in_anything_that_the_program_leaves(engine: Engine) {
     rig.replaced("a", &at_first).await;
     search.learn(&rig);
 
-    // What commands say meanwhile, and a start with a wrong password.
-    let mut variables = process::variables(&rig);
-    variables.insert("LOGGING_LEVEL".to_owned(), "DEBUG".to_owned());
-    for command in ["check", "plan"] {
-        search.read(command, process::run(&variables, &[command]).await.1);
-    }
-    variables.insert("PASSWORD".to_owned(), WRONG_PASSWORD.to_owned());
-    let (code, said) = process::run(&variables, &[]).await;
-    assert_eq!(code, Some(77), "{said}");
-    search.read("a refused sign-in", said);
+    read_commands(&mut search, &rig).await;
     search.learn(&rig);
 
     let password = cloud.env()["PASSWORD"].clone();
@@ -165,4 +154,23 @@ async fn no_secret_is_in_anything_that_the_program_leaves(engine: Engine) {
     search.read("printed", daemon.printed());
     search.read_folder(rig.host.state_directory());
     search.finish();
+}
+
+fn assert_no_core_dumps(daemon: &Process) {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).expect("it runs");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the kernel tells it");
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "no core dumps: {core}");
+}
+
+/// What commands say while the daemon runs, and a start with a wrong password.
+async fn read_commands(search: &mut Search, rig: &Rig) {
+    let mut variables = process::variables(rig);
+    variables.insert("LOGGING_LEVEL".to_owned(), "DEBUG".to_owned());
+    for command in ["check", "plan"] {
+        search.read(command, process::run(&variables, &[command]).await.1);
+    }
+    variables.insert("PASSWORD".to_owned(), WRONG_PASSWORD.to_owned());
+    let (code, said) = process::run(&variables, &[]).await;
+    assert_eq!(code, Some(77), "{said}");
+    search.read("a refused sign-in", said);
 }

@@ -66,7 +66,11 @@ async fn a_sensitive_folder_of_the_host_is_refused_and_the_old_container_stays()
     site.expect_no_more_than(&[], "b").await;
     assert_eq!(id(&site, "a"), before);
     site.cloud.change_mounts("a", vec![Mount::new("/srv/data", "/x")]);
-    site.eventually("it is made anew", |host| host.is_converged() && id(&site, "a") != before).await;
+    site.eventually("it is made anew", |host| {
+        let now = site.view("a").filter(|view| view.container.state.is_running());
+        host.is_converged() && now.is_some_and(|view| view.container.id.0 != before)
+    })
+    .await;
 }
 
 #[tokio::test]

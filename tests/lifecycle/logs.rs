@@ -98,7 +98,8 @@ async fn restarts_and_replacements_leave_no_line_behind() {
     site.memory.publish_image(&image(next), next.as_bytes());
     site.cloud.set_image(&site.cloud.world().node("a").node_type.clone(), next);
     site.converged().await;
-    site.eventually("it is replaced", |host| host.journal.count("remove", "a") > 0).await;
+    // The new container has the name of the node last of all.
+    site.eventually("it is replaced", |host| host.journal.count("rename", "a") > 0).await;
     site.converged().await;
     print(&site, "a", &["[INFO] another container"]);
     arrives(&site, "a", &["[INFO] first run", "[INFO] second run", "[INFO] another container"]).await;

@@ -93,7 +93,7 @@ async fn new_ports_and_mounts_recreate_the_node() {
     site.cloud.change_ports("a", vec![Port::tcp(8080, 80), Port::udp(53, 53).at("127.0.0.1")]);
     expect_replacements(&site, &[], &["a"]).await;
     site.journal.clear();
-    site.cloud.change_mounts("a", vec![Mount::new("data", "/data"), Mount::new("/etc", "/host")]);
+    site.cloud.change_mounts("a", vec![Mount::new("data", "/data"), Mount::new("/srv/data", "/host")]);
     expect_replacements(&site, &[], &["a"]).await;
     let spec = site.view("a").and_then(|view| view.spec).expect("the daemon made it");
     assert_eq!((spec.ports.len(), spec.mounts.len()), (2, 2));

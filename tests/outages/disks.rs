@@ -69,7 +69,8 @@ async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_m
     disk.free();
     site.start();
     site.converged().await;
-    assert_eq!(site.journal.acts().iter().filter(|act| act.as_str() == "restart a").count(), 1);
+    // Not even that where another file of the folder gave room back meanwhile.
+    assert!(site.journal.acts().iter().filter(|act| act.as_str() == "restart a").count() <= 1);
     assert_eq!(site.journal.starts("b"), 0);
     site.journal.clear();
 
