@@ -9,6 +9,7 @@ const WIDTH: u32 = 1000;
 const LINE_HEIGHT: u32 = 22;
 const MARGIN: u32 = 70;
 const LABEL_WIDTH: u32 = 420;
+const LABEL_HEIGHT: i32 = 11;
 const OURS: RGBColor = RGBColor(0x1f, 0x5f, 0xbf);
 const FLOOR: RGBColor = RGBColor(0x80, 0x80, 0x80);
 
@@ -45,7 +46,6 @@ fn paint(
         .build_cartesian_2d(0.0..most, 0.0..count)?;
     // Labels of lines are written by hand below: the axis would put them between the lines.
     chart.configure_mesh().disable_y_mesh().y_labels(0).x_labels(8).draw()?;
-    let (left, top) = (0, chart.plotting_area().get_pixel_range().1.start);
     for (index, (label, samples, color)) in lines.iter().enumerate() {
         let middle = count - index as f64 - 0.5;
         let dots = samples.values.iter().map(|value| Circle::new((*value, middle), 3, color.mix(0.5).filled()));
@@ -53,8 +53,8 @@ fn paint(
         let median = samples.median();
         let bar = PathElement::new(vec![(median, middle - 0.35), (median, middle + 0.35)], color.stroke_width(3));
         chart.draw_series(std::iter::once(bar))?;
-        let y = top + i32::try_from(LINE_HEIGHT)? * i32::try_from(index)? + 5;
-        root.draw_text(label, &("sans-serif", 11).into_text_style(&root), (left + 6, y))?;
+        let y = chart.backend_coord(&(0.0, middle)).1 - LABEL_HEIGHT / 2;
+        root.draw_text(label, &("sans-serif", LABEL_HEIGHT).into_text_style(&root), (6, y))?;
     }
     root.present()?;
     Ok(())
