@@ -26,6 +26,7 @@ pub struct InvalidImageReference {
 
 /// A reference longer than this is refused; registries allow 255 for the repository and 128 for the tag.
 const LENGTH_MAX: usize = 512;
+const TOO_LONG: &str = "is longer than 512 bytes";
 
 impl ImageReference {
     /// Registry host with its port, for example `123456789012.dkr.ecr.us-east-1.amazonaws.com`.
@@ -86,7 +87,7 @@ impl FromStr for ImageReference {
 
 fn parse(text: &str) -> Result<ImageReference, &'static str> {
     if text.len() > LENGTH_MAX {
-        return Err("is longer than 512 bytes");
+        return Err(TOO_LONG);
     }
     let (name_and_tag, digest) = match text.split_once('@') {
         Some((name, digest)) if is_digest(digest) => (name, Some(digest.to_owned())),
@@ -105,7 +106,9 @@ fn parse(text: &str) -> Result<ImageReference, &'static str> {
     if !repository.split('/').all(is_path_component) {
         return Err("has a repository that is not lower-case letters and digits joined by '.', '_', '-' and '/'");
     }
-    Ok(ImageReference { registry: registry.to_owned(), repository: repository.to_owned(), tag, digest })
+    let image = ImageReference { registry: registry.to_owned(), repository: repository.to_owned(), tag, digest };
+    // Without a tag it grows: what the engine is asked for must be a reference too.
+    if image.to_pull().len() > LENGTH_MAX { Err(TOO_LONG) } else { Ok(image) }
 }
 
 /// A host counts as one when it could not be a path: it has a dot or a port, or is `localhost`.
@@ -159,6 +162,14 @@ mod tests {
         check(&digest, "1.dkr.ecr.eu-west-1.amazonaws.com", "n", &digest);
         let both = format!("a.b/n:t@{DIGEST}");
         check(&both, "a.b", "n", &format!("a.b/n@{DIGEST}"));
+    }
+
+    /// Found by fuzzing: with `:latest` it was longer than any reference may be.
+    #[test]
+    fn what_is_pulled_is_as_long_as_a_reference_may_be() {
+        let name = |length: usize| format!("a.b/{}", "n".repeat(length - "a.b/".len()));
+        assert!(name(LENGTH_MAX - ":latest".len()).parse::<ImageReference>().is_ok());
+        assert!(name(LENGTH_MAX - ":latest".len() + 1).parse::<ImageReference>().is_err());
     }
 
     #[test]
