@@ -1,14 +1,19 @@
 //! Secrets go through the whole life of the program at LOGGING_LEVEL=DEBUG, and are looked for in all that it leaves:
-//! what it prints and logs, what it tells systemd, its state, labels and all else that an engine shows but the
-//! environment of the nodes, which is where the contract wants the password.
+//! what it prints, logs and ships, what it tells systemd and whoever asks it, its state, the archive for a helper, labels
+//! and all else that an engine shows but the environment of the nodes, which is where the contract wants the password.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use managed_app_fakes::cloud::RemovalForm;
 use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::engine::{Container, Engine};
 use crate::process::{self, Process};
@@ -91,86 +96,163 @@ impl Search {
     }
 }
 
+/// A daemon with its secrets, and what is found of them.
+struct Life {
+    rig: Rig,
+    daemon: Process,
+    search: Search,
+    /// The environment of commands on the same host.
+    variables: BTreeMap<String, String>,
+    folder: TempDir,
+}
+
 async fn no_secret_is_in_anything_that_the_program_leaves(engine: Engine) {
-    let rig = Rig::new(engine).await;
-    let cloud = rig.cloud();
-    let mut search = Search::begin();
-    let (first, second) = (rig.push("node:1", "1").await, rig.push("node:2", "2").await);
-    let (a, b) = (rig.name("a"), rig.name("b"));
-    let config = |mark: &str| json!({ "secret": mark }).to_string();
-    cloud.set_tenant_config(&config(TENANT_MARK));
-    cloud.set_app_config(&config(APP_MARK));
-    cloud.set_audit(true);
-    rig.add("a", |n| n.of_type("type").image(&first).config(&config(NODE_MARK)).sends("hl7"));
-    rig.add("b", |n| n.of_type("type").receives("hl7"));
-    cloud.change_auditor("hl7", &format!("def auditor(): return '{AUDITOR_MARK}'"));
-
-    // The registry refuses the first password, and takes the second.
-    cloud.registry.set_password(WRONG_REGISTRY_PASSWORD);
-    let mut daemon = Process::start(&rig, &[("LOGGING_LEVEL", "DEBUG")]);
-    search.read("READY", daemon.told("READY=1").await);
-    until("the refusal is told", async || daemon.log().contains("image cannot be pulled")).await;
-    cloud.registry.set_password(&crate::images::password());
-    daemon.signal("HUP").await;
-    let [at_first, _] = rig.containers(["a", "b"]).await;
-    search.learn(&rig);
-    assert_no_core_dumps(&daemon);
-    search.read("cmdline", std::fs::read_to_string(format!("/proc/{}/cmdline", daemon.id())).expect("it runs"));
-
-    // Changes, and renewals of all that ends.
-    cloud.expire_tokens();
-    cloud.revoke_refresh_tokens();
-    cloud.revoke_credentials();
-    cloud.connect(&a, &b);
-    let at_first = rig.restarted("a", &at_first).await;
-    search.learn(&rig);
-    cloud.set_node_config(&a, &json!({"secret": NODE_MARK, "more": 1}).to_string());
-    let at_first = rig.restarted("a", &at_first).await;
-    cloud.send_raw(&format!("{{\"new\": \"{NODE_MARK}\"}}"));
-    cloud.send_change(None, Some(json!({"type": "Oddity", "config": NODE_MARK})));
-
-    cloud.set_image("type", &rig.image("missing:1"));
-    until("the pull fails", async || daemon.log().contains("missing:1")).await;
-    cloud.set_image("type", &second);
-    rig.replaced("a", &at_first).await;
-    search.learn(&rig);
-
-    read_commands(&mut search, &rig).await;
-    search.learn(&rig);
-
-    let password = cloud.env()["PASSWORD"].clone();
-    for node in ["a", "b"] {
-        search.read_container(rig.container(node).await, &password);
-    }
-    search.read("network", engine.run(&["network", "inspect", &rig.tag]).await);
-    cloud.set_removal_form(RemovalForm::NewRemoved);
-    cloud.remove_node(&b);
-    rig.gone("b").await;
-    daemon.signal("TERM").await;
-    tokio::time::timeout(LIMIT, daemon.ended()).await.expect("it ends");
-    let log = daemon.log();
-    assert!(log.contains("[DEBUG]") && log.contains("operation is done"), "{log}");
-    search.read("log", log);
-    search.read("printed", daemon.printed());
-    search.read_folder(rig.host.state_directory());
-    search.finish();
+    let mut life = Life::begin(engine).await;
+    life.look_at_the_process();
+    life.change_and_renew().await;
+    life.ask().await;
+    life.run_commands().await;
+    life.look_into_the_engine().await;
+    life.end().await;
 }
 
-fn assert_no_core_dumps(daemon: &Process) {
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).expect("it runs");
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the kernel tells it");
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "no core dumps: {core}");
+impl Life {
+    /// Nodes with marked configurations; the registry refuses the first password, and takes the second.
+    async fn begin(engine: Engine) -> Self {
+        let rig = Rig::new(engine).await;
+        let mut search = Search::begin();
+        let (cloud, first) = (rig.cloud(), rig.push("node:1", "1").await);
+        let config = |mark: &str| json!({ "secret": mark }).to_string();
+        cloud.set_tenant_config(&config(TENANT_MARK));
+        cloud.set_app_config(&config(APP_MARK));
+        cloud.set_audit(true);
+        rig.add("a", |n| n.of_type("type").image(&first).config(&config(NODE_MARK)).sends("hl7"));
+        rig.add("b", |n| n.of_type("type").receives("hl7"));
+        cloud.change_auditor("hl7", &format!("def auditor(): return '{AUDITOR_MARK}'"));
+        cloud.registry.set_password(WRONG_REGISTRY_PASSWORD);
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let socket = folder.path().join("status.sock").display().to_string();
+        let own = [("LOGGING_LEVEL", "DEBUG"), ("MANAGED_APP_STATUS_SOCKET", socket.as_str())];
+        let mut daemon = Process::start(&rig, &own);
+        let mut variables = process::variables(&rig);
+        variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        search.read("READY", daemon.told("READY=1").await);
+        until("the refusal is told", async || daemon.log().contains("image cannot be pulled")).await;
+        cloud.registry.set_password(&crate::images::password());
+        daemon.signal("HUP").await;
+        rig.containers(["a", "b"]).await;
+        search.learn(&rig);
+        Self { rig, daemon, search, variables, folder }
+    }
+
+    fn look_at_the_process(&mut self) {
+        let about = |name: &str| {
+            std::fs::read_to_string(format!("/proc/{}/{name}", self.daemon.id())).expect("the daemon runs")
+        };
+        let (limits, command) = (about("limits"), about("cmdline"));
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the kernel tells it");
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "no core dumps: {core}");
+        self.search.read("cmdline", command);
+    }
+
+    /// Restarts, a replacement, a failed pull and odd messages, while all tokens and keys end.
+    async fn change_and_renew(&mut self) {
+        let (rig, cloud) = (&self.rig, self.rig.cloud());
+        let (a, b) = (rig.name("a"), rig.name("b"));
+        let before = rig.running("a").await;
+        cloud.expire_tokens();
+        cloud.revoke_refresh_tokens();
+        cloud.revoke_credentials();
+        cloud.connect(&a, &b);
+        let before = rig.restarted("a", &before).await;
+        self.search.learn(rig);
+        cloud.set_node_config(&a, &json!({"secret": NODE_MARK, "more": 1}).to_string());
+        let before = rig.restarted("a", &before).await;
+        cloud.send_raw(&format!("{{\"new\": \"{NODE_MARK}\"}}"));
+        cloud.send_change(None, Some(json!({"type": "Oddity", "config": NODE_MARK})));
+        cloud.set_image("type", &rig.image("missing:1"));
+        until("the pull fails", async || self.daemon.log().contains("missing:1")).await;
+        cloud.set_image("type", &rig.push("node:2", "2").await);
+        rig.replaced("a", &before).await;
+        self.search.learn(rig);
+    }
+
+    /// What the daemon answers to whoever may ask it.
+    async fn ask(&mut self) {
+        let a = self.rig.name("a");
+        for (words, expected) in [(&["status", "--json"][..], a.as_str()), (&["why", &a][..], "restart")] {
+            let (code, said) = process::run(&self.variables, words).await;
+            assert!(code == Some(0) && said.contains(expected), "{words:?} says {said}");
+            self.search.read(words[0], said);
+        }
+        let socket = self.folder.path().join("status.sock");
+        for path in ["/metrics", "/v1/status", &format!("/v1/history?node={a}")] {
+            let answer = get(&socket, path).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{path} answers {answer}");
+            self.search.read(path, answer);
+        }
+    }
+
+    /// What commands say and write meanwhile, and a start with a wrong password.
+    async fn run_commands(&mut self) {
+        let bundle = self.folder.path().join("bundle.tar.gz");
+        for words in [&["check", "--bundle", bundle.to_str().expect("a plain path")][..], &["plan"][..]] {
+            self.search.read(words[0], process::run(&self.variables, words).await.1);
+        }
+        let mut archive = Vec::new();
+        let file = std::fs::File::open(&bundle).expect("the bundle is there");
+        flate2::read::GzDecoder::new(file).read_to_end(&mut archive).expect("it is packed");
+        assert!(archive.len() > 1024, "{}", archive.len());
+        self.search.read("bundle", String::from_utf8_lossy(&archive));
+
+        let mut variables = self.variables.clone();
+        let wrong = [("PASSWORD", WRONG_PASSWORD), ("MANAGED_APP_STATUS_SOCKET", "off")];
+        variables.extend(wrong.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let (code, said) = process::run(&variables, &[]).await;
+        assert_eq!(code, Some(77), "{said}");
+        self.search.read("a refused sign-in", said);
+        self.search.learn(&self.rig);
+    }
+
+    async fn look_into_the_engine(&mut self) {
+        let password = self.variables["PASSWORD"].clone();
+        for node in ["a", "b"] {
+            self.search.read_container(self.rig.container(node).await, &password);
+        }
+        self.search.read("network", self.rig.engine.run(&["network", "inspect", &self.rig.tag]).await);
+    }
+
+    /// A removed node and the end of the daemon; then all that it has written.
+    async fn end(mut self) {
+        let cloud = self.rig.cloud();
+        cloud.set_removal_form(RemovalForm::NewRemoved);
+        cloud.remove_node(&self.rig.name("b"));
+        self.rig.gone("b").await;
+        self.daemon.signal("TERM").await;
+        self.daemon.ended().await;
+        let log = self.daemon.log();
+        assert!(log.contains("[DEBUG]") && log.contains("operation is done"), "{log}");
+        self.search.read("log", log);
+        self.search.read("printed", self.daemon.printed());
+        self.search.read_folder(self.rig.host.state_directory());
+        let (region, group) = (&self.variables["AWS_DEFAULT_REGION"], &self.variables["LOG_GROUP_NAME"]);
+        let shipped: Vec<String> = cloud.cloudwatch.events(region, group).into_iter().map(|e| e.message).collect();
+        assert!(!shipped.is_empty(), "the daemon ships its own log");
+        self.search.read("CloudWatch", shipped.join("\n"));
+        self.search.finish();
+    }
 }
 
-/// What commands say while the daemon runs, and a start with a wrong password.
-async fn read_commands(search: &mut Search, rig: &Rig) {
-    let mut variables = process::variables(rig);
-    variables.insert("LOGGING_LEVEL".to_owned(), "DEBUG".to_owned());
-    for command in ["check", "plan"] {
-        search.read(command, process::run(&variables, &[command]).await.1);
-    }
-    variables.insert("PASSWORD".to_owned(), WRONG_PASSWORD.to_owned());
-    let (code, said) = process::run(&variables, &[]).await;
-    assert_eq!(code, Some(77), "{said}");
-    search.read("a refused sign-in", said);
+/// An answer of the daemon at its socket, with its head.
+async fn get(socket: &Path, path: &str) -> String {
+    let asking = async {
+        let mut stream = UnixStream::connect(socket).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    timeout(LIMIT, asking).await.expect("it answers in time").expect("it answers")
 }

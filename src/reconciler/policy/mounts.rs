@@ -119,11 +119,11 @@ impl AllowedBindMounts {
         }
         let why = match (self.ordinary, self.is_sensitive(&path)) {
             (true, false) => return Ok(()),
-            (true, true) => " is sensitive, or holds or lies in what is:",
+            (true, true) => ", as it is, holds or lies in something sensitive",
             (false, _) => "",
         };
         Err(format!(
-            "mount source {path:?}{why} may not be used: MANAGED_APP_ALLOWED_BIND_MOUNTS would have to allow it"
+            "mount source {path:?} may not be used{why}: MANAGED_APP_ALLOWED_BIND_MOUNTS would have to allow it"
         ))
     }
 
