@@ -2,13 +2,18 @@
 //!
 //! The engine's own label filter would hide the Python program's containers and network events, which carry no labels,
 //! so it filters by type only and the choice is made here.
+//!
+//! Where Podman keeps its events in a file, it starts that file anew after each megabyte (`events_logfile_max_size`),
+//! with the later half of what was in it, and ends every stream that was asked for with `since`. Seen on 4.3. So a stream
+//! that ends is taken up again where it ended; only one that cannot be had again is over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
 use containers_api::conn::hyper::Body;
 use futures_util::{Stream, StreamExt as _, stream};
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, timeout};
 
 use super::containers::{inspect, json, list};
 use super::convert::{self, encode};
@@ -20,6 +25,10 @@ use crate::{ContainerId, EngineEvent, ErrorKind, EventStream, Limits, Owner, Res
 
 /// Verb phrase of every error here.
 const OPERATION: &str = "read events of";
+/// A stream that ends sooner is not asked for again: that would go on without a pause.
+const STREAM_LIFE_MIN: Duration = Duration::from_millis(200);
+/// Events are written in about the order of their times; so far before the last one a stream is taken up again.
+const OVERLAP: Duration = Duration::from_secs(2);
 
 /// Events from now on.
 ///
@@ -28,11 +37,16 @@ const OPERATION: &str = "read events of";
 pub(super) async fn events(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<EventStream> {
     let doing = Doing { operation: OPERATION, subject: &owner.app };
     let since = OffsetDateTime::now_utc();
-    let opened = timeout(limits.call, socket.open(doing, Request::Get(path(since)))).await;
-    let body = opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut)))?;
+    let body = open(socket, limits, doing, since).await?;
     let mut choice = Choice { socket: socket.clone(), limits: *limits, owner: owner.clone(), known: HashMap::new() };
     choice.known.extend(list(socket, limits, owner).await?.into_iter().map(|found| (found.id.0, true)));
-    Ok(Box::pin(follow(Reader { body, lines: Lines::default(), choice, since })))
+    let (lines, recent, opened) = (Lines::default(), VecDeque::new(), Instant::now());
+    Ok(Box::pin(follow(Reader { body, lines, choice, since, recent, opened })))
+}
+
+async fn open(socket: &Socket, limits: &Limits, doing: Doing<'_>, since: OffsetDateTime) -> Result<Body> {
+    let opened = timeout(limits.call, socket.open(doing, Request::Get(path(since)))).await;
+    opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut)))
 }
 
 fn path(since: OffsetDateTime) -> String {
@@ -91,15 +105,37 @@ struct Reader {
     lines: Lines,
     choice: Choice,
     since: OffsetDateTime,
+    /// Lines of the last [`OVERLAP`], which come again when the stream is taken up again.
+    recent: VecDeque<(OffsetDateTime, Bytes)>,
+    opened: Instant,
 }
 
 impl Reader {
     /// The event of a line, if it is one, ours and new. A line of an unknown shape is skipped: the stream is a hint.
-    async fn event(&mut self, line: &[u8]) -> Option<EngineEvent> {
-        let wire: Event = serde_json::from_slice(line).ok()?;
+    async fn event(&mut self, line: Bytes) -> Option<EngineEvent> {
+        let wire: Event = serde_json::from_slice(&line).ok()?;
         let event = convert::event(&wire)?;
-        let is_old = event.at.is_some_and(|at| at < self.since);
-        (!is_old && self.choice.takes(&wire).await).then_some(event)
+        let is_new = event.at.is_none_or(|at| at >= self.since && self.is_first(at, line));
+        (is_new && self.choice.takes(&wire).await).then_some(event)
+    }
+
+    fn is_first(&mut self, at: OffsetDateTime, line: Bytes) -> bool {
+        if self.recent.iter().any(|(_, seen)| *seen == line) {
+            return false;
+        }
+        self.recent.push_back((at, line));
+        self.recent.retain(|&(seen_at, _)| seen_at + OVERLAP >= at);
+        true
+    }
+
+    async fn take_up_again(&mut self) -> Result<()> {
+        if let Some(last) = self.recent.iter().map(|(at, _)| *at).max() {
+            self.since = self.since.max(last - OVERLAP);
+        }
+        let Choice { socket, limits, .. } = &self.choice;
+        self.body = open(socket, limits, self.doing(), self.since).await?;
+        (self.lines, self.opened) = (Lines::default(), Instant::now());
+        Ok(())
     }
 
     async fn next(&mut self) -> Option<Result<EngineEvent>> {
@@ -107,16 +143,22 @@ impl Reader {
             while let Some(line) = self.lines.next() {
                 match line {
                     Ok(line) => {
-                        if let Some(event) = self.event(&line).await {
+                        if let Some(event) = self.event(line).await {
                             return Some(Ok(event));
                         }
                     }
                     Err(malformed) => return Some(Err(self.doing().nonsense(malformed))),
                 }
             }
-            match self.body.next().await? {
-                Ok(piece) => self.lines.push(&piece),
-                Err(error) => return Some(Err(self.doing().connection(error.into()))),
+            match self.body.next().await {
+                Some(Ok(piece)) => self.lines.push(&piece),
+                Some(Err(error)) => return Some(Err(self.doing().connection(error.into()))),
+                None if self.opened.elapsed() < STREAM_LIFE_MIN => return None,
+                None => {
+                    if let Err(error) = self.take_up_again().await {
+                        return Some(Err(error));
+                    }
+                }
             }
         }
     }

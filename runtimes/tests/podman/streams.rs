@@ -153,3 +153,28 @@ async fn an_event_right_after_the_subscription_is_not_lost() {
         rig.engine.remove(&id).await.expect("removed");
     }
 }
+
+/// Podman starts its file of events anew after a megabyte; each event carries the labels of its container.
+#[tokio::test]
+async fn events_go_on_and_come_once_when_podman_starts_its_file_of_them_anew() {
+    let rig = Rig::new().await;
+    let id = rig.engine.create(&rig.spec("ours", OBEDIENT)).await.expect("created");
+    let (image, stranger) = (rig.image(), rig.name("stranger"));
+    let labels = std::env::temp_dir().join(rig.name("labels"));
+    let lines: String = (0..3).map(|i| format!("big{i}={}\n", "x".repeat(40_000))).collect();
+    std::fs::write(&labels, lines).expect("a file of labels");
+    let label_file = labels.to_str().expect("text");
+    rig.podman(&["create", "--name", &stranger, "--network", &rig.app, "--label-file", label_file, &image]);
+    let mut events = rig.engine.events(&rig.owner).await.expect("connected");
+    for turn in 0..15 {
+        rig.podman(&["rename", &stranger, &format!("{stranger}x")]);
+        rig.podman(&["rename", &format!("{stranger}x"), &stranger]);
+        let name = rig.name(&format!("ours{turn}"));
+        rig.podman(&["rename", &id.0, &name]);
+        let next = timeout(LIMIT, events.next()).await.unwrap_or_else(|_| panic!("no event of rename {turn}"));
+        let event = next.expect("the stream goes on").expect("an event");
+        assert_eq!((event.container, event.action, event.name), (id.clone(), Action::Renamed, name));
+    }
+    assert!(timeout(Duration::from_secs(1), events.next()).await.is_err(), "an event came twice");
+    std::fs::remove_file(labels).expect("removed");
+}
