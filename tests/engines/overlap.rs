@@ -1,12 +1,13 @@
 //! `MANAGED_APP_REPLACE=overlap`: a node whose image changes answers all the time; one that has a port of the host, or a
 //! mount, is still never two.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use managed_app_fakes::cloud::words::Mount;
 
@@ -38,6 +39,7 @@ async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: En
     rig.host.start();
     rig.host.converged().await;
     let before = rig.containers(NODES).await;
+    hold_the_bridges_address(&rig).await;
     let client = Client::begin(addresses(&rig, &before[..1]));
     until("it answers", async || client.answers() > 10).await;
 
@@ -59,8 +61,22 @@ async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: En
     until("it still answers", async || client.answers() > answers + 10).await;
     let (answers, gaps) = client.end();
     let most = most.into_inner().expect("nobody panicked with it");
-    println!("{}: {answers} answers, {gaps} gaps; containers at once: {most:?}", engine.name());
-    assert_eq!((gaps, most), (0, [2, 1, 1]));
+    println!("{}: {answers} answers, {} gaps; containers at once: {most:?}", engine.name(), gaps.len());
+    assert_eq!((gaps, most), (Vec::new(), [2, 1, 1]));
+}
+
+/// Netavark before 1.9 (its pull request 833) leaves a bridge the least address of its ports: each container that comes or goes may
+/// change it, and answers to this host are sent to the old one until the container asks anew. Docker and newer netavark
+/// hold it; so does this.
+async fn hold_the_bridges_address(rig: &Rig) {
+    if rig.engine != Engine::Podman {
+        return;
+    }
+    let bridge = rig.engine.run(&["network", "inspect", &rig.tag, "--format", "{{.NetworkInterface}}"]).await;
+    let address = std::fs::read_to_string(format!("/sys/class/net/{}/address", bridge.trim())).expect("a bridge");
+    let arguments = ["link", "set", "dev", bridge.trim(), "address", address.trim()];
+    let status = tokio::process::Command::new("ip").args(arguments).status().await.expect("ip of iproute2");
+    assert!(status.success(), "ip {arguments:?}: {status}");
 }
 
 /// Ids and names of the containers that run.
@@ -86,7 +102,7 @@ struct Client(Arc<Asking>);
 struct Asking {
     addresses: Mutex<Vec<IpAddr>>,
     answers: AtomicUsize,
-    gaps: AtomicUsize,
+    gaps: Mutex<Vec<String>>,
     is_over: AtomicBool,
 }
 
@@ -96,8 +112,10 @@ impl Client {
         let shared = asking.clone();
         thread::spawn(move || {
             while !shared.is_over.load(Ordering::Relaxed) {
-                let counter = if shared.is_answered() { &shared.answers } else { &shared.gaps };
-                counter.fetch_add(1, Ordering::Relaxed);
+                match shared.ask() {
+                    Ok(()) => drop(shared.answers.fetch_add(1, Ordering::Relaxed)),
+                    Err(gap) => shared.gaps.lock().expect("nobody panics with it").push(gap),
+                }
                 thread::sleep(ASK_EVERY);
             }
         });
@@ -114,21 +132,25 @@ impl Client {
         self.0.answers.load(Ordering::Relaxed)
     }
 
-    fn end(self) -> (usize, usize) {
+    /// How many answers there were, and which questions had none.
+    fn end(self) -> (usize, Vec<String>) {
         self.0.is_over.store(true, Ordering::Relaxed);
-        (self.answers(), self.0.gaps.load(Ordering::Relaxed))
+        (self.answers(), std::mem::take(&mut *self.0.gaps.lock().expect("nobody panics with it")))
     }
 }
 
 impl Asking {
-    /// Asks twice before it counts as a gap: while Podman tears the old container's network down, a single connection to
-    /// the new one was seen to fail on a busy machine.
-    fn is_answered(&self) -> bool {
-        self.ask() || self.ask()
-    }
-
-    fn ask(&self) -> bool {
+    fn ask(&self) -> Result<(), String> {
         let addresses = self.addresses.lock().expect("nobody panics with it").clone();
-        addresses.iter().rev().any(|address| greet(*address, NODE_PORT).is_ok_and(|text| text.contains("hello")))
+        let mut gap = format!("question {}:", self.answers.load(Ordering::Relaxed));
+        for address in addresses.iter().rev() {
+            let began = Instant::now();
+            let answer = greet(*address, NODE_PORT);
+            if answer.as_ref().is_ok_and(|text| text.contains("hello")) {
+                return Ok(());
+            }
+            let _ = write!(gap, " {address} gave {answer:?} after {:?};", began.elapsed());
+        }
+        Err(gap)
     }
 }
