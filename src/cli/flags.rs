@@ -17,13 +17,7 @@ pub struct SettingFlags(pub Flags);
 
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        let env_file = Arg::new(ENV_FILE)
-            .long(ENV_FILE)
-            .value_name("FILE")
-            .value_parser(ValueParser::path_buf())
-            .global(true)
-            .help("File with settings, in the syntax of systemd's EnvironmentFile; the environment beats it");
-        command.arg(env_file).args(SETTINGS.iter().filter_map(argument))
+        command.args(arguments())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -50,6 +44,23 @@ impl FromArgMatches for SettingFlags {
         }
         Ok(())
     }
+}
+
+/// For a command that uses but some settings: the others, which it takes like any command, do not fill its help.
+pub(super) fn shown_alone(flags: &[&str]) -> impl Iterator<Item = Arg> {
+    let is_shown = |arg: &Arg| arg.get_long().is_some_and(|flag| flags.contains(&flag));
+    let hidden = arguments().filter(|arg| !is_shown(arg)).map(|arg| arg.hide(true));
+    hidden.collect::<Vec<_>>().into_iter()
+}
+
+fn arguments() -> impl Iterator<Item = Arg> {
+    let env_file = Arg::new(ENV_FILE)
+        .long(ENV_FILE)
+        .value_name("FILE")
+        .value_parser(ValueParser::path_buf())
+        .global(true)
+        .help("File with settings, in the syntax of systemd's EnvironmentFile; the environment beats it");
+    std::iter::once(env_file).chain(SETTINGS.iter().filter_map(argument))
 }
 
 fn argument(setting: &'static Setting) -> Option<Arg> {

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use clap::{CommandFactory, ValueEnum};
+use clap::{Arg, Command, CommandFactory, ValueEnum};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 
 use super::Cli;
 use crate::exit::Exit;
@@ -32,14 +34,46 @@ pub fn generate(text: Text) -> Exit {
     };
     match shell {
         Some(shell) => clap_complete::generate(shell, &mut command, "echostream-managed-app", &mut made),
-        None => {
-            // What the short help leaves out for its length has room here.
-            let command = command.mut_args(|argument| argument.hide_short_help(false));
-            let page = clap_mangen::Man::new(command).section("8");
-            page.render(&mut made).expect("a Vec takes all text");
-        }
+        None => man(command, &mut made).expect("a Vec takes all text"),
     }
     // Output that nobody reads is no failure.
     let _ = std::io::stdout().write_all(&made);
     Exit::Done
+}
+
+/// One page for all: the settings once, and each command with what it alone takes.
+fn man(command: Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    // What the short help leaves out for its length has room here.
+    let mut command = command.mut_args(|argument| argument.hide_short_help(false));
+    command.build();
+    let mut commands = Roff::new();
+    commands.control("SH", ["COMMANDS"]);
+    add_commands(&command, &mut commands);
+    let whole = Man::new(command).section("8");
+    whole.render_title(page)?;
+    whole.render_name_section(page)?;
+    whole.render_synopsis_section(page)?;
+    whole.render_description_section(page)?;
+    commands.to_writer(page)?;
+    whole.render_options_section(page)?;
+    whole.render_extra_section(page)?;
+    whole.render_version_section(page)
+}
+
+fn add_commands(command: &Command, into: &mut Roff) {
+    let is_meant = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+    for command in command.get_subcommands().filter(is_meant) {
+        let usage = command.clone().render_usage().to_string();
+        into.control("SS", [usage.trim_start_matches("Usage: echostream-managed-app ")]);
+        if let Some(about) = command.get_long_about().or(command.get_about()) {
+            into.text([roman(about.to_string())]);
+        }
+        let is_own = |argument: &&Arg| !argument.is_global_set() && argument.get_id() != "help";
+        for argument in command.get_arguments().filter(is_own) {
+            into.control("TP", []);
+            into.text([bold(argument.to_string())]);
+            into.text([roman(argument.get_help().map(ToString::to_string).unwrap_or_default())]);
+        }
+        add_commands(command, into);
+    }
 }

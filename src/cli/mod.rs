@@ -11,6 +11,7 @@ mod report;
 mod status;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod why;
 
 use std::ffi::OsString;
@@ -61,13 +62,16 @@ pub enum Command {
     /// Show what `run` would do now, and change nothing
     Plan,
     /// Show the nodes as the running daemon sees them
+    #[command(args = flags::shown_alone(&["env-file", "status-socket"]))]
     Status(StatusOptions),
     /// Show what was done to a node, from each cause to its outcome
+    #[command(args = flags::shown_alone(&["env-file", "status-socket", "state-directory"]))]
     Why(WhyOptions),
     /// Follow what happens
+    #[command(args = flags::shown_alone(&["env-file", "status-socket"]))]
     Events(EventsOptions),
     /// Print the man page or the completions of a shell
-    #[command(hide = true)]
+    #[command(hide = true, args = flags::shown_alone(&[]))]
     Generate {
         /// What to print
         text: Text,
@@ -77,9 +81,11 @@ pub enum Command {
     /// Uses an engine in memory; `--runtime docker` or `--runtime podman` shows the same with real containers, and
     /// leaves nothing behind.
     #[cfg(feature = "demo")]
+    #[command(args = flags::shown_alone(&["runtime"]))]
     Demo,
     /// Serve a made-up cloud on a port, for authors of nodes, and change it by words
     #[cfg(feature = "demo")]
+    #[command(args = flags::shown_alone(&[]))]
     FakeCloud(Box<crate::demo::fake_cloud::FakeCloudArgs>),
 }
 

@@ -1,22 +1,14 @@
-//! `status`: the running daemon and its nodes, as a table or as JSON, once or again and again.
+//! `status`: the running daemon and its nodes, as a table or as JSON, once; `watch` shows it again and again.
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::report::complain;
+use super::watch::watch;
 use crate::config::Whereabouts;
 use crate::exit::Exit;
 use crate::status::{Client, ClientError, NodeReport, Report, Stamp, harmless};
-
-/// How often `--watch` looks when nothing happens.
-const WATCH_EVERY: Duration = Duration::from_secs(2);
-/// How long `--watch` waits for more news, so that a burst is one picture.
-const WATCH_PAUSE: Duration = Duration::from_millis(200);
-/// Takes the cursor home and clears what lies below (ECMA-48).
-const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
 /// How to show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
@@ -24,7 +16,7 @@ pub struct StatusOptions {
     /// As JSON, one line for each look
     #[arg(long)]
     pub json: bool,
-    /// Again whenever something happens, until Ctrl-C
+    /// Again whenever something happens, until Ctrl-C; a daemon that goes away is waited for
     #[arg(long)]
     pub watch: bool,
 }
@@ -81,37 +73,11 @@ pub(super) fn print(text: &str) -> bool {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
-fn shown(report: &Report, options: &StatusOptions, is_coloured: bool) -> String {
+/// A report as it is asked for.
+pub(super) fn shown(report: &Report, options: &StatusOptions, is_coloured: bool) -> String {
     match options.json {
         true => serde_json::to_string(report).expect("strings and numbers are always JSON") + "\n",
         false => table(report, is_coloured),
-    }
-}
-
-async fn watch(client: &Client, place: &Whereabouts, options: &StatusOptions) -> Exit {
-    let is_screen = std::io::stdout().is_terminal() && !options.json;
-    loop {
-        let text = match client.report().await {
-            Ok(report) => shown(&report, options, is_coloured(place)),
-            Err(error) if options.json => return refuse(&error),
-            Err(error) => format!("{}\n", harmless(&error.to_string())),
-        };
-        let text = if is_screen { format!("{CLEAR}{text}") } else { text };
-        if !print(&text) {
-            return Exit::Done;
-        }
-        let next = Instant::now() + WATCH_EVERY;
-        let news = async {
-            // Without a stream of events it is a look every few seconds.
-            if let Ok(mut events) = client.follow(None).await
-                && let Ok(Some(_)) = events.next().await
-            {
-                sleep(WATCH_PAUSE).await;
-            } else {
-                sleep_until(next).await;
-            }
-        };
-        let _ = timeout(WATCH_EVERY, news).await;
     }
 }
 

@@ -67,6 +67,29 @@ fn every_setting_but_the_password_has_its_flag() {
 }
 
 #[test]
+fn commands_that_ask_take_every_flag_and_show_their_own() {
+    check("x status --runtime podman", Command::Status(StatusOptions::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
+    let help = |name: &str| {
+        let mut command = Cli::command();
+        command.build();
+        command.find_subcommand_mut(name).expect("there is this command").render_long_help().to_string()
+    };
+    for (name, own) in [
+        ("status", &["--json", "--watch", "--status-socket"][..]),
+        ("why", &["<NODE>", "--json", "--status-socket", "--state-directory"]),
+        ("events", &["--json", "--status-socket"]),
+        ("generate", &["<TEXT>"]),
+    ] {
+        let help = help(name);
+        assert!(own.iter().all(|flag| help.contains(flag)), "{help}");
+        assert!(help.lines().count() < 30 && !help.contains("--parallel-pulls"), "{help}");
+    }
+    for name in ["run", "check", "plan"] {
+        assert!(help(name).contains("--parallel-pulls"), "{name} uses the settings");
+    }
+}
+
+#[test]
 fn mistakes_end_with_the_code_for_usage() {
     let read = |line: &str| Cli::read(line.split(' ').map(OsString::from)).map(|_| ());
     assert_eq!(read("x --nonsense"), Err(Exit::Usage));

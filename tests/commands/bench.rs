@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 /// The longest run of a command; above all its own limits that a test meets.
 const RUN_LIMIT: Duration = Duration::from_secs(90);
-const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
+/// The program.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 
 pub struct Bench {
     pub cloud: FakeCloud,
@@ -133,6 +134,11 @@ impl Bench {
         assert!(!ran.all().contains(self.password()), "a secret shows: {}", ran.all());
         assert!(!ran.all().contains("panicked"), "{}", ran.all());
         ran
+    }
+
+    /// Starts any program in the environment of this host, its streams piped; it dies with the returned value.
+    pub fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
+        self.command(program, arguments).stdin(Stdio::piped()).spawn().expect("the program starts")
     }
 
     /// Starts the binary and leaves it running; it dies with the returned value.

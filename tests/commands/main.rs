@@ -13,3 +13,4 @@ mod plan;
 mod readme;
 mod shell;
 mod status;
+mod watch;

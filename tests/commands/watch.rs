@@ -1,0 +1,165 @@
+//! `status --watch` as a process, in a pipe and at a terminal, while the daemon tells news, dies, and comes back.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::bench::{BINARY, Bench};
+
+const LIMIT: Duration = Duration::from_secs(40);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const SIGINT: i32 = 2;
+/// What a terminal sends for Ctrl-C.
+const CTRL_C: &[u8] = b"\x03";
+/// How each picture on a terminal begins.
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+
+/// A process that watches, and all that it has printed.
+struct Watcher {
+    child: Child,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Watcher {
+    fn start(bench: &Bench, program: &str, arguments: &[&str]) -> Self {
+        let mut child = bench.spawn(program, arguments);
+        let stdout = collect(child.stdout.take().expect("it is piped"));
+        let stderr = collect(child.stderr.take().expect("it is piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// On standard output.
+    fn printed(&self) -> String {
+        self.stdout.lock().expect("no panic").clone()
+    }
+
+    fn complaints(&self) -> String {
+        self.stderr.lock().expect("no panic").clone()
+    }
+
+    /// Waits until it has printed this after all that it had printed when `from` was its length.
+    async fn prints(&self, from: usize, text: &str) {
+        self.until(text, || self.printed()[from..].contains(text)).await;
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + LIMIT;
+        while !is_so() {
+            assert!(Instant::now() < end, "not in time: {what}\n{}\n{}", self.printed(), self.complaints());
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        timeout(LIMIT, self.child.wait()).await.expect("it ends in time").expect("it ran")
+    }
+
+    /// Ends it as Ctrl-C does.
+    async fn interrupted(&mut self) -> ExitStatus {
+        let id = self.child.id().expect("it runs").to_string();
+        let told = Command::new("kill").args(["-INT", &id]).status().await.expect("kill is installed");
+        assert!(told.success());
+        self.ended().await
+    }
+}
+
+/// Keeps what comes.
+fn collect(mut from: impl AsyncRead + Unpin + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let into = text.clone();
+    tokio::spawn(async move {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut bytes).await {
+            // All that these tests print is ASCII.
+            into.lock().expect("no panic").push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    });
+    text
+}
+
+/// A host whose daemon runs and knows one node.
+async fn host() -> (Bench, Child) {
+    let bench = Bench::new().await;
+    add_node(&bench, "first");
+    let daemon = bench.start(&["run"]);
+    let end = Instant::now() + LIMIT;
+    while !bench.run(&["status"]).await.stdout.contains("first") {
+        assert!(Instant::now() < end, "{}", bench.log());
+        sleep(LOOK_EVERY).await;
+    }
+    (bench, daemon)
+}
+
+/// The engine in memory lacks the image; what is wrong with the node is shown.
+fn add_node(bench: &Bench, name: &str) {
+    bench.cloud.add_node(name, |node| node.image("registry.example/a:1"));
+}
+
+#[tokio::test]
+async fn in_a_pipe_it_tells_news_once_and_waits_for_a_daemon_that_goes_away() {
+    let (bench, mut daemon) = host().await;
+    let mut text = Watcher::start(&bench, BINARY, &["status", "--watch"]);
+    let mut json = Watcher::start(&bench, BINARY, &["status", "--watch", "--json"]);
+    text.prints(0, "\nfirst ").await;
+    json.prints(0, r#""name":"first""#).await;
+    add_node(&bench, "second");
+    text.prints(0, "\nsecond ").await;
+    json.prints(0, r#""name":"second""#).await;
+
+    daemon.kill().await.expect("it runs");
+    for watcher in [&text, &json] {
+        let said = "the daemon is not running: nobody listens at";
+        watcher.until(said, || watcher.complaints().contains(said)).await;
+        assert!(watcher.complaints().contains("; waiting for it\n"), "{}", watcher.complaints());
+    }
+    let (text_so_far, json_so_far) = (text.printed().len(), json.printed().len());
+    let _daemon = bench.start(&["run"]);
+    text.prints(text_so_far, "\nsecond ").await;
+    json.prints(json_so_far, r#""name":"second""#).await;
+
+    for watcher in [&mut text, &mut json] {
+        assert_eq!(watcher.interrupted().await.signal(), Some(SIGINT), "{}", watcher.complaints());
+        assert_eq!(watcher.complaints().lines().count(), 1, "it is said once: {}", watcher.complaints());
+    }
+    assert!(!text.printed().contains('\u{1b}'), "no colours and no clearing in a pipe");
+    for line in json.printed().lines() {
+        let report: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
+        assert_eq!(report["version"], 1);
+    }
+    let pictures: Vec<_> = json.printed().lines().map(str::to_owned).collect();
+    assert!(pictures.windows(2).all(|pair| pair[0] != pair[1]), "{pictures:#?}");
+}
+
+#[tokio::test]
+async fn at_a_terminal_it_draws_over_itself_keeps_what_it_knew_and_ends_on_ctrl_c() {
+    let (mut bench, mut daemon) = host().await;
+    bench.set("TERM", "xterm");
+    // `script` of util-linux gives its command a terminal, and passes on what is typed.
+    let line = format!("stty cols 160 rows 40; exec {BINARY} status --watch");
+    let mut watcher = Watcher::start(&bench, "script", &["--quiet", "--return", "--command", &line, "/dev/null"]);
+    watcher.prints(0, "first ").await;
+    let so_far = watcher.printed().len();
+    add_node(&bench, "second");
+    watcher.prints(so_far, "second ").await;
+
+    daemon.kill().await.expect("it runs");
+    watcher.prints(0, "the daemon is not running").await;
+    let away = watcher.printed();
+    let picture = || watcher.printed().rsplit(CLEAR).next().unwrap_or_default().to_owned();
+    watcher
+        .until("what was known stays", || picture().contains("waiting for it") && picture().contains("second "))
+        .await;
+    let _daemon = bench.start(&["run"]);
+    let is_back = |text: &str| text.contains("first ") && !text.contains("not running");
+    watcher.until("it is back", || is_back(&picture())).await;
+    assert!(away.contains(CLEAR) && away.contains("\u{1b}[31m"), "what is wrong is red: {away}");
+
+    watcher.child.stdin.as_mut().expect("it is piped").write_all(CTRL_C).await.expect("script reads");
+    assert_eq!(watcher.ended().await.code(), Some(128 + SIGINT));
+}
