@@ -67,6 +67,11 @@ pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Own
                     }
                 }
                 debug!("the stream of engine events ended");
+                was_away = true;
+                // Whoever watches a container must know before it looks again, perhaps when the engine is long back.
+                if inbox.send(Event::HintsLost).await.is_err() {
+                    return;
+                }
             }
             Err(error) => warn!(error = chain(&error), "the engine's events cannot be followed; trying again"),
         }

@@ -25,7 +25,7 @@ use self::foundation::{engine_logs, ensure_network, interruptible, meet, shipper
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved, Replace};
-use crate::driver::{DEATHS_MAX, Driver, Hands, Looks, StateFile, chain};
+use crate::driver::{Driver, Hands, Looks, NOTICES_MAX, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
@@ -299,7 +299,7 @@ impl Daemon {
             operations: Semaphore::new(self.config.parallel_operations),
             pulls: Semaphore::new(self.config.parallel_pulls),
             replace_window: self.config.replace_window,
-            deaths: broadcast::Sender::new(DEATHS_MAX),
+            notices: broadcast::Sender::new(NOTICES_MAX),
             looks: Looks::default(),
             recorder: self.recorder.clone(),
             last_app: std::sync::Mutex::default(),

@@ -47,8 +47,28 @@ const STATUS_EVERY: Duration = Duration::from_millis(100);
 /// How often the loop shows that it is alive when nothing happens.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
 
-/// Ends of processes that may wait for those who watch; one who misses some looks for itself.
-pub const DEATHS_MAX: usize = 256;
+/// Notices that may wait for those who watch; one who misses some looks for itself.
+pub const NOTICES_MAX: usize = 256;
+
+/// What those who watch a new container are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The engine says that the process of this container has ended.
+    Died(ContainerId),
+    /// The engine was out of reach, or may have been: processes may have ended with it.
+    EngineAway,
+}
+
+impl Notice {
+    /// What `event` says to those who watch, if anything.
+    pub fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Hint(hint) if hint.action == Action::Died => Some(Self::Died(hint.container.clone())),
+            Event::HintsLost => Some(Self::EngineAway),
+            _ => None,
+        }
+    }
+}
 
 /// What the tasks work with.
 #[derive(Debug)]
@@ -71,8 +91,8 @@ pub struct Hands {
     pub pulls: Semaphore,
     /// How long a new container must stay up before the old one is removed; zero does not look.
     pub replace_window: Duration,
-    /// Tells those who watch a new container whose process the engine says has ended.
-    pub deaths: broadcast::Sender<ContainerId>,
+    /// Tells those who watch a new container what may have become of it.
+    pub notices: broadcast::Sender<Notice>,
     /// Looks of those who watch.
     pub looks: Looks,
     /// Takes note of what is done.
@@ -176,17 +196,13 @@ impl Driver {
     }
 
     /// Who watches a new container learns at once that it ended, who ships output that there may be more of it, and who
-    /// follows the app how it is now. Nobody watching
-    /// is fine.
+    /// follows the app how it is now. Nobody watching is fine.
     fn spread(&self, event: &Event) {
+        if let Some(notice) = Notice::of(event) {
+            let _ = self.hands.notices.send(notice);
+        }
         match event {
-            Event::Hint(hint) => {
-                if hint.action == Action::Died {
-                    let _ = self.hands.deaths.send(hint.container.clone());
-                }
-                self.hands.shipping.look();
-            }
-            Event::HintsLost => self.hands.shipping.look(),
+            Event::Hint(_) | Event::HintsLost => self.hands.shipping.look(),
             Event::Snapshot(Ok(Snapshot::App(app))) => {
                 self.app.send_replace(Some(app.clone()));
             }

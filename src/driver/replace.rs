@@ -16,6 +16,9 @@
 //! | new one alone under its first name | renames it |
 //! | rolled back, new one not yet removed | tries the new one once more, as nobody remembers that it failed |
 //!
+//! An engine that was away in the window leaves one of the same, and what is done is the same: that a container ended with
+//! its engine says nothing against it.
+//!
 //! In no case is the old one removed before the new one has stayed up.
 
 use managed_app_runtimes::{Container, ContainerId, ContainerState, ErrorKind, RuntimeError};
@@ -25,7 +28,7 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 use tracing::warn;
 
 use super::operate::{dress, ignore_absent, next_name};
-use super::{Hands, failure};
+use super::{Hands, Notice, failure};
 use crate::reconciler::{Failure, FailureKind, Manner, Outcome, Revision, Target};
 
 /// How long a start may wait for a host port that another node lets go, beyond the time that node may take to stop.
@@ -40,8 +43,8 @@ struct Trial {
     /// What the old one reads when it has to come back.
     revision: Revision,
     manner: Manner,
-    /// Containers whose process is said to have ended since before the new one was started.
-    deaths: broadcast::Receiver<ContainerId>,
+    /// What was said since before the new one was started.
+    notices: broadcast::Receiver<Notice>,
 }
 
 /// What came of a trial.
@@ -49,6 +52,8 @@ enum Verdict {
     StaysUp,
     /// It does not, for this reason.
     Falls(String),
+    /// It does not, but the engine was away meanwhile, which may have ended it.
+    Unproven,
     /// The daemon ends.
     Open,
 }
@@ -124,7 +129,7 @@ impl Hands {
     }
 
     fn trial(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, manner: Manner) -> Trial {
-        Trial { next, old, revision: revision.clone(), manner, deaths: self.deaths.subscribe() }
+        Trial { next, old, revision: revision.clone(), manner, notices: self.notices.subscribe() }
     }
 
     async fn start_next(&self, trial: &Trial) -> Result<(), RuntimeError> {
@@ -145,6 +150,10 @@ impl Hands {
         match self.verdict(trial).await? {
             Verdict::StaysUp => Ok(None),
             Verdict::Open => Ok(Some(Outcome::Abandoned)),
+            Verdict::Unproven => {
+                let text = "the engine was away while the new container was watched".to_owned();
+                Ok(Some(Outcome::Failed(Failure { kind: FailureKind::Transient, text })))
+            }
             Verdict::Falls(reason) => {
                 let text = format!("the new container did not stay up: {reason}; the old one runs");
                 self.roll_back(trial, Failure { kind: FailureKind::Permanent, text }).await.map(Some)
@@ -161,10 +170,10 @@ impl Hands {
         let end = Instant::now() + self.replace_window;
         let mut now = self.look_at(&trial.next).await?;
         let started_at = now.as_ref().and_then(|container| container.started_at);
-        let mut is_over = false;
+        let (mut is_over, mut was_away) = (false, false);
         loop {
             if let Some(reason) = fall(started_at, now.as_ref()) {
-                return Ok(Verdict::Falls(reason));
+                return Ok(if was_away { Verdict::Unproven } else { Verdict::Falls(reason) });
             }
             if is_over {
                 return Ok(Verdict::StaysUp);
@@ -174,7 +183,10 @@ impl Hands {
                 biased;
                 () = self.stopping.cancelled() => return Ok(Verdict::Open),
                 () = sleep_until(end) => true,
-                () = trial.death() => false,
+                notice = trial.notice() => {
+                    was_away |= notice == Some(Notice::EngineAway);
+                    false
+                }
             };
             now = self.look_at(&trial.next).await?;
         }
@@ -207,12 +219,13 @@ impl Hands {
 }
 
 impl Trial {
-    /// The engine says that the new container's process has ended, or that something was missed.
-    async fn death(&mut self) {
+    /// What is said of the new container or of the engine; `None` when something was missed.
+    async fn notice(&mut self) -> Option<Notice> {
         loop {
-            match self.deaths.recv().await {
-                Ok(id) if id != self.next => {}
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            match self.notices.recv().await {
+                Ok(Notice::Died(id)) if id != self.next => {}
+                Ok(notice) => return Some(notice),
+                Err(broadcast::error::RecvError::Lagged(_)) => return None,
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }

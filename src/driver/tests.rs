@@ -12,6 +12,7 @@ use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{ContainerState, ErrorKind, PortBinding, Protocol};
 use tokio::time::Instant;
 
+use super::Notice;
 use super::operate::{dress, next_name};
 use crate::reconciler::*;
 use rig::{Rig, WINDOW, image, target};
@@ -167,11 +168,29 @@ async fn word_of_its_end_cuts_the_window_short() {
     let word = async {
         tokio::time::sleep(Duration::from_millis(1_010)).await;
         let next = rig.view(&next_name("aa")).expect("it is being watched").container.id;
-        rig.hands.deaths.send(next).expect("somebody watches");
+        rig.hands.notices.send(Notice::Died(next)).expect("somebody watches");
     };
     let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), word);
     assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
     assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_ended_with_its_engine_is_not_blamed() {
+    let rig = Rig::with_old(vec![]).await;
+    behave(&rig, Behaviour::Exits { code: 137, after: WINDOW / 4 });
+    let restart = async {
+        tokio::time::sleep(WINDOW / 8).await;
+        rig.hands.notices.send(Notice::EngineAway).expect("somebody watches");
+        tokio::time::sleep(WINDOW / 4).await;
+        behave(&rig, Behaviour::Runs);
+    };
+    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), restart);
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(rig.memory.containers().len(), 2);
+    rig.settle(&next(), false).await;
+    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]

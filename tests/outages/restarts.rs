@@ -14,6 +14,10 @@ on_each_engine! {
     after_a_crash_of_the_engine_all_nodes_run_in_their_containers
 }
 
+on_engine! { window Docker
+    a_container_that_ended_with_the_engine_in_its_window_is_not_given_up
+}
+
 on_engine! { live_restore Docker
     with_live_restore_no_node_notices_an_ordered_restart_of_the_engine
     with_live_restore_no_node_notices_a_crash_of_the_engine
@@ -34,6 +38,28 @@ async fn with_live_restore_no_node_notices_an_ordered_restart_of_the_engine(engi
 
 async fn with_live_restore_no_node_notices_a_crash_of_the_engine(engine: Engine) {
     check_live_restore(engine, "KILL").await;
+}
+
+/// Docker leaves it stopped.
+async fn a_container_that_ended_with_the_engine_in_its_window_is_not_given_up(engine: Engine) {
+    let _turn = turns::alone().await;
+    let mut rig = Rig::with(engine, |builder| builder.set("MANAGED_APP_REPLACE_WINDOW", "6s")).await;
+    let next = rig.push("node:2", "2").await;
+    let [before] = rig.started_with(["a"]).await;
+    rig.host.journal.clear();
+    rig.cloud().set_image("type", &next);
+    let own = rig.container_name("a");
+    until("the new container is watched", async || {
+        let names = engine.containers(&rig.tag).await;
+        let Some(next) = names.iter().find(|name| **name != own) else { return false };
+        engine.find(next).await.is_some_and(|next| next.is_running())
+    })
+    .await;
+    restart(engine, "KILL").await;
+    let after = rig.replaced("a", &before).await;
+    rig.host.eventually("all is well", |host| host.is_converged() && is_healthy(host)).await;
+    assert_ne!(after.image_id(), before.image_id());
+    assert_eq!(rig.host.journal.count("create", &rig.name("a")), 1, "{:?}", rig.host.journal.acts());
 }
 
 async fn check_restart(engine: Engine, signal: &str, is_unnoticed: bool) {

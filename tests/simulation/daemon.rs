@@ -9,12 +9,12 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use managed_app::cloud::{Aws, AwsOptions};
-use managed_app::driver::{DEATHS_MAX, Hands, Looks};
+use managed_app::driver::{Hands, Looks, NOTICES_MAX, Notice};
 use managed_app::logs::Shipping;
 use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler, Revision};
 use managed_app::registry::Registry;
 use managed_app::status::{About, Recorder};
-use managed_app_runtimes::{Action, ContainerId, EngineEvent};
+use managed_app_runtimes::ContainerId;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,7 @@ impl Daemon {
             operations: Semaphore::new(64),
             pulls: Semaphore::new(4),
             replace_window: WINDOW,
-            deaths: broadcast::Sender::new(DEATHS_MAX),
+            notices: broadcast::Sender::new(NOTICES_MAX),
             looks: Looks::default(),
             last_app: std::sync::Mutex::default(),
             recorder: Recorder::in_memory(About::default()),
@@ -120,9 +120,9 @@ impl Daemon {
             }
             world.now - self.born
         });
-        if let Event::Hint(EngineEvent { container, action: Action::Died, .. }) = &event {
+        if let Some(notice) = Notice::of(&event) {
             // Nobody watching is fine.
-            let _ = self.hands.deaths.send(container.clone());
+            let _ = self.hands.notices.send(notice);
         }
         let effects = self.reconciler.on(event, now);
         if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::{Aws, AwsOptions, CloudError, CloudErrorKind, ControlPlane};
-use crate::driver::{DEATHS_MAX, Hands, Looks, StateFile};
+use crate::driver::{Hands, Looks, NOTICES_MAX, StateFile};
 use crate::logs::Shipping;
 use crate::model::Snapshot;
 use crate::reconciler::*;
@@ -171,7 +171,7 @@ fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
         operations: Semaphore::new(permits),
         pulls: Semaphore::new(1),
         replace_window: WINDOW,
-        deaths: broadcast::Sender::new(DEATHS_MAX),
+        notices: broadcast::Sender::new(NOTICES_MAX),
         looks: Looks::default(),
         recorder: Recorder::in_memory(About::default()),
         last_app: std::sync::Mutex::default(),
