@@ -92,8 +92,9 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     /// Lines come in the order they were written. `since` is inclusive to the engine's precision, which may be coarse:
     /// callers de-duplicate by time.
     ///
-    /// A container that the engine starts again by itself may be followed on. When the engine goes away the stream ends, or goes on where a backend reads the engine's own file. It fails when
-    /// output may have been missed because nobody read for a while.
+    /// A container that the engine starts again by itself may be followed on. When the engine goes away the stream ends,
+    /// or goes on where a backend reads the engine's own file. It fails when output may have been missed because nobody
+    /// read for a while.
     async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream>;
 
     /// Events of the owner's containers from now on. Connected when this returns.
