@@ -1,0 +1,214 @@
+//! What shipping the output of nodes costs: lines a second, processor time for a million lines, and memory while
+//! CloudWatch is away, with 1, 10 and 100 nodes. `cargo bench --bench logs`; needs no engine and no network.
+//!
+//! Three ways to treat the same million lines take turns in one run: *discard* reads them and throws them away; *batch*
+//! joins them to events and these to batches; *ship* is the whole shipper (read, join, batch, serialize, sign, send over
+//! TCP, remember the place). Processor time is that of the one thread that does all of it; the receiving end, and the
+//! writing of cursors, have threads of their own.
+
+mod measure;
+mod sink;
+mod spring;
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use futures_util::StreamExt;
+use managed_app::cloud::{Aws, AwsOptions};
+use managed_app::logs::{BATCH_BYTES_MAX, Batcher, Joiner, Numbers, Shipper, ShipperOptions};
+use managed_app::model::{App, Tenant};
+use tokio::sync::watch;
+
+use crate::measure::{Cost, measured, resident};
+use crate::sink::Sink;
+use crate::spring::Spring;
+
+const NODES: [u64; 3] = [1, 10, 100];
+/// Lines of all nodes together.
+const LINES: u64 = 1_000_000;
+/// How often each way is measured; the median counts.
+const ROUNDS: usize = 5;
+/// How long an outage lasts.
+const OUTAGE: Duration = Duration::from_secs(20);
+/// Lines of a node that has no end.
+const ENDLESS: u64 = 1 << 30;
+
+fn main() {
+    // `cargo test` runs benches too, without this flag: there is nothing to test here.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    rustls::crypto::ring::default_provider().install_default().expect("nothing else installs one");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+    runtime.block_on(async {
+        let sink = Sink::start();
+        // First, as memory that was used once stays with the process.
+        outages(&sink).await;
+        throughput(&sink).await;
+    });
+}
+
+async fn throughput(sink: &Sink) {
+    println!(
+        "| nodes | way | lines a second | CPU seconds a million lines | times discard |\n| --- | --- | --- | --- | --- |"
+    );
+    for nodes in NODES {
+        let spring = Spring::new(nodes, LINES / nodes);
+        let mut costs: BTreeMap<&str, Vec<Cost>> = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            costs.entry("1 discard").or_default().push(measured(discard(&spring)).await);
+            costs.entry("2 batch").or_default().push(measured(batch(&spring)).await);
+            costs.entry("3 ship").or_default().push(measured(ship(&spring, sink)).await);
+        }
+        let floor = median(&costs["1 discard"]).cpu;
+        for (way, costs) in &costs {
+            let cost = median(costs);
+            let rate = LINES as f64 / cost.wall.as_secs_f64();
+            let ratio = cost.cpu.as_secs_f64() / floor.as_secs_f64();
+            println!("| {nodes} | {} | {rate:.0} | {:.3} | {ratio:.1} |", &way[2..], cost.cpu.as_secs_f64());
+        }
+    }
+    println!("\n{} requests with {} MB of bodies were sent.\n", sink.requests(), sink.bytes() / 1_000_000);
+}
+
+/// By processor time: the clock knows what else the machine does.
+fn median(costs: &[Cost]) -> Cost {
+    let mut costs = costs.to_vec();
+    costs.sort_by_key(|cost| cost.cpu);
+    costs[costs.len() / 2]
+}
+
+async fn discard(spring: &Spring) {
+    let mut bytes = 0;
+    for mut stream in spring.streams() {
+        while let Some(Ok(chunk)) = stream.next().await {
+            bytes += black_box(chunk).bytes.len();
+        }
+    }
+    black_box(bytes);
+}
+
+async fn batch(spring: &Spring) {
+    let mut lines = 0;
+    for mut stream in spring.streams() {
+        let (mut joiner, mut batcher) = (Joiner::new(()), Batcher::new(BATCH_BYTES_MAX));
+        while let Some(Ok(chunk)) = stream.next().await {
+            let at_ms = i64::try_from(chunk.at.unix_timestamp_nanos() / 1_000_000).expect("it is now");
+            joiner.push(at_ms, chunk.source, &chunk.bytes, ());
+            while let Some(event) = joiner.pop() {
+                batcher.push(event, at_ms).expect("it is not old");
+            }
+            while let Some(full) = batcher.pop_full() {
+                lines += black_box(full).volume().lines;
+            }
+        }
+        joiner.flush();
+        while let Some(event) = joiner.pop() {
+            let at_ms = event.at_ms;
+            batcher.push(event, at_ms).expect("it is not old");
+        }
+        while let Some(rest) = batcher.pop() {
+            lines += black_box(rest).volume().lines;
+        }
+    }
+    assert_eq!(lines, LINES);
+}
+
+/// A shipper at work, until it is dropped.
+struct Shipping {
+    numbers: Numbers,
+    task: tokio::task::JoinHandle<()>,
+    _state: tempfile::TempDir,
+}
+
+impl Shipping {
+    fn start(spring: &Spring, sink: &Sink) -> Self {
+        let state = tempfile::tempdir().expect("a folder");
+        let keys = Credentials::new("AKIABENCH", "secret", None, None, "bench");
+        let aws = Arc::new(Aws::new(AwsOptions {
+            endpoint_url: Some(sink.url.clone()),
+            host_credentials: Some(SharedCredentialsProvider::new(keys)),
+            ..AwsOptions::default()
+        }));
+        let (shipper, handle) = Shipper::new(ShipperOptions {
+            runtime: Arc::new(spring.clone()),
+            owner: Spring::owner(),
+            aws,
+            group: "group",
+            state_directory: state.path(),
+        });
+        let task = tokio::spawn(async move {
+            // Its sender must live as long as the shipper.
+            let app = watch::Sender::new(Some(Arc::new(app())));
+            shipper.run(app.subscribe()).await;
+        });
+        Self { numbers: handle.numbers(), task, _state: state }
+    }
+
+    fn shipped(&self) -> u64 {
+        self.numbers.snapshot().values().map(|numbers| numbers.shipped.lines).sum()
+    }
+}
+
+impl Drop for Shipping {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn ship(spring: &Spring, sink: &Sink) {
+    let shipping = Shipping::start(spring, sink);
+    let end = Instant::now() + Duration::from_secs(300);
+    while shipping.shipped() < LINES {
+        assert!(Instant::now() < end, "only {} lines are shipped", shipping.shipped());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Nodes that write as fast as they are read, and a CloudWatch that takes nothing. Memory is counted from before the first.
+async fn outages(sink: &Sink) {
+    println!(
+        "| nodes | lines read in an outage of {} s | most memory on top, MiB |\n| --- | --- | --- |",
+        OUTAGE.as_secs()
+    );
+    sink.set_away(true);
+    let before = resident();
+    for nodes in NODES {
+        let shipping = Shipping::start(&Spring::new(nodes, ENDLESS), sink);
+        let (end, mut most) = (Instant::now() + OUTAGE, 0);
+        while Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            most = most.max(resident());
+        }
+        assert_eq!(shipping.shipped(), 0);
+        let read: u64 = shipping.numbers.snapshot().values().map(|numbers| numbers.read.lines).sum();
+        println!("| {nodes} | {read} | {} |", most.saturating_sub(before) / (1024 * 1024));
+    }
+    sink.set_away(false);
+    println!();
+}
+
+fn app() -> App {
+    let tenant = Tenant {
+        name: "tenant".to_owned(),
+        region: "us-east-1".to_owned(),
+        config: None,
+        audit: false,
+        table: "table".to_owned(),
+    };
+    App {
+        name: "app".to_owned(),
+        tenant,
+        config: None,
+        table_access: false,
+        audit_records_endpoint: None,
+        change_receiver: None,
+        nodes: BTreeMap::new(),
+        invalid_nodes: BTreeMap::new(),
+        is_complete: true,
+    }
+}

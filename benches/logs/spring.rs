@@ -1,0 +1,170 @@
+//! An engine that has nothing but containers with output: any number of lines, made as they are read, always the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
+use managed_app_runtimes::labels::{self, SpecRecord};
+use managed_app_runtimes::{
+    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, LogChunk, LogSettings, LogSource, LogStream, Origin, Owner, ProgressFn,
+    RegistryCredentials, Result, RuntimeError,
+};
+use time::OffsetDateTime;
+
+/// Different lines.
+const TEXTS: u64 = 1_000;
+/// Time between two lines.
+const STEP: time::Duration = time::Duration::microseconds(10);
+
+/// The engine.
+#[derive(Debug, Clone)]
+pub struct Spring {
+    containers: Vec<Container>,
+    /// Of each container.
+    lines: u64,
+    texts: Arc<[Bytes]>,
+    first_at: OffsetDateTime,
+}
+
+impl Spring {
+    /// So many running containers with so many lines each.
+    pub fn new(nodes: u64, lines: u64) -> Self {
+        let first_at = OffsetDateTime::now_utc() - time::Duration::hours(1);
+        let containers = (0..nodes).map(|number| container(number, first_at)).collect();
+        Self { containers, lines, texts: (0..TEXTS).map(text).collect(), first_at }
+    }
+
+    /// Whose the containers are.
+    pub fn owner() -> Owner {
+        Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() }
+    }
+
+    /// The output of each container.
+    pub fn streams(&self) -> impl Iterator<Item = LogStream> {
+        self.containers.iter().map(|_| self.stream(0))
+    }
+
+    fn stream(&self, from: u64) -> LogStream {
+        let (texts, first_at) = (self.texts.clone(), self.first_at);
+        Box::pin(stream::iter((from..self.lines).map(move |number| {
+            let at = first_at + STEP * i32::try_from(number).expect("a bench has fewer lines");
+            let bytes = texts[usize::try_from(number % TEXTS).expect("it is small")].clone();
+            Ok(LogChunk { at, source: LogSource::Stdout, bytes })
+        })))
+    }
+}
+
+/// Nine of ten lines begin an event; the tenth belongs to the one before. 120 bytes on average, as nodes write them.
+fn text(number: u64) -> Bytes {
+    let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let line = match number % 10 {
+        9 => format!(
+            "  File \"/opt/node/handlers.py\", line {number}, in handle_received_message: id={id:020x} retries={number}\n"
+        ),
+        _ => format!(
+            "[INFO] 2026-11-22T19:17:00Z node.handlers message handled tracking_id={id:032x} elapsed_ms={number} size=2048\n"
+        ),
+    };
+    line.into()
+}
+
+fn container(number: u64, started_at: OffsetDateTime) -> Container {
+    let node = format!("node-{number}");
+    let spec = ContainerSpec {
+        name: node.clone(),
+        hostname: node.clone(),
+        image: "registry.test/node:1".parse().expect("a valid reference"),
+        env: Default::default(),
+        labels: Default::default(),
+        network: "app".to_owned(),
+        ports: vec![],
+        mounts: vec![],
+        logs: LogSettings::Engine { file_bytes_max: 10 << 20, files_max: 5 },
+        stop_grace: Duration::from_secs(30),
+    };
+    let mut labels = Spring::owner().labels();
+    labels.insert(labels::NODE.to_owned(), node.clone());
+    labels.insert(labels::SPEC.to_owned(), SpecRecord::new(&spec, "salt").to_label());
+    Container {
+        id: ContainerId(node.clone()),
+        name: node,
+        image_id: ImageId("sha256:1".to_owned()),
+        labels,
+        state: ContainerState::Running,
+        networks: vec!["app".to_owned()],
+        started_at: Some(started_at),
+        origin: Origin::Labelled,
+    }
+}
+
+fn refused<T>(operation: &'static str) -> Result<T> {
+    Err(RuntimeError::new(ErrorKind::Refused, operation, "an engine that has output only"))
+}
+
+#[async_trait]
+impl ContainerRuntime for Spring {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Memory
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        refused("info")
+    }
+
+    async fn list(&self, _: &Owner) -> Result<Vec<Container>> {
+        Ok(self.containers.clone())
+    }
+
+    async fn ensure_network(&self, _: &str, _: &Owner) -> Result<()> {
+        refused("ensure network")
+    }
+
+    async fn pull(&self, _: &ImageReference, _: Option<&RegistryCredentials>, _: ProgressFn<'_>) -> Result<ImageId> {
+        refused("pull")
+    }
+
+    async fn image(&self, _: &ImageReference) -> Result<Option<ImageId>> {
+        refused("image")
+    }
+
+    async fn remove_image(&self, _: &ImageId) -> Result<()> {
+        refused("remove image")
+    }
+
+    async fn create(&self, _: &ContainerSpec) -> Result<ContainerId> {
+        refused("create")
+    }
+
+    async fn start(&self, _: &ContainerId) -> Result<()> {
+        refused("start")
+    }
+
+    async fn stop(&self, _: &ContainerId, _: Duration) -> Result<()> {
+        refused("stop")
+    }
+
+    async fn restart(&self, _: &ContainerId, _: Duration) -> Result<()> {
+        refused("restart")
+    }
+
+    async fn rename(&self, _: &ContainerId, _: &str) -> Result<()> {
+        refused("rename")
+    }
+
+    async fn remove(&self, _: &ContainerId) -> Result<()> {
+        refused("remove")
+    }
+
+    async fn logs(&self, _: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+        let passed = since.map_or(time::Duration::ZERO, |since| since - self.first_at);
+        let from = passed.whole_nanoseconds().max(0) / STEP.whole_nanoseconds();
+        Ok(self.stream(u64::try_from(from).expect("a bench has fewer lines")))
+    }
+
+    async fn events(&self, _: &Owner) -> Result<EventStream> {
+        Ok(Box::pin(stream::pending()))
+    }
+}
