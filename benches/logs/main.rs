@@ -1,11 +1,13 @@
 //! What shipping the output of nodes costs: lines a second, processor time for a million lines, and memory while
-//! CloudWatch is away, with 1, 10 and 100 nodes. `cargo bench --bench logs`; needs no engine and no network.
+//! CloudWatch is away, with 1, 10 and 100 nodes; and how far nodes lag behind while one of them writes 100,000 lines a
+//! second. `cargo bench --bench logs`; needs no engine and no network.
 //!
 //! Three ways to treat the same million lines take turns in one run: *discard* reads them and throws them away; *batch*
 //! joins them to events and these to batches; *ship* is the whole shipper (read, join, batch, serialize, sign, send over
 //! TCP, remember the place). Processor time is that of the one thread that does all of it; the receiving end, and the
 //! writing of cursors, have threads of their own.
 
+mod flood;
 mod measure;
 mod sink;
 mod spring;
@@ -49,6 +51,7 @@ fn main() {
         // First, as memory that was used once stays with the process.
         outages(&sink).await;
         throughput(&sink).await;
+        flood::flood(&sink).await;
     });
 }
 

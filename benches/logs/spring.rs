@@ -1,11 +1,11 @@
 //! An engine that has nothing but containers with output: any number of lines, made as they are read, always the same.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineInfo, EngineKind, ErrorKind,
@@ -13,28 +13,53 @@ use managed_app_runtimes::{
     RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
+use tokio::time::sleep;
 
 /// Different lines.
 const TEXTS: u64 = 1_000;
-/// Time between two lines.
+/// Time between two lines, where it does not matter.
 const STEP: time::Duration = time::Duration::microseconds(10);
+/// How often a node that writes at its own pace writes what is due.
+const TICK: Duration = Duration::from_millis(5);
 
 /// The engine.
 #[derive(Debug, Clone)]
 pub struct Spring {
     containers: Vec<Container>,
     /// Of each container.
-    lines: u64,
+    outputs: Vec<Output>,
     texts: Arc<[Bytes]>,
     first_at: OffsetDateTime,
+    /// When `first_at` is, where a line is there only when its time has come.
+    began: Option<Instant>,
+}
+
+/// The output of one container.
+#[derive(Debug, Clone, Copy)]
+struct Output {
+    lines: u64,
+    step: time::Duration,
 }
 
 impl Spring {
     /// So many running containers with so many lines each.
     pub fn new(nodes: u64, lines: u64) -> Self {
         let first_at = OffsetDateTime::now_utc() - time::Duration::hours(1);
-        let containers = (0..nodes).map(|number| container(number, first_at)).collect();
-        Self { containers, lines, texts: (0..TEXTS).map(text).collect(), first_at }
+        Self::with((0..nodes).map(|_| Output { lines, step: STEP }).collect(), first_at, None)
+    }
+
+    /// One container for each of these rates: as many lines a second, from now on, for as long as that.
+    pub fn live(rates: &[u64], duration: Duration) -> Self {
+        let output = |rate: &u64| {
+            let step = time::Duration::SECOND / i32::try_from(*rate).expect("it is small");
+            Output { lines: rate * duration.as_secs(), step }
+        };
+        Self::with(rates.iter().map(output).collect(), OffsetDateTime::now_utc(), Some(Instant::now()))
+    }
+
+    fn with(outputs: Vec<Output>, first_at: OffsetDateTime, began: Option<Instant>) -> Self {
+        let containers = (0..outputs.len()).map(|number| container(number, first_at)).collect();
+        Self { containers, outputs, texts: (0..TEXTS).map(text).collect(), first_at, began }
     }
 
     /// Whose the containers are.
@@ -44,16 +69,26 @@ impl Spring {
 
     /// The output of each container.
     pub fn streams(&self) -> impl Iterator<Item = LogStream> {
-        self.containers.iter().map(|_| self.stream(0))
+        self.outputs.iter().map(|output| self.stream(*output, 0))
     }
 
-    fn stream(&self, from: u64) -> LogStream {
+    fn stream(&self, output: Output, from: u64) -> LogStream {
         let (texts, first_at) = (self.texts.clone(), self.first_at);
-        Box::pin(stream::iter((from..self.lines).map(move |number| {
-            let at = first_at + STEP * i32::try_from(number).expect("a bench has fewer lines");
+        let chunks = stream::iter((from..output.lines).map(move |number| {
+            let at = first_at + output.step * i32::try_from(number).expect("a bench has fewer lines");
             let bytes = texts[usize::try_from(number % TEXTS).expect("it is small")].clone();
             Ok(LogChunk { at, source: LogSource::Stdout, bytes })
-        })))
+        }));
+        let Some(began) = self.began else { return Box::pin(chunks) };
+        let in_time = chunks.then(move |chunk: Result<LogChunk>| async move {
+            let due = chunk.as_ref().map_or(time::Duration::ZERO, |chunk| chunk.at - first_at);
+            while due > began.elapsed() {
+                sleep(TICK).await;
+            }
+            chunk
+        });
+        // The process goes on, and says no more.
+        Box::pin(in_time.chain(stream::pending()))
     }
 }
 
@@ -71,7 +106,7 @@ fn text(number: u64) -> Bytes {
     line.into()
 }
 
-fn container(number: u64, started_at: OffsetDateTime) -> Container {
+fn container(number: usize, started_at: OffsetDateTime) -> Container {
     let node = format!("node-{number}");
     let spec = ContainerSpec {
         name: node.clone(),
@@ -83,6 +118,7 @@ fn container(number: u64, started_at: OffsetDateTime) -> Container {
         ports: vec![],
         mounts: vec![],
         logs: LogSettings::Engine { file_bytes_max: 10 << 20, files_max: 5 },
+        hardening: Default::default(),
         stop_grace: Duration::from_secs(30),
     };
     let mut labels = Spring::owner().labels();
@@ -158,10 +194,12 @@ impl ContainerRuntime for Spring {
         refused("remove")
     }
 
-    async fn logs(&self, _: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+    async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+        let number = self.containers.iter().position(|container| container.id == *id);
+        let output = self.outputs[number.expect("no other is listed")];
         let passed = since.map_or(time::Duration::ZERO, |since| since - self.first_at);
-        let from = passed.whole_nanoseconds().max(0) / STEP.whole_nanoseconds();
-        Ok(self.stream(u64::try_from(from).expect("a bench has fewer lines")))
+        let from = passed.whole_nanoseconds().max(0) / output.step.whole_nanoseconds();
+        Ok(self.stream(output, u64::try_from(from).expect("a bench has fewer lines")))
     }
 
     async fn events(&self, _: &Owner) -> Result<EventStream> {
