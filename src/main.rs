@@ -11,6 +11,7 @@ use managed_app::config::{self, Config, ConfigErrors, Whereabouts};
 use managed_app::daemon::{self, Daemon, LogShipping, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::{self, Signal};
+use managed_app::logs::OwnLog;
 use managed_app::status::{self, About, Places, Recorder};
 use managed_app::tasks::Tasks;
 use managed_app::telemetry::{self, Console, Telemetry};
@@ -149,12 +150,12 @@ fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
 async fn ship_and_run(config: Config, telemetry: &Telemetry, reload: Reload) -> Exit {
     let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(telemetry.redactor()));
     let shipping = LogShipping::start(&config, telemetry, aws.clone());
-    let exit = run_daemon(config, aws, reload).await;
+    let exit = run_daemon(config, aws, reload, shipping.log()).await;
     shipping.finish().await;
     exit
 }
 
-async fn run_daemon(config: Config, aws: Arc<Aws>, reload: Reload) -> Exit {
+async fn run_daemon(config: Config, aws: Arc<Aws>, reload: Reload, log: Option<OwnLog>) -> Exit {
     let signals = match daemon::signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -164,6 +165,9 @@ async fn run_daemon(config: Config, aws: Arc<Aws>, reload: Reload) -> Exit {
     };
     let mut tasks = Tasks::new();
     let recorder = start_status(&config, &mut tasks).await;
+    if let Some(log) = log {
+        recorder.watch_own_log(move || log.numbers());
+    }
     let exit = connect_and_run(config, aws, reload, signals, &recorder).await;
     recorder.flush().await;
     tasks.shutdown().await;

@@ -8,7 +8,7 @@ use super::report::complain;
 use super::watch::watch;
 use crate::config::Whereabouts;
 use crate::exit::Exit;
-use crate::status::{Client, ClientError, NodeReport, Report, Stamp, harmless};
+use crate::status::{Amount, Client, ClientError, LogReport, NodeReport, Report, Stamp, harmless};
 
 /// How to show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
@@ -107,6 +107,9 @@ fn table(report: &Report, is_coloured: bool) -> String {
         if let Some(error) = node.and_then(|node| node.error.as_ref()) {
             text.push_str(&format!("  ! {}\n", harmless(error)));
         }
+        if let Some(losses) = node.and_then(|node| node.log.as_ref()).and_then(losses) {
+            text.push_str(&format!("  ! output: {losses}\n"));
+        }
     }
     text
 }
@@ -142,11 +145,28 @@ fn heading(report: &Report) -> String {
             text.push_str(&format!("degraded, {what}: {}\n", harmless(failure)));
         }
     }
+    if let Some(losses) = daemon.log.as_ref().and_then(losses) {
+        text.push_str(&format!("the daemon's own log in CloudWatch: {losses}; the log file has them\n"));
+    }
     if !daemon.is_history_kept {
         text.push_str("the history cannot be written to the state directory\n");
     }
     text.push('\n');
     text
+}
+
+/// What of the output is not in CloudWatch and never will be; `None` when that is nothing.
+fn losses(log: &LogReport) -> Option<String> {
+    let mut all = Vec::new();
+    for (amount, what) in [(log.lost, "lost"), (log.rejected, "rejected by CloudWatch for their time")] {
+        if amount != Amount::default() {
+            all.push(format!("{} lines ({} bytes) {what}", amount.lines, amount.bytes));
+        }
+    }
+    if log.gaps > 0 {
+        all.push(format!("{} gaps of {:.1}s together, where the engine's log had rotated", log.gaps, log.gap_s));
+    }
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn row(node: &NodeReport, now: Stamp) -> [String; 7] {

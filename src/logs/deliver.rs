@@ -73,6 +73,8 @@ pub struct Delivery {
     stream: Option<String>,
     /// What was said of the present trouble, if there is any.
     trouble: Option<Trouble>,
+    /// What was rejected since that was said.
+    rejecting: Option<Volume>,
     backoff: Backoff,
     counter: Counter,
 }
@@ -90,7 +92,7 @@ impl Delivery {
     /// Makes no call. What has to be sent again is counted in `counter`.
     pub fn new(service: Arc<LogService>, group: &str, counter: Counter) -> Self {
         let (group, backoff) = (group.to_owned(), Backoff::default());
-        Self { service, group, stream: None, trouble: None, backoff, counter }
+        Self { service, group, stream: None, trouble: None, rejecting: None, backoff, counter }
     }
 
     /// Writes a batch. Returns when CloudWatch has answered for each of its events. Dropping the future may leave it
@@ -145,7 +147,13 @@ impl Delivery {
         let request = client.put_log_events().log_group_name(&self.group).log_stream_name(stream);
         let sent = request.set_log_events(Some(events.iter().map(input).collect())).send().await;
         let output = sent.map_err(|error| Failure::of(&error))?;
-        Ok(output.rejected_log_events_info().map_or(Volume::default(), |info| self.rejected(events, info)))
+        match output.rejected_log_events_info() {
+            Some(info) => Ok(self.rejected(events, info)),
+            None => {
+                self.not_rejected();
+                Ok(Volume::default())
+            }
+        }
     }
 
     async fn open_stream(&mut self, client: &Client) -> Result<String, Failure> {
@@ -164,7 +172,8 @@ impl Delivery {
     }
 
     /// CloudWatch says 200 and throws events away: those before an index are too old, those from an index too new.
-    fn rejected<M>(&self, events: &[LogEvent<M>], info: &RejectedLogEventsInfo) -> Volume {
+    /// It is said once, until a batch is taken whole again: with a clock that is wrong every batch is rejected.
+    fn rejected<M>(&mut self, events: &[LogEvent<M>], info: &RejectedLogEventsInfo) -> Volume {
         let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
         let old_end = index(info.too_old_log_event_end_index()).unwrap_or(0);
         let expired_end = index(info.expired_log_event_end_index()).unwrap_or(0);
@@ -172,13 +181,24 @@ impl Delivery {
         let new_start =
             index(info.too_new_log_event_start_index()).unwrap_or(events.len()).clamp(old_end, events.len());
         let (old, new) = (old_end, events.len() - new_start);
-        warn!(
-            group = self.group,
-            too_old = old,
-            too_new = new,
-            "CloudWatch rejected events for their time; is the clock of this host right?"
-        );
-        volume(&events[..old_end]) + volume(&events[new_start..])
+        let rejected = volume(&events[..old_end]) + volume(&events[new_start..]);
+        if self.rejecting.is_none() {
+            warn!(
+                group = self.group,
+                too_old = old,
+                too_new = new,
+                remedy = "see that the clock of this host is right",
+                "CloudWatch rejects events for their time; they are lost"
+            );
+        }
+        *self.rejecting.get_or_insert_default() += rejected;
+        rejected
+    }
+
+    fn not_rejected(&mut self) {
+        if let Some(Volume { lines, bytes }) = self.rejecting.take() {
+            info!(group = self.group, lines, bytes, "CloudWatch takes all events again; so many were rejected");
+        }
     }
 
     fn accepted(&mut self) {

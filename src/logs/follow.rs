@@ -5,6 +5,7 @@
 //! cursor on disk stands before it, so that a crash loses nothing. A batch is sent only when the cursor of the one before
 //! is on disk, so that a crash sends at most one batch twice.
 
+mod gap;
 mod input;
 mod send;
 
@@ -84,6 +85,8 @@ pub(super) struct Follower {
     batcher: Batcher<Mark>,
     /// The place after all that was read.
     place: Mark,
+    /// The place that was not in the log any more, until the first line after it comes.
+    gap: Mark,
     /// What was read and is neither in CloudWatch nor given up.
     pending: Volume,
     /// `None` while it is on its way with a batch.
@@ -94,6 +97,8 @@ pub(super) struct Follower {
     /// The event that waited for more lines at the last flush.
     waited: Option<u64>,
     is_flush_due: bool,
+    /// Whether the last event was too old for CloudWatch.
+    is_too_old: bool,
     /// When reading stopped for want of room.
     full_since: Option<Instant>,
     /// Whether the engine said last that the container runs.
@@ -147,12 +152,14 @@ impl Follower {
             joiner: Joiner::new(place),
             batcher: Batcher::new(site.batch_bytes_max.load(Ordering::Relaxed)),
             place,
+            gap: None,
             pending: Volume::default(),
             delivery: Some(Box::new(delivery)),
             sending: None,
             noted: 0,
             waited: None,
             is_flush_due: false,
+            is_too_old: false,
             full_since: None,
             is_running: true,
             backoff: Backoff::default(),
@@ -222,12 +229,9 @@ impl Follower {
     fn take(&mut self, item: Item) {
         match item {
             Item::Pieces(pieces) => self.read(&pieces),
-            Item::Gap => {
-                self.counter.count(|numbers| numbers.gaps += 1);
-                warn!(node = %self.node, container = %self.container, remedy = "raise MANAGED_APP_NODE_LOG_SIZE",
-                    "the engine's log has rotated beyond what was shipped; output between may be lost");
-            }
+            Item::Gap => self.gap_begins(),
             Item::Ended => {
+                self.gap_ends(OffsetDateTime::now_utc());
                 // An engine that is restarted ends its streams too.
                 let is_over = !self.is_running || !self.orders.is_empty();
                 self.reading =
@@ -242,6 +246,9 @@ impl Follower {
         if self.backoff.failures() > 0 {
             self.backoff.reset();
             info!(node = %self.node, container = %self.container, "the node's log can be read again");
+        }
+        if let Some(first) = pieces.first() {
+            self.gap_ends(first.at);
         }
         let mut volume = Volume::default();
         for piece in pieces {
@@ -260,10 +267,19 @@ impl Follower {
     fn gather(&mut self) {
         let now = now_ms();
         while let Some(event) = self.joiner.pop() {
-            if let Err(old) = self.batcher.push(event, now) {
-                self.pending = self.pending.less(old.volume);
-                self.counter.count(|numbers| numbers.rejected += old.volume);
+            match self.batcher.push(event, now) {
+                Ok(()) => self.is_too_old = false,
+                Err(old) => self.too_old(old.volume),
             }
+        }
+    }
+
+    fn too_old(&mut self, volume: Volume) {
+        self.pending = self.pending.less(volume);
+        self.counter.count(|numbers| numbers.rejected += volume);
+        if !std::mem::replace(&mut self.is_too_old, true) {
+            warn!(node = %self.node, container = %self.container,
+                "output is older than the 14 days that CloudWatch takes, and is lost; is the clock of this host right?");
         }
     }
 
@@ -312,6 +328,7 @@ impl Follower {
     }
 
     fn bury(&mut self) {
+        self.gap_ends(OffsetDateTime::now_utc());
         if matches!(self.reading, Reading::Open | Reading::Stalled | Reading::ClosedUntil(_)) {
             self.counter.count(|numbers| numbers.gaps += 1);
             warn!(node = %self.node, container = %self.container,

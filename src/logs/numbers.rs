@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::clock::now_ms;
 use super::event::Volume;
@@ -20,9 +21,13 @@ pub struct NodeNumbers {
     pub lost: Volume,
     /// Not taken by CloudWatch for good: older than 14 days or than the group keeps events, or too far ahead.
     pub rejected: Volume,
-    /// How often the engine's log no longer had the place where reading was to go on. What was there between has rotated
-    /// away; nobody knows how much that was.
+    /// How often the engine's log no longer had the place where reading was to go on: what was there between has rotated
+    /// away. How many lines that were nobody knows: engines number none, and to count them the daemon would have to read
+    /// all that it cannot ship. Also a container that was removed before its log was read to the end.
     pub gaps: u64,
+    /// How long the output was written that rotated away, all gaps together: from the last line that was read to the
+    /// first that was still there, by the times the engine gives them.
+    pub gap: Duration,
     /// Age of the oldest output that was read and is not in CloudWatch, seconds. 0 when all is.
     pub lag_seconds: u64,
 }

@@ -32,10 +32,14 @@ impl Position {
         Self { at_ns, index, digest: digest(chunk) }
     }
 
+    /// When the piece before it was read by the engine.
+    pub(super) fn at(&self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.at_ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
     /// From when on output must be asked for to see the piece, and all that came after it.
     pub(super) fn since(&self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.at_ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
-            - DISORDER_MAX
+        self.at() - DISORDER_MAX
     }
 
     /// Whether `chunk` is so old that it came before the place.

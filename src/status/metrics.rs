@@ -246,10 +246,11 @@ impl Metrics {
         &self,
         report: &Report,
         logs: &BTreeMap<NodeName, NodeNumbers>,
+        own_log: Option<NodeNumbers>,
         audit: Option<AuditNumbers>,
     ) -> Vec<u8> {
         self.gauges.set(report);
-        self.pipeline.set(logs, audit);
+        self.pipeline.set(logs, own_log, audit);
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         encoded.expect("a vector takes all text");

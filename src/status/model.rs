@@ -4,6 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::logs::{NodeNumbers, Volume};
+
 /// Version of everything on the socket and in the history file. It is raised only when a field changes its meaning.
 pub const VERSION: u32 = 1;
 
@@ -87,6 +89,9 @@ pub struct DaemonReport {
     pub expiries: std::collections::BTreeMap<String, Stamp>,
     /// Whether the history is kept on disk.
     pub is_history_kept: bool,
+    /// What became of its own log, where it is shipped.
+    #[serde(default)]
+    pub log: Option<LogReport>,
 }
 
 /// The engine.
@@ -123,8 +128,62 @@ pub struct NodeReport {
     pub last: Option<Action>,
     /// How far the shipping of its output lags behind, where the daemon ships it, seconds.
     pub log_lag_s: Option<f64>,
+    /// What became of its output, where the daemon ships it.
+    #[serde(default)]
+    pub log: Option<LogReport>,
     /// What is wrong now.
     pub error: Option<String>,
+}
+
+/// What became of output since the daemon started. What was read and is in no other amount is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct LogReport {
+    /// Read from the engine, or written by the daemon.
+    pub read: Amount,
+    /// Accepted by CloudWatch.
+    pub shipped: Amount,
+    /// Sent once more, counted each time.
+    pub retried: Amount,
+    /// Known to be lost after it was read.
+    pub lost: Amount,
+    /// Rejected by CloudWatch for its time: too old, or too far ahead.
+    pub rejected: Amount,
+    /// How often output had rotated away before it was read. How many lines that were is not known.
+    pub gaps: u64,
+    /// How long the output was written that rotated away, seconds.
+    pub gap_s: f64,
+    /// Age of the oldest output that is on its way, seconds; 0 when none is.
+    pub lag_s: f64,
+}
+
+/// An amount of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Amount {
+    /// Lines.
+    pub lines: u64,
+    /// Bytes, newlines included.
+    pub bytes: u64,
+}
+
+impl From<Volume> for Amount {
+    fn from(volume: Volume) -> Self {
+        Self { lines: volume.lines, bytes: volume.bytes }
+    }
+}
+
+impl From<NodeNumbers> for LogReport {
+    fn from(numbers: NodeNumbers) -> Self {
+        Self {
+            read: numbers.read.into(),
+            shipped: numbers.shipped.into(),
+            retried: numbers.retried.into(),
+            lost: numbers.lost.into(),
+            rejected: numbers.rejected.into(),
+            gaps: numbers.gaps,
+            gap_s: numbers.gap.as_secs_f64(),
+            lag_s: numbers.lag_seconds as f64,
+        }
+    }
 }
 
 /// One thing that was done to a node, from its cause to its outcome. Attempts in a row for one reason are one action.

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::history::{History, HistoryFile};
 use super::metrics::Metrics;
-use super::model::{Event, NodeHistory, Report, Stamp, VERSION};
+use super::model::{Event, LogReport, NodeHistory, Report, Stamp, VERSION};
 use super::steps::Steps;
 use crate::cloud::AuditNumbers;
 use crate::logs::{NodeNumbers, Numbers};
@@ -74,6 +74,7 @@ type Expiry = Box<dyn Fn() -> Option<Duration> + Send + Sync>;
 struct Sources {
     expiries: Vec<(&'static str, Expiry)>,
     logs: Option<Numbers>,
+    own_log: Option<Box<dyn Fn() -> NodeNumbers + Send + Sync>>,
     audit: Option<Box<dyn Fn() -> AuditNumbers + Send + Sync>>,
 }
 
@@ -154,6 +155,11 @@ impl Recorder {
     /// What becomes of the output of nodes is told by `numbers`.
     pub fn watch_logs(&self, numbers: Numbers) {
         self.sources().logs = Some(numbers);
+    }
+
+    /// What becomes of the daemon's own log is told by `ask`.
+    pub fn watch_own_log(&self, ask: impl Fn() -> NodeNumbers + Send + Sync + 'static) {
+        self.sources().own_log = Some(Box::new(ask));
     }
 
     /// What becomes of audit records is told by `ask`.
@@ -246,14 +252,20 @@ impl Recorder {
         let expiries = held.collect();
         drop(sources);
         let numbers = self.log_numbers();
-        self.memory().report(&self.about, self.started_at, expiries, &numbers)
+        let mut report = self.memory().report(&self.about, self.started_at, expiries, &numbers);
+        report.daemon.log = self.own_log_numbers().map(LogReport::from);
+        report
     }
 
     /// The metrics as text.
     pub fn metrics_text(&self) -> Vec<u8> {
         let report = self.report();
         let audit = self.sources().audit.as_ref().map(|ask| ask());
-        self.metrics.text(&report, &self.log_numbers(), audit)
+        self.metrics.text(&report, &self.log_numbers(), self.own_log_numbers(), audit)
+    }
+
+    fn own_log_numbers(&self) -> Option<NodeNumbers> {
+        self.sources().own_log.as_ref().map(|ask| ask())
     }
 
     fn log_numbers(&self) -> LogNumbers {

@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
@@ -96,6 +98,36 @@ async fn without_the_permission_the_daemon_runs_and_ends_all_the_same() {
     assert!(line.starts_with("[WARNING] ") && line.contains("logs:PutLogEvents"), "{line}");
     assert_eq!(ended(daemon).await, Some(0));
     assert_eq!(bench.log().matches(TROUBLE).count(), 1);
+}
+
+/// What the daemon answers at its status socket.
+async fn asked(bench: &Bench, path: &str) -> String {
+    let mut socket = UnixStream::connect(bench.socket()).await.expect("the daemon listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: daemon\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    timeout(LIMIT, socket.read_to_string(&mut answer)).await.expect("it answers in time").expect("text");
+    answer
+}
+
+#[tokio::test]
+async fn what_became_of_the_daemons_own_log_is_told_in_status_and_metrics() {
+    let bench = Bench::new().await;
+    let _daemon = bench.start(&["run"]);
+    eventually("it is up and has shipped", || is_up(&bench) && !shipped(&bench).is_empty()).await;
+    let status = bench.run(&["status", "--json"]).await;
+    let report: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
+    let log = &report["daemon"]["log"];
+    assert!(log["shipped"]["lines"].as_u64() > Some(0) && log["lost"]["lines"] == 0, "{report}");
+    let metrics = asked(&bench, "/metrics").await;
+    for (name, is_some) in [
+        (r#"managed_app_daemon_log_lines_total{fate="shipped"}"#, true),
+        (r#"managed_app_daemon_log_bytes_total{fate="shipped"}"#, true),
+        (r#"managed_app_daemon_log_lines_total{fate="lost"}"#, false),
+    ] {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        assert_eq!(value.map(|value| value > 0), Some(is_some), "{name} in\n{metrics}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The output of nodes on its way to CloudWatch: through restarts, replacements, crashes, outages and a missing group.
 
+use managed_app::status::{Amount, LogReport};
 use managed_app_runtimes::{ContainerRuntime, names};
 
 use crate::site::{IMAGE, Plan, Site, image};
@@ -55,6 +56,9 @@ async fn what_became_of_output_is_told_in_status_and_metrics() {
     };
     site.eventually("the metrics tell", is_told).await;
     site.eventually("nothing is late", |h| h.recorder().report().nodes[0].log_lag_s == Some(0.0)).await;
+    let all = Amount { lines: 1, bytes: 11 };
+    let told = site.recorder().report().nodes[0].log;
+    assert_eq!(told, Some(LogReport { read: all, shipped: all, ..LogReport::default() }));
 }
 
 #[tokio::test]

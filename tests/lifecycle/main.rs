@@ -12,6 +12,7 @@ mod ends;
 mod engines;
 mod latency;
 mod logs;
+mod losses;
 mod messages;
 mod names;
 mod replaces;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
-use managed_app_runtimes::{ContainerId, EngineEvent, EventStream, LogChunk, LogStream, Owner};
+use managed_app_runtimes::{
+    ContainerId, EngineEvent, ErrorKind, EventStream, LogChunk, LogStream, Owner, Result, RuntimeError,
+};
 use time::OffsetDateTime;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
@@ -75,23 +77,30 @@ pub(super) fn logs(engine: InMemoryRuntime, id: &ContainerId, since: Option<Offs
     };
     Some(Box::pin(stream::unfold((engine, position), |(engine, mut position)| async move {
         let chunk = next_chunk(&engine, &mut position).await?;
-        Some((Ok(chunk), (engine, position)))
+        Some((chunk, (engine, position)))
     })))
 }
 
 enum Step {
     Chunk(LogChunk),
     Wait(Instant),
+    /// What comes next was thrown away before it was read.
+    Missed,
     End,
 }
 
-async fn next_chunk(engine: &InMemoryRuntime, position: &mut Position) -> Option<LogChunk> {
+async fn next_chunk(engine: &InMemoryRuntime, position: &mut Position) -> Option<Result<LogChunk>> {
     loop {
         let changed = engine.lock().containers.get(&position.serial).map(|entry| Arc::clone(&entry.changed))?;
         let mut changed = std::pin::pin!(changed.notified());
         changed.as_mut().enable();
         match step(engine, position) {
-            Step::Chunk(chunk) => return Some(chunk),
+            Step::Chunk(chunk) => return Some(Ok(chunk)),
+            Step::Missed => {
+                // The next step ends the stream.
+                position.epoch = u64::MAX;
+                return Some(Err(RuntimeError::new(ErrorKind::Other, "read logs of container", "that was not read")));
+            }
             Step::End => return None,
             Step::Wait(until) => tokio::select! {
                 () = &mut changed => {}
@@ -107,8 +116,8 @@ fn step(engine: &InMemoryRuntime, position: &mut Position) -> Step {
     if state.epoch != position.epoch {
         return Step::End;
     }
-    position.next = position.next.max(entry.logs_first);
-    let index = usize::try_from(position.next - entry.logs_first).expect("kept chunks are counted by usize");
+    let Some(index) = position.next.checked_sub(entry.logs_first) else { return Step::Missed };
+    let index = usize::try_from(index).expect("kept chunks are counted by usize");
     match entry.logs.get(index) {
         Some((run, chunk)) if *run <= position.run => {
             position.next += 1;

@@ -6,7 +6,7 @@ use prometheus::{CounterVec, Gauge, GaugeVec};
 
 use super::Maker;
 use crate::cloud::AuditNumbers;
-use crate::logs::NodeNumbers;
+use crate::logs::{NodeNumbers, Volume};
 use crate::model::NodeName;
 
 /// The numbers of the pipelines, set anew whenever somebody asks.
@@ -15,7 +15,11 @@ pub(super) struct Pipeline {
     log_bytes: CounterVec,
     log_lines: CounterVec,
     log_gaps: CounterVec,
+    log_gap: CounterVec,
     log_lag: GaugeVec,
+    own_bytes: CounterVec,
+    own_lines: CounterVec,
+    own_lag: Gauge,
     audit_records: CounterVec,
     audit_waiting: Gauge,
 }
@@ -39,10 +43,29 @@ impl Pipeline {
                 "How often output had rotated away before it was read.",
                 &["node"],
             ),
+            log_gap: make.counters(
+                "managed_app_log_gap_seconds_total",
+                "How long output was written that had rotated away before it was read.",
+                &["node"],
+            ),
             log_lag: make.gauges(
                 "managed_app_log_lag_seconds",
                 "Age of the oldest output that was read and is not in CloudWatch.",
                 &["node"],
+            ),
+            own_bytes: make.counters(
+                "managed_app_daemon_log_bytes_total",
+                "The daemon's own log in bytes, by what became of it.",
+                &["fate"],
+            ),
+            own_lines: make.counters(
+                "managed_app_daemon_log_lines_total",
+                "The daemon's own log in lines, by what became of it.",
+                &["fate"],
+            ),
+            own_lag: make.gauge(
+                "managed_app_daemon_log_lag_seconds",
+                "Age of the oldest of the daemon's own lines that were taken up and are not in CloudWatch.",
             ),
             audit_records: make.counters(
                 "managed_app_audit_records_total",
@@ -53,13 +76,28 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn set(&self, logs: &BTreeMap<NodeName, NodeNumbers>, audit: Option<AuditNumbers>) {
-        for counter in [&self.log_bytes, &self.log_lines, &self.log_gaps, &self.audit_records] {
+    pub(super) fn set(
+        &self,
+        logs: &BTreeMap<NodeName, NodeNumbers>,
+        own_log: Option<NodeNumbers>,
+        audit: Option<AuditNumbers>,
+    ) {
+        for counter in [&self.log_bytes, &self.log_lines, &self.log_gaps, &self.log_gap] {
+            counter.reset();
+        }
+        for counter in [&self.own_bytes, &self.own_lines, &self.audit_records] {
             counter.reset();
         }
         self.log_lag.reset();
         for (node, numbers) in logs {
             self.set_node(node.as_str(), numbers);
+        }
+        if let Some(own) = own_log {
+            for (fate, volume) in fates(&own) {
+                self.own_bytes.with_label_values(&[fate]).inc_by(volume.bytes as f64);
+                self.own_lines.with_label_values(&[fate]).inc_by(volume.lines as f64);
+            }
+            self.own_lag.set(own.lag_seconds as f64);
         }
         if let Some(audit) = audit {
             for (fate, count) in [("sent", audit.sent), ("retried", audit.retried), ("dropped", audit.dropped)] {
@@ -70,18 +108,22 @@ impl Pipeline {
     }
 
     fn set_node(&self, node: &str, numbers: &NodeNumbers) {
-        let fates = [
-            ("read", numbers.read),
-            ("shipped", numbers.shipped),
-            ("retried", numbers.retried),
-            ("lost", numbers.lost),
-            ("rejected", numbers.rejected),
-        ];
-        for (fate, volume) in fates {
+        for (fate, volume) in fates(numbers) {
             self.log_bytes.with_label_values(&[node, fate]).inc_by(volume.bytes as f64);
             self.log_lines.with_label_values(&[node, fate]).inc_by(volume.lines as f64);
         }
         self.log_gaps.with_label_values(&[node]).inc_by(numbers.gaps as f64);
+        self.log_gap.with_label_values(&[node]).inc_by(numbers.gap.as_secs_f64());
         self.log_lag.with_label_values(&[node]).set(numbers.lag_seconds as f64);
     }
+}
+
+fn fates(numbers: &NodeNumbers) -> [(&'static str, Volume); 5] {
+    [
+        ("read", numbers.read),
+        ("shipped", numbers.shipped),
+        ("retried", numbers.retried),
+        ("lost", numbers.lost),
+        ("rejected", numbers.rejected),
+    ]
 }

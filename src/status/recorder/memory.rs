@@ -11,7 +11,8 @@ use crate::model::{Change, NodeName};
 use crate::reconciler::{NodeStatus, Operation, Outcome, Phase, Reason, Status, Target};
 use crate::status::history::History;
 use crate::status::model::{
-    self, Action, Cause, DaemonReport, EngineReport, FieldChange, NodeHistory, NodeReport, Report, Stamp, Step, VERSION,
+    self, Action, Cause, DaemonReport, EngineReport, FieldChange, LogReport, NodeHistory, NodeReport, Report, Stamp,
+    Step, VERSION,
 };
 use crate::status::steps::{downtime_ms, millis, short};
 
@@ -227,6 +228,7 @@ impl Memory {
             last_change_at: self.last_change_at,
             expiries,
             is_history_kept: self.is_kept,
+            log: None,
         };
         let nodes = status.into_iter().flat_map(|status| &status.nodes).map(|node| self.node(node, numbers)).collect();
         Report { version: VERSION, at: Stamp::now(), daemon, nodes, recent: self.history.recent(RECENT_MAX) }
@@ -248,6 +250,7 @@ impl Memory {
             restarts: self.history.last(name).map_or(0, |action| action.restarts),
             last: last.cloned(),
             log_lag_s: numbers.get(&node.name).map(|numbers| numbers.lag_seconds as f64),
+            log: numbers.get(&node.name).copied().map(LogReport::from),
             error: node.failure.clone(),
         }
     }

@@ -1,0 +1,108 @@
+//! Output that cannot all reach CloudWatch: it rotates away, or has times that CloudWatch does not take. It is counted,
+//! and what comes after it arrives.
+
+use std::collections::BTreeMap;
+
+use managed_app::status::{Amount, LogReport};
+use managed_app_runtimes::names;
+
+use crate::site::{Plan, Site};
+
+/// Lines that the engine in memory keeps of a container.
+const KEPT: usize = 50_000;
+/// What a node may have in the daemon's memory: three batches, and what was read for the next one.
+const MEMORY_BYTES_MAX: u64 = 4 * 1_048_576;
+
+async fn site(nodes: &[&str]) -> Site {
+    Plan::new().await.nodes(nodes).set("MANAGED_APP_NODE_LOGS", "agent").up().await
+}
+
+/// Prints lines with these numbers, long enough that an outage fills what may be in memory.
+fn print(site: &Site, node: &str, numbers: std::ops::Range<usize>) {
+    let text: String = numbers.map(line).collect();
+    let name = names::container_name(node);
+    site.memory.write(&name, managed_app_runtimes::LogSource::Stdout, text.into_bytes()).expect("the node runs");
+}
+
+fn line(number: usize) -> String {
+    format!("[INFO] number {number} {:>100}\n", "")
+}
+
+/// The numbers that are in CloudWatch, in the order of the streams, with how often each is.
+fn numbers(site: &Site, node: &str) -> BTreeMap<usize, usize> {
+    let (cloud, region) = (&site.cloud, site.cloud.world().tenant.region.clone());
+    let mut all = BTreeMap::new();
+    for event in cloud.cloudwatch.events(&region, &cloud.node_log_group(node)) {
+        let number = event.message.strip_prefix("[INFO] number ").and_then(|rest| rest.split(' ').next());
+        *all.entry(number.and_then(|number| number.parse().ok()).expect("a number")).or_default() += 1;
+    }
+    all
+}
+
+fn told(site: &Site, node: &str) -> LogReport {
+    let report = site.recorder().report();
+    report.nodes.iter().find(|known| known.name == node).and_then(|known| known.log).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_rotates_away_in_an_outage_is_counted_by_its_time_and_all_that_is_still_there_arrives() {
+    let site = site(&["a"]).await;
+    print(&site, "a", 0..10);
+    site.eventually("they have come", |_| told(&site, "a").shipped.lines == 10).await;
+    site.cloud.cloudwatch.faults().set_outage(true);
+    let all = 10 * KEPT;
+    for begin in (10..all).step_by(KEPT / 5) {
+        print(&site, "a", begin..(begin + KEPT / 5).min(all));
+        tokio::task::yield_now().await;
+        let told = told(&site, "a");
+        let held = told.read.bytes - told.shipped.bytes;
+        assert!(held <= MEMORY_BYTES_MAX, "{held} bytes are in memory");
+    }
+    site.eventually("it is tried", |_| told(&site, "a").retried.lines > 0).await;
+    site.cloud.cloudwatch.faults().set_outage(false);
+    site.eventually("the last has come", |_| numbers(&site, "a").contains_key(&(all - 1))).await;
+    let count = numbers(&site, "a").len() as u64;
+    site.eventually("the answers have come", |_| told(&site, "a").shipped.lines == count).await;
+    let arrived = numbers(&site, "a");
+    assert!(arrived.values().all(|times| *times == 1), "each once");
+    let arrived: Vec<usize> = arrived.into_keys().collect();
+    assert!(arrived.iter().rev().take(KEPT).rev().copied().eq(all - KEPT..all), "all that the engine still had");
+    let holes = arrived.windows(2).filter(|pair| pair[1] > pair[0] + 1).count() as u64;
+    let told = told(&site, "a");
+    assert!(holes > 0 && arrived[0] == 0, "some has rotated away: {holes}");
+    assert_eq!((told.gaps, told.lost, told.rejected), (holes, Amount::default(), Amount::default()));
+    assert!(told.gap_s > 0.0, "{told:?}");
+    let metrics = String::from_utf8(site.recorder().metrics_text()).expect("text");
+    let gap = metrics.lines().find_map(|line| line.strip_prefix(r#"managed_app_log_gap_seconds_total{node="a"} "#));
+    assert_eq!(gap.and_then(|gap| gap.parse().ok()), Some(told.gap_s), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_node_that_floods_holds_up_no_other_and_loses_nothing() {
+    let site = site(&["flood", "b"]).await;
+    let (mut printed, mut spoken) = (0, 0);
+    let (rounds, ahead) = (3, KEPT / 5 * 2);
+    // Always so many lines ahead of what was shipped, for as long as it takes the other node to be heard some times.
+    while spoken < rounds {
+        print(&site, "b", spoken..spoken + 1);
+        spoken += 1;
+        while told(&site, "b").shipped.lines < spoken as u64 {
+            let shipped = told(&site, "flood").shipped.lines as usize;
+            if printed < shipped + ahead {
+                print(&site, "flood", printed..shipped + ahead);
+                printed = shipped + ahead;
+            }
+            site.eventually("either goes on", |_| {
+                told(&site, "b").shipped.lines == spoken as u64 || told(&site, "flood").shipped.lines > shipped as u64
+            })
+            .await;
+        }
+        let waiting = printed - told(&site, "flood").shipped.lines as usize;
+        assert!(waiting > 0, "it was heard while the flood went on, {printed} lines so far");
+    }
+    site.eventually("all of the flood has come", |_| told(&site, "flood").shipped.lines == printed as u64).await;
+    assert!(printed > rounds * KEPT / 5, "it was a flood: {printed}");
+    assert!(numbers(&site, "flood").into_iter().eq((0..printed).map(|number| (number, 1))), "each once");
+    assert!(numbers(&site, "b").into_iter().eq((0..rounds).map(|number| (number, 1))), "each once");
+    assert_eq!(told(&site, "flood").gaps, 0);
+}
