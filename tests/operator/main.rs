@@ -1,17 +1,52 @@
-//! What watches the daemon from outside: the Prometheus of Debian, and a real browser, against the daemon in this process.
+//! What watches the daemon from outside: the Prometheus of Debian and a real browser, against the daemon in this process;
+//! and operators who ask a daemon that is a process, on real engines.
 //!
-//! `scripts/monitors` brings both; a test that lacks them fails and says so.
+//! `scripts/monitors` and `scripts/engines` bring what they need; a test that lacks it fails and says so.
 
-// Its parts serve several test binaries, and none uses all of them.
+/// Makes one test of each scenario and engine.
+macro_rules! on_each_engine {
+    ($($scenario:ident)*) => {
+        on_each_engine! { @ docker Docker $($scenario)* }
+        on_each_engine! { @ podman Podman $($scenario)* }
+    };
+    (@ $module:ident $engine:ident $($scenario:ident)*) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $scenario() {
+                    super::$scenario($crate::engine::Engine::$engine).await;
+                }
+            )*
+        }
+    };
+}
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[allow(dead_code)] // Shared with other binaries; this one uses a part of each.
+#[path = "../engines/engine.rs"]
+mod engine;
+#[allow(dead_code)]
+#[path = "../engines/images.rs"]
+mod images;
+#[allow(dead_code)]
+#[path = "../engines/process.rs"]
+mod process;
+#[allow(dead_code)]
+#[path = "../engines/rig.rs"]
+mod rig;
 #[allow(dead_code)]
 #[path = "../lifecycle/site.rs"]
 mod site;
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../engines/wait.rs"]
+mod wait;
 
 mod browser;
 mod metrics;
 mod page;
+mod real;
+mod upgrade;
 
 use std::net::{SocketAddr, TcpListener};
 

@@ -110,6 +110,35 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
     assert_eq!(other.status(), 404, "there is nothing else");
 }
 
+/// What Grafana's own types find wrong with a dashboard.
+fn found_by_grafana(dashboard: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let interpreter = root.join("target/clients/bin/python");
+    assert!(interpreter.exists(), "no {}: run scripts/clients, which makes it", interpreter.display());
+    let mut command = Command::new(interpreter);
+    command.env_clear().arg(root.join("tests/operator/dashboard.py")).arg(dashboard).stdin(Stdio::null());
+    let output = command.output().expect("the interpreter starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn grafana_knows_every_field_of_the_dashboard() {
+    assert_eq!(found_by_grafana(Path::new(&packaging("grafana/dashboard.json"))), "");
+    let folder = tempfile::tempdir().expect("a folder");
+    let spoilt = folder.path().join("dashboard.json");
+    let mut dashboard = dashboard();
+    let panels = dashboard["panels"].as_array_mut().expect("panels");
+    panels[0]["gridPost"] = panels[0]["gridPos"].clone();
+    panels[1]["gridPos"] = panels[0]["gridPos"].clone();
+    panels[2]["type"] = "thermometer".into();
+    fs::write(&spoilt, dashboard.to_string()).expect("a file");
+    let found = found_by_grafana(&spoilt);
+    for problem in ["gridPost is no part of Grafana's schema", "lies on", "Grafana has no panel 'thermometer'"] {
+        assert!(found.contains(problem), "{found}");
+    }
+}
+
 /// A Prometheus of its own in `folder`, that scrapes `target` every second.
 fn prometheus(folder: &Path, target: std::net::SocketAddr, own: std::net::SocketAddr) -> Running {
     let scrape = fs::read_to_string(packaging("prometheus/scrape.yml")).expect("the configuration");
