@@ -3,7 +3,7 @@
 //! Careful, the usual manner: make the new one, stop the old one, start the new one, see that it stays up for a short
 //! window, remove the old one, rename the new one. The node is down for one stop and one start. Overlap: the new one is
 //! started before the old one is stopped, which stops only when the window is over. At once: as careful, without a
-//! window, where the old one is cut off from its network and nothing is gained by keeping it.
+//! window, where the old one is dead or cut off from its network and nothing is gained by keeping it.
 //!
 //! A daemon that dies on the way leaves one of these, told apart by what runs and what each container is made of:
 //!

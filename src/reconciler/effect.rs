@@ -112,7 +112,7 @@ pub enum Manner {
     Swap,
     /// The new one is started first, and both run until it has stayed up.
     Overlap,
-    /// As careful, but the old one is of no use while it runs: nothing waits to see whether the new one stays up.
+    /// As careful, but the old one is of no use any more: nothing waits to see whether the new one stays up.
     AtOnce,
 }
 

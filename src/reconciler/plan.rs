@@ -129,6 +129,8 @@ fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&
 
 /// Said of a container that runs and reaches nobody. No engine call of ours connects it again.
 const CUT_OFF: &str = "not on the app's network";
+/// Said of a container that the engine has given up, or is about to remove.
+const DEAD: &str = "dead";
 
 /// In what way a container is not what is wanted; empty when it is.
 fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec<Difference> {
@@ -145,7 +147,7 @@ fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec
         reasons.push(Difference::between("image content", Some(&container.image_id.0), Some(&id.0)));
     }
     if matches!(container.state, ContainerState::Dead | ContainerState::Removing) {
-        reasons.push(Difference::of("dead"));
+        reasons.push(Difference::of(DEAD));
     }
     let is_connected = container.networks.iter().any(|network| *network == spec.network);
     if !is_connected && container.state.is_running() {
@@ -205,8 +207,8 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
         (_, None) => Plan::Do(Operation::Create(target), Reason::of(ReasonKind::Absent)),
         (_, Some(first)) => {
             let reasons = misfits(desired, image, first);
-            let is_cut_off = matches!(&reasons[..], [only] if only.field == CUT_OFF);
-            let manner = if is_cut_off { Manner::AtOnce } else { manner(desired, &old) };
+            let is_of_no_use = matches!(&reasons[..], [only] if only.field == CUT_OFF || only.field == DEAD);
+            let manner = if is_of_no_use { Manner::AtOnce } else { manner(desired, &old) };
             let (old, reason) = (ids(old.iter().copied()), Reason::in_fields(ReasonKind::SpecChanged, reasons));
             Plan::Do(Operation::Replace { old, next: None, target, manner }, reason)
         }

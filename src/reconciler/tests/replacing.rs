@@ -215,6 +215,17 @@ fn a_container_that_is_cut_off_is_replaced_without_a_window() {
 }
 
 #[test]
+fn a_container_that_is_dead_or_about_to_go_is_replaced_without_a_window() {
+    for state in [ContainerState::Dead, ContainerState::Removing] {
+        let mut world = up(&["a", "b"]);
+        world.containers[0].state = state;
+        world.tell(Event::HintsLost);
+        assert_eq!(world.take_log(), ["replace a atonce"]);
+        assert!(world.reconciler.status().is_converged);
+    }
+}
+
+#[test]
 fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_reported() {
     let mut world = up(&["a", "b"]);
     world.advance(Duration::from_secs(60));
