@@ -132,6 +132,7 @@ async fn a_permission_that_is_missing_is_named() {
 #[tokio::test]
 async fn each_permission_is_tried_by_itself() {
     for (service, operation) in [
+        ("ecr", "GetAuthorizationToken"),
         ("ecr", "BatchGetImage"),
         ("ecr", "BatchCheckLayerAvailability"),
         ("ecr", "GetDownloadUrlForLayer"),
@@ -148,6 +149,22 @@ async fn each_permission_is_tried_by_itself() {
         let good = ran.stdout.lines().filter(|line| line.starts_with("ok") && line.contains(" permission "));
         assert_eq!(good.count(), 7, "the others are granted: {}", ran.all());
     }
+}
+
+/// These two only raise a limit: they are named, and nothing has failed.
+#[tokio::test]
+async fn each_permission_of_the_public_gallery_is_named() {
+    let bench = bench_with_nodes().await;
+    bench.cloud.registry.public_faults().deny("GetAuthorizationToken");
+    let ran = bench.run(&["check"]).await;
+    ran.shows("skipped permission ecr-public:GetAuthorizationToken", &["is missing", "not authorized to perform"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    bench.cloud.registry.public_faults().clear();
+    bench.cloud.registry.public_faults().deny("GetServiceBearerToken");
+    let ran = bench.run(&["check"]).await;
+    ran.shows("ok permission ecr-public:GetAuthorizationToken", &[]);
+    ran.shows("skipped permission sts:GetServiceBearerToken", &["is missing", "not authorized to perform"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
 }
 
 #[tokio::test]

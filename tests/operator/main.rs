@@ -44,6 +44,7 @@ mod wait;
 
 mod browser;
 mod metrics;
+mod offline;
 mod page;
 mod real;
 mod upgrade;

@@ -104,6 +104,23 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
         assert!(samples.contains(used), "{used} is not among the metrics:\n{text}");
     }
     assert!(!text.contains(&site.cloud.env()["PASSWORD"]));
+    // By kind of change, action, reason, outcome and error, and until when credentials are good.
+    for sample in [
+        "managed_app_changes_total{kind=\"node\"}",
+        "managed_app_actions_total{action=\"create\",outcome=\"done\",reason=\"absent\"}",
+        "managed_app_actions_total{action=\"restart\",outcome=\"failed\",reason=\"inputs_changed\"}",
+        "managed_app_actions_total{action=\"restart\",outcome=\"done\",reason=\"inputs_changed\"}",
+        "managed_app_engine_errors_total{call=\"restart\",kind=\"timed_out\"} 1",
+        "managed_app_failures_total{kind=\"transient\",source=\"operation\"} 1",
+        "managed_app_pulls_total{outcome=\"fresh\"}",
+        "managed_app_change_queue_seconds_count ",
+        "managed_app_change_latency_seconds_count{action=\"restart\"} 1",
+        "managed_app_downtime_seconds_count{action=\"restart\"}",
+        "managed_app_expiry_timestamp_seconds{credential=\"sign_in\"}",
+        "managed_app_expiry_timestamp_seconds{credential=\"app\"}",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(sample)), "no {sample} in\n{text}");
+    }
     let stranger = reqwest::Client::new().get(format!("http://{address}/metrics")).header("host", "evil.example");
     assert_eq!(stranger.send().await.expect("an answer").status(), 421);
     let other = reqwest::get(format!("http://{address}/v1/status")).await.expect("an answer");

@@ -156,6 +156,9 @@ impl Registry {
         self.record(TokenRequest { public, region: region.to_owned(), registry_ids: registry_ids.clone() });
         let faults = if public { self.public_faults() } else { self.faults() };
         faults.take_for(if public { "ecr-public" } else { "ecr" }, operation)?;
+        if public {
+            faults.permitted("sts", "GetServiceBearerToken")?;
+        }
         self.check_region(region)?;
         Ok(if public { self.public_token() } else { self.private_tokens(region, registry_ids) })
     }

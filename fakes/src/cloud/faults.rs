@@ -65,12 +65,18 @@ impl Faults {
 
     /// As [`Faults::take`], for a call of one operation of a service with this prefix of permissions.
     pub(crate) fn take_for(&self, prefix: &str, operation: &str) -> Result<(), Failure> {
-        if self.lock().denied_operations.contains(operation) {
-            let user = "arn:aws:iam::123456789012:user/host";
-            let message = format!("User: {user} is not authorized to perform: {prefix}:{operation}");
-            return Err(Failure::new(400, "AccessDeniedException", message));
-        }
+        self.permitted(prefix, operation)?;
         self.take()
+    }
+
+    /// Whether a permission is there.
+    pub(crate) fn permitted(&self, prefix: &str, operation: &str) -> Result<(), Failure> {
+        if !self.lock().denied_operations.contains(operation) {
+            return Ok(());
+        }
+        let user = "arn:aws:iam::123456789012:user/host";
+        let message = format!("User: {user} is not authorized to perform: {prefix}:{operation}");
+        Err(Failure::new(400, "AccessDeniedException", message))
     }
 
     /// The failure for this call, if there is to be one.

@@ -1,6 +1,7 @@
 //! The step of `check` about images: each reference, and what it would be pulled with. Pulls nothing.
 
 use std::collections::BTreeSet;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,12 +84,19 @@ async fn try_parsed(
         let got = credentials.as_ref().map(|_| ()).map_err(Clone::clone);
         tried.push(("ecr:GetAuthorizationToken", image.registry().to_owned(), got));
     }
+    // Without this one permission the others can be tried all the same; without AWS credentials nothing can.
+    let denied = credentials.as_ref().is_err_and(|error| error.kind() == RegistryErrorKind::AccessDenied);
+    let mut probe = match credentials.is_ok() || denied {
+        true => within(TOKEN_LIMIT, REACH, async { Ok(registry::probe(aws, image).await) }).await?,
+        false => None,
+    };
+    for (permission, result) in probe.as_mut().map(|probe| take(&mut probe.permissions)).unwrap_or_default() {
+        tried.push((permission, image.repository().to_owned(), result));
+    }
     let credentials = credentials.map_err(|error| problem(&error))?;
-    let platform = match within(TOKEN_LIMIT, REACH, async { Ok(registry::probe(aws, image).await) }).await? {
+    let platform = match probe {
         None => String::new(),
         Some(probe) => {
-            let subject = |(permission, result)| (permission, image.repository().to_owned(), result);
-            tried.extend(probe.permissions.into_iter().map(subject));
             if let Some(missing) = probe.missing {
                 let remedy = "check the image of its managed node type, or push it there";
                 return Err(Problem::wrong(format!("its registry lacks {missing}"), remedy));

@@ -1,0 +1,115 @@
+//! An author's node offline, as the README says: `fake-cloud` as a process, the ordinary daemon as another, and the node's
+//! image in the engine alone. The container reaches the fake cloud at the address that it is given.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::engine::Engine;
+use crate::rig::Rig;
+use crate::wait::until;
+
+on_each_engine! {
+    a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
+/// Asks the control plane once, then waits for its end. Process 1 heeds only the signals that it asks for.
+const ENTRYPOINT: &str = r#"ENTRYPOINT ["/busybox", "sh", "-c", "trap exit TERM; /busybox wget -O - $APPSYNC_ENDPOINT; while :; do /busybox sleep 1 & wait; done"]"#;
+
+/// Ends its process with it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An image that is in one engine and in no registry; removed with this.
+struct Image<'a>(&'a Rig, String);
+
+impl<'a> Image<'a> {
+    fn make(rig: &'a Rig, folder: &Path) -> Self {
+        let reference = format!("localhost/{}:1", rig.tag);
+        let (program, archive) = (folder.join("busybox"), folder.join("image.tar"));
+        std::fs::copy("/bin/busybox", program).expect("busybox-static is installed");
+        let tar = format!("tar -C {} -c busybox", folder.display());
+        let docker = format!("docker --host {}", Engine::Docker.endpoint());
+        shell(&format!("{tar} | {docker} import --change '{ENTRYPOINT}' - {reference}"));
+        if rig.engine == Engine::Podman {
+            let archive = archive.display();
+            let podman = format!("podman --remote --url {}", rig.engine.endpoint());
+            shell(&format!(
+                "{docker} save --output {archive} {reference} && {docker} rmi {reference} && {podman} load --input {archive}"
+            ));
+        }
+        Self(rig, reference)
+    }
+}
+
+impl Drop for Image<'_> {
+    fn drop(&mut self) {
+        // The rig's containers of it go later; by force they do not hold it.
+        let _ = self.0.engine.command().args(["rmi", "--force", &self.1]).output();
+    }
+}
+
+fn shell(line: &str) {
+    let output = Command::new("/bin/bash").args(["-euo", "pipefail", "-c", line]).output().expect("bash starts");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().env("HOME", folder).env("PATH", "/usr/bin:/bin").env("AWS_EC2_METADATA_DISABLED", "true");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A word to the fake cloud, which must be done.
+fn say(folder: &Path, at: &str, words: &[&str]) -> String {
+    let output: Output = command(folder).args(["fake-cloud", "--at", at]).args(words).output().expect("it starts");
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine: Engine) {
+    let rig = Rig::new(engine).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let image = Image::make(&rig, folder);
+    let seed = folder.join("seed.toml");
+    std::fs::write(&seed, format!("app = '{}'\n", rig.tag)).expect("a file");
+    let mut serve = command(folder);
+    serve.args(["fake-cloud", "serve", "--listen", "0.0.0.0:0", "--seed"]).arg(&seed).stdout(Stdio::piped());
+    let mut cloud = Running(serve.spawn().expect("it starts"));
+    let mut line = String::new();
+    BufReader::new(cloud.0.stdout.take().expect("it is piped")).read_line(&mut line).expect("it says where it is");
+    let at = line.split("http://").nth(1).and_then(|rest| rest.split(". ").next()).expect("an address");
+    say(folder, at, &["add-node", &rig.name("tester"), "--image", &image.1]);
+    let env_file = folder.join("fake.env");
+    std::fs::write(&env_file, say(folder, at, &["env"])).expect("a file");
+
+    let mut run = command(folder);
+    let (variable, endpoint) = engine.address();
+    let inside = |name: &str| folder.join(name).display().to_string();
+    run.env(variable, endpoint).arg("--env-file").arg(&env_file).args(["--runtime", engine.name()]);
+    run.args(["--host-id", &rig.tag, "--state-directory", &inside("state"), "--log-file", &inside("log")]);
+    run.args(["--status-socket", "off", "--stop-grace", "5s"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut daemon = Running(run.spawn().expect("it starts"));
+    let node = rig.running("tester").await;
+    let mut said = String::new();
+    until("the node reaches the fake cloud", async || {
+        let output = engine.command().args(["logs", node.id()]).output().expect("the engine's command runs");
+        said = String::from_utf8_lossy(&output.stderr).into_owned();
+        said.contains("server returned error: HTTP/1.1 4")
+    })
+    .await;
+    let told = Command::new("kill").args(["-TERM", &daemon.0.id().to_string()]).status().expect("kill is installed");
+    assert!(told.success());
+    until("the daemon has ended", async || daemon.0.try_wait().expect("it ran").is_some()).await;
+    assert!(!rig.container("tester").await.is_running());
+}
