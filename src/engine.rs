@@ -122,6 +122,9 @@ fn is_same_socket(one: &str, other: &str) -> bool {
 async fn pick(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     let owner = Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() };
     let candidates = candidates(config);
+    if let [only] = candidates.as_slice() {
+        return reach(only, limits).await;
+    }
     let asked = join_all(candidates.iter().map(|candidate| ask(candidate, &owner, limits))).await;
     let (chosen, reason) = choose(asked)?;
     let Answer { runtime, info, containers } = chosen;
@@ -129,19 +132,38 @@ async fn pick(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntim
     Ok(runtime)
 }
 
+/// There is no choice: that it answers is enough. What it is, is asked during the sign-in.
+async fn reach(only: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+    let reached = within_limit(only, connected(only, limits)).await;
+    let runtime = reached.map_err(|error| NoEngine::of(only.kind, &only.endpoint, &error))?;
+    info!(engine = %only.kind, endpoint = only.endpoint, reason = "it is the only one there can be", "engine chosen");
+    Ok(runtime)
+}
+
 async fn ask(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, Tried> {
-    let answer = timeout(ANSWER_LIMIT, answer(candidate, owner, limits)).await.unwrap_or_else(|_| {
-        Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine at", candidate.endpoint.as_str()))
-    });
+    let answer = within_limit(candidate, answer(candidate, owner, limits)).await;
     answer.map_err(|error| Tried::new(candidate.kind, &candidate.endpoint, &error))
+}
+
+async fn within_limit<T>(
+    candidate: &Candidate,
+    call: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, RuntimeError> {
+    let late = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine at", candidate.endpoint.as_str()));
+    timeout(ANSWER_LIMIT, call).await.unwrap_or_else(late)
+}
+
+async fn connected(candidate: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, RuntimeError> {
+    let endpoint = candidate.endpoint.as_str();
+    Ok(match candidate.kind {
+        EngineKind::Docker => Arc::new(DockerRuntime::connect(Some(endpoint), limits)?),
+        _ => Arc::new(PodmanRuntime::connect(endpoint, limits).await?),
+    })
 }
 
 async fn answer(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, RuntimeError> {
     let endpoint = candidate.endpoint.as_str();
-    let runtime: Arc<dyn ContainerRuntime> = match candidate.kind {
-        EngineKind::Docker => Arc::new(DockerRuntime::connect(Some(endpoint), limits)?),
-        _ => Arc::new(PodmanRuntime::connect(endpoint, limits).await?),
-    };
+    let runtime = connected(candidate, limits).await?;
     let info = runtime.info().await?;
     // An engine that answers and cannot list may still be the only one there is.
     let containers = match runtime.list(owner).await {

@@ -1,9 +1,10 @@
 //! What has to stand before the driver starts: the sign-in and the engine, and who ships output.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, ErrorKind, RuntimeError};
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, ErrorKind, Owner, RuntimeError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
@@ -16,13 +17,13 @@ use crate::engine;
 use crate::exit::Exit;
 use crate::host::Signal;
 use crate::logs::{Shipper, ShipperOptions, Shipping};
-use crate::reconciler::{NodeLogSettings, Settings};
+use crate::reconciler::{EndOfNodes, NodeLogSettings, Settings};
 
 /// How long a silent cloud may hold up the start; signing in then goes on with the first snapshot.
 const SIGN_IN_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two attempts to reach the engine.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
-/// How long the start waits for the app's network.
+/// How long the start tries to make the app's network.
 const NETWORK_WAIT: Duration = Duration::from_secs(10);
 
 /// Refused credentials end the daemon; a cloud that cannot be reached is tried again later, with each snapshot.
@@ -101,11 +102,10 @@ pub(super) fn shipper(daemon: &Daemon, settings: &Settings) -> (Shipper, Shippin
     })
 }
 
-/// The network is made again with a node that misses it, so trouble with it holds up nothing.
-pub(super) async fn ensure_network(runtime: &dyn ContainerRuntime, settings: &Settings) {
-    let network = settings.network();
-    let made = tokio::time::timeout(NETWORK_WAIT, runtime.ensure_network(&network, &settings.owner)).await;
-    match made {
+/// Makes the app's network while the app is read. A node that comes too early for it, or misses it later, makes it by
+/// itself, so trouble here holds up nothing.
+pub(super) async fn ensure_network(runtime: Arc<dyn ContainerRuntime>, network: String, owner: Owner) {
+    match timeout(NETWORK_WAIT, runtime.ensure_network(&network, &owner)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
         Err(_) => warn!(network, "the app's network could not be made in time"),
@@ -115,4 +115,12 @@ pub(super) async fn ensure_network(runtime: &dyn ContainerRuntime, settings: &Se
 /// The engine keeps the output of nodes, within these bounds, for itself or for the shipper to read.
 pub(super) fn engine_logs(options: &NodeLogOptions) -> NodeLogSettings {
     NodeLogSettings::Engine { file_bytes_max: options.file_bytes_max, files_max: options.files_max }
+}
+
+/// What becomes of the nodes when the daemon ends.
+pub(super) fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {
+    match on_exit {
+        OnExit::Stop => EndOfNodes::Stop,
+        OnExit::Leave => EndOfNodes::Leave,
+    }
 }

@@ -1,7 +1,8 @@
 //! The composition of the daemon: what is started in which order, who talks to whom, and the ordered end.
 //!
-//! Start: sign-in, engine, network, then the driver, which reads the app, pulls, and converges; READY=1 when that is
-//! over. A cloud that cannot be reached holds up nothing that can be done without it.
+//! Start: sign-in and engine at the same time, then the network and the driver at the same time, which reads the app,
+//! pulls, and converges; READY=1 when that is over. A cloud that cannot be reached holds up nothing that can be done
+//! without it.
 
 mod feeds;
 mod foundation;
@@ -12,6 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join;
 use managed_app_runtimes::{ContainerRuntime, EngineInfo, EnvValue, Owner};
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -21,10 +23,10 @@ use tracing::{error, info, warn};
 pub use self::shipping::LogShipping;
 
 use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
-use self::foundation::{engine_logs, ensure_network, interruptible, meet, shipper, sign_in};
+use self::foundation::{end_of_nodes, engine_logs, ensure_network, interruptible, meet, shipper, sign_in};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
-use crate::config::{Config, ConfigErrors, NodeLogs, OnExit, OnRemoved, Replace};
+use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
 use crate::driver::{Driver, Hands, Looks, NOTICES_MAX, StateFile, chain};
 use crate::engine;
 use crate::exit::Exit;
@@ -135,7 +137,8 @@ impl Daemon {
         }))
     }
 
-    /// Signs in and meets the engine. A signal cuts the wait short; the nodes that run are then ended all the same.
+    /// Signs in and meets the engine, at the same time. A signal cuts the wait short; the nodes that run are then ended
+    /// all the same.
     async fn lay_foundation(&mut self, notifier: &Notifier) -> Result<Foundation, Exit> {
         info!(app = self.config.app, tenant = self.config.tenant, version = env!("CARGO_PKG_VERSION"), "daemon starts");
         notifier.status("signing in");
@@ -146,26 +149,31 @@ impl Daemon {
                 error!(error = chain(&error), "the cloud's address cannot be used");
                 Exit::Configuration
             })?;
-        let mut is_interrupted =
-            interruptible(&mut self.signals, &mut self.config.on_exit, sign_in(&cloud)).await.transpose()?.is_none();
-        notifier.status("waiting for the engine");
-        self.recorder.stage("waiting for the engine");
-        let info = self.meet_engine(&mut is_interrupted).await?;
+        let mut is_interrupted = false;
+        // At the same time, for both may take long. A refused sign-in ends the wait for the engine too.
+        let signed_in = async {
+            sign_in(&cloud).await?;
+            notifier.status("waiting for the engine");
+            self.recorder.stage("waiting for the engine");
+            Ok(())
+        };
+        let both = try_join(signed_in, meet(self.runtime.as_ref(), ENGINE_WAIT));
+        let info = match interruptible(&mut self.signals, &mut self.config.on_exit, both).await {
+            Some(both) => both?.1,
+            None => {
+                is_interrupted = true;
+                self.meet_engine_at_last().await?
+            }
+        };
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
         self.recorder.engine(&info);
         Ok(Foundation { cloud: Arc::new(cloud), password, info, is_interrupted })
     }
 
     /// A first signal leaves the engine a last moment, a second one none.
-    async fn meet_engine(&mut self, is_interrupted: &mut bool) -> Result<EngineInfo, Exit> {
-        let runtime = self.runtime.as_ref();
-        if !*is_interrupted {
-            match interruptible(&mut self.signals, &mut self.config.on_exit, meet(runtime, ENGINE_WAIT)).await {
-                Some(result) => return result,
-                None => *is_interrupted = true,
-            }
-        }
-        let last = interruptible(&mut self.signals, &mut self.config.on_exit, meet(runtime, ENGINE_LAST_WAIT)).await;
+    async fn meet_engine_at_last(&mut self) -> Result<EngineInfo, Exit> {
+        let met = meet(self.runtime.as_ref(), ENGINE_LAST_WAIT);
+        let last = interruptible(&mut self.signals, &mut self.config.on_exit, met).await;
         last.and_then(Result::ok).ok_or(Exit::Done)
     }
 
@@ -184,9 +192,7 @@ impl Daemon {
         shipper: Option<(Shipper, Shipping)>,
         notifier: &Arc<Notifier>,
     ) -> Option<Finish> {
-        let Foundation { cloud, password, mut is_interrupted, .. } = foundation;
-        let network = ensure_network(self.runtime.as_ref(), &settings);
-        is_interrupted |= interruptible(&mut self.signals, &mut self.config.on_exit, network).await.is_none();
+        let Foundation { cloud, password, is_interrupted, .. } = foundation;
         let token = cloud.clone();
         self.recorder.watch_expiry("sign_in", move || token.token_left());
         let cloud: Arc<dyn ControlPlane> = cloud;
@@ -194,6 +200,7 @@ impl Daemon {
         let (inbox, events) = mpsc::channel(INBOX_MAX);
         let shutdown = CancellationToken::new();
         let (mut tasks, mut closing) = (Tasks::new(), Tasks::new());
+        tasks.spawn("network", ensure_network(self.runtime.clone(), settings.network(), settings.owner.clone()));
         let (shipper, shipping) = shipper.unzip();
         let shipping = shipping.unwrap_or_default();
         let hands = self.hands(cloud.clone(), &settings, shipping.clone());
@@ -388,11 +395,4 @@ fn env_of(config: &Config) -> BTreeMap<String, EnvValue> {
         &pool,
         &config.user_name,
     )
-}
-
-fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {
-    match on_exit {
-        OnExit::Stop => EndOfNodes::Stop,
-        OnExit::Leave => EndOfNodes::Leave,
-    }
 }

@@ -32,7 +32,8 @@ async fn a_wrong_password_ends_the_daemon_before_it_touches_anything() {
     site.set("PASSWORD", "wrong");
     site.start();
     assert_eq!(site.ended().await, Exit::SignInRefused);
-    assert_eq!(site.journal.calls().len(), 0);
+    // The engine may have been asked what it is meanwhile, and nothing else.
+    assert!(site.journal.calls().iter().all(|call| call.verb == "info"), "{:?}", site.journal.calls());
     assert!(!site.runs("a"));
 }
 

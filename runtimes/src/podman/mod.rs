@@ -94,8 +94,14 @@ impl PodmanRuntime {
             relabel: containers::selinux_is_on(),
             lasting: OnceCell::new(),
         };
-        runtime.info().await?;
+        runtime.ping(doing).await?;
         Ok(runtime)
+    }
+
+    /// The version of its libpod; costs next to nothing.
+    async fn ping(&self, doing: Doing<'_>) -> Result<String> {
+        let ping = typed(doing, self.limits.call, self.socket.podman.ping()).await?;
+        Ok(ping.libpod_api_version)
     }
 
     async fn lasting(&self, doing: Doing<'_>) -> Result<&wire::Info> {
@@ -115,12 +121,11 @@ impl ContainerRuntime for PodmanRuntime {
 
     async fn info(&self) -> Result<EngineInfo> {
         let doing = Doing { operation: "ask for the version of", subject: &self.endpoint };
-        let ping = typed(doing, self.limits.call, self.socket.podman.ping()).await?;
-        let lasting = self.lasting(doing).await?;
+        let (version, lasting) = futures_util::try_join!(self.ping(doing), self.lasting(doing))?;
         let data_root = Some(&lasting.store.graph_root).filter(|root| !root.is_empty());
         Ok(EngineInfo {
             kind: EngineKind::Podman,
-            version: ping.libpod_api_version,
+            version,
             endpoint: self.endpoint.clone(),
             has_awslogs: false,
             rootless: lasting.host.security.rootless,
