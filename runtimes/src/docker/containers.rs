@@ -44,9 +44,17 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo> {
     Ok(engine_info(version, &info, endpoint))
 }
 
-/// Two lists, by our labels and by the Python program's, then the details of each container.
+/// The containers as lists tell of them, then the details of each.
 pub(super) async fn list(client: &Client, owner: &Owner) -> Result<Vec<Container>> {
     let end = Instant::now() + client.limits.call;
+    let found = present(client, owner).await?;
+    let end = end.min(Instant::now() + DETAILS_LIMIT);
+    let detailed = stream::iter(found).map(|container| detailed(client, container, end)).buffered(DETAILS_AT_ONCE);
+    Ok(detailed.filter_map(std::future::ready).collect().await)
+}
+
+/// Two lists, by our labels and by the Python program's: all containers, without what only an inspection tells.
+pub(super) async fn present(client: &Client, owner: &Owner) -> Result<Vec<Container>> {
     let ours: Vec<String> = owner.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
     let lists = futures_util::future::try_join(
         listed(client, json!({ "label": ours })),
@@ -62,9 +70,7 @@ pub(super) async fn list(client: &Client, owner: &Owner) -> Result<Vec<Container
             _ => {}
         }
     }
-    let end = end.min(Instant::now() + DETAILS_LIMIT);
-    let detailed = stream::iter(found).map(|container| detailed(client, container, end)).buffered(DETAILS_AT_ONCE);
-    Ok(detailed.filter_map(std::future::ready).collect().await)
+    Ok(found)
 }
 
 /// One list; an element of a shape that makes no sense is left out with a warning rather than hiding the others.

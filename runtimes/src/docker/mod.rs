@@ -129,7 +129,7 @@ impl ContainerRuntime for DockerRuntime {
     async fn events(&self, owner: &Owner) -> Result<EventStream> {
         // Subscribed first: what changes while the list is made is told.
         let raw = events::open(&self.client, owner).await?;
-        let present = self.list(owner).await?;
+        let present = containers::present(&self.client, owner).await?;
         Ok(events::pick(raw, self.client.clone(), owner.clone(), &present))
     }
 }

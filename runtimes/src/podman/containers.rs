@@ -21,8 +21,15 @@ const INSPECTIONS_AT_ONCE_MAX: usize = 8;
 /// The longest wait for the inspection of one container of a list; the list itself knows enough to do without.
 const LIST_INSPECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// All containers of `owner`: those that carry the labels, and those of the Python program.
+/// All containers of `owner`, with what only an inspection tells.
 pub(super) async fn list(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<Container>> {
+    let found = present(socket, limits, owner).await?.into_iter();
+    let refined = stream::iter(found).map(|(item, origin)| refine(socket, limits, item, origin));
+    Ok(refined.buffered(INSPECTIONS_AT_ONCE_MAX).filter_map(std::future::ready).collect().await)
+}
+
+/// All containers of `owner` as the engine lists them: those that carry the labels, and those of the Python program.
+pub(super) async fn present(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<(ListItem, Origin)>> {
     let doing = Doing { operation: "list containers of", subject: &owner.app };
     let labelled = owner.labels().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     let (labelled, legacy) = try_join!(
@@ -36,8 +43,7 @@ pub(super) async fn list(socket: &Socket, limits: &Limits, owner: &Owner) -> Res
             ours.push((item, origin));
         }
     }
-    let refined = stream::iter(ours).map(|(item, origin)| refine(socket, limits, item, origin));
-    Ok(refined.buffered(INSPECTIONS_AT_ONCE_MAX).filter_map(std::future::ready).collect().await)
+    Ok(ours)
 }
 
 /// Items that are no objects are left out; odd fields take their defaults.
