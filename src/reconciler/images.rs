@@ -66,8 +66,8 @@ impl Images {
     pub fn take_due(&mut self, now: Duration) -> Vec<ImageReference> {
         let mut due = Vec::new();
         for (reference, image) in &mut self.images {
-            let is_cool = self.cool_downs.get(reference.registry()).is_none_or(|until| *until <= now);
-            if image.is_wanted && !image.is_pulling && image.retry.is_due(now) && is_cool {
+            let is_cool = || self.cool_downs.get(reference.registry()).is_none_or(|until| *until <= now);
+            if image.is_wanted && !image.is_pulling && image.retry.is_due(now) && is_cool() {
                 image.is_pulling = true;
                 image.is_wanted = false;
                 due.push(reference.clone());

@@ -90,12 +90,19 @@ pub struct Reconciler {
     /// Counts operations and lists, to tell which lists are too old for a node.
     clock: u64,
     list_asked_at: u64,
-    /// Which node a container belongs to, for hints.
-    by_container: HashMap<ContainerId, NodeName>,
+    /// What hints ask about a container.
+    by_container: HashMap<ContainerId, Known>,
     /// Hints that came in the middle of operations, until these are over.
     early_hints: Vec<EngineEvent>,
     /// Effects of the event at hand.
     outbox: Vec<Effect>,
+}
+
+/// A container as far as hints ask.
+#[derive(Debug)]
+struct Known {
+    node: NodeName,
+    is_running: bool,
 }
 
 /// What becomes of the nodes when the daemon ends.

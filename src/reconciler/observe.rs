@@ -7,13 +7,13 @@ use managed_app_runtimes::{
     Action, Container, ContainerId, ContainerState, EngineEvent, ImageReference, Origin, labels,
 };
 
-use super::Reconciler;
 use super::effect::Effect;
 use super::event::{Failure, FailureKind, Listing, Outcome};
 use super::node::{NodeState, Wish};
 use super::plan::Observed;
 use super::rejected::{DOUBTS_MAX, Rejected, TRY_AGAIN_AFTER};
 use super::status::Phase;
+use super::{Known, Reconciler};
 use crate::model::NodeName;
 
 /// More hints than this are not kept in the middle of operations: a list is asked for instead.
@@ -72,7 +72,8 @@ impl Reconciler {
         }
         change(node);
         for container in &node.containers {
-            self.by_container.insert(container.id.clone(), name.clone());
+            let is_running = container.state == ContainerState::Running;
+            self.by_container.insert(container.id.clone(), Known { node: name.clone(), is_running });
         }
     }
 
@@ -87,7 +88,13 @@ impl Reconciler {
     /// A hint that agrees with what is known costs nothing; any other asks for a list. One that comes in the middle of an
     /// operation waits for its end, as most are of our own making.
     pub(super) fn on_hint(&mut self, hint: EngineEvent) {
-        let node = self.by_container.get(&hint.container).and_then(|name| self.nodes.get(name));
+        let known = self.by_container.get(&hint.container);
+        // The usual hint. Among thousands of nodes it is the way to one of them that costs.
+        let is_news = hint.action != Action::Started || known.is_none_or(|known| !known.is_running);
+        if !is_news && self.busy_count == 0 && !self.list.is_running {
+            return;
+        }
+        let node = known.and_then(|known| self.nodes.get(&known.node));
         let is_early = node.map_or(self.busy_count > 0, |node| node.busy.is_some());
         if is_early && self.early_hints.len() < EARLY_HINTS_MAX {
             return self.early_hints.push(hint);
