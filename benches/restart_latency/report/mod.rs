@@ -29,7 +29,8 @@ pub const EXPERIMENTS: [(char, &str, &str); 9] = [
         "From nothing to READY",
         "A whole app, its image there and no container: from the start of the process \
         (sign-in, snapshot, network, pull of the image that is there) to READY=1; beside raw creates and starts of as many \
-        containers at once in a network that is there.",
+        containers at once in a network that is there. The budget is judged twice: as it is, and less the time in which the \
+        cloud was asked to sign in and for the app, which is the cloud's and not the engine's.",
     ),
     (
         'd',
