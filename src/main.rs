@@ -22,6 +22,9 @@ use tokio::sync::{mpsc, watch};
 /// How long the history of before may take to be read.
 const HISTORY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// The daemon waits nearly all of the time: more threads than this cost memory on large hosts and save no time.
+const WORKERS_MAX: usize = 2;
+
 fn main() -> ExitCode {
     let exit = match Cli::read(std::env::args_os()) {
         Ok(cli) => begin(&cli),
@@ -39,7 +42,8 @@ fn begin(cli: &Cli) -> Exit {
         complain(&format!("the memory of this process cannot be kept from core dumps: {error}"));
     }
     rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a crypto provider");
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("failed to start the asynchronous runtime: {error}"));
