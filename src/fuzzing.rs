@@ -9,10 +9,11 @@ use crate::logs::{EVENT_TEXT_BYTES_MAX, Joiner};
 use crate::{cloud, config, driver};
 
 /// The formats of this crate.
-const OWN: [Target; 6] = [
+const OWN: [Target; 7] = [
     ("change", change),
     ("snapshot", cloud::fuzzing::snapshot),
     ("challenge", cloud::fuzzing::challenge),
+    ("proof", cloud::fuzzing::proof),
     ("env_file", config::fuzzing::env_file),
     ("state_file", driver::fuzzing::state_file),
     ("joiner", joiner),
@@ -139,7 +140,7 @@ mod tests {
         for (name, target) in targets() {
             let corpus = corpus(name);
             // The arithmetic of a sign-in takes its time.
-            let cases = if name == "challenge" { 16 } else { 256 };
+            let cases = if name == "proof" { 16 } else { 256 };
             let edits = prop::collection::vec((any::<Index>(), 0_u8..5, any::<u8>()), 1..8);
             proptest!(ProptestConfig::with_cases(cases), |(seed in any::<Index>(), edits in edits)| {
                 let mut data = seed.get(&corpus).clone();

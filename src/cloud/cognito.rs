@@ -11,6 +11,8 @@ use std::time::Duration;
 use aws_cognito_srp::{SrpClient, User, VerificationParameters};
 use aws_sdk_cognitoidentityprovider::Client;
 use aws_sdk_cognitoidentityprovider::types::{AuthFlowType, AuthenticationResultType, ChallengeNameType};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
@@ -33,8 +35,14 @@ const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 /// An access token is renewed this long before its end, or when a quarter of its life is left if that is shorter.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 
-/// Longest salt and public value accepted from the service, hex digits; the group has 3072 bits.
-const HEX_MAX: usize = 1024;
+/// Longest salt accepted from the service, hex digits; it sends 32.
+const SALT_MAX: usize = 1024;
+
+/// Longest public value accepted, hex digits without zeros in front: the group has 3072 bits.
+const PUBLIC_MAX: usize = 768;
+
+/// Longest secret block accepted, bytes of base64; it sends less than two thousand.
+const SECRET_BLOCK_MAX: usize = 64 * 1024;
 
 /// Codes with which Cognito says that user, password, client or pool are wrong.
 const REFUSALS: [&str; 9] = [
@@ -210,27 +218,46 @@ impl<'a> Challenge<'a> {
             salt: get("SALT")?,
             b: get("SRP_B")?,
         };
-        if is_positive_hex(challenge.salt) && is_positive_hex(challenge.b) {
-            Ok(challenge)
-        } else {
-            Err(nonsense("salt or public value is no number"))
+        if !is_positive_hex(challenge.salt) || challenge.salt.len() > SALT_MAX || !is_public_value(challenge.b) {
+            return Err(nonsense("salt or public value is no number of the group"));
         }
+        let is_block =
+            challenge.secret_block.len() <= SECRET_BLOCK_MAX && STANDARD.decode(challenge.secret_block).is_ok();
+        if is_block { Ok(challenge) } else { Err(nonsense("the secret block is no base64")) }
     }
 }
 
-/// Reads a challenge and answers it as the user of a test.
+/// Whether a challenge with these parameters would be answered.
 #[cfg(feature = "fuzzing")]
-pub(super) fn answer_challenge(parameters: &HashMap<String, String>) {
+pub(super) fn is_answered(parameters: &HashMap<String, String>) -> bool {
+    Challenge::read(parameters).is_ok()
+}
+
+/// Answers a challenge as the user of a test, if it has the right form.
+///
+/// # Panics
+/// When it has, and there is no proof for it.
+#[cfg(feature = "fuzzing")]
+pub(super) fn prove(parameters: &HashMap<String, String>) {
+    let Ok(challenge) = Challenge::read(parameters) else { return };
     let srp = SrpClient::new(User::new("eu-west-1_pool", "user", "password"), "client", None);
-    if let Ok(challenge) = Challenge::read(parameters) {
-        let _ = srp.verify(challenge.secret_block, challenge.user_id, challenge.salt, challenge.b);
-    }
+    let proof = srp.verify(challenge.secret_block, challenge.user_id, challenge.salt, challenge.b);
+    let proof = proof.expect("what has the right form is answered");
+    assert_eq!(proof.password_claim_secret_block, challenge.secret_block);
+    assert_eq!(STANDARD.decode(proof.password_claim_signature).map(|bytes| bytes.len()), Ok(32));
 }
 
 fn is_positive_hex(text: &str) -> bool {
-    (1..=HEX_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && text.bytes().any(|byte| byte != b'0')
+    text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.bytes().any(|byte| byte != b'0')
+}
+
+/// Whether it is a number from 1 to below the prime of the group, as a client of SRP has to make sure of: with a multiple
+/// of the prime, whoever sent it would learn what to try passwords on. The prime begins with 64 bits that are set, and so
+/// does one of 2^64 honest values, which is refused with the others.
+fn is_public_value(text: &str) -> bool {
+    let digits = text.trim_start_matches('0');
+    let is_high = digits.len() == PUBLIC_MAX && digits.bytes().take(16).all(|digit| digit.eq_ignore_ascii_case(&b'f'));
+    is_positive_hex(text) && digits.len() <= PUBLIC_MAX && text.len() <= 2 * PUBLIC_MAX && !is_high
 }
 
 fn nonsense(why: &'static str) -> CloudError {
@@ -286,6 +313,44 @@ mod tests {
         for (text, expected) in [("00ff", true), ("0", false), ("", false), ("xyz", false)] {
             assert_eq!(is_positive_hex(text), expected, "{text}");
         }
-        assert!(!is_positive_hex(&"f".repeat(HEX_MAX + 1)));
+    }
+
+    #[test]
+    fn a_public_value_is_below_the_prime_of_the_group() {
+        let file = include_str!("../../fuzz/corpus/challenge/modulus");
+        let prime = file.lines().nth(1).expect("it is the second line");
+        let below = format!("FFFFFFFFFFFFFFFE{}", &prime[16..]);
+        for (text, expected) in [
+            ("1", true),
+            (below.as_str(), true),
+            (&format!("00{below}"), true),
+            (prime, false),
+            (&prime.to_lowercase(), false),
+            (&format!("0000{prime}"), false),
+            (&"F".repeat(768), false),
+            (&format!("1{below}"), false),
+            (&format!("{}1", "0".repeat(1_536)), false),
+            ("0", false),
+            ("", false),
+            ("no", false),
+        ] {
+            assert_eq!(is_public_value(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_of_the_wrong_form_is_refused_before_the_arithmetic() {
+        let check = |salt: &str, b: &str, block: &str, expected: bool| {
+            let all = [("SALT", salt), ("SRP_B", b), ("SECRET_BLOCK", block), ("USER_ID_FOR_SRP", "user")];
+            let parameters: HashMap<String, String> =
+                all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            assert_eq!(Challenge::read(&parameters).is_ok(), expected, "{all:?}");
+        };
+        check("00ff", "10", "AA==", true);
+        check("00ff", "0", "AA==", false);
+        check("", "10", "AA==", false);
+        check(&"f".repeat(SALT_MAX + 1), "10", "AA==", false);
+        check("00ff", "10", "not base64!", false);
+        check("00ff", "10", &"A".repeat(SECRET_BLOCK_MAX + 4), false);
     }
 }

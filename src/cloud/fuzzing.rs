@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{MountSource, Owner};
 
@@ -67,10 +69,40 @@ fn settings() -> Settings {
     }
 }
 
-/// Four lines: the parameters of a challenge. They are answered or refused.
+/// Four lines: the parameters of a challenge. What would be answered is what the arithmetic can take.
 pub(crate) fn challenge(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let names = ["SALT", "SRP_B", "SECRET_BLOCK", "USER_ID_FOR_SRP"].map(str::to_owned);
     let parameters: HashMap<String, String> = names.into_iter().zip(text.lines().map(str::to_owned)).collect();
-    cognito::answer_challenge(&parameters);
+    if !cognito::is_answered(&parameters) {
+        return;
+    }
+    for (name, digits_max) in [("SALT", 1_024), ("SRP_B", 768)] {
+        let digits = parameters[name].trim_start_matches('0');
+        assert!((1..=digits_max).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    }
+    let digits = parameters["SRP_B"].trim_start_matches('0').to_ascii_lowercase();
+    assert!(digits.len() < 768 || digits.as_str() < PRIME, "{digits} is not below the prime");
+    assert!(STANDARD.decode(&parameters["SECRET_BLOCK"]).is_ok());
+}
+
+/// How the prime of the group begins.
+const PRIME: &str = "ffffffffffffffffc90fdaa2";
+
+/// Any numbers, as the parameters of a challenge that has the right form: the first byte is the length of the salt, the
+/// second that of the user's name. Takes some hundredths of a second, and so is apart from what needs none.
+pub(crate) fn proof(data: &[u8]) {
+    let mut rest = data;
+    let mut take = |count: usize| {
+        let (taken, after) = rest.split_at(count.min(rest.len()));
+        rest = after;
+        taken
+    };
+    let length = |byte: &[u8]| byte.first().map_or(0, |byte| usize::from(*byte));
+    let (salt, name) = (length(take(1)), length(take(1)));
+    let (salt, name, b) = (take(salt), String::from_utf8_lossy(take(name)).into_owned(), take(384));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let block = STANDARD.encode(rest);
+    let parameters = [("SALT", hex(salt)), ("SRP_B", hex(b)), ("SECRET_BLOCK", block), ("USER_ID_FOR_SRP", name)];
+    cognito::prove(&parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
 }

@@ -47,10 +47,41 @@ enum Fate {
     Hangs(Option<Duration>),
 }
 
+/// The class of faults that a byte of a script stands for; none, if the call is carried out and answered.
+pub fn class_of_fate(byte: u8) -> Option<Class> {
+    match byte % 8 {
+        0..=3 => None,
+        4 => Some(Class::EngineErrors),
+        5 => Some(Class::EngineRefuses),
+        6 => Some(Class::LostReplies),
+        _ => Some(Class::Hangs),
+    }
+}
+
+impl Fate {
+    /// As a byte of a script has it.
+    fn of(byte: u8) -> Self {
+        let more = usize::from(byte / 8);
+        match class_of_fate(byte) {
+            Some(Class::EngineErrors) => {
+                Self::Fails([ErrorKind::Other, ErrorKind::Unreachable, ErrorKind::Conflict][more % 3])
+            }
+            Some(Class::EngineRefuses) => Self::Fails(ErrorKind::Refused),
+            Some(Class::LostReplies) => Self::Lost(ErrorKind::Unreachable),
+            Some(Class::Hangs) => Self::Hangs((more % 2 == 1).then(|| Duration::from_millis(640) * more as u32)),
+            _ => Self::Done,
+        }
+    }
+}
+
 impl World {
     fn fate(&mut self) -> Fate {
         if self.engine.is_down {
             return Fate::Fails(ErrorKind::Unreachable);
+        }
+        if let Some(script) = &mut self.script {
+            let fate = if self.weather.is_stormy { script.fates.pop_front() } else { None };
+            return fate.map_or(Fate::Done, Fate::of);
         }
         if self.weather.has(Class::EngineErrors) && self.prng.chance(15) {
             let kinds = [ErrorKind::Other, ErrorKind::Unreachable, ErrorKind::Conflict];

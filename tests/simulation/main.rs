@@ -2,7 +2,8 @@
 //! everything from one seed.
 //!
 //! `cargo test --test simulation` runs [`SEEDS`] seeds; `SIMULATION_SEEDS=n` runs so many, `SIMULATION_SEED=n` this one
-//! with its story, `SIMULATION_FIRST=n` begins with another seed.
+//! with its story, `SIMULATION_FIRST=n` begins with another seed. Runs can be written down instead, as [`script`] says:
+//! cargo-fuzz makes them up from what it learns (`fuzz/`), and `SIMULATION_INPUT=file` shows the story of one.
 //!
 //! The daemon's clock starts with each daemon and the reconciler is told no time of day, so a wall clock that jumps
 //! cannot matter to it; a daemon that does not get to run for a while is modelled.
@@ -44,16 +45,21 @@ mod ledger;
 mod others;
 mod prng;
 mod run;
+mod script;
+mod storm;
 mod trace;
 mod user;
 mod weather;
 mod world;
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use run::{Tally, run};
+use script::{Script, Source, What};
+use weather::Class;
 
 /// Seeds of a usual run.
 const SEEDS: u64 = 20_000;
@@ -69,7 +75,7 @@ fn setting(name: &str) -> Option<u64> {
 #[test]
 fn nothing_breaks_the_reconciler() {
     if let Some(seed) = setting("SIMULATION_SEED") {
-        return fail_if_broken(seed);
+        return fail_if_broken(Source::Seed(seed), &format!("SIMULATION_SEED={seed}"));
     }
     let first = setting("SIMULATION_FIRST").unwrap_or(0);
     let end = first + setting("SIMULATION_SEEDS").unwrap_or(SEEDS);
@@ -82,7 +88,7 @@ fn nothing_breaks_the_reconciler() {
             if seed >= end || failed.lock().expect("no thread panics with it").len() >= FAILURES_MAX {
                 return;
             }
-            match run(seed, false) {
+            match run(Source::Seed(seed), false) {
                 Ok(one) => {
                     let mut sum = tally.lock().expect("no thread panics with it");
                     sum.operations += one.operations;
@@ -104,19 +110,50 @@ fn nothing_breaks_the_reconciler() {
     let mut failed = failed.into_inner().expect("no thread panicked");
     failed.sort_unstable();
     if let Some(seed) = failed.first() {
-        fail_if_broken(*seed);
+        fail_if_broken(Source::Seed(*seed), &format!("SIMULATION_SEED={seed}"));
     }
     let tally = tally.into_inner().expect("no thread panicked");
     println!("{} seeds: {} operations, {} ends of nodes", end - first, tally.operations, tally.ends);
     assert!(tally.operations > 0 && tally.ends > 0, "the runs did nothing");
 }
 
-fn fail_if_broken(seed: u64) {
-    let Err(report) = run(seed, true) else { return };
+/// What cargo-fuzz found worth keeping; an input that broke something is among them for good.
+#[test]
+fn no_written_run_breaks_the_reconciler() {
+    if let Some(path) = std::env::var_os("SIMULATION_INPUT") {
+        return replay(Path::new(&path));
+    }
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/simulation");
+    let entries = std::fs::read_dir(&corpus).expect("the corpus is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 3, "there is a corpus");
+    paths.iter().for_each(|path| replay(path));
+}
+
+fn replay(path: &Path) {
+    let input = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    fail_if_broken(Source::Input(&input), &format!("SIMULATION_INPUT={}", path.display()));
+}
+
+#[test]
+fn any_bytes_are_a_script() {
+    assert_eq!(Script::read(&[]).storms.len(), 1);
+    let script = Script::read(&[1, 0, 0, 0, 2, 1, 2, 0, 7, 10, 0, 1, 2, 3, 4, 0, 14, 0, 0, 0, 0, 0, 11, 0, 0, 0, 0, 9]);
+    assert_eq!((script.seed, script.fates.len()), (258, 2));
+    let told: Vec<Vec<What>> = script.storms.iter().map(|storm| storm.iter().map(|step| step.what).collect()).collect();
+    assert_eq!(told, [vec![What::User], vec![What::Crash]]);
+    assert_eq!(script.storms[0][0].delay.as_millis(), 100);
+    let classes = [Class::EngineErrors, Class::Hangs, Class::Crashes];
+    assert_eq!(script.classes, classes.iter().fold(0, |all, class| all | 1 << *class as u32));
+}
+
+fn fail_if_broken(source: Source<'_>, name: &str) {
+    let Err(report) = run(source, true) else { return };
     let start = report.story.len().saturating_sub(STORY_CHARS_MAX);
     let start = (start..).find(|index| report.story.is_char_boundary(*index)).unwrap_or(0);
     panic!(
-        "seed {seed}: {}\nfaults: {}\n{}\nreplay: SIMULATION_SEED={seed} cargo test --test simulation",
+        "{name}: {}\nfaults: {}\n{}\nreplay: {name} cargo test --test simulation",
         report.what,
         report.classes,
         &report.story[start..]

@@ -1,18 +1,29 @@
 //! The one source of chance of a run (splitmix64). Must not be asked in an order that depends on anything but the seed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Random numbers from a seed.
-pub struct Prng(u64);
+/// Random numbers from a seed, and before them choices that somebody has made.
+pub struct Prng {
+    state: u64,
+    chosen: VecDeque<u8>,
+}
 
 impl Prng {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x9e37_79b9_7f4a_7c15)
+        let state = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x9e37_79b9_7f4a_7c15;
+        Self { state, chosen: VecDeque::new() }
+    }
+
+    /// The next choices are these, one byte each, two where there are more than 256 ways. They take the place of those
+    /// before.
+    pub fn choose(&mut self, choices: &[u8]) {
+        self.chosen = choices.iter().copied().collect();
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -20,7 +31,14 @@ impl Prng {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        let Some(byte) = self.chosen.pop_front().map(usize::from) else {
+            return (self.next() % bound as u64) as usize;
+        };
+        if bound <= 256 {
+            return byte % bound;
+        }
+        let finer = self.chosen.pop_front().map_or(0, usize::from);
+        (((byte << 8) | finer) * bound) >> 16
     }
 
     /// True in so many of a hundred cases.

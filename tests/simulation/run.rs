@@ -1,4 +1,4 @@
-//! One run from one seed: storms with calm after each, and an end.
+//! One run from one seed or input: storms with calm after each, and an end.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use managed_app_runtimes::ContainerState;
 use tokio::time::{Instant, sleep_until};
 
 use crate::daemon::Daemon;
+use crate::script::Source;
 use crate::weather::Class;
 use crate::world::{Occurrence, Shared, World};
 
@@ -39,12 +40,12 @@ struct Run {
     frozen_until: Duration,
 }
 
-/// Runs `seed`, on one thread and a clock that jumps to whatever happens next.
-pub fn run(seed: u64, is_traced: bool) -> Result<Tally, Report> {
+/// Runs what `source` says, on one thread and a clock that jumps to whatever happens next.
+pub fn run(source: Source<'_>, is_traced: bool) -> Result<Tally, Report> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime needs memory only");
     runtime.block_on(async {
-        let world = Shared::new(seed, is_traced);
+        let world = Shared::new(source, is_traced);
         let (began, daemon) = (world.with(|world| world.began), None);
         let mut run = Run { world: world.clone(), began, daemon, frozen_until: Duration::ZERO };
         let result = run.play().await;
@@ -74,7 +75,10 @@ impl Run {
             }
         });
         self.bear();
-        let rounds = 1 + self.with(|world| world.prng.below(2));
+        let rounds = self.with(|world| match &world.script {
+            Some(script) => script.storms.len(),
+            None => 1 + world.prng.below(2),
+        });
         for _ in 0..rounds {
             self.storm().await?;
             self.calm().await?;
@@ -158,6 +162,12 @@ impl Run {
             Occurrence::Crash => self.crash(),
             Occurrence::Birth if self.daemon.is_none() => self.bear(),
             Occurrence::Birth => {}
+            Occurrence::Step(step) => {
+                self.with(|world| world.prng.choose(&step.choices));
+                self.happen(step.occurrence());
+                // What it did not need decides nothing else.
+                self.with(|world| world.prng.choose(&[]));
+            }
             Occurrence::Freeze => {
                 self.frozen_until = self.now() + self.with(|world| world.prng.ms(1_000, 90_000));
                 self.with(|world| world.note(|| "the daemon does not get to run".to_owned()));
@@ -189,25 +199,7 @@ impl Run {
     }
 
     async fn storm(&mut self) -> Result<(), String> {
-        let end = self.with(|world| {
-            world.weather.is_stormy = true;
-            world.note(|| "--- storm".to_owned());
-            let length = world.prng.ms(20_000, 300_000);
-            let users = 1 + world.prng.below(8);
-            let mut plan = |count: usize, make: fn() -> Occurrence| {
-                for _ in 0..count {
-                    let delay = world.prng.ms(0, length.as_millis() as usize);
-                    world.after(delay, make());
-                }
-            };
-            plan(users, || Occurrence::User);
-            plan(users, || Occurrence::Other);
-            world.plan_blows(length);
-            if world.weather.has(Class::FalseGone) {
-                world.send(Change::AppRemoved);
-            }
-            world.now + length
-        });
+        let end = self.with(World::storm_begins);
         self.until(end).await
     }
 
@@ -356,23 +348,5 @@ async fn done(daemon: &mut Option<Daemon>) -> Event {
     match daemon {
         Some(daemon) => daemon.done().await,
         None => std::future::pending().await,
-    }
-}
-
-impl World {
-    /// Blows to the daemon and the engine as wholes.
-    fn plan_blows(&mut self, length: Duration) {
-        let blows: [(Class, fn() -> Occurrence); 3] = [
-            (Class::Crashes, || Occurrence::Crash),
-            (Class::Freezes, || Occurrence::Freeze),
-            (Class::EngineRestarts, || Occurrence::EngineRestart),
-        ];
-        for (class, make) in blows {
-            let count = if self.weather.has(class) { 1 + self.prng.below(4) } else { 0 };
-            for _ in 0..count {
-                let delay = self.prng.ms(0, length.as_millis() as usize);
-                self.after(delay, make());
-            }
-        }
     }
 }

@@ -81,6 +81,11 @@ impl Weather {
             2 => all & prng.next() as u32 & prng.next() as u32,
             _ => all,
         };
+        Self::of(classes)
+    }
+
+    /// The classes with these bits, as [`Class`] counts them.
+    pub fn of(classes: u32) -> Self {
         Self { classes: classes & ((1 << CLASSES) - 1), is_stormy: false }
     }
 

@@ -16,6 +16,7 @@ use crate::disk::Disk;
 use crate::engine::{Act, Engine};
 use crate::ledger::Ledger;
 use crate::prng::Prng;
+use crate::script::{Script, Source, Step};
 use crate::trace::Trace;
 use crate::weather::{Class, Weather};
 
@@ -25,8 +26,8 @@ pub struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
     /// A new world; within a runtime whose clock is paused.
-    pub fn new(seed: u64, is_traced: bool) -> Self {
-        Self(Arc::new(Mutex::new(World::new(seed, is_traced))))
+    pub fn new(source: Source<'_>, is_traced: bool) -> Self {
+        Self(Arc::new(Mutex::new(World::new(source, is_traced))))
     }
 
     /// Asks the world, or does something to it, at this moment.
@@ -65,6 +66,8 @@ pub enum Occurrence {
     Freeze,
     /// The engine restarts.
     EngineRestart,
+    /// What the script has next.
+    Step(Step),
 }
 
 struct Entry {
@@ -108,6 +111,8 @@ pub struct World {
     pub engine: Engine,
     pub disk: Disk,
     pub settings: Settings,
+    /// What is not left to chance, if the run has such.
+    pub script: Option<Script>,
     /// The daemon that lives, by number; each has another.
     pub daemon: u32,
     heap: BinaryHeap<Entry>,
@@ -115,9 +120,16 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, is_traced: bool) -> Self {
-        let mut prng = Prng::new(seed);
-        let weather = Weather::new(&mut prng);
+    pub fn new(source: Source<'_>, is_traced: bool) -> Self {
+        let script = match source {
+            Source::Seed(_) => None,
+            Source::Input(input) => Some(Script::read(input)),
+        };
+        let mut prng = Prng::new(match (source, &script) {
+            (Source::Seed(seed), _) => seed,
+            (_, script) => script.as_ref().map_or(0, |script| script.seed),
+        });
+        let weather = script.as_ref().map_or_else(|| Weather::new(&mut prng), |script| Weather::of(script.classes));
         let resync = if weather.loses() { 300 } else { 3_600 };
         let settings = Settings {
             owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
@@ -141,6 +153,7 @@ impl World {
             engine: Engine::default(),
             disk: Disk::default(),
             settings,
+            script,
             daemon: 0,
             heap: BinaryHeap::new(),
             number: 0,
