@@ -275,6 +275,7 @@ fn seen(view: View) -> Seen {
     if let LogSettings::Engine { file_bytes_max, files_max } = spec.logs {
         (seen.log_bytes_max, seen.log_files_max) = (Some(file_bytes_max), Some(files_max));
     }
+    seen.hardening = spec.hardening;
     seen.stop_timeout_s = Some(spec.stop_grace.as_secs());
     seen
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{Failure, Outcome, Seen, SeenMount};
-use crate::{PortBinding, Protocol};
+use crate::{Hardening, PortBinding, Protocol};
 
 pub(super) fn container(value: &Value) -> Outcome<Seen> {
     let config = &value["Config"];
@@ -32,6 +32,7 @@ pub(super) fn container(value: &Value) -> Outcome<Seen> {
         log_files_max: logs["Config"]["max-file"].as_str().and_then(|files| files.parse().ok()),
         restart_policy: text(&host["RestartPolicy"]["Name"]),
         stop_timeout_s: config["StopTimeout"].as_u64(),
+        hardening: hardening(host),
         is_running: ["Running", "Paused"].iter().any(|state| value["State"][state] == true),
         started: text(&value["State"]["StartedAt"]),
     })
@@ -78,6 +79,18 @@ fn ports(value: &Value) -> Outcome<BTreeSet<PortBinding>> {
         }
     }
     Ok(found)
+}
+
+/// A limit of 0 or less is none.
+fn hardening(host: &Value) -> Hardening {
+    let words = |name: &str| host[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let limit = |name: &str| host[name].as_u64().filter(|limit| *limit > 0);
+    Hardening {
+        no_new_privileges: words("SecurityOpt").any(|word| word.starts_with("no-new-privileges")),
+        dropped_capabilities: words("CapDrop").map(|word| word.trim_start_matches("CAP_").to_owned()).collect(),
+        pids_max: limit("PidsLimit").and_then(|limit| limit.try_into().ok()),
+        memory_bytes_max: limit("Memory"),
+    }
 }
 
 fn mounts(value: &Value) -> BTreeMap<String, SeenMount> {

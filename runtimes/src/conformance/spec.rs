@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::bench::Bench;
 use super::outcome::{ensure, ensure_eq};
 use super::{Check, Outcome, Program, Seen, checks};
-use crate::{ContainerSpec, EnvValue, PortBinding, Protocol};
+use crate::{ContainerSpec, EnvValue, Hardening, PortBinding, Protocol};
 
 pub(super) const CHECKS: &[Check] = checks![
     the_name_and_the_host_name_are_set,
@@ -20,6 +20,7 @@ pub(super) const CHECKS: &[Check] = checks![
     the_log_driver_keeps_output_with_size_limits,
     the_restart_policy_is_unless_stopped,
     the_stop_grace_is_set,
+    hardening_is_set_where_it_was_asked_for,
     a_spec_does_not_show_its_secrets,
 ];
 
@@ -141,6 +142,27 @@ async fn the_restart_policy_is_unless_stopped(bench: &Bench<'_>) -> Outcome {
 
 async fn the_stop_grace_is_set(bench: &Bench<'_>) -> Outcome {
     ensure_eq!(made(bench, |_| ()).await?.stop_timeout_s, Some(17), "stop timeout");
+    Ok(())
+}
+
+async fn hardening_is_set_where_it_was_asked_for(bench: &Bench<'_>) -> Outcome {
+    let wanted = Hardening {
+        no_new_privileges: true,
+        dropped_capabilities: ["CHOWN", "KILL"].map(str::to_owned).into(),
+        pids_max: Some(200),
+        memory_bytes_max: Some(64 << 20),
+    };
+    let asked = wanted.clone();
+    let seen = made(bench, |spec| spec.hardening = asked).await?;
+    let mut found = seen.hardening;
+    // Podman names all that a container lacks of what it gives others.
+    ensure!(found.dropped_capabilities.is_superset(&wanted.dropped_capabilities), "dropped: {found:?}");
+    found.dropped_capabilities.retain(|name| wanted.dropped_capabilities.contains(name));
+    ensure_eq!(found, wanted, "hardening");
+    bench.runtime.remove(&crate::ContainerId(seen.id)).await?;
+    let found = made(bench, |_| ()).await?.hardening;
+    ensure!(!found.no_new_privileges && found.memory_bytes_max.is_none(), "set without being asked for: {found:?}");
+    ensure!(found.dropped_capabilities.is_disjoint(&wanted.dropped_capabilities), "dropped unasked: {found:?}");
     Ok(())
 }
 

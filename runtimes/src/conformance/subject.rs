@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Outcome;
-use crate::{ContainerRuntime, ImageReference, Limits, PortBinding, RegistryCredentials};
+use crate::{ContainerRuntime, Hardening, ImageReference, Limits, PortBinding, RegistryCredentials};
 
 /// A handle to the backend under test.
 pub type Runtime = Arc<dyn ContainerRuntime>;
@@ -210,6 +210,8 @@ pub struct Seen {
     pub restart_policy: String,
     /// Seconds between the stop signal and the kill when nobody names a time.
     pub stop_timeout_s: Option<u64>,
+    /// What its processes may not do, and the limits that it has; the engine's own limit of processes counts as one.
+    pub hardening: Hardening,
     /// Whether its process is there, frozen or not.
     pub is_running: bool,
     /// When it was last started, in the tool's own words: different after each start.
