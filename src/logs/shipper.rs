@@ -322,3 +322,6 @@ fn node_of(container: &Container) -> Option<NodeName> {
     let keeps = SpecRecord::from_labels(&container.labels).is_some_and(|record| record.keeps_output());
     NodeName::new(container.labels.get(labels::NODE).filter(|_| keeps)?.as_str()).ok()
 }
+
+#[cfg(test)]
+mod tests;

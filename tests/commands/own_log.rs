@@ -130,6 +130,34 @@ async fn what_became_of_the_daemons_own_log_is_told_in_status_and_metrics() {
     }
 }
 
+/// Keys in a file, as an operator or a helper writes them.
+fn write_keys(bench: &Bench, (id, secret): (String, String)) {
+    let folder = bench.folder().join(".aws");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+    std::fs::write(folder.join("credentials"), text).expect("a file");
+}
+
+#[tokio::test]
+async fn keys_that_are_replaced_in_their_file_while_it_runs_are_taken_up_and_nothing_is_lost() {
+    let mut bench = Bench::new().await;
+    let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| bench.variables()[name].clone());
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().for_each(|name| bench.unset(name));
+    write_keys(&bench, keys.into());
+    let daemon = bench.start(&["run"]);
+    eventually("it is up and has shipped", || is_up(&bench) && !shipped(&bench).is_empty()).await;
+    let next = bench.cloud.rotate_operator_keys();
+    bench.cloud.add_node("late", |node| node.image("registry.test/node:1"));
+    eventually("it is refused", || bench.log().contains(TROUBLE)).await;
+    write_keys(&bench, next);
+    eventually("it goes on", || shipped(&bench).iter().any(|line| line.contains("late"))).await;
+    assert_eq!(ended(daemon).await, Some(0));
+    let apart = |line: &&str| line.contains(TROUBLE) || line.contains("logs reach CloudWatch again");
+    let log = bench.log();
+    let said: Vec<&str> = log.lines().filter(|line| !apart(line)).collect();
+    assert_eq!(shipped(&bench), said);
+}
+
 #[tokio::test]
 async fn switched_off_nothing_is_sent() {
     let mut bench = Bench::new().await;

@@ -106,3 +106,61 @@ async fn a_node_that_floods_holds_up_no_other_and_loses_nothing() {
     assert!(numbers(&site, "b").into_iter().eq((0..rounds).map(|number| (number, 1))), "each once");
     assert_eq!(told(&site, "flood").gaps, 0);
 }
+
+/// The signatures are right here, and only the events are not; with a clock that is off, AWS refuses the signatures too.
+#[tokio::test]
+async fn events_of_a_time_that_cloudwatch_does_not_take_are_counted_and_passed() {
+    tokio::join!(check_rejection(time::Duration::days(15)), check_rejection(time::Duration::hours(-3)));
+}
+
+async fn check_rejection(offset: time::Duration) {
+    let mut site = site(&["a"]).await;
+    print(&site, "a", 0..10);
+    site.eventually("they have come", |_| told(&site, "a").shipped.lines == 10).await;
+    site.cloud.cloudwatch.set_clock_offset(offset);
+    for rejected in [20, 30] {
+        print(&site, "a", rejected - 10..rejected);
+        let is_counted = |_: &crate::support::Host| told(&site, "a").rejected.lines == rejected as u64 - 10;
+        site.eventually("they are counted", is_counted).await;
+    }
+    site.cloud.cloudwatch.set_clock_offset(time::Duration::ZERO);
+    print(&site, "a", 30..40);
+    site.eventually("it goes on", |_| told(&site, "a").shipped.lines == 20).await;
+    assert_eq!((told(&site, "a").lost, told(&site, "a").gaps), (Amount::default(), 0));
+    // The place after what was rejected is remembered: the next daemon does not send it again.
+    site.restart_daemon().await;
+    site.converged().await;
+    print(&site, "a", 40..41);
+    site.eventually("the next daemon goes on", |_| numbers(&site, "a").contains_key(&40)).await;
+    assert!(numbers(&site, "a").into_iter().eq((0..10).chain(30..41).map(|number| (number, 1))), "{offset}");
+}
+
+#[tokio::test]
+async fn with_a_clock_that_is_hours_off_from_the_start_output_waits_until_it_is_right() {
+    tokio::join!(check_skew(time::Duration::hours(3)), check_skew(time::Duration::hours(-3)));
+}
+
+async fn check_skew(offset: time::Duration) {
+    let plan = Plan::new().await.nodes(&["a"]).set("MANAGED_APP_NODE_LOGS", "agent");
+    let site = plan.with(|cloud, _| cloud.set_clock_offset(offset)).start();
+    site.eventually("the node runs", |_| site.runs("a")).await;
+    print(&site, "a", 0..10);
+    let is_tried = |host: &crate::support::Host| host.cloud.cloudwatch.calls("CreateLogStream") >= 3;
+    site.eventually("it is tried again", is_tried).await;
+    assert_eq!(told(&site, "a").shipped, Amount::default());
+    site.cloud.set_clock_offset(time::Duration::ZERO);
+    site.eventually("all of it comes", |_| told(&site, "a").shipped.lines == 10).await;
+    assert!(numbers(&site, "a").into_iter().eq((0..10).map(|number| (number, 1))), "{offset}");
+}
+
+#[tokio::test]
+async fn credentials_that_expire_in_the_middle_delay_and_lose_nothing() {
+    let site = site(&["a"]).await;
+    print(&site, "a", 0..10);
+    site.eventually("they have come", |_| told(&site, "a").shipped.lines == 10).await;
+    site.cloud.cloudwatch.faults().fail_next(3, 400, "ExpiredTokenException");
+    print(&site, "a", 10..20);
+    site.eventually("the rest comes", |_| told(&site, "a").shipped.lines == 20).await;
+    assert!(told(&site, "a").retried.lines > 0, "attempts failed");
+    assert!(numbers(&site, "a").into_iter().eq((0..20).map(|number| (number, 1))));
+}

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::cognito::Lifetimes;
+use super::sigv4::Scope;
 use super::{FakeCloud, RemovalForm, Spoiled};
 
 /// Messages.
@@ -74,6 +75,23 @@ impl FakeCloud {
     /// Disables or enables the user: no sign-in, no refresh. Access tokens given out before stay good, as in Cognito.
     pub fn set_user_enabled(&self, enabled: bool) {
         self.shared.pool.set_enabled(enabled);
+    }
+}
+
+/// The host's clock and keys.
+impl FakeCloud {
+    /// Moves the clock that signatures are compared with, as if the host's clock were wrong by as much.
+    pub fn set_clock_offset(&self, offset: time::Duration) {
+        self.shared.access.set_clock_offset(offset);
+    }
+
+    /// The keys of the host's operator are refused from now on; id and secret of the new ones. [`FakeCloud::env`] still
+    /// holds the old ones.
+    pub fn rotate_operator_keys(&self) -> (String, String) {
+        self.shared.access.revoke(&self.env["AWS_ACCESS_KEY_ID"]);
+        let keys = (format!("AKIA{}", super::random_hex::<8>().to_uppercase()), super::random_hex::<20>());
+        self.shared.access.allow(&keys.0, &keys.1, None, Scope::Operator, None);
+        keys
     }
 }
 

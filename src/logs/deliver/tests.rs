@@ -95,6 +95,26 @@ async fn what_is_too_old_or_too_new_is_counted_and_the_rest_taken() {
     assert_eq!(stage.texts(), ["old", "now"]);
 }
 
+/// With a clock that is wrong every batch is rejected, and a line for each would fill the log.
+#[tokio::test]
+async fn rejections_are_said_once_until_a_batch_is_taken_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    let log = Arc::new(std::fs::File::create(&path).expect("a file"));
+    let _here = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(log).with_ansi(false).finish());
+    let mut stage = Stage::new().await;
+    let (now, hour) = (now_ms(), 3_600_000);
+    for round in 1..=2 {
+        for _ in 0..3 {
+            stage.deliver(&[(now, "now"), (now + 3 * hour, "too new")]).await;
+        }
+        stage.deliver(&[(now, "all is well")]).await;
+        let said = std::fs::read_to_string(&path).expect("text");
+        assert_eq!(said.matches("CloudWatch rejects events").count(), round, "{said}");
+        assert_eq!(said.matches("lines=3 bytes=24").count(), round, "{said}");
+    }
+}
+
 #[tokio::test]
 async fn throttling_outages_and_a_lost_stream_are_waited_out() {
     let mut stage = Stage::new().await;

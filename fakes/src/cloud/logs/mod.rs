@@ -99,6 +99,12 @@ impl CloudWatch {
         self.lock().event_bytes_max = bytes;
     }
 
+    /// Moves the clock by which events are too old or too new, as if their times were wrong by as much. Signatures are not
+    /// concerned.
+    pub fn set_clock_offset(&self, offset: time::Duration) {
+        self.lock().clock_offset = offset;
+    }
+
     /// The switches of the service.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
@@ -140,7 +146,8 @@ fn put_events(store: &mut store::Store, region: &str, input: &Json) -> Result<Js
     let (group, stream) = (group_name(input)?, name(input, "logStreamName")?);
     let events = batch::parse(&input["logEvents"])?;
     let bytes = batch::check(&events, store.event_bytes_max)?;
-    let verdict = batch::judge(&events, now_ms());
+    let now_ms = now_ms() + i64::try_from(store.clock_offset.whole_milliseconds()).unwrap_or(0);
+    let verdict = batch::judge(&events, now_ms);
     let accepted = events[verdict.accepted()].to_vec();
     store.put(region, group, stream, accepted, bytes)?;
     let mut answer = json!({ "nextSequenceToken": format!("{:032x}", rand::random::<u128>()) });

@@ -37,6 +37,8 @@ type Streams = BTreeMap<String, Stream>;
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) event_bytes_max: usize,
+    /// How far the clock is ahead by which the age of events is judged.
+    pub(super) clock_offset: time::Duration,
     groups: BTreeMap<(String, String), Streams>,
     batches: VecDeque<Batch>,
     calls: HashMap<String, usize>,
@@ -46,6 +48,7 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             event_bytes_max: EVENT_BYTES_MAX,
+            clock_offset: time::Duration::ZERO,
             groups: BTreeMap::new(),
             batches: VecDeque::new(),
             calls: HashMap::new(),

@@ -1,0 +1,162 @@
+//! The shipper between the engine in memory and the fake CloudWatch, through hours that pass in seconds.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use managed_app_fakes::{FakeCloud, InMemoryRuntime};
+use managed_app_runtimes::{ContainerSpec, ImageReference, LogSettings, LogSource};
+use tokio::time::sleep;
+
+use super::*;
+use crate::cloud::testing::{aws, eventually};
+use crate::logs::event::Volume;
+use crate::logs::numbers::NodeNumbers;
+use crate::model::Tenant;
+
+const REGION: &str = "us-east-1";
+const GROUP: &str = "/plant";
+/// Lines that the engine in memory keeps of a container.
+const KEPT: usize = 50_000;
+/// Lines that the node writes in each minute of the outage.
+const LINES: usize = 500;
+const MINUTES: usize = 180;
+/// How long the rest may take once CloudWatch is back, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Three batches, and what was read for the next one.
+const MEMORY_BYTES_MAX: u64 = 4 * 1_048_576;
+
+struct Stage {
+    cloud: FakeCloud,
+    engine: InMemoryRuntime,
+    handle: Shipping,
+    task: tokio::task::JoinHandle<()>,
+    _state: tempfile::TempDir,
+}
+
+impl Stage {
+    /// One node runs, and its output is shipped.
+    async fn new() -> Self {
+        let (cloud, engine) = (FakeCloud::start().await, InMemoryRuntime::new());
+        let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
+        cloud.cloudwatch.create_group(REGION, &names::log_group(GROUP, "a"));
+        run(&engine, &owner).await;
+        let state = tempfile::tempdir().expect("a folder");
+        let (shipper, handle) = Shipper::new(ShipperOptions {
+            runtime: Arc::new(engine.clone()),
+            owner,
+            aws: aws(&cloud),
+            group: GROUP,
+            state_directory: state.path(),
+        });
+        let task = tokio::spawn(async move {
+            // Its sender must live as long as the shipper.
+            let app = watch::Sender::new(Some(Arc::new(app())));
+            shipper.run(app.subscribe()).await;
+        });
+        Self { cloud, engine, handle, task, _state: state }
+    }
+
+    fn print(&self, numbers: std::ops::Range<usize>) {
+        let text: String = numbers.map(|number| format!("[INFO] number {number} {:>60}\n", "")).collect();
+        self.engine.write("node-a", LogSource::Stdout, text.into_bytes()).expect("the node runs");
+    }
+
+    fn told(&self) -> NodeNumbers {
+        self.handle.numbers().snapshot().into_values().next().unwrap_or_default()
+    }
+
+    fn arrived(&self) -> Vec<usize> {
+        let events = self.cloud.cloudwatch.streams_with_events(REGION, &names::log_group(GROUP, "a"));
+        let texts = events.into_iter().flat_map(|(_, events)| events).map(|event| event.message);
+        texts.map(|text| text.split(' ').nth(2).and_then(|word| word.parse().ok()).expect("a number")).collect()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn run(engine: &InMemoryRuntime, owner: &Owner) {
+    let image: ImageReference = "registry.test/node:1".parse().expect("a valid reference");
+    engine.publish_image(&image, b"1");
+    engine.pull(&image, None, &|_| ()).await.expect("it is published");
+    engine.ensure_network("app", owner).await.expect("a network");
+    let mut spec = ContainerSpec {
+        name: "node-a".to_owned(),
+        hostname: "node-a".to_owned(),
+        image,
+        env: Default::default(),
+        labels: owner.labels(),
+        network: "app".to_owned(),
+        ports: vec![],
+        mounts: vec![],
+        logs: LogSettings::Engine { file_bytes_max: 10 << 20, files_max: 5 },
+        hardening: Default::default(),
+        stop_grace: Duration::from_secs(30),
+    };
+    spec.labels.insert(labels::NODE.to_owned(), "a".to_owned());
+    spec.labels.insert(labels::SPEC.to_owned(), SpecRecord::new(&spec, "salt").to_label());
+    let id = engine.create(&spec).await.expect("it can be made");
+    engine.start(&id).await.expect("it can be started");
+}
+
+fn app() -> App {
+    App {
+        name: "app".to_owned(),
+        tenant: Tenant {
+            name: "tenant".to_owned(),
+            region: REGION.to_owned(),
+            config: None,
+            audit: false,
+            table: "table".to_owned(),
+        },
+        config: None,
+        table_access: false,
+        audit_records_endpoint: None,
+        change_receiver: None,
+        nodes: Default::default(),
+        invalid_nodes: Default::default(),
+        is_complete: true,
+    }
+}
+
+/// While time is paused, most calls end in their limits before the fake has answered: CloudWatch hangs as well as fails.
+#[tokio::test]
+async fn hours_without_cloudwatch_cost_bounded_memory_and_what_rotated_away_is_counted() {
+    let stage = Stage::new().await;
+    stage.print(0..10);
+    eventually("the first lines come", || stage.told().shipped.lines == 10).await;
+    stage.cloud.cloudwatch.faults().set_outage(true);
+    tokio::time::pause();
+    let all = 10 + MINUTES * LINES;
+    for begin in (10..all).step_by(LINES) {
+        stage.print(begin..begin + LINES);
+        sleep(Duration::from_secs(60)).await;
+        let held = stage.told().read.bytes - stage.told().shipped.bytes;
+        assert!(held <= MEMORY_BYTES_MAX, "{held} bytes are in memory");
+    }
+    assert!(stage.told().retried.lines > 0 && stage.told().shipped.lines == 10, "{:?}", stage.told());
+    stage.cloud.cloudwatch.faults().set_outage(false);
+    // Whatever waits for its next attempt need wait no longer.
+    tokio::time::advance(crate::cloud::backoff::CEILING).await;
+    tokio::time::resume();
+    let until = std::time::Instant::now() + LIMIT;
+    while stage.told().read != stage.told().shipped || stage.arrived().last() != Some(&(all - 1)) {
+        assert!(std::time::Instant::now() < until, "not in time: {:?}", stage.told());
+        sleep(Duration::from_millis(20)).await;
+    }
+    let (mut arrived, told) = (stage.arrived(), stage.told());
+    let (mut seen, count) = (HashSet::new(), arrived.len());
+    arrived.retain(|number| seen.insert(*number));
+    let doubles = count - arrived.len();
+    assert!(doubles <= 2 * LINES, "what was taken when nobody heard the answer comes again, and no more: {doubles}");
+    assert!(arrived.is_sorted(), "in order");
+    assert!(arrived[arrived.len() - KEPT..].iter().copied().eq(all - KEPT..all), "all that the engine still had");
+    let holes = arrived.windows(2).filter(|pair| pair[1] > pair[0] + 1).count() as u64;
+    assert_eq!((told.gaps, told.lost, told.rejected), (holes, Volume::default(), Volume::default()));
+    let missing = (all - arrived.len()) / LINES;
+    let minutes = told.gap.as_secs() / 60;
+    assert!(minutes.abs_diff(missing as u64) <= 2, "{missing} minutes are missing, not {minutes}");
+}
