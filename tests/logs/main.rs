@@ -47,3 +47,4 @@ mod wait;
 
 mod count;
 mod numbers;
+mod restarts;

@@ -18,7 +18,7 @@ on_each_engine! {
 }
 
 /// One at a time; also under a runner that gives each test a thread.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub static TURN: Mutex<()> = Mutex::const_new(());
 
 const LINES: usize = 1_000_000;
 /// Kills of the daemon in the first scenario.
@@ -28,9 +28,9 @@ const FILE: &str = "/numbers/next";
 /// How far ahead of what has come the node may count, in percent: what is to be interrupted goes on meanwhile.
 const AHEAD: usize = 12;
 
-struct Counter {
-    rig: Rig,
-    node: String,
+pub struct Counter {
+    pub rig: Rig,
+    pub node: String,
     settings: Vec<(&'static str, &'static str)>,
     daemon: Process,
     last: usize,
@@ -41,7 +41,7 @@ struct Counter {
 
 impl Counter {
     /// A node that counts to `last`, with a log in the engine of this size and number of files.
-    async fn begin(engine: Engine, last: usize, pause: Duration, size: [&'static str; 2]) -> Self {
+    pub async fn begin(engine: Engine, last: usize, pause: Duration, size: [&'static str; 2]) -> Self {
         let rig = Rig::new(engine).await;
         let numbers = u32::try_from(last).expect("a small number");
         let options = Options {
@@ -69,7 +69,7 @@ impl Counter {
     }
 
     /// Lets the node count up to this part of all numbers, in percent.
-    fn allow(&self, percent: usize) {
+    pub fn allow(&self, percent: usize) {
         let limit = self.last / 100 * percent.min(100);
         let (new, limit_file) = (self.folder.path().join("limit.next"), self.folder.path().join("limit"));
         std::fs::write(&new, limit.to_string()).expect("the folder is ours");
@@ -77,7 +77,7 @@ impl Counter {
     }
 
     /// Waits until this part of all numbers, in percent, is in CloudWatch.
-    async fn reaches(&self, percent: usize) {
+    pub async fn reaches(&self, percent: usize) {
         self.allow(percent + AHEAD);
         let wanted = self.last / 100 * percent / LINES_OF_AN_EVENT;
         let what = format!("{percent} % have come; log of the daemon:\n{}", self.daemon.log());

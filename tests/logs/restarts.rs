@@ -1,0 +1,62 @@
+//! An engine that ends and returns while the output of a node is shipped.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::engine::Engine;
+use crate::numbers::{Counter, TURN};
+use crate::wait::until;
+
+on_each_engine! {
+    a_restart_and_a_crash_of_the_engine_lose_and_double_no_line_that_it_kept
+}
+
+const LINES: usize = 20_000;
+
+async fn a_restart_and_a_crash_of_the_engine_lose_and_double_no_line_that_it_kept(engine: Engine) {
+    let _turn = TURN.lock().await;
+    let counter = Counter::begin(engine, LINES, Duration::from_millis(1), ["16m", "4"]).await;
+    let before = counter.rig.container("counter").await;
+    counter.reaches(20).await;
+    counter.allow(50);
+    restart(engine, "TERM").await;
+    counter.reaches(60).await;
+    restart(engine, "KILL").await;
+    counter.allow(100);
+    let last = format!("number {LINES}");
+    until("the last number has come", async || shipped(&counter).last() == Some(&last)).await;
+    let after = counter.rig.running("counter").await;
+    let kept = numbers(&engine.run(&["logs", after.id()]).await);
+    let shipped = shipped(&counter);
+    assert!(shipped.len() >= kept.len(), "{} of {} lines", shipped.len(), kept.len());
+    // What the container before it had is known to nobody any more, if there is another one.
+    let skipped = if after.id() == before.id() { 0 } else { shipped.len() - kept.len() };
+    assert!(shipped[skipped..] == kept[..], "{} lines are there, and {} were kept", shipped.len(), kept.len());
+}
+
+/// The lines with numbers, in the order in which they were written.
+fn numbers(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.strip_prefix("[INFO] ").unwrap_or(line));
+    lines.filter(|line| line.starts_with("number ")).map(str::to_owned).collect()
+}
+
+/// Those that CloudWatch has.
+fn shipped(counter: &Counter) -> Vec<String> {
+    let cloud = counter.rig.cloud();
+    let (region, group) = (cloud.world().tenant.region.clone(), cloud.node_log_group(&counter.node));
+    let events = cloud.cloudwatch.streams_with_events(&region, &group).into_iter().flat_map(|(_, events)| events);
+    events.flat_map(|event| numbers(&event.message)).collect()
+}
+
+/// Ends an engine of `scripts/engines` and waits for its successor.
+async fn restart(engine: Engine, signal: &str) {
+    let endpoint = Engine::Docker.endpoint();
+    let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
+    let home = Path::new(socket).parent().expect("a socket lies in a folder");
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engines"));
+    command.args(["restart", engine.name(), signal]).env("MANAGED_APP_ENGINES", home).stdin(Stdio::null());
+    assert!(command.status().await.expect("the script can be run").success(), "{} cannot be restarted", engine.name());
+}
