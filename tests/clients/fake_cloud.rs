@@ -54,7 +54,9 @@ async fn boto3_and_pycognito_are_refused_what_aws_refuses() {
         "end_credentials_at_once" => cloud.set_credentials_lifetime(Some(Duration::ZERO)),
         _ => no_switch(what).await,
     };
-    table::compare("refusals.py", &script::run("refusals.py", &cloud, switch).await);
+    for script in table::REFUSALS {
+        table::compare(script, &script::run(script, &cloud, &switch).await);
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 import cloud
-import refusals_of_users  # noqa: F401: what it checks comes first
 from checks import HttpRefusal, refused, run, switch
 
 user = cloud.signed_in()

@@ -1,4 +1,4 @@
-"""What Cognito and AppSync refuse. `refusals.py` runs these first."""
+"""What Cognito and AppSync refuse, the fake cloud refuses; `refusals.py` has the other services."""
 
 import json
 
@@ -7,7 +7,7 @@ import requests
 from pycognito.aws_srp import AWSSRP
 
 import cloud
-from checks import HttpRefusal, refused, switch
+from checks import HttpRefusal, refused, run, switch
 
 user = cloud.signed_in()
 good_token = user.access_token
@@ -167,3 +167,6 @@ def a_variable_that_is_missing() -> None:
 def an_expired_access_token() -> None:
     switch("expire_access_tokens")
     post(good_token, QUERY)
+
+
+run()
