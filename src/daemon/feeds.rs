@@ -23,6 +23,8 @@ const BEAT_AGE_MAX: Duration = Duration::from_secs(30);
 /// An engine that has not answered for so long may answer a new process.
 const ENGINE_LOST_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// A stream of events that ends sooner may do so each time: then the engine is looked at, and the cloud is not asked.
+const STREAM_LIFE_MIN: Duration = Duration::from_secs(60);
 /// Pause before the engine's events are followed again.
 const EVENTS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -60,6 +62,7 @@ pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Own
         }
         match events {
             Ok(mut events) => {
+                let began = Instant::now();
                 while let Some(Ok(event)) = events.next().await {
                     debug!(container = %event.container, name = event.name, action = ?event.action, "engine event");
                     if inbox.send(Event::Hint(event)).await.is_err() {
@@ -67,7 +70,7 @@ pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Own
                     }
                 }
                 debug!("the stream of engine events ended");
-                was_away = true;
+                was_away = began.elapsed() >= STREAM_LIFE_MIN;
                 // Whoever watches a container must know before it looks again, perhaps when the engine is long back.
                 if inbox.send(Event::HintsLost).await.is_err() {
                     return;
@@ -176,6 +179,34 @@ pub(super) async fn keep_alive(
             notifier.alive();
         } else {
             error!(is_turning, has_engine, "the watchdog is not told that the daemon is well");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use managed_app_fakes::{Faulty, InMemoryRuntime};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_ends_soon_asks_for_a_look_and_a_long_one_for_everything() {
+        let faults = Faulty::new(Arc::new(InMemoryRuntime::new()));
+        let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
+        let (inbox, mut events) = mpsc::channel::<Event>(1);
+        let mut next = async || events.recv().await.expect("it goes on").name();
+        let check = async {
+            for life in [Duration::ZERO, Duration::ZERO, STREAM_LIFE_MIN] {
+                assert_eq!(next().await, "hints_lost", "the stream begins");
+                tokio::time::sleep(life).await;
+                faults.end_event_streams();
+                assert_eq!(next().await, "hints_lost", "the stream has ended");
+            }
+            assert_eq!(next().await, "resync");
+        };
+        tokio::select! {
+            () = follow_engine(Arc::new(faults.clone()), owner, inbox) => panic!("it ended"),
+            () = check => {}
         }
     }
 }
