@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, LogChunk, LogSettings, LogSource, LogStream, Origin, Owner, ProgressFn,
-    RegistryCredentials, Result, RuntimeError,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineHost, EngineInfo, EngineKind,
+    ErrorKind, EventStream, ImageId, ImageReference, LogChunk, LogSettings, LogSource, LogStream, Origin, Owner,
+    ProgressFn, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -148,6 +148,10 @@ impl ContainerRuntime for Spring {
 
     async fn info(&self) -> Result<EngineInfo> {
         refused("info")
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
+        refused("host")
     }
 
     async fn list(&self, _: &Owner) -> Result<Vec<Container>> {

@@ -20,6 +20,8 @@ pub struct Spec {
     pub name: String,
     pub image: String,
     pub network: String,
+    /// Where `/usr/share` of the host is inside, if anywhere.
+    pub mount: Option<&'static str>,
 }
 
 /// Grace of all stops; nodes here end at once.
@@ -239,11 +241,12 @@ fn labels() -> Value {
 }
 
 fn docker_body(spec: &Spec) -> Value {
+    let binds: Vec<String> = spec.mount.iter().map(|target| format!("/usr/share:{target}")).collect();
     let env: Vec<String> = env(spec).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     json!({
         "Hostname": spec.name, "Image": spec.image, "Env": env, "Labels": labels(), "StopTimeout": GRACE_S,
         "HostConfig": {
-            "NetworkMode": spec.network,
+            "NetworkMode": spec.network, "Binds": binds,
             "LogConfig": { "Type": "json-file", "Config": { "max-size": LOG_BYTES.to_string(), "max-file": "5" } },
             "RestartPolicy": { "Name": "unless-stopped" },
         },
@@ -251,10 +254,13 @@ fn docker_body(spec: &Spec) -> Value {
 }
 
 fn podman_body(spec: &Spec) -> Value {
+    let bind =
+        |target| json!({ "type": "bind", "source": "/usr/share", "destination": target, "options": ["rbind", "rw"] });
+    let mounts: Vec<Value> = spec.mount.iter().map(bind).collect();
     let env: std::collections::BTreeMap<_, _> = env(spec).into_iter().collect();
     json!({
         "name": spec.name, "hostname": spec.name, "image": spec.image, "env": env, "labels": labels(),
-        "netns": { "nsmode": "bridge" }, "Networks": { &spec.network: {} },
+        "netns": { "nsmode": "bridge" }, "Networks": { &spec.network: {} }, "mounts": mounts,
         "log_configuration": { "driver": "k8s-file", "size": LOG_BYTES },
         "restart_policy": "unless-stopped", "stop_timeout": GRACE_S,
     })

@@ -34,18 +34,20 @@ struct Sets {
 /// Runs `rounds` rounds of each, after one that does not count.
 pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     let rig = Rig::new(engine, images, 1).await;
-    engine.make_network(&rig.raw("").network).await;
     let mut daemon = Daemon::start(&rig, &[("MANAGED_APP_REPLACE_WINDOW", WINDOW)]);
     daemon.ready().await;
     let events = Events::follow(engine).await;
     let mut prepared = sets("raw stop + start of a prepared container");
     let mut naive = sets("raw stop + remove + create + start");
     let mut replaced = [sets("definition changed"), sets("image changed")];
-    let naive_spec = rig.raw("naive");
+    let naive_spec = alone(&rig, "naive", "naive");
+    let prepared_spec = |round: usize| alone(&rig, "prepared", &format!("p{round}"));
+    engine.make_network(&naive_spec.network).await;
+    engine.make_network(&prepared_spec(0).network).await;
     let mut naive_id = up(engine, &naive_spec).await;
-    let mut prepared_id = up(engine, &rig.raw("p0")).await;
+    let mut prepared_id = up(engine, &prepared_spec(0)).await;
     for round in 0..=rounds {
-        let next = engine.create(&rig.raw(&format!("p{}", round + 1))).await;
+        let next = engine.create(&prepared_spec(round + 1)).await;
         rig.quiet(&daemon).await;
         put(&mut prepared, round, swap(&events, engine, &prepared_id, &next).await);
         engine.remove(&prepared_id).await;
@@ -62,6 +64,14 @@ pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     daemon.terminate().await;
     rig.sweep().await;
     rows(engine, &prepared, &naive, replaced)
+}
+
+/// A raw container like the node's: with a folder of the host, and as the only one that runs on its network. Podman takes
+/// a network's bridge and name server down with its last container and puts them up again with the next, which takes as
+/// long as all the rest.
+fn alone(rig: &Rig, network: &str, name: &str) -> Spec {
+    let spec = rig.raw(name);
+    Spec { network: format!("{}-{network}", spec.network), mount: Some("/first"), ..spec }
 }
 
 fn rows(engine: Engine, prepared: &Sets, naive: &Sets, replaced: [Sets; 2]) -> Vec<Row> {

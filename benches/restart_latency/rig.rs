@@ -115,6 +115,7 @@ impl Rig {
             name: format!("{}-raw-{name}", self.tag),
             image: self.images.0[0].clone(),
             network: format!("{}-raw", self.tag),
+            mount: None,
         }
     }
 

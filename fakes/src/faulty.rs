@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
-    ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 #[allow(missing_docs)] // Named after the methods.
 pub enum Verb {
     Info,
+    Host,
     List,
     EnsureNetwork,
     Pull,
@@ -258,6 +259,10 @@ impl ContainerRuntime for Faulty {
 
     async fn info(&self) -> Result<EngineInfo> {
         self.call(Verb::Info, "", self.inner.info()).await
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
+        self.call(Verb::Host, "", self.inner.host()).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {

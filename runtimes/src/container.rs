@@ -129,7 +129,12 @@ pub struct EngineInfo {
     pub endpoint: String,
     /// Whether it has the `awslogs` log driver.
     pub has_awslogs: bool,
-    /// Whether it runs without root (then ports under 1024 and some limits are not to be had).
+}
+
+/// What the engine says of the host it runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineHost {
+    /// Whether the engine runs without root (then ports under 1024 and some limits are not to be had).
     pub rootless: bool,
     /// The host's architecture as image configurations name it, for example `amd64`; empty where the engine does not say.
     pub architecture: String,
@@ -137,7 +142,7 @@ pub struct EngineInfo {
     pub data_root: Option<PathBuf>,
 }
 
-impl EngineInfo {
+impl EngineHost {
     /// The name that image configurations have for what the kernel calls `machine`.
     pub fn architecture_of(machine: &str) -> &str {
         match machine {

@@ -71,8 +71,8 @@ mod runtime;
 mod spec;
 
 pub use container::{
-    Action, Container, ContainerId, ContainerState, EngineEvent, EngineInfo, EngineKind, ImageId, LogChunk, LogSource,
-    Origin, PullProgress,
+    Action, Container, ContainerId, ContainerState, EngineEvent, EngineHost, EngineInfo, EngineKind, ImageId, LogChunk,
+    LogSource, Origin, PullProgress,
 };
 pub use error::{ErrorKind, Result, RuntimeError};
 pub use image::{ImageReference, InvalidImageReference};

@@ -9,8 +9,8 @@ use futures_util::Stream;
 use time::OffsetDateTime;
 
 use crate::{
-    Container, ContainerId, ContainerSpec, EngineEvent, EngineInfo, EngineKind, ImageId, ImageReference, LogChunk,
-    Owner, PullProgress, RegistryCredentials, Result,
+    Container, ContainerId, ContainerSpec, EngineEvent, EngineHost, EngineInfo, EngineKind, ImageId, ImageReference,
+    LogChunk, Owner, PullProgress, RegistryCredentials, Result,
 };
 
 /// Container output, oldest first. An `Err` is the last item.
@@ -35,6 +35,9 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
 
     /// Asks the engine for its version and features; the cheapest proof that it answers.
     async fn info(&self) -> Result<EngineInfo>;
+
+    /// Asks the engine about its host. Podman takes 0.2 s for that, so it is nothing for a start.
+    async fn host(&self) -> Result<EngineHost>;
 
     /// All containers of `owner`, in any state, and no others.
     ///

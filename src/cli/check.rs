@@ -12,10 +12,10 @@ mod permissions;
 mod ports;
 mod space;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, ImageReference};
+use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo, ImageReference};
 
 use super::inquiry::{self, Problem};
 use super::report::Report;
@@ -37,8 +37,7 @@ struct Engine {
     runtime: Arc<dyn ContainerRuntime>,
     /// `None`: they cannot be kept as was chosen.
     node_logs: Option<NodeLogs>,
-    architecture: String,
-    data_root: Option<PathBuf>,
+    host: EngineHost,
 }
 
 /// Tries everything, a line each on standard output, and a summary; writes the archive if one is asked for.
@@ -136,11 +135,19 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
             return None;
         }
     };
-    let rootless = if info.rootless { ", rootless: no ports under 1024" } else { "" };
-    let (kind, version, endpoint, architecture) = (info.kind, &info.version, &info.endpoint, &info.architecture);
+    let host = match runtime.host().await {
+        Ok(host) => host,
+        Err(error) => {
+            report.problem("engine", &inquiry::engine_problem(runtime.as_ref(), &error));
+            report.skipped("node output", "the engine does not tell about its host");
+            return None;
+        }
+    };
+    let rootless = if host.rootless { ", rootless: no ports under 1024" } else { "" };
+    let (kind, version, endpoint, architecture) = (info.kind, &info.version, &info.endpoint, &host.architecture);
     report.ok("engine", &format!("{kind} {version} for {architecture} at {endpoint}{rootless}"));
     let node_logs = check_node_logs(config, &info, report);
-    Some(Engine { runtime, node_logs, architecture: info.architecture, data_root: info.data_root })
+    Some(Engine { runtime, node_logs, host })
 }
 
 fn check_node_logs(config: &Config, info: &EngineInfo, report: &mut Report) -> Option<NodeLogs> {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, Limits};
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, Limits, RuntimeError};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -112,11 +112,13 @@ pub(super) async fn engine(config: &Config) -> Result<(Arc<dyn ContainerRuntime>
     let limits = Limits { call: ENGINE_LIMIT, ..Limits::default() };
     let runtime = engine::connect(config, limits).await;
     let runtime = runtime.map_err(|error| Problem::new(error.tried(), error.remedy(), exit_of(&error)))?;
-    let info = runtime.info().await.map_err(|error| {
-        let remedy = engine::remedy(runtime.kind(), error.subject(), &error);
-        Problem::unavailable(chain(&error), remedy)
-    })?;
+    let info = runtime.info().await.map_err(|error| engine_problem(runtime.as_ref(), &error))?;
     Ok((runtime, info))
+}
+
+/// The engine does not answer as it should.
+pub(super) fn engine_problem(runtime: &dyn ContainerRuntime, error: &RuntimeError) -> Problem {
+    Problem::unavailable(chain(error), engine::remedy(runtime.kind(), error.subject(), error))
 }
 
 /// The code to end with when there is no engine.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -109,7 +110,10 @@ impl Aws {
             // Every call names its own; without one here the loader would look for it on the network.
             .region(Region::from_static("us-east-1"))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
-            .timeout_config(timeouts);
+            .timeout_config(timeouts)
+            // Each attempt has its limit. This would look at every pending call ten times a second, and the call for
+            // messages is always pending: half of what an idle daemon costs.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(url) = &self.options.endpoint_url {
             loader = loader.endpoint_url(url);
         }

@@ -202,7 +202,8 @@ impl Driver {
             let _ = self.hands.notices.send(notice);
         }
         match event {
-            Event::Hint(_) | Event::HintsLost => self.hands.shipping.look(),
+            Event::Hint(hint) => self.hands.shipping.look(hint.action == Action::Started),
+            Event::HintsLost => self.hands.shipping.look(true),
             Event::Snapshot(Ok(Snapshot::App(app))) => {
                 self.app.send_replace(Some(app.clone()));
             }

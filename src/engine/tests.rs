@@ -10,9 +10,6 @@ fn answer(endpoint: &str, containers: usize) -> Result<Answer, Tried> {
         version: "1".to_owned(),
         endpoint: endpoint.to_owned(),
         has_awslogs: false,
-        rootless: false,
-        architecture: String::new(),
-        data_root: None,
     };
     Ok(Answer { runtime: Arc::new(InMemoryRuntime::new()), info, containers })
 }

@@ -37,8 +37,14 @@ const BATCHES_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCHES_OF_A_NODE: usize = 3;
 /// How often containers are looked for without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// How soon containers are looked for when one was started.
+const LOOK_SOON: Duration = Duration::from_millis(200);
+/// The same when something else happened. By then a replacement has mostly started the next container: a list in between,
+/// for which Podman takes the locks of all containers, would add to the time in which the node is down.
+const LOOK_LATER: Duration = Duration::from_secs(1);
+/// The pause after a look, in times of what it took: a list of many containers is work for an engine that may have other
+/// work to do just then.
+const LOOK_PAUSE_TIMES: u32 = 10;
 /// The longest wait for a list of containers.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
 /// How often cursors are written down when no follower waits for that.
@@ -55,7 +61,8 @@ pub struct Shipping(Option<Arc<Line>>);
 #[derive(Debug)]
 struct Line {
     requests: mpsc::Sender<Request>,
-    look: Notify,
+    look_soon: Notify,
+    look_later: Notify,
     numbers: Numbers,
 }
 
@@ -110,10 +117,10 @@ impl Shipping {
         Self(None)
     }
 
-    /// Something happened to a container.
-    pub fn look(&self) {
+    /// Something happened to a container; `has_begun`: there may be output that nobody follows yet.
+    pub fn look(&self, has_begun: bool) {
         if let Some(line) = &self.0 {
-            line.look.notify_one();
+            if has_begun { &line.look_soon } else { &line.look_later }.notify_one();
         }
     }
 
@@ -133,7 +140,7 @@ impl Shipping {
 
     /// Waits until all output so far is in CloudWatch, and ends the shipper; at most [`CLOSE_WAIT`] and a moment.
     pub async fn close(&self) {
-        if self.ask(CLOSE_WAIT + LOOK_PAUSE, |done| Request::Close { done }).await.is_err() {
+        if self.ask(CLOSE_WAIT + LOOK_SOON, |done| Request::Close { done }).await.is_err() {
             warn!("not all output of nodes is in CloudWatch; the next daemon goes on where this one ended");
         }
     }
@@ -153,7 +160,12 @@ impl Shipper {
     /// A shipper and the handle to it. Reads the cursors; makes no call.
     pub fn new(options: ShipperOptions<'_>) -> (Self, Shipping) {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let line = Arc::new(Line { requests: sender, look: Notify::new(), numbers: Numbers::default() });
+        let line = Arc::new(Line {
+            requests: sender,
+            look_soon: Notify::new(),
+            look_later: Notify::new(),
+            numbers: Numbers::default(),
+        });
         let site = Site {
             runtime: options.runtime.clone(),
             cursors: Arc::new(Cursors::open(options.state_directory)),
@@ -183,7 +195,8 @@ impl Shipper {
         self.service = Some(Arc::new(LogService::new(self.aws.clone(), &region)));
         let mut save = interval(SAVE_EVERY);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (line, mut look_at) = (self.line.clone(), Instant::now());
+        let line = self.line.clone();
+        let (mut look_at, mut not_before) = (Instant::now(), Instant::now());
         loop {
             // All arms are cancel-safe.
             tokio::select! {
@@ -192,9 +205,12 @@ impl Shipper {
                     Some(Request::Close { done }) => return self.close(done).await,
                     None => return,
                 },
-                () = line.look.notified() => look_at = look_at.min(Instant::now() + LOOK_PAUSE),
-                () = sleep_until(look_at) => {
+                () = line.look_soon.notified() => look_at = look_at.min(Instant::now() + LOOK_SOON),
+                () = line.look_later.notified() => look_at = look_at.min(Instant::now() + LOOK_LATER),
+                () = sleep_until(look_at.max(not_before)) => {
+                    let began = Instant::now();
                     self.look().await;
+                    not_before = Instant::now() + LOOK_PAUSE_TIMES * began.elapsed();
                     look_at = Instant::now() + LOOK_EVERY;
                 }
                 _ = save.tick() => self.site.cursors.save().await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, EventStream, ImageId,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, EventStream, ImageId,
     ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
@@ -137,6 +137,10 @@ impl ContainerRuntime for Timed {
 
     async fn info(&self) -> Result<EngineInfo> {
         self.call("info", self.inner.info()).await
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
+        self.call("host", self.inner.host()).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {

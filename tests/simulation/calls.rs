@@ -10,8 +10,9 @@ use managed_app::cloud::{CloudError, CloudErrorKind, ControlPlane};
 use managed_app::driver::Disk;
 use managed_app::model::{NodeName, Snapshot};
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
-    ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError, labels,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
+    labels,
 };
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
@@ -213,6 +214,10 @@ impl ContainerRuntime for Outside {
     }
 
     async fn info(&self) -> Result<EngineInfo> {
+        unreachable!("the hands do not ask for it")
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
         unreachable!("the hands do not ask for it")
     }
 

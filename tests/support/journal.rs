@@ -43,8 +43,9 @@ impl Journal {
 
     /// What was done to containers and images, as `restart a`, in the order in which it was begun; questions left out.
     pub fn acts(&self) -> Vec<String> {
-        let is_act =
-            |call: &&Call| !matches!(call.verb, "info" | "list" | "image" | "events" | "ensure_network" | "logs");
+        let is_act = |call: &&Call| {
+            !matches!(call.verb, "info" | "host" | "list" | "image" | "events" | "ensure_network" | "logs")
+        };
         self.lock().calls.iter().filter(is_act).map(|call| format!("{} {}", call.verb, call.subject)).collect()
     }
 

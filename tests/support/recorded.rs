@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, EventStream, ImageId,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, EventStream, ImageId,
     ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError, labels,
 };
 use time::OffsetDateTime;
@@ -41,6 +41,10 @@ impl ContainerRuntime for Recorded {
 
     async fn info(&self) -> Result<EngineInfo> {
         self.note("info", String::new(), self.inner.info()).await
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
+        self.note("host", String::new(), self.inner.host()).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use managed_app_runtimes::{
-    Action, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, LogSettings, LogStream, MountSource, Owner, ProgressFn, PullProgress,
-    RegistryCredentials, Result, RuntimeError,
+    Action, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineHost, EngineInfo,
+    EngineKind, ErrorKind, EventStream, ImageId, ImageReference, LogSettings, LogStream, MountSource, Owner,
+    ProgressFn, PullProgress, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -36,10 +36,13 @@ impl ContainerRuntime for InMemoryRuntime {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             endpoint: "memory".to_owned(),
             has_awslogs: self.lock().has_awslogs,
-            rootless: false,
-            architecture: EngineInfo::architecture_of(std::env::consts::ARCH).to_owned(),
-            data_root: None,
         })
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
+        self.enter("host", "ask for the host of engine", "").await?;
+        let architecture = EngineHost::architecture_of(std::env::consts::ARCH).to_owned();
+        Ok(EngineHost { rootless: false, architecture, data_root: None })
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {

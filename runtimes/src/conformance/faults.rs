@@ -70,6 +70,7 @@ async fn a_silent_engine_times_out_every_call(bench: &Bench<'_>) -> Outcome {
     // All at once, so that they wait together.
     let calls: Vec<BoxFuture<'_, Outcome>> = vec![
         times_out("info", call, runtime.info()).boxed(),
+        times_out("host", call, runtime.host()).boxed(),
         times_out("list", call, runtime.list(owner)).boxed(),
         times_out("ensure_network", call, runtime.ensure_network(&owner.app, owner)).boxed(),
         times_out("image", call, runtime.image(&bench.image)).boxed(),

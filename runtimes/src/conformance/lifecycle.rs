@@ -3,10 +3,11 @@
 use super::bench::{Bench, fails_with, stop};
 use super::outcome::{ensure, ensure_eq};
 use super::{Act, Check, Outcome, Program, checks};
-use crate::{ContainerId, ContainerState, ErrorKind, PortBinding, Protocol};
+use crate::{ContainerId, ContainerState, EngineHost, ErrorKind, PortBinding, Protocol};
 
 pub(super) const CHECKS: &[Check] = checks![
     info_tells_the_kind_and_a_version,
+    host_tells_the_architecture_and_where_images_are,
     create_makes_a_container_and_does_not_start_it,
     create_without_the_image_is_not_found_and_never_pulls,
     create_without_the_network_is_not_found,
@@ -30,6 +31,15 @@ async fn info_tells_the_kind_and_a_version(bench: &Bench<'_>) -> Outcome {
     ensure_eq!(info.kind, bench.runtime.kind(), "kind");
     ensure!(info.version.contains(|c: char| c.is_ascii_digit()), "the version {:?} has no digit", info.version);
     ensure!(!info.endpoint.is_empty(), "the endpoint is empty");
+    Ok(())
+}
+
+/// The suite runs on the engine's host.
+async fn host_tells_the_architecture_and_where_images_are(bench: &Bench<'_>) -> Outcome {
+    let host = bench.runtime.host().await?;
+    let here = EngineHost::architecture_of(std::env::consts::ARCH);
+    ensure_eq!(host.architecture, here, "architecture");
+    ensure!(host.data_root.is_none_or(|root| root.is_absolute()), "the place of images is no absolute path");
     Ok(())
 }
 

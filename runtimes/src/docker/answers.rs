@@ -9,7 +9,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::{Container, ContainerId, ContainerState, EngineInfo, EngineKind, ImageId, Origin, Owner};
+use crate::{Container, ContainerId, ContainerState, EngineHost, EngineInfo, EngineKind, ImageId, Origin, Owner};
 
 /// One element of `GET /containers/json`.
 #[derive(Debug, Default, Deserialize)]
@@ -97,14 +97,20 @@ impl Version {
 
 /// What the engine says of itself.
 pub(super) fn engine_info(version: Version, info: &Info, endpoint: String) -> EngineInfo {
-    let options = info.security_options.iter().flatten();
     EngineInfo {
         kind: EngineKind::Docker,
         version: version.version,
         endpoint,
         has_awslogs: info.plugins.log.iter().flatten().any(|driver| driver == "awslogs"),
+    }
+}
+
+/// What the engine says of its host.
+pub(super) fn engine_host(info: &Info) -> EngineHost {
+    let options = info.security_options.iter().flatten();
+    EngineHost {
         rootless: options.into_iter().any(|option| option.split(',').any(|part| part == "name=rootless")),
-        architecture: EngineInfo::architecture_of(info.architecture.as_deref().unwrap_or_default()).to_owned(),
+        architecture: EngineHost::architecture_of(info.architecture.as_deref().unwrap_or_default()).to_owned(),
         data_root: info.docker_root_dir.as_deref().filter(|root| !root.is_empty()).map(PathBuf::from),
     }
 }
@@ -259,9 +265,8 @@ mod tests {
         let version = || Version { version: "1".to_owned(), api_version: "1.41".to_owned() };
         let info = json!({"Plugins": {"Log": ["awslogs"]}, "SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]});
         let info: Info = serde_json::from_value(info).expect("an answer");
-        let found = engine_info(version(), &info, "unix:///x".to_owned());
-        assert!(found.has_awslogs && found.rootless);
-        let found = engine_info(version(), &Info::default(), "unix:///x".to_owned());
-        assert!(!found.has_awslogs && !found.rootless);
+        assert!(engine_info(version(), &info, String::new()).has_awslogs && engine_host(&info).rootless);
+        let none = Info::default();
+        assert!(!engine_info(version(), &none, String::new()).has_awslogs && !engine_host(&none).rootless);
     }
 }

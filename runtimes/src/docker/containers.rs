@@ -12,11 +12,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::answers::{Info, Inspected, Listed, Version, engine_info};
+use super::answers::{Info, Inspected, Listed, Version, engine_host, engine_info};
 use super::client::{Client, encoded, within};
 use super::convert::{create_body, network_body, whole_seconds};
 use super::error::{CREATE, RESTART, START};
-use crate::{Container, ContainerId, ContainerSpec, EngineInfo, ErrorKind, Owner, Result, RuntimeError, labels};
+use crate::{
+    Container, ContainerId, ContainerSpec, EngineHost, EngineInfo, ErrorKind, Owner, Result, RuntimeError, labels,
+};
 
 /// How long a list waits for the details of its containers; one that hangs must not hide the others for long.
 const DETAILS_LIMIT: Duration = Duration::from_secs(5);
@@ -42,6 +44,13 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo> {
         return Err(RuntimeError::new(ErrorKind::Refused, OPERATION, endpoint).with_source(words));
     }
     Ok(engine_info(version, &info, endpoint))
+}
+
+/// What the engine says of its host.
+pub(super) async fn host(client: &Client) -> Result<EngineHost> {
+    let endpoint = client.endpoint.to_string();
+    let answer = client.get::<Info>("/info");
+    within(client.limits.call, "ask for the host of", &endpoint, answer).await.map(|info| engine_host(&info))
 }
 
 /// The containers as lists tell of them, then the details of each.

@@ -33,8 +33,9 @@ use self::endpoint::Endpoint;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::logs::fuzz_frame;
 use crate::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
-    ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
+    RuntimeError,
 };
 
 /// A Docker engine.
@@ -64,6 +65,10 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn info(&self) -> Result<EngineInfo> {
         containers::info(&self.client).await
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
+        containers::host(&self.client).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {

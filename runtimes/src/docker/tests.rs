@@ -93,6 +93,7 @@ async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)
     let grace = Duration::ZERO;
     vec![
         ("info", kind(runtime.info().await)),
+        ("host", kind(runtime.host().await)),
         ("list", kind(runtime.list(&owner()).await)),
         ("ensure_network", kind(runtime.ensure_network("n", &owner()).await)),
         ("pull", kind(runtime.pull(&image(), None, &|_| {}).await)),

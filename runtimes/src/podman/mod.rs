@@ -44,15 +44,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use tokio::sync::OnceCell;
 
 use self::error::Doing;
 use self::socket::{Request, Socket, typed};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::streams::fuzz_frames;
 use crate::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
-    ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
 };
 
 /// Where Podman usually listens, in the order to try: the user's own socket, then the system's.
@@ -72,8 +71,6 @@ pub struct PodmanRuntime {
     limits: Limits,
     /// Whether bind mounts are relabelled for SELinux.
     relabel: bool,
-    /// What does not change while an engine lives; asked once, since it costs 0.2 s.
-    lasting: OnceCell<wire::Info>,
 }
 
 impl PodmanRuntime {
@@ -92,7 +89,6 @@ impl PodmanRuntime {
             socket: Socket::new(Path::new(path)),
             limits,
             relabel: containers::selinux_is_on(),
-            lasting: OnceCell::new(),
         };
         runtime.ping(doing).await?;
         Ok(runtime)
@@ -102,14 +98,6 @@ impl PodmanRuntime {
     async fn ping(&self, doing: Doing<'_>) -> Result<String> {
         let ping = typed(doing, self.limits.call, self.socket.podman.ping()).await?;
         Ok(ping.libpod_api_version)
-    }
-
-    async fn lasting(&self, doing: Doing<'_>) -> Result<&wire::Info> {
-        let ask = || async {
-            let request = Request::Get("/info".to_owned());
-            self.socket.json(doing, self.limits.call, request).await
-        };
-        self.lasting.get_or_try_init(ask).await
     }
 }
 
@@ -121,16 +109,18 @@ impl ContainerRuntime for PodmanRuntime {
 
     async fn info(&self) -> Result<EngineInfo> {
         let doing = Doing { operation: "ask for the version of", subject: &self.endpoint };
-        let (version, lasting) = futures_util::try_join!(self.ping(doing), self.lasting(doing))?;
-        let data_root = Some(&lasting.store.graph_root).filter(|root| !root.is_empty());
-        Ok(EngineInfo {
-            kind: EngineKind::Podman,
-            version,
-            endpoint: self.endpoint.clone(),
-            has_awslogs: false,
-            rootless: lasting.host.security.rootless,
-            architecture: EngineInfo::architecture_of(&lasting.host.arch).to_owned(),
-            data_root: data_root.map(PathBuf::from),
+        let version = self.ping(doing).await?;
+        Ok(EngineInfo { kind: EngineKind::Podman, version, endpoint: self.endpoint.clone(), has_awslogs: false })
+    }
+
+    async fn host(&self) -> Result<EngineHost> {
+        let doing = Doing { operation: "ask for the host of", subject: &self.endpoint };
+        let request = Request::Get("/info".to_owned());
+        let info: wire::Info = self.socket.json(doing, self.limits.call, request).await?;
+        Ok(EngineHost {
+            rootless: info.host.security.rootless,
+            architecture: EngineHost::architecture_of(&info.host.arch).to_owned(),
+            data_root: Some(info.store.graph_root).filter(|root| !root.is_empty()).map(PathBuf::from),
         })
     }
 

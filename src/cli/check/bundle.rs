@@ -71,7 +71,7 @@ async fn about_engine(config: &Config, engine: Option<&Engine>) -> String {
     let Some(engine) = engine else { return "no engine answers".to_owned() };
     let runtime = &engine.runtime;
     let info = match runtime.info().await {
-        Ok(info) => format!("{info:#?}"),
+        Ok(info) => format!("{info:#?}\n{:#?}", engine.host),
         Err(error) => chain(&error),
     };
     let containers = match runtime.list(&daemon::owner_of(config)).await {

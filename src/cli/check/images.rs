@@ -117,7 +117,7 @@ async fn try_parsed(
 
 /// What to add about the image's architecture; fails when it is not the host's.
 fn platform(architectures: &[String], engine: Option<&Engine>) -> Result<String, Problem> {
-    let Some(host) = engine.map(|engine| engine.architecture.as_str()).filter(|host| !host.is_empty()) else {
+    let Some(host) = engine.map(|engine| engine.host.architecture.as_str()).filter(|host| !host.is_empty()) else {
         return Ok(String::new());
     };
     match architectures {

@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config, engine: Option<&Engine>, report: &mut Repor
     if let Some(log) = &config.log_file {
         tell("log file", log, OWN_BYTES_MIN, report);
     }
-    match engine.map(|engine| engine.data_root.clone()) {
+    match engine.map(|engine| engine.host.data_root.clone()) {
         None => report.skipped("disk space", "images: no engine"),
         Some(None) => report.skipped("disk space", "images: the engine does not say where it keeps them"),
         Some(Some(root)) if !root.exists() => {

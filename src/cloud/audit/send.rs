@@ -54,6 +54,11 @@ pub(super) async fn run(
     credentials: AppCredentials,
     shutdown: CancellationToken,
 ) {
+    // Without audit, which is what most apps have, no roots of trust are read and kept for it.
+    tokio::select! {
+        () = queue.filled() => {}
+        () = shutdown.cancelled() => {}
+    }
     let http = Client::builder().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT);
     // The signature is for one address.
     let http = match http.redirect(redirect::Policy::none()).build() {
