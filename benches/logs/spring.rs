@@ -170,6 +170,10 @@ impl ContainerRuntime for Spring {
         refused("image")
     }
 
+    async fn image_architecture(&self, _: &ImageReference) -> Result<Option<String>> {
+        refused("image architecture")
+    }
+
     async fn remove_image(&self, _: &ImageId) -> Result<()> {
         refused("remove image")
     }

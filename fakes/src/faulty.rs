@@ -290,6 +290,10 @@ impl ContainerRuntime for Faulty {
         self.call(Verb::Image, &image.to_string(), self.inner.image(image)).await
     }
 
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        self.call(Verb::Image, &image.to_string(), self.inner.image_architecture(image)).await
+    }
+
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
         self.call(Verb::RemoveImage, &id.0, self.inner.remove_image(id)).await
     }

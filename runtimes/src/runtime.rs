@@ -65,6 +65,10 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     /// The id of a local image, or `None` when it is not present. Never asks a registry.
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>>;
 
+    /// The architecture that a local image is for, as image configurations name it (`amd64`), or `None` when the image is
+    /// not present or does not say. Never asks a registry.
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>>;
+
     /// Removes a local image by id with its tags, unless a container uses it (`Conflict`). An absent image is `Ok`.
     async fn remove_image(&self, id: &ImageId) -> Result<()>;
 

@@ -8,6 +8,7 @@ mod help;
 mod inquiry;
 mod plan;
 mod report;
+mod screen;
 mod status;
 #[cfg(test)]
 mod tests;

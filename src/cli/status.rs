@@ -77,19 +77,33 @@ pub(super) fn print(text: &str) -> bool {
 pub(super) fn shown(report: &Report, options: &StatusOptions, is_coloured: bool) -> String {
     match options.json {
         true => serde_json::to_string(report).expect("strings and numbers are always JSON") + "\n",
-        false => table(report, is_coloured),
+        false => table(report, is_coloured).whole(),
     }
 }
 
 /// The report for people.
-fn table(report: &Report, is_coloured: bool) -> String {
+pub(super) struct Table {
+    /// All that stands above the nodes.
+    pub(super) head: String,
+    /// The lines of each node.
+    pub(super) nodes: Vec<String>,
+}
+
+impl Table {
+    fn whole(self) -> String {
+        self.head + &self.nodes.concat()
+    }
+}
+
+/// The report as a table.
+pub(super) fn table(report: &Report, is_coloured: bool) -> Table {
     let now = report.at;
-    let mut text = heading(report);
     let mut rows = vec![["NODE", "STATE", "SINCE", "RESTARTS", "LOG LAG", "IMAGE", "LAST"].map(str::to_owned)];
     rows.extend(report.nodes.iter().map(|node| row(node, now)));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..6).map(width).collect();
-    for (index, row) in rows.iter().enumerate() {
+    let mut lines = rows.iter().enumerate().map(|(index, row)| {
+        let mut text = String::new();
         let node = index.checked_sub(1).and_then(|index| report.nodes.get(index));
         let colour = node.map(colour_of).filter(|_| is_coloured);
         for (column, cell) in row.iter().enumerate() {
@@ -110,8 +124,10 @@ fn table(report: &Report, is_coloured: bool) -> String {
         if let Some(losses) = node.and_then(|node| node.log.as_ref()).and_then(losses) {
             text.push_str(&format!("  ! output: {losses}\n"));
         }
-    }
-    text
+        text
+    });
+    let head = heading(report) + &lines.next().unwrap_or_default();
+    Table { head, nodes: lines.collect() }
 }
 
 fn heading(report: &Report) -> String {

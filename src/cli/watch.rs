@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::report::complain;
-use super::status::{StatusOptions, age, is_coloured, print, refuse, shown};
+use super::screen::Screen;
+use super::status::{StatusOptions, Table, age, is_coloured, print, refuse, shown, table};
 use crate::config::Whereabouts;
 use crate::exit::Exit;
 use crate::status::{Client, ClientError, Report, Stamp, harmless};
@@ -21,21 +22,27 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 /// Shows reports until nobody reads them any more. Without a daemon at the start it ends as `status` does.
 pub(super) async fn watch(client: &Client, place: &Whereabouts, options: &StatusOptions) -> Exit {
     let is_screen = std::io::stdout().is_terminal() && !options.json;
-    let text = |report: &Report| shown(report, options, is_coloured(place));
+    let text = |above: &str, report: &Report| match (is_screen, Screen::of_stdout()) {
+        (true, Some(screen)) => {
+            let table = table(report, is_coloured(place));
+            screen.fit(&Table { head: format!("{above}{}", table.head), ..table })
+        }
+        _ => format!("{above}{}", shown(report, options, is_coloured(place))),
+    };
     let (mut newest, mut is_away): (Option<Report>, bool) = (None, false);
     loop {
         let picture = match (client.report().await, newest.take()) {
             (Ok(report), old) => {
                 let is_news = is_screen || is_away || old.is_none_or(|old| tells_more(&old, &report));
-                let picture = is_news.then(|| text(&report));
+                let picture = is_news.then(|| text("", &report));
                 (newest, is_away) = (Some(report), false);
                 picture
             }
             (Err(error), None) => return refuse(&error),
             (Err(error), Some(old)) => {
                 let complaint = absence(&error);
-                let picture =
-                    is_screen.then(|| format!("{complaint}\n{} ago:\n\n{}", age(old.at, Stamp::now()), text(&old)));
+                let above = format!("{complaint}\n{} ago:\n\n", age(old.at, Stamp::now()));
+                let picture = is_screen.then(|| text(&above, &old));
                 if !is_screen && !is_away {
                     complain(&complaint);
                 }

@@ -54,11 +54,11 @@ fn text(history: &NodeHistory, now: Stamp) -> String {
     let mut lines = Vec::new();
     lines.push(match &history.now {
         Some(node) => format!(
-            "node \"{}\": {} since {}, {} restarts, image {}",
+            "node \"{}\": {} since {}, {}, image {}",
             node.name,
             node.state,
             age(node.since, now),
-            node.restarts,
+            restarts(node.restarts),
             node.image.as_deref().unwrap_or("unknown")
         ),
         None => format!("node \"{}\": not there now", history.node),
@@ -69,6 +69,10 @@ fn text(history: &NodeHistory, now: Stamp) -> String {
         lines.extend(action_lines(action));
     }
     lines.iter().map(|line| harmless(line) + "\n").collect()
+}
+
+fn restarts(count: u64) -> String {
+    if count == 1 { "1 restart".to_owned() } else { format!("{count} restarts") }
 }
 
 fn action_lines(action: &Action) -> Vec<String> {
@@ -144,4 +148,14 @@ fn outcome_text(action: &Action) -> String {
 
 fn seconds(millis: u64) -> String {
     format!("{}.{:03} s", millis / 1_000, millis % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_restart_is_not_many() {
+        assert_eq!([0, 1, 2].map(restarts), ["0 restarts", "1 restart", "2 restarts"]);
+    }
 }

@@ -83,6 +83,11 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
+    /// Where all services are, when that is not at AWS.
+    pub(crate) async fn endpoint_url(&self) -> Option<String> {
+        self.base().await.endpoint_url().map(str::to_owned)
+    }
+
     /// Whom to tell of secrets.
     pub(crate) fn redactor(&self) -> &Redactor {
         &self.redactor

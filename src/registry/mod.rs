@@ -2,6 +2,7 @@
 
 mod error;
 mod probe;
+mod public;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -3,10 +3,12 @@
 
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
-use managed_app_runtimes::ImageReference;
+use managed_app_runtimes::{ImageReference, RegistryCredentials};
+use reqwest::{RequestBuilder, Response};
 use serde_json::Value as Json;
 use tokio::time::timeout;
 
+use super::public;
 use super::token::{self, PUBLIC_PERMISSION};
 use super::{PUBLIC_LIMIT, PUBLIC_REGION, RegistryError, RegistryErrorKind, RegistryHost};
 use crate::cloud::Aws;
@@ -18,14 +20,14 @@ const GET_LAYER: &str = "ecr:GetDownloadUrlForLayer";
 /// A digest that no layer has. A call about it is refused for lack of the layer, and before that for lack of the permission.
 const NO_LAYER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// Kinds of manifests that name their platforms or a configuration.
-const MANIFESTS: [&str; 4] = [
+pub(super) const MANIFESTS: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
-/// The largest configuration of an image that is read.
-const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest manifest or configuration of an image that is read.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What the attempts for one image found.
 #[derive(Debug)]
@@ -38,11 +40,20 @@ pub struct ImageProbe {
     pub architectures: Vec<String>,
 }
 
-/// Tries each permission on the repository of `image`. `None` when it is not in a private registry of AWS.
-pub async fn probe(aws: &Aws, image: &ImageReference) -> Option<ImageProbe> {
-    let Some(RegistryHost::Ecr { account, region }) = RegistryHost::parse(image.registry()) else { return None };
-    let client = Client::new(&aws.host(&region).await);
-    let repository = Repository { client, account, name: image.repository().to_owned() };
+/// Asks the registry of `image` about it, which needs `credentials` in the public gallery. In a private registry each
+/// permission is tried on the repository. `None` when it is neither, or there are no credentials for the gallery.
+pub async fn probe(aws: &Aws, image: &ImageReference, credentials: Option<&RegistryCredentials>) -> Option<ImageProbe> {
+    match RegistryHost::parse(image.registry())? {
+        RegistryHost::Ecr { account, region } => {
+            let client = Client::new(&aws.host(&region).await);
+            let repository = Repository { client, account, name: image.repository().to_owned() };
+            Some(private(&repository, image).await)
+        }
+        RegistryHost::EcrPublic => Some(public::probe(aws, image, credentials?).await),
+    }
+}
+
+async fn private(repository: &Repository, image: &ImageReference) -> ImageProbe {
     let (manifest, layer, url) = tokio::join!(repository.manifest(image), repository.layer(), repository.url(NO_LAYER));
     let (got, missing, architectures) = match manifest {
         Ok(Ok(manifest)) => (Ok(()), None, repository.architectures(&manifest).await),
@@ -50,7 +61,7 @@ pub async fn probe(aws: &Aws, image: &ImageReference) -> Option<ImageProbe> {
         Err(error) => (Err(error), None, Vec::new()),
     };
     let permissions = vec![(GET_IMAGE, got), (CHECK_LAYER, layer), (GET_LAYER, url.map(|_| ()))];
-    Some(ImageProbe { permissions, missing, architectures })
+    ImageProbe { permissions, missing, architectures }
 }
 
 /// The permission beside the one for the token itself, which AWS names when it lacks.
@@ -114,16 +125,52 @@ impl Repository {
 
     /// Those of a list, else the one of the configuration, which is a small layer of its own.
     async fn architectures(&self, manifest: &Json) -> Vec<String> {
-        let text = |value: &Json| value.as_str().map(str::to_owned);
-        if let Some(list) = manifest["manifests"].as_array() {
-            // Attestations stand in lists as of an unknown architecture.
-            let named = list.iter().filter_map(|entry| text(&entry["platform"]["architecture"]));
-            return named.filter(|name| name != "unknown").collect();
-        }
-        let Some(digest) = manifest["config"]["digest"].as_str() else { return Vec::new() };
-        let Ok(Some(url)) = self.url(digest).await else { return Vec::new() };
-        fetch(&url).await.and_then(|config| text(&config["architecture"])).into_iter().collect()
+        let digest = match Platforms::of(manifest) {
+            Platforms::Listed(architectures) => return architectures,
+            Platforms::InConfiguration(digest) => digest,
+        };
+        let Ok(Some(url)) = self.url(&digest).await else { return Vec::new() };
+        configured(reqwest::Client::new().get(url)).await
     }
+}
+
+/// Where the architectures of an image stand.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Platforms {
+    /// In the manifest, which is a list of images.
+    Listed(Vec<String>),
+    /// In the configuration of this digest; it is empty in a manifest that is none.
+    InConfiguration(String),
+}
+
+impl Platforms {
+    pub(super) fn of(manifest: &Json) -> Self {
+        let Some(list) = manifest["manifests"].as_array() else {
+            return Self::InConfiguration(manifest["config"]["digest"].as_str().unwrap_or_default().to_owned());
+        };
+        let named = list.iter().filter_map(|entry| entry["platform"]["architecture"].as_str());
+        // Attestations stand in lists as of an unknown architecture.
+        Self::Listed(named.filter(|name| !matches!(*name, "" | "unknown")).map(str::to_owned).collect())
+    }
+}
+
+/// The architecture in the configuration that `request` asks for; empty when it cannot be had or does not say.
+pub(super) async fn configured(request: RequestBuilder) -> Vec<String> {
+    let configuration = async { json(request.send().await.ok()?.error_for_status().ok()?).await };
+    let configuration = configuration.await.unwrap_or_default();
+    configuration["architecture"].as_str().filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect()
+}
+
+/// What an answer holds, unless it is larger than any manifest or configuration.
+pub(super) async fn json(mut answer: Response) -> Option<Json> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > ANSWER_BYTES_MAX {
+            return None;
+        }
+    }
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// A refusal for another reason than a permission shows that the permission is there.
@@ -136,8 +183,23 @@ fn may(failure: &Failure, permission: &'static str) -> Result<(), RegistryError>
     }
 }
 
-async fn fetch(url: &str) -> Option<Json> {
-    let answer = reqwest::get(url).await.ok()?.error_for_status().ok()?;
-    let fits = answer.content_length().is_none_or(|bytes| bytes <= CONFIG_BYTES_MAX as u64);
-    serde_json::from_slice(&if fits { answer.bytes().await.ok()? } else { return None }).ok()
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_images_names_its_architectures_and_no_attestation() {
+        let entry = |architecture: &str| json!({ "platform": { "architecture": architecture, "os": "linux" } });
+        let list = json!({ "manifests": [entry("amd64"), entry("unknown"), entry("arm64"), entry(""), {}] });
+        assert_eq!(Platforms::of(&list), Platforms::Listed(vec!["amd64".to_owned(), "arm64".to_owned()]));
+    }
+
+    #[test]
+    fn one_image_says_it_in_its_configuration() {
+        let image = json!({ "config": { "digest": "sha256:1" }, "layers": [] });
+        assert_eq!(Platforms::of(&image), Platforms::InConfiguration("sha256:1".to_owned()));
+        assert_eq!(Platforms::of(&json!("nonsense")), Platforms::InConfiguration(String::new()));
+    }
 }

@@ -164,6 +164,10 @@ impl ContainerRuntime for Timed {
         self.call("image", self.inner.image(image)).await
     }
 
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        self.call("image_architecture", self.inner.image_architecture(image)).await
+    }
+
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
         self.call("remove_image", self.inner.remove_image(id)).await
     }

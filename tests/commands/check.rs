@@ -26,7 +26,10 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
     ran.shows("ok app", &["2 nodes"]);
     ran.shows("ok changes", &["can be read"]);
     ran.shows("ok engine", &["memory"]);
-    ran.shows("ok image", &["pulled with a token", "not here yet"]);
+    for image in [PRIVATE, PUBLIC] {
+        let begin = format!("ok image {image}: pulled with a token of its registry; for ");
+        ran.shows(&begin, &["; not here yet"]);
+    }
     ran.shows("ok log group", &["takes events"]);
     ran.shows("ok node output", &["the daemon ships it"]);
     ran.shows("ok node log groups", &["all 2"]);
@@ -173,11 +176,28 @@ async fn an_image_for_another_architecture_or_of_nowhere_is_told() {
     bench.cloud.registry.set_architecture("s390x");
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
-    ran.shows("failed image", &[PRIVATE, "it is for s390x, and this host is", "docker buildx build --platform"]);
+    for image in [PRIVATE, PUBLIC] {
+        let found = ["it is for s390x, and this host is", "docker buildx build --platform"];
+        ran.shows(&format!("failed image {image}:"), &found);
+    }
     bench.cloud.registry.remove_repository("node");
+    bench.cloud.registry.remove_repository("echostream/node");
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
-    ran.shows("failed image", &[PRIVATE, "its registry lacks the repository"]);
+    for image in [PRIVATE, PUBLIC] {
+        ran.shows(&format!("failed image {image}: its registry lacks the repository"), &[]);
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_say_its_architecture_is_good() {
+    let bench = bench_with_nodes().await;
+    bench.cloud.registry.set_architecture("");
+    let ran = bench.run(&["check"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    for image in [PRIVATE, PUBLIC] {
+        ran.shows(&format!("ok image {image}: pulled with a token of its registry; not here yet"), &[]);
+    }
 }
 
 #[tokio::test]

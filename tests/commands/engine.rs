@@ -44,11 +44,25 @@ impl Engine {
         let endpoint = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is missing; {missing}"));
         let image = format!("registry.invalid/{}:1", unique("commands"));
         let engine = Self { program, endpoint, image, app: bench.app().to_owned() };
-        let archive = bench.folder().join("image.tar");
-        std::fs::write(&archive, node_image::archive(&engine.image, &engine.image)).expect("a file");
-        engine.say(&["load", "--input", archive.to_str().expect("a plain path")]);
-        std::fs::remove_file(archive).expect("it was there");
+        engine.load(bench, node_image::archive(&engine.image, &engine.image));
         engine
+    }
+
+    fn load(&self, bench: &Bench, archive: Vec<u8>) {
+        let path = bench.folder().join("image.tar");
+        std::fs::write(&path, archive).expect("a file");
+        self.say(&["load", "--input", path.to_str().expect("a plain path")]);
+        std::fs::remove_file(path).expect("it was there");
+    }
+
+    /// Puts an image for another architecture in the place of that of the test node. No engine minds until it is run.
+    fn load_foreign(&self, bench: &Bench) {
+        let mut archive = node_image::archive(&self.image, &self.image);
+        let said = |architecture: &str| format!("\"architecture\":\"{architecture}\"");
+        let (ours, theirs) = (said(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }), said("s390x"));
+        let at = archive.windows(ours.len()).position(|window| window == ours.as_bytes()).expect("it is said");
+        archive[at..at + ours.len()].copy_from_slice(theirs.as_bytes());
+        self.load(bench, archive);
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -208,6 +222,25 @@ async fn check_on_docker_tries_the_groups_of_nodes() {
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed node log group", &[&group, "never by this program"]);
+}
+
+/// The registries of these images are none of AWS: only the engine's copy tells what they are for.
+#[tokio::test]
+async fn check_tells_that_a_copy_is_for_another_architecture() {
+    for program in ["docker", "podman"] {
+        let mut bench = Bench::new().await;
+        let engine = match program {
+            "docker" => Engine::docker(&mut bench).await,
+            _ => Engine::podman(&mut bench).await,
+        };
+        bench.cloud.add_node("a", |node| node.image(&engine.image));
+        let image = format!("ok image {}:", engine.image);
+        bench.run(&["check"]).await.shows(&image, &[&format!("{MACHINE}; a copy is here")]);
+        engine.load_foreign(&bench);
+        let ran = bench.run(&["check"]).await;
+        assert_eq!(ran.code, 78, "{program}: {}", ran.all());
+        ran.shows(&image.replace("ok", "failed"), &["it is for s390x, and this host is"]);
+    }
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn run(folder: &Path, block: &str) {
     command.args(["-euo", "pipefail", "-c", block]).current_dir(&tree).stdin(Stdio::null());
     command.env("PATH", path).env("PROGRAM", env!("CARGO_BIN_EXE_echostream-managed-app")).env("CARGO", env!("CARGO"));
     command.env("FAKE_CLOUD", free_address());
-    command.env("MANAGED_APP_PROFILE", "debug").env("COMPRESSION", "none").env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("MANAGED_APP_PROFILE", "debug").env("COMPRESSION", "fast").env("AWS_EC2_METADATA_DISABLED", "true");
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn().expect("bash starts");
     let group = child.id().to_string();

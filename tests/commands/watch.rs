@@ -163,3 +163,29 @@ async fn at_a_terminal_it_draws_over_itself_keeps_what_it_knew_and_ends_on_ctrl_
     watcher.child.stdin.as_mut().expect("it is piped").write_all(CTRL_C).await.expect("script reads");
     assert_eq!(watcher.ended().await.code(), Some(128 + SIGINT));
 }
+
+/// The line that the cursor is on is the last one: a picture of as many lines as there are would scroll.
+#[tokio::test]
+async fn at_a_terminal_that_is_too_small_the_last_line_counts_the_other_nodes() {
+    const ROWS: usize = 14;
+    let (mut bench, _daemon) = host().await;
+    bench.set("TERM", "xterm");
+    let line = format!("stty cols 200 rows {ROWS}; exec {BINARY} status --watch");
+    let watcher = Watcher::start(&bench, "script", &["--quiet", "--return", "--command", &line, "/dev/null"]);
+    watcher.prints(0, "first ").await;
+    assert!(!watcher.printed().contains(" more"), "one node fits: {}", watcher.printed());
+    let names: Vec<String> = (1..=20).map(|number| format!("node-{number:02}")).collect();
+    for name in &names {
+        add_node(&bench, name);
+    }
+    let pictures = || watcher.printed().split(CLEAR).map(str::to_owned).collect::<Vec<_>>();
+    let is_full = |picture: &String| picture.contains(" of 21 nodes up") && picture.ends_with(" more nodes\r\n");
+    watcher.until("the other nodes are counted", || pictures().iter().any(is_full)).await;
+    let picture = pictures().into_iter().find(is_full).expect("it was there");
+    assert!(picture.matches('\n').count() < ROWS, "it scrolls: {picture}");
+    let shown = picture.lines().filter(|line| line.starts_with("first ") || line.starts_with("node-")).count();
+    assert!(shown > 0 && picture.contains(&format!("and {} more nodes", 21 - shown)), "{picture}");
+
+    let piped = bench.run(&["status"]).await.stdout;
+    assert!(names.iter().all(|name| piped.contains(name)), "a pipe gets all: {piped}");
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use managed_app::logs::Numbers;
+use managed_app::logs::{NodeNumbers, Numbers};
 use managed_app::model::NodeName;
 use managed_app::status::Places;
 use managed_app_fakes::faulty::Verb;
@@ -77,6 +77,7 @@ async fn eventful(address: std::net::SocketAddr) -> Site {
     let numbers = Numbers::default();
     drop(numbers.counter(&NodeName::new("a").expect("a valid name")));
     site.recorder().watch_logs(numbers);
+    site.recorder().watch_own_log(NodeNumbers::default);
     site.faults.on(Verb::Restart).times(1).fail(ErrorKind::TimedOut);
     site.cloud.set_node_config("a", "{}");
     site.eventually("it is restarted", |host| host.is_converged() && host.journal.starts("a") > 0).await;
@@ -100,8 +101,14 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
     let samples: BTreeSet<String> = text.lines().filter(|line| !line.starts_with('#')).flat_map(names).collect();
     let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("the rules");
     let queries = queries(&dashboard()).join("\n");
-    for used in names(&rules).union(&names(&queries)) {
+    let used: BTreeSet<String> = names(&rules).union(&names(&queries)).cloned().collect();
+    for used in &used {
         assert!(samples.contains(used), "{used} is not among the metrics:\n{text}");
+    }
+    for metric in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        let is_shown = used.iter().any(|used| used == metric || *used == format!("{metric}_bucket"));
+        // The variable of the dashboard asks for the one that is no number.
+        assert!(is_shown || metric == "managed_app_build_info", "{metric} is on no panel");
     }
     assert!(!text.contains(&site.cloud.env()["PASSWORD"]));
     // By kind of change, action, reason, outcome and error, and until when credentials are good.

@@ -45,6 +45,7 @@ async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_
     // Names are text, whatever they hold.
     assert_eq!(browser.value("document.querySelectorAll('main img').length").await, 0);
     assert_eq!(browser.value(&format!("document.body.innerText.includes({ODD:?})")).await, true);
+    news_have_the_colour_of_their_outcome(&browser).await;
     by_keyboard(&browser).await;
     on_screens(&browser, &site).await;
     assert_eq!(browser.complaints().await, [""; 0]);
@@ -54,6 +55,30 @@ async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_
     assert_eq!(browser.value("document.querySelectorAll('#nodes > li').length").await, 3, "what was known stays");
     site.start();
     browser.eventually("document.getElementById('trouble').hidden").await;
+}
+
+/// An action that is new is tinted for a moment: what failed must not look well.
+async fn news_have_the_colour_of_their_outcome(browser: &Browser) {
+    for (outcome, ground) in [("failed", "--bad-ground"), ("done", "--good-ground"), ("going_on", "--busy-ground")] {
+        let script = format!(
+            "(() => {{
+                const action = {{ node: 'x', action: 'restart', because: 'a test', outcome: '{outcome}', attempts: 1,
+                    began_at: new Date().toISOString(), causes: [], differences: [], steps: [] }};
+                const [item, other] = [drawAction(action, true), el('li')];
+                item.classList.add('fresh');
+                other.style.background = 'var({ground})';
+                document.getElementById('recent').append(item, other);
+                const [tint] = item.getAnimations();
+                tint.pause();
+                tint.currentTime = 0;
+                const [ours, expected] = [item, other].map((one) => getComputedStyle(one).backgroundColor);
+                item.remove();
+                other.remove();
+                return ours === expected ? 'the same' : `${{ours}} and not ${{expected}}`;
+            }})()"
+        );
+        assert_eq!(browser.value(&script).await, "the same", "{outcome}");
+    }
 }
 
 /// Tab comes to the first node, Enter opens its history, and neither is lost when news come.

@@ -260,6 +260,10 @@ impl ContainerRuntime for Outside {
         self.ask(|world| world.local_image(image)).await
     }
 
+    async fn image_architecture(&self, _: &ImageReference) -> Result<Option<String>> {
+        unreachable!("the hands ask for no architecture")
+    }
+
     async fn remove_image(&self, _: &ImageId) -> Result<()> {
         unreachable!("the hands remove no image")
     }

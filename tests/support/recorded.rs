@@ -70,6 +70,10 @@ impl ContainerRuntime for Recorded {
         self.note("image", image.to_string(), self.inner.image(image)).await
     }
 
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        self.note("image_architecture", image.to_string(), self.inner.image_architecture(image)).await
+    }
+
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
         self.note("remove_image", id.0.clone(), self.inner.remove_image(id)).await
     }

@@ -1,4 +1,5 @@
-//! Owns the fakes of ECR and ECR Public: tokens, and what ECR tells of images. It serves no layers.
+//! Owns the fakes of ECR and ECR Public: tokens, and what they tell of images. It serves no layers.
+mod gallery;
 mod images;
 
 use std::fmt;
@@ -88,11 +89,13 @@ pub async fn mount(server: &MockServer, access: Access) -> Registry {
             .await;
     }
     images::mount_configuration(server, registry.clone()).await;
+    gallery::mount(server, registry.clone()).await;
     registry
 }
 
 impl Registry {
-    /// Lets all images be for this architecture (`arm64`); at first they are for that of this program.
+    /// Lets all images be for this architecture (`arm64`), or not say it (empty); at first they are for that of this
+    /// program.
     pub fn set_architecture(&self, architecture: &str) {
         self.lock().architecture = architecture.to_owned();
     }
@@ -194,10 +197,16 @@ impl Registry {
     }
 
     fn token(&self) -> Json {
-        let state = self.lock();
-        let ends = OffsetDateTime::now_utc() + state.lifetime;
-        let token = STANDARD.encode(format!("AWS:{}", state.password));
-        json!({ "authorizationToken": token, "expiresAt": ends.unix_timestamp() })
+        let ends = OffsetDateTime::now_utc() + self.lock().lifetime;
+        json!({ "authorizationToken": self.encoded_token(), "expiresAt": ends.unix_timestamp() })
+    }
+
+    fn encoded_token(&self) -> String {
+        STANDARD.encode(format!("AWS:{}", self.lock().password))
+    }
+
+    fn is_missing(&self, repository: &str) -> bool {
+        self.lock().missing.iter().any(|missing| missing == repository)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -98,6 +98,11 @@ impl ContainerRuntime for InMemoryRuntime {
         Ok(self.lock().registry.local(image).cloned())
     }
 
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        self.enter("image_architecture", "look up image", &image.to_string()).await?;
+        Ok(self.lock().registry.local(image).map(|_| EngineInfo::architecture_of(std::env::consts::ARCH).to_owned()))
+    }
+
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
         self.enter("remove_image", "remove image", &id.0).await?;
         self.drop_image(id)

@@ -74,6 +74,7 @@ async fn a_silent_engine_times_out_every_call(bench: &Bench<'_>) -> Outcome {
         times_out("list", call, runtime.list(owner)).boxed(),
         times_out("ensure_network", call, runtime.ensure_network(&owner.app, owner)).boxed(),
         times_out("image", call, runtime.image(&bench.image)).boxed(),
+        times_out("image_architecture", call, runtime.image_architecture(&bench.image)).boxed(),
         times_out("remove_image", call, runtime.remove_image(&image_id)).boxed(),
         times_out("create", call, runtime.create(&spec)).boxed(),
         times_out("start", call, runtime.start(&id)).boxed(),

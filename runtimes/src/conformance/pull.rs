@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::bench::{Bench, fails_with};
 use super::outcome::{ensure, ensure_eq};
 use super::{Act, Check, Failure, Outcome, Program, checks};
-use crate::{ErrorKind, ImageId, ImageReference, Limits, PullProgress, RegistryCredentials};
+use crate::{EngineInfo, ErrorKind, ImageId, ImageReference, Limits, PullProgress, RegistryCredentials};
 
 pub(super) const CHECKS: &[Check] = checks![
     pull_with_the_right_password_fetches_the_image,
@@ -25,6 +25,7 @@ pub(super) const CHECKS: &[Check] = checks![
     pull_from_a_silent_registry_times_out,
     pull_from_a_throttling_registry_is_throttled,
     an_absent_image_is_none,
+    a_local_image_tells_its_architecture,
     remove_image_removes_it_with_its_tags,
     remove_image_of_an_image_in_use_conflicts,
     remove_image_of_an_absent_image_is_ok,
@@ -152,6 +153,15 @@ async fn pull_from_a_throttling_registry_is_throttled(bench: &Bench<'_>) -> Outc
 async fn an_absent_image_is_none(bench: &Bench<'_>) -> Outcome {
     let absent = parsed("localhost/conformance-no-such-image:1")?;
     ensure_eq!(bench.runtime.image(&absent).await?, None, "image");
+    Ok(())
+}
+
+async fn a_local_image_tells_its_architecture(bench: &Bench<'_>) -> Outcome {
+    let image = publish(bench, "one").await?;
+    ensure_eq!(bench.runtime.image_architecture(&image).await?, None, "architecture of an image that is not here");
+    pull(bench, &image).await?;
+    let expected = EngineInfo::architecture_of(std::env::consts::ARCH).to_owned();
+    ensure_eq!(bench.runtime.image_architecture(&image).await?, Some(expected), "architecture of this machine's image");
     Ok(())
 }
 

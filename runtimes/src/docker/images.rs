@@ -1,6 +1,7 @@
 //! Local images: look-up and removal. Fetches nothing.
 
 use bollard::errors::Error;
+use bollard::models::ImageInspect;
 use bollard::query_parameters::RemoveImageOptionsBuilder;
 use serde_json::json;
 
@@ -8,17 +9,26 @@ use super::answers::{Listed, image_id};
 use super::client::{Client, encoded, within};
 use crate::{ErrorKind, ImageId, ImageReference, Result, RuntimeError};
 
+const INSPECT: &str = "inspect image";
+
 /// The id of a local image.
 pub(super) async fn local_id(client: &Client, image: &ImageReference) -> Result<Option<ImageId>> {
+    let Some(inspected) = inspect(client, image).await? else { return Ok(None) };
+    let lost = || RuntimeError::new(ErrorKind::Other, INSPECT, image.to_pull()).with_source("an image without an id");
+    let id = inspected.id.filter(|id| !id.is_empty());
+    Ok(Some(image_id(id.ok_or_else(lost)?)))
+}
+
+/// What a local image is for; `None` also when it does not say.
+pub(super) async fn architecture(client: &Client, image: &ImageReference) -> Result<Option<String>> {
+    let inspected = inspect(client, image).await?;
+    Ok(inspected.and_then(|inspected| inspected.architecture).filter(|architecture| !architecture.is_empty()))
+}
+
+async fn inspect(client: &Client, image: &ImageReference) -> Result<Option<ImageInspect>> {
     let name = image.to_pull();
-    let inspected = within(client.limits.call, "inspect image", &name, client.docker.inspect_image(&name)).await;
-    match inspected {
-        Ok(inspected) => {
-            let words = "an image without an id";
-            let id = inspected.id.filter(|id| !id.is_empty());
-            let id = id.ok_or_else(|| RuntimeError::new(ErrorKind::Other, "inspect image", name).with_source(words))?;
-            Ok(Some(image_id(id)))
-        }
+    match within(client.limits.call, INSPECT, &name, client.docker.inspect_image(&name)).await {
+        Ok(inspected) => Ok(Some(inspected)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -99,6 +99,10 @@ impl ContainerRuntime for DockerRuntime {
         images::local_id(&self.client, image).await
     }
 
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        images::architecture(&self.client, image).await
+    }
+
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
         images::remove_image(&self.client, id).await
     }

@@ -11,11 +11,21 @@ use crate::{ErrorKind, ImageId, ImageReference, Limits, Result};
 
 /// The id of a local image.
 pub(super) async fn image(socket: &Socket, limits: &Limits, image: &ImageReference) -> Result<Option<ImageId>> {
+    Ok(inspect(socket, limits, image).await?.map(|found| convert::image_id(&found.id)))
+}
+
+/// What a local image is for; `None` also when it does not say.
+pub(super) async fn architecture(socket: &Socket, limits: &Limits, image: &ImageReference) -> Result<Option<String>> {
+    let found = inspect(socket, limits, image).await?;
+    Ok(found.map(|found| found.architecture).filter(|architecture| !architecture.is_empty()))
+}
+
+async fn inspect(socket: &Socket, limits: &Limits, image: &ImageReference) -> Result<Option<ImageInspect>> {
     let name = image.to_pull();
     let doing = Doing { operation: "look up image", subject: &name };
     let path = format!("/images/{}/json", encode(&name));
-    match socket.json::<ImageInspect>(doing, limits.call, Request::Get(path)).await {
-        Ok(found) => Ok(Some(convert::image_id(&found.id))),
+    match socket.json(doing, limits.call, Request::Get(path)).await {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

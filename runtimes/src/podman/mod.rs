@@ -145,6 +145,10 @@ impl ContainerRuntime for PodmanRuntime {
         images::image(&self.socket, &self.limits, image).await
     }
 
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        images::architecture(&self.socket, &self.limits, image).await
+    }
+
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
         images::remove_image(&self.socket, &self.limits, id).await
     }

@@ -109,6 +109,8 @@ pub(super) struct InspectNetworks {
 pub(super) struct ImageInspect {
     #[serde(deserialize_with = "lenient")]
     pub(super) id: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) architecture: String,
 }
 
 /// The part of `GET /libpod/info` that is used.

@@ -86,24 +86,25 @@ async fn try_parsed(
     }
     // Without this one permission the others can be tried all the same; without AWS credentials nothing can.
     let denied = credentials.as_ref().is_err_and(|error| error.kind() == RegistryErrorKind::AccessDenied);
+    let token = credentials.as_ref().ok().and_then(Option::as_ref);
     let mut probe = match credentials.is_ok() || denied {
-        true => within(TOKEN_LIMIT, REACH, async { Ok(registry::probe(aws, image).await) }).await?,
+        true => within(TOKEN_LIMIT, REACH, async { Ok(registry::probe(aws, image, token).await) }).await?,
         false => None,
     };
     for (permission, result) in probe.as_mut().map(|probe| take(&mut probe.permissions)).unwrap_or_default() {
         tried.push((permission, image.repository().to_owned(), result));
     }
     let credentials = credentials.map_err(|error| problem(&error))?;
-    let platform = match probe {
-        None => String::new(),
-        Some(probe) => {
-            if let Some(missing) = probe.missing {
-                let remedy = "check the image of its managed node type, or push it there";
-                return Err(Problem::wrong(format!("its registry lacks {missing}"), remedy));
-            }
-            platform(&probe.architectures, engine)?
-        }
+    if let Some(missing) = probe.as_ref().and_then(|probe| probe.missing.as_ref()) {
+        let remedy = "check the image of its managed node type, or push it there";
+        return Err(Problem::wrong(format!("its registry lacks {missing}"), remedy));
+    }
+    // What the registry says is what comes with the next pull; without it, what the last one brought.
+    let architectures = match probe {
+        Some(probe) if !probe.architectures.is_empty() => probe.architectures,
+        _ => local_architecture(image, engine).await,
     };
+    let platform = platform(&architectures, engine)?;
     let with = match (credentials.is_some(), host) {
         (true, _) => "pulled with a token of its registry",
         (false, Some(_)) => {
@@ -129,6 +130,12 @@ fn platform(architectures: &[String], engine: Option<&Engine>) -> Result<String,
             Err(Problem::wrong(format!("it is for {others}, and this host is {host}"), remedy))
         }
     }
+}
+
+/// What the engine's own copy is for; empty when there is none.
+async fn local_architecture(image: &ImageReference, engine: Option<&Engine>) -> Vec<String> {
+    let Some(engine) = engine else { return Vec::new() };
+    engine.runtime.image_architecture(image).await.ok().flatten().into_iter().collect()
 }
 
 async fn presence(image: &ImageReference, engine: Option<&Engine>) -> &'static str {

@@ -11,7 +11,8 @@ use crate::cloud::faults::Failure;
 use crate::cloud::hex::hex;
 
 const CONFIGURATION_PATH: &str = "/ecr-layers/";
-const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// The kind of the only manifest there is.
+pub(super) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// As image configurations name it.
 pub(super) fn own_architecture() -> &'static str {
@@ -38,27 +39,30 @@ pub(super) fn answer(registry: &Registry, request: &Request, operation: &str) ->
     Some(registry.faults().take_for("ecr", operation).and_then(|()| {
         let input = input(request)?;
         let repository = input["repositoryName"].as_str().unwrap_or_default();
-        if registry.lock().missing.iter().any(|missing| missing == repository) {
+        if registry.is_missing(repository) {
             return Err(Failure::new(400, "RepositoryNotFoundException", format!("no repository {repository}")));
         }
         answer(registry, request, &input)
     }))
 }
 
-fn configuration(registry: &Registry) -> String {
+pub(super) fn configuration(registry: &Registry) -> String {
     json!({ "architecture": registry.lock().architecture, "os": "linux" }).to_string()
 }
 
-fn configuration_digest(registry: &Registry) -> String {
+pub(super) fn configuration_digest(registry: &Registry) -> String {
     format!("sha256:{}", hex(&Sha256::digest(configuration(registry).as_bytes())))
 }
 
-fn get_image(registry: &Registry, _: &Request, input: &Json) -> Result<Json, Failure> {
+pub(super) fn manifest(registry: &Registry) -> Json {
     let config = json!({ "digest": configuration_digest(registry), "mediaType": "application/vnd.docker.container.image.v1+json" });
-    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] });
+    json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] })
+}
+
+fn get_image(registry: &Registry, _: &Request, input: &Json) -> Result<Json, Failure> {
     let image = json!({
         "registryId": input["registryId"], "repositoryName": input["repositoryName"], "imageId": input["imageIds"][0],
-        "imageManifest": manifest.to_string(), "imageManifestMediaType": MANIFEST,
+        "imageManifest": manifest(registry).to_string(), "imageManifestMediaType": MANIFEST,
     });
     Ok(json!({ "images": [image], "failures": [] }))
 }

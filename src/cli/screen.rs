@@ -1,0 +1,87 @@
+//! What of a table fits on a terminal, so that drawing it over and over does not scroll.
+
+use std::num::NonZeroU16;
+
+use super::status::Table;
+
+/// Lines and columns of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Screen {
+    pub(super) rows: NonZeroU16,
+    pub(super) columns: NonZeroU16,
+}
+
+impl Screen {
+    /// That of standard output; `None` when it is no terminal, or one that does not know its size.
+    pub(super) fn of_stdout() -> Option<Self> {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        Some(Self { rows: NonZeroU16::new(size.ws_row)?, columns: NonZeroU16::new(size.ws_col)? })
+    }
+
+    /// The head, and as many nodes as there is room for; the last line says how many are left out.
+    pub(super) fn fit(self, table: &Table) -> String {
+        // The cursor stands on a line of its own below.
+        let room = usize::from(self.rows.get()) - 1;
+        let mut used = self.height(&table.head);
+        let heights: Vec<usize> = table.nodes.iter().map(|node| self.height(node)).collect();
+        if used + heights.iter().sum::<usize>() <= room {
+            return table.head.clone() + &table.nodes.concat();
+        }
+        let fits = |height: &&usize| {
+            used += **height;
+            used < room
+        };
+        let shown = heights.iter().take_while(fits).count();
+        let (left, nodes) = (table.nodes.len() - shown, table.nodes[..shown].concat());
+        format!("{}{nodes}and {left} more {}\n", table.head, if left == 1 { "node" } else { "nodes" })
+    }
+
+    /// How many of its lines a text takes, with those that are too long for one.
+    fn height(self, text: &str) -> usize {
+        text.lines().map(|line| visible(line).div_ceil(self.columns.get().into()).max(1)).sum()
+    }
+}
+
+/// The characters of a line that take room: all but the sequences that colour it.
+fn visible(line: &str) -> usize {
+    let mut parts = line.split("\u{1b}[");
+    let plain = parts.next().map_or(0, |part| part.chars().count());
+    plain + parts.map(|part| part.split_once('m').map_or(0, |(_, rest)| rest.chars().count())).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(rows: u16, columns: u16) -> Screen {
+        let size = |value| NonZeroU16::new(value).expect("not zero");
+        Screen { rows: size(rows), columns: size(columns) }
+    }
+
+    fn table(nodes: &[&str]) -> Table {
+        Table { head: "head\n\n".to_owned(), nodes: nodes.iter().map(|node| (*node).to_owned()).collect() }
+    }
+
+    #[test]
+    fn what_fits_is_shown_whole() {
+        let table = table(&["a\n", "b\n  ! wrong\n"]);
+        assert_eq!(screen(6, 80).fit(&table), "head\n\na\nb\n  ! wrong\n");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_in_the_last_line() {
+        let four = table(&["a\n", "b\n  ! wrong\n", "c\n", "d\n"]);
+        assert_eq!(screen(7, 80).fit(&four), "head\n\na\nb\n  ! wrong\nand 2 more nodes\n");
+        assert_eq!(screen(6, 80).fit(&four), "head\n\na\nand 3 more nodes\n");
+        assert_eq!(screen(5, 80).fit(&table(&["a\n", "b\n", "c\n"])), "head\n\na\nand 2 more nodes\n");
+        assert_eq!(screen(1, 80).fit(&table(&["a\n"])), "head\n\nand 1 more node\n");
+    }
+
+    #[test]
+    fn a_line_longer_than_the_screen_takes_several_and_colours_take_no_room() {
+        let long = table(&["123456789012345\n", "b\n", "c\n"]);
+        assert_eq!(screen(6, 10).fit(&long), "head\n\n123456789012345\nand 2 more nodes\n");
+        let red = table(&["\u{1b}[31m1234567890\u{1b}[0m\n", "b\n", "c\n"]);
+        assert_eq!(screen(6, 10).fit(&red), format!("head\n\n{}", red.nodes.concat()));
+    }
+}

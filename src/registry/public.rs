@@ -1,0 +1,71 @@
+//! What the public gallery says of an image, by the registry API with which engines pull: its manifest and, for the
+//! architecture, its configuration. Fetches no other layer.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use managed_app_runtimes::{ImageReference, RegistryCredentials};
+use reqwest::header::ACCEPT;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::Value as Json;
+
+use super::probe::{ImageProbe, MANIFESTS, Platforms, configured, json};
+use crate::cloud::Aws;
+
+/// Permissions are not tried: the token needs some, the images none.
+pub(super) async fn probe(aws: &Aws, image: &ImageReference, credentials: &RegistryCredentials) -> ImageProbe {
+    // Where AWS is elsewhere, so is its gallery.
+    let host = aws.endpoint_url().await.unwrap_or_else(|| format!("https://{}", image.registry()));
+    let gallery = Gallery {
+        client: Client::new(),
+        repository: format!("{}/v2/{}", host.trim_end_matches('/'), image.repository()),
+        token: STANDARD.encode(format!("{}:{}", credentials.username, credentials.password.expose_secret())),
+    };
+    let (missing, architectures) = match gallery.manifest(image).await {
+        Manifest::Found(manifest) => (None, gallery.architectures(&manifest).await),
+        Manifest::Missing(what) => (Some(what.to_owned()), Vec::new()),
+        Manifest::Unknown => (None, Vec::new()),
+    };
+    ImageProbe { permissions: Vec::new(), missing, architectures }
+}
+
+enum Manifest {
+    Found(Json),
+    /// What the gallery lacks.
+    Missing(&'static str),
+    /// The gallery does not answer, or says something else.
+    Unknown,
+}
+
+struct Gallery {
+    client: Client,
+    repository: String,
+    token: String,
+}
+
+impl Gallery {
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}/{path}", self.repository)).bearer_auth(&self.token)
+    }
+
+    async fn manifest(&self, image: &ImageReference) -> Manifest {
+        let reference = image.digest().or(image.tag()).unwrap_or("latest");
+        let request = self.get(&format!("manifests/{reference}")).header(ACCEPT, MANIFESTS.join(", "));
+        let Ok(answer) = request.send().await else { return Manifest::Unknown };
+        let status = answer.status();
+        let Some(said) = json(answer).await else { return Manifest::Unknown };
+        match (status, said["errors"][0]["code"].as_str()) {
+            (status, _) if status.is_success() => Manifest::Found(said),
+            (StatusCode::NOT_FOUND, Some("NAME_UNKNOWN")) => Manifest::Missing("the repository"),
+            (StatusCode::NOT_FOUND, Some("MANIFEST_UNKNOWN")) => Manifest::Missing("the tag or digest"),
+            _ => Manifest::Unknown,
+        }
+    }
+
+    async fn architectures(&self, manifest: &Json) -> Vec<String> {
+        match Platforms::of(manifest) {
+            Platforms::Listed(architectures) => architectures,
+            Platforms::InConfiguration(digest) => configured(self.get(&format!("blobs/{digest}"))).await,
+        }
+    }
+}
