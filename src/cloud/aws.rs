@@ -117,7 +117,7 @@ impl Aws {
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
             .timeout_config(timeouts)
             // Each attempt has its limit. This would look at every pending call ten times a second, and the call for
-            // messages is always pending: half of what an idle daemon costs.
+            // messages is always pending: it was nearly all that an idle daemon costs.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(url) = &self.options.endpoint_url {
             loader = loader.endpoint_url(url);

@@ -100,7 +100,7 @@ impl ContainerRuntime for InMemoryRuntime {
 
     async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
         self.enter("image_architecture", "look up image", &image.to_string()).await?;
-        Ok(self.lock().registry.local(image).map(|_| EngineInfo::architecture_of(std::env::consts::ARCH).to_owned()))
+        Ok(self.lock().registry.local(image).map(|_| EngineHost::architecture_of(std::env::consts::ARCH).to_owned()))
     }
 
     async fn remove_image(&self, id: &ImageId) -> Result<()> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::bench::{Bench, fails_with};
 use super::outcome::{ensure, ensure_eq};
 use super::{Act, Check, Failure, Outcome, Program, checks};
-use crate::{EngineInfo, ErrorKind, ImageId, ImageReference, Limits, PullProgress, RegistryCredentials};
+use crate::{EngineHost, ErrorKind, ImageId, ImageReference, Limits, PullProgress, RegistryCredentials};
 
 pub(super) const CHECKS: &[Check] = checks![
     pull_with_the_right_password_fetches_the_image,
@@ -160,7 +160,7 @@ async fn a_local_image_tells_its_architecture(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     ensure_eq!(bench.runtime.image_architecture(&image).await?, None, "architecture of an image that is not here");
     pull(bench, &image).await?;
-    let expected = EngineInfo::architecture_of(std::env::consts::ARCH).to_owned();
+    let expected = EngineHost::architecture_of(std::env::consts::ARCH).to_owned();
     ensure_eq!(bench.runtime.image_architecture(&image).await?, Some(expected), "architecture of this machine's image");
     Ok(())
 }

@@ -65,7 +65,7 @@ async fn a_port_under_1024_is_refused_without_root() {
     spec.ports = vec![PortBinding { container_port: 80, protocol: Protocol::Tcp, host_address, host_port }];
     let id = rig.engine.create(&spec).await.expect("created");
     let started = rig.engine.start(&id).await;
-    if rig.engine.info().await.expect("it answers").rootless {
+    if rig.engine.host().await.expect("it answers").rootless {
         let error = started.expect_err("root only");
         assert_eq!(error.kind(), ErrorKind::Refused);
         let source = std::error::Error::source(&error).expect("a source").to_string();
@@ -107,8 +107,9 @@ async fn the_engine_tells_what_it_is() {
     let rig = Rig::bare().await;
     let info = rig.engine.info().await.expect("it answers");
     assert_eq!((info.kind, info.has_awslogs, info.endpoint), (EngineKind::Podman, false, endpoint()));
+    let host = rig.engine.host().await.expect("it answers");
     assert!(info.version.starts_with(|c: char| c.is_ascii_digit()), "{}", info.version);
-    assert_eq!(rig.podman(&["info", "--format", "{{.Host.Security.Rootless}}"]), info.rootless.to_string());
+    assert_eq!(rig.podman(&["info", "--format", "{{.Host.Security.Rootless}}"]), host.rootless.to_string());
 }
 
 #[tokio::test]
