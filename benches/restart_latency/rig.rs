@@ -88,7 +88,8 @@ impl Rig {
             ("AWS_ENDPOINT_URL_SQS", sqs.url.clone()),
             ("MANAGED_APP_RUNTIME", self.engine.name().to_owned()),
             (self.engine.variable(), self.engine.endpoint()),
-            ("MANAGED_APP_NODE_LOGS", "engine".to_owned()),
+            // The daemon ships what nodes print by itself, which costs it most.
+            ("MANAGED_APP_NODE_LOGS", "agent".to_owned()),
             ("MANAGED_APP_STATE_DIRECTORY", self.state.path().display().to_string()),
             ("MANAGED_APP_HOST_ID", self.tag.clone()),
             ("PATH", String::new()),

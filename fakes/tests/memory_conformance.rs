@@ -164,7 +164,10 @@ impl Subject for MemorySubject {
                 let pieces = [(LogSource::Stdout, "to stdout\n".into()), (LogSource::Stderr, "to stderr\n".into())];
                 self.engine.set_output(name, pieces.into());
             }
-            Program::Unfinished => self.engine.set_output(name, out(b"unfinished".to_vec())),
+            Program::Unfinished => {
+                let pieces = [(LogSource::Stdout, "unfinished".into()), (LogSource::Stderr, "begun\n".into())];
+                self.engine.set_output(name, pieces.into());
+            }
             Program::Ticks => self.print_ticks(name),
         }
         Ok(())

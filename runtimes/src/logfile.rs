@@ -16,6 +16,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -23,8 +24,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{ErrorKind, LogChunk, LogStream, Result, RuntimeError};
 
@@ -40,6 +42,8 @@ pub(crate) enum Format {
 const OPERATION: &str = "read the log file of container";
 /// Read at a time.
 const BLOCK_BYTES: usize = 64 << 10;
+/// Files that are opened or read at a time, of all containers: each takes a thread, which keeps memory to itself.
+static READERS: Semaphore = Semaphore::const_new(4);
 /// A line longer than this is none of the engine's: they cut at 16 KiB, and a byte takes six at most as JSON.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// Pause at the end of the file; doubled up to a longest one while nothing comes.
@@ -65,7 +69,7 @@ pub(crate) async fn follow(
     ended: BoxFuture<'static, ()>,
 ) -> io::Result<LogStream> {
     let (place, at) = (path.clone(), since);
-    let file = spawn_blocking(move || start::open(&place, format, at)).await.map_err(io::Error::other)??;
+    let file = blocking(move || start::open(&place, format, at)).await??;
     let identity = Identity::of(&file.metadata()?);
     let reader = Reader {
         subject,
@@ -90,6 +94,21 @@ pub(crate) async fn follow(
         let reader = chunk.is_ok().then_some(reader);
         Some((chunk, reader))
     })))
+}
+
+/// The end of a pause of at most `pause`. All readers that rest wake up at the same moments, so that the process wakes up
+/// once for all of them.
+fn grid(pause: Duration) -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    let now = Instant::now();
+    let past = now.saturating_duration_since(*BASE.get_or_init(|| now)).as_nanos() % pause.as_nanos();
+    now + pause - Duration::from_nanos(u64::try_from(past).unwrap_or(0))
+}
+
+/// In a thread, and in turn.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let _turn = READERS.acquire().await.map_err(io::Error::other)?;
+    spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 /// What makes a file the same under another name.
@@ -178,16 +197,25 @@ impl Reader {
 
     async fn read(&mut self) -> io::Result<usize> {
         self.look()?;
-        let mut file = self.file.take().ok_or_else(|| io::Error::other("a read was given up"))?;
+        let given_up = || io::Error::other("a read was given up");
+        let file = self.file.as_mut().ok_or_else(given_up)?;
+        // Mostly there is nothing new. Seen here, that takes a microsecond, and neither a thread nor a block in memory.
+        if file.metadata()?.len() <= file.stream_position()? {
+            if self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
+            }
+            return Ok(0);
+        }
+        let mut file = self.file.take().ok_or_else(given_up)?;
         let mut block = self.buffer.split();
-        let read = spawn_blocking(move || {
+        let read = blocking(move || {
             let old = block.len();
             block.resize(old + BLOCK_BYTES, 0);
             let read = file.read(&mut block[old..]);
             block.truncate(old + *read.as_ref().unwrap_or(&0));
             (file, block, read)
         });
-        let (file, block, read) = read.await.map_err(io::Error::other)?;
+        let (file, block, read) = read.await?;
         (self.file, self.buffer) = (Some(file), block);
         read
     }
@@ -207,7 +235,7 @@ impl Reader {
                 self.ended = std::future::pending().boxed();
                 self.is_ended = true;
             }
-            () = sleep(self.pause) => self.pause = (self.pause * 2).min(PAUSE_MAX),
+            () = sleep_until(grid(self.pause)) => self.pause = (self.pause * 2).min(PAUSE_MAX),
         }
         Ok(true)
     }

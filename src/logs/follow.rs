@@ -40,10 +40,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(3);
 /// An engine's log that is not read for so long is closed, so that the engine need not keep it open for us.
 const STALL_MAX: Duration = Duration::from_secs(10);
-
 /// Pause before a log that has ended is opened again, as long as the engine says that its container runs.
 const ENDED_PAUSE: Duration = Duration::from_secs(1);
-
 type Mark = Option<Position>;
 
 /// Where a container is in its life, as the engine lists it.
@@ -170,10 +168,15 @@ impl Follower {
     /// Runs until the container is gone and all that was read is in CloudWatch, or until `orders` is closed.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut life: watch::Receiver<Life>) {
         self.is_running = life.borrow_and_update().is_running();
-        let mut flush = interval(FLUSH_EVERY);
+        let (mut flush, mut was_idle) = (interval(FLUSH_EVERY), true);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let has_room = self.has_room();
+            // Nothing but output wakes up one that has nothing to send.
+            let is_idle = self.is_idle() && self.full_since.is_none();
+            if std::mem::replace(&mut was_idle, is_idle) && !is_idle {
+                flush.reset();
+            }
             // All arms are cancel-safe: the input keeps what it has begun, and the delivery is only polled.
             let event = tokio::select! {
                 biased;
@@ -183,7 +186,7 @@ impl Follower {
                     None => return,
                 },
                 Ok(()) = life.changed() => Event::Life(life.borrow_and_update().clone()),
-                _ = flush.tick() => Event::Flush,
+                _ = flush.tick(), if !is_idle => Event::Flush,
                 () = try_again(self.reading) => Event::TryAgain,
                 item = self.input.next(), if has_room => Event::Input(item),
             };

@@ -36,7 +36,7 @@ pub const CLOSE_WAIT: Duration = Duration::from_secs(10);
 const BATCHES_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCHES_OF_A_NODE: usize = 3;
 /// How often containers are looked for without being told.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How soon containers are looked for when one was started.
 const LOOK_SOON: Duration = Duration::from_millis(200);
 /// The same when something else happened. By then a replacement has mostly started the next container: a list in between,

@@ -19,7 +19,7 @@ lines) i=0; while [ $i -lt 2000 ]; do echo "line $i"; i=$((i+1)); done ;;
 long-line) $b head -c 100000 /dev/zero | $b tr '\000' x; echo ;;
 binary) printf '\000\001\007\033\177\015\101\n\200\303\050\376\377\342\202\101\n' ;;
 both) echo 'to stdout'; echo 'to stderr' >&2 ;;
-unfinished) printf 'unfinished' ;;
+unfinished) printf 'unfinished'; echo begun >&2 ;;
 ticks) trap 'exit 0' TERM; while :; do echo tick; $b sleep 0.1; done ;;
 esac
 trap 'exit 0' TERM

@@ -145,7 +145,7 @@ pub enum Program {
     Binary,
     /// Prints `to stdout` there and `to stderr` there, then waits.
     Both,
-    /// Prints `unfinished` without a newline, then waits.
+    /// Prints `unfinished` without a newline, then the line `begun` to stderr, then waits.
     Unfinished,
     /// Prints `tick` every 100 ms until it gets the stop signal.
     Ticks,

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use managed_app_fakes::{FakeCloud, InMemoryRuntime};
+use managed_app_fakes::faulty::Verb;
+use managed_app_fakes::{FakeCloud, Faulty, InMemoryRuntime};
 use managed_app_runtimes::{ContainerSpec, ImageReference, LogSettings, LogSource};
 use tokio::time::sleep;
 
@@ -159,4 +160,64 @@ async fn hours_without_cloudwatch_cost_bounded_memory_and_what_rotated_away_is_c
     let missing = (all - arrived.len()) / LINES;
     let minutes = told.gap.as_secs() / 60;
     assert!(minutes.abs_diff(missing as u64) <= 2, "{missing} minutes are missing, not {minutes}");
+}
+
+/// When the engine was asked for its containers, in milliseconds, while `told` happens; each list takes so long.
+async fn lists(took_ms: u64, told: impl AsyncFnOnce(&Shipping)) -> Vec<u64> {
+    let faults = Faulty::new(Arc::new(InMemoryRuntime::new()));
+    faults.on(Verb::List).delay(Duration::from_millis(took_ms));
+    let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
+    let state = tempfile::tempdir().expect("a folder");
+    let (shipper, handle) = Shipper::new(ShipperOptions {
+        runtime: Arc::new(faults.clone()),
+        owner,
+        aws: Arc::new(Aws::new(Default::default())),
+        group: GROUP,
+        state_directory: state.path(),
+    });
+    let app = watch::Sender::new(Some(Arc::new(app())));
+    let (began, mut at) = (Instant::now(), Vec::new());
+    let watch = async {
+        loop {
+            if faults.faults_met() > at.len() {
+                at.push(u64::try_from(began.elapsed().as_millis()).expect("no age"));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = shipper.run(app.subscribe()) => panic!("it ended"),
+        () = watch => unreachable!("it goes on"),
+        () = told(&handle) => {}
+    }
+    at
+}
+
+/// A list in the time between the stop of a container and the start of the next one makes that time longer.
+#[tokio::test(start_paused = true)]
+async fn containers_are_looked_for_soon_only_when_one_was_started() {
+    let told = async |handle: &Shipping| {
+        sleep(Duration::from_secs(5)).await;
+        handle.look(false);
+        sleep(Duration::from_millis(300)).await;
+        handle.look(true);
+        sleep(Duration::from_secs(5)).await;
+        handle.look(false);
+        sleep(Duration::from_secs(5)).await;
+    };
+    let at = lists(0, told).await;
+    let wanted = [0, 5_500, 11_300];
+    assert!(at.len() == wanted.len() && at.iter().zip(wanted).all(|(at, wanted)| at.abs_diff(wanted) <= 10), "{at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_list_the_engine_has_its_rest() {
+    let told = async |handle: &Shipping| {
+        for _ in 0..300 {
+            handle.look(true);
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let at = lists(1_000, told).await;
+    assert!((3..=4).contains(&at.len()), "a list of a second each eleven seconds in half a minute: {at:?}");
 }
