@@ -236,11 +236,14 @@ impl Run {
         Ok(())
     }
 
-    /// Whether the status tells of nothing wrong with nodes that can be run.
+    /// Whether the status tells of nothing wrong with nodes that can be run, and that the others cannot: a daemon that has
+    /// not heard of that yet still starts what they have.
     fn is_content(&self) -> bool {
         let Some(daemon) = &self.daemon else { return false };
         let nodes = daemon.reconciler.status().nodes;
-        self.with(|world| nodes.iter().all(|node| node.failure.is_none() || !world.can_run(&node.name)))
+        self.with(|world| {
+            nodes.iter().all(|node| if world.can_run(&node.name) { node.failure.is_none() } else { node.is_refused })
+        })
     }
 
     fn what_is_wrong(&self) -> Option<String> {
