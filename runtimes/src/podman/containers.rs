@@ -117,6 +117,19 @@ pub(super) async fn create(
     Ok(ContainerId(created.id))
 }
 
+/// Removes what a Podman that died in a creation has left under the name, if that is it: storage that no list shows, and
+/// that keeps the name from any container (seen on 4.3.1). A container of that name stays.
+pub(super) async fn clear_leftover(socket: &Socket, limits: &Limits, name: &str) -> Result<bool> {
+    let id = ContainerId(name.to_owned());
+    match inspect(socket, limits.call, "inspect container", &id).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            tracing::info!(name, "what the engine left of a container when it died is removed");
+            remove(socket, limits, &id).await.map(|()| true)
+        }
+        other => other.map(|_| false),
+    }
+}
+
 /// Starts a container, and tries again when the host's networks were in the middle of a change.
 pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
     let mut attempt = 1;

@@ -22,6 +22,8 @@
 //! - **Rootless**: ports under 1024 are refused by the engine at start ([`Refused`](crate::ErrorKind::Refused)).
 //! - **Networks**: netavark and CNI alike. With CNI containers find each other by name only where its `dnsname` plugin is
 //!   installed.
+//! - **A Podman that dies in a creation** leaves storage under the name, which no list shows and which keeps the name from
+//!   any container. Where this backend saw the creation break off, it removes that before it creates again.
 //! - Graces are whole seconds, rounded up.
 
 mod containers;
@@ -39,7 +41,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,6 +75,8 @@ pub struct PodmanRuntime {
     limits: Limits,
     /// Whether bind mounts are relabelled for SELinux.
     relabel: bool,
+    /// Names under which a creation broke off: the engine may have died in it.
+    in_doubt: Mutex<HashSet<String>>,
 }
 
 impl PodmanRuntime {
@@ -89,9 +95,14 @@ impl PodmanRuntime {
             socket: Socket::new(Path::new(path)),
             limits,
             relabel: containers::selinux_is_on(),
+            in_doubt: Mutex::default(),
         };
         runtime.ping(doing).await?;
         Ok(runtime)
+    }
+
+    fn in_doubt(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The version of its libpod; costs next to nothing.
@@ -154,7 +165,27 @@ impl ContainerRuntime for PodmanRuntime {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
-        containers::create(&self.socket, &self.limits, spec, self.relabel).await
+        let create = || containers::create(&self.socket, &self.limits, spec, self.relabel);
+        let is_in_doubt = self.in_doubt().contains(&spec.name);
+        let created = match create().await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_in_doubt => {
+                if !containers::clear_leftover(&self.socket, &self.limits, &spec.name).await? {
+                    return Err(error);
+                }
+                create().await
+            }
+            other => other,
+        };
+        match &created {
+            Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::TimedOut) => {
+                self.in_doubt().insert(spec.name.clone());
+            }
+            Err(_) => {}
+            Ok(_) => {
+                self.in_doubt().remove(&spec.name);
+            }
+        }
+        created
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {

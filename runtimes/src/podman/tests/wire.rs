@@ -356,3 +356,34 @@ async fn lines_that_following_missed_are_read_afterwards_and_pieces_are_joined()
     let lines: Vec<_> = items.iter().map(|item| item.as_ref().expect("a chunk").bytes.clone()).collect();
     assert_eq!(lines, ["one\n", "two\n", "tw"]);
 }
+
+/// What Podman 4.3.1 says when it was killed in a creation, and the name is to be had again.
+const LEFTOVER: &str = r#"{"cause":"that name is already in use","message":"creating container storage: the container name \"web\" is already in use by 225d. You have to remove that container to be able to reuse that name: that name is already in use","response":500}"#;
+
+#[tokio::test]
+async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wanted_again() {
+    let gone = r#"{"cause":"no such container","message":"no such container","response":404}"#;
+    let check = async |is_in_doubt: bool, inspected: Answer, is_removed: bool| {
+        let script = vec![answer("/containers/create", 500, LEFTOVER), inspected, answer("DELETE", 200, "[]")];
+        let engine = Engine::with(script).await;
+        if is_in_doubt {
+            engine.runtime.in_doubt().insert(spec().name);
+        }
+        // Here the engine goes on to say so.
+        let error = engine.runtime.create(&spec()).await.expect_err("the name is taken");
+        assert_eq!((error.kind(), engine.asked("DELETE")), (ErrorKind::AlreadyExists, is_removed), "{is_in_doubt}");
+    };
+    check(true, answer("/json", 404, gone), true).await;
+    check(false, answer("/json", 404, gone), false).await;
+    // A container, if only somebody else's.
+    check(true, answer("/json", 200, r#"{"Id":"225d","Name":"web"}"#), false).await;
+}
+
+#[tokio::test]
+async fn a_creation_that_breaks_off_leaves_its_name_in_doubt() {
+    let closes = Answer { to: "/containers/create", pieces: vec![], hangs: false };
+    let engine = Engine::with(vec![closes]).await;
+    let error = engine.runtime.create(&spec()).await.expect_err("no answer");
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(engine.runtime.in_doubt().contains(&spec().name));
+}
