@@ -45,6 +45,8 @@ const LOOK_LATER: Duration = Duration::from_secs(1);
 /// The pause after a look, in times of what it took: a list of many containers is work for an engine that may have other
 /// work to do just then.
 const LOOK_PAUSE_TIMES: u32 = 10;
+/// The longest such pause: an engine that hung and is well again is not held against it.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The longest wait for a list of containers.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
 /// How often cursors are written down when no follower waits for that.
@@ -210,7 +212,7 @@ impl Shipper {
                 () = sleep_until(look_at.max(not_before)) => {
                     let began = Instant::now();
                     self.look().await;
-                    not_before = Instant::now() + LOOK_PAUSE_TIMES * began.elapsed();
+                    not_before = Instant::now() + (LOOK_PAUSE_TIMES * began.elapsed()).min(LOOK_PAUSE_MAX);
                     look_at = Instant::now() + LOOK_EVERY;
                 }
                 _ = save.tick() => self.site.cursors.save().await,

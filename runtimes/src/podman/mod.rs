@@ -177,7 +177,8 @@ impl ContainerRuntime for PodmanRuntime {
             other => other,
         };
         match &created {
-            Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::TimedOut) => {
+            // Not after a time-out: an engine that lives may still be at it.
+            Err(error) if error.kind() == ErrorKind::Unreachable => {
                 self.in_doubt().insert(spec.name.clone());
             }
             Err(_) => {}

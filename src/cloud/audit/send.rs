@@ -55,8 +55,12 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) {
     // Without audit, which is what most apps have, no roots of trust are read and kept for it.
+    let first = async {
+        queue.filled().await;
+        sleep(LINGER).await;
+    };
     tokio::select! {
-        () = queue.filled() => {}
+        () = first => {}
         () = shutdown.cancelled() => {}
     }
     let http = Client::builder().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT);

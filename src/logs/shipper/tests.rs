@@ -218,6 +218,8 @@ async fn after_a_long_list_the_engine_has_its_rest() {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let at = lists(1_000, told).await;
-    assert!((3..=4).contains(&at.len()), "a list of a second each eleven seconds in half a minute: {at:?}");
+    let at = lists(500, told).await;
+    assert!((5..=6).contains(&at.len()), "a list of half a second each five and a half seconds: {at:?}");
+    let at = lists(9_000, told).await;
+    assert_eq!(at.len(), 2, "a list of nine seconds has a rest of ten: {at:?}");
 }

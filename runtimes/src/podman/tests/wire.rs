@@ -386,4 +386,10 @@ async fn a_creation_that_breaks_off_leaves_its_name_in_doubt() {
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(engine.runtime.in_doubt().contains(&spec().name));
+    // This one may still be at it.
+    let hangs = Answer { to: "/containers/create", pieces: vec![], hangs: true };
+    let engine = Engine::with(vec![hangs]).await;
+    let error = engine.runtime.create(&spec()).await.expect_err("no answer");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(engine.runtime.in_doubt().is_empty());
 }
