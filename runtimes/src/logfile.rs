@@ -10,6 +10,7 @@ mod line;
 mod start;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -17,7 +18,7 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
@@ -28,6 +29,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use self::watch::Watch;
+pub(crate) use self::watch::Watches;
 use crate::{ErrorKind, LogChunk, LogStream, Result, RuntimeError};
 
 /// How an engine writes a log.
@@ -46,10 +49,13 @@ const BLOCK_BYTES: usize = 64 << 10;
 static READERS: Semaphore = Semaphore::const_new(4);
 /// A line longer than this is none of the engine's: they cut at 16 KiB, and a byte takes six at most as JSON.
 const LINE_BYTES_MAX: usize = 1 << 20;
-/// Pause at the end of the file; doubled up to a longest one while nothing comes.
+/// Pause at the end of the file where the kernel does not tell of changes; doubled up to a longest one while nothing comes.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(320);
-/// A name that was not looked at for so long may have gone from file to file more than once.
+/// The same where it does: a safety net.
+const PAUSE_WATCHED: Duration = Duration::from_secs(5);
+/// A file that lost its name so long ago may have been followed by more than one, where the file system does not tell when
+/// a file was begun.
 const UNSEEN_MAX: Duration = Duration::from_secs(2);
 /// Podman's replaced files that are kept open until they are read. Each may be as large as a log may be.
 const WAITING_MAX: usize = 2;
@@ -62,6 +68,7 @@ const SUCCESSOR_TRIES: usize = 10;
 /// Fails when the file is not there or may not be read; then ask the engine. The stream fails, to be opened again, when
 /// output may have been missed because nobody read for a while.
 pub(crate) async fn follow(
+    watches: Watches,
     subject: String,
     path: PathBuf,
     format: Format,
@@ -72,6 +79,8 @@ pub(crate) async fn follow(
     let file = blocking(move || start::open(&place, format, at)).await??;
     let identity = Identity::of(&file.metadata()?);
     let reader = Reader {
+        watch: watches.watch(&file),
+        watches,
         subject,
         identity,
         newest: identity,
@@ -82,11 +91,11 @@ pub(crate) async fn follow(
         ended,
         is_ended: false,
         is_replaced: false,
+        is_unnamed: false,
         waiting: VecDeque::new(),
         is_missed: false,
         buffer: BytesMut::new(),
         pause: PAUSE_FIRST,
-        seen: Instant::now(),
     };
     Ok(Box::pin(stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
@@ -133,7 +142,22 @@ impl Identity {
     }
 }
 
+/// Whether another file had the name after `old` and before `new`. The successor is begun under another name, then takes
+/// that of `old`, which is a change of `old`; what comes after the successor is begun later.
+fn is_between(old: &File, new: &File) -> io::Result<bool> {
+    let old = old.metadata()?;
+    let seconds = Duration::new(u64::try_from(old.ctime()).unwrap_or(0), u32::try_from(old.ctime_nsec()).unwrap_or(0));
+    let replaced = SystemTime::UNIX_EPOCH + seconds;
+    Ok(match new.metadata()?.created() {
+        Ok(begun) => begun > replaced,
+        Err(_) => replaced.elapsed().is_ok_and(|ago| ago > UNSEEN_MAX),
+    })
+}
+
 struct Reader {
+    watches: Watches,
+    /// Of [`Reader::file`].
+    watch: Watch,
     subject: String,
     path: PathBuf,
     format: Format,
@@ -152,11 +176,11 @@ struct Reader {
     is_ended: bool,
     /// The file has lost its name: what it holds now is all it will ever hold.
     is_replaced: bool,
+    /// No file has the name: it is being replaced, or removed.
+    is_unnamed: bool,
     /// Read and not yet made into pieces.
     buffer: BytesMut,
     pause: Duration,
-    /// When the file's name was last looked at.
-    seen: Instant,
 }
 
 impl Reader {
@@ -196,6 +220,7 @@ impl Reader {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
+        self.watch.looked();
         self.look()?;
         let given_up = || io::Error::other("a read was given up");
         let file = self.file.as_mut().ok_or_else(given_up)?;
@@ -229,32 +254,36 @@ impl Reader {
             return Ok(false);
         }
         self.rewind_if_cut().map_err(|error| self.failed(error))?;
-        // Both arms are cancel-safe. Once ended, the rest is read before the end is believed.
+        let pause = if self.watch.is_live() && !self.is_unnamed { PAUSE_WATCHED } else { self.pause };
+        // All arms are cancel-safe. Once ended, the rest is read before the end is believed.
         tokio::select! {
             () = &mut self.ended => {
                 self.ended = std::future::pending().boxed();
                 self.is_ended = true;
             }
-            () = sleep_until(grid(self.pause)) => self.pause = (self.pause * 2).min(PAUSE_MAX),
+            () = self.watch.changed() => {}
+            () = sleep_until(grid(pause)) => self.pause = (self.pause * 2).min(PAUSE_MAX),
         }
         Ok(true)
     }
 
     /// Sees whether another file has the name now.
     fn look(&mut self) -> io::Result<()> {
-        let is_late = self.seen.elapsed() > UNSEEN_MAX;
-        self.seen = Instant::now();
-        let now = Identity::at(&self.path)?.unwrap_or(self.newest);
+        let found = Identity::at(&self.path)?;
+        self.is_unnamed = found.is_none();
+        let now = found.unwrap_or(self.newest);
         if now == self.newest {
             return Ok(());
         }
         self.newest = now;
-        if self.format == Format::K8s {
-            self.is_missed |= is_late || self.waiting.len() == WAITING_MAX;
+        if self.format == Format::K8s && !self.is_missed {
+            let next = File::open(&self.path)?;
+            self.newest = Identity::of(&next.metadata()?);
+            let last = self.waiting.back().or(self.file.as_ref());
+            self.is_missed =
+                self.waiting.len() == WAITING_MAX || last.map_or(Ok(true), |last| is_between(last, &next))?;
             if !self.is_missed {
-                let file = File::open(&self.path)?;
-                self.newest = Identity::of(&file.metadata()?);
-                self.waiting.push_back(file);
+                self.waiting.push_back(next);
             }
         }
         Ok(())
@@ -267,6 +296,7 @@ impl Reader {
         }
         let next = self.successor().map_err(|error| self.failed(error))?;
         self.identity = Identity::of(&next.metadata().map_err(|error| self.failed(error))?);
+        self.watch = self.watches.watch(&next);
         self.file = Some(next);
         self.is_replaced = false;
         self.buffer.clear();

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use super::client::{Client, Raw, within};
 use super::error::translate;
-use crate::logfile::{self, Format};
+use crate::logfile::{self, Format, Watches};
 use crate::{ContainerId, ErrorKind, LogChunk, LogSource, LogStream, Result, RuntimeError};
 
 const OPERATION: &str = "read the output of container";
@@ -29,7 +29,12 @@ const WAIT_PAUSE: Duration = Duration::from_secs(1);
 const BROKEN: &[u8] = b"Error grabbing logs: ";
 
 /// Output from `since` on, from the engine's own file where that can be read.
-pub(super) async fn logs(client: &Arc<Client>, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
+pub(super) async fn logs(
+    client: &Arc<Client>,
+    watches: &Watches,
+    id: &ContainerId,
+    since: Option<OffsetDateTime>,
+) -> Result<LogStream> {
     let file = match file_of(client, id).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
         other => other.ok().flatten(),
@@ -37,7 +42,7 @@ pub(super) async fn logs(client: &Arc<Client>, id: &ContainerId, since: Option<O
     if let Some(path) = file {
         let (client, ended) = (client.clone(), id.clone());
         let ended = async move { wait_for_end(&client, &ended).await }.boxed();
-        match logfile::follow(id.0.clone(), path, Format::Json, since, ended).await {
+        match logfile::follow(watches.clone(), id.0.clone(), path, Format::Json, since, ended).await {
             Ok(stream) => return Ok(stream),
             Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
         }

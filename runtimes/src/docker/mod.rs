@@ -32,6 +32,7 @@ use self::client::Client;
 use self::endpoint::Endpoint;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::logs::fuzz_frame;
+use crate::logfile::Watches;
 use crate::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
     EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
@@ -44,6 +45,7 @@ pub struct DockerRuntime {
     client: Arc<Client>,
     /// Held while looking for a network and making it: the engine accepts two of one name.
     networks: Mutex<()>,
+    log_files: Watches,
 }
 
 impl DockerRuntime {
@@ -53,7 +55,7 @@ impl DockerRuntime {
     /// machine only, `tcp://` and `http://`; anything else is `Refused`.
     pub fn connect(endpoint: Option<&str>, limits: Limits) -> Result<Self> {
         let client = Client::new(Endpoint::parse(endpoint)?, limits)?;
-        Ok(Self { client: Arc::new(client), networks: Mutex::new(()) })
+        Ok(Self { client: Arc::new(client), networks: Mutex::new(()), log_files: Watches::default() })
     }
 }
 
@@ -132,7 +134,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
-        logs::logs(&self.client, containers::checked(id, "read the output of container")?, since).await
+        logs::logs(&self.client, &self.log_files, containers::checked(id, "read the output of container")?, since).await
     }
 
     async fn events(&self, owner: &Owner) -> Result<EventStream> {

@@ -14,11 +14,12 @@ struct Log {
     folder: tempfile::TempDir,
     format: Format,
     end: Arc<Notify>,
+    watches: Watches,
 }
 
 impl Log {
     fn new(format: Format) -> Self {
-        let log = Self { folder: tempfile::tempdir().expect("a folder"), format, end: Arc::default() };
+        let log = Self { folder: tempfile::tempdir().expect("a folder"), format, end: Arc::default(), watches: Watches::default() };
         log.write(0..0);
         log
     }
@@ -66,7 +67,7 @@ impl Log {
     async fn follow(&self, since: Option<OffsetDateTime>) -> LogStream {
         let end = self.end.clone();
         let ended = async move { end.notified().await }.boxed();
-        follow("c".to_owned(), self.path(), self.format, since, ended).await.expect("the file can be read")
+        follow(self.watches.clone(), "c".to_owned(), self.path(), self.format, since, ended).await.expect("the file can be read")
     }
 
     async fn expect(&self, stream: &mut LogStream, numbers: std::ops::Range<usize>) {
@@ -112,6 +113,78 @@ async fn nothing_is_lost_when_the_file_is_full() {
         log.write(30..40);
         log.expect(&mut stream, 30..40).await;
         assert!(stream.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_happens_to_a_file_is_told_at_once_and_nothing_else() {
+    let log = Log::new(Format::K8s);
+    let file = File::open(log.path()).expect("the file");
+    let mut watch = log.watches.watch(&file);
+    let mut other = log.watches.watch(&file);
+    assert!(watch.is_live());
+    let told = async |watch: &mut Watch| {
+        tokio::time::timeout(LIMIT, watch.changed()).await.expect("word of it");
+    };
+    log.write(0..1);
+    told(&mut watch).await;
+    told(&mut other).await;
+    drop(other);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    watch.looked();
+    assert!(tokio::time::timeout(Duration::from_millis(100), watch.changed()).await.is_err());
+    std::fs::rename(log.path(), numbered(&log.path(), 1)).expect("a rename");
+    told(&mut watch).await;
+    std::fs::remove_file(numbered(&log.path(), 1)).expect("it can be removed");
+    told(&mut watch).await;
+}
+
+#[tokio::test]
+async fn lines_come_without_waiting_for_the_next_look() {
+    let log = Log::new(Format::K8s);
+    let mut stream = log.follow(None).await;
+    let begun = Instant::now();
+    for number in 0..20 {
+        log.write(number..number + 1);
+        log.expect(&mut stream, number..number + 1).await;
+        if number % 5 == 4 {
+            log.rotate(0);
+        }
+    }
+    assert!(begun.elapsed() < PAUSE_WATCHED * 2, "twenty looks take {:?}", PAUSE_WATCHED * 20);
+}
+
+#[tokio::test]
+async fn where_the_kernel_tells_nothing_files_are_looked_at() {
+    for format in BOTH {
+        let mut log = Log::new(format);
+        log.watches = Watches::none();
+        let mut stream = log.follow(None).await;
+        for number in 0..3 {
+            log.write(number..number + 1);
+            log.expect(&mut stream, number..number + 1).await;
+            log.rotate(3);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_podman_that_came_and_went_unseen_is_an_error_however_quiet_the_log() {
+    let log = Log::new(Format::K8s);
+    let mut stream = log.follow(None).await;
+    log.write(0..1);
+    log.expect(&mut stream, 0..1).await;
+    let tick = Duration::from_millis(30);
+    for replaced in [1, 2] {
+        for _ in 0..replaced {
+            std::thread::sleep(tick);
+            log.rotate(0);
+        }
+        log.write(replaced..replaced + 1);
+        match replaced {
+            1 => log.expect(&mut stream, 1..2).await,
+            _ => assert!(stream.next().await.expect("word of it").is_err()),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::convert::encode;
 use super::error::Doing;
 use super::socket::{Request, Socket};
 use super::streams::{Decoder, Frames};
-use crate::logfile::{self, Format};
+use crate::logfile::{self, Format, Watches};
 use crate::{ContainerId, ErrorKind, Limits, LogChunk, LogSource, LogStream, Result};
 
 /// Verb phrase of every error here.
@@ -39,13 +39,14 @@ const LINE_BYTES_MAX: usize = 16 << 10;
 pub(super) async fn logs(
     socket: &Socket,
     limits: &Limits,
+    watches: &Watches,
     id: &ContainerId,
     since: Option<OffsetDateTime>,
 ) -> Result<LogStream> {
     let kept = inspect(socket, limits.call, OPERATION, id).await?.host_config.log_config;
     if kept.r#type == "k8s-file" && !kept.path.is_empty() {
         let ended = wait_for_end(socket.clone(), id.clone()).boxed();
-        match logfile::follow(id.0.clone(), kept.path.into(), Format::K8s, since, ended).await {
+        match logfile::follow(watches.clone(), id.0.clone(), kept.path.into(), Format::K8s, since, ended).await {
             Ok(stream) => return Ok(stream),
             Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
         }

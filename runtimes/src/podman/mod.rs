@@ -53,6 +53,7 @@ use self::error::Doing;
 use self::socket::{Request, Socket, typed};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::streams::fuzz_frames;
+use crate::logfile::Watches;
 use crate::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
     EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
@@ -77,6 +78,7 @@ pub struct PodmanRuntime {
     relabel: bool,
     /// Names under which a creation broke off: the engine may have died in it.
     in_doubt: Mutex<HashSet<String>>,
+    log_files: Watches,
 }
 
 impl PodmanRuntime {
@@ -96,6 +98,7 @@ impl PodmanRuntime {
             limits,
             relabel: containers::selinux_is_on(),
             in_doubt: Mutex::default(),
+            log_files: Watches::default(),
         };
         runtime.ping(doing).await?;
         Ok(runtime)
@@ -210,7 +213,7 @@ impl ContainerRuntime for PodmanRuntime {
     }
 
     async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
-        logs::logs(&self.socket, &self.limits, id, since).await
+        logs::logs(&self.socket, &self.limits, &self.log_files, id, since).await
     }
 
     async fn events(&self, owner: &Owner) -> Result<EventStream> {
