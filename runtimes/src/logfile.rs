@@ -54,6 +54,12 @@ const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(320);
 /// The same where it does: a safety net.
 const PAUSE_WATCHED: Duration = Duration::from_secs(5);
+/// How long the engine is asked for the end of a container that seems to run.
+const ASKED_FOR: Duration = Duration::from_secs(5);
+/// The same when its log file was closed: the engine takes networks down before it tells of the end.
+const ASKED_FOR_CLOSED: Duration = Duration::from_secs(60);
+/// It is asked again after so long: a safety net too.
+const ASK_EVERY: Duration = Duration::from_secs(600);
 /// A file that lost its name so long ago may have been followed by more than one, where the file system does not tell when
 /// a file was begun.
 const UNSEEN_MAX: Duration = Duration::from_secs(2);
@@ -62,8 +68,14 @@ const WAITING_MAX: usize = 2;
 /// How often a successor is looked for while files are being renamed.
 const SUCCESSOR_TRIES: usize = 10;
 
-/// Output from `since` on, then follows until `ended` is done, which tells that the container has ended and has written
-/// all it will.
+/// Asks the engine whether a container has ended and has written all it will. Answers `true` as soon as it has, `false`
+/// after a time in which it had not.
+pub(crate) type HasEnded = Box<dyn Fn(Duration) -> BoxFuture<'static, bool> + Send>;
+
+/// Output from `since` on, then follows until the container has ended.
+///
+/// The engine is asked for the end at first, and whenever the file was closed by whoever writes it: a question that is
+/// always open costs both sides a connection for each container, and Podman a look twice a second.
 ///
 /// Fails when the file is not there or may not be read; then ask the engine. The stream fails, to be opened again, when
 /// output may have been missed because nobody read for a while.
@@ -73,13 +85,14 @@ pub(crate) async fn follow(
     path: PathBuf,
     format: Format,
     since: Option<OffsetDateTime>,
-    ended: BoxFuture<'static, ()>,
+    has_ended: HasEnded,
 ) -> io::Result<LogStream> {
     let (place, at) = (path.clone(), since);
     let file = blocking(move || start::open(&place, format, at)).await??;
     let identity = Identity::of(&file.metadata()?);
-    let reader = Reader {
-        watch: watches.watch(&file),
+    let watch = watches.watch(&file);
+    let mut reader = Reader {
+        watch,
         watches,
         subject,
         identity,
@@ -88,7 +101,9 @@ pub(crate) async fn follow(
         path,
         format,
         since,
-        ended,
+        has_ended,
+        asking: std::future::pending().boxed(),
+        asked: Instant::now(),
         is_ended: false,
         is_replaced: false,
         is_unnamed: false,
@@ -97,6 +112,7 @@ pub(crate) async fn follow(
         buffer: BytesMut::new(),
         pause: PAUSE_FIRST,
     };
+    reader.ask(ASKED_FOR);
     Ok(Box::pin(stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
         let chunk = reader.next().await.transpose()?;
@@ -172,7 +188,10 @@ struct Reader {
     is_missed: bool,
     /// Older lines are left out.
     since: Option<OffsetDateTime>,
-    ended: BoxFuture<'static, ()>,
+    has_ended: HasEnded,
+    /// The question whether it has ended, while it is open.
+    asking: BoxFuture<'static, bool>,
+    asked: Instant,
     is_ended: bool,
     /// The file has lost its name: what it holds now is all it will ever hold.
     is_replaced: bool,
@@ -220,7 +239,9 @@ impl Reader {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        self.watch.looked();
+        if self.watch.look() && !self.is_ended {
+            self.ask(ASKED_FOR_CLOSED);
+        }
         self.look()?;
         let given_up = || io::Error::other("a read was given up");
         let file = self.file.as_mut().ok_or_else(given_up)?;
@@ -254,17 +275,26 @@ impl Reader {
             return Ok(false);
         }
         self.rewind_if_cut().map_err(|error| self.failed(error))?;
+        if self.asked.elapsed() > ASK_EVERY {
+            self.ask(ASKED_FOR);
+        }
         let pause = if self.watch.is_live() && !self.is_unnamed { PAUSE_WATCHED } else { self.pause };
         // All arms are cancel-safe. Once ended, the rest is read before the end is believed.
         tokio::select! {
-            () = &mut self.ended => {
-                self.ended = std::future::pending().boxed();
-                self.is_ended = true;
+            is_ended = &mut self.asking => {
+                self.asking = std::future::pending().boxed();
+                self.is_ended = is_ended;
             }
             () = self.watch.changed() => {}
             () = sleep_until(grid(pause)) => self.pause = (self.pause * 2).min(PAUSE_MAX),
         }
         Ok(true)
+    }
+
+    /// Asks for the end, for a while only where the kernel tells when to ask again.
+    fn ask(&mut self, limit: Duration) {
+        let limit = if self.watch.is_live() { limit } else { Duration::MAX };
+        (self.asking, self.asked) = ((self.has_ended)(limit), Instant::now());
     }
 
     /// Sees whether another file has the name now.
@@ -297,6 +327,8 @@ impl Reader {
         let next = self.successor().map_err(|error| self.failed(error))?;
         self.identity = Identity::of(&next.metadata().map_err(|error| self.failed(error))?);
         self.watch = self.watches.watch(&next);
+        // It may have been closed before it was watched.
+        self.ask(ASKED_FOR);
         self.file = Some(next);
         self.is_replaced = false;
         self.buffer.clear();

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::client::{Client, Raw, within};
 use super::error::translate;
@@ -40,9 +40,9 @@ pub(super) async fn logs(
         other => other.ok().flatten(),
     };
     if let Some(path) = file {
-        let (client, ended) = (client.clone(), id.clone());
-        let ended = async move { wait_for_end(&client, &ended).await }.boxed();
-        match logfile::follow(watches.clone(), id.0.clone(), path, Format::Json, since, ended).await {
+        let (waiting, waited) = (client.clone(), id.clone());
+        let has_ended = move |limit| has_ended(waiting.clone(), waited.clone(), limit).boxed();
+        match logfile::follow(watches.clone(), id.0.clone(), path, Format::Json, since, Box::new(has_ended)).await {
             Ok(stream) => return Ok(stream),
             Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
         }
@@ -75,15 +75,16 @@ async fn file_of(client: &Client, id: &ContainerId) -> Result<Option<PathBuf>> {
     Ok(kept.log_path.filter(|path| is_file && !path.is_empty()).map(PathBuf::from))
 }
 
-/// Returns when the container's process has ended and the engine has written all of its output, or when it is gone. An
-/// engine that is away is waited for: the file is there without it.
-async fn wait_for_end(client: &Client, id: &ContainerId) {
+/// Whether the container's process has ended and the engine has written all of its output, or it is gone, within `limit`.
+/// An engine that is away is waited for: the file is there without it.
+async fn has_ended(client: Arc<Client>, id: ContainerId, limit: Duration) -> bool {
     loop {
         let options = WaitContainerOptions { condition: "not-running".to_owned() };
-        match client.docker.wait_container(&id.0, Some(options)).next().await {
-            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => return,
-            Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => return,
-            _ => sleep(WAIT_PAUSE).await,
+        match timeout(limit, client.docker.wait_container(&id.0, Some(options)).next()).await {
+            Ok(Some(Ok(_) | Err(Error::DockerContainerWaitError { .. }))) => return true,
+            Ok(Some(Err(Error::DockerResponseServerError { status_code: 404, .. }))) => return true,
+            Ok(_) => sleep(WAIT_PAUSE).await,
+            Err(_) => return false,
         }
     }
 }

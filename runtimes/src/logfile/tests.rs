@@ -19,7 +19,12 @@ struct Log {
 
 impl Log {
     fn new(format: Format) -> Self {
-        let log = Self { folder: tempfile::tempdir().expect("a folder"), format, end: Arc::default(), watches: Watches::default() };
+        let log = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            format,
+            end: Arc::default(),
+            watches: Watches::default(),
+        };
         log.write(0..0);
         log
     }
@@ -66,8 +71,13 @@ impl Log {
 
     async fn follow(&self, since: Option<OffsetDateTime>) -> LogStream {
         let end = self.end.clone();
-        let ended = async move { end.notified().await }.boxed();
-        follow(self.watches.clone(), "c".to_owned(), self.path(), self.format, since, ended).await.expect("the file can be read")
+        let has_ended = move |limit| {
+            let end = end.clone();
+            async move { tokio::time::timeout(limit, end.notified()).await.is_ok() }.boxed()
+        };
+        follow(self.watches.clone(), "c".to_owned(), self.path(), self.format, since, Box::new(has_ended))
+            .await
+            .expect("the file can be read")
     }
 
     async fn expect(&self, stream: &mut LogStream, numbers: std::ops::Range<usize>) {
@@ -131,7 +141,7 @@ async fn what_happens_to_a_file_is_told_at_once_and_nothing_else() {
     told(&mut other).await;
     drop(other);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    watch.looked();
+    watch.look();
     assert!(tokio::time::timeout(Duration::from_millis(100), watch.changed()).await.is_err());
     std::fs::rename(log.path(), numbered(&log.path(), 1)).expect("a rename");
     told(&mut watch).await;
@@ -152,6 +162,30 @@ async fn lines_come_without_waiting_for_the_next_look() {
         }
     }
     assert!(begun.elapsed() < PAUSE_WATCHED * 2, "twenty looks take {:?}", PAUSE_WATCHED * 20);
+}
+
+#[tokio::test]
+async fn the_engine_is_asked_for_the_end_at_first_and_when_the_file_was_closed() {
+    let log = Log::new(Format::K8s);
+    let mut file = std::fs::OpenOptions::new().append(true).open(log.path()).expect("the file");
+    let answers = Arc::new(std::sync::Mutex::new(vec![true, false]));
+    let asked = answers.clone();
+    let has_ended: HasEnded = Box::new(move |_| {
+        let answer = asked.lock().expect("answers").pop().expect("one more question than there are answers");
+        std::future::ready(answer).boxed()
+    });
+    let stream = follow(log.watches.clone(), "c".to_owned(), log.path(), log.format, None, has_ended).await;
+    let mut stream = stream.expect("the file can be read");
+    for number in 0..3 {
+        file.write_all(log.line(number).as_bytes()).expect("room");
+        log.expect(&mut stream, number..number + 1).await;
+    }
+    assert_eq!(answers.lock().expect("answers").len(), 1);
+    file.write_all(log.line(3).as_bytes()).expect("room");
+    drop(file);
+    log.expect(&mut stream, 3..4).await;
+    assert!(tokio::time::timeout(LIMIT, stream.next()).await.expect("it ends").is_none());
+    assert!(answers.lock().expect("answers").is_empty());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Word from the kernel (inotify) that a log file was written to or has lost its name.
+//! Word from the kernel (inotify) that a log file was written to, has lost its name, or was closed by the engine.
 //!
 //! One inotify instance serves all files, as a user may have few of them (128 is a common limit). Where the kernel gives
 //! none, or no watch, there is no word: who waits looks by himself then.
@@ -21,7 +21,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What inotify says of a file is 16 bytes.
 const BUFFER_BYTES: usize = 4 << 10;
 
-type Files = HashMap<WatchDescriptor, watch::Sender<()>>;
+/// What is told of: a change of any kind. `CLOSE_WRITE` comes when the engine has written all it will.
+const TOLD: WatchMask =
+    WatchMask::MODIFY.union(WatchMask::ATTRIB).union(WatchMask::MOVE_SELF).union(WatchMask::CLOSE_WRITE);
+
+/// With how often each file was closed.
+type Files = HashMap<WatchDescriptor, watch::Sender<usize>>;
 
 /// The files of one engine's logs that are watched.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +34,12 @@ pub(crate) struct Watches(Arc<OnceLock<Option<Instance>>>);
 
 /// Told of each change of one file.
 #[derive(Debug)]
-pub(super) struct Watch(Option<watch::Receiver<()>>);
+pub(super) struct Watch {
+    /// `None` when there is no word.
+    word: Option<watch::Receiver<usize>>,
+    /// How often the file had been closed when it was last looked at.
+    closed: usize,
+}
 
 #[derive(Debug)]
 struct Instance {
@@ -50,14 +60,12 @@ impl Watches {
         let instance = self.0.get_or_init(|| {
             Instance::new().inspect_err(|error| tracing::debug!(%error, "log files cannot be watched")).ok()
         });
-        let Some(instance) = instance else { return Watch(None) };
-        match instance.shared.watch(file) {
-            Ok(receiver) => Watch(Some(receiver)),
-            Err(error) => {
-                tracing::debug!(%error, "a log file cannot be watched");
-                Watch(None)
-            }
-        }
+        let word = instance.as_ref().and_then(|instance| {
+            let word = instance.shared.watch(file);
+            word.inspect_err(|error| tracing::debug!(%error, "a log file cannot be watched")).ok()
+        });
+        let closed = word.as_ref().map_or(0, |word| *word.borrow());
+        Watch { word, closed }
     }
 
     /// As on a host whose kernel gives no inotify instance.
@@ -70,21 +78,20 @@ impl Watches {
 impl Watch {
     /// Whether there will be word of changes.
     pub(super) fn is_live(&self) -> bool {
-        self.0.is_some()
+        self.word.is_some()
     }
 
-    /// Forgets the changes up to now: the file is being looked at.
-    pub(super) fn looked(&mut self) {
-        if let Some(receiver) = &mut self.0 {
-            receiver.borrow_and_update();
-        }
+    /// Forgets the changes up to now, as the file is being looked at. Whether it was closed since the last look.
+    pub(super) fn look(&mut self) -> bool {
+        let closed = self.word.as_mut().map_or(self.closed, |word| *word.borrow_and_update());
+        std::mem::replace(&mut self.closed, closed) != closed
     }
 
     /// Waits for a change since the last look. Cancel-safe.
     pub(super) async fn changed(&mut self) {
-        let Some(receiver) = &mut self.0 else { return std::future::pending().await };
-        if receiver.changed().await.is_err() {
-            self.0 = None;
+        let Some(word) = &mut self.word else { return std::future::pending().await };
+        if word.changed().await.is_err() {
+            self.word = None;
         }
     }
 }
@@ -121,25 +128,28 @@ impl Shared {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self, file: &File) -> io::Result<watch::Receiver<()>> {
+    fn watch(&self, file: &File) -> io::Result<watch::Receiver<usize>> {
         // The file itself: by its name it might be another one by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         // Held over both steps, as a watch that nobody needs may be removed meanwhile.
         let mut files = self.files();
-        let descriptor = self.kernel.clone().add(path, WatchMask::MODIFY | WatchMask::ATTRIB | WatchMask::MOVE_SELF)?;
-        Ok(files.entry(descriptor).or_insert_with(|| watch::channel(()).0).subscribe())
+        let descriptor = self.kernel.clone().add(path, TOLD)?;
+        Ok(files.entry(descriptor).or_insert_with(|| watch::channel(0).0).subscribe())
     }
 
     fn tell(&self, event: EventOwned) {
         let mut files = self.files();
         if event.mask.contains(EventMask::Q_OVERFLOW) {
-            files.values().for_each(|file| file.send_replace(()));
+            files.values().for_each(|file| file.send_modify(|closed| *closed += 1));
         } else if event.mask.contains(EventMask::IGNORED) {
             files.remove(&event.wd);
-        } else if files.get(&event.wd).is_some_and(|file| file.send(()).is_err()) {
-            files.remove(&event.wd);
-            // It may be gone together with its file.
-            let _ = self.kernel.clone().remove(event.wd);
+        } else if let Some(file) = files.get(&event.wd) {
+            file.send_modify(|closed| *closed += usize::from(event.mask.contains(EventMask::CLOSE_WRITE)));
+            if file.receiver_count() == 0 {
+                files.remove(&event.wd);
+                // It may be gone together with its file.
+                let _ = self.kernel.clone().remove(event.wd);
+            }
         }
     }
 }

@@ -28,8 +28,6 @@ use crate::{ContainerId, ErrorKind, Limits, LogChunk, LogSource, LogStream, Resu
 const OPERATION: &str = "read logs of container";
 /// How long the request gets to reach the engine before the stream is handed out.
 const OPENING_WAIT: Duration = Duration::from_millis(50);
-/// The longest wait for a container's end before it is asked for anew.
-const WAIT_LIMIT: Duration = Duration::from_secs(3600);
 /// Pause before an engine that was away is asked again.
 const WAIT_PAUSE: Duration = Duration::from_secs(1);
 /// Pieces are joined up to this length; a longer line comes in parts.
@@ -45,8 +43,11 @@ pub(super) async fn logs(
 ) -> Result<LogStream> {
     let kept = inspect(socket, limits.call, OPERATION, id).await?.host_config.log_config;
     if kept.r#type == "k8s-file" && !kept.path.is_empty() {
-        let ended = wait_for_end(socket.clone(), id.clone()).boxed();
-        match logfile::follow(watches.clone(), id.0.clone(), kept.path.into(), Format::K8s, since, ended).await {
+        let (waiting, waited) = (socket.clone(), id.clone());
+        let has_ended = move |limit| has_ended(waiting.clone(), waited.clone(), limit).boxed();
+        match logfile::follow(watches.clone(), id.0.clone(), kept.path.into(), Format::K8s, since, Box::new(has_ended))
+            .await
+        {
             Ok(stream) => return Ok(stream),
             Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
         }
@@ -54,16 +55,16 @@ pub(super) async fn logs(
     asked(socket, limits, id, since).await
 }
 
-/// Returns when the container's process has ended and conmon has written all of its output, or when it is gone. An engine
-/// that is away is waited for: the file is written without it.
-async fn wait_for_end(socket: Socket, id: ContainerId) {
+/// Whether the container's process has ended and conmon has written all of its output, or it is gone, within `limit`. An
+/// engine that is away is waited for: the file is written without it.
+async fn has_ended(socket: Socket, id: ContainerId, limit: Duration) -> bool {
     let path = format!("/containers/{}/wait?condition=stopped&condition=exited&interval=500ms", encode(&id.0));
     let doing = Doing { operation: "wait for the end of container", subject: &id.0 };
     loop {
-        match socket.call(doing, WAIT_LIMIT, Request::Post(path.clone(), None)).await {
-            Ok(_) => return,
-            Err(error) if error.kind() == ErrorKind::NotFound => return,
-            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+        match socket.call(doing, limit, Request::Post(path.clone(), None)).await {
+            Ok(_) => return true,
+            Err(error) if error.kind() == ErrorKind::NotFound => return true,
+            Err(error) if error.kind() == ErrorKind::TimedOut => return false,
             Err(_) => sleep(WAIT_PAUSE).await,
         }
     }
