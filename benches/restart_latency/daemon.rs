@@ -23,6 +23,12 @@ pub struct Daemon {
     spawned: Instant,
 }
 
+/// What the packaged unit puts into the environment.
+fn unit_variables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let unit = include_str!("../../packaging/echostream-managed-app.service");
+    unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+}
+
 impl Daemon {
     /// Starts the daemon of a rig, with settings of its own on top.
     pub fn start(rig: &Rig, more: &[(&str, &str)]) -> Self {
@@ -31,7 +37,7 @@ impl Daemon {
         let notify = UnixDatagram::bind(&socket).expect("the folder is ours");
         let log = folder.path().join("daemon.log");
         let mut command = Command::new(BINARY);
-        command.env_clear().envs(rig.variables());
+        command.env_clear().envs(unit_variables()).envs(rig.variables());
         command.env("NOTIFY_SOCKET", &socket).env("MANAGED_APP_LOG_FILE", &log).envs(more.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let spawned = Instant::now();

@@ -92,7 +92,7 @@ impl Wanted {
             changes: if nodes < 20 { 0 } else { changes },
             with_compose: false,
         };
-        vec![plan(1, 5, 3, 0), plan(5, 4, 0, 0), Plan { with_compose: true, ..plan(20, 3, 3, 2) }, plan(50, 2, 2, 1)]
+        vec![plan(1, 9, 3, 0), plan(5, 4, 0, 0), Plan { with_compose: true, ..plan(20, 3, 3, 2) }, plan(50, 2, 2, 3)]
     }
 }
 
@@ -133,7 +133,7 @@ async fn on_engines(wanted: &Wanted, engines: &[Engine], began: Instant, rows: &
             done(began, 'a', engine.name(), rows, restart::run(engine, &images, wanted.rounds(20)).await);
         }
         if wanted.wants(&['b']) {
-            done(began, 'b', engine.name(), rows, replace::run(engine, &images, wanted.rounds(8)).await);
+            done(began, 'b', engine.name(), rows, replace::run(engine, &images, wanted.rounds(16)).await);
         }
         if wanted.wants(&['c', 'd', 'e', 'f']) {
             for plan in wanted.plans() {

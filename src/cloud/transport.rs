@@ -4,6 +4,7 @@
 //! It is asked for every request, since an endpoint may come from anywhere: the environment, a profile, the SDK itself.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -17,10 +18,15 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 use crate::config;
 
+/// How long a connection is kept that nothing is asked on. At a start each node makes its log stream at the same moment, on a
+/// connection of its own; these hold some 30 kB each.
+const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(20);
+
 /// Not `build_https`: that one ignores proxies, which the SDK's own default client honours.
 pub(super) fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(Guarded(Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
+        let mut connector =
+            Connector::builder().proxy_config(ProxyConfig::from_env()).pool_idle_timeout(IDLE_CONNECTION_MAX);
         if let Some(settings) = settings {
             connector = connector.connector_settings(settings.clone());
         }
