@@ -168,6 +168,7 @@ async fn run_daemon(config: Config, aws: Arc<Aws>, reload: Reload, log: Option<O
         }
     };
     let mut tasks = Tasks::new();
+    tasks.spawn("memory", host::give_back_memory());
     let recorder = start_status(&config, &mut tasks).await;
     if let Some(log) = log {
         recorder.watch_own_log(move || log.numbers());

@@ -5,7 +5,7 @@ mod notify;
 mod power;
 mod signals;
 
-pub use memory::keep_memory_private;
+pub use memory::{give_back_memory, keep_memory_private};
 pub use notify::{Notifier, watchdog_interval};
 pub use power::{PowerOffError, power_off};
 pub use signals::{Signal, Signals};
