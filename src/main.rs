@@ -25,6 +25,14 @@ const HISTORY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// The daemon waits nearly all of the time: more threads than this cost memory on large hosts and save no time.
 const WORKERS_MAX: usize = 2;
 
+/// Dependencies call one function of the C library's mathematics, for the pauses of retries and the speed of bars. As it is
+/// here, that library is not loaded, which would be half a megabyte of memory.
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+extern "C" fn pow(base: f64, exponent: f64) -> f64 {
+    libm::pow(base, exponent)
+}
+
 fn main() -> ExitCode {
     let exit = match Cli::read(std::env::args_os()) {
         Ok(cli) => begin(&cli),
