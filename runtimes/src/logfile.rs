@@ -285,7 +285,9 @@ impl Reader {
                 self.asking = std::future::pending().boxed();
                 self.is_ended = is_ended;
             }
-            () = self.watch.changed() => {}
+            () = self.watch.changed() => if !self.watch.is_live() {
+                self.ask(ASKED_FOR);
+            },
             () = sleep_until(grid(pause)) => self.pause = (self.pause * 2).min(PAUSE_MAX),
         }
         Ok(true)
