@@ -189,6 +189,19 @@ async fn the_engine_is_asked_for_the_end_at_first_and_when_the_file_was_closed()
 }
 
 #[tokio::test]
+async fn the_engine_is_asked_for_good_when_the_word_of_the_kernel_is_lost() {
+    let log = Log::new(Format::K8s);
+    log.write(0..1);
+    let has_ended: HasEnded = Box::new(|limit| std::future::ready(limit == Duration::MAX).boxed());
+    let stream = follow(log.watches.clone(), "c".to_owned(), log.path(), log.format, None, has_ended).await;
+    let mut stream = stream.expect("the file can be read");
+    log.expect(&mut stream, 0..1).await;
+    assert!(tokio::time::timeout(Duration::from_millis(100), stream.next()).await.is_err());
+    log.watches.lose();
+    assert!(tokio::time::timeout(LIMIT, stream.next()).await.expect("it ends").is_none());
+}
+
+#[tokio::test]
 async fn where_the_kernel_tells_nothing_files_are_looked_at() {
     for format in BOTH {
         let mut log = Log::new(format);

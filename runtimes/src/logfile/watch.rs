@@ -68,6 +68,14 @@ impl Watches {
         Watch { word, closed }
     }
 
+    /// As when the kernel's words cannot be read any more.
+    #[cfg(test)]
+    pub(super) fn lose(&self) {
+        if let Some(Some(instance)) = self.0.get() {
+            instance.shared.files().clear();
+        }
+    }
+
     /// As on a host whose kernel gives no inotify instance.
     #[cfg(test)]
     pub(super) fn none() -> Self {
