@@ -330,7 +330,7 @@ impl Reader {
         self.identity = Identity::of(&next.metadata().map_err(|error| self.failed(error))?);
         self.watch = self.watches.watch(&next);
         // It may have been closed before it was watched.
-        self.ask(ASKED_FOR);
+        self.ask(ASKED_FOR_CLOSED);
         self.file = Some(next);
         self.is_replaced = false;
         self.buffer.clear();

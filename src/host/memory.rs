@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// How often free memory is given back. It takes a millisecond at most.
+/// How often free memory is given back.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(30);
 
 /// Gives pages of the heap that are free back to the kernel, for ever. The C library keeps them otherwise unless they lie
