@@ -162,7 +162,10 @@ pub(super) async fn read_to_end(logs: LogStream) -> Outcome<Vec<LogChunk>> {
 }
 
 /// Reads a log stream until `enough` is true of all that came, or it ends.
-pub(super) async fn read_until(mut logs: LogStream, enough: impl Fn(&[LogChunk]) -> bool) -> Outcome<Vec<LogChunk>> {
+pub(super) async fn read_until(
+    mut logs: LogStream,
+    mut enough: impl FnMut(&[LogChunk]) -> bool,
+) -> Outcome<Vec<LogChunk>> {
     let mut chunks = Vec::new();
     let read = async {
         while let Some(chunk) = logs.next().await {

@@ -15,7 +15,7 @@ trap 'early=1' TERM
 case "$CONFORMANCE_PROGRAM" in
 idle) echo ready ;;
 stubborn) trap '' TERM; while :; do $b sleep 3600; done ;;
-lines) i=0; while [ $i -lt 2000 ]; do echo "line $i"; i=$((i+1)); done ;;
+lines) i=0; while [ $i -lt 30000 ]; do echo "line $i"; i=$((i+1)); done ;;
 long-line) $b head -c 100000 /dev/zero | $b tr '\000' x; echo ;;
 binary) printf '\000\001\007\033\177\015\101\n\200\303\050\376\377\342\202\101\n' ;;
 both) echo 'to stdout'; echo 'to stderr' >&2 ;;

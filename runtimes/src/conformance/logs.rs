@@ -7,11 +7,16 @@ use futures_util::StreamExt;
 use super::bench::{Bench, GRACE, SOON, joined, read_to_end, read_until, stop};
 use super::outcome::{ensure, ensure_eq};
 use super::{BROKEN_UTF8, CONTROL, Check, Failure, LINES, LONG_LINE_BYTES, Outcome, Program, checks};
-use crate::{LogChunk, LogSource};
+use crate::{LogChunk, LogSource, LogStream};
+
+/// A slow reader rests so long whenever it has read so many pieces.
+const REST: Duration = Duration::from_millis(10);
+const REST_EVERY: usize = 200;
 
 pub(super) const CHECKS: &[Check] = checks![
     lines_come_in_order_also_many_in_a_millisecond,
     a_chunk_is_at_most_one_line,
+    a_slow_reader_misses_nothing_when_the_container_ends,
     logs_since_a_time_leave_nothing_out,
     logs_since_a_time_after_the_end_are_empty,
     a_very_long_line_comes_whole,
@@ -28,10 +33,21 @@ pub(super) const CHECKS: &[Check] = checks![
 async fn stopped_after(bench: &Bench<'_>, program: Program, wanted: usize) -> Outcome<Vec<LogChunk>> {
     let id = bench.run("web", program).await?;
     let logs = bench.runtime.logs(&id, None).await?;
-    let seen = read_until(logs, |chunks| joined(chunks).len() >= wanted).await?;
-    ensure!(joined(&seen).len() >= wanted, "only {} of {wanted} bytes came", joined(&seen).len());
+    read_bytes(logs, wanted).await?;
     stop(&*bench.runtime, &id).await?;
     read_to_end(bench.runtime.logs(&id, None).await?).await
+}
+
+/// Reads a log stream until so many bytes have come.
+async fn read_bytes(logs: LogStream, wanted: usize) -> Outcome {
+    let mut seen = 0;
+    let is_enough = |chunks: &[LogChunk]| {
+        seen += chunks.last().map_or(0, |chunk| chunk.bytes.len());
+        seen >= wanted
+    };
+    read_until(logs, is_enough).await?;
+    ensure!(seen >= wanted, "only {seen} of {wanted} bytes came");
+    Ok(())
 }
 
 fn all_lines() -> String {
@@ -41,13 +57,37 @@ fn all_lines() -> String {
 async fn lines_come_in_order_also_many_in_a_millisecond(bench: &Bench<'_>) -> Outcome {
     let wanted = all_lines();
     let chunks = stopped_after(bench, Program::Lines, wanted.len()).await?;
-    let text = String::from_utf8_lossy(&joined(&chunks)).into_owned();
+    are_all_lines(&chunks)?;
+    ensure!(chunks.is_sorted_by_key(|chunk| chunk.at), "the times are out of order");
+    Ok(())
+}
+
+fn are_all_lines(chunks: &[LogChunk]) -> Outcome {
+    let wanted = all_lines();
+    let text = String::from_utf8_lossy(&joined(chunks)).into_owned();
     if let Some((found, line)) = text.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted) {
         return Err(Failure::new(format!("found {found:?} where {line:?} was written")));
     }
     ensure_eq!(text.len(), wanted.len(), "number of bytes");
-    ensure!(chunks.is_sorted_by_key(|chunk| chunk.at), "the times are out of order");
     Ok(())
+}
+
+async fn a_slow_reader_misses_nothing_when_the_container_ends(bench: &Bench<'_>) -> Outcome {
+    let id = bench.run("web", Program::Lines).await?;
+    let mut slow = bench.runtime.logs(&id, None).await?;
+    let first = tokio::time::timeout(SOON, slow.next()).await;
+    let Ok(Some(Ok(first))) = first else { return Err(Failure::new(format!("wanted a line, found {first:?}"))) };
+    read_bytes(bench.runtime.logs(&id, None).await?, all_lines().len()).await?;
+    stop(&*bench.runtime, &id).await?;
+    let rest = slow.enumerate().then(async |(number, chunk)| {
+        if number % REST_EVERY == 0 {
+            tokio::time::sleep(REST).await;
+        }
+        chunk
+    });
+    let mut chunks = vec![first];
+    chunks.extend(read_to_end(Box::pin(rest)).await?);
+    are_all_lines(&chunks)
 }
 
 async fn a_chunk_is_at_most_one_line(bench: &Bench<'_>) -> Outcome {

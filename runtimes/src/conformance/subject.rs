@@ -137,7 +137,7 @@ pub enum Program {
     Idle,
     /// Waits and ignores the stop signal.
     Stubborn,
-    /// Prints `line 0` to `line 1999` as fast as it can, then waits as [`Idle`](Self::Idle).
+    /// Prints `line 0` to `line 29999` as fast as it can, then waits as [`Idle`](Self::Idle).
     Lines,
     /// Prints one line of [`LONG_LINE_BYTES`] times `x`, then waits.
     LongLine,
@@ -177,7 +177,7 @@ impl Program {
 }
 
 /// Number of lines of [`Program::Lines`].
-pub const LINES: usize = 2000;
+pub const LINES: usize = 30_000;
 
 /// A container as the engine's own tools show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,7 +12,8 @@
 //! - The crate has no time limits at all: each call here has one, over headers and body.
 //! - **Failures** are mostly status 500 with a text; the `error` module reads the text.
 //! - **Logs**: driver `k8s-file`, one file. libpod tells the time of a line in whole seconds, on 4.3 and on 5.4, and
-//!   cuts lines after 8 KiB. There is no awslogs driver.
+//!   cuts lines after 8 KiB. Following leaves lines out from a container's end on (the `logs` module tells what is done
+//!   about it). There is no awslogs driver.
 //! - **Events** come in batches of about 250 ms. Network events carry no labels.
 //! - **Pulls** use the Docker-like endpoint of the same socket, since libpod's own is silent while a layer is fetched.
 //!   TLS is always verified (unless the host's registries.conf says otherwise), except for a registry on a loopback
