@@ -5,7 +5,7 @@
 //! that does not run is started, and after a running one is restarted: a crash costs at most one restart too many, and
 //! never leaves a stale node that is taken for fresh.
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{ContainerId, ContainerSpec, ErrorKind, ImageId, LogSettings, RuntimeError, names};
 use time::OffsetDateTime;
@@ -84,8 +84,9 @@ impl Hands {
         if self.is_stopping() {
             return Ok(Outcome::Abandoned);
         }
-        self.runtime.start(&id).await?;
-        Ok(self.made(id, spec.name, target, record).await)
+        let (started, image_id) = join(self.runtime.start(&id), self.image_of(&target.spec)).await;
+        started?;
+        Ok(made(id, spec.name, target, record, image_id))
     }
 
     /// Makes a container; `None` when its image is not there. The network is made again if somebody removed it.
@@ -101,12 +102,9 @@ impl Hands {
         self.runtime.create(spec).await.map(Some)
     }
 
-    pub(super) async fn made(&self, id: ContainerId, name: String, target: Target, record: SpecRecord) -> Outcome {
-        let image_id = match self.runtime.image(&target.spec.image).await {
-            Ok(Some(image_id)) => image_id,
-            _ => ImageId(String::new()),
-        };
-        Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
+    /// The image that a container of `spec` was just made of; none is empty.
+    pub(super) async fn image_of(&self, spec: &ContainerSpec) -> ImageId {
+        self.runtime.image(&spec.image).await.ok().flatten().unwrap_or(ImageId(String::new()))
     }
 
     pub(super) async fn stop_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
@@ -141,6 +139,10 @@ pub(super) fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), Runt
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+pub(super) fn made(id: ContainerId, name: String, target: Target, record: SpecRecord, image_id: ImageId) -> Outcome {
+    Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
 }
 
 /// The spec as the engine gets it: under `name`, with the label that records it and a log stream of its own.

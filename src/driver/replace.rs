@@ -21,13 +21,14 @@
 //!
 //! In no case is the old one removed before the new one has stayed up.
 
+use futures_util::future::join;
 use managed_app_runtimes::{Container, ContainerId, ContainerState, ErrorKind, RuntimeError};
 use time::OffsetDateTime;
 use tokio::sync::{SemaphorePermit, broadcast};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::operate::{dress, ignore_absent, next_name};
+use super::operate::{dress, ignore_absent, made, next_name};
 use super::{Hands, Notice, failure};
 use crate::reconciler::{Failure, FailureKind, Manner, Outcome, Revision, Target};
 
@@ -70,7 +71,7 @@ impl Hands {
         turn: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let (mut spec, record) = dress(&target.spec, next_name(&target.spec.name));
-        let made = match next {
+        let next = match next {
             Some(next) => Some(next),
             None => match self.make(&spec).await {
                 // A stranger or something left over is called so: any other name will do as well.
@@ -81,8 +82,9 @@ impl Hands {
                 result => result?,
             },
         };
-        let Some(next) = made else { return Ok(Outcome::ImageMissing) };
-        self.state.record(&next, &target.revision).await;
+        let Some(next) = next else { return Ok(Outcome::ImageMissing) };
+        // Another image may have the tag when the window is over.
+        let ((), image_id) = join(self.state.record(&next, &target.revision), self.image_of(&target.spec)).await;
         if self.is_stopping() {
             return Ok(Outcome::Abandoned);
         }
@@ -103,8 +105,7 @@ impl Hands {
         let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
         self.remove_all(trial.old, Some(turn)).await?;
         self.runtime.rename(&trial.next, &target.spec.name).await?;
-        let name = target.spec.name.clone();
-        Ok(self.made(trial.next, name, target, record).await)
+        Ok(made(trial.next, target.spec.name.clone(), target, record, image_id))
     }
 
     /// Goes on with a replacement whose new container runs already.

@@ -41,9 +41,10 @@ async fn the_node_is_down_for_one_stop_and_one_start() {
     let rig = Rig::with_old(vec![]).await;
     let began = Instant::now();
     assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
-    let calls = "create NEXT, stop aa, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
-        .replace("NEXT", &next_name("aa"));
-    assert_eq!(rig.calls()[..8].join(", "), calls);
+    let calls = "create NEXT, image IMAGE, stop aa, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
+        .replace("NEXT", &next_name("aa"))
+        .replace("IMAGE", &image("two").to_string());
+    assert_eq!(rig.calls()[..9].join(", "), calls);
     assert!(began.elapsed() >= WINDOW);
     assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
 }
@@ -238,9 +239,10 @@ async fn a_swap_that_gets_no_port_is_not_the_new_containers_fault() {
 async fn in_overlap_the_node_is_never_down() {
     let rig = Rig::with_old(vec![]).await;
     assert!(matches!(rig.replace(next(), Manner::Overlap).await, Outcome::Made(_)));
-    let calls = "create NEXT, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
-        .replace("NEXT", &next_name("aa"));
-    assert_eq!(rig.calls()[..7].join(", "), calls);
+    let calls = "create NEXT, image IMAGE, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
+        .replace("NEXT", &next_name("aa"))
+        .replace("IMAGE", &image("two").to_string());
+    assert_eq!(rig.calls()[..8].join(", "), calls);
     assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
@@ -253,6 +255,18 @@ async fn in_overlap_the_old_one_does_not_notice_a_bad_new_one() {
     assert_eq!(rig.view("aa").map(|view| view.starts), Some(1));
     assert_eq!((rig.memory.containers().len(), rig.memory.calls("stop", "aa")), (1, 0));
     assert_eq!(rig.hands.state.revisions().into_values().collect::<Vec<_>>(), [Revision::from_text("1")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_comes_in_the_window_is_not_taken_for_the_containers() {
+    let rig = Rig::with_old(vec![]).await;
+    let pull = async {
+        tokio::time::sleep(WINDOW / 2).await;
+        rig.memory.load_image(&image("two"), b"newer");
+    };
+    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), pull);
+    let Outcome::Made(made) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(made.image_id, rig.view("aa").expect("the new one").container.image_id);
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,9 @@ const BATCHES_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCHES_OF_A_NODE: usize = 3;
 /// How often containers are looked for without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How soon after the app is known containers are looked for first: the engine has a start to do just then, which a list, and
+/// two questions about each container that is followed, would make longer.
+const LOOK_FIRST: Duration = Duration::from_millis(500);
 /// How soon containers are looked for when one was started.
 const LOOK_SOON: Duration = Duration::from_millis(200);
 /// The same when something else happened. By then a replacement has mostly started the next container: a list in between,
@@ -198,7 +201,7 @@ impl Shipper {
         let mut save = interval(SAVE_EVERY);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let line = self.line.clone();
-        let (mut look_at, mut not_before) = (Instant::now(), Instant::now());
+        let (mut look_at, mut not_before) = (Instant::now(), Instant::now() + LOOK_FIRST);
         loop {
             // All arms are cancel-safe.
             tokio::select! {

@@ -1,6 +1,7 @@
 //! A real browser without a window, driven over WebDriver. Dropping it ends both.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ impl Browser {
         // A second installation is refused; the first one serves all tests of the process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut command = Command::new(program("MANAGED_APP_TEST_CHROMEDRIVER"));
-        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.process_group(0).arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut driver = command.spawn().expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
         let said = lines.find(|line| line.contains("started successfully on port")).expect("it says its port");
@@ -110,8 +111,10 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends its browser when it is told to end; killed, it would leave it behind.
-        let _ = Command::new("kill").args(["-TERM", &self.driver.id().to_string()]).status();
+        // The driver ends its browser when it is told to end, mostly; what it leaves is in its process group.
+        let id = self.driver.id();
+        let _ = Command::new("kill").args(["-TERM", &id.to_string()]).status();
         let _ = self.driver.wait();
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{id}")]).stderr(Stdio::null()).status();
     }
 }

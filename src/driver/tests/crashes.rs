@@ -73,7 +73,7 @@ async fn a_crash_in_a_replacement_is_mended() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_a_rollback_is_mended() {
-    assert_eq!(die_everywhere(Manner::Careful, false).await.len(), 8);
+    assert_eq!(die_everywhere(Manner::Careful, false).await.len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
