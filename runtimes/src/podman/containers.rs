@@ -29,13 +29,10 @@ pub(super) async fn list(socket: &Socket, limits: &Limits, owner: &Owner) -> Res
 }
 
 /// All containers of `owner` as the engine lists them: those that carry the labels, and those of the Python program.
-pub(super) async fn present(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<(ListItem, Origin)>> {
+async fn present(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<(ListItem, Origin)>> {
     let doing = Doing { operation: "list containers of", subject: &owner.app };
     let labelled = owner.labels().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let (labelled, legacy) = try_join!(
-        list_by(socket, limits, doing, labelled),
-        list_by(socket, limits, doing, vec![labels::MANAGED_NODE_TYPE.to_owned()]),
-    )?;
+    let (labelled, legacy) = try_join!(list_by(socket, limits, doing, labelled), legacy(socket, limits, owner))?;
     let mut ours: Vec<(ListItem, Origin)> = Vec::new();
     for item in labelled.into_iter().chain(legacy) {
         let is_new = ours.iter().all(|(known, _)| known.id != item.id);
@@ -44,6 +41,12 @@ pub(super) async fn present(socket: &Socket, limits: &Limits, owner: &Owner) -> 
         }
     }
     Ok(ours)
+}
+
+/// All containers that look like the Python program's, of this app or not.
+pub(super) async fn legacy(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<ListItem>> {
+    let doing = Doing { operation: "list containers of", subject: &owner.app };
+    list_by(socket, limits, doing, vec![labels::MANAGED_NODE_TYPE.to_owned()]).await
 }
 
 /// Items that are no objects are left out; odd fields take their defaults.

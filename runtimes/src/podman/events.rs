@@ -15,7 +15,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use time::OffsetDateTime;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::containers::{inspect, json, present};
+use super::containers::{inspect, json, legacy};
 use super::convert::{self, encode};
 use super::error::Doing;
 use super::socket::{Request, Socket};
@@ -39,7 +39,9 @@ pub(super) async fn events(socket: &Socket, limits: &Limits, owner: &Owner) -> R
     let since = OffsetDateTime::now_utc();
     let body = open(socket, limits, doing, since).await?;
     let mut choice = Choice { socket: socket.clone(), limits: *limits, owner: owner.clone(), known: HashMap::new() };
-    choice.known.extend(present(socket, limits, owner).await?.into_iter().map(|(found, _)| (found.id, true)));
+    // Events of labelled containers say whose they are; a list of those would make Podman look at each.
+    let legacy = legacy(socket, limits, owner).await?.into_iter();
+    choice.known.extend(legacy.map(|found| (found.id.clone(), convert::origin(owner, &found).is_some())));
     let (lines, recent, opened) = (Lines::default(), VecDeque::new(), Instant::now());
     Ok(Box::pin(follow(Reader { body, lines, choice, since, recent, opened })))
 }
