@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use containers_api::conn::hyper::Body;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -51,8 +51,10 @@ pub(super) async fn logs(
     let found = inspect(socket, limits.call, OPERATION, id).await?;
     let kept = &found.host_config.log_config;
     if kept.r#type == "k8s-file" && !kept.path.is_empty() {
-        let (waiting, waited) = (socket.clone(), id.clone());
-        let has_ended = move |limit| has_ended(waiting.clone(), waited.clone(), limit).boxed();
+        let (waiting, waited, is_over) = (socket.clone(), id.clone(), is_over(&found));
+        let has_ended = move |limit| {
+            if is_over { ready(true).boxed() } else { has_ended(waiting.clone(), waited.clone(), limit).boxed() }
+        };
         let path = kept.path.clone().into();
         match logfile::follow(watches.clone(), id.0.clone(), path, Format::K8s, since, Box::new(has_ended)).await {
             Ok(stream) => return Ok(stream),
@@ -107,6 +109,11 @@ async fn asked(
         };
     }
     Ok(Box::pin(stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) })))
+}
+
+/// Whether the process of this container has ended, and conmon has written all of its output.
+fn is_over(found: &Inspect) -> bool {
+    matches!(found.state.status.as_str(), "exited" | "stopped")
 }
 
 /// Whether Podman leaves nothing out when this container is followed.
