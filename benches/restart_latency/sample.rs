@@ -1,6 +1,13 @@
 //! What was measured several times, and what a table shows of it. Knows no unit.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// How often both sides are drawn anew to tell what chance does to a ratio.
+const DRAWS: usize = 2_000;
 
 /// All values of one thing, in the order in which they were measured.
 #[derive(Debug, Clone)]
@@ -27,6 +34,20 @@ impl Samples {
         let sorted = self.sorted();
         let middle = sorted.len() / 2;
         if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+    }
+
+    /// Where 95 % of the ratios of medians lie when both sides are drawn from what was measured (bootstrap). A ratio of few
+    /// values that differ much says little, and this says how little.
+    pub fn ratios(&self, floor: &Self) -> RangeInclusive<f64> {
+        let mut random = StdRng::seed_from_u64(0);
+        let mut drawn = |samples: &Self| {
+            let count = samples.values.len();
+            let values = (0..count).map(|_| samples.values[random.random_range(0..count)]).collect();
+            Self { what: samples.what.clone(), values }.median()
+        };
+        let mut ratios: Vec<f64> = (0..DRAWS).map(|_| drawn(self) / drawn(floor)).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios[DRAWS / 40]..=ratios[DRAWS - 1 - DRAWS / 40]
     }
 
     /// The smallest value that 95 % of all do not exceed: of fewer than 20 values the largest.

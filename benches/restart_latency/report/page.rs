@@ -15,6 +15,10 @@ pub fn page(name: &str, facts: &[(String, String)], rows: &[Row], plots: &[char]
     out.push_str(
         "engines, with the release program as a process of its own (in memory: in the process of the bench).\n\n",
     );
+    out.push_str(
+        "In brackets, and after a ratio: where 95 % of the ratios lie when both sides are drawn anew from what was\n",
+    );
+    out.push_str("measured. Where that is wide, the ratio is chance to that extent.\n\n");
     out.push_str("| | |\n| --- | --- |\n");
     for (key, fact) in facts {
         let _ = writeln!(out, "| {key} | {fact} |");
@@ -60,7 +64,9 @@ fn table(rows: &[&Row]) -> String {
     for row in rows {
         line(&mut out, row, &row.ours, "");
         for floor in &row.floors {
-            let ratio = format!("{:.3} x", row.ours.median() / floor.median());
+            let range = row.ours.ratios(floor);
+            let ratio = row.ours.median() / floor.median();
+            let ratio = format!("{ratio:.3} x ({:.2} to {:.2})", range.start(), range.end());
             let compared = format!("{ratio} | {}", figure(row.ours.median() - floor.median()));
             line(&mut out, row, floor, &compared);
         }
