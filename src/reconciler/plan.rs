@@ -236,12 +236,14 @@ fn fall_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> P
 /// What is wanted cannot be had: an old container is better than none, and it follows what it reads.
 fn make_do(desired: &Desired, old: &[&Observed], why: ReasonKind) -> Plan {
     let revision = desired.target.revision.clone();
-    if let Some(old) = old.iter().find(|old| old.state.is_running()) {
-        if old.origin == Origin::Legacy || old.revision.as_ref() == Some(&revision) {
+    let is_current = |old: &Observed| old.origin == Origin::Legacy || old.revision.as_ref() == Some(&revision);
+    if let Some(first) = old.iter().find(|old| old.state.is_running()) {
+        // Somebody else may have made two run: a second one is not started anew beside one that has read all.
+        if is_current(first) || old.iter().any(|old| old.state == ContainerState::Running && is_current(old)) {
             return Plan::Wait;
         }
-        let reason = Reason { because: Some(why), ..stale(old, &revision) };
-        return Plan::Do(Operation::Restart { id: old.id.clone(), revision }, reason);
+        let reason = Reason { because: Some(why), ..stale(first, &revision) };
+        return Plan::Do(Operation::Restart { id: first.id.clone(), revision }, reason);
     }
     match old.iter().find(|old| old.can_start()) {
         Some(first) if !old.iter().any(|old| old.may_run()) => {

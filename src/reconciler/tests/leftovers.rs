@@ -179,3 +179,26 @@ fn three_containers_never_run_at_once() {
         assert!(matches!(&next, Plan::Do(Operation::Replace { manner, .. }, _) if *manner == wanted), "{next:?}");
     }
 }
+
+#[test]
+fn of_two_that_run_and_cannot_be_replaced_none_is_restarted_beside_one_that_has_read_all() {
+    let desired = desired(false);
+    let current = Some(desired.target.revision.clone());
+    // Both are of a spec of before, and the image of the one that is wanted cannot be had.
+    let check = |revisions: [Option<Revision>; 2], restarted: Option<&str>| {
+        let mut both = ["old", "next"].map(|name| container(&desired, "old", name.to_owned(), ContainerState::Running));
+        both[1].id = ContainerId("next".to_owned());
+        for (container, revision) in both.iter_mut().zip(revisions) {
+            container.revision = revision;
+        }
+        both[0].name = desired.target.spec.name.clone();
+        match plan(Some(&desired), ImageView::Missing, &both) {
+            Plan::Wait => assert_eq!(restarted, None),
+            Plan::Do(Operation::Restart { id, .. }, _) => assert_eq!(Some(id.0.as_str()), restarted),
+            other => panic!("{other:?}"),
+        }
+    };
+    check([None, None], Some("old"));
+    check([None, current.clone()], None);
+    check([current, None], None);
+}
