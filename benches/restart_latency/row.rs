@@ -77,8 +77,8 @@ impl Row {
     pub fn median_ratio(self, limit: f64) -> Self {
         let ratio = self.ours.median() / self.first_floor().median();
         let range = self.ours.ratios(self.first_floor());
-        let chance = format!("{:.2} to {:.2} by chance", range.start(), range.end());
-        self.judged(format!("median {ratio:.3} x ({chance}), budget {limit:.2} x"), ratio <= limit)
+        let chance = range.map_or(String::new(), |r| format!(" ({:.2} to {:.2} by chance)", r.start(), r.end()));
+        self.judged(format!("median {ratio:.3} x{chance}, budget {limit:.2} x"), ratio <= limit)
     }
 
     /// The 95th percentile is to be within `limit` times that of the first floor.

@@ -8,6 +8,8 @@ use rand::{RngExt, SeedableRng};
 
 /// How often both sides are drawn anew to tell what chance does to a ratio.
 const DRAWS: usize = 2_000;
+/// Of fewer values on either side nothing is told: drawn anew, one is always the same.
+const DRAWN_MIN: usize = 3;
 
 /// All values of one thing, in the order in which they were measured.
 #[derive(Debug, Clone)]
@@ -38,7 +40,10 @@ impl Samples {
 
     /// Where 95 % of the ratios of medians lie when both sides are drawn from what was measured (bootstrap). A ratio of few
     /// values that differ much says little, and this says how little.
-    pub fn ratios(&self, floor: &Self) -> RangeInclusive<f64> {
+    pub fn ratios(&self, floor: &Self) -> Option<RangeInclusive<f64>> {
+        if self.values.len().min(floor.values.len()) < DRAWN_MIN {
+            return None;
+        }
         let mut random = StdRng::seed_from_u64(0);
         let mut drawn = |samples: &Self| {
             let count = samples.values.len();
@@ -47,7 +52,7 @@ impl Samples {
         };
         let mut ratios: Vec<f64> = (0..DRAWS).map(|_| drawn(self) / drawn(floor)).collect();
         ratios.sort_by(f64::total_cmp);
-        ratios[DRAWS / 40]..=ratios[DRAWS - 1 - DRAWS / 40]
+        Some(ratios[DRAWS / 40]..=ratios[DRAWS - 1 - DRAWS / 40])
     }
 
     /// The smallest value that 95 % of all do not exceed: of fewer than 20 values the largest.

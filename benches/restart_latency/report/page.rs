@@ -66,7 +66,8 @@ fn table(rows: &[&Row]) -> String {
         for floor in &row.floors {
             let range = row.ours.ratios(floor);
             let ratio = row.ours.median() / floor.median();
-            let ratio = format!("{ratio:.3} x ({:.2} to {:.2})", range.start(), range.end());
+            let chance = range.map_or(String::new(), |r| format!(" ({:.2} to {:.2})", r.start(), r.end()));
+            let ratio = format!("{ratio:.3} x{chance}");
             let compared = format!("{ratio} | {}", figure(row.ours.median() - floor.median()));
             line(&mut out, row, floor, &compared);
         }
