@@ -2,7 +2,7 @@
 //! state. Dropping it kills it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use tempfile::TempDir;
@@ -26,6 +26,18 @@ pub struct Process {
 impl Process {
     /// Starts the daemon of a rig, with settings of its own on top.
     pub fn start(rig: &Rig, more: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(BINARY), rig, more)
+    }
+
+    /// The same, and to the daemon alone this folder is empty. Takes root.
+    pub fn start_without(hidden: &Path, rig: &Rig, more: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args(["--mount", "--propagation", "private", "/bin/sh", "-c"]);
+        command.arg(r#"/usr/bin/mount -t tmpfs none "$0" && exec "$@""#).arg(hidden).arg(BINARY);
+        Self::start_by(command, rig, more)
+    }
+
+    fn start_by(mut command: Command, rig: &Rig, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("notify");
         let notify = UnixDatagram::bind(&socket).expect("the folder is ours");
@@ -34,7 +46,7 @@ impl Process {
         let paths = [("NOTIFY_SOCKET", socket.display().to_string()), ("MANAGED_APP_LOG_FILE", log)];
         variables.extend(paths.map(|(name, value)| (name.to_owned(), value)));
         variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut command = command(&variables);
+        set(&mut command, &variables);
         let file = |name: &str| std::fs::File::create(folder.path().join(name)).expect("the folder is ours");
         let (stdout, stderr) = (file("stdout"), file("stderr"));
         let child = command.stdout(stdout).stderr(stderr).spawn().expect("the program can be run");
@@ -100,7 +112,8 @@ impl Process {
 
 /// Runs the program with these variables alone until it ends by itself; its exit code and what it printed.
 pub async fn run(variables: &BTreeMap<String, String>, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = command(variables);
+    let mut command = Command::new(BINARY);
+    set(&mut command, variables);
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = timeout(LIMIT, command.output()).await.expect("it ends in time").expect("the program can be run");
     let printed = [output.stdout, output.stderr].concat();
@@ -128,10 +141,8 @@ pub fn variables(rig: &Rig) -> BTreeMap<String, String> {
     variables
 }
 
-fn command(variables: &BTreeMap<String, String>) -> Command {
-    let mut command = Command::new(BINARY);
+fn set(command: &mut Command, variables: &BTreeMap<String, String>) {
     command.env_clear().envs(variables).stdin(Stdio::null()).kill_on_drop(true);
-    command
 }
 
 /// Whether a line has the form `[LEVEL] 2026-11-22T19:17:00Z message`.

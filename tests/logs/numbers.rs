@@ -1,5 +1,6 @@
 //! A node that counts, while everything around it fails.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use managed_app_fakes::node_image::Options;
@@ -15,13 +16,16 @@ use crate::wait::until;
 on_each_engine! {
     every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement
     nothing_is_lost_where_the_engines_log_rotates_under_the_reader
+    where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same
 }
 
 /// One at a time; also under a runner that gives each test a thread.
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 const LINES: usize = 1_000_000;
-/// Kills of the daemon in the first scenario.
+/// Lines where the engine is asked for them, which is slower.
+const FEWER_LINES: usize = 200_000;
+/// Kills of the daemon in a scenario.
 const KILLS: usize = 3;
 /// What becomes of a mount when a node is replaced: it stays, so that the new container goes on counting.
 const FILE: &str = "/numbers/next";
@@ -37,11 +41,24 @@ pub struct Counter {
     began: Instant,
     /// Mounted into the node.
     folder: TempDir,
+    /// Folder that the daemon does not see.
+    hidden: Option<PathBuf>,
 }
 
 impl Counter {
     /// A node that counts to `last`, with a log in the engine of this size and number of files.
     pub async fn begin(engine: Engine, last: usize, pause: Duration, size: [&'static str; 2]) -> Self {
+        Self::begin_without(None, engine, last, pause, size).await
+    }
+
+    /// The same for a daemon that does not see this folder.
+    pub async fn begin_without(
+        hidden: Option<PathBuf>,
+        engine: Engine,
+        last: usize,
+        pause: Duration,
+        size: [&'static str; 2],
+    ) -> Self {
         let rig = Rig::new(engine).await;
         let numbers = u32::try_from(last).expect("a small number");
         let options = Options {
@@ -62,10 +79,10 @@ impl Counter {
             ("MANAGED_APP_NODE_LOG_SIZE", size[0]),
             ("MANAGED_APP_NODE_LOG_FILES", size[1]),
         ];
-        let mut daemon = Process::start(&rig, &settings);
+        let mut daemon = start(&rig, &settings, hidden.as_deref());
         daemon.told("READY=1").await;
         let node = rig.name("counter");
-        Self { rig, node, settings, daemon, last, began: Instant::now(), folder }
+        Self { rig, node, settings, daemon, last, began: Instant::now(), folder, hidden }
     }
 
     /// Lets the node count up to this part of all numbers, in percent.
@@ -89,7 +106,7 @@ impl Counter {
     }
 
     fn start(&mut self) {
-        self.daemon = Process::start(&self.rig, &self.settings);
+        self.daemon = start(&self.rig, &self.settings, self.hidden.as_deref());
     }
 
     /// The node reads another configuration, so that it is restarted.
@@ -132,6 +149,13 @@ impl Counter {
             count.doubles
         );
         count
+    }
+}
+
+fn start(rig: &Rig, settings: &[(&str, &str)], hidden: Option<&Path>) -> Process {
+    match hidden {
+        Some(folder) => Process::start_without(folder, rig, settings),
+        None => Process::start(rig, settings),
     }
 }
 
@@ -178,4 +202,31 @@ async fn nothing_is_lost_where_the_engines_log_rotates_under_the_reader(engine: 
     let mut counter = Counter::begin(engine, 60_000, Duration::from_millis(10), ["256k", "4"]).await;
     let count = counter.end().await;
     assert_eq!(count.doubles, 0, "{count:?}");
+}
+
+/// As on a host where the daemon may not look into the engine's folder: it asks the engine.
+async fn where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same(engine: Engine) {
+    let _turn = TURN.lock().await;
+    let hidden = Some(engine.folder().await);
+    let pause = Duration::from_millis(1);
+    let mut counter = Counter::begin_without(hidden, engine, FEWER_LINES, pause, ["16m", "20"]).await;
+    let container = counter.rig.container("counter").await;
+    let seen_by_daemon = format!("/proc/{}/root{}", counter.daemon.id(), container.log_path().display());
+    assert!(container.log_path().exists() && !Path::new(&seen_by_daemon).exists(), "{seen_by_daemon}");
+    counter.reaches(10).await;
+    counter.kill().await;
+    counter.start();
+    counter.reaches(30).await;
+    counter.restart(1).await;
+    counter.reaches(45).await;
+    counter.kill().await;
+    counter.start();
+    counter.reaches(60).await;
+    counter.replace().await;
+    counter.reaches(75).await;
+    counter.kill().await;
+    counter.start();
+    let count = counter.end().await;
+    let batch = count::largest_batch(counter.rig.cloud(), &counter.node) * LINES_OF_AN_EVENT;
+    assert!(count.doubles <= KILLS * batch, "lines come twice only after a kill: {count:?}, batch {batch}");
 }
