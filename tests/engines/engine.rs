@@ -1,7 +1,6 @@
 //! One container engine, seen and touched through its own command line: what an operator sees, not what the daemon's
 //! code believes.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,15 +97,6 @@ impl Engine {
         }
     }
 
-    /// The folder of all it keeps, the output of containers too.
-    pub async fn folder(self) -> PathBuf {
-        let field = match self {
-            Self::Docker => "{{.DockerRootDir}}",
-            Self::Podman => "{{.Store.GraphRoot}}",
-        };
-        PathBuf::from(self.run(&["info", "--format", field]).await)
-    }
-
     /// A container by name or id; `None` when there is none.
     pub async fn find(self, name: &str) -> Option<Container> {
         let text = self.try_run(&["container", "inspect", name]).await.ok()?;
@@ -142,13 +132,6 @@ impl Container {
     pub fn image_id(&self) -> String {
         let id = self.0["Image"].as_str().expect("a container has an image");
         format!("sha256:{}", id.trim_start_matches("sha256:"))
-    }
-
-    /// Where the engine keeps its output.
-    pub fn log_path(&self) -> &Path {
-        let paths = [&self.0["LogPath"], &self.0["HostConfig"]["LogConfig"]["Path"]];
-        let path = paths.into_iter().filter_map(Value::as_str).find(|path| !path.is_empty());
-        Path::new(path.expect("its output is kept in a file"))
     }
 
     /// When its process was last started, as the engine prints it.

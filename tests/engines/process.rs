@@ -2,7 +2,7 @@
 //! state. Dropping it kills it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::rig::{GRACE, Rig};
 use crate::support::LIMIT;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 /// The longest message to systemd.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -29,15 +29,8 @@ impl Process {
         Self::start_by(Command::new(BINARY), rig, more)
     }
 
-    /// The same, and to the daemon alone this folder is empty. Takes root.
-    pub fn start_without(hidden: &Path, rig: &Rig, more: &[(&str, &str)]) -> Self {
-        let mut command = Command::new("/usr/bin/unshare");
-        command.args(["--mount", "--propagation", "private", "/bin/sh", "-c"]);
-        command.arg(r#"/usr/bin/mount -t tmpfs none "$0" && exec "$@""#).arg(hidden).arg(BINARY);
-        Self::start_by(command, rig, more)
-    }
-
-    fn start_by(mut command: Command, rig: &Rig, more: &[(&str, &str)]) -> Self {
+    /// The same by a command that becomes the daemon.
+    pub fn start_by(mut command: Command, rig: &Rig, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("notify");
         let notify = UnixDatagram::bind(&socket).expect("the folder is ours");

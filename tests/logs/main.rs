@@ -46,5 +46,6 @@ mod rig;
 mod wait;
 
 mod count;
+mod hidden;
 mod numbers;
 mod restarts;

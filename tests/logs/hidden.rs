@@ -1,0 +1,35 @@
+//! A daemon that does not see the folder where its engine keeps everything, as on a host where it may not look there.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::engine::{Container, Engine};
+use crate::process::{BINARY, Process};
+use crate::rig::Rig;
+
+/// The folder of all that an engine keeps, the output of containers too.
+pub async fn folder(engine: Engine) -> PathBuf {
+    let field = match engine {
+        Engine::Docker => "{{.DockerRootDir}}",
+        Engine::Podman => "{{.Store.GraphRoot}}",
+    };
+    PathBuf::from(engine.run(&["info", "--format", field]).await)
+}
+
+/// Starts the daemon of a rig; to it alone this folder is empty. Takes root.
+pub fn start(hidden: &Path, rig: &Rig, more: &[(&str, &str)]) -> Process {
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--mount", "--propagation", "private", "/bin/sh", "-c"]);
+    command.arg(r#"/usr/bin/mount -t tmpfs none "$0" && exec "$@""#).arg(hidden).arg(BINARY);
+    Process::start_by(command, rig, more)
+}
+
+/// Whether the engine keeps the output of this container in a file that is not there for this daemon.
+pub fn is_hidden(container: &Container, daemon: &Process) -> bool {
+    let paths = [&container.0["LogPath"], &container.0["HostConfig"]["LogConfig"]["Path"]];
+    let path = paths.into_iter().filter_map(Value::as_str).find(|path| !path.is_empty());
+    let path = path.expect("its output is kept in a file");
+    Path::new(path).exists() && !Path::new(&format!("/proc/{}/root{path}", daemon.id())).exists()
+}
