@@ -24,7 +24,7 @@ on_each_engine! {
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 const LINES: usize = 1_000_000;
-/// Lines where the engine is asked for them, which is slower.
+/// Lines where the engine is asked for them: enough that the node still counts at each kill.
 const FEWER_LINES: usize = 200_000;
 /// Kills of the daemon in a scenario.
 const KILLS: usize = 3;
