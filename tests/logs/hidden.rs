@@ -26,10 +26,15 @@ pub fn start(hidden: &Path, rig: &Rig, more: &[(&str, &str)]) -> Process {
     Process::start_by(command, rig, more)
 }
 
-/// Whether the engine keeps the output of this container in a file that is not there for this daemon.
-pub fn is_hidden(container: &Container, daemon: &Process) -> bool {
+/// Where the engine keeps the output of this container.
+pub fn log_path(container: &Container) -> PathBuf {
     let paths = [&container.0["LogPath"], &container.0["HostConfig"]["LogConfig"]["Path"]];
     let path = paths.into_iter().filter_map(Value::as_str).find(|path| !path.is_empty());
-    let path = path.expect("its output is kept in a file");
-    Path::new(path).exists() && !Path::new(&format!("/proc/{}/root{path}", daemon.id())).exists()
+    PathBuf::from(path.expect("its output is kept in a file"))
+}
+
+/// Whether that is a file which is not there for this daemon.
+pub fn is_hidden(container: &Container, daemon: &Process) -> bool {
+    let path = log_path(container);
+    path.exists() && !Path::new(&format!("/proc/{}/root{}", daemon.id(), path.display())).exists()
 }
