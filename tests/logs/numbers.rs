@@ -18,9 +18,8 @@ use crate::wait::until;
 on_each_engine! {
     every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement
     nothing_is_lost_where_the_engines_log_rotates_under_the_reader
+    where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same
 }
-
-on_engine! { docker_asked Docker where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same }
 
 /// One at a time; also under a runner that gives each test a thread.
 pub static TURN: Mutex<()> = Mutex::const_new(());
