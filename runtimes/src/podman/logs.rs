@@ -31,7 +31,7 @@ use crate::{ContainerId, ErrorKind, Limits, LogChunk, LogSource, LogStream, Resu
 const OPERATION: &str = "read logs of container";
 /// Pause before an engine that was away is asked again.
 const WAIT_PAUSE: Duration = Duration::from_secs(1);
-/// The least time between two readings. What is said to be more is read with what follows it within this time.
+/// The least time between two readings: each takes the engine through its whole file.
 const READ_EVERY: Duration = Duration::from_millis(500);
 /// What is said within this time is read in one.
 const DRAIN_TIME: Duration = Duration::from_millis(100);
