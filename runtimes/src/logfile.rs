@@ -186,7 +186,8 @@ struct Reader {
     waiting: VecDeque<File>,
     /// There were more files than are waiting.
     is_missed: bool,
-    /// Older lines are left out.
+    /// Lines are left out up to the first that is not older. What follows that one is new, also where a clock that was set
+    /// back has made it look old.
     since: Option<OffsetDateTime>,
     has_ended: HasEnded,
     /// The question whether it has ended, while it is open.
@@ -231,7 +232,10 @@ impl Reader {
             let chunk = line::parse(self.format, &self.buffer[..length - 1]);
             self.buffer.advance(length);
             match chunk {
-                Some(chunk) if self.since.is_none_or(|since| chunk.at >= since) => return Some(chunk),
+                Some(chunk) if self.since.is_none_or(|since| chunk.at >= since) => {
+                    self.since = None;
+                    return Some(chunk);
+                }
                 Some(_) => {}
                 None => tracing::debug!(container = self.subject, "a line of the engine's log cannot be read"),
             }

@@ -177,3 +177,23 @@ async fn credentials_that_expire_in_the_middle_delay_and_lose_nothing() {
     assert!(told(&site, "a").retried.lines > 0, "attempts failed");
     assert!(numbers(&site, "a").into_iter().eq((0..20).map(|number| (number, 1))));
 }
+
+/// The place of what was read last lies in the future then, for the daemon that goes on with it.
+#[tokio::test]
+async fn a_clock_that_is_set_back_while_no_daemon_runs_hides_nothing() {
+    let plan = Plan::new().await.nodes(&["a"]).set("MANAGED_APP_NODE_LOGS", "agent");
+    let mut site = plan.with(|_, engine| engine.set_clock_offset(time::Duration::hours(1))).up().await;
+    print(&site, "a", 0..10);
+    site.eventually("they have come", |_| told(&site, "a").shipped.lines == 10).await;
+    site.kill().await;
+    site.memory.set_clock_offset(time::Duration::ZERO);
+    print(&site, "a", 10..20);
+    site.start();
+    site.eventually("the next daemon goes on", |_| numbers(&site, "a").contains_key(&19)).await;
+    print(&site, "a", 20..30);
+    site.eventually("all has come", |_| numbers(&site, "a").contains_key(&29)).await;
+    let arrived = numbers(&site, "a");
+    assert!(arrived.keys().copied().eq(0..30), "{arrived:?}");
+    assert!(arrived.range(10..).all(|(_, times)| *times == 1), "a kill doubles what came before it at most: {arrived:?}");
+    assert_eq!(told(&site, "a").gaps, 0);
+}

@@ -7,15 +7,21 @@ use tokio::time::Instant;
 pub(super) struct Clock {
     wall: OffsetDateTime,
     origin: Instant,
+    offset: time::Duration,
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Self { wall: OffsetDateTime::now_utc(), origin: Instant::now() }
+        Self { wall: OffsetDateTime::now_utc(), origin: Instant::now(), offset: time::Duration::ZERO }
     }
 
     pub(super) fn at(&self, instant: Instant) -> OffsetDateTime {
-        self.wall + instant.saturating_duration_since(self.origin)
+        self.wall + self.offset + instant.saturating_duration_since(self.origin)
+    }
+
+    /// Sets it off by as much from now on.
+    pub(super) fn set_offset(&mut self, offset: time::Duration) {
+        self.offset = offset;
     }
 
     pub(super) fn now(&self) -> OffsetDateTime {

@@ -83,6 +83,11 @@ impl InMemoryRuntime {
         self.lock().journal.clear();
     }
 
+    /// Sets the engine's clock off by as much: what is said from now on has such a time.
+    pub fn set_clock_offset(&self, offset: time::Duration) {
+        self.lock().clock.set_offset(offset);
+    }
+
     /// The engine's clock; moves with tokio's.
     pub fn now(&self) -> OffsetDateTime {
         self.lock().clock.now()

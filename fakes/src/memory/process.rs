@@ -181,6 +181,8 @@ impl State {
             for piece in line.chunks(CHUNK_MAX) {
                 // One nanosecond apart, so that time alone orders them also while the clock is paused.
                 let last = entry.logs.back().map(|(_, chunk)| chunk.at + Duration::from_nanos(1));
+                // So much further on only when the clock was set back.
+                let last = last.filter(|last| *last - now < time::Duration::SECOND);
                 let at = last.map_or(now, |last| last.max(now));
                 entry.logs.push_back((entry.run, LogChunk { at, source, bytes: bytes.slice_ref(piece) }));
                 if entry.logs.len() > CHUNKS_KEPT {

@@ -64,6 +64,8 @@ struct Position {
     run: u64,
     next: u64,
     epoch: u64,
+    /// Older chunks are left out, as Podman does it: each by its own time.
+    since: Option<OffsetDateTime>,
 }
 
 pub(super) fn logs(engine: InMemoryRuntime, id: &ContainerId, since: Option<OffsetDateTime>) -> Option<LogStream> {
@@ -71,9 +73,7 @@ pub(super) fn logs(engine: InMemoryRuntime, id: &ContainerId, since: Option<Offs
         let state = engine.lock();
         let serial = state.serial_by_id(id)?;
         let entry = state.containers.get(&serial)?;
-        let older = |chunk: &LogChunk| since.is_some_and(|since| chunk.at < since);
-        let skipped = entry.logs.partition_point(|(_, chunk)| older(chunk)) as u64;
-        Position { serial, run: entry.run, next: entry.logs_first + skipped, epoch: state.epoch }
+        Position { serial, run: entry.run, next: entry.logs_first, epoch: state.epoch, since }
     };
     Some(Box::pin(stream::unfold((engine, position), |(engine, mut position)| async move {
         let chunk = next_chunk(&engine, &mut position).await?;
@@ -83,6 +83,7 @@ pub(super) fn logs(engine: InMemoryRuntime, id: &ContainerId, since: Option<Offs
 
 enum Step {
     Chunk(LogChunk),
+    Skip,
     Wait(Instant),
     /// What comes next was thrown away before it was read.
     Missed,
@@ -96,6 +97,7 @@ async fn next_chunk(engine: &InMemoryRuntime, position: &mut Position) -> Option
         changed.as_mut().enable();
         match step(engine, position) {
             Step::Chunk(chunk) => return Some(Ok(chunk)),
+            Step::Skip => {}
             Step::Missed => {
                 // The next step ends the stream.
                 position.epoch = u64::MAX;
@@ -121,7 +123,8 @@ fn step(engine: &InMemoryRuntime, position: &mut Position) -> Step {
     match entry.logs.get(index) {
         Some((run, chunk)) if *run <= position.run => {
             position.next += 1;
-            Step::Chunk(chunk.clone())
+            let is_older = position.since.is_some_and(|since| chunk.at < since);
+            if is_older { Step::Skip } else { Step::Chunk(chunk.clone()) }
         }
         None if entry.run == position.run && entry.has_process() => {
             Step::Wait(state.next_due().unwrap_or_else(|| Instant::now() + FAR))

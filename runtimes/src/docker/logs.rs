@@ -117,6 +117,7 @@ pub(super) fn seconds(at: OffsetDateTime) -> String {
 struct Reader {
     raw: Raw<LogOutput>,
     id: String,
+    /// Chunks are left out up to the first that is not older; the clock may be set back after that one.
     since: Option<OffsetDateTime>,
     /// Time of the last chunk, for output without a time.
     last: OffsetDateTime,
@@ -135,6 +136,7 @@ impl Reader {
                 }
                 Ok(chunk) if self.since.is_some_and(|since| chunk.at < since) => {}
                 Ok(chunk) => {
+                    self.since = None;
                     self.last = chunk.at;
                     return Some(Ok(chunk));
                 }

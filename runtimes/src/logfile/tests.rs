@@ -108,6 +108,18 @@ async fn what_is_there_comes_and_what_is_written_later_until_the_end() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_hides_nothing() {
+    for format in BOTH {
+        let log = Log::new(format);
+        log.write(10_000..10_010);
+        let mut stream = log.follow(Some(Log::at(10_005))).await;
+        log.expect(&mut stream, 10_005..10_010).await;
+        log.write(10..20);
+        log.expect(&mut stream, 10..20).await;
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_lost_when_the_file_is_full() {
     for format in BOTH {
         let log = Log::new(format);

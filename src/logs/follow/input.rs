@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::ReadyChunks;
 use futures_util::{FutureExt, StreamExt};
 use managed_app_runtimes::{ContainerId, ContainerRuntime, LogChunk, LogStream, RuntimeError};
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
 use crate::logs::position::{Found, Position, Search};
@@ -16,6 +17,8 @@ const PIECES_MAX: usize = 64;
 /// A place that is in the log comes soon after the log is opened. After this long without a piece it is not there. An
 /// engine may have much to leaf through first.
 const SEARCH_SILENCE: Duration = Duration::from_secs(30);
+/// After so long it is not there either, whatever the log shows meanwhile.
+const SEARCH_MAX: Duration = Duration::from_secs(120);
 
 /// The log of one container. Cancel-safe: nothing is lost when waiting for [`Input::next`] is given up.
 pub(super) struct Input {
@@ -24,7 +27,8 @@ pub(super) struct Input {
     state: State,
     search: Option<Search>,
     search_until: Instant,
-    /// Older pieces than this place are not new.
+    search_end: Instant,
+    /// Up to the first that is not, pieces older than this place are not new.
     begin: Option<Position>,
 }
 
@@ -49,7 +53,7 @@ pub(super) enum Item {
 impl Input {
     pub(super) fn new(runtime: Arc<dyn ContainerRuntime>, container: ContainerId) -> Self {
         let now = Instant::now();
-        Self { runtime, container, state: State::Closed, search: None, search_until: now, begin: None }
+        Self { runtime, container, state: State::Closed, search: None, search_until: now, search_end: now, begin: None }
     }
 
     /// Reads from this place on; from the beginning when there is none.
@@ -93,13 +97,14 @@ impl Input {
 
     fn start(&mut self, from: Option<Position>) {
         let (runtime, container) = (self.runtime.clone(), self.container.clone());
-        let since = from.map(|from| from.since());
+        let since = from.filter(|from| !is_ahead(from)).map(|from| from.since());
         self.state = State::Opening(async move { runtime.logs(&container, since).await }.boxed());
         self.search_until = Instant::now() + SEARCH_SILENCE;
+        self.search_end = Instant::now() + SEARCH_MAX;
     }
 
     fn take(&mut self, pieces: Vec<Result<LogChunk, RuntimeError>>) -> Item {
-        self.search_until = Instant::now() + SEARCH_SILENCE;
+        self.search_until = self.search_end.min(Instant::now() + SEARCH_SILENCE);
         let mut new = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let piece = match piece {
@@ -116,7 +121,10 @@ impl Input {
                 Some(Found::Here) => self.search = None,
                 Some(Found::Gone) => return self.gap(),
                 None if self.begin.is_some_and(|begin| begin.is_later_than(&piece)) => {}
-                None => new.push(piece),
+                None => {
+                    self.begin = None;
+                    new.push(piece);
+                }
             }
         }
         Item::Pieces(new)
@@ -125,7 +133,7 @@ impl Input {
     /// Begins again without looking for the place.
     fn gap(&mut self) -> Item {
         let wanted = self.search.take().map(|search| search.wanted());
-        self.begin = wanted;
+        self.begin = wanted.filter(|wanted| !is_ahead(wanted));
         self.start(wanted);
         Item::Gap
     }
@@ -139,4 +147,9 @@ impl Input {
         self.close();
         Item::Failed(error)
     }
+}
+
+/// Whether the clock was set back behind a place: what comes after it may look older, so time tells nothing.
+fn is_ahead(place: &Position) -> bool {
+    place.at() > OffsetDateTime::now_utc()
 }
