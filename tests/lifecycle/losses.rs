@@ -194,6 +194,9 @@ async fn a_clock_that_is_set_back_while_no_daemon_runs_hides_nothing() {
     site.eventually("all has come", |_| numbers(&site, "a").contains_key(&29)).await;
     let arrived = numbers(&site, "a");
     assert!(arrived.keys().copied().eq(0..30), "{arrived:?}");
-    assert!(arrived.range(10..).all(|(_, times)| *times == 1), "a kill doubles what came before it at most: {arrived:?}");
+    assert!(
+        arrived.range(10..).all(|(_, times)| *times == 1),
+        "a kill doubles what came before it at most: {arrived:?}"
+    );
     assert_eq!(told(&site, "a").gaps, 0);
 }

@@ -192,6 +192,19 @@ async fn a_quiet_container_is_followed_and_a_cut_connection_is_the_last_item() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_hides_nothing() {
+    let at = |second: u8, text: &str| format!("2026-11-22T19:17:{second:02}Z {text}\n");
+    let lines = [at(1, "old"), at(5, "new"), at(2, "set back")];
+    let frames = chunks(&lines.each_ref().map(|line| (1, line.as_str())));
+    let engine = ScriptedEngine::start(move |_| Answer::Part(200, frames.clone()));
+    let since = time::macros::datetime!(2026-11-22 19:17:04 UTC);
+    let logs = engine.runtime(limits()).logs(&id(), Some(since)).await.expect("a stream");
+    let lines = logs.take(2).map(|item| item.expect("output").bytes).collect::<Vec<_>>();
+    let lines = tokio::time::timeout(PATIENCE, lines).await.expect("two lines in time");
+    assert_eq!(lines, ["new\n", "set back\n"]);
+}
+
+#[tokio::test]
 async fn streams_fail_at_once_when_the_engine_refuses_them() {
     let engine = ScriptedEngine::start(|_| Answer::json(404, json!({"message": "No such container: c1"})));
     let runtime = engine.runtime(limits());

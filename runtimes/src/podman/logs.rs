@@ -1,11 +1,12 @@
 //! The output of one container as a stream.
 //!
-//! Four of Podman's ways are smoothed here. The headers come only with the first line, so nobody waits for them, and
+//! Five of Podman's ways are smoothed here. The headers come only with the first line, so nobody waits for them, and
 //! an inspection finds out whether the container is there. Following leaves lines out: single ones while the container
 //! runs (1 of 200,000 in 2 of 18 reads, 4.3.1), and from its end on half of all (4.3.1 and 5.4.2). So it only tells that
 //! there is more, and what there is is read without following. Such a reading may meet a line that is just being written,
 //! and shows what there is of it; so the last line counts when the next reading ends with the same one. A line is cut
-//! wherever a buffer of the engine ended, so pieces are joined again.
+//! wherever a buffer of the engine ended, so pieces are joined again. And `since` holds for each line by its own time, so
+//! that a clock that was set back would hide what comes after.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::containers::inspect;
 use super::convert::encode;
 use super::error::Doing;
+use super::place::{Clock, Place};
 use super::socket::{Request, Socket};
 use super::streams::{Decoder, Frames};
 use super::wire::Inspect;
@@ -35,6 +37,8 @@ const WAIT_PAUSE: Duration = Duration::from_secs(1);
 const READ_EVERY: Duration = Duration::from_millis(500);
 /// What is said within this time is read in one.
 const DRAIN_TIME: Duration = Duration::from_millis(100);
+/// How often the clock is looked at while nothing comes.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
 /// Pieces are joined up to this length; a longer line comes in parts.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
@@ -92,17 +96,26 @@ pub(super) fn path(id: &ContainerId, since: Option<OffsetDateTime>) -> String {
     format!("/containers/{}/logs?stdout=true&stderr=true&timestamps=true{since}", encode(&id.0))
 }
 
-/// Where readings have come to.
-struct Place {
-    last: LogChunk,
-    /// Pieces of the very time of `last`, up to it: Podman tells whole seconds.
-    of_its_time: usize,
-}
-
 /// What tells that there is more: the engine's stream of what is written from now on.
 enum Follow {
     Opening(BoxFuture<'static, Result<Body>>),
     Open(Body),
+}
+
+impl Follow {
+    /// Waits for word that there is more; `false` when none will come. Cancel-safe.
+    async fn next(&mut self) -> bool {
+        if let Self::Opening(opening) = self {
+            match opening.await {
+                Ok(body) => *self = Self::Open(body),
+                Err(_) => return false,
+            }
+        }
+        match self {
+            Self::Opening(_) => false,
+            Self::Open(body) => matches!(body.next().await, Some(Ok(_))),
+        }
+    }
 }
 
 enum Phase {
@@ -118,8 +131,8 @@ struct Reader {
     socket: Socket,
     limit: Duration,
     id: ContainerId,
-    since: Option<OffsetDateTime>,
-    place: Option<Place>,
+    place: Place,
+    clock: Clock,
     phase: Phase,
     follow: Option<Follow>,
     /// When the last reading began.
@@ -144,8 +157,8 @@ impl Reader {
             socket,
             limit,
             id,
-            since,
-            place: None,
+            place: Place::new(since),
+            clock: Clock::new(),
             phase: Phase::Begin,
             follow: None,
             read_at: None,
@@ -176,8 +189,11 @@ impl Reader {
             match done {
                 Ok(()) => {}
                 // Of a container that is gone this is all there is.
-                Err(error) if error.kind() == ErrorKind::NotFound => self.end(None),
-                Err(error) => self.end(Some(error)),
+                Err(error) if error.kind() == ErrorKind::NotFound => self.end(),
+                Err(error) => {
+                    self.break_off();
+                    self.ready.push_back(Err(error));
+                }
             }
         }
     }
@@ -187,6 +203,14 @@ impl Reader {
             sleep_until(at + READ_EVERY).await;
             self.read_at = Some(Instant::now());
         }
+        if let Some(to) = self.clock.take() {
+            // Its `since` is of another time.
+            self.follow = None;
+            if !self.place.set_back(to) {
+                self.break_off();
+                return Ok(());
+            }
+        }
         let found = inspect(&self.socket, self.limit, OPERATION, &self.id).await?;
         // One that is being stopped runs, but to those who follow it, it has ended.
         let can_follow = matches!(found.state.status.as_str(), "running" | "paused");
@@ -194,12 +218,11 @@ impl Reader {
         if can_follow && self.follow.is_none() {
             self.follow = Some(Follow::Opening(self.open(Some(OffsetDateTime::now_utc()), true)));
         }
-        let from = self.place.as_ref().map_or(self.since, |place| Some(place.last.at));
         let doing = Doing { operation: OPERATION, subject: &self.id.0 };
-        let opened = timeout(self.limit, self.open(from, false)).await;
+        let opened = timeout(self.limit, self.open(self.place.from(), false)).await;
         let body = opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut)))?;
         self.frames = Frames::default();
-        self.skip = self.place.as_ref().map_or(0, |place| place.of_its_time);
+        self.skip = self.place.known();
         self.phase = Phase::Reading(body);
         Ok(())
     }
@@ -218,7 +241,7 @@ impl Reader {
             let frame = frame.map_err(|malformed| doing.nonsense(malformed))?;
             if !self.see(frame) {
                 // The engine has begun a new file. Who reads finds the place, or what is missing.
-                self.end(None);
+                self.break_off();
                 return Ok(());
             }
         }
@@ -230,11 +253,7 @@ impl Reader {
     fn see(&mut self, frame: LogChunk) -> bool {
         if self.skip > 0 {
             self.skip -= 1;
-            let is_last = self.skip == 0;
-            return self
-                .place
-                .as_ref()
-                .is_some_and(|place| frame.at == place.last.at && (!is_last || frame == place.last));
+            return self.place.knows(&frame, self.skip);
         }
         // Nothing is being written any more where the container has ended.
         let sure = if self.is_over { Some(frame) } else { self.newest.replace(frame) };
@@ -251,15 +270,13 @@ impl Reader {
             Some(newest) if before.as_ref() == Some(&newest) => self.believe(newest),
             newest => self.doubtful = newest,
         }
-        if self.is_over { self.end(None) } else { self.phase = Phase::Waiting }
+        if self.is_over { self.end() } else { self.phase = Phase::Waiting }
     }
 
     fn believe(&mut self, chunk: LogChunk) {
         // Whatever the reading before ended with, something came after it.
         self.doubtful = None;
-        let of_its_time =
-            self.place.as_ref().filter(|place| place.last.at == chunk.at).map_or(0, |place| place.of_its_time);
-        self.place = Some(Place { last: chunk.clone(), of_its_time: of_its_time + 1 });
+        self.place.pass(&chunk);
         self.join(chunk);
     }
 
@@ -270,31 +287,24 @@ impl Reader {
         if self.doubtful.is_some() || self.follow.is_none() {
             return;
         }
-        loop {
-            match self.follow.take() {
-                Some(Follow::Opening(opening)) => match opening.await {
-                    Ok(body) => self.follow = Some(Follow::Open(body)),
-                    Err(_) => return,
-                },
-                Some(Follow::Open(mut body)) => {
-                    if let Some(Ok(_)) = body.next().await {
-                        self.drain(body).await;
-                    }
-                    return;
-                }
-                None => return,
+        while let Some(follow) = &mut self.follow {
+            match timeout(CLOCK_EVERY, follow.next()).await {
+                Ok(true) => return self.drain().await,
+                Ok(false) => self.follow = None,
+                Err(_) if self.clock.look() => return,
+                Err(_) => {}
             }
         }
     }
 
     /// What is written within a moment is read in one.
-    async fn drain(&mut self, mut body: Body) {
+    async fn drain(&mut self) {
         let until = Instant::now() + DRAIN_TIME;
-        loop {
-            match timeout_at(until, body.next()).await {
-                Ok(Some(Ok(_))) => {}
-                Ok(_) => return,
-                Err(_) => return self.follow = Some(Follow::Open(body)),
+        while let Some(follow) = &mut self.follow {
+            match timeout_at(until, follow.next()).await {
+                Ok(true) => {}
+                Ok(false) => self.follow = None,
+                Err(_) => return,
             }
         }
     }
@@ -323,9 +333,15 @@ impl Reader {
         async move { socket.open(Doing { operation: OPERATION, subject: &id.0 }, Request::Get(path)).await }.boxed()
     }
 
-    fn end(&mut self, error: Option<crate::RuntimeError>) {
+    /// All has come that will.
+    fn end(&mut self) {
         self.phase = Phase::Ended;
         self.ready.extend(self.held.iter_mut().filter_map(Option::take).map(Ok));
-        self.ready.extend(error.map(Err));
+    }
+
+    /// Who reads goes on with another stream, from the last whole line on.
+    fn break_off(&mut self) {
+        self.phase = Phase::Ended;
+        self.held = [None, None];
     }
 }

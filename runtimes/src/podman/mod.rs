@@ -34,6 +34,7 @@ mod events;
 mod images;
 mod load;
 mod logs;
+mod place;
 mod pull;
 mod socket;
 mod streams;

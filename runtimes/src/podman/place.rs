@@ -1,0 +1,189 @@
+//! Where readings of a container's output have come to, and the clock that this depends on.
+
+use std::time::Instant;
+
+use time::{Duration, OffsetDateTime};
+
+use crate::LogChunk;
+
+/// What a clock may be off between two looks without having been set.
+const TOLERANCE: Duration = Duration::milliseconds(50);
+
+/// The last piece that is known, and how the next reading comes to it. Pure.
+///
+/// A reading shows the pieces whose own times are not older than what was asked for; Podman tells whole seconds. So it is
+/// asked for the second of the newest piece, and as many pieces are known as were seen of that second. After a clock was
+/// set back pieces are older than those before them: then it is asked for all of the stream again, until one is newer
+/// than all before.
+#[derive(Debug)]
+pub(super) struct Place {
+    since: Option<OffsetDateTime>,
+    total: usize,
+    from: Option<OffsetDateTime>,
+    known: usize,
+    newest: Option<OffsetDateTime>,
+    last: Option<LogChunk>,
+}
+
+impl Place {
+    /// At the beginning of what is not older than `since`.
+    pub(super) fn new(since: Option<OffsetDateTime>) -> Self {
+        let since = since.map(|since| since.replace_nanosecond(0).unwrap_or(since));
+        Self { since, total: 0, from: since, known: 0, newest: None, last: None }
+    }
+
+    /// From when on the next reading asks.
+    pub(super) fn from(&self) -> Option<OffsetDateTime> {
+        self.from
+    }
+
+    /// Pieces at the beginning of that reading that came before.
+    pub(super) fn known(&self) -> usize {
+        self.known
+    }
+
+    /// Whether `chunk` can be one of these, with so many of them after it.
+    pub(super) fn knows(&self, chunk: &LogChunk, after: usize) -> bool {
+        let is_of_second = self.from == self.since || self.from == Some(chunk.at);
+        is_of_second && (after > 0 || self.last.as_ref() == Some(chunk))
+    }
+
+    /// Moves on past `chunk`.
+    pub(super) fn pass(&mut self, chunk: &LogChunk) {
+        self.total += 1;
+        match self.newest {
+            Some(newest) if chunk.at < newest => self.start_over(),
+            Some(newest) if chunk.at == newest => self.known += 1,
+            _ => (self.newest, self.from, self.known) = (Some(chunk.at), Some(chunk.at), 1),
+        }
+        self.last = Some(chunk.clone());
+    }
+
+    /// The clock was set back to `to`: pieces may be as old as that. `false` when that is older than the stream, which
+    /// must be opened anew then.
+    pub(super) fn set_back(&mut self, to: OffsetDateTime) -> bool {
+        self.start_over();
+        self.since.is_none_or(|since| since <= to - Duration::SECOND)
+    }
+
+    fn start_over(&mut self) {
+        (self.from, self.known) = (self.since, self.total);
+    }
+}
+
+/// Tells when the host's clock was set back.
+#[derive(Debug)]
+pub(super) struct Clock {
+    wall: OffsetDateTime,
+    at: Instant,
+    set_back: Option<OffsetDateTime>,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self { wall: now(), at: Instant::now(), set_back: None }
+    }
+
+    /// Whether it was set back since that was last taken.
+    pub(super) fn look(&mut self) -> bool {
+        let (wall, at) = (now(), Instant::now());
+        // What the clock of now would have told at the last look.
+        let earlier = wall - at.duration_since(self.at);
+        if earlier < self.wall - TOLERANCE {
+            self.set_back = Some(self.set_back.map_or(earlier, |before| before.min(earlier)));
+        }
+        (self.wall, self.at) = (wall, at);
+        self.set_back.is_some()
+    }
+
+    /// To when it was set back, at the earliest, if it was.
+    pub(super) fn take(&mut self) -> Option<OffsetDateTime> {
+        self.look();
+        self.set_back.take()
+    }
+}
+
+#[cfg(not(test))]
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+#[cfg(test)]
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc() + tests::OFFSET.get()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::LogSource;
+
+    thread_local! {
+        /// How far the clock of this thread is off.
+        pub(in crate::podman) static OFFSET: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    fn chunk(second: i64, text: &'static str) -> LogChunk {
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::seconds(second);
+        LogChunk { at, source: LogSource::Stdout, bytes: Bytes::from_static(text.as_bytes()) }
+    }
+
+    /// What the engine shows of `log`, the known pieces left out; `None` when they are not as they should be.
+    fn read(log: &[LogChunk], place: &mut Place) -> Option<usize> {
+        let shown: Vec<_> = log.iter().filter(|chunk| place.from().is_none_or(|from| chunk.at >= from)).collect();
+        let known = place.known();
+        let is_known = |number: usize| shown.get(number).is_some_and(|chunk| place.knows(chunk, known - 1 - number));
+        (0..known).all(is_known).then(|| {
+            shown[known..].iter().for_each(|chunk| place.pass(chunk));
+            shown.len() - known
+        })
+    }
+
+    #[test]
+    fn each_reading_goes_on_where_the_last_ended() {
+        let log = [chunk(5, "a"), chunk(5, "b"), chunk(6, "c"), chunk(6, "c"), chunk(6, "c"), chunk(9, "d")];
+        for since in [None, Some(chunk(5, "").at)] {
+            let mut place = Place::new(since);
+            for count in 0..=log.len() {
+                assert_eq!(read(&log[..count], &mut place), Some(count.min(1)), "{count}");
+            }
+        }
+        let mut place = Place::new(None);
+        assert_eq!(read(&log[..4], &mut place), Some(4));
+        assert_eq!(read(&[chunk(6, "c"), chunk(9, "d")], &mut place), None, "some has rotated away");
+        assert_eq!(read(&[chunk(6, "c"), chunk(6, "e")], &mut place), None, "another piece is there");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_hides_nothing() {
+        let log = [chunk(105, "a"), chunk(106, "b"), chunk(5, "c"), chunk(6, "d"), chunk(106, "e"), chunk(107, "f")];
+        let mut place = Place::new(None);
+        assert_eq!(read(&log[..2], &mut place), Some(2));
+        assert_eq!(read(&log[..3], &mut place), Some(0), "it is not seen");
+        assert!(place.set_back(chunk(5, "").at));
+        for count in 3..=log.len() {
+            assert_eq!(read(&log[..count], &mut place), Some(1), "{count}");
+        }
+        assert_eq!((place.from(), place.known()), (Some(chunk(107, "").at), 1), "it asks for little again");
+        assert!(!Place::new(Some(chunk(105, "").at)).set_back(chunk(5, "").at));
+        assert!(Place::new(Some(chunk(4, "").at)).set_back(chunk(5, "").at));
+    }
+
+    #[test]
+    fn a_clock_tells_when_it_was_set_back() {
+        let mut clock = Clock::new();
+        let before = now();
+        assert_eq!((clock.look(), clock.take()), (false, None));
+        OFFSET.set(Duration::HOUR);
+        assert_eq!((clock.look(), clock.take()), (false, None));
+        OFFSET.set(-Duration::HOUR);
+        assert!(clock.look() && clock.look());
+        let to = clock.take().expect("it was set back");
+        assert!((before - Duration::HOUR - to).abs() < Duration::MINUTE, "{to}");
+        assert_eq!((clock.look(), clock.take()), (false, None));
+    }
+}
