@@ -1,10 +1,14 @@
 //! The output of one container as a stream.
 //!
-//! Five of Podman's ways are smoothed here. The headers come only with the first line, so nobody waits for them, and
+//! Six of Podman's ways are smoothed here. The headers come only with the first line, so nobody waits for them, and
 //! an inspection finds out whether the container is there. Following leaves lines out: single ones while the container
-//! runs (1 of 200,000 in 2 of 18 reads, 4.3.1), and from its end on half of all (4.3.1 and 5.4.2). So it only tells that
-//! there is more, and what there is is read without following. Such a reading may meet a line that is just being written,
-//! and shows what there is of it; so the last line counts when the next reading ends with the same one. A line is cut
+//! runs (1 of 200,000 in 2 of 18 reads of 4.3.1, and in 1 of 10 of 5.4.2), and from its end on half of all (both). So it
+//! only tells that there is more, and what there is is read without following. Such a reading may meet a line that is just
+//! being written, and shows what there is of it; so the last line counts when the next reading ends with the same one.
+//! From a time on, it takes the engine through its whole file (0.9 s of processor time for 20 MB, 4.3.1); so mostly only
+//! the last lines are asked for (0.02 s for 1,000). These and what is written meanwhile have a gap between them, so what
+//! was said just now is left for the next reading (12 of 1,472 were torn without that, none of 2,560 with it, 4.3.1); and
+//! the engine may fail at a line that is just being written, which the other way of reading does not. A line is cut
 //! wherever a buffer of the engine ended, so pieces are joined again. And `since` holds for each line by its own time, so
 //! that a clock that was set back would hide what comes after.
 
@@ -22,6 +26,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::containers::inspect;
 use super::convert::encode;
 use super::error::Doing;
+use super::follow::Follow;
 use super::place::{Clock, Place};
 use super::socket::{Request, Socket};
 use super::streams::{Decoder, Frames};
@@ -33,10 +38,14 @@ use crate::{ContainerId, ErrorKind, Limits, LogChunk, LogSource, LogStream, Resu
 const OPERATION: &str = "read logs of container";
 /// Pause before an engine that was away is asked again.
 const WAIT_PAUSE: Duration = Duration::from_secs(1);
-/// The least time between two readings: each takes the engine through its whole file.
+/// The least time between two readings.
 const READ_EVERY: Duration = Duration::from_millis(500);
-/// What is said within this time is read in one.
-const DRAIN_TIME: Duration = Duration::from_millis(100);
+/// After so long, what the container has said is in the file. What is said within this time is read in one.
+const SETTLED: Duration = Duration::from_millis(500);
+/// Up to so many lines it is cheaper to ask for the last ones.
+const TAIL_MAX: usize = 4_000;
+/// Lines that are asked for beyond those that are expected.
+const TAIL_SPARE: usize = 100;
 /// How often the clock is looked at while nothing comes.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 /// Pieces are joined up to this length; a longer line comes in parts.
@@ -87,6 +96,12 @@ async fn has_ended(socket: Socket, id: ContainerId, limit: Duration) -> bool {
     }
 }
 
+/// The last `lines` of what was said until `until`.
+fn tail_path(id: &ContainerId, lines: usize, until: OffsetDateTime) -> String {
+    let until = until.format(&Rfc3339).unwrap_or_default();
+    format!("{}&tail={lines}&until={}", path(id, None), encode(&until))
+}
+
 /// `since` of the engine leaves out lines of that very moment, so it is asked for a nanosecond more.
 pub(super) fn path(id: &ContainerId, since: Option<OffsetDateTime>) -> String {
     let since = since
@@ -94,28 +109,6 @@ pub(super) fn path(id: &ContainerId, since: Option<OffsetDateTime>) -> String {
         .and_then(|since| since.to_offset(time::UtcOffset::UTC).format(&Rfc3339).ok())
         .map_or_else(String::new, |since| format!("&since={}", encode(&since)));
     format!("/containers/{}/logs?stdout=true&stderr=true&timestamps=true{since}", encode(&id.0))
-}
-
-/// What tells that there is more: the engine's stream of what is written from now on.
-enum Follow {
-    Opening(BoxFuture<'static, Result<Body>>),
-    Open(Body),
-}
-
-impl Follow {
-    /// Waits for word that there is more; `false` when none will come. Cancel-safe.
-    async fn next(&mut self) -> bool {
-        if let Self::Opening(opening) = self {
-            match opening.await {
-                Ok(body) => *self = Self::Open(body),
-                Err(_) => return false,
-            }
-        }
-        match self {
-            Self::Opening(_) => false,
-            Self::Open(body) => matches!(body.next().await, Some(Ok(_))),
-        }
-    }
 }
 
 enum Phase {
@@ -139,6 +132,10 @@ struct Reader {
     read_at: Option<Instant>,
     /// Whether the container had ended before this reading began.
     is_over: bool,
+    /// In a reading of the last lines, whether an older piece than those that are known was seen, so that none is left out.
+    tail: Option<bool>,
+    /// The last lines were too few.
+    needs_all: bool,
     frames: Frames,
     /// Pieces of this reading that came before.
     skip: usize,
@@ -163,6 +160,8 @@ impl Reader {
             follow: None,
             read_at: None,
             is_over: false,
+            tail: None,
+            needs_all: false,
             frames: Frames::default(),
             skip: 0,
             newest: None,
@@ -216,15 +215,37 @@ impl Reader {
         let can_follow = matches!(found.state.status.as_str(), "running" | "paused");
         self.is_over = !can_follow && found.state.status != "stopping";
         if can_follow && self.follow.is_none() {
-            self.follow = Some(Follow::Opening(self.open(Some(OffsetDateTime::now_utc()), true)));
+            let from_now = path(&self.id, Some(OffsetDateTime::now_utc()));
+            self.follow = Some(Follow::new(self.open(&from_now, true)));
         }
+        let until = OffsetDateTime::now_utc() - SETTLED;
+        let tail = self.tail_lines(until);
+        self.tail = tail.map(|_| false);
+        let path = match tail {
+            Some(lines) => tail_path(&self.id, lines, until),
+            None => path(&self.id, self.place.from()),
+        };
         let doing = Doing { operation: OPERATION, subject: &self.id.0 };
-        let opened = timeout(self.limit, self.open(self.place.from(), false)).await;
-        let body = opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut)))?;
-        self.frames = Frames::default();
-        self.skip = self.place.known();
-        self.phase = Phase::Reading(body);
+        let opened = timeout(self.limit, self.open(&path, false)).await;
+        match opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut))) {
+            Ok(body) => {
+                self.frames = Frames::default();
+                self.skip = self.place.known();
+                self.phase = Phase::Reading(body);
+            }
+            // The engine met a line that is just being written.
+            Err(error) if tail.is_some() && error.kind() == ErrorKind::Other => self.read_all(),
+            Err(error) => return Err(error),
+        }
         Ok(())
+    }
+
+    /// How many of the last lines show what is new, where asking for these is the better way.
+    fn tail_lines(&self, until: OffsetDateTime) -> Option<usize> {
+        let follow = self.follow.as_ref().filter(|_| !self.is_over && !self.needs_all)?;
+        let is_settled = self.doubtful.as_ref().is_none_or(|doubtful| doubtful.at <= until);
+        let lines = self.place.known() + follow.lines() + TAIL_SPARE;
+        (is_settled && self.place.is_in_order(until) && lines <= TAIL_MAX).then_some(lines)
     }
 
     /// Takes one piece of the body.
@@ -239,6 +260,10 @@ impl Reader {
         self.frames.push(&piece.map_err(|error| doing.connection(error.into()))?);
         while let Some(frame) = self.frames.next() {
             let frame = frame.map_err(|malformed| doing.nonsense(malformed))?;
+            if self.tail == Some(false) && !self.place.is_after(&frame) {
+                self.read_all();
+                return Ok(());
+            }
             if !self.see(frame) {
                 // The engine has begun a new file. Who reads finds the place, or what is missing.
                 self.break_off();
@@ -249,14 +274,24 @@ impl Reader {
         Ok(())
     }
 
+    /// Asks again, and for more than the last lines.
+    fn read_all(&mut self) {
+        self.needs_all = true;
+        self.phase = Phase::Begin;
+    }
+
     /// Takes a piece of a reading; `false` when it should be one that came before, and is not.
     fn see(&mut self, frame: LogChunk) -> bool {
+        if self.tail.is_some() && self.place.is_after(&frame) {
+            self.tail = Some(true);
+            return true;
+        }
         if self.skip > 0 {
             self.skip -= 1;
             return self.place.knows(&frame, self.skip);
         }
         // Nothing is being written any more where the container has ended.
-        let sure = if self.is_over { Some(frame) } else { self.newest.replace(frame) };
+        let sure = if self.is_over || self.tail.is_some() { Some(frame) } else { self.newest.replace(frame) };
         if let Some(sure) = sure {
             self.believe(sure);
         }
@@ -265,10 +300,16 @@ impl Reader {
 
     /// At the end of a reading.
     fn finish(&mut self) {
-        let before = self.doubtful.take();
-        match self.newest.take() {
-            Some(newest) if before.as_ref() == Some(&newest) => self.believe(newest),
-            newest => self.doubtful = newest,
+        if let Some(follow) = &mut self.follow {
+            follow.turn();
+        }
+        if self.tail.is_none() {
+            self.needs_all = false;
+            let before = self.doubtful.take();
+            match self.newest.take() {
+                Some(newest) if before.as_ref() == Some(&newest) => self.believe(newest),
+                newest => self.doubtful = newest,
+            }
         }
         if self.is_over { self.end() } else { self.phase = Phase::Waiting }
     }
@@ -288,8 +329,12 @@ impl Reader {
             return;
         }
         while let Some(follow) = &mut self.follow {
+            let unread = follow.heard_at.filter(|at| self.read_at.is_none_or(|read_at| *at + SETTLED > read_at));
+            if let Some(heard_at) = unread {
+                return self.settle(heard_at + SETTLED).await;
+            }
             match timeout(CLOCK_EVERY, follow.next()).await {
-                Ok(true) => return self.drain().await,
+                Ok(true) => {}
                 Ok(false) => self.follow = None,
                 Err(_) if self.clock.look() => return,
                 Err(_) => {}
@@ -297,9 +342,7 @@ impl Reader {
         }
     }
 
-    /// What is written within a moment is read in one.
-    async fn drain(&mut self) {
-        let until = Instant::now() + DRAIN_TIME;
+    async fn settle(&mut self, until: Instant) {
         while let Some(follow) = &mut self.follow {
             match timeout_at(until, follow.next()).await {
                 Ok(true) => {}
@@ -327,9 +370,9 @@ impl Reader {
         }
     }
 
-    fn open(&self, since: Option<OffsetDateTime>, follows: bool) -> BoxFuture<'static, Result<Body>> {
+    fn open(&self, path: &str, follows: bool) -> BoxFuture<'static, Result<Body>> {
         let (socket, id) = (self.socket.clone(), self.id.clone());
-        let path = format!("{}&follow={follows}", path(&id, since));
+        let path = format!("{path}&follow={follows}");
         async move { socket.open(Doing { operation: OPERATION, subject: &id.0 }, Request::Get(path)).await }.boxed()
     }
 

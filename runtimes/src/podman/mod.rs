@@ -31,6 +31,7 @@ mod containers;
 mod convert;
 mod error;
 mod events;
+mod follow;
 mod images;
 mod load;
 mod logs;

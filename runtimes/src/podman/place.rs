@@ -42,6 +42,16 @@ impl Place {
         self.known
     }
 
+    /// Whether the newest piece is the last one, and not newer than `until`.
+    pub(super) fn is_in_order(&self, until: OffsetDateTime) -> bool {
+        self.newest.is_some_and(|newest| newest <= until && self.from == Some(newest))
+    }
+
+    /// Whether `chunk` is older than what the next reading asks for.
+    pub(super) fn is_after(&self, chunk: &LogChunk) -> bool {
+        self.from.is_some_and(|from| chunk.at < from)
+    }
+
     /// Whether `chunk` can be one of these, with so many of them after it.
     pub(super) fn knows(&self, chunk: &LogChunk, after: usize) -> bool {
         let is_of_second = self.from == self.since || self.from == Some(chunk.at);

@@ -80,7 +80,7 @@ impl Engine {
         self.script.lock().expect("no panic").insert(0, answer);
     }
 
-    fn asked(&self, text: &str) -> bool {
+    pub(super) fn asked(&self, text: &str) -> bool {
         self.requests.lock().expect("no panic").iter().any(|request| request.contains(text))
     }
 }
