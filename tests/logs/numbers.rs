@@ -19,6 +19,7 @@ on_each_engine! {
     every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement
     nothing_is_lost_where_the_engines_log_rotates_under_the_reader
     where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same
+    where_the_engines_log_cannot_be_read_a_node_that_takes_its_time_loses_none_either
 }
 
 /// One at a time; also under a runner that gives each test a thread.
@@ -27,6 +28,7 @@ pub static TURN: Mutex<()> = Mutex::const_new(());
 const LINES: usize = 1_000_000;
 /// Lines where the engine is asked for them, which are counted more slowly.
 const FEWER_LINES: usize = 200_000;
+const FEWEST_LINES: usize = 20_000;
 /// Kills of the daemon in a scenario.
 const KILLS: usize = 3;
 /// What becomes of a mount when a node is replaced: it stays, so that the new container goes on counting.
@@ -217,10 +219,18 @@ async fn nothing_is_lost_where_the_engines_log_rotates_under_the_reader(engine: 
 
 /// As on a host where the daemon may not look into the engine's folder: it asks the engine.
 async fn where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same(engine: Engine) {
+    check_without_the_log(engine, FEWER_LINES, Duration::from_millis(10)).await;
+}
+
+/// What the engine is asked for depends on how much is said.
+async fn where_the_engines_log_cannot_be_read_a_node_that_takes_its_time_loses_none_either(engine: Engine) {
+    check_without_the_log(engine, FEWEST_LINES, Duration::from_millis(100)).await;
+}
+
+async fn check_without_the_log(engine: Engine, lines: usize, pause: Duration) {
     let _turn = TURN.lock().await;
     let hidden = Some(hidden::folder(engine).await);
-    let pause = Duration::from_millis(10);
-    let mut counter = Counter::begin_without(hidden, engine, FEWER_LINES, pause, ["16m", "20"]).await;
+    let mut counter = Counter::begin_without(hidden, engine, lines, pause, ["16m", "20"]).await;
     assert!(hidden::is_hidden(&counter.rig.container("counter").await, &counter.daemon), "it could read the log");
     counter.reaches(10).await;
     counter.kill(10).await;
