@@ -303,6 +303,9 @@ impl Reader {
         if let Some(follow) = &mut self.follow {
             follow.turn();
         }
+        if self.tail == Some(false) {
+            return self.read_all();
+        }
         if self.tail.is_none() {
             self.needs_all = false;
             let before = self.doubtful.take();
@@ -325,8 +328,8 @@ impl Reader {
     /// followed. What comes only wakes.
     async fn wait(&mut self) {
         self.phase = Phase::Begin;
-        if self.doubtful.is_some() || self.follow.is_none() {
-            return;
+        if self.doubtful.is_some() {
+            return self.settle(Instant::now() + READ_EVERY).await;
         }
         while let Some(follow) = &mut self.follow {
             let unread = follow.heard_at.filter(|at| self.read_at.is_none_or(|read_at| *at + SETTLED > read_at));
