@@ -28,6 +28,7 @@ pub static TURN: Mutex<()> = Mutex::const_new(());
 const LINES: usize = 1_000_000;
 /// Lines where the engine is asked for them, which are counted more slowly.
 const FEWER_LINES: usize = 200_000;
+/// Lines of a node that takes its time.
 const FEWEST_LINES: usize = 20_000;
 /// Kills of the daemon in a scenario.
 const KILLS: usize = 3;
