@@ -46,6 +46,9 @@ fn begin(cli: &Cli) -> Exit {
         complain(&format!("failed to start over with the variables of the environment file: {error}"));
         return Exit::Internal;
     }
+    if !handles_signals(&cli.chosen()) {
+        end_on_signals();
+    }
     if let Err(error) = host::keep_memory_private() {
         complain(&format!("the memory of this process cannot be kept from core dumps: {error}"));
     }
@@ -62,6 +65,41 @@ fn begin(cli: &Cli) -> Exit {
     // What still runs is a blocking call at most; nobody waits for it.
     runtime.shutdown_background();
     exit
+}
+
+/// Whether the command answers signals in its own way.
+fn handles_signals(command: &Command) -> bool {
+    match command {
+        Command::Run => true,
+        #[cfg(feature = "demo")]
+        Command::Demo | Command::FakeCloud(_) => true,
+        _ => false,
+    }
+}
+
+/// From now on SIGINT and SIGTERM end this process, whoever started it: `nohup` in a script and background jobs of shells
+/// without job control pass SIGINT on as ignored, and for process 1 of a container the kernel ignores whatever has no
+/// handler. SIGHUP stays as it was inherited, which is what `nohup` is for.
+#[allow(unsafe_code)]
+fn end_on_signals() {
+    const SIG_DFL: usize = 0;
+    const SIGINT: i32 = 2;
+    const SIGTERM: i32 = 15;
+    unsafe extern "C" {
+        fn signal(number: i32, action: usize) -> usize;
+        safe fn _exit(code: i32) -> !;
+    }
+    /// With the code by which shells tell of a death by signal.
+    extern "C" fn end(number: i32) {
+        _exit(128 + number)
+    }
+    // A death by the signal itself is what shells look for before they end a loop or a script as well.
+    let action = if std::process::id() == 1 { end as extern "C" fn(i32) as usize } else { SIG_DFL };
+    for number in [SIGINT, SIGTERM] {
+        // SAFETY: the action is the default one, or a handler that only makes a call that is safe in handlers
+        // (signal-safety(7)).
+        unsafe { signal(number, action) };
+    }
 }
 
 async fn run(cli: &Cli) -> Exit {

@@ -42,7 +42,7 @@ async fn broken_backends_are_found_out() {
         ("remove_of_an_absent_container_is_ok", |faulty| faulty.on(Verb::Remove).fail(ErrorKind::NotFound)),
         ("pull_of_an_unknown_tag_is_not_found", |faulty| faulty.on(Verb::Pull).fail(ErrorKind::Refused)),
         ("events_tell_of_a_kill_by_others", |faulty| faulty.swallow_events(true)),
-        ("stop_of_a_heeding_process_does_not_wait", |faulty| faulty.on(Verb::Stop).delay(Duration::from_secs(11))),
+        ("stop_of_a_heeding_process_does_not_wait", |faulty| faulty.on(Verb::Stop).delay(Duration::from_secs(21))),
     ];
     let judge = |(check, spoil): (&'static str, Spoil)| async move {
         let report = conformance::run_only(&MemorySubject::spoilt(spoil), |name| name.starts_with(check)).await;

@@ -2,6 +2,11 @@
 # What the scripts that start test engines have in common: packages, and Podman's settings for this machine.
 # Sourced, not run. The caller sets `-euo pipefail`.
 
+# Output of programs is read here, and files are for other users too (apt's, and those inside of debootstrap's tree).
+export LC_ALL=C.UTF-8
+unset LANGUAGE
+umask 022
+
 fail() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
     exit 1

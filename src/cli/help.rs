@@ -34,7 +34,8 @@ PASSWORD has no flag, because command lines are public on a host. The AWS SDK's 
 
 const SIGNALS: &str = "\
 Signals: SIGTERM and SIGINT stop the nodes (or leave them, see --on-exit) and end; a second one ends at once.
-SIGUSR2 ends and leaves the nodes to a successor. SIGHUP takes a new PASSWORD and looks at everything anew.";
+SIGUSR2 ends and leaves the nodes to a successor. SIGHUP takes a new PASSWORD and looks at everything anew.
+SIGUSR1 is ignored.";
 
 /// Everything below the flags of `--help`.
 pub(super) fn after() -> String {

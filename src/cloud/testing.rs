@@ -15,7 +15,7 @@ use super::{Account, Aws, AwsOptions, EchoStream};
 use crate::config::UserPoolId;
 
 /// How long anything may take that happens by itself.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A client of a fake cloud, with the handles to change its password and its AWS.
 pub(crate) struct Client {

@@ -74,7 +74,7 @@ pub fn watchdog_interval(systemd: &SystemdEnvironment, process_id: u32) -> Optio
 mod tests {
     use super::*;
 
-    const WAIT_MAX: Duration = Duration::from_secs(5);
+    const WAIT_MAX: Duration = Duration::from_secs(60);
 
     fn receive(socket: &UnixDatagram) -> String {
         socket.set_read_timeout(Some(WAIT_MAX)).expect("the timeout is not zero");

@@ -24,6 +24,7 @@ pub struct Signals {
     interrupt: unix::Signal,
     hangup: unix::Signal,
     hand_over: unix::Signal,
+    unused: unix::Signal,
 }
 
 impl Signals {
@@ -34,18 +35,24 @@ impl Signals {
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
             hand_over: unix::signal(SignalKind::user_defined2())?,
+            unused: unix::signal(SignalKind::user_defined1())?,
         })
     }
 
     /// Waits for the next one. Cancel-safe: a signal that came meanwhile is told by the next call. Several of one kind
-    /// may be told as one.
+    /// may be told as one. SIGUSR1 is none of them: it is logged and changes nothing.
     pub async fn next(&mut self) -> Signal {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.hangup.recv() => Signal::Hangup,
-            _ = self.hand_over.recv() => Signal::HandOver,
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => return Signal::Terminate,
+                _ = self.interrupt.recv() => return Signal::Interrupt,
+                _ = self.hangup.recv() => return Signal::Hangup,
+                _ = self.hand_over.recv() => return Signal::HandOver,
+                _ = self.unused.recv() => {
+                    tracing::warn!("SIGUSR1 is ignored; SIGHUP reads the configuration, SIGUSR2 hands over to a successor");
+                }
+            }
         }
     }
 }
@@ -65,6 +72,8 @@ mod tests {
     #[tokio::test]
     async fn each_signal_is_told_as_what_it_is() {
         let mut signals = Signals::listen().expect("signals can be had");
+        // It would end this process, were it not followed.
+        kill("-USR1");
         let cases = [
             ("-TERM", Signal::Terminate),
             ("-INT", Signal::Interrupt),
@@ -73,7 +82,7 @@ mod tests {
         ];
         for (name, expected) in cases {
             kill(name);
-            let told = tokio::time::timeout(Duration::from_secs(5), signals.next()).await;
+            let told = tokio::time::timeout(Duration::from_secs(60), signals.next()).await;
             assert_eq!(told.expect("the signal arrives in time"), expected);
         }
     }

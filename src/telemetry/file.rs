@@ -1,12 +1,18 @@
-//! The log file: appends lines, and follows when somebody rotates the file. Never fails its caller: a daemon must not end
-//! because a disk is full.
+//! The log file: makes its folder where that is missing, appends lines, and follows when somebody rotates the file. Never
+//! fails its caller: a daemon must not end because a disk is full.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::line::Fields;
 
 const MODE: u32 = 0o640;
+const REMEDY: &str =
+    "make the folder writable for the user of the daemon, free space on its disk, or set MANAGED_APP_LOG_FILE";
+/// As the package makes it: others may not even list it.
+const FOLDER_MODE: u32 = 0o750;
 
 /// A log file that may be renamed, removed or truncated by others at any time.
 ///
@@ -27,8 +33,8 @@ impl LogFile {
         Self { path, open: None, told: false, torn: false }
     }
 
-    /// Appends `line` and a line's end. Trouble is given back once, until a write succeeds again.
-    pub(super) fn write(&mut self, line: &str) -> Result<(), String> {
+    /// Appends `line` and a line's end. Trouble is given back once, as what a warning says, until a write succeeds again.
+    pub(super) fn write(&mut self, line: &str) -> Result<(), Fields> {
         match self.append(line) {
             Ok(()) => {
                 self.told = false;
@@ -37,9 +43,17 @@ impl LogFile {
             Err(_) if self.told => Ok(()),
             Err(error) => {
                 self.told = true;
-                Err(format!("the log file {} cannot be written, going on without it: {error}", self.path.display()))
+                Err(self.trouble(&error))
             }
         }
+    }
+
+    fn trouble(&self, error: &io::Error) -> Fields {
+        let mut fields = Fields::of("the log file cannot be written; the daemon continues without it");
+        fields.add("file", &self.path.display().to_string());
+        fields.add("error", &error.to_string());
+        fields.add("remedy", REMEDY);
+        fields
     }
 
     fn append(&mut self, line: &str) -> io::Result<()> {
@@ -55,7 +69,7 @@ impl LogFile {
     fn current(&mut self) -> io::Result<&mut File> {
         if !self.open.as_ref().is_some_and(|file| self.is_at_path(file)) {
             self.open = None;
-            let file = OpenOptions::new().append(true).create(true).mode(MODE).open(&self.path)?;
+            let file = open(&self.path)?;
             self.open = Some(file);
             self.torn = false;
         }
@@ -65,6 +79,18 @@ impl LogFile {
     fn is_at_path(&self, file: &File) -> bool {
         let (Ok(there), Ok(here)) = (std::fs::metadata(&self.path), file.metadata()) else { return false };
         (there.dev(), there.ino()) == (here.dev(), here.ino())
+    }
+}
+
+/// The folder may be missing at the first line, and after somebody removed it.
+fn open(path: &Path) -> io::Result<File> {
+    let attempt = || OpenOptions::new().append(true).create(true).mode(MODE).open(path);
+    match (attempt(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+            attempt()
+        }
+        (opened, _) => opened,
     }
 }
 
@@ -134,25 +160,41 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_is_missing_is_made() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log/echostream/app.log");
+        let mut file = LogFile::new(path.clone());
+        assert_eq!(file.write("one"), Ok(()));
+        let mode = fs::metadata(folder.path().join("log")).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o027, 0, "{mode:o}");
+        fs::remove_dir_all(folder.path().join("log")).expect("removed");
+        assert_eq!(file.write("two"), Ok(()));
+        assert_eq!(content(&path), "two\n");
+    }
+
+    #[test]
     fn trouble_is_told_once_until_it_is_over() {
         let folder = tempfile::tempdir().expect("a folder");
-        let missing = folder.path().join("missing");
-        let path = missing.join("app.log");
+        let in_the_way = folder.path().join("taken");
+        fs::write(&in_the_way, "a file").expect("written");
+        let path = in_the_way.join("app.log");
         let mut file = LogFile::new(path.clone());
-        let told = file.write("one").expect_err("there is no folder");
-        assert!(told.contains("missing/app.log"), "{told}");
+        let told = file.write("one").expect_err("there is no folder").rest;
+        assert!(told.contains("taken/app.log") && told.contains(" remedy=\"make the folder writable"), "{told}");
         assert_eq!(file.write("two"), Ok(()));
-        fs::create_dir(&missing).expect("created");
+        fs::remove_file(&in_the_way).expect("removed");
         assert_eq!(file.write("three"), Ok(()));
         assert_eq!(content(&path), "three\n");
-        fs::remove_dir_all(&missing).expect("removed");
+        fs::remove_dir_all(&in_the_way).expect("removed");
+        fs::write(&in_the_way, "a file").expect("written");
         assert!(file.write("four").is_err());
     }
 
     #[test]
     fn a_full_disk_is_survived() {
         let mut file = LogFile::new("/dev/full".into());
-        assert!(file.write("one").expect_err("the disk is full").contains("/dev/full"));
+        assert!(file.write("one").expect_err("the disk is full").rest.contains("/dev/full"));
         assert_eq!(file.write("two"), Ok(()));
     }
 

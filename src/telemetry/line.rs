@@ -15,7 +15,7 @@ pub(super) const LINE_BYTES_MAX: usize = 16 * 1024;
 pub(super) const CRITICAL_FIELD: &str = "critical";
 
 /// What fields say, as text that is ready for a line.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) message: String,
     /// ` name=value` for each, in order.
@@ -24,14 +24,19 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    fn add(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
+    /// What has this message, of the log itself.
+    pub(super) fn of(message: &str) -> Self {
+        Self { message: message.to_owned(), ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        if name == "message" {
             escape_into(&mut self.message, value, false);
             return;
         }
         let quoted = value.is_empty() || value.contains(|next: char| next.is_whitespace() || "\"=".contains(next));
         let quote = if quoted { "\"" } else { "" };
-        self.rest.extend([" ", field.name(), "=", quote]);
+        self.rest.extend([" ", name, "=", quote]);
         escape_into(&mut self.rest, value, quoted);
         self.rest.push_str(quote);
     }
@@ -39,11 +44,11 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, &format!("{value:?}"));
+        self.add(field.name(), &format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value);
+        self.add(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {

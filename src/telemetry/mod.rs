@@ -48,7 +48,7 @@ pub struct Options {
     pub console: Console,
     /// Whether the console gets no colours, also when it is a terminal.
     pub no_color: bool,
-    /// The log file; `None` writes none. Its folder must be there.
+    /// The log file; `None` writes none. Its folder is made where it is missing.
     pub file: Option<PathBuf>,
     /// Whether lines are kept for [`Telemetry::unshipped`].
     pub is_shipped: bool,
@@ -156,12 +156,9 @@ impl Outputs {
 
     fn write(&mut self, line: &str, dropped: u64) {
         if dropped > 0 {
-            let fields = line::Fields {
-                message: "log lines were dropped, as writing took too long".to_owned(),
-                rest: format!(" count={dropped}"),
-                critical: false,
-            };
-            self.write_one(&line::line("WARNING", OffsetDateTime::now_utc(), "", &fields));
+            let mut fields = line::Fields::of("log lines were dropped, as writing took too long");
+            fields.add("count", &dropped.to_string());
+            self.write_one(&warning(&fields));
         }
         self.write_one(line);
     }
@@ -178,9 +175,14 @@ impl Outputs {
             None => write(),
         }
         if let Some(Err(trouble)) = self.file.as_mut().map(|file| file.write(line)) {
-            let _ = writeln!(io::stderr(), "{trouble}");
+            let _ = writeln!(io::stderr(), "{}", warning(&trouble));
         }
     }
+}
+
+/// A line of the log about itself.
+fn warning(fields: &line::Fields) -> String {
+    line::line("WARNING", OffsetDateTime::now_utc(), "", fields)
 }
 
 /// The line with its level in colour.

@@ -12,7 +12,7 @@ use crate::{script, table};
 const NODE: &str = "inlet";
 const OUTSIDE: &str = "outside";
 /// How long a message may take through a node.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 async fn cloud() -> FakeCloud {

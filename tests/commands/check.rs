@@ -203,9 +203,11 @@ async fn an_image_that_does_not_say_its_architecture_is_good() {
 #[tokio::test]
 async fn a_port_that_another_program_holds_is_told_with_its_name() {
     let bench = bench_with_nodes().await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    // An address that nobody else uses: the port stays free when it is given back.
+    const ADDRESS: &str = "127.0.97.2";
+    let listener = std::net::TcpListener::bind((ADDRESS, 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    bench.cloud.change_ports("second", vec![Port::tcp(port, 80).at("127.0.0.1")]);
+    bench.cloud.change_ports("second", vec![Port::tcp(port, 80).at(ADDRESS)]);
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed ports", &[&format!("{port}/tcp of node \"second\" is taken by"), "ss -lnp"]);

@@ -12,5 +12,6 @@ mod own_log;
 mod plan;
 mod readme;
 mod shell;
+mod signals;
 mod status;
 mod watch;

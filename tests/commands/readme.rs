@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use managed_app_runtimes::conformance::free_port;
 use tokio::time::{Duration, timeout};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -68,8 +69,11 @@ async fn run(folder: &Path, block: &str) {
     let mut command = Command::new("/bin/bash");
     let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").expect("there is a PATH"));
     command.args(["-euo", "pipefail", "-c", block]).current_dir(&tree).stdin(Stdio::null());
+    // What cargo needs, and nothing else of the caller's environment.
+    let kept = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "TMPDIR"];
+    command.env_clear().envs(kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.env("PATH", path).env("PROGRAM", env!("CARGO_BIN_EXE_echostream-managed-app")).env("CARGO", env!("CARGO"));
-    command.env("FAKE_CLOUD", free_address());
+    command.env("FAKE_CLOUD", format!("127.0.0.1:{}", free_port()));
     command.env("MANAGED_APP_PROFILE", "debug").env("COMPRESSION", "fast").env("AWS_EC2_METADATA_DISABLED", "true");
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn().expect("bash starts");
@@ -85,11 +89,6 @@ async fn run(folder: &Path, block: &str) {
     let (status, output) = timeout(BLOCK_LIMIT, done).await.expect("the block ends in time").expect("no panic");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(status.success(), "{block}\n{said}");
-}
-
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("127.0.0.1 has free ports");
-    listener.local_addr().expect("it is bound").to_string()
 }
 
 /// A tree to work in, whose files are those of the project: what a block writes stays out of it.

@@ -13,7 +13,7 @@ use crate::bench::Bench;
 
 /// A user without any rights on every Linux.
 const NOBODY: u32 = 65_534;
-const TEXT_LIMIT: Duration = Duration::from_secs(20);
+const TEXT_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[tokio::test]
@@ -32,16 +32,13 @@ async fn help_needs_no_configuration() {
 async fn output_that_nobody_reads_is_no_failure() {
     let bench = Bench::new().await;
     for command in ["check", "plan", "--help"] {
-        let mut run = Command::new("/bin/sh");
-        // `true` ends at once, so that each write meets a closed pipe; the code goes to standard error.
-        let script = format!(
-            "{{ sleep 0.2; {} {command}; echo code $? >&2; }} | true",
-            env!("CARGO_BIN_EXE_echostream-managed-app")
-        );
-        run.env_clear().envs(bench.variables()).args(["-c", &script]).stdout(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || run.output()).await.expect("no panic").expect("a shell");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut run = Command::new(env!("CARGO_BIN_EXE_echostream-managed-app"));
+        run.env_clear().envs(bench.variables()).arg(command).stdin(Stdio::null()).stdout(writer);
+        let output = tokio::task::spawn_blocking(move || run.output()).await.expect("no panic").expect("it starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(stderr.contains("code 0") && !stderr.contains("panicked"), "{command}: {stderr}");
+        assert!(output.status.code() == Some(0) && !stderr.contains("panicked"), "{command}: {stderr}");
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::bench::{Bench, Ran};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 async fn eventually(bench: &Bench, arguments: &[&str], test: impl Fn(&Ran) -> bool) -> Ran {

@@ -2,10 +2,11 @@
 //! strangers, and those of the Python program.
 
 use managed_app_fakes::cloud::words::{Mount, Port};
+use managed_app_runtimes::conformance::free_port;
 
 use crate::engine::Engine;
 use crate::rig::{NODE_PORT, Rig};
-use crate::shape::{free_port, greeting_at};
+use crate::shape::greeting_at;
 use crate::wait::until;
 
 on_each_engine! {

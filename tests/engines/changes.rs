@@ -3,11 +3,11 @@
 use managed_app::cli::Exit;
 use managed_app_fakes::cloud::RemovalForm;
 use managed_app_fakes::cloud::words::{Mount, Node, Port};
+use managed_app_runtimes::conformance::free_port;
 use serde_json::json;
 
 use crate::engine::Engine;
 use crate::rig::{NODE_PORT, Rig};
-use crate::shape::free_port;
 use crate::wait::until;
 
 on_each_engine! {

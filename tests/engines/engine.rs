@@ -66,6 +66,10 @@ impl Engine {
             Self::Docker => command.args(["--host", &self.endpoint()]),
             Self::Podman => command.args(["--remote", "--url", &self.endpoint()]),
         };
+        // What the caller uses for other engines.
+        for name in ["DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION"] {
+            command.env_remove(name);
+        }
         command
     }
 

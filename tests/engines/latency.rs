@@ -15,8 +15,9 @@ on_each_engine! {
 }
 
 const ROUNDS: usize = 7;
-/// Other tests keep both cores and the engine busy at the same time.
-const CALL_LIMIT: Duration = Duration::from_secs(2);
+/// Other tests, and whatever else the machine does, keep the cores and the engine busy at the same time; a poll that was
+/// waited for would take 20 s.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
 
 async fn a_change_becomes_a_restart_at_once(engine: Engine) {
     let mut rig = Rig::new(engine).await;

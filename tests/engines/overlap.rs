@@ -10,10 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use managed_app_fakes::cloud::words::Mount;
+use managed_app_runtimes::conformance::free_port;
 
 use crate::engine::{Container, Engine};
 use crate::rig::{NODE_PORT, Rig};
-use crate::shape::{free_port, greet};
+use crate::shape::greet;
 use crate::support::Builder;
 use crate::wait::until;
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use managed_app_fakes::cloud::words::{Mount, Node, Port};
+use managed_app_runtimes::conformance::free_port;
 
 use crate::engine::Engine;
 use crate::rig::{NODE_PORT, Rig};
@@ -21,7 +22,7 @@ on_each_engine! {
 }
 
 /// How long a connection to a published port may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 async fn a_container_has_the_environment_labels_and_settings_of_the_contract(engine: Engine) {
     let mut rig = Rig::new(engine).await;
@@ -109,7 +110,7 @@ async fn published_ports_answer(engine: Engine) {
 async fn a_port_that_is_taken_is_said_and_used_when_it_is_free(engine: Engine) {
     let mut rig = Rig::new(engine).await;
     let image = rig.push("node:1", "1").await;
-    let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there are free ports");
+    let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, free_port())).expect("it is free");
     let port = taken.local_addr().expect("it is bound").port();
     rig.add("a", |n: Node| n.of_type("type").image(&image).tcp(port, NODE_PORT));
     rig.add("b", |n: Node| n.of_type("type"));
@@ -172,12 +173,6 @@ async fn a_folder_of_the_host_is_the_node_s_too(engine: Engine) {
     let copy = folder.path().join("copy").display().to_string();
     engine.run(&["cp", &format!("{}:/host/fact", made.id()), &copy]).await;
     assert_eq!(std::fs::read_to_string(copy).expect("it was copied"), "seen by both");
-}
-
-/// A port of the host that nobody has taken yet.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there are free ports");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// What a node says to whoever connects.

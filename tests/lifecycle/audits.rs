@@ -95,5 +95,5 @@ async fn an_endpoint_that_never_answers_holds_up_neither_changes_nor_the_end() {
     site.probe("a").await;
     let began = Instant::now();
     assert_eq!(site.stop().await, Exit::Done);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }

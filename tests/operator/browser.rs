@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::program;
 
 /// The longest wait for anything on a page, also on a busy machine.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One browser with one window.

@@ -49,12 +49,13 @@ mod page;
 mod real;
 mod upgrade;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+
+use managed_app_runtimes::conformance::free_port;
 
 /// An address of this host with a port that nobody has.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("127.0.0.1 has free ports");
-    listener.local_addr().expect("it is bound")
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 /// Where `scripts/monitors` says that a program is.

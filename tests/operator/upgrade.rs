@@ -37,7 +37,7 @@ async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_an
     let engine = Engine::Docker;
     let rig = Rig::new(engine).await;
     let image = rig.push_and_pull("node:1").await;
-    let (name, port) = (rig.name("hl7"), crate::free_address().port());
+    let (name, port) = (rig.name("hl7"), managed_app_runtimes::conformance::free_port());
     let node = |name: &str| {
         json!({
             "name": name,

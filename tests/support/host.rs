@@ -23,8 +23,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::recorded::Recorded;
 use super::{Journal, alarms, aws};
 
-/// How long a test waits for anything: far beyond what it takes, also on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(40);
+/// How long a test waits for anything: far beyond what it takes, also on a busy machine, and well below the resync of five
+/// minutes that would find everything by itself.
+pub const LIMIT: Duration = Duration::from_secs(120);
 /// How often a condition is looked at while the status does not change.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 

@@ -86,7 +86,8 @@ impl Services {
         self.lock().armed.remove(&service);
     }
 
-    /// How often an operation was called, failed calls included.
+    /// How often an operation was called, failed calls included. A call is counted when it is decided what becomes of it:
+    /// what a test changes after it has seen the number has no influence on the answer any more.
     pub fn calls(&self, service: Service, operation: &str) -> usize {
         self.lock().calls.get(&(service, operation.to_owned())).copied().unwrap_or(0)
     }
@@ -127,8 +128,8 @@ struct Gate(Services);
 impl Match for Gate {
     fn matches(&self, request: &Request) -> bool {
         let (service, operation) = classify(request);
-        self.0.count(service, &operation);
         let fault = self.0.take(service, &operation);
+        self.0.count(service, &operation);
         self.0.lock().decided = fault.map(|fault| (service, fault));
         fault.is_some()
     }

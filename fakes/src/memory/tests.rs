@@ -235,6 +235,6 @@ async fn ten_thousand_containers_are_cheap() {
     let grace = Duration::from_secs(1);
     let containers = engine.list(&owner()).await.expect("list");
     futures_util::future::try_join_all(containers.iter().map(|c| engine.stop(&c.id, grace))).await.expect("stop");
-    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(60), "took {:?}", begin.elapsed());
     assert_eq!(engine.calls("start", "node-77"), 1);
 }

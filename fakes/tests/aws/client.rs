@@ -7,7 +7,7 @@ use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
 pub(crate) const REGION: &str = "us-west-2";
 /// How long [`eventually`] looks before it gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A configuration without retries, so that each refusal is seen as it comes.

@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 
 use crate::client::{self, REGION, eventually};
 
-/// Far more than a wake-up needs, far less than a long poll lasts.
-const WAKE_UP_MAX: Duration = Duration::from_secs(1);
+/// Far more than a wake-up needs on a machine that is busy, and less than a long poll lasts.
+const WAKE_UP_MAX: Duration = Duration::from_secs(15);
 
 struct Fixture {
     queues: FifoQueues,
@@ -122,8 +122,11 @@ async fn a_long_poll_without_messages_ends_empty_in_time() {
 #[tokio::test]
 async fn a_client_that_goes_away_takes_no_message() {
     let fixture = fixture().await;
-    let gone = tokio::time::timeout(Duration::from_millis(300), fixture.receive(10, 20)).await;
-    assert!(gone.is_err(), "nothing was there to receive");
+    // The first arm is dropped while it waits.
+    tokio::select! {
+        messages = fixture.receive(10, 20) => panic!("nothing was there to receive, not {messages:?}"),
+        () = eventually("the poll waits", || fixture.queues.waiting() == 1) => {}
+    }
     eventually("the server notices", || fixture.queues.waiting() == 0).await;
     fixture.send("a", "1");
     assert_eq!(fixture.queues.in_flight(&fixture.url), 0);

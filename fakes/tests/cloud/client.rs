@@ -34,12 +34,17 @@ pub(crate) struct Client {
     pub(crate) token: String,
 }
 
+/// A client that asks no proxy, whatever the environment of the tests says.
+pub(crate) fn plain_http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
+
 impl Client {
     /// Not signed in yet.
     pub(crate) fn new(cloud: &FakeCloud) -> Self {
         // A second installation in the same process is refused and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { http: reqwest::Client::new(), env: cloud.env(), token: String::new() }
+        Self { http: plain_http(), env: cloud.env(), token: String::new() }
     }
 
     pub(crate) async fn signed_in(cloud: &FakeCloud) -> Self {

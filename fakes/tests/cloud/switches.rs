@@ -11,6 +11,8 @@ use crate::client::{Client, GET_APP, take, take_body};
 
 /// How long a client waits for an answer that must not come.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// So late that what is done first is over, on a machine that is busy too.
+const LATE: Duration = Duration::from_secs(3);
 
 async fn one_node() -> (FakeCloud, Client) {
     let cloud = FakeCloud::start().await;
@@ -33,7 +35,7 @@ async fn messages_are_dropped_doubled_delayed_and_reversed() {
     let (one, two) = (take(&sqs, &url).await, take(&sqs, &url).await);
     assert_eq!((one.body(), one.message_attributes()), (two.body(), two.message_attributes()));
 
-    cloud.delay_next(1, PATIENCE);
+    cloud.delay_next(1, LATE);
     assert_eq!(cloud.set_node_config("a", "2").receivable_at, None);
     assert_eq!(cloud.pending_changes(), 0);
     assert_eq!(take_body(&sqs, &url).await["new"]["config"], "2");

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long something that must come may take.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(40);
 /// Grace for processes that heed the stop signal.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// Pause between two looks.

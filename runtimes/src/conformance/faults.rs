@@ -26,15 +26,15 @@ pub(super) const CHECKS: &[Check] = checks![
 pub(super) const RESTART_CHECKS: &[Check] =
     checks![after_a_real_restart_of_the_engine_the_same_handle_lists_and_tells_events_again];
 
-/// Limits that a check can wait for.
+/// Limits that a check can wait for, and that an engine meets also on a machine that is busy.
 const LIMITS: Limits = Limits {
-    call: Duration::from_secs(2),
+    call: Duration::from_secs(4),
     stop_margin: Duration::from_secs(2),
     pull_silence: Duration::from_secs(2),
     pull_total: Duration::from_secs(4),
 };
-/// What a call may take beyond its limit.
-const LATE: Duration = Duration::from_secs(5);
+/// What a call may take beyond its limit, on a machine that is busy.
+const LATE: Duration = Duration::from_secs(20);
 /// Breaks any list in its middle.
 const SOME_BYTES: usize = 300;
 

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, fails_with, stop};
 use super::outcome::{ensure, ensure_eq};
-use super::{Act, Check, Outcome, Program, checks};
+use super::{Act, Check, Outcome, Program, checks, free_port};
 use crate::{ContainerId, ContainerState, EngineHost, ErrorKind, PortBinding, Protocol};
 
 pub(super) const CHECKS: &[Check] = checks![
@@ -123,8 +123,7 @@ async fn start_of_a_paused_container_thaws_it(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn start_with_a_taken_port_conflicts_and_works_once_it_is_free(bench: &Bench<'_>) -> Outcome {
-    // The kernel picks a free one; another program could take it before the engine does, which is very unlikely.
-    let host_port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let host_port = free_port();
     let host_address = "127.0.0.1".parse().expect("an address");
     let mut ids: Vec<ContainerId> = Vec::new();
     for suffix in ["first", "second"] {

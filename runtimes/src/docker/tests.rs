@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 
 use self::engine::{Answer, ScriptedEngine, chunks, json_lines};
@@ -16,9 +17,10 @@ use crate::{
     ContainerId, ContainerRuntime, ContainerState, ErrorKind, ImageReference, Limits, Owner, RegistryCredentials,
 };
 
-const LIMIT: Duration = Duration::from_millis(400);
-/// Well over every limit, far under a hang.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Long enough for an answer on a machine that is busy.
+const LIMIT: Duration = Duration::from_secs(2);
+/// Well over every limit.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn limits() -> Limits {
     Limits { call: LIMIT, stop_margin: LIMIT, pull_silence: LIMIT, pull_total: LIMIT * 4 }
@@ -91,21 +93,24 @@ async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)
         result.err().map(|error| error.kind())
     }
     let grace = Duration::ZERO;
-    vec![
-        ("info", kind(runtime.info().await)),
-        ("host", kind(runtime.host().await)),
-        ("list", kind(runtime.list(&owner()).await)),
-        ("ensure_network", kind(runtime.ensure_network("n", &owner()).await)),
-        ("pull", kind(runtime.pull(&image(), None, &|_| {}).await)),
-        ("image", kind(runtime.image(&image()).await)),
-        ("start", kind(runtime.start(&id()).await)),
-        ("stop", kind(runtime.stop(&id(), grace).await)),
-        ("restart", kind(runtime.restart(&id(), grace).await)),
-        ("rename", kind(runtime.rename(&id(), "x").await)),
-        ("remove", kind(runtime.remove(&id()).await)),
-        ("logs", kind(runtime.logs(&id(), None).await)),
-        ("events", kind(runtime.events(&owner()).await)),
-    ]
+    let (owner, image, id) = (owner(), image(), id());
+    // All at once, so that they wait together.
+    let calls: Vec<BoxFuture<'_, (&'static str, Option<ErrorKind>)>> = vec![
+        async { ("info", kind(runtime.info().await)) }.boxed(),
+        async { ("host", kind(runtime.host().await)) }.boxed(),
+        async { ("list", kind(runtime.list(&owner).await)) }.boxed(),
+        async { ("ensure_network", kind(runtime.ensure_network("n", &owner).await)) }.boxed(),
+        async { ("pull", kind(runtime.pull(&image, None, &|_| {}).await)) }.boxed(),
+        async { ("image", kind(runtime.image(&image).await)) }.boxed(),
+        async { ("start", kind(runtime.start(&id).await)) }.boxed(),
+        async { ("stop", kind(runtime.stop(&id, grace).await)) }.boxed(),
+        async { ("restart", kind(runtime.restart(&id, grace).await)) }.boxed(),
+        async { ("rename", kind(runtime.rename(&id, "x").await)) }.boxed(),
+        async { ("remove", kind(runtime.remove(&id).await)) }.boxed(),
+        async { ("logs", kind(runtime.logs(&id, None).await)) }.boxed(),
+        async { ("events", kind(runtime.events(&owner).await)) }.boxed(),
+    ];
+    join_all(calls).await
 }
 
 #[tokio::test]
@@ -115,7 +120,7 @@ async fn an_engine_that_never_answers_is_left_in_time() {
     for (call, kind) in kinds(&engine.runtime(limits())).await {
         assert_eq!(kind, Some(ErrorKind::TimedOut), "{call}");
     }
-    assert!(started.elapsed() < LIMIT * 12 + PATIENCE);
+    assert!(started.elapsed() < LIMIT + PATIENCE);
 }
 
 #[tokio::test]

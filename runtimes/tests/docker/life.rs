@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{
     ContainerId, ContainerRuntime, ContainerState, EnvValue, ErrorKind, ImageId, Mount, MountSource, Origin,
     PortBinding, Protocol,
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use crate::site::{OBEDIENT, STUBBORN, Site, docker, eventually, inspect, kind, tcp};
 
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(30);
 
 fn mount(source: MountSource, target: &str) -> Mount {
     Mount { source, target: target.to_owned() }
@@ -145,7 +146,7 @@ async fn what_is_taken_missing_or_impossible_is_told_apart() {
 #[tokio::test]
 async fn a_taken_port_is_a_conflict_until_it_is_free() {
     let site = Site::new("port").await;
-    let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let holder = TcpListener::bind(("127.0.0.1", free_port())).expect("it is free");
     let mut spec = site.spec("a", OBEDIENT);
     spec.ports = vec![tcp(80, holder.local_addr().expect("an address").port())];
     let id = site.runtime.create(&spec).await.expect("a container");

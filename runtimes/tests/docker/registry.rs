@@ -1,10 +1,11 @@
 //! Pulls from a real registry with a password.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{ContainerRuntime, ErrorKind, ImageReference, PullProgress, RegistryCredentials};
 use tempfile::TempDir;
 
@@ -24,8 +25,7 @@ struct Registry {
 impl Registry {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", free_port());
         let password = Command::new("htpasswd").args(["-nbB", USER, PASSWORD]).output();
         let password = password.expect("htpasswd; install apache2-utils").stdout;
         std::fs::write(folder.path().join("htpasswd"), password).expect("a file");

@@ -14,7 +14,7 @@ use managed_app_runtimes::{
 use tokio::sync::OnceCell;
 
 /// How long anything may take that the engine does by itself.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs until it is told to stop, and then ends at once with code 3.
 pub(crate) const OBEDIENT: &str = "trap 'exit 3' TERM; while :; do sleep 0.05; done";

@@ -1,5 +1,6 @@
 //! What goes wrong, and what it is called: taken names and ports, missing things, an engine that is not there.
 
+use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::podman::PodmanRuntime;
 use managed_app_runtimes::{
     ContainerId, ContainerRuntime as _, ContainerState, EngineKind, ErrorKind, Limits, LogSettings, PortBinding,
@@ -39,7 +40,7 @@ async fn creation_names_what_is_missing_or_taken() {
 async fn a_taken_port_is_a_conflict_until_it_is_free() {
     let rig = Rig::new().await;
     for address in ["127.0.0.1", "::1"] {
-        let holder = std::net::TcpListener::bind((address, 0)).expect("a free port");
+        let holder = std::net::TcpListener::bind((address, free_port())).expect("it is free");
         let host_port = holder.local_addr().expect("an address").port();
         let mut spec = rig.spec(if address == "::1" { "six" } else { "four" }, OBEDIENT);
         let host_address = address.parse().expect("an address");

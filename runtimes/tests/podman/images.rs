@@ -1,9 +1,9 @@
 //! Pulls from a registry with a password on a loopback address, and the removal of images.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{ContainerRuntime as _, ErrorKind, ImageId, RegistryCredentials, Result};
 
 use crate::rig::{OBEDIENT, Rig, eventually};
@@ -29,8 +29,7 @@ impl Registry {
         let htpasswd = Command::new("htpasswd").args(["-Bbn", "user", PASSWORD]).output();
         let htpasswd = htpasswd.expect("the command htpasswd is installed (package apache2-utils)");
         std::fs::write(folder.path().join("htpasswd"), htpasswd.stdout).expect("a file");
-        let port = TcpListener::bind((host, 0)).and_then(|free| free.local_addr()).expect("a free port").port();
-        let address = format!("{host}:{port}");
+        let address = format!("{host}:{}", free_port());
         let root = folder.path().display();
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\n\

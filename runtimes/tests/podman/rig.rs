@@ -17,7 +17,7 @@ pub(crate) const OBEDIENT: &str = "trap 'echo bye; exit 7' TERM; echo up; while 
 /// Ignores SIGTERM.
 pub(crate) const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 0.1; done";
 /// The longest wait for anything that should take a second or two.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 

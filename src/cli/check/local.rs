@@ -42,11 +42,21 @@ async fn tell(
     }
 }
 
-/// A directory that is not there yet can be made if its nearest ancestor can be written to.
 fn try_directory(path: &Path) -> io::Result<&'static str> {
-    if path.is_dir() {
-        return try_new_file(path).map(|()| "can be written");
+    if path.is_dir() { try_new_file(path).map(|()| "can be written") } else { try_to_make(path) }
+}
+
+/// As the log itself opens it, which makes its folder where that is missing.
+fn try_file(path: &Path) -> io::Result<&'static str> {
+    if fs::symlink_metadata(path).is_ok() {
+        OpenOptions::new().append(true).open(path)?;
+        return Ok("can be written");
     }
+    try_to_make(path)
+}
+
+/// What is not there yet can be made if its nearest ancestor can be written to.
+fn try_to_make(path: &Path) -> io::Result<&'static str> {
     let mut ancestors = path.ancestors().skip(1);
     let nearest = ancestors.find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
     let nearest = nearest.ok_or(io::ErrorKind::NotFound)?;
@@ -54,17 +64,6 @@ fn try_directory(path: &Path) -> io::Result<&'static str> {
         return Err(io::ErrorKind::NotADirectory.into());
     }
     try_new_file(nearest).map(|()| "is not there yet and can be made")
-}
-
-/// As the log itself opens it: the folder must be there.
-fn try_file(path: &Path) -> io::Result<&'static str> {
-    if fs::symlink_metadata(path).is_ok() {
-        OpenOptions::new().append(true).open(path)?;
-        return Ok("can be written");
-    }
-    let folder = path.parent().filter(|folder| folder.is_dir());
-    let folder = folder.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its folder does not exist"))?;
-    try_new_file(folder).map(|()| "is not there yet and can be made")
 }
 
 fn try_new_file(folder: &Path) -> io::Result<()> {
@@ -89,7 +88,8 @@ mod tests {
         assert!(try_directory(&file.join("below")).is_err());
         assert_eq!(ok(try_file(&file)), Ok("can be written"));
         assert_eq!(ok(try_file(&folder.path().join("new"))), Ok("is not there yet and can be made"));
-        assert_eq!(ok(try_file(&folder.path().join("a/new"))), Err(io::ErrorKind::NotFound));
+        assert_eq!(ok(try_file(&folder.path().join("a/new"))), Ok("is not there yet and can be made"));
+        assert_eq!(ok(try_file(&file.join("new"))), Err(io::ErrorKind::NotADirectory));
         assert!(try_file(folder.path()).is_err());
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
         assert_eq!(fs::read_to_string(&file).expect("the file"), "kept");

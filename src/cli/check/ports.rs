@@ -111,11 +111,13 @@ mod tests {
 
     #[test]
     fn a_taken_port_names_its_program() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        // An address that nobody else uses: the port stays free when it is given back.
+        let listener = TcpListener::bind("127.0.97.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
         let port = PortBinding {
             container_port: 1,
-            host_port: listener.local_addr().expect("an address").port(),
-            host_address: "0.0.0.0".parse().expect("a literal address"),
+            host_port: address.port(),
+            host_address: address.ip(),
             protocol: Protocol::Tcp,
         };
         assert_eq!(attempt(&port).map_err(|error| error.kind()), Err(ErrorKind::AddrInUse));

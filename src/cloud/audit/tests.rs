@@ -214,7 +214,7 @@ async fn what_is_left_at_the_end_is_sent_at_once() {
     rig.note(0..700);
     let took = rig.ended().await;
     assert_eq!((trail.numbers().sent, fake.batches().len()), (700, 2));
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn an_endpoint_that_is_silent_holds_up_the_end_for_seconds_only() {
     eventually("it is asked", || rig.fake.services.calls(Service::Audit, "POST") > 0).await;
     let trail = rig.trail.clone();
     let took = rig.ended().await;
-    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!((trail.numbers().waiting, trail.numbers().dropped), (0, 5));
 }
 

@@ -10,8 +10,7 @@ mod spoiled;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use async_graphql::{EmptyMutation, EmptySubscription, Schema, Variables};
@@ -20,20 +19,36 @@ use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::Shared;
-use super::services::{APPSYNC_PATH, stalled};
+use super::services::{APPSYNC_PATH, Service, stalled};
 
 pub use spoiled::Spoiled;
 pub(super) use spoiled::SpoiledAnswers;
 
 type AppSync = Schema<schema::Query, EmptyMutation, EmptySubscription>;
 
-/// Set by a field that shall never answer.
+/// What fields leave to the call that asks for them.
 #[derive(Clone, Default)]
-pub(super) struct Stalled(Arc<AtomicBool>);
+struct Call(Arc<Mutex<Left>>);
 
-impl Stalled {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Default)]
+struct Left {
+    /// A field shall never answer.
+    is_stalled: bool,
+    counts: Vec<(Service, &'static str)>,
+}
+
+impl Call {
+    fn stalls(&self) {
+        self.left().is_stalled = true;
+    }
+
+    /// Counts at the end of the call, when its answer is made.
+    fn counts(&self, service: Service, operation: &'static str) {
+        self.left().counts.push((service, operation));
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,6 +71,15 @@ pub(super) fn sdl() -> String {
 }
 
 fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTemplate {
+    let call = Call::default();
+    let answer = answered(schema, shared, request, &call);
+    for (service, operation) in std::mem::take(&mut call.left().counts) {
+        shared.services.count(service, operation);
+    }
+    answer
+}
+
+fn answered(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) -> ResponseTemplate {
     let token = request.headers.get("authorization").and_then(|token| token.to_str().ok()).unwrap_or_default();
     let authorized = match token {
         "" => Err("Missing authorization header"),
@@ -70,9 +94,8 @@ fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTempl
     let Some(query) = read(request) else {
         return refuse(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.");
     };
-    let stall = Stalled::default();
-    let mut body = in_appsync_form(finish(schema.execute(query.data(stall.clone()))));
-    if stall.0.load(Ordering::Relaxed) {
+    let mut body = in_appsync_form(finish(schema.execute(query.data(call.clone()))));
+    if call.left().is_stalled {
         return stalled();
     }
     shared.spoiled.spoil(&mut body);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Error, ErrorExtensions, Interface, Object, Result};
 use time::{Duration, OffsetDateTime};
 
-use super::Stalled;
+use super::Call;
 use super::nodes::{ManagedAppNode, Node};
 use super::parts::{AwsCredentials, Tenant};
 use super::remote::{CrossAccountApp, ExternalApp};
@@ -25,7 +25,7 @@ pub(super) struct Query;
 impl Query {
     async fn get_app(&self, context: &Context<'_>, name: String, tenant: String) -> Result<Option<App>> {
         let shared = context.data::<Arc<Shared>>()?;
-        shared.services.count(Service::AppSync, "GetApp");
+        context.data::<Call>()?.counts(Service::AppSync, "GetApp");
         // Reads come too early only where they are about nodes: credentials come from elsewhere.
         let world =
             if context.look_ahead().field("nodes").exists() { shared.history.read() } else { shared.history.now() };
@@ -35,7 +35,7 @@ impl Query {
 
     async fn get_node(&self, context: &Context<'_>, name: String, tenant: String) -> Result<Option<Node>> {
         let shared = context.data::<Arc<Shared>>()?;
-        shared.services.count(Service::AppSync, "GetNode");
+        context.data::<Call>()?.counts(Service::AppSync, "GetNode");
         let world = shared.history.now();
         Ok(if world.tenant.name == tenant { Node::find(&world, &name) } else { None })
     }
@@ -88,10 +88,11 @@ impl ManagedApp {
     #[graphql(name = "GetAwsCredentials")]
     async fn aws_credentials(&self, context: &Context<'_>, duration: Option<i32>) -> Result<AwsCredentials> {
         let shared = context.data::<Arc<Shared>>()?;
-        shared.services.count(Service::Credentials, "GetAwsCredentials");
+        let call = context.data::<Call>()?;
+        call.counts(Service::Credentials, "GetAwsCredentials");
         match shared.services.take(Service::Credentials, "GetAwsCredentials") {
             Some(Fault::Status(status)) => return Err(field_error(&format!("credentials failed with {status}"))),
-            Some(Fault::Stall) => context.data::<Stalled>()?.set(),
+            Some(Fault::Stall) => call.stalls(),
             None => {}
         }
         let (least, most, usual) = CREDENTIALS_SECONDS;

@@ -1,0 +1,42 @@
+//! Ports for servers and containers of tests, which must be known before somebody listens there. Owns no socket.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Below the ports that the kernel gives to whoever asks for any (from 32768 on, `ip_local_port_range`): no connection and
+/// no other test's server comes by one of these between the look at it and its use.
+const FIRST: u32 = 20_000;
+const COUNT: u32 = 12_000;
+/// Processes of tests that run side by side begin so far from each other.
+const STRIDE: u32 = 101;
+
+/// A port on which nobody listens, at no address of this host. Each call in a process has another one.
+///
+/// # Panics
+/// When all are taken.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(STRIDE);
+    let all = (0..COUNT).map(|_| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT + FIRST);
+    let is_free = |port: &u16| {
+        let address = (Ipv4Addr::UNSPECIFIED, *port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    let mut ports = all.map(|port| u16::try_from(port).expect("the last one is 31999"));
+    ports.find(is_free).expect("a port below the ephemeral ones is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_free_and_no_two_are_alike() {
+        let ports: Vec<u16> = (0..20).map(|_| free_port()).collect();
+        let distinct: std::collections::BTreeSet<_> = ports.iter().collect();
+        assert_eq!(distinct.len(), ports.len());
+        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, ports[0])).expect("nobody else has it");
+        let is_found = (0..COUNT).any(|_| free_port() == ports[0]);
+        assert!(!is_found, "{held:?} is taken");
+    }
+}
