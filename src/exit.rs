@@ -39,12 +39,12 @@ impl Exit {
     /// What it means, and what to do, for the help.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Done => "done: told to end, or the app was removed",
-            Self::Usage => "the command line is wrong; see --help",
-            Self::Unavailable => "an engine or the cloud cannot be reached; worth another try",
-            Self::Internal => "a mistake in this program; please report it",
-            Self::SignInRefused => "the cloud refused USER_NAME or PASSWORD",
-            Self::Configuration => "settings are missing or wrong; all are named on standard error",
+            Self::Done => "success; for `run`: stopped by a signal, or the app was removed from EchoStream",
+            Self::Usage => "invalid command line; see --help",
+            Self::Unavailable => "an engine or the cloud is unreachable; a later attempt may succeed",
+            Self::Internal => "internal error; please report it",
+            Self::SignInRefused => "the cloud rejected USER_NAME or PASSWORD",
+            Self::Configuration => "missing or invalid settings; standard error names all of them",
         }
     }
 }

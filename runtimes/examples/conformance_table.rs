@@ -1,6 +1,7 @@
 //! Prints one Markdown table of the conformance reports saved in a folder.
 //!
-//! `scripts/test` saves them to target/conformance, `scripts/conformance-table` calls this for the table in the README:
+//! `scripts/test` saves them to target/conformance, `scripts/conformance-table` calls this for the table in
+//! docs/conformance.md:
 //! `cargo run -p managed-app-runtimes --all-features --example conformance_table -- target/conformance`.
 
 use std::path::Path;

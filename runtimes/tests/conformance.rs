@@ -2,7 +2,8 @@
 //!
 //! One test an engine, so that they share the time; `scripts/test` starts the engines and names them by variables. The
 //! suite's run on the engine in memory is a test of `managed-app-fakes`. With `MANAGED_APP_CONFORMANCE_DIR` each test
-//! leaves its column of the README's table there; `MANAGED_APP_TEST_CHECKS` runs only checks with that in their name.
+//! leaves its column of the table in docs/conformance.md there; `MANAGED_APP_TEST_CHECKS` runs only checks with that in their
+//! name.
 #![cfg(feature = "conformance")]
 
 use std::path::PathBuf;

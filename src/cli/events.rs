@@ -16,7 +16,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// How to show them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 pub struct EventsOptions {
-    /// As JSON, one line for each event
+    /// Print JSON, one line per event
     #[arg(long)]
     pub json: bool,
 }

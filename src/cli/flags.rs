@@ -59,7 +59,7 @@ fn arguments() -> impl Iterator<Item = Arg> {
         .value_name("FILE")
         .value_parser(ValueParser::path_buf())
         .global(true)
-        .help("File with settings, in the syntax of systemd's EnvironmentFile; the environment beats it");
+        .help("File with settings, in the syntax of systemd's EnvironmentFile; the environment overrides it");
     std::iter::once(env_file).chain(SETTINGS.iter().filter_map(argument))
 }
 
@@ -74,7 +74,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
             .value_name("VALUE")
             .global(true)
             .hide_short_help(setting.absent == Absent::Required)
-            .help_heading("Settings (each beats the environment variable of the same name)")
+            .help_heading("Settings (each flag overrides its environment variable)")
             .help(format!("{}{default}", setting.about)),
     )
 }

@@ -1,4 +1,5 @@
-//! `generate`: the man page and the shells' completions, from the same definitions as `--help`. For packages.
+//! `generate`: the man page, the reference of the settings and the shells' completions, from the same definitions as
+//! `--help`. For packages and for `docs/`.
 
 use std::io::Write;
 
@@ -9,16 +10,18 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::Cli;
 use crate::exit::Exit;
 
-/// What can be made.
+/// The texts that can be generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Text {
     /// The man page, as troff
     Man,
-    /// Completions of Bash
+    /// The reference of the settings, as Markdown
+    Configuration,
+    /// Completions for Bash
     Bash,
-    /// Completions of Zsh
+    /// Completions for Zsh
     Zsh,
-    /// Completions of Fish
+    /// Completions for Fish
     Fish,
 }
 
@@ -26,15 +29,13 @@ pub enum Text {
 pub fn generate(text: Text) -> Exit {
     let mut command = Cli::command();
     let mut made = Vec::new();
-    let shell = match text {
-        Text::Man => None,
-        Text::Bash => Some(clap_complete::Shell::Bash),
-        Text::Zsh => Some(clap_complete::Shell::Zsh),
-        Text::Fish => Some(clap_complete::Shell::Fish),
-    };
-    match shell {
-        Some(shell) => clap_complete::generate(shell, &mut command, "echostream-managed-app", &mut made),
-        None => man(command, &mut made).expect("a Vec takes all text"),
+    let mut completions = |shell| clap_complete::generate(shell, &mut command, "echostream-managed-app", &mut made);
+    match text {
+        Text::Bash => completions(clap_complete::Shell::Bash),
+        Text::Zsh => completions(clap_complete::Shell::Zsh),
+        Text::Fish => completions(clap_complete::Shell::Fish),
+        Text::Man => man(command, &mut made).expect("a Vec takes all text"),
+        Text::Configuration => made = super::configuration::page().into_bytes(),
     }
     // Output that nobody reads is no failure.
     let _ = std::io::stdout().write_all(&made);

@@ -1,4 +1,4 @@
-//! The long help: what the program is, how to try it, its settings and exit codes. Text only.
+//! The long help: description, examples, settings and exit codes. Text only.
 
 use std::fmt::Write;
 
@@ -9,33 +9,33 @@ use crate::exit::Exit;
 pub(super) const ABOUT: &str = "\
 Keeps the managed nodes of an EchoStream managed app running on this host.
 
-It signs in to EchoStream, asks which nodes the app has, and runs each as a container on Docker or Podman. It then
-follows changes: a new image, another port, an edge or a message type reaches the container it concerns, and no other.
-Containers that are already as they should be are left alone, also when this program restarts.";
+It signs in to EchoStream, reads the nodes of the app, and runs each node as a container on Docker or Podman. It then
+receives changes (images, ports, mounts, edges, message types) and applies each change to the affected containers only.
+A running container that matches the cloud is not touched, also when this program starts again.";
 
 const EXAMPLES: &str = "\
-Try it (no account, no container engine, about 20 seconds; needs a build with the feature `demo`):
+Demo (no account, no container engine, about 20 seconds; needs a build with the feature `demo`):
   echostream-managed-app demo
 
 Examples:
   echostream-managed-app check --env-file /etc/echostream-managed-app.env
-      Says for each thing the daemon needs whether it works, and what to do where it does not.
+      Tests each requirement of the daemon and prints a remedy for each failure.
   echostream-managed-app plan --env-file /etc/echostream-managed-app.env
-      Says what `run` would do now, and changes nothing.
+      Prints the actions that `run` would take now. Changes nothing.
   echostream-managed-app --env-file /etc/echostream-managed-app.env --runtime podman
       Runs the daemon.
   LOGGING_LEVEL=DEBUG echostream-managed-app --env-file /etc/echostream-managed-app.env --on-exit leave
-      Runs it talkatively, and leaves the nodes running when it ends.";
+      Runs the daemon with debug output. The nodes keep running when it ends.";
 
 const SOURCES: &str = "\
-Settings come from flags, else from the environment, else from --env-file; an empty variable counts as absent.
-PASSWORD has no flag, because command lines are public on a host. The AWS SDK's own variables (AWS_*), proxies
-(HTTPS_PROXY, NO_PROXY, ...) and SSL_CERT_FILE count too, from the environment or from --env-file.";
+Flags override the environment, and the environment overrides --env-file. An empty variable counts as unset.
+PASSWORD has no flag, because other users of the host can read command lines. The variables of the AWS SDK (AWS_*), proxy
+variables (HTTPS_PROXY, NO_PROXY, ...) and SSL_CERT_FILE are read from the environment or from --env-file.";
 
 const SIGNALS: &str = "\
-Signals: SIGTERM and SIGINT stop the nodes (or leave them, see --on-exit) and end; a second one ends at once.
-SIGUSR2 ends and leaves the nodes to a successor. SIGHUP takes a new PASSWORD and looks at everything anew.
-SIGUSR1 is ignored.";
+Signals: SIGTERM and SIGINT stop the nodes (or leave them running, see --on-exit) and end the daemon; a second signal
+ends it at once. SIGUSR2 ends the daemon and leaves the nodes running for its successor. SIGHUP reads PASSWORD from
+--env-file again and starts a full comparison. SIGUSR1 is logged and ignored.";
 
 /// Everything below the flags of `--help`.
 pub(super) fn after() -> String {
@@ -53,8 +53,8 @@ fn environment_table() -> String {
 fn explain(setting: &Setting) -> String {
     let absent = match setting.absent {
         Absent::Required => "required".to_owned(),
-        Absent::Default(text) => format!("default {text}"),
-        Absent::Means(text) => format!("without it: {text}"),
+        Absent::Default(text) => format!("default: {text}"),
+        Absent::Means(text) => format!("default: {text}"),
     };
     format!("{}: {} ({absent})", setting.about, setting.holds)
 }

@@ -1,6 +1,7 @@
 //! The command line: definitions and help. Decides nothing; `main` runs the commands.
 
 mod check;
+mod configuration;
 mod events;
 mod flags;
 mod generate;
@@ -58,33 +59,33 @@ pub enum Command {
     /// Run the daemon (also without any command)
     #[default]
     Run,
-    /// Check settings, network, sign-in, engine, permissions and host, a line each, and say what to mend
+    /// Test settings, network, sign-in, engine, permissions and host, and print a remedy for each failure
     Check(CheckArgs),
-    /// Show what `run` would do now, and change nothing
+    /// Show the actions that `run` would take now; changes nothing
     Plan,
-    /// Show the nodes as the running daemon sees them
+    /// Show the nodes of the running daemon
     #[command(args = flags::shown_alone(&["env-file", "status-socket"]))]
     Status(StatusOptions),
-    /// Show what was done to a node, from each cause to its outcome
+    /// Show the actions on a node, each with its cause, steps and outcome
     #[command(args = flags::shown_alone(&["env-file", "status-socket", "state-directory"]))]
     Why(WhyOptions),
-    /// Follow what happens
+    /// Print actions and state changes as they happen
     #[command(args = flags::shown_alone(&["env-file", "status-socket"]))]
     Events(EventsOptions),
-    /// Print the man page or the completions of a shell
+    /// Print the man page, the reference of the settings or the completions of a shell
     #[command(hide = true, args = flags::shown_alone(&[]))]
     Generate {
-        /// What to print
+        /// Text to print
         text: Text,
     },
-    /// Show the daemon at work against a cloud that it makes up; no account, about 20 seconds
+    /// Run the daemon against a fake cloud for about 20 seconds; needs no account
     ///
-    /// Uses an engine in memory; `--runtime docker` or `--runtime podman` shows the same with real containers, and
-    /// leaves nothing behind.
+    /// Uses an engine in memory. `--runtime docker` and `--runtime podman` run real containers and remove them at the
+    /// end.
     #[cfg(feature = "demo")]
     #[command(args = flags::shown_alone(&["runtime"]))]
     Demo,
-    /// Serve a made-up cloud on a port, for authors of nodes, and change it by words
+    /// Serve a fake cloud on a port, for authors of nodes, and change its content by commands
     #[cfg(feature = "demo")]
     #[command(args = flags::shown_alone(&[]))]
     FakeCloud(Box<crate::demo::fake_cloud::FakeCloudArgs>),
@@ -93,7 +94,7 @@ pub enum Command {
 /// What stands after `check`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct CheckArgs {
-    /// Write what was found, settings, versions, state and the end of the log into an archive (tar.gz), without secrets
+    /// Write the results, settings, versions, state and the end of the log into an archive (tar.gz), without secrets
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
 }

@@ -13,10 +13,10 @@ use crate::status::{Amount, Client, ClientError, LogReport, NodeReport, Report, 
 /// How to show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 pub struct StatusOptions {
-    /// As JSON, one line for each look
+    /// Print JSON, one line per report
     #[arg(long)]
     pub json: bool,
-    /// Again whenever something happens, until Ctrl-C; a daemon that goes away is waited for
+    /// Print again after each change, until Ctrl-C; reconnects to a daemon that restarts
     #[arg(long)]
     pub watch: bool,
 }

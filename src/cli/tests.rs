@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
-use crate::config::{Absent, SETTINGS, Setting};
+use crate::config::{Absent, SETTINGS};
 
 fn read(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
@@ -145,7 +145,7 @@ fn the_cloud_init_example_has_what_is_required_and_nothing_unknown() {
 
 #[test]
 fn man_page_and_completions_can_be_made() {
-    for text in ["man", "bash", "zsh", "fish"] {
+    for text in ["man", "configuration", "bash", "zsh", "fish"] {
         assert!(read(&format!("x generate {text}")).is_ok());
     }
     assert!(!long_help().contains("\n  generate"), "it is for packages");
@@ -167,30 +167,4 @@ fn the_unit_waits_longer_than_the_nodes_may_take_to_stop() {
     let crate::config::Absent::Default(grace) = grace.expect("it is in the table").absent else { panic!("a default") };
     let grace: u64 = grace.trim_end_matches('s').parse().expect("whole seconds");
     assert!(seconds >= 2 * grace);
-}
-
-/// The README's tables are made of the same data as the help. On failure the message is the table to put there.
-#[test]
-fn the_readme_tells_the_settings_and_exit_codes() {
-    let readme = include_str!("../../README.md");
-    for table in [settings_table(), exit_table()] {
-        assert!(readme.contains(&table), "README.md should hold this table:\n{table}");
-    }
-}
-
-fn settings_table() -> String {
-    let row = |setting: &Setting| {
-        let flag = setting.flag.map_or_else(String::new, |flag| format!("`--{flag}`"));
-        let absent = match setting.absent {
-            Absent::Required => "required".to_owned(),
-            Absent::Default(text) => format!("`{text}`"),
-            Absent::Means(text) => text.to_owned(),
-        };
-        format!("| `{}` | {flag} | {absent} | {}: {} |\n", setting.variable, setting.about, setting.holds)
-    };
-    SETTINGS.iter().map(row).collect()
-}
-
-fn exit_table() -> String {
-    Exit::ALL.iter().map(|exit| format!("| {} | {} |\n", exit.code(), exit.meaning())).collect()
 }

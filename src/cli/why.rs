@@ -15,7 +15,7 @@ use crate::status::{
 pub struct WhyOptions {
     /// Name of the node
     pub node: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -61,7 +61,7 @@ async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> any
     let told = tokio::select! {
         told = story.tell() => told,
         _ = interrupted() => {
-            println!("\ninterrupted; clearing away");
+            println!("\ninterrupted; cleaning up");
             let _ = operator.send(crate::host::Signal::Terminate).await;
             Ok(())
         }
@@ -69,12 +69,14 @@ async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> any
     // A second signal does not wait for an engine that hangs.
     let exit = tokio::select! {
         exit = end => exit.unwrap_or(Exit::Internal),
-        _ = interrupted() => anyhow::bail!("clear away: it was interrupted again; containers of {app:?} may be left"),
+        _ = interrupted() => anyhow::bail!("clean up: it was interrupted again; containers of {app:?} may remain"),
     };
     tasks.shutdown().await;
     stage.strike(&owner).await?;
     told?;
-    println!("\nNothing is left behind. The same daemon serves a real app: `echostream-managed-app --help`.");
+    println!(
+        "\nThe demo has removed its containers. To run a real app with this daemon: `echostream-managed-app --help`."
+    );
     Ok(exit)
 }
 

@@ -49,8 +49,8 @@ impl<'a> Story<'a> {
     /// Tells it. Fails when the daemon does not do its part in time.
     pub async fn tell(&mut self) -> anyhow::Result<()> {
         let cloud = self.cloud;
-        println!("A fake EchoStream cloud, the ordinary daemon, the engine: {}.", self.stage.runtime().kind());
-        println!("Left: when it happened. `cloud`: what a user does. `host`: what the daemon does, and how soon.\n");
+        println!("Demo: a fake EchoStream cloud, the daemon, and the engine: {}.", self.stage.runtime().kind());
+        println!("`cloud`: actions of a user. `host`: reactions of the daemon, with the time since the action.\n");
         let (first, second) = (self.stage.image(1).to_string(), self.stage.image(2).to_string());
         let node = |node: Node| node.image(&first).of_type("demo node");
         self.chapter("adds three nodes: reader, \"HL7: inlet\", writer", async {
@@ -59,19 +59,19 @@ impl<'a> Story<'a> {
             cloud.add_node("writer", node);
         })
         .await?;
-        self.chapter("connects reader to writer; both read their edges when they start", async {
+        self.chapter("adds an edge from reader to writer; both restart to read their edges", async {
             cloud.connect("reader", "writer");
         })
         .await?;
-        self.chapter("changes the inlet's definition; its container is made anew beside the old one", async {
+        self.chapter("adds a mount to the inlet; its new container is created beside the old one", async {
             cloud.change_mounts("HL7: inlet", vec![managed_app_fakes::cloud::words::Mount::anonymous("/data")]);
         })
         .await?;
-        self.chapter("releases version 2 of the nodes' image", async {
+        self.chapter("releases version 2 of the image", async {
             cloud.set_image("demo node", &second);
         })
         .await?;
-        self.chapter("connects and disconnects twenty times in a burst; that costs few restarts", async {
+        self.chapter("adds and removes an edge twenty times in a burst; this costs few restarts", async {
             for _ in 0..BURST {
                 cloud.connect("writer", "HL7: inlet");
                 cloud.disconnect("writer", "HL7: inlet");
@@ -101,7 +101,7 @@ impl<'a> Story<'a> {
         let runtime = self.stage.runtime();
         let containers = runtime.list(&self.owner).await?;
         if let Some(victim) = containers.iter().find(|container| container.name == "reader") {
-            println!("{:>6.2} s  host  ! somebody removes reader by hand", self.began.elapsed().as_secs_f64());
+            println!("{:>6.2} s  host  ! somebody removes the container of reader", self.began.elapsed().as_secs_f64());
             let acted = Instant::now();
             runtime.remove(&victim.id).await?;
             self.follow(acted).await?;
@@ -112,7 +112,7 @@ impl<'a> Story<'a> {
 
     async fn last_chapter(&mut self) -> anyhow::Result<()> {
         println!(
-            "{:>6.2} s  cloud | a user removes the app; the daemon asks twice, some seconds apart, before it believes it",
+            "{:>6.2} s  cloud | a user removes the app; the daemon confirms this by two reads, seconds apart",
             self.began.elapsed().as_secs_f64()
         );
         let acted = Instant::now();
@@ -124,7 +124,7 @@ impl<'a> Story<'a> {
             anyhow::ensure!(Instant::now() < limit, "see the daemon end in time: {}", self.summary());
         }
         self.show_for(QUIET, acted).await;
-        println!("{:>6.2} s  host  | the daemon has ended", self.began.elapsed().as_secs_f64());
+        println!("{:>6.2} s  host  | the daemon exits", self.began.elapsed().as_secs_f64());
         Ok(())
     }
 

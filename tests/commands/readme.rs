@@ -1,4 +1,5 @@
-//! Every command in the README: blocks marked `sh` are run here, those marked `sh host` by `scripts/package-test`.
+//! Every command in the README and in `docs/`: blocks marked `sh` are run here, those marked `sh host` by
+//! `scripts/package-test`, which takes them from `docs/`; the README repeats some of them. Links between pages lead somewhere.
 //!
 //! `cargo run` and `cargo build` lead to the program that the tests were built with, as another set of features would build
 //! everything again; all else is run as it stands.
@@ -40,31 +41,137 @@ fn blocks(text: &str) -> Vec<(String, String)> {
     blocks
 }
 
-fn readme() -> Vec<(String, String)> {
-    blocks(&std::fs::read_to_string(Path::new(ROOT).join("README.md")).expect("the README"))
+/// A page for readers of the project.
+struct Page {
+    /// Its path below the root.
+    path: String,
+    text: String,
+}
+
+/// The pages of the root and of `docs/`, by name.
+fn pages() -> Vec<Page> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs/"] {
+        for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).expect("the folder") {
+            let name = entry.expect("an entry").file_name().into_string().expect("a name in UTF-8");
+            if name.ends_with(".md") {
+                let path = format!("{folder}{name}");
+                pages
+                    .push(Page { text: std::fs::read_to_string(Path::new(ROOT).join(&path)).expect("the page"), path });
+            }
+        }
+    }
+    pages.sort_by(|one, other| one.path.cmp(&other.path));
+    for expected in ["README.md", "SECURITY.md", "docs/install.md", "docs/operations.md"] {
+        assert!(pages.iter().any(|page| page.path == expected), "there is no {expected}");
+    }
+    pages
+}
+
+/// The blocks of a kind in all pages, without the indentation that lists give them.
+fn blocks_of(pages: &[Page], wanted: &str) -> Vec<String> {
+    let of_page = |page: &Page| blocks(&page.text).into_iter().filter(|(kind, _)| kind == wanted).collect::<Vec<_>>();
+    pages.iter().flat_map(of_page).map(|(_, block)| dedent(&block)).collect()
+}
+
+fn dedent(block: &str) -> String {
+    let indent = block.lines().next().map_or(0, |line| line.len() - line.trim_start().len());
+    block.lines().map(|line| line.get(indent..).unwrap_or(line.trim_start())).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn every_block_of_the_readme_is_of_a_kind_that_somebody_runs() {
-    for (kind, block) in readme() {
-        assert!(["sh", "sh host"].contains(&kind.as_str()), "nobody runs a block of the kind {kind:?}:\n{block}");
+fn every_block_of_the_docs_is_of_a_known_kind() {
+    for page in pages() {
+        for (kind, block) in blocks(&page.text) {
+            let is_known = ["sh", "sh host", "text", "mermaid"].contains(&kind.as_str());
+            assert!(is_known, "{}: nobody runs a block of the kind {kind:?}:\n{block}", page.path);
+        }
     }
+}
+
+/// scripts/package-test runs the blocks of the pages that it names; those of other pages are copies.
+#[test]
+fn every_block_for_hosts_is_one_that_the_package_test_runs() {
     let runner = std::fs::read_to_string(Path::new(ROOT).join("scripts/package-test")).expect("the script");
     assert!(runner.contains("```sh host"), "scripts/package-test runs the blocks of hosts");
+    let (run, others): (Vec<_>, Vec<_>) =
+        pages().into_iter().partition(|page| page.path.starts_with("docs/") && runner.contains(&page.path));
+    let run = blocks_of(&run, "sh host");
+    assert!(!run.is_empty(), "scripts/package-test names pages with blocks");
+    for copy in blocks_of(&others, "sh host") {
+        assert!(run.contains(&copy), "scripts/package-test does not run this block:\n{copy}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_of_the_readme_works() {
+async fn every_command_of_the_docs_works() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut ran = 0;
-    for (_, block) in readme().into_iter().filter(|(kind, _)| kind == "sh") {
-        run(folder.path(), &block).await;
-        ran += 1;
+    let (mut ran, mut compared) = (0, 0);
+    for page in pages() {
+        let blocks = blocks(&page.text);
+        for (index, (_, block)) in blocks.iter().enumerate().filter(|(_, (kind, _))| kind == "sh") {
+            let output = run(folder.path(), &dedent(block)).await;
+            ran += 1;
+            if let Some((_, shown)) = blocks.get(index + 1).filter(|(kind, _)| kind == "text") {
+                compare(shown, &output);
+                compared += 1;
+            }
+        }
     }
-    assert!(ran > 0, "the README has blocks to run");
+    assert!(ran > 2 && compared > 0, "the pages have blocks to run, and output: {ran}, {compared}");
 }
 
-async fn run(folder: &Path, block: &str) {
+/// The block `text` after a command is its output, shortened: each line is there, but for its numbers.
+fn compare(shown: &str, output: &str) {
+    let form = |line: &str| line.split(|c: char| c.is_ascii_digit() || c == '.').collect::<String>().replace(' ', "");
+    let forms: Vec<String> = output.lines().map(form).collect();
+    for line in shown.lines() {
+        assert!(
+            line == "..." || forms.contains(&form(line)),
+            "the program does not print this:\n{line}\nbut\n{output}"
+        );
+    }
+}
+
+/// Links of the form `](page.md)`, `](page.md#heading)` and `](#heading)`; others lead out of the project.
+#[test]
+fn every_link_between_pages_leads_to_a_page_and_a_heading() {
+    for page in pages() {
+        for target in page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let from = Path::new(ROOT).join(&page.path);
+            let path = if file.is_empty() { from } else { from.parent().expect("it is a file").join(file) };
+            let text =
+                std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {target}: {error}", page.path));
+            let is_there = heading.is_empty() || text.lines().any(|line| anchor(line).as_deref() == Some(heading));
+            assert!(is_there, "{}: {target} has no such heading", page.path);
+        }
+    }
+}
+
+/// The anchor that GitHub gives to a heading.
+fn anchor(line: &str) -> Option<String> {
+    let title = line.strip_prefix('#')?.trim_start_matches('#').trim().to_lowercase();
+    let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    Some(kept.map(|c| if c == ' ' { '-' } else { c }).collect())
+}
+
+/// The README is an introduction; details have pages of their own.
+#[test]
+fn the_readme_is_short() {
+    let pages = pages();
+    let readme = pages.iter().find(|page| page.path == "README.md").expect("it is one of the pages");
+    assert!(readme.text.lines().count() <= 150, "{} lines", readme.text.lines().count());
+    for page in pages.iter().filter(|page| page.path != "README.md") {
+        assert!(readme.text.contains(&format!("]({})", page.path)), "the README does not lead to {}", page.path);
+    }
+}
+
+/// Its output.
+async fn run(folder: &Path, block: &str) -> String {
     let tree = prepare(folder);
     let mut command = Command::new("/bin/bash");
     let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").expect("there is a PATH"));
@@ -89,6 +196,7 @@ async fn run(folder: &Path, block: &str) {
     let (status, output) = timeout(BLOCK_LIMIT, done).await.expect("the block ends in time").expect("no panic");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(status.success(), "{block}\n{said}");
+    said
 }
 
 /// A tree to work in, whose files are those of the project: what a block writes stays out of it.

@@ -1,6 +1,7 @@
-//! Checks the tables of `docs/`: their rows are numbered, say something in each cell, and name tests that exist.
+//! Checks the tables of `docs/`: their rows are numbered, say something in each cell, and name tests that exist; the
+//! metrics and alerts are those of the program and of its rules.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::source::Source;
 
@@ -10,8 +11,9 @@ struct Table {
     rows: usize,
 }
 
-const TABLES: [Table; 2] = [
+const TABLES: [Table; 3] = [
     Table { text: include_str!("../../docs/faults.md"), rows: 20 },
+    Table { text: include_str!("../../docs/python-program.md"), rows: 17 },
     Table { text: include_str!("../../docs/security.md"), rows: 27 },
 ];
 
@@ -25,6 +27,24 @@ fn every_row_of_the_tables_names_tests_that_exist() {
         assert_eq!(numbers, (1..=table.rows).collect::<Vec<_>>());
         rows.into_iter().for_each(|row| check(row, &known));
     }
+}
+
+#[test]
+fn operations_lists_the_metrics_and_alerts_that_exist() {
+    let page = include_str!("../../docs/operations.md");
+    let sources = crate::sources();
+    let of_metrics = sources.iter().filter(|source| source.path.starts_with("src/status/metrics"));
+    let code: BTreeSet<&str> = of_metrics.flat_map(|source| quoted(&source.text, '"', "managed_app_")).collect();
+    assert_eq!(quoted(page, '`', "managed_app_").collect::<BTreeSet<_>>(), code);
+    let rules = include_str!("../../packaging/prometheus/alerts.yml");
+    let alerts: BTreeSet<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert_eq!(quoted(page, '`', "ManagedApp").collect::<BTreeSet<_>>(), alerts);
+}
+
+/// The names between two quotes that begin with `prefix`.
+fn quoted<'a>(text: &'a str, quote: char, prefix: &str) -> impl Iterator<Item = &'a str> {
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    text.split(quote).filter(move |part| part.starts_with(prefix)).filter(is_name)
 }
 
 fn check(row: &str, known: &HashSet<&str>) {

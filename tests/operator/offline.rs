@@ -1,5 +1,5 @@
-//! An author's node offline, as the README says: `fake-cloud` as a process, the ordinary daemon as another, and the node's
-//! image in the engine alone. The container reaches the fake cloud at the address that it is given.
+//! An author's node offline, as in docs/fake-cloud.md: `fake-cloud` as a process, the ordinary daemon as another, and the
+//! node's image in the engine alone. The container reaches the fake cloud at the address that it is given.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

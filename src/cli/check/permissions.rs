@@ -6,7 +6,7 @@ use super::super::inquiry::{AWS_CREDENTIALS, Problem};
 use super::super::report::Report;
 use crate::registry::{RegistryError, RegistryErrorKind};
 
-/// All of them, in the order of the README.
+/// All of them, in the order of docs/install.md.
 pub(super) const ALL: [&str; 8] = [
     "ecr:GetAuthorizationToken",
     "ecr:BatchCheckLayerAvailability",

@@ -122,9 +122,9 @@ fn all_problems_are_reported_at_once() {
     let expected = "\
 the configuration has 6 problems:
   /env line 3 has no `=`; an assignment is NAME=value
-  APP is missing; it should hold 1 to 256 characters, none of them a control character
+  APP is missing; it should hold 1 to 256 characters, without control characters
   AWS_DEFAULT_REGION should hold an AWS region, like us-east-1; \"nowhere\" came from the environment
-  PASSWORD is missing; it should hold 1 to 256 characters, none of them a control character
+  PASSWORD is missing; it should hold 1 to 256 characters, without control characters
   MANAGED_APP_PARALLEL_PULLS should hold a number from 1 to 64; \"0\" came from the flag --parallel-pulls
   MANAGED_APP_RESYNC should hold a duration from 10s to 24h, like 5m; \"5\" came from /env line 4";
     assert_eq!(world.errors(), expected);

@@ -24,7 +24,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:4510";
 /// What stands after `fake-cloud`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct FakeCloudArgs {
-    /// Address of the fake cloud that runs
+    /// Address of the running fake cloud
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS, global = true)]
     at: String,
     #[command(subcommand)]
@@ -35,8 +35,8 @@ pub struct FakeCloudArgs {
 enum Action {
     /// Run the fake cloud until it is interrupted
     ///
-    /// Without --seed it has an app without nodes. Containers reach it when it listens on all addresses:
-    /// `--listen 0.0.0.0:4510`; others on the network do then, too, and nothing asks them for a password.
+    /// Without --seed the app has no nodes. To be reachable from containers, the fake cloud must listen on all addresses:
+    /// `--listen 0.0.0.0:4510`. Every host of the network can then reach and change it without a password.
     Serve(ServeArgs),
     #[command(flatten)]
     Word(Word),
@@ -44,10 +44,10 @@ enum Action {
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 struct ServeArgs {
-    /// Address to listen on; port 0 takes any free one
+    /// Listen address; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_ADDRESS)]
     listen: SocketAddr,
-    /// Address of this host that clients are told; the one listened on, or the one that leads to the network
+    /// Address of this host that clients connect to; default: the listen address, or the address of the default route
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
     /// TOML file with the app and its nodes; see packaging/fake-cloud.toml

@@ -14,25 +14,25 @@ use super::parts;
 pub(super) enum Word {
     /// Print the environment of a daemon for the app, or of one node, as NAME=value lines
     ///
-    /// For `--env-file` of this program, of `docker run` and of `podman run` alike.
+    /// The output works with `--env-file` of this program, of `docker run` and of `podman run`.
     Env {
-        /// What a container of this node needs; an image that the daemon runs must bring the AWS_ variables itself
+        /// Print the environment of a container of this node; an image that the daemon runs must set the AWS_ variables itself
         #[arg(long, value_name = "NODE")]
         node: Option<String>,
     },
-    /// Show the app, its nodes and edges, and how many messages wait on each edge
+    /// Show the app, its nodes and edges, and the number of messages in each edge
     Show,
     /// Add a node
     AddNode(NodeArgs),
     /// Remove a node and its edges
     RemoveNode { node: String },
-    /// Give a node these ports, and no others
+    /// Set the ports of a node
     ChangePorts {
         node: String,
         #[arg(value_name = "PORT", value_parser = parts::port_text)]
         ports: Vec<String>,
     },
-    /// Give a node these mounts, and no others
+    /// Set the mounts of a node
     ChangeMounts {
         node: String,
         #[arg(value_name = "MOUNT", value_parser = parts::mount_text)]
@@ -50,21 +50,21 @@ pub(super) enum Word {
         #[arg(value_parser = parts::level_text)]
         level: String,
     },
-    /// Tell a node to process nothing (true), or to go on (false)
+    /// Set whether a node is stopped: with true it processes no messages
     SetStopped {
         node: String,
         #[arg(action = clap::ArgAction::Set)]
         stopped: bool,
     },
-    /// Give a managed node type another image
+    /// Set the image of a managed node type
     SetImage { node_type: String, image: String },
-    /// Make an edge; an end that is no node of the app is one elsewhere in the tenant
+    /// Add an edge; an end that is not a node of the app is a node elsewhere in the tenant
     Connect { source: String, target: String },
     /// Remove an edge
     Disconnect { source: String, target: String },
-    /// Give an edge other ends; its queue stays
+    /// Move an edge to other ends; its queue stays
     MoveEdge { source: String, target: String, new_source: String, new_target: String },
-    /// Give a message type another auditor
+    /// Set the auditor of a message type
     ChangeAuditor {
         message_type: String,
         /// Python source of a function `auditor(*, message, **kwargs)`
@@ -75,7 +75,7 @@ pub(super) enum Word {
         #[arg(value_parser = parts::json_text)]
         json: String,
     },
-    /// Set whether the nodes may use the tenant's table
+    /// Set whether the nodes may access the tenant's table
     SetTableAccess {
         #[arg(action = clap::ArgAction::Set)]
         access: bool,
@@ -85,26 +85,26 @@ pub(super) enum Word {
         #[arg(value_parser = parts::json_text)]
         json: String,
     },
-    /// Set whether audit records are wanted
+    /// Set whether nodes and daemon send audit records
     SetAudit {
         #[arg(action = clap::ArgAction::Set)]
         audit: bool,
     },
     /// Remove the app with all its nodes
     RemoveApp,
-    /// Put a message on an edge, as its source would
+    /// Send a message to an edge, in place of its source
     Send { source: String, target: String, body: String },
-    /// Take the next message from an edge, as its target would, and print its body
+    /// Receive the next message of an edge, in place of its target, and print its body
     Receive {
         source: String,
         target: String,
-        /// Seconds to wait for one
+        /// Seconds to wait for a message
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=20))]
         wait: u64,
     },
-    /// Print what arrived in CloudWatch Logs: the daemon's log, or that of a node
+    /// Print the content of CloudWatch Logs: the log of the daemon, or of a node
     Logs { node: Option<String> },
-    /// Print the audit records that arrived, a line of JSON each
+    /// Print the received audit records, one line of JSON per record
     AuditRecords { node: Option<String> },
 }
 
@@ -113,10 +113,10 @@ pub(super) enum Word {
 pub(super) struct NodeArgs {
     /// Its name
     pub(super) node: String,
-    /// Image of its type; not needed when --type names one that exists
+    /// Image of its type; not needed if --type names an existing type
     #[arg(long)]
     pub(super) image: Option<String>,
-    /// Its managed node type; <node>:type unless given
+    /// Its managed node type; default: <node>:type
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) node_type: Option<String>,
     /// Message type that it receives
