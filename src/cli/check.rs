@@ -15,6 +15,7 @@ mod space;
 use std::path::Path;
 use std::sync::Arc;
 
+use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo, ImageReference};
 
 use super::inquiry::{self, Problem};
@@ -22,6 +23,7 @@ use super::report::Report;
 use super::{CheckArgs, inquiry::within};
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, Listing, NodeLogs};
+use crate::daemon::owner_of;
 use crate::engine;
 use crate::exit::Exit;
 use crate::model::App;
@@ -146,28 +148,48 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
     let rootless = if host.rootless { ", rootless: no ports under 1024" } else { "" };
     let (kind, version, endpoint, architecture) = (info.kind, &info.version, &info.endpoint, &host.architecture);
     report.ok("engine", &format!("{kind} {version} for {architecture} at {endpoint}{rootless}"));
-    let node_logs = check_node_logs(config, &info, report);
+    let node_logs = check_node_logs(config, runtime.as_ref(), &info, report).await;
     Some(Engine { runtime, node_logs, host })
 }
 
-fn check_node_logs(config: &Config, info: &EngineInfo, report: &mut Report) -> Option<NodeLogs> {
-    match engine::node_logs(config, info) {
-        Ok(NodeLogs::Awslogs) => {
-            let found = format!("{} ships it with its driver awslogs, and needs AWS credentials of its own", info.kind);
-            report.ok("node output", &found);
-            Some(NodeLogs::Awslogs)
-        }
-        Ok(NodeLogs::Agent) => {
-            report.ok("node output", &format!("{} keeps it, limited by size, and the daemon ships it", info.kind));
-            Some(NodeLogs::Agent)
-        }
-        Ok(NodeLogs::Engine) => {
-            report.ok("node output", &format!("{} keeps it, limited by size", info.kind));
-            Some(NodeLogs::Engine)
-        }
+/// Which way the output of new containers goes, and why; and whether containers that exist have a way that leads nowhere.
+async fn check_node_logs(
+    config: &Config,
+    runtime: &dyn ContainerRuntime,
+    info: &EngineInfo,
+    report: &mut Report,
+) -> Option<NodeLogs> {
+    let choice = match engine::node_logs(config, info).await {
+        Ok(choice) => choice,
         Err(remedy) => {
             report.failed("node output", "it cannot be kept as was chosen", remedy, Exit::Configuration);
-            None
+            return None;
         }
+    };
+    let (kind, reason) = (info.kind, &choice.reason);
+    let found = match choice.way {
+        NodeLogs::Awslogs => {
+            format!("{kind} ships it with its driver awslogs, for which it needs AWS credentials of its own")
+        }
+        NodeLogs::Agent => format!("{kind} keeps it, limited by size, and the daemon ships it"),
+        NodeLogs::Engine => format!("{kind} keeps it, limited by size"),
+    };
+    report.ok("node output", &format!("{found} ({reason})"));
+    if choice.is_default && choice.has_awslogs && choice.way == NodeLogs::Agent {
+        check_left_awslogs(config, runtime, report).await;
+    }
+    Some(choice.way)
+}
+
+/// Containers made while `awslogs` was the default keep it until they are replaced for another reason.
+async fn check_left_awslogs(config: &Config, runtime: &dyn ContainerRuntime, report: &mut Report) {
+    let Ok(containers) = runtime.list(&owner_of(config)).await else { return };
+    let records = containers.iter().filter_map(|container| SpecRecord::from_labels(&container.labels));
+    let left = records.filter(|record| !record.keeps_output()).count();
+    if left > 0 {
+        let found = format!("{left} existing containers keep the driver awslogs until they are replaced");
+        let remedy = "if their output does not arrive, give dockerd AWS credentials that last by a drop-in of docker.service, \
+                      or set MANAGED_APP_NODE_LOGS=agent, which replaces each of them once";
+        report.skipped("node output", &format!("{found}; {remedy}"));
     }
 }

@@ -86,8 +86,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     optional(
         ("MANAGED_APP_NODE_LOGS", Some("node-logs")),
-        Means("the engine's default"),
-        "how the output of nodes reaches CloudWatch: by Docker's awslogs driver, by the daemon, which reads the engine's own log, or not at all; without it awslogs where the engine has it, else agent",
+        Means("what suits the engine"),
+        "how the output of nodes reaches CloudWatch: by Docker's awslogs driver, by the daemon, which reads the engine's own log, or not at all; without it awslogs where dockerd has AWS credentials of its own, else agent, and existing containers keep their way",
         "awslogs, agent or engine",
     ),
     optional(

@@ -138,7 +138,7 @@ impl Rig {
     pub async fn settle(&self, target: &Target, can_overlap: bool) {
         let image = target.spec.image.clone();
         let image_id = self.memory.image(&image).await.expect("an answer").expect("the image is here");
-        let desired = Desired { target: target.clone(), image, can_overlap };
+        let desired = Desired { target: target.clone(), image, can_overlap, kept_logs: None };
         let mut is_rejected = false;
         for _ in 0..STEPS_MAX {
             let revisions = self.hands.state.revisions();
