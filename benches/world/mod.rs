@@ -39,7 +39,7 @@ fn name(index: usize) -> NodeName {
 fn node(index: usize) -> Node {
     Node {
         name: name(index),
-        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/image:1".to_owned() },
+        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/image:1".to_owned(), registry: None },
         config: Some(r#"{"key":"value"}"#.to_owned()),
         logging_level: None,
         is_stopped: false,

@@ -12,16 +12,17 @@ mod permissions;
 mod ports;
 mod space;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo, ImageReference};
+use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo};
 
 use super::inquiry::{self, Problem};
 use super::report::Report;
 use super::{CheckArgs, inquiry::within};
-use crate::cloud::{Aws, AwsOptions};
+use crate::cloud::{Aws, AwsOptions, Service};
 use crate::config::{Config, Listing, NodeLogs};
 use crate::daemon::owner_of;
 use crate::engine;
@@ -50,12 +51,12 @@ pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing) ->
     let whose = format!("app {:?} of tenant {:?}, on host {:?}", config.app, config.tenant, config.host_id);
     report.ok("configuration", &whose);
     let aws = Arc::new(Aws::new(AwsOptions::default()));
-    let mut places = Places::of(config);
+    let mut places = Places::of(config, &aws).await;
     let clock = places.check(&mut report).await;
     network::check_clock(clock, &mut report);
     let app = cloud::check(config, &aws, &mut report).await;
     if let Some(app) = &app {
-        add_places_of(app, &mut places);
+        add_places_of(app, &aws, &mut places).await;
         places.check(&mut report).await;
     }
     let engine = check_engine(config, &mut report).await;
@@ -84,13 +85,12 @@ async fn write_bundle(path: &Path, config: &Config, listing: &Listing, engine: O
 }
 
 /// Places that only the app's description names.
-fn add_places_of(app: &App, places: &mut Places) {
-    places.add_aws("SQS", "SQS", "sqs", &app.tenant.region);
-    for node in app.nodes.values() {
-        let Ok(image) = node.node_type.image_uri.parse::<ImageReference>() else { continue };
-        if let Some(RegistryHost::Ecr { region, .. }) = RegistryHost::parse(image.registry()) {
-            places.add_aws("ECR", "ECR", "api.ecr", &region);
-        }
+async fn add_places_of(app: &App, aws: &Aws, places: &mut Places) {
+    places.add_aws(aws, Service::Sqs, &app.tenant.region).await;
+    let registries = app.nodes.values().filter_map(|node| node.node_type.registry.as_ref());
+    let regions: BTreeSet<&str> = registries.filter_map(RegistryHost::region).collect();
+    for region in regions {
+        places.add_aws(aws, Service::Ecr, region).await;
     }
 }
 
@@ -104,7 +104,7 @@ async fn check_permissions(
 ) {
     let mut permissions = Permissions::default();
     images::check(app, engine, aws, &mut permissions, report).await;
-    if app.is_some_and(|app| has_image(app, |host| host == RegistryHost::EcrPublic)) {
+    if app.is_some_and(|app| has_image(app, |host| *host == RegistryHost::EcrPublic)) {
         let asked = async { Ok::<_, Problem>(registry::public_token(aws).await) };
         for (permission, result) in within(PUBLIC_LIMIT, "check the network", asked).await.unwrap_or_default() {
             permissions.note_registry(permission, "public.ecr.aws", &result);
@@ -113,7 +113,7 @@ async fn check_permissions(
     logs::check(config, app, engine, aws, &mut permissions, report).await;
     permissions.tell(report, |permission| match (app, permission) {
         (None, _) => "no app".to_owned(),
-        (Some(app), name) if name.starts_with("ecr:") && has_image(app, |host| host != RegistryHost::EcrPublic) => {
+        (Some(app), name) if name.starts_with("ecr:") && has_image(app, |host| *host != RegistryHost::EcrPublic) => {
             "no token to try it with".to_owned()
         }
         (_, name) if name.starts_with("ecr:") => "no image of a private registry".to_owned(),
@@ -123,9 +123,8 @@ async fn check_permissions(
 }
 
 /// Whether an image of the app is in a registry of AWS that `is_meant`.
-fn has_image(app: &App, is_meant: impl Fn(RegistryHost) -> bool) -> bool {
-    let mut images = app.nodes.values().filter_map(|node| node.node_type.image_uri.parse::<ImageReference>().ok());
-    images.any(|image| RegistryHost::parse(image.registry()).is_some_and(&is_meant))
+fn has_image(app: &App, is_meant: impl Fn(&RegistryHost) -> bool) -> bool {
+    app.nodes.values().filter_map(|node| node.node_type.registry.as_ref()).any(is_meant)
 }
 
 async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {

@@ -94,7 +94,6 @@ struct Foundation {
     cloud: Arc<EchoStream>,
     /// Where the cloud's client takes its password from.
     password: watch::Sender<SecretString>,
-    info: EngineInfo,
     node_logs: NodeLogsChoice,
     /// A signal came meanwhile.
     is_interrupted: bool,
@@ -167,7 +166,7 @@ impl Daemon {
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
         self.recorder.engine(&info);
         info!(way = ?node_logs.way, reason = node_logs.reason, "way of the output of new containers is chosen");
-        Ok(Foundation { cloud: Arc::new(cloud), password, info, node_logs, is_interrupted })
+        Ok(Foundation { cloud: Arc::new(cloud), password, node_logs, is_interrupted })
     }
 
     /// A first signal leaves the engine a last moment, a second one none.
@@ -292,6 +291,7 @@ impl Daemon {
         Hands {
             runtime: Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone())),
             cloud,
+            aws: self.aws.clone(),
             registry: Arc::new(Registry::new(self.aws.clone())),
             state: Arc::new(StateFile::open(&self.config.state_directory)),
             owner: settings.owner.clone(),

@@ -110,7 +110,7 @@ impl Settings {
             .image_uri
             .parse()
             .map_err(|error| format!("node type {:?}: {error}", node.node_type.name))?;
-        self.policy.check(&image, &node.mounts)?;
+        self.policy.check(&image, node.node_type.registry.as_ref(), &node.mounts)?;
         let spec = ContainerSpec {
             name: names::container_name(node.name.as_str()),
             hostname: names::host_name(node.name.as_str()),
@@ -159,6 +159,7 @@ fn logs_of(settings: &NodeLogSettings, app: &App, node: &Node) -> LogSettings {
             group: names::log_group(group, node.name.as_str()),
             region: app.tenant.region.clone(),
             stream: String::new(),
+            endpoint: None,
             multiline_pattern: LOG_EVENT_PATTERN.to_owned(),
             mode: *mode,
         },

@@ -234,7 +234,7 @@ async fn a_container_with_awslogs_is_kept_and_a_new_node_gets_agent() {
     let after = site.container("old").await;
     assert_eq!((after.id, after.started_at), (before.id.clone(), before.started_at), "neither replaced nor restarted");
     site.cloud.add_node("new", |node| node.image(IMAGE));
-    site.eventually("the new node is up", |host| host.node("new").is_some_and(|node| node.is_running())).await;
+    site.eventually("the new node is up", |host| host.node("new").is_some_and(|node| node.is_running)).await;
     site.converged().await;
     assert!(keeps_output(&site, "new").await && !keeps_output(&site, "old").await);
     // Each line is shipped once: that of the old node by the engine.

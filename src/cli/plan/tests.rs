@@ -33,7 +33,7 @@ fn name(text: &str) -> NodeName {
 fn node(text: &str, image: &str) -> Node {
     Node {
         name: name(text),
-        node_type: NodeType { name: "type".to_owned(), image_uri: image.to_owned() },
+        node_type: NodeType { name: "type".to_owned(), image_uri: image.to_owned(), registry: None },
         config: None,
         logging_level: None,
         is_stopped: false,

@@ -62,7 +62,7 @@ pub fn settings() -> Settings {
 fn node(text: &str) -> Node {
     Node {
         name: name(text),
-        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/img/a:1".to_owned() },
+        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/img/a:1".to_owned(), registry: None },
         config: None,
         logging_level: None,
         is_stopped: false,
