@@ -1,6 +1,8 @@
 //! Which container engine is used: the one that was chosen, or the best of those that answer. Changes nothing in any.
 
 mod choice;
+mod dockerd;
+mod node_logs;
 mod remedy;
 #[cfg(test)]
 mod tests;
@@ -17,9 +19,11 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 pub use choice::{NoEngine, NoEngineKind};
+pub use dockerd::DockerdCredentials;
+pub use node_logs::{NodeLogsChoice, choose_node_logs};
 pub use remedy::remedy;
 
-use crate::config::{Config, NodeLogs, RuntimeChoice};
+use crate::config::{Config, RuntimeChoice};
 use crate::driver::chain;
 use choice::{Answer, Tried, choose};
 
@@ -72,17 +76,14 @@ fn is_worth_waiting(config: &Config, error: &NoEngine) -> bool {
     config.runtime == RuntimeChoice::Podman && error.kind() == NoEngineKind::Unreachable
 }
 
-/// How the output of nodes reaches CloudWatch: as was chosen, else by the engine if it can, else by the daemon. Fails, with what to do, when the
-/// engine cannot do what was chosen.
-pub fn node_logs(config: &Config, info: &EngineInfo) -> Result<NodeLogs, String> {
-    match config.node_logs {
-        Some(NodeLogs::Awslogs) if !info.has_awslogs => {
-            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=agent, or leave it out", info.kind))
-        }
-        Some(chosen) => Ok(chosen),
-        None if info.has_awslogs => Ok(NodeLogs::Awslogs),
-        None => Ok(NodeLogs::Agent),
-    }
+/// The way of the output of new containers: as was chosen, else by what is known of dockerd's own AWS credentials, which are
+/// looked for only then. Fails, with what to do, when the engine cannot do what was chosen. Ends within seconds.
+pub async fn node_logs(config: &Config, info: &EngineInfo) -> Result<NodeLogsChoice, String> {
+    let dockerd = match config.node_logs {
+        None if info.has_awslogs => dockerd::credentials(dockerd::Host::this(), info).await,
+        _ => DockerdCredentials::Unknown("nobody asked".to_owned()),
+    };
+    choose_node_logs(config.node_logs, info, &dockerd)
 }
 
 #[cfg(feature = "demo")]

@@ -22,6 +22,7 @@ fn settings() -> Settings {
         owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
         env: BTreeMap::new(),
         logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        kept_logs: None,
         stop_grace: Duration::from_secs(30),
         resync: Duration::from_secs(300),
         overlap: false,
@@ -38,7 +39,7 @@ fn name(index: usize) -> NodeName {
 fn node(index: usize) -> Node {
     Node {
         name: name(index),
-        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/image:1".to_owned() },
+        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/image:1".to_owned(), registry: None },
         config: Some(r#"{"key":"value"}"#.to_owned()),
         logging_level: None,
         is_stopped: false,

@@ -215,6 +215,11 @@ impl SpecRecord {
         &self.image
     }
 
+    /// Whether the container's output goes the way of `settings`.
+    pub fn has_logs(&self, settings: &LogSettings) -> bool {
+        self.logs == logs(settings)
+    }
+
     /// Whether the engine keeps the container's output where it can be read, instead of shipping it.
     pub fn keeps_output(&self) -> bool {
         self.logs.starts_with(KEPT_BY_ENGINE)

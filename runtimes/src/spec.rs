@@ -164,6 +164,9 @@ pub enum LogSettings {
         region: String,
         /// Log stream; made by the driver. Not compared: a new one is chosen for each container.
         stream: String,
+        /// URL of CloudWatch Logs where it is not the ordinary one of the region. Not compared: it is chosen when a container
+        /// is made.
+        endpoint: Option<String>,
         /// A line that matches starts a new event.
         multiline_pattern: String,
         /// What happens to output while CloudWatch is slow or away.

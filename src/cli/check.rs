@@ -12,16 +12,19 @@ mod permissions;
 mod ports;
 mod space;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo, ImageReference};
+use managed_app_runtimes::labels::SpecRecord;
+use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo};
 
 use super::inquiry::{self, Problem};
 use super::report::Report;
 use super::{CheckArgs, inquiry::within};
-use crate::cloud::{Aws, AwsOptions};
+use crate::cloud::{Aws, AwsOptions, Service};
 use crate::config::{Config, Listing, NodeLogs};
+use crate::daemon::owner_of;
 use crate::engine;
 use crate::exit::Exit;
 use crate::model::App;
@@ -48,12 +51,12 @@ pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing) ->
     let whose = format!("app {:?} of tenant {:?}, on host {:?}", config.app, config.tenant, config.host_id);
     report.ok("configuration", &whose);
     let aws = Arc::new(Aws::new(AwsOptions::default()));
-    let mut places = Places::of(config);
+    let mut places = Places::of(config, &aws).await;
     let clock = places.check(&mut report).await;
     network::check_clock(clock, &mut report);
     let app = cloud::check(config, &aws, &mut report).await;
     if let Some(app) = &app {
-        add_places_of(app, &mut places);
+        add_places_of(app, &aws, &mut places).await;
         places.check(&mut report).await;
     }
     let engine = check_engine(config, &mut report).await;
@@ -82,13 +85,12 @@ async fn write_bundle(path: &Path, config: &Config, listing: &Listing, engine: O
 }
 
 /// Places that only the app's description names.
-fn add_places_of(app: &App, places: &mut Places) {
-    places.add_aws("SQS", "SQS", "sqs", &app.tenant.region);
-    for node in app.nodes.values() {
-        let Ok(image) = node.node_type.image_uri.parse::<ImageReference>() else { continue };
-        if let Some(RegistryHost::Ecr { region, .. }) = RegistryHost::parse(image.registry()) {
-            places.add_aws("ECR", "ECR", "api.ecr", &region);
-        }
+async fn add_places_of(app: &App, aws: &Aws, places: &mut Places) {
+    places.add_aws(aws, Service::Sqs, &app.tenant.region).await;
+    let registries = app.nodes.values().filter_map(|node| node.node_type.registry.as_ref());
+    let regions: BTreeSet<&str> = registries.filter_map(RegistryHost::region).collect();
+    for region in regions {
+        places.add_aws(aws, Service::Ecr, region).await;
     }
 }
 
@@ -102,7 +104,7 @@ async fn check_permissions(
 ) {
     let mut permissions = Permissions::default();
     images::check(app, engine, aws, &mut permissions, report).await;
-    if app.is_some_and(|app| has_image(app, |host| host == RegistryHost::EcrPublic)) {
+    if app.is_some_and(|app| has_image(app, |host| *host == RegistryHost::EcrPublic)) {
         let asked = async { Ok::<_, Problem>(registry::public_token(aws).await) };
         for (permission, result) in within(PUBLIC_LIMIT, "check the network", asked).await.unwrap_or_default() {
             permissions.note_registry(permission, "public.ecr.aws", &result);
@@ -111,7 +113,7 @@ async fn check_permissions(
     logs::check(config, app, engine, aws, &mut permissions, report).await;
     permissions.tell(report, |permission| match (app, permission) {
         (None, _) => "no app".to_owned(),
-        (Some(app), name) if name.starts_with("ecr:") && has_image(app, |host| host != RegistryHost::EcrPublic) => {
+        (Some(app), name) if name.starts_with("ecr:") && has_image(app, |host| *host != RegistryHost::EcrPublic) => {
             "no token to try it with".to_owned()
         }
         (_, name) if name.starts_with("ecr:") => "no image of a private registry".to_owned(),
@@ -121,9 +123,8 @@ async fn check_permissions(
 }
 
 /// Whether an image of the app is in a registry of AWS that `is_meant`.
-fn has_image(app: &App, is_meant: impl Fn(RegistryHost) -> bool) -> bool {
-    let mut images = app.nodes.values().filter_map(|node| node.node_type.image_uri.parse::<ImageReference>().ok());
-    images.any(|image| RegistryHost::parse(image.registry()).is_some_and(&is_meant))
+fn has_image(app: &App, is_meant: impl Fn(&RegistryHost) -> bool) -> bool {
+    app.nodes.values().filter_map(|node| node.node_type.registry.as_ref()).any(is_meant)
 }
 
 async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
@@ -146,28 +147,48 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
     let rootless = if host.rootless { ", rootless: no ports under 1024" } else { "" };
     let (kind, version, endpoint, architecture) = (info.kind, &info.version, &info.endpoint, &host.architecture);
     report.ok("engine", &format!("{kind} {version} for {architecture} at {endpoint}{rootless}"));
-    let node_logs = check_node_logs(config, &info, report);
+    let node_logs = check_node_logs(config, runtime.as_ref(), &info, report).await;
     Some(Engine { runtime, node_logs, host })
 }
 
-fn check_node_logs(config: &Config, info: &EngineInfo, report: &mut Report) -> Option<NodeLogs> {
-    match engine::node_logs(config, info) {
-        Ok(NodeLogs::Awslogs) => {
-            let found = format!("{} ships it with its driver awslogs, and needs AWS credentials of its own", info.kind);
-            report.ok("node output", &found);
-            Some(NodeLogs::Awslogs)
-        }
-        Ok(NodeLogs::Agent) => {
-            report.ok("node output", &format!("{} keeps it, limited by size, and the daemon ships it", info.kind));
-            Some(NodeLogs::Agent)
-        }
-        Ok(NodeLogs::Engine) => {
-            report.ok("node output", &format!("{} keeps it, limited by size", info.kind));
-            Some(NodeLogs::Engine)
-        }
+/// Which way the output of new containers goes, and why; and whether containers that exist have a way that leads nowhere.
+async fn check_node_logs(
+    config: &Config,
+    runtime: &dyn ContainerRuntime,
+    info: &EngineInfo,
+    report: &mut Report,
+) -> Option<NodeLogs> {
+    let choice = match engine::node_logs(config, info).await {
+        Ok(choice) => choice,
         Err(remedy) => {
             report.failed("node output", "it cannot be kept as was chosen", remedy, Exit::Configuration);
-            None
+            return None;
         }
+    };
+    let (kind, reason) = (info.kind, &choice.reason);
+    let found = match choice.way {
+        NodeLogs::Awslogs => {
+            format!("{kind} ships it with its driver awslogs, for which it needs AWS credentials of its own")
+        }
+        NodeLogs::Agent => format!("{kind} keeps it, limited by size, and the daemon ships it"),
+        NodeLogs::Engine => format!("{kind} keeps it, limited by size"),
+    };
+    report.ok("node output", &format!("{found} ({reason})"));
+    if choice.is_default && choice.has_awslogs && choice.way == NodeLogs::Agent {
+        check_left_awslogs(config, runtime, report).await;
+    }
+    Some(choice.way)
+}
+
+/// Containers made while `awslogs` was the default keep it until they are replaced for another reason.
+async fn check_left_awslogs(config: &Config, runtime: &dyn ContainerRuntime, report: &mut Report) {
+    let Ok(containers) = runtime.list(&owner_of(config)).await else { return };
+    let records = containers.iter().filter_map(|container| SpecRecord::from_labels(&container.labels));
+    let left = records.filter(|record| !record.keeps_output()).count();
+    if left > 0 {
+        let found = format!("{left} existing containers keep the driver awslogs until they are replaced");
+        let remedy = "if their output does not arrive, give dockerd AWS credentials that last by a drop-in of docker.service, \
+                      or set MANAGED_APP_NODE_LOGS=agent, which replaces each of them once";
+        report.skipped("node output", &format!("{found}; {remedy}"));
     }
 }

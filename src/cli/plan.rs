@@ -63,13 +63,14 @@ async fn read(config: &Config) -> Result<Read, Problem> {
     let snapshot = inquiry::snapshot(&cloud).await?;
     let (runtime, info) = inquiry::engine(config).await?;
     let node_logs = engine::node_logs(config, &info)
+        .await
         .map_err(|remedy| Problem::wrong("the output of nodes cannot be kept as was chosen", remedy))?;
     let known = read_state(&config.state_directory).await?;
     Ok(Read {
         snapshot,
         runtime,
         info,
-        settings: settings_of(config, node_logs),
+        settings: settings_of(config, &node_logs),
         is_state_lost: known.is_none(),
         remembered: known.unwrap_or_default(),
     })

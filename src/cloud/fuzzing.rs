@@ -60,6 +60,7 @@ fn settings() -> Settings {
         owner: Owner { app: "my app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
         env: BTreeMap::new(),
         logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        kept_logs: None,
         stop_grace: Duration::from_secs(30),
         resync: Duration::from_secs(300),
         overlap: false,

@@ -12,12 +12,14 @@ mod cognito;
 mod credentials;
 mod decode;
 mod echostream;
+mod endpoints;
 mod error;
 pub(crate) mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod operations;
 mod reach;
+mod registry_host;
 pub(crate) mod renewing;
 mod session;
 #[cfg(test)]
@@ -35,8 +37,10 @@ pub use audit::{AuditNumbers, AuditTrail};
 pub use aws::{Aws, AwsOptions};
 pub use credentials::AppCredentials;
 pub use echostream::{Account, EchoStream};
+pub use endpoints::Service;
 pub use error::{CloudError, CloudErrorKind};
 pub use reach::{Reached, Step, Unreached, reach};
+pub use registry_host::registry_host;
 
 use crate::model::Snapshot;
 

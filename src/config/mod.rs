@@ -38,6 +38,11 @@ pub(crate) fn is_region(text: &str) -> bool {
     check::region(text).is_some()
 }
 
+/// The assignments of an EnvironmentFile of systemd, in their order; lines that are none are skipped.
+pub(crate) fn assignments(text: &str) -> impl Iterator<Item = (String, String)> {
+    envfile::parse(text).0.into_iter().map(|entry| (entry.name, entry.value))
+}
+
 /// Everything the daemon was told, checked once.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -63,7 +68,7 @@ pub struct Config {
     pub logging_level: LoggingLevel,
     /// MANAGED_APP_RUNTIME.
     pub runtime: RuntimeChoice,
-    /// MANAGED_APP_NODE_LOGS; `None` takes the engine's default.
+    /// MANAGED_APP_NODE_LOGS; `None` takes what suits the engine (see [`crate::engine::node_logs`]).
     pub node_logs: Option<NodeLogs>,
     /// More about it.
     pub node_log_options: NodeLogOptions,

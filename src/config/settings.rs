@@ -91,7 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     optional(
         ("MANAGED_APP_NODE_LOGS", Some("node-logs")),
-        Means("awslogs if the engine has this driver, else agent"),
+        Means("awslogs if dockerd has AWS credentials of its own, else agent; existing containers keep their mode"),
         "how the output of nodes reaches CloudWatch: awslogs is Docker's log driver; with agent the daemon reads the engine's log and sends it; with engine the output stays in the engine's log",
         "awslogs, agent or engine",
     ),

@@ -11,9 +11,9 @@ use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::cloud::{CloudErrorKind, EchoStream};
-use crate::config::{NodeLogOptions, OnExit};
+use crate::config::{Config, NodeLogOptions, OnExit};
 use crate::driver::chain;
-use crate::engine;
+use crate::engine::{self, NodeLogsChoice};
 use crate::exit::Exit;
 use crate::host::Signal;
 use crate::logs::{Shipper, ShipperOptions, Shipping};
@@ -48,8 +48,21 @@ pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
     }
 }
 
-/// Waits until the engine answers.
-pub(super) async fn meet(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
+/// Waits until the engine answers, and chooses the way of the output of nodes.
+pub(super) async fn meet(
+    runtime: &dyn ContainerRuntime,
+    config: &Config,
+    patience: Duration,
+) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
+    let info = answer(runtime, patience).await?;
+    let node_logs = engine::node_logs(config, &info).await.map_err(|error| {
+        error!(error, "the output of nodes cannot be kept as was chosen");
+        Exit::Configuration
+    })?;
+    Ok((info, node_logs))
+}
+
+async fn answer(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
     let until = Instant::now() + patience;
     loop {
         let silent = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine for its version", ""));

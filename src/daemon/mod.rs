@@ -28,7 +28,7 @@ use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
 use crate::driver::{Driver, Hands, Looks, NOTICES_MAX, StateFile, chain};
-use crate::engine;
+use crate::engine::NodeLogsChoice;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
 use crate::logs::{Shipper, Shipping};
@@ -94,7 +94,7 @@ struct Foundation {
     cloud: Arc<EchoStream>,
     /// Where the cloud's client takes its password from.
     password: watch::Sender<SecretString>,
-    info: EngineInfo,
+    node_logs: NodeLogsChoice,
     /// A signal came meanwhile.
     is_interrupted: bool,
 }
@@ -107,11 +107,8 @@ impl Daemon {
             Ok(foundation) => foundation,
             Err(exit) => return exit,
         };
-        let (settings, node_logs) = match self.settings(&foundation.info) {
-            Ok(settings) => settings,
-            Err(exit) => return exit,
-        };
-        let shipper = (node_logs == NodeLogs::Agent).then(|| shipper(&self, &settings));
+        let settings = settings_of(&self.config, &foundation.node_logs);
+        let shipper = foundation.node_logs.ships().then(|| shipper(&self, &settings));
         let finish = self.drive(foundation, settings, shipper, &notifier).await;
         match finish {
             Some(Finish::AppRemoved) => self.end_of_app().await,
@@ -157,8 +154,9 @@ impl Daemon {
             self.recorder.stage("waiting for the engine");
             Ok(())
         };
-        let both = try_join(signed_in, meet(self.runtime.as_ref(), ENGINE_WAIT));
-        let info = match interruptible(&mut self.signals, &mut self.config.on_exit, both).await {
+        let config = self.config.clone();
+        let both = try_join(signed_in, meet(self.runtime.as_ref(), &config, ENGINE_WAIT));
+        let (info, node_logs) = match interruptible(&mut self.signals, &mut self.config.on_exit, both).await {
             Some(both) => both?.1,
             None => {
                 is_interrupted = true;
@@ -167,22 +165,16 @@ impl Daemon {
         };
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
         self.recorder.engine(&info);
-        Ok(Foundation { cloud: Arc::new(cloud), password, info, is_interrupted })
+        info!(way = ?node_logs.way, reason = node_logs.reason, "way of the output of new containers is chosen");
+        Ok(Foundation { cloud: Arc::new(cloud), password, node_logs, is_interrupted })
     }
 
     /// A first signal leaves the engine a last moment, a second one none.
-    async fn meet_engine_at_last(&mut self) -> Result<EngineInfo, Exit> {
-        let met = meet(self.runtime.as_ref(), ENGINE_LAST_WAIT);
+    async fn meet_engine_at_last(&mut self) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
+        let config = self.config.clone();
+        let met = meet(self.runtime.as_ref(), &config, ENGINE_LAST_WAIT);
         let last = interruptible(&mut self.signals, &mut self.config.on_exit, met).await;
         last.and_then(Result::ok).ok_or(Exit::Done)
-    }
-
-    fn settings(&self, info: &EngineInfo) -> Result<(Settings, NodeLogs), Exit> {
-        let node_logs = engine::node_logs(&self.config, info).map_err(|error| {
-            error!(error, "the output of nodes cannot be kept as was chosen");
-            Exit::Configuration
-        })?;
-        Ok((settings_of(&self.config, node_logs), node_logs))
     }
 
     async fn drive(
@@ -299,6 +291,7 @@ impl Daemon {
         Hands {
             runtime: Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone())),
             cloud,
+            aws: self.aws.clone(),
             registry: Arc::new(Registry::new(self.aws.clone())),
             state: Arc::new(StateFile::open(&self.config.state_directory)),
             owner: settings.owner.clone(),
@@ -366,16 +359,18 @@ pub fn owner_of(config: &Config) -> Owner {
 }
 
 /// What the reconciler needs of the configuration.
-pub fn settings_of(config: &Config, node_logs: NodeLogs) -> Settings {
+pub fn settings_of(config: &Config, node_logs: &NodeLogsChoice) -> Settings {
+    let awslogs =
+        || NodeLogSettings::Awslogs { group: config.log_group.clone(), mode: config.node_log_options.awslogs };
+    let kept_by_engine = || engine_logs(&config.node_log_options);
+    let is_awslogs = node_logs.way == NodeLogs::Awslogs;
+    // A container that exists keeps its way where nobody chose one: the default follows what is known of dockerd.
+    let has_both = node_logs.is_default && node_logs.has_awslogs;
     Settings {
         owner: owner_of(config),
         env: env_of(config),
-        logs: match node_logs {
-            NodeLogs::Awslogs => {
-                NodeLogSettings::Awslogs { group: config.log_group.clone(), mode: config.node_log_options.awslogs }
-            }
-            NodeLogs::Agent | NodeLogs::Engine => engine_logs(&config.node_log_options),
-        },
+        logs: if is_awslogs { awslogs() } else { kept_by_engine() },
+        kept_logs: has_both.then(|| if is_awslogs { kept_by_engine() } else { awslogs() }),
         stop_grace: config.stop_grace,
         resync: config.resync,
         overlap: config.replace == Replace::Overlap,

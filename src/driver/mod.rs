@@ -30,7 +30,7 @@ pub use looks::Looks;
 pub use operate::next_name;
 pub use state::{Disk, StateFile};
 
-use crate::cloud::ControlPlane;
+use crate::cloud::{Aws, ControlPlane};
 use crate::logs::Shipping;
 use crate::model::{App, NodeName, QueueAddress, Snapshot};
 use crate::reconciler::{
@@ -77,6 +77,8 @@ pub struct Hands {
     pub runtime: Arc<dyn ContainerRuntime>,
     /// The control plane.
     pub cloud: Arc<dyn ControlPlane>,
+    /// AWS, for where its services are.
+    pub aws: Arc<Aws>,
     /// Credentials for images.
     pub registry: Arc<Registry>,
     /// What containers were started with.

@@ -91,6 +91,7 @@ impl Hands {
 
     /// Makes a container; `None` when its image is not there. The network is made again if somebody removed it.
     pub(super) async fn make(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
+        let spec = &self.with_log_endpoint(spec).await;
         match self.runtime.create(spec).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             result => return result.map(Some),
@@ -100,6 +101,15 @@ impl Hands {
         }
         self.runtime.ensure_network(&spec.network, &self.owner).await?;
         self.runtime.create(spec).await.map(Some)
+    }
+
+    /// dockerd does not know the endpoints that this daemon was told: AWS_ENDPOINT_URL, FIPS, dual stack.
+    async fn with_log_endpoint(&self, spec: &ContainerSpec) -> ContainerSpec {
+        let mut spec = spec.clone();
+        if let LogSettings::Awslogs { region, endpoint, .. } = &mut spec.logs {
+            *endpoint = self.aws.special_logs_endpoint(region).await;
+        }
+        spec
     }
 
     /// The image that a container of `spec` was just made of; none is empty.

@@ -134,7 +134,7 @@ mod tests {
             let name = NodeName::new(*text).expect("a valid name");
             let node = Node {
                 name: name.clone(),
-                node_type: NodeType { name: "t".to_owned(), image_uri: "i".to_owned() },
+                node_type: NodeType { name: "t".to_owned(), image_uri: "i".to_owned(), registry: None },
                 config: None,
                 logging_level: None,
                 is_stopped: *is_stopped,

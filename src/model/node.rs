@@ -5,6 +5,8 @@ use std::fmt;
 use managed_app_runtimes::{Mount, PortBinding};
 use thiserror::Error;
 
+use super::RegistryHost;
+
 /// The name of a node: 1 to 256 characters, none of them a control character. May hold spaces and colons.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeName(String);
@@ -72,6 +74,8 @@ pub struct NodeType {
     pub name: String,
     /// Its image, as the cloud spells it; parsed when a container is planned.
     pub image_uri: String,
+    /// The registry of AWS that the image is in; `None` for any other registry.
+    pub registry: Option<RegistryHost>,
 }
 
 /// One edge, seen from a node.

@@ -26,6 +26,8 @@ pub struct Settings {
     pub env: BTreeMap<String, EnvValue>,
     /// Where output goes.
     pub logs: NodeLogSettings,
+    /// Another way that a container which has it keeps: nobody chose one, so that the default may differ from what it was.
+    pub kept_logs: Option<NodeLogSettings>,
     /// How long a node may take to stop.
     pub stop_grace: Duration,
     /// How often everything is compared without being told.
@@ -68,6 +70,8 @@ pub struct Desired {
     pub image: ImageReference,
     /// Whether two containers of it may run for a moment.
     pub can_overlap: bool,
+    /// Another way of output that is no reason to replace a container which has it.
+    pub kept_logs: Option<LogSettings>,
 }
 
 impl Settings {
@@ -106,7 +110,7 @@ impl Settings {
             .image_uri
             .parse()
             .map_err(|error| format!("node type {:?}: {error}", node.node_type.name))?;
-        self.policy.check(&image, &node.mounts)?;
+        self.policy.check(&image, node.node_type.registry.as_ref(), &node.mounts)?;
         let spec = ContainerSpec {
             name: names::container_name(node.name.as_str()),
             hostname: names::host_name(node.name.as_str()),
@@ -116,13 +120,14 @@ impl Settings {
             network: self.network(),
             ports: node.ports.clone(),
             mounts: node.mounts.clone(),
-            logs: self.logs_of(app, node),
+            logs: logs_of(&self.logs, app, node),
             stop_grace: self.stop_grace,
             hardening: self.hardening.clone(),
         };
         let revision = surroundings.revision(node);
         let can_overlap = self.overlap && spec.ports.is_empty() && spec.mounts.is_empty();
-        Ok(Desired { target: Target { spec: Arc::new(spec), revision }, image, can_overlap })
+        let kept_logs = self.kept_logs.as_ref().map(|kept| logs_of(kept, app, node));
+        Ok(Desired { target: Target { spec: Arc::new(spec), revision }, image, can_overlap, kept_logs })
     }
 
     fn env_of(&self, node: &Node) -> BTreeMap<String, EnvValue> {
@@ -146,17 +151,18 @@ impl Settings {
         }
         all
     }
+}
 
-    fn logs_of(&self, app: &App, node: &Node) -> LogSettings {
-        match &self.logs {
-            NodeLogSettings::Awslogs { group, mode } => LogSettings::Awslogs {
-                group: names::log_group(group, node.name.as_str()),
-                region: app.tenant.region.clone(),
-                stream: String::new(),
-                multiline_pattern: LOG_EVENT_PATTERN.to_owned(),
-                mode: *mode,
-            },
-            &NodeLogSettings::Engine { file_bytes_max, files_max } => LogSettings::Engine { file_bytes_max, files_max },
-        }
+fn logs_of(settings: &NodeLogSettings, app: &App, node: &Node) -> LogSettings {
+    match settings {
+        NodeLogSettings::Awslogs { group, mode } => LogSettings::Awslogs {
+            group: names::log_group(group, node.name.as_str()),
+            region: app.tenant.region.clone(),
+            stream: String::new(),
+            endpoint: None,
+            multiline_pattern: LOG_EVENT_PATTERN.to_owned(),
+            mode: *mode,
+        },
+        &NodeLogSettings::Engine { file_bytes_max, files_max } => LogSettings::Engine { file_bytes_max, files_max },
     }
 }

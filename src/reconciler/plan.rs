@@ -140,6 +140,9 @@ fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec
     }
     let Some(record) = &container.record else { return vec![Difference::of("without a record of its spec")] };
     let mut reasons = record.differences(spec);
+    if desired.kept_logs.as_ref().is_some_and(|kept| record.has_logs(kept)) {
+        reasons.retain(|reason| reason.field != "logs");
+    }
     let is_other = |id: &&ImageId| **id != container.image_id && !container.image_id.0.is_empty();
     if let Some(id) = image.id().filter(is_other)
         && !reasons.iter().any(|reason| reason.field == "image")

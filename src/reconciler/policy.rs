@@ -6,6 +6,7 @@ mod registries;
 
 use managed_app_runtimes::{ImageReference, Mount, MountSource};
 
+use crate::model::RegistryHost;
 pub use mounts::AllowedBindMounts;
 pub use registries::AllowedRegistries;
 
@@ -29,8 +30,15 @@ impl Policy {
     }
 
     /// Whether a node may have this image and these mounts. The error is for people; it names the setting.
-    pub fn check(&self, image: &ImageReference, mounts: &[Mount]) -> Result<(), String> {
-        self.registries.check(image)?;
+    ///
+    /// `registry`: the registry of AWS that the image is in.
+    pub fn check(
+        &self,
+        image: &ImageReference,
+        registry: Option<&RegistryHost>,
+        mounts: &[Mount],
+    ) -> Result<(), String> {
+        self.registries.check(image, registry)?;
         mounts.iter().try_for_each(|mount| match &mount.source {
             MountSource::Bind(path) => self.bind_mounts.check(path),
             MountSource::Anonymous | MountSource::Volume(_) => Ok(()),

@@ -195,5 +195,6 @@ fn may_free_images(names: &BTreeSet<NodeName>, before: Option<&App>, app: &App) 
 
 fn is_same(before: &Desired, after: &Desired) -> bool {
     before.target.revision == after.target.revision
+        && before.kept_logs == after.kept_logs
         && SpecRecord::new(&before.target.spec, "").differences(&after.target.spec).is_empty()
 }

@@ -15,10 +15,10 @@ use managed_app_runtimes::{ImageReference, RegistryCredentials};
 use tokio::time::timeout;
 
 pub use error::{RegistryError, RegistryErrorKind};
-pub use probe::{ImageProbe, probe, public_token};
+pub use probe::{ImageProbe, Missing, probe, public_token};
 
-use crate::cloud::Aws;
 use crate::cloud::renewing::Renewing;
+use crate::cloud::{Aws, registry_host};
 pub use crate::model::RegistryHost;
 use token::{PRIVATE_PERMISSION, PUBLIC_PERMISSION, Token};
 
@@ -55,7 +55,7 @@ impl Registry {
     ///
     /// Many images of one registry at the same time cost one request. Ends within 90 s.
     pub async fn credentials(&self, image: &ImageReference) -> Result<Option<RegistryCredentials>, RegistryError> {
-        let Some(host) = RegistryHost::parse(image.registry()) else { return Ok(None) };
+        let Some(host) = registry_host(image.registry()) else { return Ok(None) };
         let token = self.kept(&host).get(|_| self.renew(&host)).await;
         match (token, &host) {
             (Ok(token), _) => Ok(Some(token.credentials)),
@@ -69,7 +69,7 @@ impl Registry {
 
     /// A registry refused what it was given for this image: the next call asks for new credentials.
     pub fn forget(&self, image: &ImageReference) {
-        if let Some(host) = RegistryHost::parse(image.registry()) {
+        if let Some(host) = registry_host(image.registry()) {
             self.kept(&host).forget();
         }
     }

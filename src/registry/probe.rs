@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::public;
 use super::token::{self, PUBLIC_PERMISSION};
 use super::{PUBLIC_LIMIT, PUBLIC_REGION, RegistryError, RegistryErrorKind, RegistryHost};
-use crate::cloud::Aws;
 use crate::cloud::failure::{Failure, Meaning};
+use crate::cloud::{Aws, registry_host};
 
 const GET_IMAGE: &str = "ecr:BatchGetImage";
 const CHECK_LAYER: &str = "ecr:BatchCheckLayerAvailability";
@@ -29,13 +29,24 @@ pub(super) const MANIFESTS: [&str; 4] = [
 /// The largest manifest or configuration of an image that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// What a registry does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The repository, for good.
+    Repository,
+    /// The repository; a pull-through cache rule, which no permission of this host shows, may make it at the first pull.
+    RepositoryYet,
+    /// The tag or digest.
+    Image,
+}
+
 /// What the attempts for one image found.
 #[derive(Debug)]
 pub struct ImageProbe {
     /// Each permission that was tried, and whether the call may be made.
     pub permissions: Vec<(&'static str, Result<(), RegistryError>)>,
     /// What the registry lacks, for example the tag; `None` also when that cannot be known.
-    pub missing: Option<String>,
+    pub missing: Option<Missing>,
     /// Architectures as image configurations name them (`amd64`, `arm64`); empty when they cannot be known.
     pub architectures: Vec<String>,
 }
@@ -43,7 +54,7 @@ pub struct ImageProbe {
 /// Asks the registry of `image` about it, which needs `credentials` in the public gallery. In a private registry each
 /// permission is tried on the repository. `None` when it is neither, or there are no credentials for the gallery.
 pub async fn probe(aws: &Aws, image: &ImageReference, credentials: Option<&RegistryCredentials>) -> Option<ImageProbe> {
-    match RegistryHost::parse(image.registry())? {
+    match registry_host(image.registry())? {
         RegistryHost::Ecr { account, region } => {
             let client = Client::new(&aws.host(&region).await);
             let repository = Repository { client, account, name: image.repository().to_owned() };
@@ -87,7 +98,7 @@ struct Repository {
 
 impl Repository {
     /// The manifest, or what is missing in its place.
-    async fn manifest(&self, image: &ImageReference) -> Result<Result<Json, String>, RegistryError> {
+    async fn manifest(&self, image: &ImageReference) -> Result<Result<Json, Missing>, RegistryError> {
         let id = ImageIdentifier::builder();
         let id = match (image.digest(), image.tag()) {
             (Some(digest), _) => id.image_digest(digest),
@@ -100,9 +111,9 @@ impl Repository {
         match request.image_ids(id.build()).send().await.map_err(|error| Failure::of(&error)) {
             Ok(answer) => {
                 let text = answer.images().first().and_then(|image| image.image_manifest());
-                Ok(text.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| "the tag or digest".to_owned()))
+                Ok(text.and_then(|text| serde_json::from_str(text).ok()).ok_or(Missing::Image))
             }
-            Err(failure) if failure.code == "RepositoryNotFoundException" => Ok(Err("the repository".to_owned())),
+            Err(failure) if failure.code == "RepositoryNotFoundException" => Ok(Err(Missing::RepositoryYet)),
             Err(failure) => Err(RegistryError::of(&failure, GET_IMAGE)),
         }
     }

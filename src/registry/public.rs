@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
-use super::probe::{ImageProbe, MANIFESTS, Platforms, configured, json};
+use super::probe::{ImageProbe, MANIFESTS, Missing, Platforms, configured, json};
 use crate::cloud::Aws;
 
 /// Permissions are not tried: the token needs some, the images none.
@@ -23,7 +23,7 @@ pub(super) async fn probe(aws: &Aws, image: &ImageReference, credentials: &Regis
     };
     let (missing, architectures) = match gallery.manifest(image).await {
         Manifest::Found(manifest) => (None, gallery.architectures(&manifest).await),
-        Manifest::Missing(what) => (Some(what.to_owned()), Vec::new()),
+        Manifest::Missing(what) => (Some(what), Vec::new()),
         Manifest::Unknown => (None, Vec::new()),
     };
     ImageProbe { permissions: Vec::new(), missing, architectures }
@@ -32,7 +32,7 @@ pub(super) async fn probe(aws: &Aws, image: &ImageReference, credentials: &Regis
 enum Manifest {
     Found(Json),
     /// What the gallery lacks.
-    Missing(&'static str),
+    Missing(Missing),
     /// The gallery does not answer, or says something else.
     Unknown,
 }
@@ -56,8 +56,8 @@ impl Gallery {
         let Some(said) = json(answer).await else { return Manifest::Unknown };
         match (status, said["errors"][0]["code"].as_str()) {
             (status, _) if status.is_success() => Manifest::Found(said),
-            (StatusCode::NOT_FOUND, Some("NAME_UNKNOWN")) => Manifest::Missing("the repository"),
-            (StatusCode::NOT_FOUND, Some("MANIFEST_UNKNOWN")) => Manifest::Missing("the tag or digest"),
+            (StatusCode::NOT_FOUND, Some("NAME_UNKNOWN")) => Manifest::Missing(Missing::Repository),
+            (StatusCode::NOT_FOUND, Some("MANIFEST_UNKNOWN")) => Manifest::Missing(Missing::Image),
             _ => Manifest::Unknown,
         }
     }

@@ -213,7 +213,10 @@ async fn check_on_docker_tries_the_groups_of_nodes() {
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("ok engine", &["docker", MACHINE, &engine.endpoint]);
     ran.shows("ok disk space images:", &["MiB free at"]);
-    ran.shows("ok node output", &["awslogs", "credentials of its own"]);
+    ran.shows(
+        "ok node output",
+        &["docker keeps it", "the daemon ships it", "dockerd has no AWS credentials of its own"],
+    );
     ran.shows("ok image", &[&engine.image, "a copy is here"]);
     ran.shows("ok node log groups", &["all 2"]);
 

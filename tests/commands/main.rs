@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod choice;
+mod endpoints;
 mod engine;
 mod fake_cloud;
 mod own_log;

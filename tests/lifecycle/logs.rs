@@ -1,6 +1,7 @@
 //! The output of nodes on its way to CloudWatch: through restarts, replacements, crashes, outages and a missing group.
 
 use managed_app::status::{Amount, LogReport};
+use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{ContainerRuntime, names};
 
 use crate::site::{IMAGE, Plan, Site, image};
@@ -208,4 +209,81 @@ async fn output_that_the_engine_keeps_is_not_shipped() {
     arrives(&site, "a", &["[INFO] for nobody"]).await;
     assert_eq!(site.container("a").await.id, before, "the container is the same either way");
     assert!(site.memory.image(&image(IMAGE)).await.expect("an answer").is_some());
+}
+
+/// A host of a version that took awslogs wherever the engine has it, and of this one, which knows nothing of dockerd's keys.
+async fn site_with_awslogs(nodes: &[&str]) -> Site {
+    let plan = Plan::new().await.nodes(nodes).set("MANAGED_APP_NODE_LOGS", "awslogs");
+    plan.set("MANAGED_APP_ON_EXIT", "leave").with(|_, memory| memory.set_awslogs(true)).up().await
+}
+
+async fn keeps_output(site: &Site, node: &str) -> bool {
+    let record = SpecRecord::from_labels(&site.container(node).await.labels);
+    record.expect("it has a record").keeps_output()
+}
+
+#[tokio::test]
+async fn a_container_with_awslogs_is_kept_and_a_new_node_gets_agent() {
+    let mut site = site_with_awslogs(&["old"]).await;
+    let before = site.container("old").await;
+    assert!(!keeps_output(&site, "old").await);
+    site.stop().await;
+    site.unset("MANAGED_APP_NODE_LOGS");
+    site.start();
+    site.converged().await;
+    let after = site.container("old").await;
+    assert_eq!((after.id, after.started_at), (before.id.clone(), before.started_at), "neither replaced nor restarted");
+    site.cloud.add_node("new", |node| node.image(IMAGE));
+    site.eventually("the new node is up", |host| host.node("new").is_some_and(|node| node.is_running)).await;
+    site.converged().await;
+    assert!(keeps_output(&site, "new").await && !keeps_output(&site, "old").await);
+    // Each line is shipped once: that of the old node by the engine.
+    print(&site, "old", &["[INFO] by the engine"]);
+    print(&site, "new", &["[INFO] by the daemon"]);
+    arrives(&site, "new", &["[INFO] by the daemon"]).await;
+    assert_eq!(texts(&site, "old"), [""; 0]);
+
+    // A container that is replaced for another reason goes with the default.
+    let next = "registry.test/node:2";
+    site.memory.publish_image(&image(next), next.as_bytes());
+    site.cloud.set_image(&site.cloud.world().node("old").node_type.clone(), next);
+    site.eventually("it is replaced", |host| host.journal.count("rename", "old") > 0).await;
+    site.converged().await;
+    assert!(keeps_output(&site, "old").await);
+    print(&site, "old", &["[INFO] by the daemon now"]);
+    arrives(&site, "old", &["[INFO] by the daemon now"]).await;
+}
+
+#[tokio::test]
+async fn a_way_of_output_that_is_named_replaces_each_container_once() {
+    let mut site = site_with_awslogs(&["a"]).await;
+    let mut before = site.container("a").await.id;
+    for (way, is_kept) in [("agent", true), ("awslogs", false)] {
+        site.stop().await;
+        site.set("MANAGED_APP_NODE_LOGS", way);
+        site.start();
+        site.converged().await;
+        site.eventually("it is replaced", |host| host.journal.count("rename", "a") > 0).await;
+        site.converged().await;
+        let after = site.container("a").await.id;
+        assert_ne!(after, before, "{way}");
+        assert_eq!(keeps_output(&site, "a").await, is_kept);
+        site.journal.clear();
+        before = after;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_option_of_awslogs_replaces_also_without_a_named_way() {
+    let mut site = site_with_awslogs(&["a"]).await;
+    let before = site.container("a").await.id;
+    site.stop().await;
+    site.unset("MANAGED_APP_NODE_LOGS");
+    site.set("MANAGED_APP_AWSLOGS_MODE", "blocking");
+    site.start();
+    site.converged().await;
+    site.eventually("it is replaced", |host| host.journal.count("rename", "a") > 0).await;
+    site.converged().await;
+    assert_ne!(site.container("a").await.id, before);
+    assert!(keeps_output(&site, "a").await);
 }

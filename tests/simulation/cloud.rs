@@ -81,7 +81,7 @@ impl Cloud {
         let auditor = self.message_types[&message_type].clone();
         Node {
             name: NodeName::new(name).expect("names of the model are valid"),
-            node_type: NodeType { image_uri: self.types[&node_type].clone(), name: node_type },
+            node_type: NodeType { image_uri: self.types[&node_type].clone(), name: node_type, registry: None },
             config: Some(self.number().to_string()),
             logging_level: None,
             is_stopped: false,

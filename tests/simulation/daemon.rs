@@ -48,10 +48,12 @@ impl Daemon {
             world.note(|| "daemon begins".to_owned());
             (world.settings.clone(), world.prng.next(), world.now)
         });
+        let aws = Arc::new(Aws::new(AwsOptions::default()));
         let hands = Hands {
             runtime: Arc::new(Outside(world.clone())),
             cloud: Arc::new(Outside(world.clone())),
-            registry: Arc::new(Registry::new(Arc::new(Aws::new(AwsOptions::default())))),
+            registry: Arc::new(Registry::new(aws.clone())),
+            aws,
             state,
             owner: settings.owner.clone(),
             stop_grace: settings.stop_grace,

@@ -135,6 +135,7 @@ impl World {
             owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
             env: BTreeMap::from([("PASSWORD".to_owned(), EnvValue::Plain("0".to_owned()))]),
             logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+            kept_logs: None,
             stop_grace: Duration::from_secs(30),
             overlap: prng.chance(40),
             resync: Duration::from_secs(resync),

@@ -166,6 +166,13 @@ impl Host {
         config
     }
 
+    /// Takes a variable away for the next start of the daemon, or the next SIGHUP.
+    pub fn unset(&mut self, variable: &str) {
+        self.variables.remove(variable);
+        let config = self.config();
+        self.on_reload.lock().expect("no panic").replace(config);
+    }
+
     /// Sets a variable for the next start of the daemon, or the next SIGHUP.
     pub fn set(&mut self, variable: &str, value: &str) {
         self.variables.insert(variable.to_owned(), value.to_owned());

@@ -98,13 +98,14 @@ fn log_config(logs: &LogSettings) -> HostConfigLogConfig {
         LogSettings::Engine { file_bytes_max, files_max } => {
             ("json-file", vec![("max-size", file_bytes_max.to_string()), ("max-file", files_max.to_string())])
         }
-        LogSettings::Awslogs { group, region, stream, multiline_pattern, mode } => {
+        LogSettings::Awslogs { group, region, stream, endpoint, multiline_pattern, mode } => {
             let mut options = vec![
                 ("awslogs-group", group.clone()),
                 ("awslogs-region", region.clone()),
                 ("awslogs-stream", stream.clone()),
                 ("awslogs-multiline-pattern", multiline_pattern.clone()),
             ];
+            options.extend(endpoint.iter().map(|endpoint| ("awslogs-endpoint", endpoint.clone())));
             match mode {
                 AwslogsMode::Blocking => options.push(("mode", "blocking".to_owned())),
                 AwslogsMode::NonBlocking { buffer_bytes_max } => options
@@ -216,8 +217,9 @@ mod tests {
 
     #[test]
     fn awslogs_blocks_a_node_only_where_that_is_wanted() {
-        let config = |mode| {
+        let config_at = |mode, endpoint| {
             let logs = LogSettings::Awslogs {
+                endpoint,
                 group: "g/node/n".to_owned(),
                 region: "eu-west-1".to_owned(),
                 stream: "2026/11/22/x".to_owned(),
@@ -226,6 +228,7 @@ mod tests {
             };
             serde_json::to_value(log_config(&logs)).expect("it is JSON")
         };
+        let config = |mode| config_at(mode, None);
         let mut wanted = json!({"Type": "awslogs", "Config": {
             "awslogs-group": "g/node/n", "awslogs-region": "eu-west-1", "awslogs-stream": "2026/11/22/x",
             "awslogs-multiline-pattern": "^\\[INFO", "mode": "non-blocking", "max-buffer-size": "26214400",
@@ -234,6 +237,9 @@ mod tests {
         wanted["Config"]["mode"] = json!("blocking");
         wanted["Config"].as_object_mut().expect("an object").remove("max-buffer-size");
         assert_eq!(config(AwslogsMode::Blocking), wanted);
+        let endpoint = "https://logs-fips.us-east-1.amazonaws.com";
+        wanted["Config"]["awslogs-endpoint"] = json!(endpoint);
+        assert_eq!(config_at(AwslogsMode::Blocking, Some(endpoint.to_owned())), wanted);
     }
 
     #[test]

@@ -37,6 +37,7 @@ fn spec() -> ContainerSpec {
             mount(MountSource::Bind("/etc/x".to_owned()), "/etc/x"),
         ],
         logs: LogSettings::Awslogs {
+            endpoint: None,
             group: "plant/node/router".to_owned(),
             region: "us-east-1".to_owned(),
             stream: "2026/11/22/0".to_owned(),
@@ -127,6 +128,15 @@ fn a_way_of_logging_is_a_difference_only_where_the_container_is_another() {
     assert_eq!(differences(&kept, &spec()), ["logs"]);
     let record = |text: &str| read(text).expect("a record");
     assert!(record(&kept).keeps_output() && !record(VERSION_1).keeps_output());
+    let elsewhere = with(LogSettings::Awslogs {
+        group: "plant/node/router".to_owned(),
+        region: "us-east-1".to_owned(),
+        stream: String::new(),
+        endpoint: Some("https://logs-fips.us-east-1.amazonaws.com".to_owned()),
+        multiline_pattern: "^x".to_owned(),
+        mode: AwslogsMode::default(),
+    });
+    assert_eq!(differences(VERSION_1, &elsewhere), [""; 0], "an endpoint is chosen when a container is made");
     let awslogs = |wanted| {
         let mut spec = spec();
         if let LogSettings::Awslogs { mode, .. } = &mut spec.logs {

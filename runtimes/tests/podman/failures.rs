@@ -25,6 +25,7 @@ async fn creation_names_what_is_missing_or_taken() {
     check(ErrorKind::Refused, |spec| {
         let text = || "x".to_owned();
         spec.logs = LogSettings::Awslogs {
+            endpoint: None,
             group: text(),
             region: text(),
             stream: text(),

@@ -24,5 +24,6 @@ pub(super) fn check(config: &Config, app: Option<&App>, report: &mut Report) {
 }
 
 fn refusal(policy: &Policy, node: &Node) -> Result<(), String> {
-    node.node_type.image_uri.parse().map_or(Ok(()), |image| policy.check(&image, &node.mounts))
+    let registry = node.node_type.registry.as_ref();
+    node.node_type.image_uri.parse().map_or(Ok(()), |image| policy.check(&image, registry, &node.mounts))
 }

@@ -12,9 +12,9 @@ use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
 use super::permissions::Permissions;
-use crate::cloud::Aws;
+use crate::cloud::{Aws, registry_host};
 use crate::model::App;
-use crate::registry::{self, Registry, RegistryError, RegistryErrorKind, RegistryHost};
+use crate::registry::{self, Missing, Registry, RegistryError, RegistryErrorKind, RegistryHost};
 
 /// The longest wait for a registry's token.
 const TOKEN_LIMIT: Duration = Duration::from_secs(30);
@@ -41,13 +41,25 @@ pub(super) async fn check(
             permissions.note_registry(permission, subject, result);
         }
         match result {
-            Ok(found) => report.ok("image", &format!("{image}: {found}")),
+            Ok(Found::Good(found)) => report.ok("image", &format!("{image}: {found}")),
+            Ok(Found::NotYet) => report.skipped("image", &format!("{image}: {NOT_YET}")),
             Err(problem) => {
                 report.failed("image", &format!("{image}: {}", problem.found), problem.remedy, problem.exit)
             }
         }
     }
 }
+
+/// What is found of an image that is not wrong.
+enum Found {
+    /// It can be pulled.
+    Good(String),
+    /// Its repository does not exist yet.
+    NotYet,
+}
+
+const NOT_YET: &str = "its repository does not exist. If it is one of a pull-through cache rule, the first pull makes it; \
+                       otherwise the pull fails: check the image of its managed node type, or push it there";
 
 /// A permission, what it was tried on, and what came of it.
 type Tried = Vec<(&'static str, String, Result<(), RegistryError>)>;
@@ -57,7 +69,7 @@ async fn try_image(
     registry: &Registry,
     engine: Option<&Engine>,
     aws: &Aws,
-) -> (Result<String, Problem>, Tried) {
+) -> (Result<Found, Problem>, Tried) {
     let mut tried = Tried::new();
     let image: ImageReference = match text.parse() {
         Ok(image) => image,
@@ -76,8 +88,8 @@ async fn try_parsed(
     engine: Option<&Engine>,
     aws: &Aws,
     tried: &mut Tried,
-) -> Result<String, Problem> {
-    let host = RegistryHost::parse(image.registry());
+) -> Result<Found, Problem> {
+    let host = registry_host(image.registry());
     let token = async { Ok::<_, Problem>(registry.credentials(image).await) };
     let credentials = within(TOKEN_LIMIT, REACH, token).await?;
     if let Some(RegistryHost::Ecr { .. }) = host {
@@ -95,9 +107,13 @@ async fn try_parsed(
         tried.push((permission, image.repository().to_owned(), result));
     }
     let credentials = credentials.map_err(|error| problem(&error))?;
-    if let Some(missing) = probe.as_ref().and_then(|probe| probe.missing.as_ref()) {
+    if let Some(missing) = probe.as_ref().and_then(|probe| probe.missing) {
         let remedy = "check the image of its managed node type, or push it there";
-        return Err(Problem::wrong(format!("its registry lacks {missing}"), remedy));
+        return match missing {
+            Missing::RepositoryYet => Ok(Found::NotYet),
+            Missing::Repository => Err(Problem::wrong("its registry lacks the repository", remedy)),
+            Missing::Image => Err(Problem::wrong("its registry lacks the tag or digest", remedy)),
+        };
     }
     // What the registry says is what comes with the next pull; without it, what the last one brought.
     let architectures = match probe {
@@ -113,7 +129,7 @@ async fn try_parsed(
         }
         (false, None) => "pulled without credentials, as its registry is not Amazon ECR",
     };
-    Ok(format!("{with}; {platform}{}", presence(image, engine).await))
+    Ok(Found::Good(format!("{with}; {platform}{}", presence(image, engine).await)))
 }
 
 /// What to add about the image's architecture; fails when it is not the host's.

@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::super::inquiry::Problem;
 use super::super::report::Report;
-use crate::cloud::{Reached, Step, Unreached, reach};
+use crate::cloud::{Aws, Reached, Service, Step, Unreached, reach};
 use crate::config::{Config, process_environment};
 
 /// A clock is said to be wrong from here on. AWS refuses signatures from five minutes on, Cognito sign-ins too.
@@ -15,7 +15,11 @@ const CLOCK_OFF_S_MAX: i64 = 60;
 
 /// The places that were tried, so that none is tried twice: a fake cloud has all services at one.
 #[derive(Debug, Default)]
-pub(super) struct Places(BTreeMap<String, Place>);
+pub(super) struct Places {
+    places: BTreeMap<String, Place>,
+    /// Services that have no place, as the settings of endpoints contradict each other.
+    impossible: Vec<String>,
+}
 
 #[derive(Debug)]
 struct Place {
@@ -25,27 +29,27 @@ struct Place {
 
 impl Places {
     /// Adds a service of AWS in a region: where the SDK will look for it.
-    pub(super) fn add_aws(&mut self, service: &'static str, id: &str, host: &str, region: &str) {
-        let given = process_environment(&format!("AWS_ENDPOINT_URL_{id}"));
-        let given = given.or_else(|| process_environment("AWS_ENDPOINT_URL")).filter(|url| !url.is_empty());
-        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        self.add(service, &given.unwrap_or_else(|| format!("https://{host}.{region}.{suffix}/")));
+    pub(super) async fn add_aws(&mut self, aws: &Aws, service: Service, region: &str) {
+        match aws.endpoint(service, region).await {
+            Ok(url) => self.add(service.name(), &url),
+            Err(reason) => self.impossible.push(format!("{} in {region}: {reason}", service.name())),
+        }
     }
 
     fn add(&mut self, service: &'static str, url: &str) {
         let origin = Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization());
-        let place = self.0.entry(origin).or_insert(Place { services: Vec::new(), is_tried: false });
+        let place = self.places.entry(origin).or_insert(Place { services: Vec::new(), is_tried: false });
         if !place.services.contains(&service) {
             place.services.push(service);
         }
     }
 
     /// Those that are known before anything was asked.
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) async fn of(config: &Config, aws: &Aws) -> Self {
         let mut places = Self::default();
         places.add("AppSync", &config.appsync_endpoint);
-        places.add_aws("Cognito", "COGNITO_IDENTITY_PROVIDER", "cognito-idp", &config.user_pool_id.region);
-        places.add_aws("CloudWatch Logs", "CLOUDWATCH_LOGS", "logs", &config.region);
+        places.add_aws(aws, Service::Cognito, &config.user_pool_id.region).await;
+        places.add_aws(aws, Service::CloudWatchLogs, &config.region).await;
         places
     }
 
@@ -54,7 +58,12 @@ impl Places {
         let through_proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
         let through_proxy =
             through_proxy.into_iter().any(|name| process_environment(name).is_some_and(|proxy| !proxy.is_empty()));
-        let new: Vec<_> = self.0.iter_mut().filter(|(_, place)| !place.is_tried).collect();
+        for found in self.impossible.drain(..) {
+            let remedy =
+                "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, AWS_ENDPOINT_URL and its service forms";
+            report.problem("network", &Problem::wrong(found, remedy));
+        }
+        let new: Vec<_> = self.places.iter_mut().filter(|(_, place)| !place.is_tried).collect();
         let tried = join_all(new.iter().map(|(origin, _)| attempt(origin, through_proxy))).await;
         let mut clock = None;
         for ((origin, place), result) in new.into_iter().zip(tried) {

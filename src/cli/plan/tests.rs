@@ -16,6 +16,7 @@ fn settings() -> Settings {
         owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
         env: BTreeMap::new(),
         logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        kept_logs: None,
         stop_grace: Duration::from_secs(30),
         resync: Duration::from_secs(300),
         overlap: false,
@@ -32,7 +33,7 @@ fn name(text: &str) -> NodeName {
 fn node(text: &str, image: &str) -> Node {
     Node {
         name: name(text),
-        node_type: NodeType { name: "type".to_owned(), image_uri: image.to_owned() },
+        node_type: NodeType { name: "type".to_owned(), image_uri: image.to_owned(), registry: None },
         config: None,
         logging_level: None,
         is_stopped: false,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use managed_app_runtimes::{Mount, MountSource, PortBinding, Protocol};
+use managed_app_runtimes::{ImageReference, Mount, MountSource, PortBinding, Protocol};
 
 pub(super) use super::super::operations::get_app::GetAppGetAppOnManagedAppNodesOnManagedNode as WireNode;
 use super::super::operations::get_app::Protocol as WireProtocol;
@@ -11,6 +11,7 @@ use super::super::operations::get_app::{
     GetAppGetAppOnManagedAppNodesOnManagedNodeMounts as WireMount,
     GetAppGetAppOnManagedAppNodesOnManagedNodePorts as WirePort,
 };
+use super::super::registry_host;
 use super::super::text::clean;
 use super::{is_name, required, text};
 use crate::model::{Edge, MessageType, Node, NodeName, NodeType};
@@ -45,10 +46,10 @@ pub(super) fn read(wire: WireNode, name: NodeName) -> Result<Node, String> {
 
 fn node_type(wire: Option<WireType>) -> Result<NodeType, String> {
     let wire = wire.ok_or("its node type is missing")?;
-    Ok(NodeType {
-        name: required(wire.name, "the name of its node type")?,
-        image_uri: required(wire.image_uri, "the image of its node type")?,
-    })
+    let image_uri = required(wire.image_uri, "the image of its node type")?;
+    let image: Option<ImageReference> = image_uri.parse().ok();
+    let registry = image.and_then(|image| registry_host(image.registry()));
+    Ok(NodeType { name: required(wire.name, "the name of its node type")?, image_uri, registry })
 }
 
 fn message_type(name: Option<String>, auditor: Option<String>) -> Result<MessageType, String> {

@@ -4,7 +4,7 @@ use managed_app_runtimes::{Mount, MountSource, PortBinding, Protocol};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Edge, MessageType, NodeType};
+use crate::model::{Edge, MessageType, NodeType, RegistryHost};
 
 fn decode(answer: &Value) -> Result<Snapshot, String> {
     let data = serde_json::from_value(json!({ "GetApp": answer })).expect("the schema takes every shape here");
@@ -67,7 +67,14 @@ fn a_whole_app() {
     assert_eq!((receiver.queue.as_str(), receiver.source.as_str()), ("https://q/changes.fifo", "App Change Router"));
 
     let node = app.nodes.values().next().expect("one node");
-    assert_eq!(node.node_type, NodeType { name: "type".into(), image_uri: "public.ecr.aws/x/y:1".into() });
+    assert_eq!(
+        node.node_type,
+        NodeType {
+            name: "type".into(),
+            image_uri: "public.ecr.aws/x/y:1".into(),
+            registry: Some(RegistryHost::EcrPublic)
+        }
+    );
     assert_eq!((node.is_stopped, node.logging_level.as_deref()), (false, Some("DEBUG")));
     let port = |container_port, protocol, address: &str, host_port| PortBinding {
         container_port,

@@ -138,7 +138,7 @@ impl Rig {
     pub async fn settle(&self, target: &Target, can_overlap: bool) {
         let image = target.spec.image.clone();
         let image_id = self.memory.image(&image).await.expect("an answer").expect("the image is here");
-        let desired = Desired { target: target.clone(), image, can_overlap };
+        let desired = Desired { target: target.clone(), image, can_overlap, kept_logs: None };
         let mut is_rejected = false;
         for _ in 0..STEPS_MAX {
             let revisions = self.hands.state.revisions();
@@ -160,11 +160,12 @@ impl Rig {
 fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
     // A second installation is refused; the first one serves all tests of the process.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let aws = Aws::new(AwsOptions { endpoint_url: None, sqs_endpoint_url: None, host_credentials: None });
+    let aws = Arc::new(Aws::new(AwsOptions { endpoint_url: None, sqs_endpoint_url: None, host_credentials: None }));
     Hands {
         runtime: Arc::new(faults.clone()),
         cloud: Arc::new(NoCloud),
-        registry: Arc::new(Registry::new(Arc::new(aws))),
+        registry: Arc::new(Registry::new(aws.clone())),
+        aws,
         state: Arc::new(StateFile::open(directory.path())),
         owner: owner(),
         stop_grace: Duration::from_secs(30),

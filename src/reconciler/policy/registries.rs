@@ -28,9 +28,9 @@ impl AllowedRegistries {
         text.split(',').map(|part| Place::parse(part.trim())).collect::<Option<_>>().map(Self)
     }
 
-    /// The error is for people; it names the setting.
-    pub fn check(&self, image: &ImageReference) -> Result<(), String> {
-        if self.0.iter().any(|place| place.holds(image)) {
+    /// The error is for people; it names the setting. `of_aws`: the registry of AWS that the image is in.
+    pub fn check(&self, image: &ImageReference, of_aws: Option<&RegistryHost>) -> Result<(), String> {
+        if self.0.iter().any(|place| place.holds(image, of_aws)) {
             return Ok(());
         }
         let registry = image.registry();
@@ -59,11 +59,11 @@ impl Place {
         Some(Self::Under { host: image.registry().to_ascii_lowercase(), repository })
     }
 
-    fn holds(&self, image: &ImageReference) -> bool {
+    fn holds(&self, image: &ImageReference, of_aws: Option<&RegistryHost>) -> bool {
         match self {
             Self::Any => true,
-            Self::Ecr => matches!(RegistryHost::parse(image.registry()), Some(RegistryHost::Ecr { .. })),
-            Self::EcrPublic => RegistryHost::parse(image.registry()) == Some(RegistryHost::EcrPublic),
+            Self::Ecr => matches!(of_aws, Some(RegistryHost::Ecr { .. })),
+            Self::EcrPublic => of_aws == Some(&RegistryHost::EcrPublic),
             Self::Under { host, repository } => {
                 image.registry().eq_ignore_ascii_case(host)
                     && repository.as_deref().is_none_or(|above| {
@@ -81,8 +81,20 @@ mod tests {
 
     const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
+    /// Which hosts are of AWS is not known here; hosts that only look like it are the matter of `cloud::registry_host`.
+    fn of_aws(host: &str) -> Option<RegistryHost> {
+        match host.split_once('.')? {
+            ("public", "ecr.aws") => Some(RegistryHost::EcrPublic),
+            (account, "dkr.ecr.eu-west-1.amazonaws.com") => {
+                Some(RegistryHost::Ecr { account: account.to_owned(), region: "eu-west-1".to_owned() })
+            }
+            _ => None,
+        }
+    }
+
     fn allows(list: &AllowedRegistries, image: &str) -> bool {
-        list.check(&image.parse().expect("a reference")).is_ok()
+        let image: ImageReference = image.parse().expect("a reference");
+        list.check(&image, of_aws(image.registry()).as_ref()).is_ok()
     }
 
     #[test]
@@ -153,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_error_names_image_and_remedy() {
-        let error = AllowedRegistries::default().check(&"registry.test/a:1".parse().expect("a reference"));
+        let error = AllowedRegistries::default().check(&"registry.test/a:1".parse().expect("a reference"), None);
         let text = "its image registry.test/a:1 may not be used: MANAGED_APP_ALLOWED_REGISTRIES would have to allow registry.test";
         assert_eq!(error, Err(text.to_owned()));
     }

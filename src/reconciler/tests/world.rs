@@ -49,6 +49,7 @@ pub fn settings() -> Settings {
         owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
         env: BTreeMap::new(),
         logs: NodeLogSettings::Engine { file_bytes_max: 1, files_max: 1 },
+        kept_logs: None,
         stop_grace: Duration::from_secs(30),
         resync: Duration::from_secs(300),
         overlap: false,
@@ -61,7 +62,7 @@ pub fn settings() -> Settings {
 fn node(text: &str) -> Node {
     Node {
         name: name(text),
-        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/img/a:1".to_owned() },
+        node_type: NodeType { name: "type".to_owned(), image_uri: "registry.test/img/a:1".to_owned(), registry: None },
         config: None,
         logging_level: None,
         is_stopped: false,

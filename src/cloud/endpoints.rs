@@ -1,0 +1,110 @@
+//! Where the AWS SDK would send a call of a service, by its own rules: AWS_ENDPOINT_URL and its service forms, profiles,
+//! AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, the region's partition. Sends nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_config::Region;
+use aws_config::identity::IdentityCache;
+use aws_config::retry::RetryConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_cloudwatchlogs::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+use aws_sdk_cognitoidentityprovider::types::AuthFlowType;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+
+use futures_util::FutureExt;
+
+use super::Aws;
+use super::text::{chain, clean};
+
+/// A service of AWS that the daemon calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Service {
+    Cognito,
+    CloudWatchLogs,
+    Ecr,
+    Sqs,
+}
+
+impl Service {
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cognito => "Cognito",
+            Self::CloudWatchLogs => "CloudWatch Logs",
+            Self::Ecr => "ECR",
+            Self::Sqs => "SQS",
+        }
+    }
+}
+
+impl Aws {
+    /// The URL that a call of `service` in `region` would go to. Fails with the SDK's reason when the settings of endpoints
+    /// contradict each other.
+    pub async fn endpoint(&self, service: Service, region: &str) -> Result<String, String> {
+        let seen = Seen::default();
+        let nobody = Credentials::new("none", "none", None, None, "endpoint");
+        let config = self.host(region).await.into_builder().region(Region::new(region.to_owned()));
+        let config = config.http_client(SharedHttpClient::new(seen.clone())).retry_config(RetryConfig::disabled());
+        let config = config.identity_cache(IdentityCache::no_cache());
+        let config = config.credentials_provider(SharedCredentialsProvider::new(nobody)).build();
+        // None can succeed: the client below carries nothing.
+        let failed = match service {
+            Service::Cognito => {
+                let client = aws_sdk_cognitoidentityprovider::Client::new(&config);
+                let call = client.initiate_auth().auth_flow(AuthFlowType::UserSrpAuth).client_id("none");
+                call.send().await.err().map(|error| chain(&error))
+            }
+            Service::CloudWatchLogs => {
+                let call = aws_sdk_cloudwatchlogs::Client::new(&config).create_log_stream();
+                call.log_group_name("none").log_stream_name("none").send().await.err().map(|error| chain(&error))
+            }
+            Service::Ecr => {
+                let call = aws_sdk_ecr::Client::new(&config).get_authorization_token();
+                call.send().await.err().map(|error| chain(&error))
+            }
+            Service::Sqs => {
+                let call = aws_sdk_sqs::Client::new(&config).receive_message().queue_url("https://none/");
+                call.send().await.err().map(|error| chain(&error))
+            }
+        };
+        let url = seen.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        url.ok_or_else(|| clean(&failed.unwrap_or_default()))
+    }
+}
+
+impl Aws {
+    /// Where CloudWatch Logs is for this daemon, where that is not the ordinary endpoint of the region.
+    pub async fn special_logs_endpoint(&self, region: &str) -> Option<String> {
+        let params = Params::builder().region(region).use_fips(false).use_dual_stack(false).build().ok()?;
+        let ordinary = DefaultResolver::new();
+        let ordinary = ResolveEndpoint::resolve_endpoint(&ordinary, &params).now_or_never()?.ok()?;
+        let used = self.endpoint(Service::CloudWatchLogs, region).await.ok()?;
+        let origin = |url: &str| Some(reqwest::Url::parse(url).ok()?.origin().ascii_serialization());
+        let used = origin(&used)?;
+        (Some(&used) != origin(ordinary.url()).as_ref()).then_some(used)
+    }
+}
+
+/// An HTTP client that takes down where a request would go, and carries none.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<Option<String>>>);
+
+impl HttpClient for Seen {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Seen {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(request.uri().to_owned());
+        HttpConnectorFuture::ready(Err(ConnectorError::user("nothing is sent".into())))
+    }
+}

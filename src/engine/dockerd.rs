@@ -1,0 +1,128 @@
+//! Whether dockerd has AWS credentials of its own, as far as that can be known from outside. Reads files of the host and
+//! asks the instance metadata service; changes nothing.
+//!
+//! The log driver `awslogs` runs inside dockerd, with dockerd's environment. A host may have credentials that the daemon
+//! finds and dockerd does not: a system unit has no HOME, and short-lived keys in a file are read once for each start of
+//! a container.
+
+mod environment;
+mod role;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use managed_app_runtimes::EngineInfo;
+use tokio::net::UnixStream;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use environment::{Evidence, Variables};
+
+/// The longest wait for the socket and for the host's files.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// The cgroup of dockerd where systemd runs it.
+const UNIT_CGROUP: &str = "/system.slice/docker.service";
+
+/// Whether dockerd has AWS credentials of its own. The texts say how that is known; they hold no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerdCredentials {
+    /// It has some that it can go on with.
+    Found(String),
+    /// It has none, or some that end.
+    Absent(String),
+    /// That cannot be known from here.
+    Unknown(String),
+}
+
+/// Where to look. The default is this host.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    root: PathBuf,
+    /// The instance metadata service; `None` is not asked.
+    metadata: Option<String>,
+}
+
+impl Host {
+    /// This host. With AWS_EC2_METADATA_DISABLED in the daemon's own environment the metadata service is not asked.
+    pub(super) fn this() -> Self {
+        let is_disabled = crate::config::process_environment("AWS_EC2_METADATA_DISABLED")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Self { root: PathBuf::from("/"), metadata: (!is_disabled).then(|| role::METADATA.to_owned()) }
+    }
+}
+
+/// What is known of the credentials of the dockerd behind `info`. Ends within seconds, whatever the host does.
+pub(super) async fn credentials(host: Host, info: &EngineInfo) -> DockerdCredentials {
+    let Some(socket) = info.endpoint.strip_prefix("unix://") else {
+        return DockerdCredentials::Unknown(format!("its socket {} tells nothing about its process", info.endpoint));
+    };
+    let Ok(Some(process)) = timeout(LOOK_LIMIT, listener(socket)).await else {
+        return DockerdCredentials::Unknown(format!("the process behind {socket} cannot be seen from here"));
+    };
+    let (root, version) = (host.root.clone(), info.version.clone());
+    let looked = spawn_blocking(move || look(&root, process, &version));
+    let evidence = match timeout(LOOK_LIMIT, looked).await {
+        Ok(Ok(Ok(evidence))) => evidence,
+        Ok(Ok(Err(unknown))) => return DockerdCredentials::Unknown(unknown),
+        _ => return DockerdCredentials::Unknown("the files of this host cannot be read in time".to_owned()),
+    };
+    match evidence {
+        Evidence::Lasting(what) => DockerdCredentials::Found(what),
+        Evidence::Ending(what) => DockerdCredentials::Absent(what),
+        Evidence::Elsewhere(what) => DockerdCredentials::Unknown(what),
+        Evidence::None(why) => match host.metadata {
+            Some(metadata) if role::has_role(&metadata).await => {
+                DockerdCredentials::Found("the role of this instance".to_owned())
+            }
+            _ => DockerdCredentials::Absent(format!("{why}, and this host has no instance role")),
+        },
+        Evidence::NoneAndNoRole(why) => DockerdCredentials::Absent(why),
+    }
+}
+
+/// The process that listens on a socket: dockerd, or systemd where it made the socket. `None` when it is in no process
+/// namespace of ours, so that the daemon runs in a container.
+async fn listener(socket: &str) -> Option<u32> {
+    let stream = UnixStream::connect(socket).await.ok()?;
+    stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0)
+}
+
+/// What the environment of dockerd says. Fails with why it cannot be known.
+///
+/// Where systemd runs dockerd, its unit files are read and not `/proc`: the daemon's own unit hides that from it
+/// (ProtectProc=, no CAP_SYS_PTRACE), and `check` in a shell shall find what the unit finds.
+fn look(root: &Path, process: u32, version: &str) -> Result<Evidence, String> {
+    let folder = root.join(format!("proc/{process}"));
+    let cgroup = fs::read_to_string(folder.join("cgroup")).ok();
+    let is_unit = process == 1 || cgroup.is_none_or(|cgroup| cgroup.lines().any(|line| line.ends_with(UNIT_CGROUP)));
+    let (variables, of) = match is_unit {
+        true => {
+            if !root.join("run/systemd/system").is_dir() {
+                return Err("its environment is hidden, and no systemd runs it".to_owned());
+            }
+            let found = unit::variables(root, "docker.service");
+            (found.ok_or("systemd has no unit docker.service here")?, "docker.service")
+        }
+        false => {
+            let bytes = fs::read(folder.join("environ")).map_err(|error| format!("its environment: {error}"))?;
+            (of_process(&bytes), "its process")
+        }
+    };
+    Ok(environment::judge(&variables, of, root, major(version)))
+}
+
+fn of_process(bytes: &[u8]) -> Variables {
+    let text = String::from_utf8_lossy(bytes);
+    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The first number of a version; 0 when there is none.
+fn major(version: &str) -> u32 {
+    let digits: String = version.chars().skip_while(|c| *c == 'v').take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}
