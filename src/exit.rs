@@ -13,6 +13,8 @@ pub enum Exit {
     Unavailable,
     /// A mistake in this program.
     Internal,
+    /// Another daemon of the same app and tenant runs on this host.
+    AlreadyRunning,
     /// The cloud refused the user's name or password.
     SignInRefused,
     /// A setting is missing or wrong.
@@ -21,8 +23,15 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, for the help.
-    pub const ALL: [Self; 6] =
-        [Self::Done, Self::Usage, Self::Unavailable, Self::Internal, Self::SignInRefused, Self::Configuration];
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Usage,
+        Self::Unavailable,
+        Self::Internal,
+        Self::AlreadyRunning,
+        Self::SignInRefused,
+        Self::Configuration,
+    ];
 
     /// The number that the parent process sees.
     pub fn code(self) -> u8 {
@@ -31,6 +40,7 @@ impl Exit {
             Self::Usage => 64,
             Self::Unavailable => 69,
             Self::Internal => 70,
+            Self::AlreadyRunning => 75,
             Self::SignInRefused => 77,
             Self::Configuration => 78,
         }
@@ -43,6 +53,9 @@ impl Exit {
             Self::Usage => "the command line is wrong; see --help",
             Self::Unavailable => "an engine or the cloud cannot be reached; worth another try",
             Self::Internal => "a mistake in this program; please report it",
+            Self::AlreadyRunning => {
+                "another daemon of this app and tenant runs on this host; its pid is on standard error"
+            }
             Self::SignInRefused => "the cloud refused USER_NAME or PASSWORD",
             Self::Configuration => "settings are missing or wrong; all are named on standard error",
         }

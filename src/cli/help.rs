@@ -34,7 +34,13 @@ PASSWORD has no flag, because command lines are public on a host. The AWS SDK's 
 
 const SIGNALS: &str = "\
 Signals: SIGTERM and SIGINT stop the nodes (or leave them, see --on-exit) and end; a second one ends at once.
-SIGUSR2 ends and leaves the nodes to a successor. SIGHUP takes a new PASSWORD and looks at everything anew.";
+SIGUSR2 ends and leaves the nodes to a successor; `run --takeover` asks the running daemon for the same. SIGHUP takes a
+new PASSWORD and looks at everything anew.
+
+One daemon of a tenant and app runs on a host. A second one ends with code 75 and names the pid of the
+first, whatever its host id, state directory and status socket are. A daemon in a container needs
+  -v /run/lock/echostream-managed-app:/run/lock/echostream-managed-app
+";
 
 /// Everything below the flags of `--help`.
 pub(super) fn after() -> String {
