@@ -13,6 +13,8 @@ pub enum Exit {
     Unavailable,
     /// A mistake in this program.
     Internal,
+    /// Another daemon of the same app and tenant runs on this host.
+    AlreadyRunning,
     /// The cloud refused the user's name or password.
     SignInRefused,
     /// A setting is missing or wrong.
@@ -21,8 +23,15 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, for the help.
-    pub const ALL: [Self; 6] =
-        [Self::Done, Self::Usage, Self::Unavailable, Self::Internal, Self::SignInRefused, Self::Configuration];
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Usage,
+        Self::Unavailable,
+        Self::Internal,
+        Self::AlreadyRunning,
+        Self::SignInRefused,
+        Self::Configuration,
+    ];
 
     /// The number that the parent process sees.
     pub fn code(self) -> u8 {
@@ -31,6 +40,7 @@ impl Exit {
             Self::Usage => 64,
             Self::Unavailable => 69,
             Self::Internal => 70,
+            Self::AlreadyRunning => 75,
             Self::SignInRefused => 77,
             Self::Configuration => 78,
         }
@@ -43,6 +53,7 @@ impl Exit {
             Self::Usage => "invalid command line; see --help",
             Self::Unavailable => "an engine or the cloud is unreachable; a later attempt may succeed",
             Self::Internal => "internal error; please report it",
+            Self::AlreadyRunning => "another daemon of this tenant and app runs on this host; standard error has its pid",
             Self::SignInRefused => "the cloud rejected USER_NAME or PASSWORD",
             Self::Configuration => "missing or invalid settings; standard error names all of them",
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use managed_app::cli::{self, Cli, Command};
 use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::config::{self, Config, ConfigErrors, Whereabouts};
-use managed_app::daemon::{self, Daemon, LogShipping, Reload};
+use managed_app::daemon::{Daemon, LogShipping, Reload, Requests};
 use managed_app::exit::Exit;
 use managed_app::host::{self, Signal};
 use managed_app::logs::OwnLog;
@@ -121,8 +121,11 @@ async fn run(cli: &Cli) -> Exit {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    let console = if cli.chosen() == Command::Run { Console::Stdout } else { Console::Stderr };
-    let telemetry = match start_log(&config, console) {
+    if let Command::Run(arguments) = cli.chosen() {
+        // On the heap: its type is too deep to be a part of this one.
+        return Box::pin(run_alone(cli, config, arguments.takeover)).await;
+    }
+    let telemetry = match start_log(&config, Console::Stderr) {
         Ok(telemetry) => telemetry,
         Err(exit) => return exit,
     };
@@ -131,10 +134,41 @@ async fn run(cli: &Cli) -> Exit {
             let listing = config::listing(&cli.flags.0, config::process_environment);
             cli::check(&config, &arguments, &listing).await
         }
-        Command::Plan => cli::plan(&config).await,
-        _ => ship_and_run(config, &telemetry, reload(cli, &telemetry)).await,
+        _ => cli::plan(&config).await,
     };
     drop(telemetry);
+    exit
+}
+
+/// Touches nothing, the log file included, before it is the only daemon of its app on this host.
+async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
+    let mut requests = match Requests::listen() {
+        Ok(requests) => requests,
+        Err(error) => {
+            complain(&format!("failed to follow signals: {error}"));
+            return Exit::Internal;
+        }
+    };
+    // Both arms are cancel-safe. Nothing runs yet that a signal would have to end in order.
+    let locked = tokio::select! {
+        locked = cli::only_daemon(&config, takeover) => locked,
+        () = told_to_end(&mut requests.signals) => return Exit::Done,
+    };
+    let (lock, successors) = match locked {
+        Ok(locked) => locked.unzip(),
+        Err(exit) => return exit,
+    };
+    let telemetry = match start_log(&config, Console::Stdout) {
+        Ok(telemetry) => telemetry,
+        Err(exit) => return exit,
+    };
+    if let Some(successors) = successors {
+        requests.answer(successors);
+    }
+    let exit = ship_and_run(config, &telemetry, reload(cli, &telemetry), requests.signals).await;
+    drop(telemetry);
+    // A blocking call may still run, and write the state: the kernel releases the lock when the process is gone.
+    std::mem::forget(lock);
     exit
 }
 
@@ -197,22 +231,21 @@ fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
 }
 
 /// Whatever the daemon says from its first to its last word is shipped.
-async fn ship_and_run(config: Config, telemetry: &Telemetry, reload: Reload) -> Exit {
+async fn ship_and_run(config: Config, telemetry: &Telemetry, reload: Reload, signals: mpsc::Receiver<Signal>) -> Exit {
     let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(telemetry.redactor()));
     let shipping = LogShipping::start(&config, telemetry, aws.clone());
-    let exit = run_daemon(config, aws, reload, shipping.log()).await;
+    let exit = run_daemon(config, aws, reload, signals, shipping.log()).await;
     shipping.finish().await;
     exit
 }
 
-async fn run_daemon(config: Config, aws: Arc<Aws>, reload: Reload, log: Option<OwnLog>) -> Exit {
-    let signals = match daemon::signals() {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be followed");
-            return Exit::Internal;
-        }
-    };
+async fn run_daemon(
+    config: Config,
+    aws: Arc<Aws>,
+    reload: Reload,
+    signals: mpsc::Receiver<Signal>,
+    log: Option<OwnLog>,
+) -> Exit {
     let mut tasks = Tasks::new();
     tasks.spawn("memory", host::give_back_memory());
     let recorder = start_status(&config, &mut tasks).await;

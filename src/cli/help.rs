@@ -34,8 +34,13 @@ variables (HTTPS_PROXY, NO_PROXY, ...) and SSL_CERT_FILE are read from the envir
 
 const SIGNALS: &str = "\
 Signals: SIGTERM and SIGINT stop the nodes (or leave them running, see --on-exit) and end the daemon; a second signal
-ends it at once. SIGUSR2 ends the daemon and leaves the nodes running for its successor. SIGHUP reads PASSWORD from
---env-file again and starts a full comparison. SIGUSR1 is logged and ignored.";
+ends it at once. SIGUSR2 ends the daemon and leaves the nodes running for its successor; `run --takeover`
+requests the same from the running daemon. SIGHUP reads PASSWORD from
+--env-file again and starts a full comparison. SIGUSR1 is logged and ignored.
+
+A host runs one daemon per tenant and app, independent of host ID, state directory and status socket. A second one
+exits with code 75 and prints the pid of the first. A daemon in a container needs this mount:
+  -v /run/lock/echostream-managed-app:/run/lock/echostream-managed-app";
 
 /// Everything below the flags of `--help`.
 pub(super) fn after() -> String {

@@ -7,6 +7,7 @@ mod flags;
 mod generate;
 mod help;
 mod inquiry;
+mod only;
 mod plan;
 mod report;
 mod screen;
@@ -29,6 +30,7 @@ pub use events::{EventsOptions, events};
 pub use flags::SettingFlags;
 pub use generate::{Text, generate};
 pub use inquiry::exit_of;
+pub use only::only_daemon;
 pub use plan::plan;
 pub use status::{StatusOptions, status};
 pub use why::{WhyOptions, why};
@@ -54,11 +56,10 @@ pub struct Cli {
 }
 
 /// What the program can do.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the daemon (also without any command)
-    #[default]
-    Run,
+    Run(RunArgs),
     /// Test settings, network, sign-in, engine, permissions and host, and print a remedy for each failure
     Check(CheckArgs),
     /// Show the actions that `run` would take now; changes nothing
@@ -89,6 +90,23 @@ pub enum Command {
     #[cfg(feature = "demo")]
     #[command(args = flags::shown_alone(&[]))]
     FakeCloud(Box<crate::demo::fake_cloud::FakeCloudArgs>),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(RunArgs::default())
+    }
+}
+
+/// What stands after `run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct RunArgs {
+    /// Ask the daemon of this app that runs on this host, or in a container on it, to end and leave its nodes to this one
+    ///
+    /// It ends as by SIGUSR2. This one waits for its end, at most the stop grace and a minute; without an answer it ends
+    /// with code 75 and has changed nothing.
+    #[arg(long)]
+    pub takeover: bool,
 }
 
 /// What stands after `check`.

@@ -28,8 +28,10 @@ fn definitions_are_sound() {
 
 #[test]
 fn run_is_the_default() {
-    check("x", Command::Run, &[]);
-    check("x run", Command::Run, &[]);
+    check("x", Command::default(), &[]);
+    check("x run", Command::default(), &[]);
+    check("x run --takeover", Command::Run(RunArgs { takeover: true }), &[]);
+    assert!(read("x plan --takeover").is_err());
     check("x check", Command::Check(CheckArgs::default()), &[]);
     check("x plan", Command::Plan, &[]);
     check("x status", Command::Status(StatusOptions::default()), &[]);
@@ -40,7 +42,7 @@ fn run_is_the_default() {
 
 #[test]
 fn flags_stand_before_or_after_the_command() {
-    check("x --runtime podman", Command::Run, &[("MANAGED_APP_RUNTIME", "podman")]);
+    check("x --runtime podman", Command::default(), &[("MANAGED_APP_RUNTIME", "podman")]);
     check("x --runtime podman check", Command::Check(CheckArgs::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
     check("x check --runtime=podman", Command::Check(CheckArgs::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
     check("x --app a plan --tenant t", Command::Plan, &[("APP", "a"), ("TENANT", "t")]);
@@ -60,7 +62,7 @@ fn the_demo_takes_a_runtime() {
 fn every_setting_but_the_password_has_its_flag() {
     for setting in crate::config::SETTINGS {
         if let Some(flag) = setting.flag {
-            check(&format!("x --{flag}=v"), Command::Run, &[(setting.variable, "v")]);
+            check(&format!("x --{flag}=v"), Command::default(), &[(setting.variable, "v")]);
         }
     }
     assert!(read("x --password=v").is_err());
@@ -113,7 +115,7 @@ fn help_names_every_setting_flag_and_exit_code() {
 
 #[test]
 fn exit_codes_are_those_of_the_units_and_scripts() {
-    assert_eq!(Exit::ALL.map(Exit::code), [0, 64, 69, 70, 77, 78]);
+    assert_eq!(Exit::ALL.map(Exit::code), [0, 64, 69, 70, 75, 77, 78]);
 }
 
 /// The value of `name` in the packaged unit.

@@ -7,6 +7,7 @@
 mod feeds;
 mod foundation;
 mod shipping;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::shipping::LogShipping;
+pub use self::signals::Requests;
 
 use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
 use self::foundation::{end_of_nodes, engine_logs, ensure_network, interruptible, meet, shipper, sign_in};
@@ -30,18 +32,16 @@ use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
 use crate::driver::{Driver, Hands, Looks, NOTICES_MAX, StateFile, chain};
 use crate::engine::NodeLogsChoice;
 use crate::exit::Exit;
-use crate::host::{Notifier, Signal, Signals, power_off, watchdog_interval};
+use crate::host::{Notifier, Signal, power_off, watchdog_interval};
 use crate::logs::{Shipper, Shipping};
 use crate::model::QueueAddress;
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
 use crate::registry::Registry;
 use crate::status::{Recorder, Timed};
-use crate::tasks::{Tasks, spawn_detached};
+use crate::tasks::Tasks;
 
 /// Events that may wait for the driver.
 const INBOX_MAX: usize = 1024;
-/// Signals that may wait for the daemon.
-const SIGNALS_MAX: usize = 8;
 /// How long the engine may take to answer when the daemon starts.
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
 /// The same when a signal came meanwhile: long enough to stop what runs, if the engine is well.
@@ -343,14 +343,6 @@ impl Daemon {
             }
         }
     }
-}
-
-/// Signals of the operator, from now on. They are followed by a task that lives as long as the process.
-pub fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
-    let mut signals = Signals::listen()?;
-    let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
-    spawn_detached("signals", async move { while sender.send(signals.next().await).await.is_ok() {} });
-    Ok(receiver)
 }
 
 /// Whose containers the daemon of this configuration looks after.

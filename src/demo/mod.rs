@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, Flags};
-use crate::daemon::{self, Daemon, Reload};
+use crate::daemon::{self, Daemon, Reload, Requests};
 use crate::driver::chain;
 use crate::exit::Exit;
 use crate::status::{About, Recorder};
@@ -81,8 +81,8 @@ async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> any
 }
 
 async fn interrupted() {
-    if let Ok(mut signals) = daemon::signals() {
-        signals.recv().await;
+    if let Ok(mut requests) = Requests::listen() {
+        requests.signals.recv().await;
     }
 }
 

@@ -1,10 +1,15 @@
-//! What the daemon has to do with its host: systemd, signals, power, its own memory. Knows nothing of nodes.
+//! What the daemon has to do with its host: systemd, signals, power, its own memory, and the lock that keeps a second
+//! daemon away. Knows nothing of nodes.
 
+mod container;
+mod lock;
 mod memory;
 mod notify;
 mod power;
 mod signals;
 
+pub use container::lacks_mount;
+pub use lock::{Ending, Holder, HostLock, LOCK_DIRECTORY, LockError, LockKey, Successors, acquire, lock_directory};
 pub use memory::{give_back_memory, keep_memory_private};
 pub use notify::{Notifier, watchdog_interval};
 pub use power::{PowerOffError, power_off};

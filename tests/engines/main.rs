@@ -38,6 +38,7 @@ mod images;
 mod latency;
 mod names;
 mod neighbour;
+mod only;
 mod overlap;
 mod process;
 mod program;

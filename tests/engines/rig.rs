@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use managed_app::host::lock_directory;
 use managed_app_fakes::FakeCloud;
 use managed_app_fakes::cloud::words::Node;
 use managed_app_fakes::node_image::Options;
@@ -237,6 +238,12 @@ impl Drop for Sweeper {
         let ids = self.image_ids.lock().map(|ids| ids.clone()).unwrap_or_default();
         if !ids.is_empty() {
             self.run(&["rmi", "--force"].into_iter().chain(ids.iter().map(String::as_str)).collect::<Vec<_>>());
+        }
+        // The daemon never removes them; nobody uses this app again.
+        for entry in std::fs::read_dir(lock_directory()).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&format!("{}-", self.tag)) {
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 }

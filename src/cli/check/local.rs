@@ -1,4 +1,5 @@
-//! The steps of `check` about this host's disk: the state directory and the log file. Leaves nothing behind.
+//! The steps of `check` about this host: whether a daemon of the app runs, the state directory and the log file. Leaves
+//! nothing behind.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -8,18 +9,38 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use super::super::inquiry::{Problem, within};
+use super::super::only::missing_mount;
 use super::super::report::Report;
-use crate::config::Config;
+use crate::config::{Config, RuntimeChoice};
+use crate::exit::Exit;
+use crate::host::{LockKey, lock_directory};
 
 /// The longest wait for the disk, which may be on a network.
 const DISK_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
+    check_daemon(config, report).await;
     let state = config.state_directory.clone();
     tell("state directory", "MANAGED_APP_STATE_DIRECTORY", &state.clone(), move || try_directory(&state), report).await;
     match config.log_file.clone() {
         None => report.skipped("log file", "MANAGED_APP_LOG_FILE=off"),
         Some(path) => tell("log file", "MANAGED_APP_LOG_FILE", &path.clone(), move || try_file(&path), report).await,
+    }
+}
+
+/// A daemon that runs is no fault, but `run` would end with code 75.
+async fn check_daemon(config: &Config, report: &mut Report) {
+    if config.runtime == RuntimeChoice::Memory {
+        report.skipped("daemon", "the engine in memory belongs to one process");
+        return;
+    }
+    if let Some((found, remedy)) = missing_mount() {
+        report.failed("daemon", &found, remedy, Exit::Configuration);
+        return;
+    }
+    match LockKey::new(lock_directory(), &config.app, &config.tenant).holder().await {
+        Some(holder) => report.ok("daemon", &format!("runs: {holder}")),
+        None => report.ok("daemon", "none of this app runs on this host"),
     }
 }
 

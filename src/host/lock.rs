@@ -1,0 +1,304 @@
+//! The lock that lets one daemon of a tenant and app run on a host: an advisory lock (`flock`) on a file at a fixed path.
+//!
+//! The key is tenant and app alone, so that daemons with other host ids, state directories or sockets meet here too. The
+//! kernel releases the lock when the process ends, however it ends. The file is never removed: a daemon could hold the
+//! lock of a removed file beside another one that has the lock of the new file. It is opened close-on-exec, so no child
+//! process keeps it. What the file says is for people; the lock alone decides.
+
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use managed_app_runtimes::names::hex;
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+
+use crate::status::Stamp;
+use socket::{Request, Response};
+
+pub use socket::{Ending, Successors};
+
+/// The folder of root's locks, the same on every host and in every container. It is outside the unit's runtime
+/// directory, which systemd removes when the unit stops.
+pub const LOCK_DIRECTORY: &str = "/run/lock/echostream-managed-app";
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// The longest part of a file's name that comes from the app; the address of a Unix socket has 107 bytes at most.
+const STEM_CHARS_MAX: usize = 32;
+/// Hex digits of the hash that tells apps and tenants apart: 40 bits, for some apps on a host.
+const HASH_DIGITS: usize = 10;
+/// The longest content of a lock file that is read.
+const CONTENT_BYTES_MAX: u64 = 4096;
+/// How often a lock that is taken is tried again.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+/// How long a lock must be taken before the second daemon gives up: the first one may just be ending, by a signal that
+/// it has not seen yet or by one that the kernel is still at work on.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How often a wait is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Which lock is meant.
+#[derive(Debug, Clone)]
+pub struct LockKey {
+    directory: PathBuf,
+    stem: String,
+    app: String,
+    tenant: String,
+}
+
+/// The process that holds a lock, as it describes itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id, in its own PID namespace.
+    pub pid: u32,
+    /// Its host's name; a container has one of its own.
+    pub host: String,
+    /// When it took the lock.
+    pub since: Stamp,
+    /// Its process id in our PID namespace, by the kernel; `None` when it is not in ours.
+    #[serde(skip)]
+    pub visible_pid: Option<u32>,
+}
+
+/// A lock that is held as long as this lives.
+#[derive(Debug)]
+pub struct HostLock {
+    _file: File,
+}
+
+/// Why the lock is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The folder or the file cannot be made, opened or locked.
+    #[error("lock {}: {source}", path.display())]
+    Unusable {
+        /// What was tried.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Other users can write to the folder.
+    #[error("lock {}: it must be a directory that user {uid} owns and nobody else can write to", path.display())]
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// Who must own it.
+        uid: u32,
+    },
+    /// Another daemon has it.
+    #[error("app {app:?} of tenant {tenant:?} already has a daemon on this host: {}", shown(holder))]
+    Taken {
+        /// The app.
+        app: String,
+        /// Its tenant.
+        tenant: String,
+        /// Who has it, where it answered or its file says so.
+        holder: Option<Holder>,
+    },
+    /// The other daemon was asked to hand over and does not answer.
+    #[error("the daemon on this host does not answer the request to hand over: {}", shown(holder))]
+    Silent {
+        /// Who has the lock.
+        holder: Option<Holder>,
+    },
+    /// The other daemon is ending, for too long.
+    #[error("the daemon on this host has not ended within {} s: {}", waited.as_secs(), shown(holder))]
+    StillEnding {
+        /// Who has the lock.
+        holder: Option<Holder>,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+impl LockKey {
+    /// The lock of `app` and `tenant` below `directory`. All daemons of a host must use [`lock_directory`].
+    pub fn new(directory: impl Into<PathBuf>, app: &str, tenant: &str) -> Self {
+        let valid = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let sanitized: String = app.chars().map(valid).take(STEM_CHARS_MAX).collect();
+        // The length keeps two pairs apart whose names are the same text when joined.
+        let digest = Sha256::digest(format!("{}:{tenant}{app}", tenant.len()));
+        let stem = format!("{sanitized}-{}", &hex(&digest)[..HASH_DIGITS]);
+        Self { directory: directory.into(), stem, app: app.to_owned(), tenant: tenant.to_owned() }
+    }
+
+    /// The file that is locked.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(format!("{}.lock", self.stem))
+    }
+
+    /// Where its holder answers requests.
+    fn socket(&self) -> PathBuf {
+        self.directory.join(format!("{}.sock", self.stem))
+    }
+
+    /// The daemon that holds the lock and answers, without touching anything.
+    pub async fn holder(&self) -> Option<Holder> {
+        match socket::ask(&self.socket(), Request::Describe).await {
+            Response::Holder { holder, .. } => Some(holder),
+            Response::Silent(visible_pid) => self.written(visible_pid),
+            Response::Nobody => None,
+        }
+    }
+
+    /// What the file says, for a holder that does not answer.
+    fn written(&self, visible_pid: Option<u32>) -> Option<Holder> {
+        let mut text = String::new();
+        File::open(self.path()).ok()?.take(CONTENT_BYTES_MAX).read_to_string(&mut text).ok()?;
+        let holder: Holder = serde_json::from_str(&text).ok()?;
+        Some(Holder { visible_pid, ..holder })
+    }
+
+    /// Makes the folder if it is absent. Nobody else may be able to replace what is in it.
+    fn prepare(&self) -> Result<(), LockError> {
+        let unusable = |source| LockError::Unusable { path: self.directory.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.directory).map_err(unusable)?;
+        let found = std::fs::symlink_metadata(&self.directory).map_err(unusable)?;
+        let uid = geteuid().as_raw();
+        if found.is_dir() && found.uid() == uid && found.mode() & 0o022 == 0 {
+            return Ok(());
+        }
+        Err(LockError::NotPrivate { path: self.directory.clone(), uid })
+    }
+
+    /// `None`: somebody else has the lock.
+    fn try_lock(&self) -> Result<Option<File>, LockError> {
+        let path = self.path();
+        let attempt = || {
+            let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
+            let file = options.open(&path)?;
+            match file.try_lock() {
+                Ok(()) => Ok(is_at(&file, &path)?.then_some(file)),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(error)) => Err(error),
+            }
+        };
+        attempt().map_err(|source| LockError::Unusable { path: path.clone(), source })
+    }
+}
+
+/// Somebody may have removed the file meanwhile, by hand: the lock of another file is worth nothing.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (held, found) = (file.metadata()?, std::fs::metadata(path));
+    Ok(found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())))
+}
+
+/// The folder of the locks of this process's user. Users other than root have their own engines, and cannot write to
+/// root's folder.
+pub fn lock_directory() -> PathBuf {
+    match geteuid().as_raw() {
+        0 => PathBuf::from(LOCK_DIRECTORY),
+        uid => PathBuf::from(format!("{LOCK_DIRECTORY}-{uid}")),
+    }
+}
+
+/// Takes the lock, at once where it is free.
+///
+/// A holder that is ending is waited for, at most `patience`. With `takeover` a holder that runs is asked to hand over
+/// first, once. `report` receives the progress of a wait. Cancel-safe: nothing was changed when it is dropped, but a
+/// holder that was asked to hand over does so.
+pub async fn acquire(
+    key: &LockKey,
+    takeover: bool,
+    patience: Duration,
+    report: impl Fn(&str),
+) -> Result<(HostLock, Successors), LockError> {
+    key.prepare()?;
+    let mut wait = Wait { key, began: Instant::now(), patience, asks: takeover, is_ending: None, last_report: None };
+    loop {
+        if let Some(file) = key.try_lock()? {
+            return Ok(hold(key, file));
+        }
+        wait.look(&report).await?;
+        sleep(POLL_EVERY).await;
+    }
+}
+
+/// Writes down who holds the lock, and listens for who asks.
+fn hold(key: &LockKey, mut file: File) -> (HostLock, Successors) {
+    let host = std::fs::read_to_string(HOST_NAME).map(|name| name.trim().to_owned()).unwrap_or_default();
+    let holder = Holder { pid: std::process::id(), host, since: Stamp::now(), visible_pid: None };
+    let written = serde_json::to_string(&holder).unwrap_or_default();
+    // For people: without it the lock is held all the same.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{written}"));
+    (HostLock { _file: file }, Successors::bind(&key.socket(), holder))
+}
+
+/// One wait for a lock.
+struct Wait<'a> {
+    key: &'a LockKey,
+    began: Instant,
+    patience: Duration,
+    /// The holder is still to be asked to hand over.
+    asks: bool,
+    /// The holder that said that it is ending.
+    is_ending: Option<Holder>,
+    last_report: Option<Instant>,
+}
+
+impl Wait<'_> {
+    /// Asks the holder how it is. An error ends the wait.
+    async fn look(&mut self, report: impl Fn(&str)) -> Result<(), LockError> {
+        let request = if self.asks { Request::TakeOver } else { Request::Describe };
+        let response = socket::ask(&self.key.socket(), request).await;
+        match response {
+            Response::Holder { holder, is_ending: true } => {
+                self.asks = false;
+                self.is_ending = Some(holder);
+            }
+            Response::Holder { holder, is_ending: false } => {
+                self.is_ending = None;
+                self.give_up_after(SETTLE, || self.taken(Some(holder)))?;
+            }
+            // An ending daemon stops answering before it releases the lock.
+            Response::Nobody | Response::Silent(_) if self.is_ending.is_some() => {}
+            Response::Nobody => self.give_up_after(SETTLE, || self.unheard(None))?,
+            Response::Silent(pid) => self.give_up_after(SETTLE, || self.unheard(pid))?,
+        }
+        let Some(holder) = &self.is_ending else { return Ok(()) };
+        if self.last_report.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
+            self.last_report = Some(Instant::now());
+            let waited = self.began.elapsed().as_secs();
+            report(&format!("waiting for the daemon before to end, for {waited} s: {holder}"));
+        }
+        let waited = self.patience;
+        self.give_up_after(waited, || LockError::StillEnding { holder: self.is_ending.clone(), waited })
+    }
+
+    fn give_up_after(&self, limit: Duration, error: impl FnOnce() -> LockError) -> Result<(), LockError> {
+        if self.began.elapsed() < limit { Ok(()) } else { Err(error()) }
+    }
+
+    fn taken(&self, holder: Option<Holder>) -> LockError {
+        LockError::Taken { app: self.key.app.clone(), tenant: self.key.tenant.clone(), holder }
+    }
+
+    /// A holder that does not answer.
+    fn unheard(&self, visible_pid: Option<u32>) -> LockError {
+        let holder = self.key.written(visible_pid);
+        if self.asks { LockError::Silent { holder } } else { self.taken(holder) }
+    }
+}
+
+fn shown(holder: &Option<Holder>) -> String {
+    holder.as_ref().map_or_else(|| "it does not say its process id".to_owned(), ToString::to_string)
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.visible_pid {
+            Some(pid) => write!(f, "pid {pid}")?,
+            None => write!(f, "pid {} of another PID namespace (a container, or the host of this one)", self.pid)?,
+        }
+        let since = serde_json::to_string(&self.since).unwrap_or_default();
+        write!(f, ", host name {:?}, since {}", self.host, since.trim_matches('"'))
+    }
+}
