@@ -68,7 +68,12 @@ impl Site {
 
     /// The program as a host runs it, with the printed environment alone.
     fn on_host(&self, word: &str) -> Command {
-        let env_file = self.file("fake.env", &self.hear(&["env"]));
+        self.on_host_with(word, &self.hear(&["env"]))
+    }
+
+    /// As [`Site::on_host`], with another environment.
+    fn on_host_with(&self, word: &str, env: &str) -> Command {
+        let env_file = self.file("fake.env", env);
         let mut command = command(self.folder.path());
         let folder = self.folder.path().display().to_string();
         command.arg(word).arg("--env-file").arg(env_file).args(["--runtime", "memory", "--host-id", "h"]);
@@ -115,6 +120,45 @@ fn a_daemon_follows_what_is_said_to_the_cloud() {
     site.hear(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
     until("the daemon has met the new node", || log().contains("localhost/late:1"));
     until("its message was deleted", || site.hear(&["show"]).contains("0 changes not taken"));
+}
+
+#[test]
+fn keys_of_the_host_are_replaced_by_a_word_and_the_others_refused() {
+    let site = Site::new(SEED);
+    let check = |keys: Option<&str>| {
+        let command = match keys {
+            None => site.on_host("check"),
+            Some(keys) => {
+                let mut command = site.on_host_with("check", &without_keys(&site.hear(&["env"])));
+                command.env("AWS_SHARED_CREDENTIALS_FILE", site.file("credentials", keys));
+                command
+            }
+        };
+        let output = { command }.output().expect("the binary starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(check(None).0, Some(0));
+    let first = site.hear(&["rotate-keys"]);
+    let (code, text) = check(None);
+    assert!(code != Some(0) && text.contains("security token included in the request is invalid"), "{text}");
+    assert_eq!(check(Some(&first)).0, Some(0));
+    let second = site.hear(&["rotate-keys", "--keep-old"]);
+    assert_eq!((check(Some(&first)).0, check(Some(&second)).0), (Some(0), Some(0)));
+    assert_eq!(site.hear(&["retire-keys", "--expired"]), "1\n");
+    let (code, text) = check(Some(&first));
+    assert!(code != Some(0) && text.contains("expired"), "{text}");
+    assert_eq!(check(Some(&second)).0, Some(0));
+    let calls = site.hear(&["calls"]);
+    for answer in ["ok", "UnrecognizedClientException", "ExpiredTokenException"] {
+        let is_there = |line: &str| line.contains("\tlogs\tus-east-1\t") && line.ends_with(&format!("\t{answer}"));
+        assert!(calls.lines().any(is_there), "{answer}: {calls}");
+    }
+}
+
+/// An environment without AWS keys.
+fn without_keys(env: &str) -> String {
+    let is_key = |line: &&str| line.starts_with("AWS_ACCESS_KEY_ID=") || line.starts_with("AWS_SECRET_ACCESS_KEY=");
+    env.lines().filter(|line| !is_key(line)).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Owns what the fakes of AWS JSON 1.1 services share: the match by target, answers and errors.
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
 use wiremock::{Request, ResponseTemplate};
 
 use super::faults::{Failure, Faults};
-use super::sigv4::Refusal;
+use super::sigv4::{Access, HostCall, Refusal, claimed_key, claimed_region};
 
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
@@ -24,6 +26,33 @@ pub(super) fn operation<'a>(request: &'a Request, prefix: &str) -> Option<&'a st
 pub(super) fn input(request: &Request) -> Result<Json, Failure> {
     let unreadable = |_| Failure::new(400, "SerializationException", "the body is not JSON");
     serde_json::from_slice(&request.body).map_err(unreadable)
+}
+
+/// The fields that tell calls apart; the rest, which can be a megabyte of log events, is skipped.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Subject {
+    registry_ids: Vec<String>,
+    log_group_name: String,
+}
+
+/// Keeps a call with the host's keys and its answer.
+pub(super) fn record(
+    access: &Access,
+    request: &Request,
+    (service, operation): (&'static str, &str),
+    outcome: &Result<Json, Failure>,
+) {
+    let Subject { registry_ids, log_group_name } = serde_json::from_slice(&request.body).unwrap_or_default();
+    access.record(HostCall {
+        at: OffsetDateTime::now_utc(),
+        service,
+        region: claimed_region(&request.headers).unwrap_or_default().to_owned(),
+        operation: operation.to_owned(),
+        subject: if registry_ids.is_empty() { log_group_name } else { registry_ids.join("+") },
+        key: claimed_key(&request.headers).unwrap_or_default().to_owned(),
+        error: outcome.as_ref().err().map(|failure| failure.code.clone()),
+    });
 }
 
 /// The refusal of a parameter.

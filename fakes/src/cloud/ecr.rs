@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use time::{Duration, OffsetDateTime};
 use wiremock::{Mock, MockServer, Request};
 
-use super::awsjson::{input, invalid, operation, respond};
+use super::awsjson::{input, invalid, operation, record, respond};
 use super::faults::{Failure, Faults};
 use super::sigv4::{Access, Parts, Scope, claimed_region};
 
@@ -83,7 +83,10 @@ pub async fn mount(server: &MockServer, access: Access) -> Registry {
         Mock::given(move |request: &Request| operation(request, prefix).is_some())
             .respond_with(move |request: &Request| {
                 let faults = if public { registry.public_faults() } else { registry.faults() };
-                respond(registry.answer(request, prefix, public), faults)
+                let outcome = registry.answer(request, prefix, public);
+                let call = (service(public), operation(request, prefix).unwrap_or_default());
+                record(&registry.0.access, request, call, &outcome);
+                respond(outcome, faults)
             })
             .mount(server)
             .await;
@@ -147,7 +150,7 @@ impl Registry {
 
     fn answer(&self, request: &Request, prefix: &str, public: bool) -> Result<Json, Failure> {
         let region = claimed_region(&request.headers)?;
-        let (service, expected) = if public { ("ecr-public", PUBLIC_REGION) } else { ("ecr", region) };
+        let (service, expected) = (service(public), if public { PUBLIC_REGION } else { region });
         self.0.access.verify(&Parts::from(request), &request.body, service, expected, Scope::Operator)?;
         let operation = operation(request, prefix).unwrap_or_default();
         if operation != "GetAuthorizationToken" {
@@ -158,7 +161,7 @@ impl Registry {
         let registry_ids = if public { Vec::new() } else { registry_ids(&input(request)?)? };
         self.record(TokenRequest { public, region: region.to_owned(), registry_ids: registry_ids.clone() });
         let faults = if public { self.public_faults() } else { self.faults() };
-        faults.take_for(if public { "ecr-public" } else { "ecr" }, operation)?;
+        faults.take_for(service, operation)?;
         if public {
             faults.permitted("sts", "GetServiceBearerToken")?;
         }
@@ -212,6 +215,11 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The name in signatures and permissions.
+fn service(public: bool) -> &'static str {
+    if public { "ecr-public" } else { "ecr" }
 }
 
 /// The accounts of a request: up to ten, twelve digits each.

@@ -3,8 +3,9 @@
 //! Written from the public description of the algorithm. It must not use the signing crates of the AWS SDK:
 //! a second, independent implementation is what makes it a check.
 mod canonical;
+mod host;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,8 @@ use axum::http::HeaderMap;
 use time::format_description::FormatItem;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
+
+pub use host::{HostCall, HostKeys, Retirement};
 
 /// AWS refuses a signature whose date is further away than this.
 const SKEW_MAX: Duration = Duration::minutes(5);
@@ -112,6 +115,9 @@ struct Credential {
 #[derive(Default)]
 struct State {
     credentials: HashMap<String, Credential>,
+    /// The access key of [`Scope::Operator`] that was allowed last.
+    newest_host_key: String,
+    host_calls: VecDeque<HostCall>,
     clock_offset: Duration,
 }
 
@@ -146,7 +152,11 @@ impl Access {
             scope,
             expires_at,
         };
-        self.lock().credentials.insert(access_key_id.to_owned(), credential);
+        let mut state = self.lock();
+        if scope == Scope::Operator {
+            access_key_id.clone_into(&mut state.newest_host_key);
+        }
+        state.credentials.insert(access_key_id.to_owned(), credential);
     }
 
     /// Refuses a credential from now on; nothing happens when it is unknown.
@@ -205,6 +215,11 @@ impl Access {
 /// The region that a request claims to be signed for; not proven until [`Access::verify`] agrees.
 pub fn claimed_region(headers: &HeaderMap) -> Result<&str, Refusal> {
     Claim::parse(headers).map(|claim| claim.region)
+}
+
+/// The access key that a request claims to be signed with; not proven either.
+pub fn claimed_key(headers: &HeaderMap) -> Result<&str, Refusal> {
+    Claim::parse(headers).map(|claim| claim.access_key_id)
 }
 
 /// What the `Authorization` and `x-amz-date` headers say.

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::cognito::Lifetimes;
-use super::sigv4::Scope;
+use super::sigv4::{HostCall, HostKeys, Retirement, Scope};
 use super::{FakeCloud, RemovalForm, Spoiled};
 
 /// Messages.
@@ -92,6 +92,23 @@ impl FakeCloud {
         let keys = (format!("AKIA{}", super::random_hex::<8>().to_uppercase()), super::random_hex::<20>());
         self.shared.access.allow(&keys.0, &keys.1, None, Scope::Operator, None);
         keys
+    }
+
+    /// New temporary keys of the host. Those before are accepted too, until [`FakeCloud::retire_host_keys`].
+    pub fn add_host_keys(&self) -> HostKeys {
+        self.shared.access.add_host_keys()
+    }
+
+    /// Refuses all keys of the host from now on but the newest; how many that were accepted until now. [`FakeCloud::env`]
+    /// still holds those of the start.
+    pub fn retire_host_keys(&self, how: Retirement) -> usize {
+        self.shared.access.retire_host_keys(how)
+    }
+
+    /// The calls of ECR, ECR Public and CloudWatch Logs so far with their answers, oldest first; the newest 100,000 are
+    /// kept. Calls that [`Services`](super::Services) failed are not among them.
+    pub fn host_calls(&self) -> Vec<HostCall> {
+        self.shared.access.host_calls()
     }
 }
 

@@ -5,7 +5,7 @@ use aws_sdk_ecr::error::ProvideErrorMetadata;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use managed_app_fakes::cloud::ecr::{self, Registry};
-use managed_app_fakes::cloud::sigv4::{Access, Scope};
+use managed_app_fakes::cloud::sigv4::{Access, HostKeys, Retirement, Scope};
 use time::OffsetDateTime;
 use wiremock::MockServer;
 
@@ -14,14 +14,15 @@ use crate::client;
 struct Fixture {
     server: MockServer,
     registry: Registry,
+    access: Access,
 }
 
 async fn fixture() -> Fixture {
     let (server, access) = (MockServer::start().await, Access::new());
     access.allow("AKIAHOST", "host-secret", None, Scope::Operator, None);
     access.allow("AKIAAPP", "app-secret", None, Scope::App, None);
-    let registry = ecr::mount(&server, access).await;
-    Fixture { server, registry }
+    let registry = ecr::mount(&server, access.clone()).await;
+    Fixture { server, registry, access }
 }
 
 impl Fixture {
@@ -105,4 +106,48 @@ async fn a_delay_holds_the_answer_back() {
     assert!(waited.is_err(), "no answer yet");
     fixture.registry.faults().set_delay(None);
     client.get_authorization_token().send().await.expect("a token at once");
+}
+
+#[tokio::test]
+#[allow(deprecated, reason = "AWS calls registryIds outdated, and the contract uses it")]
+async fn keys_that_were_replaced_are_refused_and_each_call_is_kept() {
+    let fixture = fixture().await;
+    let code = async |keys: &HostKeys, token: Option<&str>| {
+        let config = client::config(&fixture.server.uri(), &keys.id, &keys.secret, token, "eu-west-1").await;
+        let call = aws_sdk_ecr::Client::new(&config).get_authorization_token().registry_ids("111122223333");
+        call.send().await.err().map(|error| error.code().unwrap_or_default().to_owned())
+    };
+    let whole = async |keys: &HostKeys| code(keys, Some(&keys.session_token)).await;
+    let first = fixture.access.add_host_keys();
+    assert_eq!(whole(&first).await, None);
+    assert_eq!(
+        code(&first, None).await.as_deref(),
+        Some("UnrecognizedClientException"),
+        "its session token is missing"
+    );
+    let second = fixture.access.add_host_keys();
+    assert_eq!((whole(&first).await, whole(&second).await), (None, None), "both are good for a while");
+    assert_eq!(fixture.access.retire_host_keys(Retirement::Expired), 2, "the first, and the one of the fixture");
+    assert_eq!(whole(&first).await.as_deref(), Some("ExpiredTokenException"));
+    let third = fixture.access.add_host_keys();
+    assert_eq!(fixture.access.retire_host_keys(Retirement::Unknown), 1);
+    assert_eq!(whole(&second).await.as_deref(), Some("UnrecognizedClientException"));
+    assert_eq!(whole(&third).await, None);
+    // The HTTP client wants one; another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let anonymous = reqwest::Client::new().post(fixture.server.uri()).body("{}");
+    let target = "SpencerFrontendService.GetAuthorizationToken";
+    let refused = anonymous.header("x-amz-target", target).send().await.expect("an answer");
+    assert_eq!(refused.status().as_u16(), 400);
+
+    let calls = fixture.access.host_calls();
+    let errors: Vec<_> = calls.iter().map(|call| call.error.as_deref().unwrap_or("ok")).collect();
+    let (unknown, expired) = ("UnrecognizedClientException", "ExpiredTokenException");
+    let missing = "MissingAuthenticationTokenException";
+    assert_eq!(errors, ["ok", unknown, "ok", "ok", expired, unknown, "ok", missing]);
+    let [call, .., last] = &calls[..] else { panic!("several calls, not {calls:?}") };
+    assert_eq!((call.service, call.region.as_str(), call.subject.as_str()), ("ecr", "eu-west-1", "111122223333"));
+    assert_eq!((call.operation.as_str(), &call.key), ("GetAuthorizationToken", &first.id));
+    assert_eq!((last.service, last.region.as_str(), last.key.as_str()), ("ecr-public", "", ""));
+    assert!(!format!("{first:?}").contains(&first.secret));
 }

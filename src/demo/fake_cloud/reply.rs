@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use managed_app_fakes::FakeCloud;
 use managed_app_fakes::cloud::World;
+use managed_app_fakes::cloud::sigv4::{HostCall, Retirement};
 use managed_app_fakes::cloud::sqs::Outgoing;
 
 use super::words::{self, Word};
@@ -17,6 +18,18 @@ pub(super) async fn reply(cloud: &FakeCloud, word: &Word) -> Result<String, Stri
         Word::Show => Ok(show(cloud)),
         Word::Logs { node } => Ok(logs(cloud, node.as_deref())),
         Word::AuditRecords { node } => audit_records(cloud, node.as_deref()),
+        Word::RotateKeys { keep_old } => {
+            let keys = cloud.add_host_keys();
+            if !keep_old {
+                cloud.retire_host_keys(Retirement::Unknown);
+            }
+            Ok(keys.credentials_file())
+        }
+        Word::RetireKeys { expired } => {
+            let how = if *expired { Retirement::Expired } else { Retirement::Unknown };
+            Ok(format!("{}\n", cloud.retire_host_keys(how)))
+        }
+        Word::Calls => cloud.host_calls().iter().map(call).collect(),
         Word::Send { source, target, body } => {
             words::change(cloud, word)?;
             send(cloud, source, target, body)
@@ -122,6 +135,13 @@ fn logs(cloud: &FakeCloud, node: Option<&str>) -> String {
         Some(node) => cloud.cloudwatch.events(&cloud.world().tenant.region, &cloud.node_log_group(node)),
     };
     events.iter().map(|event| format!("{}\n", event.message.trim_end_matches('\n'))).collect()
+}
+
+fn call(call: &HostCall) -> Result<String, String> {
+    let at = call.at.format(&time::format_description::well_known::Rfc3339).map_err(|error| error.to_string())?;
+    let HostCall { service, region, operation, subject, key, error, .. } = call;
+    let answer = error.as_deref().unwrap_or("ok");
+    Ok(format!("{at}\t{service}\t{region}\t{operation}\t{subject}\t{key}\t{answer}\n"))
 }
 
 fn audit_records(cloud: &FakeCloud, node: Option<&str>) -> Result<String, String> {

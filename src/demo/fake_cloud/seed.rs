@@ -29,6 +29,8 @@ struct File {
     log_group: Option<Spanned<String>>,
     user: Option<Spanned<String>>,
     password: Option<Spanned<String>>,
+    registry_password: Option<String>,
+    registry_token_seconds: Option<u32>,
     audit: bool,
     table_access: bool,
     app_config: Option<Spanned<Table>>,
@@ -121,6 +123,12 @@ impl Seed {
     pub(super) fn plant(&self, cloud: &FakeCloud) -> Result<(), Problem> {
         for (at, word) in self.words().map_err(|(at, reason)| self.wrong(at, &reason))? {
             words::change(cloud, &word).map_err(|reason| self.wrong(at, &reason))?;
+        }
+        if let Some(password) = &self.file.registry_password {
+            cloud.registry.set_password(password);
+        }
+        if let Some(seconds) = self.file.registry_token_seconds {
+            cloud.registry.set_lifetime(time::Duration::seconds(seconds.into()));
         }
         cloud.queues.purge(&cloud.change_queue());
         Ok(())

@@ -106,6 +106,26 @@ pub(super) enum Word {
     Logs { node: Option<String> },
     /// Print the received audit records, one line of JSON per record
     AuditRecords { node: Option<String> },
+    /// Give the host new temporary AWS keys, refuse all others from now on, and print the new ones
+    ///
+    /// They are printed as a file `~/.aws/credentials`. ECR, ECR Public and CloudWatch Logs are concerned: the keys that
+    /// `env` prints are refused there, too.
+    RotateKeys {
+        /// Accept the others too, until `retire-keys`
+        #[arg(long)]
+        keep_old: bool,
+    },
+    /// Refuse all AWS keys of the host but the newest from now on, and print how many that were accepted until now
+    RetireKeys {
+        /// Call them expired instead of unknown
+        #[arg(long)]
+        expired: bool,
+    },
+    /// Print the calls that take the host's AWS keys: time, service, region, operation, subject, key, answer
+    ///
+    /// A line each, in columns with tabs between. The subject is the account of a registry token or the log group; the
+    /// answer is `ok` or the code of an error.
+    Calls,
 }
 
 /// What a node is made of.

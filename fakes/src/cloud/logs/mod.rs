@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use wiremock::{Mock, MockServer, Request};
 
-use super::awsjson::{input, invalid, operation, respond};
+use super::awsjson::{input, invalid, operation, record, respond};
 use super::faults::{Failure, Faults};
 use super::sigv4::{Access, Parts, Scope, claimed_region};
 
@@ -41,7 +41,12 @@ pub async fn mount(server: &MockServer, access: Access) -> CloudWatch {
     let logs = CloudWatch(Arc::new(Shared { access, faults: Faults::default(), store: Mutex::default() }));
     let service = logs.clone();
     Mock::given(|request: &Request| operation(request, PREFIX).is_some())
-        .respond_with(move |request: &Request| respond(service.answer(request), service.faults()))
+        .respond_with(move |request: &Request| {
+            let outcome = service.answer(request);
+            let call = ("logs", operation(request, PREFIX).unwrap_or_default());
+            record(&service.0.access, request, call, &outcome);
+            respond(outcome, service.faults())
+        })
         .mount(server)
         .await;
     logs
