@@ -8,6 +8,7 @@ mod check;
 mod choice;
 mod engine;
 mod fake_cloud;
+mod keys;
 mod own_log;
 mod plan;
 mod readme;
