@@ -132,7 +132,7 @@ async fn run(cli: &Cli) -> Exit {
     let exit = match cli.chosen() {
         Command::Check(arguments) => {
             let listing = config::listing(&cli.flags.0, config::process_environment);
-            cli::check(&config, &arguments, &listing).await
+            cli::check(&config, &arguments, &listing, telemetry.redactor()).await
         }
         _ => cli::plan(&config).await,
     };

@@ -5,6 +5,7 @@ mod bounds;
 mod bundle;
 mod cloud;
 mod images;
+mod keys;
 mod local;
 mod logs;
 mod network;
@@ -17,7 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo};
+use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo, ImageReference};
+use secrecy::SecretString;
 
 use super::inquiry::{self, Problem};
 use super::report::Report;
@@ -29,6 +31,7 @@ use crate::engine;
 use crate::exit::Exit;
 use crate::model::App;
 use crate::registry::{self, RegistryHost};
+use crate::telemetry::Redactor;
 use network::Places;
 use permissions::Permissions;
 
@@ -46,11 +49,13 @@ struct Engine {
 /// Tries everything, a line each on standard output, and a summary; writes the archive if one is asked for.
 ///
 /// Steps that need one that failed are skipped. Ends with the code of the first failure, or with [`Exit::Done`].
-pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing) -> Exit {
+///
+/// `redactor` is told of keys and tokens.
+pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing, redactor: Redactor) -> Exit {
     let mut report = Report::new(config);
     let whose = format!("app {:?} of tenant {:?}, on host {:?}", config.app, config.tenant, config.host_id);
     report.ok("configuration", &whose);
-    let aws = Arc::new(Aws::new(AwsOptions::default()));
+    let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(redactor.clone()));
     let mut places = Places::of(config, &aws).await;
     let clock = places.check(&mut report).await;
     network::check_clock(clock, &mut report);
@@ -61,18 +66,27 @@ pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing) ->
     }
     let engine = check_engine(config, &mut report).await;
     bounds::check(config, app.as_deref(), &mut report);
+    keys::check(config, app.as_deref(), listing, &aws, &mut report).await;
     check_permissions(config, app.as_deref(), engine.as_ref(), &aws, &mut report).await;
     ports::check(config, app.as_deref(), engine.as_ref(), &mut report).await;
     local::check(config, &mut report).await;
     space::check(config, engine.as_ref(), &mut report);
     if let Some(path) = &arguments.bundle {
-        write_bundle(path, config, listing, engine.as_ref(), &mut report).await;
+        write_bundle(path, (config, listing, &redactor), engine.as_ref(), &mut report).await;
     }
     report.finish()
 }
 
-async fn write_bundle(path: &Path, config: &Config, listing: &Listing, engine: Option<&Engine>, report: &mut Report) {
-    match bundle::write(path, config, listing, engine, report.lines()).await {
+async fn write_bundle(
+    path: &Path,
+    (config, listing, redactor): (&Config, &Listing, &Redactor),
+    engine: Option<&Engine>,
+    report: &mut Report,
+) {
+    for secret in &listing.secrets {
+        redactor.add(&SecretString::from(secret.as_str()));
+    }
+    match bundle::write(path, config, listing, redactor, engine, report.lines()).await {
         Ok(()) => {
             let found = format!("{} is written, without secrets; look into it before you send it", path.display());
             report.ok("bundle", &found);

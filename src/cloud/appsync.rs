@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::session::Session;
 use super::text::{chain, clean};
+use super::transport::web_client;
 use super::{CloudError, CloudErrorKind};
 
 /// Limit for one connection to be made.
@@ -81,7 +82,8 @@ impl AppSync {
     pub(super) fn new(endpoint: &str, session: Session) -> Result<Self, CloudError> {
         let fail =
             |error: String| CloudError::new(CloudErrorKind::Nonsense, "prepare the HTTP client").with_source(error);
-        let http = Client::builder()
+        let endpoint = Url::parse(endpoint).map_err(|error| fail(error.to_string()))?;
+        let http = web_client(&endpoint)
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
             .timeout(REQUEST_LIMIT)
@@ -89,7 +91,6 @@ impl AppSync {
             .redirect(redirect::Policy::none())
             .build()
             .map_err(|error| fail(chain(&error)))?;
-        let endpoint = Url::parse(endpoint).map_err(|error| fail(error.to_string()))?;
         Ok(Self { http, endpoint, session })
     }
 

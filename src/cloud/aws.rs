@@ -1,10 +1,11 @@
-//! The AWS SDK as this daemon uses it: one HTTP client, one loaded configuration, a variant of it per region and
-//! credentials. Makes no call of its own.
+//! The AWS SDK as this daemon uses it: one HTTP client, one loaded configuration, one provider of the host's keys, and a
+//! variant of them per region and credentials. Makes no call of its own.
 //!
 //! TLS is rustls with ring; the roots are the system's, or those of SSL_CERT_FILE and SSL_CERT_DIR; proxies come from
-//! the usual variables. aws-config reads what every AWS SDK reads: AWS_ENDPOINT_URL and its service forms, profiles,
-//! the default chain of credentials.
+//! the usual variables. aws-config reads what every AWS SDK reads, once: AWS_ENDPOINT_URL and its service forms, profiles.
+//! The keys are followed: see [`HostCredentials`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
@@ -12,9 +13,10 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::OnceCell;
 
+use super::host_credentials::{HostCredentials, ProfilePaths, RefusedKeys};
 use super::transport::http_client;
 use crate::telemetry::Redactor;
 
@@ -45,14 +47,23 @@ pub struct AwsOptions {
 #[derive(Debug)]
 pub struct Aws {
     options: AwsOptions,
-    base: OnceCell<SdkConfig>,
+    /// The shared files to look into; `None` takes those of the process.
+    paths: Option<ProfilePaths>,
+    loaded: OnceCell<Loaded>,
     redactor: Redactor,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    /// Without credentials.
+    config: SdkConfig,
+    keys: Arc<HostCredentials>,
 }
 
 impl Aws {
     /// Reads nothing yet: files and environment are read at the first use, once.
     pub fn new(options: AwsOptions) -> Self {
-        Self { options, base: OnceCell::new(), redactor: Redactor::default() }
+        Self { options, paths: None, loaded: OnceCell::new(), redactor: Redactor::default() }
     }
 
     /// The same; `redactor` is told of tokens and keys that are handed out, so that no log line shows them.
@@ -61,20 +72,57 @@ impl Aws {
         Self { redactor, ..self }
     }
 
-    /// For calls with the host's own credentials (registries, logs), by the SDK's default chain.
-    pub async fn host(&self, region: &str) -> SdkConfig {
-        self.base().await.into_builder().region(Region::new(region.to_owned())).build()
+    /// The host's own keys, with which the clients below call.
+    pub async fn host_credentials(&self) -> Arc<HostCredentials> {
+        self.loaded().await.keys.clone()
     }
 
-    /// As [`Aws::host`], with environment, profiles and credentials read again: somebody may have changed them.
-    pub async fn host_anew(&self, region: &str) -> SdkConfig {
-        self.load().await.into_builder().region(Region::new(region.to_owned())).build()
+    /// A client of private registries.
+    pub async fn ecr(&self, region: &str) -> aws_sdk_ecr::Client {
+        let (config, refused) = self.host(region).await;
+        let config = aws_sdk_ecr::config::Builder::from(&config).interceptor(refused.clone()).retry_classifier(refused);
+        aws_sdk_ecr::Client::from_conf(config.build())
+    }
+
+    /// A client of the public gallery.
+    pub async fn ecr_public(&self, region: &str) -> aws_sdk_ecrpublic::Client {
+        let (config, refused) = self.host(region).await;
+        let config = aws_sdk_ecrpublic::config::Builder::from(&config);
+        let config = config.interceptor(refused.clone()).retry_classifier(refused);
+        aws_sdk_ecrpublic::Client::from_conf(config.build())
+    }
+
+    /// A client of CloudWatch Logs.
+    pub async fn logs(&self, region: &str) -> aws_sdk_cloudwatchlogs::Client {
+        let (config, refused) = self.host(region).await;
+        Self::logs_with(&config, refused)
+    }
+
+    /// The same, which repeats nothing but calls whose keys were refused.
+    pub(crate) async fn logs_without_retries(&self, region: &str) -> aws_sdk_cloudwatchlogs::Client {
+        let (config, _) = self.host(region).await;
+        Self::logs_with(&config, RefusedKeys::alone(self.host_credentials().await))
+    }
+
+    fn logs_with(config: &SdkConfig, refused: RefusedKeys) -> aws_sdk_cloudwatchlogs::Client {
+        let config = aws_sdk_cloudwatchlogs::config::Builder::from(config);
+        let config = config.interceptor(refused.clone()).retry_classifier(refused);
+        aws_sdk_cloudwatchlogs::Client::from_conf(config.build())
+    }
+
+    /// Keys are kept by their provider alone, so that it can drop them at once.
+    async fn host(&self, region: &str) -> (SdkConfig, RefusedKeys) {
+        let Loaded { config, keys } = self.loaded().await;
+        let builder = config.clone().into_builder().region(Region::new(region.to_owned()));
+        let builder = builder.identity_cache(IdentityCache::no_cache());
+        let provider = SharedCredentialsProvider::from(keys.clone() as Arc<dyn ProvideCredentials>);
+        (builder.credentials_provider(provider).build(), RefusedKeys::new(keys.clone()))
     }
 
     /// A client of the app's queues. The credentials are cached by their provider alone, so that it can drop them at
     /// once.
     pub async fn sqs(&self, region: &str, credentials: SharedCredentialsProvider) -> aws_sdk_sqs::Client {
-        let builder = self.base().await.into_builder().region(Region::new(region.to_owned()));
+        let builder = self.loaded().await.config.clone().into_builder().region(Region::new(region.to_owned()));
         let config = builder.identity_cache(IdentityCache::no_cache()).credentials_provider(credentials).build();
         let mut config = aws_sdk_sqs::config::Builder::from(&config);
         if let Some(url) = &self.options.sqs_endpoint_url {
@@ -85,7 +133,7 @@ impl Aws {
 
     /// Where all services are, when that is not at AWS.
     pub(crate) async fn endpoint_url(&self) -> Option<String> {
-        self.base().await.endpoint_url().map(str::to_owned)
+        self.loaded().await.config.endpoint_url().map(str::to_owned)
     }
 
     /// Whom to tell of secrets.
@@ -93,18 +141,35 @@ impl Aws {
         &self.redactor
     }
 
+    /// The same, with shared files that are not those of the process.
+    #[cfg(test)]
+    pub(crate) fn with_profile_files(self, paths: ProfilePaths) -> Self {
+        Self { paths: Some(paths), ..self }
+    }
+
     /// For calls that need no credentials (Cognito sign-in).
     pub async fn anonymous(&self, region: &str) -> SdkConfig {
-        let mut builder = self.base().await.into_builder().region(Region::new(region.to_owned()));
-        builder.set_credentials_provider(None);
-        builder.build()
+        self.loaded().await.config.clone().into_builder().region(Region::new(region.to_owned())).build()
     }
 
-    async fn base(&self) -> SdkConfig {
-        self.base.get_or_init(|| self.load()).await.clone()
+    async fn loaded(&self) -> &Loaded {
+        self.loaded.get_or_init(|| self.load()).await
     }
 
-    async fn load(&self) -> SdkConfig {
+    async fn load(&self) -> Loaded {
+        let config = self.load_config().await;
+        let redactor = self.redactor.clone();
+        let keys = match &self.options.host_credentials {
+            Some(given) => HostCredentials::given(given.clone(), redactor),
+            None => {
+                let paths = self.paths.clone().unwrap_or_else(ProfilePaths::of_process);
+                HostCredentials::new(config.clone(), paths, redactor)
+            }
+        };
+        Loaded { config, keys: Arc::new(keys) }
+    }
+
+    async fn load_config(&self) -> SdkConfig {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_LIMIT)
             .operation_attempt_timeout(ATTEMPT_LIMIT)
@@ -122,9 +187,6 @@ impl Aws {
         if let Some(url) = &self.options.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        if let Some(credentials) = &self.options.host_credentials {
-            loader = loader.credentials_provider(credentials.clone());
-        }
-        loader.load().await
+        loader.no_credentials().load().await
     }
 }

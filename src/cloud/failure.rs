@@ -42,6 +42,25 @@ pub(crate) struct Failure {
 const THROTTLE_MARKS: [&str; 5] =
     ["Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown", "LimitExceededException"];
 
+/// Parts of the codes with which AWS services refuse keys as such: unknown, expired, or wrong.
+const KEY_MARKS: [&str; 10] = [
+    "UnrecognizedClient",
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+    "ExpiredToken",
+    "RequestExpired",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "Signature",
+    "MissingAuthentication",
+    "AuthFailure",
+];
+
+/// Whether a service's code says that the keys as such are not accepted, whatever they may do.
+pub(crate) fn refuses_keys(code: &str) -> bool {
+    KEY_MARKS.iter().any(|mark| code.contains(mark))
+}
+
 impl Failure {
     /// Reads an error of any service.
     pub(crate) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
@@ -108,5 +127,22 @@ mod tests {
         check("", 429, Meaning::Throttled);
         check("InternalErrorException", 500, Meaning::Failed);
         check("", 503, Meaning::Failed);
+    }
+
+    #[test]
+    fn refused_keys_are_told_from_missing_permissions() {
+        for code in [
+            "UnrecognizedClientException",
+            "ExpiredTokenException",
+            "ExpiredToken",
+            "InvalidClientTokenId",
+            "InvalidSignatureException",
+            "com.amazonaws.ecr#ExpiredTokenException",
+        ] {
+            assert!(refuses_keys(code), "{code}");
+        }
+        for code in ["AccessDeniedException", "ThrottlingException", "RepositoryNotFoundException", ""] {
+            assert!(!refuses_keys(code), "{code}");
+        }
     }
 }

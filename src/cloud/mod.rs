@@ -1,8 +1,8 @@
 //! The control plane of EchoStream: what the daemon asks of it, and the live client.
 //!
 //! [`ControlPlane`] is the whole vocabulary. [`EchoStream`] speaks it: `appsync` carries, `session` and `cognito` sign
-//! in, `decode` reads. [`AppCredentials`] are the app's AWS credentials for the SDK, and [`Aws`] is how every other
-//! module comes to an SDK client. [`AuditTrail`] tells the tenant which messages were taken, if it wants to know.
+//! in, `decode` reads. [`AppCredentials`] are the app's AWS credentials for the SDK, [`HostCredentials`] the host's own, and
+//! [`Aws`] is how every other module comes to an SDK client. [`AuditTrail`] tells the tenant which messages were taken, if it wants to know.
 
 mod appsync;
 mod audit;
@@ -17,6 +17,7 @@ mod error;
 pub(crate) mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod host_credentials;
 mod operations;
 mod reach;
 mod registry_host;
@@ -27,7 +28,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
-mod transport;
+pub(crate) mod transport;
 
 use std::fmt;
 
@@ -39,6 +40,7 @@ pub use credentials::AppCredentials;
 pub use echostream::{Account, EchoStream};
 pub use endpoints::Service;
 pub use error::{CloudError, CloudErrorKind};
+pub use host_credentials::{HostCredentials, KeySource, KeysSeen, NoKeys};
 pub use reach::{Reached, Step, Unreached, reach};
 pub use registry_host::registry_host;
 

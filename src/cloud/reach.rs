@@ -12,6 +12,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::text::{chain, clean};
+use super::transport;
 
 /// Limit for each step.
 const STEP_LIMIT: Duration = Duration::from_secs(8);
@@ -57,9 +58,10 @@ impl fmt::Display for Unreached {
 
 impl std::error::Error for Unreached {}
 
-/// Goes to `url`; any answer will do. `through_proxy` leaves name and connection to the proxy, as the daemon's own calls do.
-pub async fn reach(url: &Url, through_proxy: bool) -> Result<Reached, Unreached> {
-    let way = if through_proxy { "through the proxy".to_owned() } else { connect(url).await?.to_string() };
+/// Goes to `url`; any answer will do. Where a proxy is before it, name and connection are left to that, as by the daemon's
+/// own calls.
+pub async fn reach(url: &Url) -> Result<Reached, Unreached> {
+    let way = if transport::is_proxied(url) { "through the proxy".to_owned() } else { connect(url).await?.to_string() };
     let clock_ahead_s = ask(url).await?;
     Ok(Reached { way, clock_ahead_s })
 }
@@ -89,7 +91,7 @@ fn late() -> String {
 
 async fn ask(url: &Url) -> Result<Option<i64>, Unreached> {
     let failed = |error: reqwest::Error| Unreached { step: Step::Answer, detail: chain(&error) };
-    let http = reqwest::Client::builder().timeout(STEP_LIMIT).redirect(redirect::Policy::none()).build();
+    let http = transport::web_client(url).timeout(STEP_LIMIT).redirect(redirect::Policy::none()).build();
     let asked = SystemTime::now();
     let answer = http.map_err(failed)?.get(url.clone()).send().await.map_err(failed)?;
     // The cloud read its clock somewhere in between.
@@ -122,7 +124,7 @@ mod tests {
     async fn the_step_that_fails_is_told() {
         let step = async |url: &str| {
             let _ = rustls::crypto::ring::default_provider().install_default();
-            reach(&Url::parse(url).expect("a URL"), false).await.map_err(|unreached| unreached.step)
+            reach(&Url::parse(url).expect("a URL")).await.map_err(|unreached| unreached.step)
         };
         assert_eq!(step("https://no-such-host.invalid/").await, Err(Step::Name));
         assert_eq!(step("https://127.0.0.1:9/").await, Err(Step::Connection));

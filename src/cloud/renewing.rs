@@ -64,7 +64,14 @@ impl<T: Lease, E: Clone> Renewing<T, E> {
         let mut slot = self.slot();
         if slot.value.as_ref().is_some_and(is_same) {
             slot.is_rejected = true;
+            // It was about another moment.
+            slot.failure = None;
         }
+    }
+
+    /// Changes the value that is held.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut T)) {
+        self.slot().value.as_mut().map(change);
     }
 
     /// Drops the value.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::Flags;
@@ -12,9 +13,12 @@ pub fn process_environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Makes variables of the environment file that *libraries* read (`AWS_*`, proxies, certificates) part of the
-/// process's environment, by starting this program over in its own process (`execve`: same process id, same open
-/// files, so systemd does not notice).
+/// Makes variables of the environment file that *libraries* read (`AWS_*`, proxies, certificates), and HOME where it is
+/// absent or empty, part of the process's environment, by starting this program over in its own process (`execve`: same
+/// process id, same open files, so systemd does not notice).
+///
+/// A system unit without `User=` has no HOME, and without it no AWS SDK finds `~/.aws`; the user database has it. Where that
+/// has no entry either, as in a container without `/etc/passwd`, HOME stays absent.
 ///
 /// Call it first thing in `main`; it returns when nothing is missing, and an error when the start failed. The second
 /// run finds all variables in its environment and does not start a third. Variables that the environment already has
@@ -24,7 +28,8 @@ pub fn process_environment(name: &str) -> Option<String> {
 /// settings would have to repeat the SDK. Our own settings, the password above all, are not passed on.
 pub fn adopt_library_variables(flags: &Flags) -> io::Result<()> {
     let file = EnvFile::read(flags.env_file.as_deref(), |path| std::fs::read_to_string(path));
-    let missing = missing_library_variables(&file, process_environment);
+    let mut missing = missing_library_variables(&file, process_environment);
+    missing.extend(missing_home(process_environment("HOME"), std::env::home_dir));
     if missing.is_empty() {
         return Ok(());
     }
@@ -40,6 +45,27 @@ fn missing_library_variables(file: &EnvFile, environment: impl Fn(&str) -> Optio
     let absent = |name: &str| environment(name).is_none_or(|value| value.is_empty());
     let pairs = file.variables().into_iter().filter(|(name, _)| is_for_libraries(name) && absent(name));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// HOME as the user database has it. The standard library asks that where the variable is absent or empty.
+fn missing_home(home: Option<String>, ask: impl Fn() -> Option<PathBuf>) -> Option<(String, String)> {
+    if home.is_some_and(|home| !home.is_empty()) {
+        return None;
+    }
+    let home = ask().filter(|home| !home.as_os_str().is_empty())?;
+    Some(("HOME".to_owned(), home.to_string_lossy().into_owned()))
+}
+
+/// The home directory of this process's user by `/etc/passwd`, whatever HOME says; `None` where that has no entry, or
+/// cannot be read.
+pub(crate) fn home_by_passwd() -> Option<PathBuf> {
+    home_in(&std::fs::read_to_string("/etc/passwd").ok()?, rustix::process::getuid().as_raw())
+}
+
+fn home_in(passwd: &str, user: u32) -> Option<PathBuf> {
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let entry = fields.into_iter().find(|fields| fields.get(2).is_some_and(|id| *id == user.to_string()))?;
+    entry.get(5).filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
 fn is_for_libraries(name: &str) -> bool {
@@ -69,6 +95,25 @@ mod tests {
         let text = "PASSWORD=p\nAPP=a\nAWS_PROFILE=x\nhttps_proxy=y\nNO_PROXY=z\nSSL_CERT_FILE=/c\nDOCKER_HOST=d";
         let names: Vec<_> = missing(text, &[]).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["AWS_PROFILE", "NO_PROXY", "SSL_CERT_FILE", "https_proxy"]);
+    }
+
+    #[test]
+    fn home_comes_from_the_user_database_where_the_variable_has_none() {
+        let database = || Some(PathBuf::from("/root"));
+        let root = Some(("HOME".to_owned(), "/root".to_owned()));
+        assert_eq!(missing_home(None, database), root);
+        assert_eq!(missing_home(Some(String::new()), database), root);
+        assert_eq!(missing_home(Some("/home/me".to_owned()), database), None);
+        assert_eq!(missing_home(None, || None), None, "there is no entry");
+        assert_eq!(missing_home(Some(String::new()), || Some(PathBuf::new())), None);
+    }
+
+    #[test]
+    fn the_home_of_a_user_stands_in_passwd() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nodd\nme:x:1000:1000::/home/me:/bin/sh\nnone:x:7:7:::\n";
+        assert_eq!(home_in(passwd, 0), Some(PathBuf::from("/root")));
+        assert_eq!(home_in(passwd, 1000), Some(PathBuf::from("/home/me")));
+        assert_eq!((home_in(passwd, 7), home_in(passwd, 8)), (None, None));
     }
 
     #[test]

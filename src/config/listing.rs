@@ -10,21 +10,30 @@ use super::settings::{SETTINGS, Setting};
 use super::sources::{EnvFile, Sources};
 
 /// Variables of libraries whose values are no secrets; of others only the names are shown.
-const PLAIN: [&str; 8] = [
+const PLAIN: [&str; 13] = [
+    "HOME",
     "AWS_REGION",
     "AWS_PROFILE",
     "AWS_ENDPOINT_URL",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_EC2_METADATA_DISABLED",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
 /// Variables of libraries that hold, or may hold, secrets.
-const SECRET: [&str; 9] = [
+const SECRET: [&str; 12] = [
+    "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    // Their paths are all that is needed to get the keys of a task.
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "HTTPS_PROXY",
     "https_proxy",
     "HTTP_PROXY",
@@ -40,6 +49,8 @@ pub struct Listing {
     pub lines: Vec<String>,
     /// Values that must not be shown anywhere.
     pub secrets: Vec<String>,
+    /// Sources of those variables of the AWS SDK that are set, for people.
+    pub aws: Vec<(&'static str, String)>,
 }
 
 /// A source for people.
@@ -77,19 +88,31 @@ fn listing_with(
         };
         listing.lines.push(line);
     }
-    // These are in the environment also where they came from the file: see `adopt_library_variables`.
     for name in PLAIN {
         if let Some(value) = sources.process_only(name) {
-            listing.lines.push(format!("{name}={value:?}"));
+            let from = library_source(&sources, &mut listing, name, &value);
+            listing.lines.push(format!("{name}={value:?}, from {from}"));
         }
     }
     for name in SECRET {
         if let Some(value) = sources.process_only(name) {
-            listing.lines.push(format!("{name} (not shown)"));
+            let from = library_source(&sources, &mut listing, name, &value);
+            listing.lines.push(format!("{name} (not shown), from {from}"));
             listing.secrets.extend(secrets_of(&value));
         }
     }
     listing
+}
+
+fn library_source(sources: &Sources<'_>, listing: &mut Listing, name: &'static str, value: &str) -> String {
+    let from = match sources.library_origin(name, value) {
+        Origin::EnvFile { path, line } => format!("{} line {line}", path.display()),
+        _ => "the environment".to_owned(),
+    };
+    if name.starts_with("AWS_") {
+        listing.aws.push((name, from.clone()));
+    }
+    from
 }
 
 /// The value itself, or the password of a URL.
@@ -113,21 +136,25 @@ mod tests {
                 ("AWS_SECRET_ACCESS_KEY", "key-of-the-host"),
                 ("HTTPS_PROXY", "http://me:proxy-word@proxy:3128"),
                 ("AWS_REGION", "eu-west-1"),
+                // As the program finds it once it was started over with what the file has for libraries.
+                ("AWS_PROFILE", "plant"),
             ];
             given.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
         let mut flags = Flags::default();
         flags.env_file = Some("/env".into());
         flags.set("APP", "my app");
-        let listing = listing_with(&flags, environment, |_| Ok("TENANT=acme\n".to_owned()));
+        let listing =
+            listing_with(&flags, environment, |_| Ok("TENANT=acme\nAWS_PROFILE=plant\nAWS_REGION=other\n".to_owned()));
         let text = listing.lines.join("\n");
         for line in [
             "APP=\"my app\", from the flag --app",
             "TENANT=\"acme\", from /env line 1",
             "LOGGING_LEVEL=\"DEBUG\", from the environment",
             "PASSWORD (not shown), from the environment",
-            "AWS_REGION=\"eu-west-1\"",
-            "AWS_SECRET_ACCESS_KEY (not shown)",
+            "AWS_REGION=\"eu-west-1\", from the environment",
+            "AWS_PROFILE=\"plant\", from /env line 2",
+            "AWS_SECRET_ACCESS_KEY (not shown), from the environment",
             "CLIENT_ID is not set",
         ] {
             assert!(listing.lines.iter().any(|found| found == line), "{line}: {text}");

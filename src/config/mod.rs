@@ -13,6 +13,7 @@ mod load;
 mod settings;
 mod sources;
 
+pub(crate) use environment::home_by_passwd;
 pub use environment::{adopt_library_variables, process_environment};
 pub use error::{ConfigErrors, Origin, Problem};
 pub use listing::{Listing, listing};

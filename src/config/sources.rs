@@ -124,6 +124,15 @@ impl<'a> Sources<'a> {
         (self.environment)(variable).filter(|value| !value.is_empty())
     }
 
+    /// Where a variable of a library came from. Those of the environment file are in the environment by now: see
+    /// [`super::adopt_library_variables`].
+    pub(super) fn library_origin(&self, variable: &str, value: &str) -> Origin {
+        match self.file.last(variable).filter(|entry| entry.value == value) {
+            Some(entry) => Origin::EnvFile { path: self.file.path.clone(), line: entry.line },
+            None => Origin::Environment,
+        }
+    }
+
     pub(super) fn find(&self, variable: &'static str) -> Option<(String, Origin)> {
         if let Some(value) = self.flags.get(variable) {
             return Some((value.to_owned(), Origin::Flag));

@@ -187,6 +187,8 @@ impl Daemon {
         let Foundation { cloud, password, is_interrupted, .. } = foundation;
         let token = cloud.clone();
         self.recorder.watch_expiry("sign_in", move || token.token_left());
+        let keys = self.aws.host_credentials().await;
+        self.recorder.watch_expiry("host", move || keys.left());
         let cloud: Arc<dyn ControlPlane> = cloud;
         let (queue, queue_receiver) = watch::channel(None);
         let (inbox, events) = mpsc::channel(INBOX_MAX);

@@ -45,7 +45,7 @@ impl Hands {
         }
         match self.fetch_once(image).await {
             Err(PullError::Unauthorized(_)) => {
-                self.registry.forget(image);
+                self.registry.forget(image).await;
                 self.fetch_once(image).await.map_err(PullError::into_failure)
             }
             other => other.map_err(PullError::into_failure),

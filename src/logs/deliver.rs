@@ -3,15 +3,12 @@
 mod trouble;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
 use aws_sdk_cloudwatchlogs::Client;
-use aws_sdk_cloudwatchlogs::config::Builder;
 use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::sync::OnceCell;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use self::trouble::{Answer, Trouble, answer};
@@ -23,44 +20,23 @@ use crate::cloud::Aws;
 use crate::cloud::backoff::Backoff;
 use crate::cloud::failure::Failure;
 
-/// Credentials that were refused are looked up anew at most this often.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
-
 /// CloudWatch Logs of one region, with the host's credentials. Shared by all who write there.
 #[derive(Debug)]
 pub struct LogService {
     aws: Arc<Aws>,
     region: String,
-    client: Mutex<Option<(Instant, Client)>>,
+    client: OnceCell<Client>,
 }
 
 impl LogService {
     /// Makes no call.
     pub fn new(aws: Arc<Aws>, region: &str) -> Self {
-        Self { aws, region: region.to_owned(), client: Mutex::new(None) }
-    }
-
-    async fn client(&self) -> Client {
-        let mut client = self.client.lock().await;
-        if let Some((_, client)) = &*client {
-            return client.clone();
-        }
-        let config = self.aws.host(&self.region).await;
-        client.insert((Instant::now(), Self::made(&config))).1.clone()
-    }
-
-    /// Reads profiles and credentials again: somebody may have put new ones there.
-    async fn renew(&self) {
-        let mut client = self.client.lock().await;
-        if client.as_ref().is_some_and(|(made, _)| made.elapsed() >= RENEW_EVERY) {
-            let config = self.aws.host_anew(&self.region).await;
-            *client = Some((Instant::now(), Self::made(&config)));
-        }
+        Self { aws, region: region.to_owned(), client: OnceCell::new() }
     }
 
     /// Without retries of the SDK: [`Delivery`] has its own, without an end.
-    fn made(config: &aws_config::SdkConfig) -> Client {
-        Client::from_conf(Builder::from(config).retry_config(RetryConfig::disabled()).build())
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(|| self.aws.logs_without_retries(&self.region)).await
     }
 }
 
@@ -135,10 +111,11 @@ impl Delivery {
 
     /// One attempt; what CloudWatch took and threw away.
     async fn put<M>(&mut self, events: &[LogEvent<M>]) -> Result<Volume, Failure> {
-        let client = self.service.client().await;
+        let service = self.service.clone();
+        let client = service.client().await;
         let stream = match &self.stream {
             Some(stream) => stream.clone(),
-            None => self.open_stream(&client).await?,
+            None => self.open_stream(client).await?,
         };
         let input = |event: &LogEvent<M>| {
             let builder = InputLogEvent::builder().timestamp(event.at_ms).message(event.text.as_str());
@@ -220,9 +197,6 @@ impl Delivery {
             );
         }
         sleep(self.backoff.next(rand::random())).await;
-        if trouble == Trouble::Credentials {
-            self.service.renew().await;
-        }
     }
 }
 

@@ -8,22 +8,12 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 
 use super::clock::now_ms;
 use crate::cloud::Aws;
-use crate::cloud::failure::{Failure, Meaning};
+use crate::cloud::failure::{Failure, Meaning, refuses_keys};
 
 /// The stream of all attempts: always the same, so that checking often leaves one stream.
 const STREAM: &str = "echostream-managed-app-check";
 const CREATE: &str = "logs:CreateLogStream";
 const PUT: &str = "logs:PutLogEvents";
-/// Parts of the codes with which AWS refuses credentials as such.
-const UNAUTHORIZED_MARKS: [&str; 6] = [
-    "UnrecognizedClient",
-    "InvalidClientTokenId",
-    "ExpiredToken",
-    "Signature",
-    "MissingAuthentication",
-    "RequestExpired",
-];
-
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogErrorKind {
@@ -81,15 +71,10 @@ fn kind(failure: &Failure) -> LogErrorKind {
         Meaning::NoCredentials => LogErrorKind::NoCredentials,
         Meaning::Refused if code == "ResourceNotFoundException" => LogErrorKind::NoGroup,
         Meaning::Refused if code.contains("AccessDenied") => LogErrorKind::AccessDenied,
-        Meaning::Refused if is_about_who_we_are(code) => LogErrorKind::Unauthorized,
+        Meaning::Refused if refuses_keys(code) => LogErrorKind::Unauthorized,
         Meaning::Refused => LogErrorKind::Refused,
         _ => LogErrorKind::Unavailable,
     }
-}
-
-/// Whether a service's code says that the credentials as such are not accepted.
-pub(super) fn is_about_who_we_are(code: &str) -> bool {
-    UNAUTHORIZED_MARKS.iter().any(|mark| code.contains(mark))
 }
 
 /// Tries the log groups of one region with the host's own AWS credentials.
@@ -101,7 +86,7 @@ pub struct LogProbe {
 impl LogProbe {
     /// Makes no call.
     pub async fn new(aws: &Aws, region: &str) -> Self {
-        Self { client: Client::new(&aws.host(region).await) }
+        Self { client: aws.logs(region).await }
     }
 
     /// Whether a stream can be made in `group`; a stream that an earlier attempt left will do.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::cloud::failure::{Failure, Meaning};
+use crate::cloud::failure::{Failure, Meaning, refuses_keys};
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,17 +33,6 @@ pub struct RegistryError {
     detail: String,
 }
 
-/// Codes with which AWS refuses credentials as such.
-const UNAUTHORIZED_CODES: [&str; 7] = [
-    "UnrecognizedClientException",
-    "InvalidClientTokenId",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidSignatureException",
-    "IncompleteSignatureException",
-    "MissingAuthenticationTokenException",
-];
-
 impl RegistryError {
     /// From a failed call that needs `permission`.
     pub(super) fn of(failure: &Failure, permission: &'static str) -> Self {
@@ -63,6 +52,11 @@ impl RegistryError {
         self.kind
     }
 
+    /// Whether the same call may work in a moment, though nobody changes what this host may do.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(self.kind, RegistryErrorKind::NoCredentials | RegistryErrorKind::AccessDenied)
+    }
+
     /// The IAM permission that the call needs, for example `ecr:GetAuthorizationToken`.
     pub fn permission(&self) -> &'static str {
         self.permission
@@ -73,7 +67,7 @@ fn kind(failure: &Failure) -> RegistryErrorKind {
     let code = failure.code.as_str();
     match failure.meaning {
         Meaning::NoCredentials => RegistryErrorKind::NoCredentials,
-        Meaning::Refused if UNAUTHORIZED_CODES.contains(&code) => RegistryErrorKind::Unauthorized,
+        Meaning::Refused if refuses_keys(code) => RegistryErrorKind::Unauthorized,
         Meaning::Refused if code.contains("AccessDenied") || code.contains("NotAuthorized") => {
             RegistryErrorKind::AccessDenied
         }

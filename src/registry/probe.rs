@@ -4,7 +4,7 @@
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
 use managed_app_runtimes::{ImageReference, RegistryCredentials};
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value as Json;
 use tokio::time::timeout;
 
@@ -12,6 +12,7 @@ use super::public;
 use super::token::{self, PUBLIC_PERMISSION};
 use super::{PUBLIC_LIMIT, PUBLIC_REGION, RegistryError, RegistryErrorKind, RegistryHost};
 use crate::cloud::failure::{Failure, Meaning};
+use crate::cloud::transport::web_client;
 use crate::cloud::{Aws, registry_host};
 
 const GET_IMAGE: &str = "ecr:BatchGetImage";
@@ -56,7 +57,7 @@ pub struct ImageProbe {
 pub async fn probe(aws: &Aws, image: &ImageReference, credentials: Option<&RegistryCredentials>) -> Option<ImageProbe> {
     match registry_host(image.registry())? {
         RegistryHost::Ecr { account, region } => {
-            let client = Client::new(&aws.host(&region).await);
+            let client = aws.ecr(&region).await;
             let repository = Repository { client, account, name: image.repository().to_owned() };
             Some(private(&repository, image).await)
         }
@@ -80,7 +81,7 @@ const BEARER: &str = "sts:GetServiceBearerToken";
 
 /// Tries for a token of the public gallery: each of the two permissions that it needs, as far as the answer tells.
 pub async fn public_token(aws: &Aws) -> Vec<(&'static str, Result<(), RegistryError>)> {
-    let asked = async { token::public(&aws.host(PUBLIC_REGION).await).await };
+    let asked = async { token::public(&aws.ecr_public(PUBLIC_REGION).await).await };
     let asked = timeout(PUBLIC_LIMIT, asked).await.unwrap_or_else(|_| Err(RegistryError::timed_out(PUBLIC_PERMISSION)));
     match asked {
         Ok(_) => vec![(PUBLIC_PERMISSION, Ok(())), (BEARER, Ok(()))],
@@ -141,7 +142,9 @@ impl Repository {
             Platforms::InConfiguration(digest) => digest,
         };
         let Ok(Some(url)) = self.url(&digest).await else { return Vec::new() };
-        configured(reqwest::Client::new().get(url)).await
+        let Some(url) = Url::parse(&url).ok() else { return Vec::new() };
+        let Ok(client) = web_client(&url).build() else { return Vec::new() };
+        configured(client.get(url)).await
     }
 }
 

@@ -5,19 +5,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use managed_app_runtimes::{ImageReference, RegistryCredentials};
 use reqwest::header::ACCEPT;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
 use super::probe::{ImageProbe, MANIFESTS, Missing, Platforms, configured, json};
 use crate::cloud::Aws;
+use crate::cloud::transport::web_client;
 
 /// Permissions are not tried: the token needs some, the images none.
 pub(super) async fn probe(aws: &Aws, image: &ImageReference, credentials: &RegistryCredentials) -> ImageProbe {
     // Where AWS is elsewhere, so is its gallery.
     let host = aws.endpoint_url().await.unwrap_or_else(|| format!("https://{}", image.registry()));
+    let unknown = ImageProbe { permissions: Vec::new(), missing: None, architectures: Vec::new() };
+    let client = Url::parse(&host).ok().and_then(|url| web_client(&url).build().ok());
+    let Some(client) = client else { return unknown };
     let gallery = Gallery {
-        client: Client::new(),
+        client,
         repository: format!("{}/v2/{}", host.trim_end_matches('/'), image.repository()),
         token: STANDARD.encode(format!("{}:{}", credentials.username, credentials.password.expose_secret())),
     };

@@ -142,9 +142,9 @@ async fn many_images_of_one_registry_cost_one_request() {
 async fn a_forgotten_token_is_asked_for_again() {
     let (_server, _ecr, registry) = start().await;
     assert_eq!(password(&registry, PRIVATE).await, "token 1");
-    registry.forget(&image("localhost:5000/node:1"));
+    registry.forget(&image("localhost:5000/node:1")).await;
     assert_eq!(password(&registry, PRIVATE).await, "token 1");
-    registry.forget(&image(PRIVATE));
+    registry.forget(&image(PRIVATE)).await;
     assert_eq!(password(&registry, PRIVATE).await, "token 2");
 }
 
@@ -190,6 +190,22 @@ async fn the_public_gallery_works_without_a_token_too() {
         assert!(registry.credentials(&image(PUBLIC)).await.expect("anonymous pulling works").is_none());
     }
     assert_eq!(ecr.calls(), 1, "not asked again for every image");
+}
+
+/// Without a token a pull counts against the lower limit of everybody, so a failure that passes is waited out.
+#[tokio::test]
+async fn the_public_gallery_is_asked_again_when_a_failure_may_pass() {
+    let (_server, ecr, registry) = start().await;
+    ecr.fail(Some((400, "ExpiredTokenException")));
+    let mend = async {
+        while ecr.calls() < 3 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        ecr.fail(None);
+    };
+    let image = image(PUBLIC);
+    let (credentials, ()) = tokio::join!(registry.credentials(&image), mend);
+    assert!(credentials.expect("no error").is_some(), "it was not pulled without a token");
 }
 
 /// The other ECR checks signatures as AWS does.

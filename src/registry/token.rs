@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use managed_app_runtimes::RegistryCredentials;
@@ -45,8 +44,7 @@ impl Lease for Token {
 }
 
 /// Asks ECR in the registry's region.
-pub(super) async fn private(config: &SdkConfig, account: &str) -> Result<Token, RegistryError> {
-    let client = aws_sdk_ecr::Client::new(config);
+pub(super) async fn private(client: &aws_sdk_ecr::Client, account: &str) -> Result<Token, RegistryError> {
     // Deprecated by AWS, for one token opens every registry; it still proves that the account is the one meant.
     #[allow(deprecated)]
     let request = client.get_authorization_token().registry_ids(account);
@@ -58,8 +56,7 @@ pub(super) async fn private(config: &SdkConfig, account: &str) -> Result<Token, 
 }
 
 /// Asks ECR Public, which is in one region only.
-pub(super) async fn public(config: &SdkConfig) -> Result<Token, RegistryError> {
-    let client = aws_sdk_ecrpublic::Client::new(config);
+pub(super) async fn public(client: &aws_sdk_ecrpublic::Client) -> Result<Token, RegistryError> {
     let answer = client
         .get_authorization_token()
         .send()

@@ -183,7 +183,7 @@ async fn takes_any_password(place: &Place) {
 
 /// moto does not know the service; the daemon pulls without a token then.
 async fn has_no_ecr_public(place: &Place) {
-    let ecr = aws_sdk_ecrpublic::Client::new(&place.aws.host("us-east-1").await);
+    let ecr = place.aws.ecr_public("us-east-1").await;
     let refused = ecr.get_authorization_token().send().await.expect_err("moto has no ECR Public");
     let raw = refused.raw_response().expect("it answers");
     let body = raw.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();

@@ -114,6 +114,11 @@ impl Bench {
         self.finish(self.command(BINARY, arguments)).await
     }
 
+    /// Runs any program to its end.
+    pub async fn run_program(&self, program: &str, arguments: &[&str]) -> Ran {
+        self.finish(self.command(program, arguments)).await
+    }
+
     /// As [`Self::run`], by another user; only root can do that.
     pub async fn run_as(&self, user: u32, arguments: &[&str]) -> Ran {
         // The binary may lie where that user may not go.

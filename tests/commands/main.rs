@@ -9,6 +9,7 @@ mod choice;
 mod endpoints;
 mod engine;
 mod fake_cloud;
+mod keys;
 mod own_log;
 mod plan;
 mod readme;

@@ -9,7 +9,6 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use managed_app_runtimes::Container;
-use secrecy::SecretString;
 
 use super::Engine;
 use crate::config::{Config, Listing};
@@ -25,19 +24,16 @@ const STATE_BYTES_MAX: u64 = 1024 * 1024;
 const TOKEN_START: &str = "eyJ";
 const TOKEN_CHARS_MIN: usize = 40;
 
-/// Writes the archive, readable by this user alone. `findings` are the lines of this very check.
+/// Writes the archive, readable by this user alone. `redactor` knows all secrets; `findings` are the lines of this very
+/// check.
 pub(super) async fn write(
     path: &Path,
     config: &Config,
     listing: &Listing,
+    redactor: &Redactor,
     engine: Option<&Engine>,
     findings: &[String],
 ) -> io::Result<()> {
-    let redactor = Redactor::default();
-    redactor.add(&config.password);
-    for secret in &listing.secrets {
-        redactor.add(&SecretString::from(secret.as_str()));
-    }
     let state = config.state_directory.join("state.json");
     let files = [
         ("about.txt", about()),

@@ -55,16 +55,13 @@ impl Places {
 
     /// A line for each place that was not tried yet; how far the clock is ahead, as the first answer tells.
     pub(super) async fn check(&mut self, report: &mut Report) -> Option<i64> {
-        let through_proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-        let through_proxy =
-            through_proxy.into_iter().any(|name| process_environment(name).is_some_and(|proxy| !proxy.is_empty()));
         for found in self.impossible.drain(..) {
             let remedy =
                 "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, AWS_ENDPOINT_URL and its service forms";
             report.problem("network", &Problem::wrong(found, remedy));
         }
         let new: Vec<_> = self.places.iter_mut().filter(|(_, place)| !place.is_tried).collect();
-        let tried = join_all(new.iter().map(|(origin, _)| attempt(origin, through_proxy))).await;
+        let tried = join_all(new.iter().map(|(origin, _)| attempt(origin))).await;
         let mut clock = None;
         for ((origin, place), result) in new.into_iter().zip(tried) {
             place.is_tried = true;
@@ -87,10 +84,8 @@ impl Places {
     }
 }
 
-async fn attempt(origin: &str, through_proxy: bool) -> Result<Reached, Unreached> {
-    let url = Url::parse(origin).unwrap_or_else(|_| Url::parse("https://invalid/").expect("a literal URL"));
-    let is_local = url.scheme() == "http";
-    reach(&url, through_proxy && !is_local).await
+async fn attempt(origin: &str) -> Result<Reached, Unreached> {
+    reach(&Url::parse(origin).unwrap_or_else(|_| Url::parse("https://invalid/").expect("a literal URL"))).await
 }
 
 fn remedy(unreached: &Unreached) -> &'static str {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::backoff::Backoff;
 use super::super::text::{chain, clean};
+use super::super::transport;
 use super::AppCredentials;
 use super::queue::{Queue, Record};
 use super::request::{Target, add_signature, body};
@@ -63,19 +64,9 @@ pub(super) async fn run(
         () = first => {}
         () = shutdown.cancelled() => {}
     }
-    let http = Client::builder().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT);
-    // The signature is for one address.
-    let http = match http.redirect(redirect::Policy::none()).build() {
-        Ok(http) => http,
-        Err(error) => {
-            tracing::error!(error = chain(&error), "audit records cannot be sent: no HTTP client");
-            return;
-        }
-    };
     let mut sender = Sender {
         queue,
         app,
-        http,
         credentials,
         target: None,
         backoff: Backoff::default(),
@@ -101,10 +92,9 @@ pub(super) async fn run(
 struct Sender<'a> {
     queue: &'a Queue,
     app: &'a watch::Receiver<Option<Arc<App>>>,
-    http: Client,
     credentials: AppCredentials,
-    /// Where records go. The last one stays when audit is switched off, for what was noted before.
-    target: Option<Target>,
+    /// Where records go, with the client for it. The last one stays when audit is switched off, for what was noted before.
+    target: Option<(Target, Client)>,
     backoff: Backoff,
     /// Records of the next batch; fewer while it is found out which one is refused.
     batch_max: usize,
@@ -151,11 +141,14 @@ impl Sender<'_> {
     /// Sends the oldest records; how long to wait before the next ones.
     async fn send_batch(&mut self) -> Duration {
         let batch = self.queue.front(self.batch_max, BATCH_BYTES_MAX);
-        if let Some(Ok(target)) = self.app.borrow().as_ref().map(|app| Target::of(app)) {
-            self.target = Some(target);
+        let target = self.app.borrow().as_ref().and_then(|app| Target::of(app).ok());
+        if let Some(target) = target
+            && let Err(error) = self.aim(target)
+        {
+            return self.failed(Refusal::Passing(chain(&error)), batch.len());
         }
         let sent = match &self.target {
-            Some(target) => self.post(target, &batch).await,
+            Some((target, http)) => self.post(target, http, &batch).await,
             None => Err(Refusal::Passing("there is no endpoint".to_owned())),
         };
         match sent {
@@ -226,12 +219,28 @@ impl Sender<'_> {
         self.backoff.next(rand::random())
     }
 
-    async fn post(&self, target: &Target, records: &[Arc<Record>]) -> Result<(), Refusal> {
+    /// Keeps the client, and its connection, as long as the endpoint is of the same kind.
+    fn aim(&mut self, target: Target) -> reqwest::Result<()> {
+        let is_near = |target: &Target| transport::is_near(&target.url());
+        let http = match self.target.take() {
+            Some((old, http)) if is_near(&old) == is_near(&target) => http,
+            _ => transport::web_client(&target.url())
+                .connect_timeout(CONNECT_LIMIT)
+                .timeout(REQUEST_LIMIT)
+                // The signature is for one address.
+                .redirect(redirect::Policy::none())
+                .build()?,
+        };
+        self.target = Some((target, http));
+        Ok(())
+    }
+
+    async fn post(&self, target: &Target, http: &Client, records: &[Arc<Record>]) -> Result<(), Refusal> {
         let credentials = self.credentials.get().await.map_err(|error| Refusal::Passing(chain(&error)))?;
         let (body, mut headers) = body(target, records);
         add_signature(&mut headers, target, &body, &credentials, SystemTime::now())
             .map_err(|error| Refusal::Passing(chain(&error)))?;
-        let request = self.http.post(target.url()).headers(headers).body(body);
+        let request = http.post(target.url()).headers(headers).body(body);
         let answer = request.send().await.map_err(|error| Refusal::Passing(chain(&error)))?;
         judge(answer).await
     }

@@ -1,6 +1,7 @@
 //! Batches on their way into the fake CloudWatch, which checks every limit and has faults to switch on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;

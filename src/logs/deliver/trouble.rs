@@ -1,7 +1,6 @@
 //! What a refusal of CloudWatch asks for. Pure.
 
-use crate::cloud::failure::{Failure, Meaning};
-use crate::logs::probe::is_about_who_we_are;
+use crate::cloud::failure::{Failure, Meaning, refuses_keys};
 
 /// The code put in place of CloudWatch's when making a stream fails because there is no group.
 pub(super) const NO_GROUP: &str = "NoLogGroup";
@@ -49,7 +48,7 @@ pub(super) fn answer(failure: &Failure) -> Answer {
             "DataAlreadyAcceptedException" => Answer::AlreadyThere,
             "ResourceNotFoundException" => Answer::NoStream,
             "InvalidParameterException" | "SerializationException" | "ValidationException" => Answer::BadEvents,
-            _ if is_about_who_we_are(code) => Answer::Later(Trouble::Credentials),
+            _ if refuses_keys(code) => Answer::Later(Trouble::Credentials),
             _ if code.contains("AccessDenied") => Answer::Later(Trouble::Denied),
             _ => Answer::Later(Trouble::Unavailable),
         },

@@ -43,7 +43,7 @@ const doing = {
   rename: "renaming", remove: "removing", stop: "stopping",
 };
 
-const credentials = { app: "AWS credentials", sign_in: "Sign-in" };
+const credentials = { app: "AWS credentials", host: "Host's AWS credentials", sign_in: "Sign-in" };
 
 const outcomes = {
   going_on: "going on", done: "done", failed: "failed", rolled_back: "rolled back",
