@@ -70,7 +70,7 @@ fn begin(cli: &Cli) -> Exit {
 /// Whether the command answers signals in its own way.
 fn handles_signals(command: &Command) -> bool {
     match command {
-        Command::Run => true,
+        Command::Run(_) => true,
         #[cfg(feature = "demo")]
         Command::Demo | Command::FakeCloud(_) => true,
         _ => false,

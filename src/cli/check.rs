@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo, ImageReference};
+use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo};
 use secrecy::SecretString;
 
 use super::inquiry::{self, Problem};

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_config::Region;
 use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_credential_types::Credentials;
@@ -50,7 +49,7 @@ impl Aws {
     pub async fn endpoint(&self, service: Service, region: &str) -> Result<String, String> {
         let seen = Seen::default();
         let nobody = Credentials::new("none", "none", None, None, "endpoint");
-        let config = self.host(region).await.into_builder().region(Region::new(region.to_owned()));
+        let config = self.anonymous(region).await.into_builder();
         let config = config.http_client(SharedHttpClient::new(seen.clone())).retry_config(RetryConfig::disabled());
         let config = config.identity_cache(IdentityCache::no_cache());
         let config = config.credentials_provider(SharedCredentialsProvider::new(nobody)).build();

@@ -8,7 +8,7 @@ use reqwest::Url;
 use super::super::inquiry::Problem;
 use super::super::report::Report;
 use crate::cloud::{Aws, Reached, Service, Step, Unreached, reach};
-use crate::config::{Config, process_environment};
+use crate::config::Config;
 
 /// A clock is said to be wrong from here on. AWS refuses signatures from five minutes on, Cognito sign-ins too.
 const CLOCK_OFF_S_MAX: i64 = 60;
