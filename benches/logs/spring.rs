@@ -115,6 +115,7 @@ fn container(number: usize, started_at: OffsetDateTime) -> Container {
         env: Default::default(),
         labels: Default::default(),
         network: "app".to_owned(),
+        aliases: [].into(),
         ports: vec![],
         mounts: vec![],
         logs: LogSettings::Engine { file_bytes_max: 10 << 20, files_max: 5 },

@@ -181,6 +181,15 @@ impl Subject for MemorySubject {
         Ok(self.engine.network_labels(name).into_iter().collect())
     }
 
+    async fn network_id(&self, name: &str) -> Outcome<Option<String>> {
+        // In this engine a network's name is its id, so there is no part of an id but a part of the name.
+        Ok(self.engine.network_labels(name).map(|_| name.to_owned()))
+    }
+
+    async fn resolves(&self, from: &str, name: &str) -> Outcome<bool> {
+        Ok(self.engine.resolves(from, name))
+    }
+
     async fn volumes(&self) -> Outcome<BTreeSet<String>> {
         Ok(self.engine.volumes().into_iter().collect())
     }
@@ -197,7 +206,18 @@ impl Subject for MemorySubject {
             Act::Remove(name) => self.engine.remove_behind_back(name)?,
             Act::Disconnect(name, network) => self.engine.disconnect(name, network)?,
             Act::MakeNetwork(name) => self.engine.add_network(name),
-            Act::RemoveImage(image) => self.engine.remove_image_behind_back(image),
+            Act::RemoveFolder(path) => {
+                std::fs::remove_dir(path)?;
+                self.engine.set_bind_source(&path.to_string_lossy(), false);
+            }
+            Act::MakeFolder(path) => {
+                std::fs::create_dir(path)?;
+                self.engine.set_bind_source(&path.to_string_lossy(), true);
+            }
+            Act::RemoveNetwork(name) => self.engine.remove_network(name),
+            // The engine keeps what containers need of an image, and lets nobody remove a volume in use.
+            Act::RemoveImage(image) | Act::RemoveImageByForce(image) => self.engine.remove_image_behind_back(image),
+            Act::RemoveVolumeByForce(name) => self.engine.remove_volume(name),
         }
         Ok(())
     }

@@ -73,6 +73,20 @@ impl RuntimeError {
     }
 }
 
+/// What to do about a container that cannot be made or started because a path of the host that it mounts is missing, if the
+/// engine's `words` say that. The texts are those of Docker, Podman, runc and crun.
+pub(crate) fn missing_source(words: &str) -> Option<String> {
+    let after = |begin: &str| words.split_once(begin).map(|(_, rest)| rest);
+    let until = |rest: &str, end: &str| rest.split_once(end).map(|(path, _)| path.to_owned());
+    let is_missing = words.to_lowercase().contains("no such file or directory");
+    let path = after("bind source path does not exist: ")
+        .map(|rest| rest.trim_end().to_owned())
+        .or_else(|| after("error mounting \"").filter(|_| is_missing).and_then(|rest| until(rest, "\" to rootfs")))
+        .or_else(|| after("statfs ").filter(|_| is_missing).and_then(|rest| until(rest, ": no such file")))
+        .or_else(|| after("cannot stat `").filter(|_| is_missing).and_then(|rest| until(rest, "`")))?;
+    Some(format!("{path:?} is missing on the engine's host: create it, or correct the node's mount"))
+}
+
 impl fmt::Display for RuntimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let meaning = match self.kind {
@@ -94,5 +108,28 @@ impl fmt::Display for RuntimeError {
 impl Error for RuntimeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_path_of_the_host_is_named_with_what_to_do() {
+        let runc = "runc create failed: unable to start container process: error during container init: error mounting \
+                    \"/srv/in box\" to rootfs at \"/data\": stat /srv/in box: no such file or directory: unknown";
+        let cases = [
+            ("invalid mount config for type \"bind\": bind source path does not exist: /srv/in box", true),
+            (runc, true),
+            ("podman answered 500: statfs /srv/in box: no such file or directory", true),
+            ("crun: cannot stat `/srv/in box`: No such file or directory: OCI runtime error", true),
+            ("error mounting \"/srv/in box\" to rootfs at \"/data\": permission denied", false),
+            ("exec: \"/run\": stat /run: no such file or directory", false),
+        ];
+        let wanted = "\"/srv/in box\" is missing on the engine's host: create it, or correct the node's mount";
+        for (words, is_one) in cases {
+            assert_eq!(missing_source(words).as_deref(), is_one.then_some(wanted), "{words}");
+        }
     }
 }

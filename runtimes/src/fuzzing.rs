@@ -53,6 +53,7 @@ fn spec(port: PortBinding) -> ContainerSpec {
         env: BTreeMap::new(),
         labels: BTreeMap::new(),
         network: "plant-7".to_owned(),
+        aliases: [].into(),
         ports: vec![port],
         mounts: Vec::new(),
         logs: LogSettings::Engine { file_bytes_max: 1, files_max: 1 },

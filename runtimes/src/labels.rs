@@ -52,6 +52,12 @@ impl Owner {
             .collect()
     }
 
+    /// The owner that the labels of a container name, if they name one.
+    pub fn from_labels(labels: &BTreeMap<String, String>) -> Option<Self> {
+        let value = |key| labels.get(key).cloned();
+        Some(Self { app: value(APP)?, tenant: value(TENANT)?, host: value(HOST)? })
+    }
+
     /// Whether `labels` say that a container is this owner's.
     pub fn owns(&self, labels: &BTreeMap<String, String>) -> bool {
         let says = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);

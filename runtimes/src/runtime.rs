@@ -72,20 +72,26 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     /// Removes a local image by id with its tags, unless a container uses it (`Conflict`). An absent image is `Ok`.
     async fn remove_image(&self, id: &ImageId) -> Result<()>;
 
-    /// Makes a container, does not start it. The image and the network must be there (`NotFound`).
+    /// Makes a container, does not start it. The image and the network must be there (`NotFound`); a part of a network's id
+    /// does not count as its name. Others on the network reach it by its name and its aliases from its first start.
     ///
     /// Fails with `AlreadyExists` when the name is taken, by whomever, and then changes nothing.
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId>;
 
     /// Starts a container. A running one is `Ok` and stays as it is; a paused one is thawed and goes on. `Conflict` when
     /// a host port is taken: it is then not running, and can be started once the port is free.
+    ///
+    /// Others may have removed what a stopped container refers to. A network is made again, with the labels of the
+    /// container's owner, unless there is one of its name, and the container is connected to it. Its image is not needed,
+    /// and a named volume is there, unless the engine removed the container along with them (`NotFound`). A missing path of
+    /// the host is `Refused`, and the error names it: the container can be started once it is there again.
     async fn start(&self, id: &ContainerId) -> Result<()>;
 
     /// Stops a container: the stop signal, and after `grace` a kill. A stopped one is `Ok`. A paused one is stopped too.
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()>;
 
-    /// Stops with `grace` and starts again; a stopped container is started, a paused one restarted. Id, name and
-    /// anonymous volumes stay.
+    /// Stops with `grace` and starts again, as [`start`](Self::start) does; a stopped container is started, a paused one
+    /// restarted. Id, name and anonymous volumes stay.
     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()>;
 
     /// Gives the container another name. Its own present name is `Ok`; a name that is taken is `AlreadyExists`.

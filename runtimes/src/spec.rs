@@ -24,6 +24,9 @@ pub struct ContainerSpec {
     pub labels: BTreeMap<String, String>,
     /// Name of the one network it joins; it must exist.
     pub network: String,
+    /// Names by which others on that network reach it, beside its own: a container that is made under a temporary name is
+    /// known by its final one from its first start. Not recorded in the label of the spec.
+    pub aliases: BTreeSet<String>,
     /// Published ports.
     pub ports: Vec<PortBinding>,
     /// Volumes and bind mounts.

@@ -77,6 +77,11 @@ async fn conforms(kind: EngineKind, endpoint: &str, cli: Cli, restart: String, n
     let connect = Box::new(move |socket, limits| connect(kind, socket, limits));
     let subject = CliSubject::new(&title, cli, socket, connect).await.expect("the suite's registry starts");
     let mut subject = subject.restarted_by(Cli::new(words[0], &words[1..]));
+    if kind == EngineKind::Podman {
+        let is_next = name.ends_with("next");
+        let folder = if is_next { "MANAGED_APP_TEST_PODMAN_NEXT_NETWORKS" } else { "MANAGED_APP_TEST_PODMAN_NETWORKS" };
+        subject = subject.networks_in(variable(folder).into());
+    }
     if kind == EngineKind::Docker {
         let check = "bytes_that_are_not_utf8_come_as_they_are";
         subject =

@@ -94,7 +94,7 @@ impl Stage {
                 runtime.remove_image(&id).await?;
             }
         }
-        let network = names::container_name(&owner.app);
+        let network = names::network_name(&owner.app);
         match self {
             Self::Memory(_) => {}
             Self::Docker(engine) => engine.remove_network(&network).await?,

@@ -52,18 +52,18 @@ impl Hands {
                     None => self.state.forget(std::slice::from_ref(&id)).await,
                 }
                 match self.runtime.start(&id).await {
-                    Err(error) if error.kind() == ErrorKind::Broken => {
-                        warn!(container = %id, error = failure::chain(&error), "container cannot be kept");
-                        self.remove_all(vec![id], Some(turn)).await
-                    }
+                    Err(error) if is_final(&error) => self.discard(id, error, turn).await,
                     started => started.map(|()| Outcome::Started { id, revision }),
                 }
             }
-            Operation::Restart { id, revision } => {
-                self.runtime.restart(&id, self.stop_grace).await?;
-                self.state.record(&id, &revision).await;
-                Ok(Outcome::Started { id, revision: Some(revision) })
-            }
+            Operation::Restart { id, revision } => match self.runtime.restart(&id, self.stop_grace).await {
+                Err(error) if is_final(&error) => self.discard(id, error, turn).await,
+                restarted => {
+                    restarted?;
+                    self.state.record(&id, &revision).await;
+                    Ok(Outcome::Started { id, revision: Some(revision) })
+                }
+            },
             Operation::Replace { old, next, target, manner } => self.replace(old, next, target, manner, turn).await,
             Operation::Confirm { next, old, revision, manner } => {
                 self.confirm(next, old, &revision, manner, turn).await
@@ -75,6 +75,19 @@ impl Hands {
             Operation::Remove(ids) => self.remove_all(ids, Some(turn)).await,
             Operation::Stop(ids) => self.stop_all(ids).await,
         }
+    }
+
+    /// Removes a container that can never be started again.
+    async fn discard(
+        &self,
+        id: ContainerId,
+        error: RuntimeError,
+        turn: SemaphorePermit<'_>,
+    ) -> Result<Outcome, RuntimeError> {
+        let failure = failure::of_runtime(&error);
+        warn!(container = %id, error = failure.text, "container cannot be started again: it is removed and made anew");
+        self.remove_all(vec![id.clone()], Some(turn)).await?;
+        Ok(Outcome::Discarded { id, failure })
     }
 
     async fn create(&self, target: Target) -> Result<Outcome, RuntimeError> {
@@ -142,6 +155,12 @@ impl Hands {
         self.state.forget(&ids).await;
         Ok(Outcome::Removed(ids))
     }
+}
+
+/// Whether a container that could not be started cannot be started ever: it is gone, or it refers to something that is and
+/// that the engine could not make again.
+fn is_final(error: &RuntimeError) -> bool {
+    matches!(error.kind(), ErrorKind::Broken | ErrorKind::NotFound)
 }
 
 pub(super) fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {

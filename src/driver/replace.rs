@@ -203,9 +203,14 @@ impl Hands {
     async fn roll_back(&self, trial: &Trial, failure: Failure) -> Result<Outcome, RuntimeError> {
         warn!(container = %trial.next, error = failure.text, "the new container is given up for the old one");
         ignore_absent(self.runtime.stop(&trial.next, self.stop_grace).await)?;
+        let mut gone = None;
         if let (Some(old), true) = (trial.old.first(), trial.manner != Manner::Overlap) {
             self.state.record(old, &trial.revision).await;
-            self.runtime.start(old).await?;
+            match self.runtime.start(old).await {
+                // Neither can be started: the new one goes, so that a newer one can be made.
+                Err(error) if error.kind() == ErrorKind::NotFound => gone = Some(error),
+                started => started?,
+            }
         }
         // Its last words say why it did not stay up.
         self.shipping.finish(std::slice::from_ref(&trial.next)).await;
@@ -215,7 +220,7 @@ impl Hands {
                 warn!(container = %trial.next, error = failure::chain(&error), "the failed container cannot be removed");
             }
         }
-        Ok(Outcome::RolledBack(failure))
+        gone.map_or(Ok(Outcome::RolledBack(failure)), Err)
     }
 }
 

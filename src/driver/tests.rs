@@ -134,6 +134,16 @@ async fn where_the_old_one_cannot_come_back_nothing_is_given_up() {
     assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
+/// Something that both refer to is gone: a newer one can be made when the new one is out of the way.
+#[tokio::test(start_paused = true)]
+async fn where_neither_can_be_started_the_new_one_goes() {
+    let rig = Rig::with_old(vec![]).await;
+    rig.faults.on(Verb::Start).times(2).fail(ErrorKind::NotFound);
+    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Failed(_)));
+    assert_eq!(rig.memory.containers().len(), 1);
+    assert!(rig.view("aa").is_some(), "the old one is gone");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failure_before_the_stop_is_not_noticed_by_the_old_one() {
     for verb in [Verb::Create, Verb::Stop] {

@@ -100,7 +100,7 @@ impl Settings {
 
     /// The app's network.
     pub fn network(&self) -> String {
-        names::container_name(&self.owner.app)
+        names::network_name(&self.owner.app)
     }
 
     /// What `node`'s container should be, or why it cannot be made.
@@ -111,9 +111,11 @@ impl Settings {
             .parse()
             .map_err(|error| format!("node type {:?}: {error}", node.node_type.name))?;
         self.policy.check(&image, node.node_type.registry.as_ref(), &node.mounts)?;
+        let (name, hostname) = (names::container_name(node.name.as_str()), names::host_name(node.name.as_str()));
         let spec = ContainerSpec {
-            name: names::container_name(node.name.as_str()),
-            hostname: names::host_name(node.name.as_str()),
+            aliases: [name.clone(), hostname.clone()].into(),
+            name,
+            hostname,
             image: image.clone(),
             env: self.env_of(node),
             labels: self.labels_of(node),

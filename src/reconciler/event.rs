@@ -120,6 +120,13 @@ pub enum Outcome {
     },
     /// These containers are gone; others of the node are as they were.
     Removed(Vec<ContainerId>),
+    /// This container could not be started again, whatever is done to it, and is removed; another one can take its place.
+    Discarded {
+        /// The container.
+        id: ContainerId,
+        /// Why it could not be started.
+        failure: Failure,
+    },
     /// These containers are stopped.
     Stopped(Vec<ContainerId>),
     /// The image that was present is not there any more.

@@ -117,6 +117,7 @@ impl NodeState {
             }),
             Outcome::Renamed { id, name } => self.with(&id, |container| container.name = name),
             Outcome::Removed(ids) => self.containers.retain(|container| !ids.contains(&container.id)),
+            Outcome::Discarded { id, .. } => self.containers.retain(|container| container.id != id),
             Outcome::Stopped(ids) => {
                 for id in ids {
                     self.with(&id, |container| container.state = ContainerState::Exited { code: None });

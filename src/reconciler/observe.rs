@@ -173,6 +173,11 @@ impl Reconciler {
                 node.failure = Some(failure.clone());
                 self.retries.extend(node.retry.not_before().map(|at| (at, name.clone())));
             }
+            // Another one is made at once, and after a growing pause if that does not start either.
+            (Outcome::Discarded { failure, .. }, _) => {
+                node.retry.hurry();
+                node.failure = Some(failure.clone());
+            }
             (Outcome::ImageMissing, _) => {
                 if let Wish::Run(desired) = &node.wish {
                     self.images.lost(&desired.image);

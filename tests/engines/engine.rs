@@ -92,6 +92,22 @@ impl Engine {
         self.try_run(arguments).await.unwrap_or_else(|error| panic!("{} {arguments:?} failed: {error}", self.name()))
     }
 
+    /// Removes the network `name` of a daemon whose host id that is too; no container on it may run. Podman refuses that while
+    /// there are stopped ones: it is its file that goes.
+    pub async fn remove_unused_network(self, name: &str) {
+        match self {
+            Self::Docker => {
+                let filter = format!("label=stream.echo.managed-app.host={name}");
+                self.run(&["network", "prune", "--force", "--filter", &filter]).await;
+            }
+            Self::Podman => {
+                let file = format!("{}/{name}.json", variable("MANAGED_APP_TEST_PODMAN_NETWORKS"));
+                std::fs::remove_file(file).expect("the network has a file");
+            }
+        }
+        assert!(self.try_run(&["network", "inspect", name]).await.is_err(), "the network {name} is still there");
+    }
+
     /// Does something to a container that a daemon puts right. It may have done so before the command is over: Podman's
     /// `stop` then complains that a container which runs again cannot be cleaned up. It was stopped all the same.
     pub async fn disturb(self, arguments: &[&str]) {

@@ -3,12 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use managed_app_fakes::cloud::words::Port;
+
 use crate::engine::Engine;
-use crate::rig::Rig;
+use crate::rig::{NODE_PORT, Rig};
+use crate::shape::free_port;
 use crate::wait::until;
 
 on_each_engine! {
     names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_others
+    an_app_called_like_a_network_mode_has_a_network_of_its_own
+    a_replaced_node_is_known_to_the_others_by_its_name
 }
 
 async fn names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_others(engine: Engine) {
@@ -47,4 +52,47 @@ async fn names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_othe
     rig.gone(nodes[1]).await;
     until("the others run on", async || engine.containers(&rig.tag).await.len() == nodes.len() - 1).await;
     rig.assert_untouched(nodes[2], &before[2]).await;
+}
+
+/// Also where the Python program put its nodes into the host's network, which Podman does not tell of a container.
+async fn an_app_called_like_a_network_mode_has_a_network_of_its_own(engine: Engine) {
+    const NETWORK: &str = "host-4740ae6347";
+    let mut rig = Rig::with_app(engine, |_| "host".to_owned()).await;
+    let image = rig.push_and_pull("node:1").await;
+    rig.add("a", |n| n.of_type("type").image(&image));
+    let old = if engine == Engine::Docker {
+        let (name, label) = (rig.name("a"), "managed_node_type=type");
+        engine.run(&["run", "--detach", "--name", &name, "--network", "host", "--label", label, &image]).await;
+        Some(rig.container("a").await)
+    } else {
+        None
+    };
+    rig.host.start();
+    let now = match &old {
+        Some(old) => rig.replaced("a", old).await,
+        None => rig.running("a").await,
+    };
+    rig.host.converged().await;
+    assert_eq!(now.networks(), [NETWORK]);
+    assert_ne!(now.0["HostConfig"]["NetworkMode"], "host");
+    rig.cloud().remove_node(&rig.name("a"));
+    rig.gone("a").await;
+    engine.run(&["network", "rm", NETWORK]).await;
+}
+
+/// A new container starts under a temporary name and is renamed, which Podman's name server is never told.
+async fn a_replaced_node_is_known_to_the_others_by_its_name(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let [a, _] = rig.started_with(["a", "b"]).await;
+    rig.cloud().change_ports(&rig.name("a"), vec![Port::tcp(free_port(), NODE_PORT)]);
+    rig.replaced("a", &a).await;
+    rig.host.converged().await;
+    let image = rig.push_and_pull("peer:1").await;
+    let (busybox, target) = ("/bin/busybox:/busybox:ro", rig.name("a"));
+    let ask =
+        ["run", "--rm", "--network", &rig.tag, "--volume", busybox, "--entrypoint", "/busybox", &image, "nslookup"];
+    until("the name is known", async || {
+        engine.try_run(&[&ask[..], &[&target]].concat()).await.unwrap_or_else(|text| text).contains("Name:")
+    })
+    .await;
 }

@@ -1,5 +1,7 @@
 //! Containers that somebody removes, stops, kills, pauses, renames or unplugs behind the daemon's back.
 
+use std::time::{Duration, Instant};
+
 use crate::engine::Engine;
 use crate::rig::Rig;
 use crate::wait::until;
@@ -12,6 +14,7 @@ on_each_engine! {
     a_renamed_container_gets_its_name_back
     a_container_without_its_network_is_made_anew
     a_removed_network_is_made_again
+    a_network_that_went_while_nodes_were_stopped_comes_back
 }
 
 async fn a_removed_container_is_made_again(engine: Engine) {
@@ -76,4 +79,23 @@ async fn a_removed_network_is_made_again(engine: Engine) {
     let b = rig.running("b").await;
     assert_eq!(b.networks(), [rig.tag.as_str()]);
     assert_ne!(b.id(), a.id());
+}
+
+/// `docker network prune` does that. The nodes come back in their own containers, as fast as after any other end.
+async fn a_network_that_went_while_nodes_were_stopped_comes_back(engine: Engine) {
+    let mut rig = Rig::new(engine).await;
+    let before = rig.started_with(["a", "b"]).await;
+    rig.host.stop().await;
+    engine.remove_unused_network(&rig.tag).await;
+    let began = Instant::now();
+    rig.host.start();
+    for (node, before) in ["a", "b"].iter().zip(&before) {
+        let now = rig.restarted(node, before).await;
+        assert_eq!(now.networks(), [rig.tag.as_str()]);
+    }
+    let took = began.elapsed();
+    println!("{}: two nodes whose network was removed are back after {} ms", engine.name(), took.as_millis());
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    rig.host.converged().await;
+    assert_eq!(engine.containers(&rig.tag).await.len(), 2);
 }

@@ -22,7 +22,7 @@ async fn check_repair(what: &str, act: impl FnOnce(&Site, &str)) {
     let began = Instant::now();
     act(&site, &names::container_name("a"));
     let is_right = |site: &Site| {
-        let network = names::container_name(&site.owner().app);
+        let network = names::network_name(&site.owner().app);
         site.view("a").is_some_and(|v| v.container.state.is_running() && v.container.networks == [network])
     };
     site.eventually(what, |_| is_right(&site) && site.nodes_with_containers() == ["a", "b"]).await;
@@ -41,7 +41,7 @@ async fn what_others_do_to_containers_is_put_right_at_once() {
     check_repair("paused", |site, name| site.memory.pause(name).expect(done)).await;
     check_repair("renamed", |site, name| site.memory.rename_behind_back(name, "mine").expect(done)).await;
     check_repair("disconnected", |site, name| {
-        let network = names::container_name(&site.owner().app);
+        let network = names::network_name(&site.owner().app);
         site.memory.disconnect(name, &network).expect(done);
     })
     .await;
@@ -208,7 +208,7 @@ async fn an_engine_that_is_away_at_the_start_is_waited_for() {
 #[tokio::test]
 async fn a_network_that_somebody_removed_is_made_again() {
     let site = Site::with(&["a"]).await;
-    let network = names::container_name(&site.owner().app);
+    let network = names::network_name(&site.owner().app);
     site.memory.remove_network(&network);
     site.cloud.add_node("b", |node| node.image(IMAGE));
     site.eventually("b runs", |_| site.runs("b")).await;
@@ -228,4 +228,49 @@ async fn changes_during_a_slow_restart_cost_one_more() {
     site.eventually("the rest is taken in", |host| host.journal.starts("a") == 2).await;
     site.converged().await;
     assert_eq!(site.journal.acts(), ["restart a", "restart a"]);
+}
+
+#[tokio::test]
+async fn a_network_that_went_while_nodes_were_stopped_comes_with_them() {
+    let mut site = Site::with(&["a", "b"]).await;
+    let network = names::network_name(&site.owner().app);
+    let ids = ["a", "b"].map(|node| site.view(node).expect("it is there").container.id);
+    site.stop().await;
+    site.memory.remove_network(&network);
+    let began = Instant::now();
+    site.start();
+    site.eventually("both run", |_| site.runs("a") && site.runs("b")).await;
+    assert!(began.elapsed() < REPAIR, "{:?}", began.elapsed());
+    site.converged().await;
+    assert_eq!(["a", "b"].map(|node| site.view(node).expect("it is there").container.id), ids);
+    assert!(site.memory.networks().contains(&network));
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_be_started_again_is_made_anew() {
+    let mut site = Site::with(&["a", "b"]).await;
+    let ids = ["a", "b"].map(|node| site.view(node).expect("it is there").container.id);
+    site.stop().await;
+    site.faults.on(Verb::Start).named(names::container_name("a")).times(1).fail(ErrorKind::NotFound);
+    let began = Instant::now();
+    site.start();
+    site.eventually("both run", |_| site.runs("a") && site.runs("b")).await;
+    assert!(began.elapsed() < REPAIR, "{:?}", began.elapsed());
+    site.converged().await;
+    let now = ["a", "b"].map(|node| site.view(node).expect("it is there").container.id);
+    assert!(now[0] != ids[0] && now[1] == ids[1], "{ids:?} -> {now:?}");
+}
+
+/// A new container that cannot be started either is no reason to make one after another.
+#[tokio::test]
+async fn containers_that_can_never_be_started_are_made_after_growing_pauses() {
+    let mut site = Site::with(&["a"]).await;
+    site.stop().await;
+    site.faults.on(Verb::Start).named(names::container_name("a")).fail(ErrorKind::NotFound);
+    site.start();
+    site.eventually("three were made", |host| host.journal.count("create", "a") >= 3).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let made = site.journal.count("create", "a");
+    assert!(made <= 4, "{made} containers were made");
+    assert!(site.node("a").is_some_and(|node| node.failure.is_some()), "{:?}", site.node("a"));
 }

@@ -28,7 +28,7 @@ fn life(view: Option<View>) -> (String, u64, Option<time::OffsetDateTime>, bool)
 async fn with_nothing_network_and_containers_are_made() {
     let site = Plan::new().await.nodes(&["a", "b"]).start();
     site.converged().await;
-    let network = names::container_name(&site.owner().app);
+    let network = names::network_name(&site.owner().app);
     assert_eq!(site.memory.networks(), [network]);
     assert!(site.runs("a") && site.runs("b"));
     assert_eq!(site.journal.count("pull", IMAGE), 1, "one pull serves both");
@@ -126,7 +126,7 @@ async fn strangers_are_never_touched() {
     let mut site = Plan::new().await.nodes(&["a"]).off();
     let other_host = Owner { host: "host-2".to_owned(), ..site.owner() };
     let of_other_host = other_host.labels().into_iter().chain(labelled(&[(labels::NODE, "a")])).collect();
-    let network = names::container_name(&site.owner().app);
+    let network = names::network_name(&site.owner().app);
     let strangers = [
         ("web", labelled(&[]), "bridge"),
         ("guest", labelled(&[("purpose", "tests")]), network.as_str()),

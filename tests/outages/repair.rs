@@ -66,14 +66,14 @@ async fn without_events_the_next_look_puts_everything_right() {
         ("paused", |site, name| site.memory.pause(name).expect("it is there")),
         ("renamed", |site, name| site.memory.rename_behind_back(name, "mine").expect("it is there")),
         ("disconnected", |site, name| {
-            let network = names::container_name(&site.owner().app);
+            let network = names::network_name(&site.owner().app);
             site.memory.disconnect(name, &network).expect("it is there");
         }),
     ];
     let plan = Plan::new().await.nodes(&["a", "b"]);
     let plan = plan.host(|builder| builder.tune(|config| config.resync = RESYNC));
     let site = plan.faulty(|faults| faults.swallow_events(true)).up().await;
-    let network = names::container_name(&site.owner().app);
+    let network = names::network_name(&site.owner().app);
     for (what, act) in acts {
         act(&site, &names::container_name("a"));
         let is_right = || {

@@ -30,6 +30,8 @@ pub struct Kept {
     pub started_in: Option<usize>,
     /// Host ports that it has while it is up.
     pub ports: Vec<PortBinding>,
+    /// Whether something that it refers to is gone for good, so that its next start finds it missing.
+    pub is_lost: bool,
     /// Until when the engine is occupied with it: it does one thing at a time to a container.
     pub busy_until: Duration,
 }
@@ -191,6 +193,7 @@ impl World {
             is_foreign_start: false,
             started_in: None,
             ports: vec![],
+            is_lost: false,
             busy_until,
         });
         self.hint(&id, Action::Created);
@@ -204,8 +207,12 @@ impl World {
         match kept.container.state {
             ContainerState::Running | ContainerState::Restarting => return Ok(()),
             ContainerState::Paused | ContainerState::Removing => return Err(ErrorKind::Conflict),
+            _ if kept.is_lost => return Err(ErrorKind::NotFound),
             _ => {}
         }
+        // As the contract has it: a network that somebody removed is made again.
+        let networks = kept.container.networks.clone();
+        self.engine.networks.extend(networks);
         if let Some(holder) = self.holder_of_ports(id) {
             self.check_conflict(id, &holder);
             return Err(ErrorKind::Conflict);

@@ -304,7 +304,9 @@ impl World {
             return;
         }
         let made_at = self.engine.get(id).map_or(Duration::ZERO, |kept| kept.made_at);
-        let is_said = self.ledger.is_clearing
+        let is_lost = self.engine.get(id).is_some_and(|kept| kept.is_lost);
+        let is_said = is_lost
+            || self.ledger.is_clearing
             || self.ledger.robbed.contains(node)
             || self.cloud.was_absent(node, made_at)
             || self.ledger.doubtful.contains(node);

@@ -85,7 +85,7 @@ impl World {
     fn meddle(&mut self) {
         let Some((id, node)) = self.any_of_ours() else { return };
         self.ledger.allow(&node, 2);
-        let what = self.prng.below(10);
+        let what = self.prng.below(11);
         self.note(|| format!("somebody meddles with {id} of {node}: {what}"));
         match what {
             0 => self.vanish_by_others(&id),
@@ -106,6 +106,7 @@ impl World {
                 self.hint(&id, Action::Network);
             }
             8 => self.engine.images.clear(),
+            9 => self.engine.get(&id).expect("it was just picked").is_lost = true,
             _ => self.remove_network(),
         }
         if what == 1 {
@@ -132,9 +133,10 @@ impl World {
         }
     }
 
-    /// An engine removes no network that is in use.
+    /// An engine removes no network that is in use by a process; those of stopped containers it does remove.
     fn remove_network(&mut self) {
-        let is_used = |name: &String| self.engine.containers.iter().any(|kept| kept.container.networks.contains(name));
+        let uses = |kept: &Kept, name: &String| kept.is_up() && kept.container.networks.contains(name);
+        let is_used = |name: &String| self.engine.containers.iter().any(|kept| uses(kept, name));
         let unused: Vec<String> = self.engine.networks.iter().filter(|name| !is_used(name)).cloned().collect();
         unused.iter().for_each(|name| {
             self.engine.networks.remove(name);

@@ -124,9 +124,19 @@ impl InMemoryRuntime {
         self.lock().networks.remove(name);
     }
 
-    /// Somebody removes a volume, used or not.
+    /// Somebody removes a volume, used or not. A container that used it gets a new one of that name when it is started.
     pub fn remove_volume(&self, name: &str) {
         self.lock().volumes.remove(name);
+    }
+
+    /// Somebody removes a folder that containers mount, or makes it again. At first every path is there.
+    pub fn set_bind_source(&self, path: &str, is_there: bool) {
+        let missing = &mut self.lock().missing_paths;
+        if is_there {
+            missing.remove(path)
+        } else {
+            missing.insert(path.to_owned())
+        };
     }
 
     /// Somebody removes a local image with all its tags; containers keep running from it.

@@ -53,6 +53,17 @@ impl InMemoryRuntime {
         state.containers.get(&state.serial_by_name(name)?).map(view)
     }
 
+    /// Whether the running container `from` reaches one on its network by `name`: its own or one of its aliases.
+    pub fn resolves(&self, from: &str, name: &str) -> bool {
+        let state = self.lock();
+        let from = state.serial_by_name(from).and_then(|serial| state.containers.get(&serial));
+        let Some(from) = from.filter(|entry| entry.has_process()) else { return false };
+        let is_called =
+            |entry: &Entry| entry.name == name || entry.spec.as_ref().is_some_and(|spec| spec.aliases.contains(name));
+        let shares_network = |entry: &Entry| entry.networks.iter().any(|network| from.networks.contains(network));
+        state.containers.values().any(|entry| entry.has_process() && is_called(entry) && shares_network(entry))
+    }
+
     /// Names of all networks.
     pub fn networks(&self) -> Vec<String> {
         self.lock().networks.keys().cloned().collect()

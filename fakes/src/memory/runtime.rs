@@ -198,10 +198,10 @@ impl InMemoryRuntime {
         if entry.has_process() || entry.state == ContainerState::Restarting {
             return Ok(());
         }
-        if let Some(network) = entry.networks.iter().find(|network| !state.networks.contains_key(*network)) {
-            let reason = format!("network {network:?} does not exist");
-            return Err(RuntimeError::new(ErrorKind::NotFound, operation, name).with_source(reason));
-        }
+        state.restore(serial).map_err(|path| {
+            let reason = format!("{path:?} is missing on the engine's host: create it, or correct the node's mount");
+            RuntimeError::new(ErrorKind::Refused, operation, &name).with_source(reason)
+        })?;
         state.begin(serial, Instant::now()).map_err(|port| {
             let reason = format!("port {}:{} is taken", port.host_address, port.host_port);
             RuntimeError::new(ErrorKind::Conflict, operation, name).with_source(reason)
@@ -275,6 +275,31 @@ impl State {
         self.insert(serial, entry);
         self.publish(serial, Action::Created, Instant::now());
         Ok(id)
+    }
+
+    /// Makes again what a stopped container refers to and others removed; a missing path of the host stays missing.
+    fn restore(&mut self, serial: Serial) -> Result<(), String> {
+        let Some(entry) = self.containers.get(&serial) else { return Ok(()) };
+        let sources = entry.spec.iter().flat_map(|spec| &spec.mounts).filter_map(|mount| match &mount.source {
+            MountSource::Bind(path) => Some(path),
+            _ => None,
+        });
+        if let Some(path) = sources.into_iter().find(|path| self.missing_paths.contains(*path)) {
+            return Err(path.clone());
+        }
+        let labels = Owner::from_labels(&entry.labels).map(|owner| owner.labels()).unwrap_or_default();
+        let mut is_connected_again = false;
+        for network in &entry.networks {
+            if !self.networks.contains_key(network) {
+                self.networks.insert(network.clone(), labels.clone());
+                is_connected_again = true;
+            }
+        }
+        self.volumes.extend(entry.volumes.iter().map(|volume| volume.name.clone()));
+        if is_connected_again {
+            self.publish(serial, Action::Network, Instant::now());
+        }
+        Ok(())
     }
 
     fn add_volumes(&mut self, spec: &ContainerSpec) -> Vec<UsedVolume> {

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) registry: Registry,
     pub(super) networks: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) volumes: BTreeSet<String>,
+    /// Paths of the host that somebody removed.
+    pub(super) missing_paths: BTreeSet<String>,
     pub(super) behaviours_by_image: HashMap<String, Behaviour>,
     pub(super) behaviours_by_name: HashMap<String, Behaviour>,
     pub(super) outputs_by_name: HashMap<String, Output>,
@@ -124,6 +126,7 @@ impl State {
             registry: Registry::default(),
             networks: BTreeMap::new(),
             volumes: BTreeSet::new(),
+            missing_paths: BTreeSet::new(),
             behaviours_by_image: HashMap::new(),
             behaviours_by_name: HashMap::new(),
             outputs_by_name: HashMap::new(),

@@ -28,6 +28,7 @@ fn spec(name: &str) -> ContainerSpec {
         env: BTreeMap::new(),
         labels: owner().labels(),
         network: "app".to_owned(),
+        aliases: [].into(),
         ports: Vec::new(),
         mounts: Vec::new(),
         logs: LogSettings::Engine { file_bytes_max: 1 << 20, files_max: 2 },

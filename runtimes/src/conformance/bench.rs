@@ -65,6 +65,7 @@ impl<'a> Bench<'a> {
             env: BTreeMap::from([(PROGRAM_VARIABLE.to_owned(), program)]),
             labels: self.owner.labels(),
             network: self.owner.app.clone(),
+            aliases: [].into(),
             ports: Vec::new(),
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 10_000_000, files_max: 3 },

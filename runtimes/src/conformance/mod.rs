@@ -35,7 +35,8 @@
 //!
 //! A check that your engine cannot pass for a good reason is named, with the reason, by
 //! [`CliSubject::except`]; it then stands in the table with that reason. [`CliSubject::restarted_by`] names the command
-//! for the one check that restarts the engine; without it that check is not run, which the table says. Reports of several engines go into one table
+//! for the one check that restarts the engine; without it that check is not run, which the table says.
+//! [`CliSubject::networks_in`] names the folder of an engine that lets nobody remove a network in use. Reports of several engines go into one table
 //! by [`Report::merge`]; for engines tested by different programs, [`Report::save`] and the example
 //! `conformance_table` do it.
 
@@ -52,6 +53,7 @@ mod ownership;
 mod port;
 mod proxy;
 mod pull;
+mod references;
 mod registry;
 mod report;
 mod spec;
@@ -122,6 +124,7 @@ pub fn all_checks() -> Vec<Check> {
         stop::CHECKS,
         spec::CHECKS,
         volumes::CHECKS,
+        references::CHECKS,
         ownership::CHECKS,
         logs::CHECKS,
         events::CHECKS,

@@ -1,6 +1,7 @@
 //! What the suite needs of an engine under test: handles to the backend, and the engine as others see and use it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -60,6 +61,12 @@ pub trait Subject: Send + Sync {
 
     /// The labels of each network called exactly `name`.
     async fn look_at_networks(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>>;
+
+    /// The id of the network called exactly `name`, if there is one.
+    async fn network_id(&self, name: &str) -> Outcome<Option<String>>;
+
+    /// Whether the running container `from` finds an address for `name` by the name server of its network.
+    async fn resolves(&self, from: &str, name: &str) -> Outcome<bool>;
 
     /// Names of all volumes.
     async fn volumes(&self) -> Outcome<BTreeSet<String>>;
@@ -123,8 +130,18 @@ pub enum Act<'a> {
     Disconnect(&'a str, &'a str),
     /// Makes a network without labels.
     MakeNetwork(&'a str),
+    /// Removes a network that stopped containers are connected to, and leaves those as they are.
+    RemoveNetwork(&'a str),
     /// Removes an image by reference.
     RemoveImage(&'a ImageReference),
+    /// Removes an image that stopped containers were made from, and whatever the engine removes along.
+    RemoveImageByForce(&'a ImageReference),
+    /// Removes a volume by force, and whatever the engine removes along; engines may refuse it.
+    RemoveVolumeByForce(&'a str),
+    /// Removes an empty folder of the host.
+    RemoveFolder(&'a Path),
+    /// Makes a folder of the host.
+    MakeFolder(&'a Path),
 }
 
 /// Name of the environment variable that tells the image which program to run.

@@ -32,6 +32,7 @@ pub(super) struct Inspected {
     state: State,
     config: Config,
     network_settings: Networks,
+    id: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,9 +55,23 @@ struct Networks {
     networks: Option<BTreeMap<String, serde_json::Value>>,
 }
 
+/// What an inspection tells of one network of a container.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Endpoint {
+    #[serde(rename = "NetworkID")]
+    network_id: Option<String>,
+    aliases: Option<Vec<String>>,
+}
+
 impl Networks {
     fn names(&self) -> Vec<String> {
         self.networks.iter().flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = (&String, Endpoint)> {
+        let read = |value: &serde_json::Value| Endpoint::deserialize(value).unwrap_or_default();
+        self.networks.iter().flatten().map(move |(name, value)| (name, read(value)))
     }
 }
 
@@ -144,6 +159,25 @@ impl Inspected {
     pub(super) fn is_of(&self, owner: &Owner) -> bool {
         let labels = self.config.labels.as_ref();
         labels.is_some_and(|labels| origin(owner, labels, &self.network_settings.names()).is_some())
+    }
+
+    /// The owner that its labels name.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        Owner::from_labels(self.config.labels.as_ref()?)
+    }
+
+    /// Names of its networks, each with the names that it has there. Older engines list the beginning of its id among
+    /// those, and add it by themselves.
+    pub(super) fn endpoints(&self) -> Vec<(String, Vec<String>)> {
+        let id = self.id.as_deref().unwrap_or_default();
+        let own = |alias: &String| !id.starts_with(alias.as_str());
+        let aliases = |found: Endpoint| found.aliases.unwrap_or_default().into_iter().filter(own).collect();
+        self.network_settings.endpoints().map(|(name, found)| (name.clone(), aliases(found))).collect()
+    }
+
+    /// Whether one of its networks is the one with this id.
+    pub(super) fn is_connected_to(&self, network: &str) -> bool {
+        self.network_settings.endpoints().any(|(_, found)| found.network_id.as_deref() == Some(network))
     }
 
     /// Brings what only an inspection tells into a listed container.
@@ -242,6 +276,24 @@ mod tests {
         assert_eq!(container.state, ContainerState::Exited { code: Some(137) });
         assert_eq!(container.networks, ["a", "b"]);
         assert_eq!(container.started_at.map(|at| at.unix_timestamp_nanos()), Some(1_795_375_020_500_000_000));
+    }
+
+    #[test]
+    fn an_inspection_tells_which_networks_a_container_is_connected_to() {
+        let inspected = json!({
+            "Id": "3fe731ab3ac1aa", "Config": {"Labels": {labels::APP: "app", labels::TENANT: "t", labels::HOST: "h"}},
+            "NetworkSettings": {"Networks": {
+                "app": {"NetworkID": "n1", "Aliases": ["web", "web-host", "3fe731ab3ac1"]},
+                "odd": {"NetworkID": null, "Aliases": null},
+                "odder": 7,
+            }},
+        });
+        let inspected: Inspected = serde_json::from_value(inspected).expect("an inspection");
+        let own = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let wanted = [("app", own(&["web", "web-host"])), ("odd", own(&[])), ("odder", own(&[]))];
+        assert_eq!(inspected.endpoints(), wanted.map(|(name, aliases)| (name.to_owned(), aliases)));
+        assert!(inspected.is_connected_to("n1") && !inspected.is_connected_to("n2"));
+        assert_eq!(inspected.owner(), Some(owner()));
     }
 
     #[test]

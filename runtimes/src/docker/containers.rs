@@ -10,12 +10,14 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::answers::{Info, Inspected, Listed, Version, engine_host, engine_info};
 use super::client::{Client, encoded, within};
-use super::convert::{create_body, network_body, whole_seconds};
+use super::convert::{create_body, whole_seconds};
 use super::error::{CREATE, RESTART, START};
+use super::networks;
 use crate::{
     Container, ContainerId, ContainerSpec, EngineHost, EngineInfo, ErrorKind, Owner, Result, RuntimeError, labels,
 };
@@ -113,35 +115,10 @@ fn is_absent(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Network {
-    name: String,
-}
-
-/// The engine's filter finds parts of names and its look-up by name finds ids too: the names are compared here.
-async fn has_network(client: &Client, name: &str) -> Result<bool, Error> {
-    let path = format!("/networks?filters={}", encoded(&json!({ "name": [name] }).to_string()));
-    let networks: Vec<Network> = client.get(&path).await?;
-    Ok(networks.iter().any(|network| network.name == name))
-}
-
-/// Not to be called twice at the same time.
-pub(super) async fn ensure_network(client: &Client, name: &str, owner: &Owner) -> Result<(), Error> {
-    if has_network(client, name).await? {
-        return Ok(());
-    }
-    match client.docker.create_network(network_body(name, owner)).await {
-        // Somebody else was faster; newer engines tell.
-        Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
-        made => made.map(drop),
-    }
-}
-
 pub(super) async fn create(client: &Client, spec: &ContainerSpec) -> Result<ContainerId> {
     let call = async {
         // The engine itself would notice only at the start.
-        if !has_network(client, &spec.network).await? {
+        if networks::id(client, &spec.network).await?.is_none() {
             let message = format!("no such network: {}", spec.network);
             return Err(Error::DockerResponseServerError { status_code: 404, message });
         }
@@ -169,18 +146,29 @@ fn redacted(error: Error, spec: &ContainerSpec) -> Error {
     Error::DockerResponseServerError { status_code, message }
 }
 
-pub(super) async fn start(client: &Client, id: &ContainerId) -> Result<()> {
+/// Starts a container; one whose network was removed is connected to the network of that name first.
+pub(super) async fn start(client: &Client, id: &ContainerId, alone: &Mutex<()>) -> Result<()> {
     let id = &checked(id, START)?.0;
     let call = async {
-        match client.docker.start_container(id, None::<StartContainerOptions>).await {
-            // Of a frozen container it is refused. When it cannot be thawed either, it was refused for another reason.
-            Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => {
-                client.docker.unpause_container(id).await.map_err(|_| error)
+        match start_once(client, id).await {
+            Err(error) if networks::is_lost(&error) => {
+                networks::reconnect(client, id, alone, error).await?;
+                start_once(client, id).await
             }
             other => other,
         }
     };
     within(client.limits.call, START, id, call).await
+}
+
+async fn start_once(client: &Client, id: &str) -> Result<(), Error> {
+    match client.docker.start_container(id, None::<StartContainerOptions>).await {
+        // Of a frozen container it is refused. When it cannot be thawed either, it was refused for another reason.
+        Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => {
+            client.docker.unpause_container(id).await.map_err(|_| error)
+        }
+        other => other,
+    }
 }
 
 pub(super) async fn stop(client: &Client, id: &ContainerId, grace: Duration) -> Result<()> {
@@ -190,10 +178,20 @@ pub(super) async fn stop(client: &Client, id: &ContainerId, grace: Duration) -> 
     within(stop_limit(client, grace), OPERATION, id, client.docker.stop_container(id, Some(options))).await
 }
 
-pub(super) async fn restart(client: &Client, id: &ContainerId, grace: Duration) -> Result<()> {
+/// Restarts a container; one whose network was removed is down when the engine notices, and then started as [`start`] does.
+pub(super) async fn restart(client: &Client, id: &ContainerId, grace: Duration, alone: &Mutex<()>) -> Result<()> {
     let id = &checked(id, RESTART)?.0;
     let options = RestartContainerOptionsBuilder::new().t(whole_seconds(grace)).build();
-    within(stop_limit(client, grace), RESTART, id, client.docker.restart_container(id, Some(options))).await
+    let call = async {
+        match client.docker.restart_container(id, Some(options)).await {
+            Err(error) if networks::is_lost(&error) => {
+                networks::reconnect(client, id, alone, error).await?;
+                start_once(client, id).await
+            }
+            other => other,
+        }
+    };
+    within(stop_limit(client, grace), RESTART, id, call).await
 }
 
 /// Counted from the grace that the engine was told.
@@ -253,6 +251,7 @@ mod tests {
             .into(),
             labels: [].into(),
             network: "net".to_owned(),
+            aliases: [].into(),
             ports: Vec::new(),
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 1, files_max: 1 },

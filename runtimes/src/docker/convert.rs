@@ -1,14 +1,14 @@
 //! From a spec to what bollard sends. Pure: no call is made here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountType, NetworkCreateRequest,
-    PortBinding as EnginePort, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountType,
+    NetworkCreateRequest, NetworkingConfig, PortBinding as EnginePort, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::{AwslogsMode, ContainerSpec, Hardening, LogSettings, Mount, MountSource, Owner, PortBinding};
+use crate::{AwslogsMode, ContainerSpec, Hardening, LogSettings, Mount, MountSource, PortBinding};
 
 /// The body of a create call.
 pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
@@ -19,6 +19,7 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
         labels: Some(spec.labels.clone().into_iter().collect()),
         exposed_ports: Some(exposed(&spec.ports)),
         stop_timeout: Some(i64::from(whole_seconds(spec.stop_grace))),
+        networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoint(spec)) }),
         host_config: Some(HostConfig {
             network_mode: Some(spec.network.clone()),
             port_bindings: Some(published(&spec.ports)),
@@ -34,6 +35,12 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
     }
 }
 
+/// Its one network, with the names that it has there.
+fn endpoint(spec: &ContainerSpec) -> HashMap<String, EndpointSettings> {
+    let aliases = Some(spec.aliases.iter().cloned().collect());
+    [(spec.network.clone(), EndpointSettings { aliases, ..EndpointSettings::default() })].into()
+}
+
 /// Only what was asked for: all else is the engine's own.
 fn hardened(wanted: &Hardening) -> HostConfig {
     let capabilities = Some(wanted.dropped_capabilities.iter().cloned().collect::<Vec<_>>());
@@ -47,11 +54,11 @@ fn hardened(wanted: &Hardening) -> HostConfig {
 }
 
 /// The body of a network's create call.
-pub(super) fn network_body(name: &str, owner: &Owner) -> NetworkCreateRequest {
+pub(super) fn network_body(name: &str, labels: BTreeMap<String, String>) -> NetworkCreateRequest {
     NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
-        labels: Some(owner.labels().into_iter().collect()),
+        labels: Some(labels.into_iter().collect()),
         ..NetworkCreateRequest::default()
     }
 }
@@ -144,6 +151,7 @@ mod tests {
             .into(),
             labels: [("l".to_owned(), "v".to_owned())].into(),
             network: "net".to_owned(),
+            aliases: ["web", "web-host"].map(str::to_owned).into(),
             ports: vec![
                 port(80, Protocol::Tcp, "0.0.0.0", 8080),
                 port(80, Protocol::Tcp, "::1", 8081),
@@ -165,7 +173,9 @@ mod tests {
     fn every_field_of_a_spec_is_sent() {
         let body = serde_json::to_value(create_body(&spec())).expect("it is JSON");
         let host = &body["HostConfig"];
-        let cases: [(&Value, Value); 11] = [
+        let networks = &body["NetworkingConfig"]["EndpointsConfig"];
+        let cases: [(&Value, Value); 12] = [
+            (networks, json!({"net": {"Aliases": ["web", "web-host"]}})),
             (&body["Hostname"], json!("web-host")),
             (&body["Image"], json!("a.b/n:1")),
             (&body["Env"], json!(["A=1=2", "S=x"])),

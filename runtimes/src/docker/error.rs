@@ -8,6 +8,7 @@ use std::io;
 
 use bollard::errors::Error;
 
+use crate::error::missing_source;
 use crate::{ErrorKind, RuntimeError};
 
 pub(super) const CREATE: &str = "create container";
@@ -25,6 +26,8 @@ pub(super) fn translate(operation: &'static str, subject: &str, error: Error) ->
         Error::RequestTimeoutError => (ErrorKind::TimedOut, "no answer in time".to_owned()),
         other => (broken(&other), chain(&other)),
     };
+    let remedy = missing_source(&words).filter(|_| matches!(operation, CREATE | START | RESTART));
+    let words = remedy.map_or(words.clone(), |remedy| format!("{remedy} ({words})"));
     RuntimeError::new(kind, operation, subject).with_source(words)
 }
 
@@ -62,6 +65,8 @@ fn running(status: u16, words: &str) -> ErrorKind {
         return ErrorKind::Broken;
     }
     match plain(status, words) {
+        // A log or volume driver that is not there, as 404: the container is not what is missing.
+        ErrorKind::NotFound if words.contains("plugin") => ErrorKind::Refused,
         ErrorKind::Other if !contains_any(words, &PASSING) => ErrorKind::Refused,
         kind => kind,
     }
@@ -153,6 +158,7 @@ mod tests {
             (START, Some(500), "failed to start shim: mkdir /run/moby/x: file exists: unknown", Broken),
             (START, Some(500), "mkdir /data: file exists", Refused),
             (START, Some(404), "network x not found", NotFound),
+            (START, Some(404), "error looking up logging plugin x: plugin \"x\" not found", Refused),
             (PULL, Some(404), "manifest for a.b/x:1 not found: manifest unknown", NotFound),
             (PULL, Some(500), "no basic auth credentials", Unauthorized),
             (PULL, Some(500), "unauthorized: authentication required", Unauthorized),

@@ -17,6 +17,7 @@ mod events;
 mod images;
 mod load;
 mod logs;
+mod networks;
 mod pull;
 #[cfg(test)]
 mod tests;
@@ -80,7 +81,7 @@ impl ContainerRuntime for DockerRuntime {
     async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
         let ensure = async {
             let _alone = self.networks.lock().await;
-            containers::ensure_network(&self.client, name, owner).await
+            networks::ensure(&self.client, name, owner).await
         };
         client::within(self.client.limits.call, "make network", name, ensure).await
     }
@@ -114,7 +115,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
-        containers::start(&self.client, id).await
+        containers::start(&self.client, id, &self.networks).await
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
@@ -122,7 +123,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        containers::restart(&self.client, id, grace).await
+        containers::restart(&self.client, id, grace, &self.networks).await
     }
 
     async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {

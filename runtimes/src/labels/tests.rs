@@ -30,6 +30,7 @@ fn spec() -> ContainerSpec {
         ]),
         labels: BTreeMap::new(),
         network: "plant-7".to_owned(),
+        aliases: [].into(),
         ports: vec![port("0.0.0.0", 8080, Protocol::Tcp), port("::1", 53, Protocol::Udp)],
         mounts: vec![
             mount(MountSource::Anonymous, "/cache"),
@@ -175,4 +176,12 @@ fn a_record_tells_the_host_ports_it_holds() {
     assert!(publishes("::1", 53, Protocol::Udp) && publishes("::", 53, Protocol::Udp));
     assert!(!publishes("0.0.0.0", 8080, Protocol::Udp) && !publishes("0.0.0.0", 8081, Protocol::Tcp));
     assert!(!publishes("::", 8080, Protocol::Tcp) && !publishes("::2", 53, Protocol::Udp));
+}
+
+/// Otherwise every container that was made before there were aliases would be replaced.
+#[test]
+fn aliases_are_not_compared() {
+    let record = SpecRecord::new(&spec(), "salt");
+    let aliases = ["web".to_owned()].into();
+    assert_eq!(record.differences(&ContainerSpec { aliases, ..spec() }), []);
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream, try_join};
-use podman_api::opts::NetworkCreateOpts;
 use serde_json::Value;
 
 use super::convert::{self, encode, whole_seconds};
 use super::error::Doing;
+use super::networks::{self, ATTEMPTS_MAX, RACE_PAUSE};
 use super::socket::{Request, Socket, typed};
 use super::wire::{Created, Filters, Inspect, ListItem};
 use crate::{
@@ -82,26 +82,6 @@ pub(super) async fn inspect(
     socket.json(doing, limit, Request::Get(format!("/containers/{}/json", encode(&id.0)))).await
 }
 
-/// Creates at once, without a look before: the engine refuses a second network of the name by itself, and its look-up
-/// by name would also take the beginning of another network's id.
-pub(super) async fn ensure_network(socket: &Socket, limits: &Limits, name: &str, owner: &Owner) -> Result<()> {
-    let doing = Doing { operation: "create network", subject: name };
-    let options =
-        NetworkCreateOpts::builder().name(name).driver("bridge").dns_enabled(true).labels(owner.labels()).build();
-    let mut attempt = 1;
-    loop {
-        match typed(doing, limits.call, socket.podman.networks().create(&options)).await {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-            Err(error) if is_network_race(&error) && attempt < ATTEMPTS_MAX => {
-                tracing::debug!(network = name, attempt, %error, "network creation repeated");
-                tokio::time::sleep(RACE_PAUSE).await;
-                attempt += 1;
-            }
-            other => return other.map(|_| ()),
-        }
-    }
-}
-
 /// Creates a container; `relabel` says whether SELinux is on.
 pub(super) async fn create(
     socket: &Socket,
@@ -133,12 +113,17 @@ pub(super) async fn clear_leftover(socket: &Socket, limits: &Limits, name: &str)
     }
 }
 
-/// Starts a container, and tries again when the host's networks were in the middle of a change.
+/// Starts a container, and tries again when the host's networks were in the middle of a change, or when its own was gone
+/// and is made again.
 pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
-    let mut attempt = 1;
+    let (mut attempt, mut is_restored) = (1, false);
     loop {
         match start_once(socket, limits, id).await {
-            Err(error) if is_network_race(&error) && attempt < ATTEMPTS_MAX => {
+            Err(error) if networks::is_lost(&error) && !is_restored => {
+                networks::restore(socket, limits, error.operation(), id).await?;
+                is_restored = true;
+            }
+            Err(error) if networks::is_race(&error) && attempt < ATTEMPTS_MAX => {
                 tracing::debug!(container = %id, attempt, %error, "container start repeated");
                 tokio::time::sleep(RACE_PAUSE).await;
                 attempt += 1;
@@ -153,22 +138,6 @@ pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) ->
             other => return other,
         }
     }
-}
-
-/// Attempts in all when a change of the host's networks is in the way.
-const ATTEMPTS_MAX: u32 = 4;
-/// The pause before another attempt.
-const RACE_PAUSE: Duration = Duration::from_millis(300);
-
-/// Whether Podman stumbled over another container that ended in that moment. As the last of its network it takes the
-/// bridge along, and the one name server of all networks cannot bind the vanished address (seen on 5.4.2). An interface
-/// that vanishes while a new network looks for a free name and range fails that look (seen on 4.3.1).
-fn is_network_race(error: &RuntimeError) -> bool {
-    let texts = ["aardvark-dns failed to start", "no such network interface"];
-    std::error::Error::source(error).is_some_and(|source| {
-        let source = source.to_string();
-        texts.iter().any(|text| source.contains(text))
-    })
 }
 
 /// The crate reports "already started" (304) as an error.
@@ -194,7 +163,7 @@ pub(super) async fn stop(socket: &Socket, limits: &Limits, id: &ContainerId, gra
 /// Restarts a container, paused or not.
 pub(super) async fn restart(socket: &Socket, limits: &Limits, id: &ContainerId, grace: Duration) -> Result<()> {
     match end(socket, limits, "restart container", "restart", id, grace).await {
-        Err(error) if is_network_race(&error) => start(socket, limits, id).await,
+        Err(error) if networks::is_race(&error) || networks::is_lost(&error) => start(socket, limits, id).await,
         other => other,
     }
 }

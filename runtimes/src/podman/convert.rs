@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::wire::{
-    BindMount, EmptyObject, Event, Inspect, Limit, ListItem, LogConfiguration, NamedVolume, Namespace, PortMapping,
+    BindMount, Event, Inspect, Limit, ListItem, LogConfiguration, NamedVolume, Namespace, NetworkOptions, PortMapping,
     RegistryAuth, ResourceLimits, SpecGenerator,
 };
 use crate::{
@@ -27,7 +27,7 @@ pub(super) fn generator(spec: &ContainerSpec, relabel: bool) -> Result<SpecGener
         env: spec.env.iter().map(|(key, value)| (key.as_str(), value.expose())).collect(),
         labels: &spec.labels,
         netns: Namespace { nsmode: "bridge" },
-        networks: [(spec.network.as_str(), EmptyObject {})].into(),
+        networks: [(spec.network.as_str(), NetworkOptions { aliases: &spec.aliases })].into(),
         portmappings: spec.ports.iter().map(port).collect(),
         volumes: spec.mounts.iter().filter_map(volume).collect(),
         mounts: spec.mounts.iter().filter_map(|mount| bind(mount, relabel)).collect(),

@@ -6,6 +6,7 @@
 use podman_api::conn::Error as ConnError;
 use thiserror::Error;
 
+use crate::error::missing_source;
 use crate::{ErrorKind, RuntimeError};
 
 /// What is being done to what: the first half of every error.
@@ -26,6 +27,7 @@ impl Doing<'_> {
     /// The error for an answer of the engine with a failure status.
     pub(super) fn fault(self, status: u16, text: &str) -> RuntimeError {
         let text: String = text.chars().take(FAULT_CHARS_MAX).collect();
+        let text = missing_source(&text).map_or(text.clone(), |remedy| format!("{remedy} ({text})"));
         self.error(meaning(status, &text)).with_source(Fault { status, text })
     }
 

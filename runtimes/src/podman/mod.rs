@@ -21,6 +21,8 @@
 //!   libpod, and progress is zeros. Names are fully qualified, so Podman never guesses a registry.
 //! - **SELinux**: where it is on, bind mounts are relabelled (`z`), as Podman refuses access otherwise.
 //! - **Rootless**: ports under 1024 are refused by the engine at start ([`Refused`](crate::ErrorKind::Refused)).
+//! - **Renames** do not reach its name server before the next start: a container that starts under a temporary name is
+//!   known by its final one through its aliases. It lists no network for containers in the host's network.
 //! - **Networks**: netavark and CNI alike. With CNI containers find each other by name only where its `dnsname` plugin is
 //!   installed.
 //! - **A Podman that dies in a creation** leaves storage under the name, which no list shows and which keeps the name from
@@ -35,6 +37,7 @@ mod follow;
 mod images;
 mod load;
 mod logs;
+mod networks;
 mod place;
 mod pull;
 mod socket;
@@ -146,7 +149,7 @@ impl ContainerRuntime for PodmanRuntime {
     }
 
     async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
-        containers::ensure_network(&self.socket, &self.limits, name, owner).await
+        networks::ensure(&self.socket, &self.limits, name, Some(owner)).await
     }
 
     async fn pull(
@@ -171,6 +174,8 @@ impl ContainerRuntime for PodmanRuntime {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        // Apart from the creation: a look that breaks off leaves no name in doubt.
+        networks::require(&self.socket, &self.limits, &spec.network, &spec.name).await?;
         let create = || containers::create(&self.socket, &self.limits, spec, self.relabel);
         let is_in_doubt = self.in_doubt().contains(&spec.name);
         let created = match create().await {

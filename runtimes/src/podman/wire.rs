@@ -149,6 +149,14 @@ pub(super) struct InfoSecurity {
     pub(super) rootless: bool,
 }
 
+/// One item of `GET /libpod/networks/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NetworkItem {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) name: String,
+}
+
 /// One line of a pull. libpod's endpoint: a text, an error, or at the end the image's id alone. The Docker-like one: a
 /// status with the short id of a layer.
 #[derive(Debug, Default, Deserialize)]
@@ -216,7 +224,7 @@ pub(super) struct SpecGenerator<'a> {
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) netns: Namespace,
     #[serde(rename = "Networks")]
-    pub(super) networks: BTreeMap<&'a str, EmptyObject>,
+    pub(super) networks: BTreeMap<&'a str, NetworkOptions<'a>>,
     pub(super) portmappings: Vec<PortMapping>,
     pub(super) volumes: Vec<NamedVolume<'a>>,
     pub(super) mounts: Vec<BindMount<'a>>,
@@ -259,9 +267,11 @@ pub(super) struct Namespace {
     pub(super) nsmode: &'static str,
 }
 
-/// `{}`: a network without options.
+/// How a container joins a network.
 #[derive(Debug, Serialize)]
-pub(super) struct EmptyObject {}
+pub(super) struct NetworkOptions<'a> {
+    pub(super) aliases: &'a BTreeSet<String>,
+}
 
 /// A published port.
 #[derive(Debug, PartialEq, Eq, Serialize)]

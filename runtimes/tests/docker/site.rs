@@ -51,6 +51,7 @@ impl Site {
             env: [("RUN".to_owned(), EnvValue::Plain(script.to_owned()))].into(),
             labels: self.owner.labels(),
             network: self.owner.app.clone(),
+            aliases: [].into(),
             ports: Vec::new(),
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 10_000_000, files_max: 2 },

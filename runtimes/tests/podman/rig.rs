@@ -71,6 +71,7 @@ impl Rig {
             env: BTreeMap::from([("RUN".to_owned(), EnvValue::Plain(script.to_owned()))]),
             labels: self.owner.labels(),
             network: self.app.clone(),
+            aliases: [].into(),
             ports: Vec::new(),
             mounts: Vec::new(),
             logs: LogSettings::Engine { file_bytes_max: 1_000_000, files_max: 2 },

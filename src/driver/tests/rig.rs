@@ -65,6 +65,7 @@ pub fn target(node: &str, image_name: &str, revision: &str, ports: Vec<PortBindi
         env: BTreeMap::new(),
         labels: all,
         network: "app".to_owned(),
+        aliases: [].into(),
         ports,
         mounts: vec![],
         logs: LogSettings::Engine { file_bytes_max: 1, files_max: 1 },

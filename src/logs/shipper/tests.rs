@@ -91,6 +91,7 @@ async fn run(engine: &InMemoryRuntime, owner: &Owner) {
         env: Default::default(),
         labels: owner.labels(),
         network: "app".to_owned(),
+        aliases: [].into(),
         ports: vec![],
         mounts: vec![],
         logs: LogSettings::Engine { file_bytes_max: 10 << 20, files_max: 5 },

@@ -360,7 +360,9 @@ fn target(operation: &Operation) -> Option<&Target> {
 
 fn told(outcome: &Outcome) -> (model::Outcome, Option<String>) {
     match outcome {
-        Outcome::Failed(failure) => (model::Outcome::Failed, Some(failure.text.clone())),
+        Outcome::Failed(failure) | Outcome::Discarded { failure, .. } => {
+            (model::Outcome::Failed, Some(failure.text.clone()))
+        }
         Outcome::RolledBack(failure) => (model::Outcome::RolledBack, Some(failure.text.clone())),
         Outcome::ImageMissing => (model::Outcome::ImageMissing, None),
         Outcome::Abandoned => (model::Outcome::Abandoned, None),

@@ -35,6 +35,7 @@ pub(super) fn spec() -> ContainerSpec {
         ]),
         labels: BTreeMap::from([("l".to_owned(), "1".to_owned())]),
         network: "net".to_owned(),
+        aliases: ["web", "web-host"].map(str::to_owned).into(),
         ports: vec![port(Protocol::Tcp, "0.0.0.0"), port(Protocol::Udp, "::1"), port(Protocol::Sctp, "127.0.0.1")],
         mounts: vec![
             mount(MountSource::Anonymous, "/own"),
@@ -55,7 +56,7 @@ fn a_spec_becomes_libpods_generator() {
         let port = |protocol: &str, address: &str| json!({"host_ip": address, "host_port": 8080, "container_port": 80, "protocol": protocol});
         let expected = json!({
             "name": "node", "hostname": "host", "image": "a.b/c:d", "env": {"A": "b", "PASSWORD": "hunter2"},
-            "labels": {"l": "1"}, "netns": {"nsmode": "bridge"}, "Networks": {"net": {}},
+            "labels": {"l": "1"}, "netns": {"nsmode": "bridge"}, "Networks": {"net": {"aliases": ["web", "web-host"]}},
             "portmappings": [port("tcp", ""), port("udp", "::1"), port("sctp", "127.0.0.1")],
             "volumes": [{"Name": "", "Dest": "/own"}, {"Name": "kept", "Dest": "/named"}],
             "mounts": [{"type": "bind", "source": "/srv", "destination": "/host", "options": options}],

@@ -67,6 +67,7 @@ impl Engine {
         let listener = UnixListener::bind(&path).expect("a socket");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let mut script = answers;
+        script.push(answer("/networks/json", 200, r#"[{"name":"net"}]"#));
         script.push(Answer { to: "/_ping", pieces: vec![PING.into()], hangs: false });
         script.push(answer("/info", 200, r#"{"host":{"security":{"rootless":true}}}"#));
         let script = Arc::new(Mutex::new(script));
@@ -354,10 +355,10 @@ async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wante
         let error = engine.runtime.create(&spec()).await.expect_err("the name is taken");
         assert_eq!((error.kind(), engine.asked("DELETE")), (ErrorKind::AlreadyExists, is_removed), "{is_in_doubt}");
     };
-    check(true, answer("/json", 404, gone), true).await;
-    check(false, answer("/json", 404, gone), false).await;
+    check(true, answer("/node/json", 404, gone), true).await;
+    check(false, answer("/node/json", 404, gone), false).await;
     // A container, if only somebody else's.
-    check(true, answer("/json", 200, r#"{"Id":"225d","Name":"web"}"#), false).await;
+    check(true, answer("/node/json", 200, r#"{"Id":"225d","Name":"web"}"#), false).await;
 }
 
 #[tokio::test]
