@@ -40,9 +40,10 @@
 //! - A replacement keeps the old container until the new one has stayed up for a short window; else the old one comes
 //!   back, the node's status says why, and the same is left alone for ten minutes, or until the spec, the image or what
 //!   the node reads changes. A container that is cut off from its network is replaced without the window.
-//! - A container that keeps ending is left to the engine's restart policy and reported. Where that does not act it is
-//!   started after growing pauses, up to a minute. What a crash in the middle leaves is finished by the next daemon (see the source of
-//!   `driver::replace`), which remembers no failure and tries once more.
+//! - A container that keeps ending is left to the engine's restart policy and reported as a crash loop, until it has
+//!   stayed up for two minutes. Where that policy does not act it is started after growing pauses, up to a minute.
+//! - What a crash of the daemon in the middle leaves is finished by the next daemon (see the source of `driver::replace`),
+//!   which remembers no failure and tries once more.
 //! - A node that needs a host port of another node waits until that one lets go of it; nodes that wait for each other move
 //!   at the same time.
 //! - Desired state is always a whole snapshot. A partial or failed one changes nothing, least of all removes nodes; a list

@@ -133,6 +133,8 @@ fn container(number: usize, started_at: OffsetDateTime) -> Container {
         state: ContainerState::Running,
         networks: vec!["app".to_owned()],
         started_at: Some(started_at),
+        restarts: None,
+        last_exit: None,
         origin: Origin::Labelled,
     }
 }

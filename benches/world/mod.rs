@@ -95,7 +95,11 @@ fn settle_with(reconciler: &mut Reconciler, event: Event, snapshot: &Snapshot) -
                     operations += 1;
                     events.push(Event::Finished { outcome: outcome(&node, operation), node });
                 }
-                Effect::Listen(_) | Effect::Forget(_) | Effect::Ready | Effect::Finish(_) => {}
+                Effect::Listen(_)
+                | Effect::Forget(_)
+                | Effect::CrashLoop { .. }
+                | Effect::Ready
+                | Effect::Finish(_) => {}
             }
         }
     }
@@ -141,6 +145,7 @@ pub fn hint(index: usize) -> Event {
         name: name(index).to_string(),
         action: Action::Started,
         at: None,
+        exit_code: None,
     })
 }
 

@@ -4,7 +4,7 @@
 //! on SIGTERM. It is compiled by `build.rs` as one static program, so it may use std only.
 //!
 //! Settings are `key=value` lines of `/node.conf`; the environment variable `NODE_<KEY>` wins over the file.
-//! `version`, `ignore_sigterm` (true or false), `exit_after_ms` and `exit_code`, `print_lines` and `print_interval_ms`,
+//! `version`, `ignore_sigterm` (true or false), `exit_after_ms` and `exit_code`, `fill_memory_mb`, `print_lines` and `print_interval_ms`,
 //! `listen` (TCP port), `numbers` (count up to here, see [`Numbers`]), `numbers_pause_ms` and
 //! `numbers_file`. What is absent or empty is off.
 
@@ -35,6 +35,9 @@ fn main() {
     if let Some(delay_ms) = settings.number("exit_after_ms") {
         let code = settings.number("exit_code").unwrap_or(0);
         thread::spawn(move || exit_later(delay_ms, code));
+    }
+    if let Some(megabytes) = settings.number("fill_memory_mb") {
+        thread::spawn(move || fill_memory(megabytes));
     }
     if let Some(lines) = settings.number("print_lines") {
         let interval = Duration::from_millis(settings.number("print_interval_ms").unwrap_or(0));
@@ -76,6 +79,17 @@ fn serve(port: u64, greeting: &str) {
 fn exit_later(delay_ms: u64, code: u64) {
     thread::sleep(Duration::from_millis(delay_ms));
     process::exit(i32::try_from(code).expect("exit_code must be small"));
+}
+
+/// Takes memory and never gives it back, a megabyte at a time.
+fn fill_memory(megabytes: u64) {
+    let mut held = Vec::new();
+    for _ in 0..megabytes {
+        held.push(vec![1_u8; 1 << 20]);
+        thread::sleep(Duration::from_millis(5));
+    }
+    std::hint::black_box(&held);
+    thread::sleep(Duration::MAX);
 }
 
 fn print_lines(name: &str, lines: u64, interval: Duration) {

@@ -22,6 +22,8 @@ pub struct Options {
     pub exit_after: Option<Duration>,
     /// The exit code for `exit_after`.
     pub exit_code: u8,
+    /// Take so many megabytes of memory after the start.
+    pub fill_memory_mb: Option<u32>,
     /// Write this many lines `node <NODE> line <n>`, counted from 1, after the start.
     pub print_lines: u32,
     /// The pause after each of these lines.
@@ -78,6 +80,7 @@ fn settings(version: &str, options: &Options) -> String {
         ("ignore_sigterm", options.ignore_sigterm.to_string()),
         ("exit_after_ms", options.exit_after.map(milliseconds).unwrap_or_default()),
         ("exit_code", options.exit_code.to_string()),
+        ("fill_memory_mb", options.fill_memory_mb.map(|megabytes| megabytes.to_string()).unwrap_or_default()),
         ("print_lines", options.print_lines.to_string()),
         ("print_interval_ms", milliseconds(options.print_interval)),
         ("numbers", options.numbers.map(|last| last.to_string()).unwrap_or_default()),

@@ -46,8 +46,24 @@ pub struct Container {
     pub networks: Vec<String>,
     /// When its process was last started, by the engine's clock; `None` if never or unknown.
     pub started_at: Option<OffsetDateTime>,
+    /// How often the engine's restart policy has started its process since a call last did, as the engine counts it;
+    /// `None` if unknown. Docker counts a restart when the process ends, Podman when it starts again.
+    pub restarts: Option<u64>,
+    /// The last end of its process; `None` if never or unknown. Engines forget the code when the process runs again.
+    pub last_exit: Option<ProcessExit>,
     /// Whose it is.
     pub origin: Origin,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessExit {
+    /// Exit code; 128 + n for signal n. `None` if unknown.
+    pub code: Option<i64>,
+    /// Whether the kernel killed it because its memory limit was reached, as far as the engine reports that.
+    pub is_oom: bool,
+    /// When, by the engine's clock; `None` if unknown.
+    pub at: Option<OffsetDateTime>,
 }
 
 /// Why a container counts as ours.
@@ -166,6 +182,8 @@ pub struct EngineEvent {
     pub action: Action,
     /// When, by the engine's clock.
     pub at: Option<OffsetDateTime>,
+    /// With [`Action::Died`], the exit code where the engine reports it.
+    pub exit_code: Option<i64>,
 }
 
 /// What an [`EngineEvent`] reports.
@@ -187,7 +205,9 @@ pub enum Action {
     Removed,
     /// Connected to or disconnected from a network.
     Network,
-    /// Anything else that may matter, for example an out-of-memory kill.
+    /// The kernel killed a process of it because its memory limit was reached. The main process may run on.
+    OutOfMemory,
+    /// Anything else that may matter.
     Other,
 }
 

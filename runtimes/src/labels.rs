@@ -32,6 +32,10 @@ pub const RECEIVE_MESSAGE_TYPE: &str = "receive_message_type";
 /// Label of the contract: name of the message type the node sends.
 pub const SEND_MESSAGE_TYPE: &str = "send_message_type";
 
+/// A variable of a container's environment that its record leaves out: containers that were made before it was set are
+/// as they should be, and so are those with it for a daemon that does not set it. It always has the value of `NODE`.
+pub const UNRECORDED_VARIABLE: &str = "NAME";
+
 /// Whose containers a daemon looks after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -165,7 +169,7 @@ impl SpecRecord {
             image: spec.image.to_string(),
             hostname: spec.hostname.clone(),
             network: spec.network.clone(),
-            env: spec.env.iter().map(|(key, value)| (key.clone(), env_record(value, salt))).collect(),
+            env: recorded(&spec.env).map(|(key, value)| (key.clone(), env_record(value, salt))).collect(),
             ports,
             mounts,
             logs: logs(&spec.logs),
@@ -245,6 +249,10 @@ fn host_port(text: &str) -> Option<(IpAddr, u16, &str)> {
     let (address, number) = host.rsplit_once(':')?;
     let (_, protocol) = container.split_once('/')?;
     Some((address.parse().ok()?, number.parse().ok()?, protocol))
+}
+
+fn recorded(env: &BTreeMap<String, EnvValue>) -> impl Iterator<Item = (&String, &EnvValue)> {
+    env.iter().filter(|(key, _)| *key != UNRECORDED_VARIABLE)
 }
 
 fn env_record(value: &EnvValue, salt: &str) -> EnvRecord {

@@ -72,7 +72,7 @@ mod spec;
 
 pub use container::{
     Action, Container, ContainerId, ContainerState, EngineEvent, EngineHost, EngineInfo, EngineKind, ImageId, LogChunk,
-    LogSource, Origin, PullProgress,
+    LogSource, Origin, ProcessExit, PullProgress,
 };
 pub use error::{ErrorKind, Result, RuntimeError};
 pub use image::{ImageReference, InvalidImageReference};

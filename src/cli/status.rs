@@ -198,7 +198,7 @@ fn row(node: &NodeReport, now: Stamp) -> [String; 7] {
     });
     let lag = node.log_lag_s.map_or("-".to_owned(), |lag| format!("{lag:.1}s"));
     let image = node.image.as_deref().map_or("-", short_image).to_owned();
-    [node.name.clone(), state, age(node.since, now), node.restarts.to_string(), lag, image, last]
+    [node.name.clone(), state, age(node.since, now), node.all_restarts().to_string(), lag, image, last]
         .map(|cell| harmless(&cell))
 }
 

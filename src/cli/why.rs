@@ -7,7 +7,7 @@ use super::status::{age, client, moment, print, refuse};
 use crate::config::Whereabouts;
 use crate::exit::Exit;
 use crate::status::{
-    Action, Cause, ClientError, FieldChange, NodeHistory, Outcome, Stamp, Step, harmless, offline_history,
+    Action, Cause, ClientError, FieldChange, NodeHistory, NodeReport, Outcome, Stamp, Step, harmless, offline_history,
 };
 
 /// What to show.
@@ -58,12 +58,13 @@ fn text(history: &NodeHistory, now: Stamp) -> String {
             node.name,
             node.state,
             age(node.since, now),
-            restarts(node.restarts),
+            restarts(node),
             node.image.as_deref().unwrap_or("unknown")
         ),
         None => format!("node \"{}\": not there now", history.node),
     });
     lines.extend(history.now.iter().filter_map(|node| node.error.as_ref()).map(|error| format!("  ! {error}")));
+    lines.extend(history.now.iter().filter_map(|node| last_exit(node, now)));
     for action in &history.actions {
         lines.push(String::new());
         lines.extend(action_lines(action));
@@ -71,8 +72,19 @@ fn text(history: &NodeHistory, now: Stamp) -> String {
     lines.iter().map(|line| harmless(line) + "\n").collect()
 }
 
-fn restarts(count: u64) -> String {
-    if count == 1 { "1 restart".to_owned() } else { format!("{count} restarts") }
+fn restarts(node: &NodeReport) -> String {
+    let count = node.all_restarts();
+    let text = if count == 1 { "1 restart".to_owned() } else { format!("{count} restarts") };
+    match node.engine_restarts {
+        Some(by_engine @ 1..) => format!("{text} ({by_engine} by the engine)"),
+        _ => text,
+    }
+}
+
+fn last_exit(node: &NodeReport, now: Stamp) -> Option<String> {
+    let exit = node.last_exit.as_ref()?;
+    let ago = exit.at.map_or(String::new(), |at| format!(", {} ago", age(at, now)));
+    Some(format!("  last exit: {}{ago}", exit.text().trim_start_matches("exited ")))
 }
 
 fn action_lines(action: &Action) -> Vec<String> {
@@ -155,7 +167,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_restart_is_not_many() {
-        assert_eq!([0, 1, 2].map(restarts), ["0 restarts", "1 restart", "2 restarts"]);
+    fn restarts_by_the_engine_and_the_last_exit_are_told() {
+        let at = |second: u8| format!("2026-11-22T19:17:{second:02}.000Z");
+        let node = |more: serde_json::Value| {
+            let mut node = serde_json::json!({
+                "name": "a", "state": "running", "since": at(0), "is_settled": true, "restarts": 1,
+            });
+            node.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            serde_json::from_value::<NodeReport>(node).expect("what a daemon of version 0.1 said, and more")
+        };
+        let old = node(serde_json::json!({}));
+        let new = node(serde_json::json!({
+            "engine_restarts": 26,
+            "last_exit": {"code": 137, "signal": "SIGKILL", "is_oom": true, "at": at(5), "later": 1},
+            "crash_loop": {"count": 26, "window_s": 2.5},
+        }));
+        assert_eq!([&old, &new].map(restarts), ["1 restart", "27 restarts (26 by the engine)"]);
+        let now: Stamp = serde_json::from_value(at(17).into()).expect("a moment");
+        assert_eq!(last_exit(&old, now), None);
+        assert_eq!(last_exit(&new, now).as_deref(), Some("  last exit: 137 (OOM killed), 12s ago"));
     }
 }

@@ -140,7 +140,12 @@ impl Convergence {
     }
 
     fn show(&mut self, now: &Status) {
-        if now.is_converged || now.nodes.is_empty() {
+        // A crash loop may go on for days, with nothing on its way.
+        let is_only_crashing = || {
+            let is_looping = now.nodes.iter().any(|node| node.crash_loop.is_some());
+            is_looping && now.nodes.iter().all(|node| node.is_settled && node.busy.is_none())
+        };
+        if now.is_converged || now.nodes.is_empty() || is_only_crashing() {
             if std::mem::take(&mut self.is_shown) {
                 info!(target: PROGRESS, subject = "nodes as wanted", is_over = true);
             }

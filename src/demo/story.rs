@@ -164,7 +164,7 @@ impl<'a> Story<'a> {
             Action::Died => "stopped",
             Action::Renamed => "renamed",
             Action::Removed => "removed",
-            Action::Paused | Action::Unpaused | Action::Network | Action::Other => return,
+            Action::Paused | Action::Unpaused | Action::Network | Action::OutOfMemory | Action::Other => return,
         };
         let name = if event.name.is_empty() {
             self.names.get(&event.container).cloned().unwrap_or_else(|| "a container".to_owned())

@@ -34,8 +34,8 @@ use crate::cloud::{Aws, ControlPlane};
 use crate::logs::Shipping;
 use crate::model::{App, NodeName, QueueAddress, Snapshot};
 use crate::reconciler::{
-    Effect, Event, Failure, FailureKind, Finish, Listing, Operation, Outcome, Phase, Pulled, Reason, Reconciler,
-    Settings, Status,
+    CrashLoop, CrashLoopNotice, Effect, Event, Failure, FailureKind, Finish, Listing, OVER_AFTER, Operation, Outcome,
+    Phase, Pulled, Reason, Reconciler, Settings, Status, signal,
 };
 use crate::registry::Registry;
 use crate::status::Recorder;
@@ -263,6 +263,10 @@ impl Driver {
                     Event::Saved
                 });
             }
+            Effect::CrashLoop { node, notice } => {
+                log_crash_loop(&node, &notice);
+                hands.recorder.crash_loop(&node, &notice);
+            }
             Effect::Ready => {
                 info!(elapsed_ms = self.began.elapsed().as_millis() as u64, "start is over");
             }
@@ -355,6 +359,25 @@ impl Hands {
             _ => info!(node = %node, action, reason, elapsed_ms, "operation is done"),
         }
         Event::Finished { node, outcome }
+    }
+}
+
+/// What an operator should learn without asking.
+fn log_crash_loop(node: &NodeName, notice: &CrashLoopNotice) {
+    match notice {
+        CrashLoopNotice::GoingOn(CrashLoop { count, window, last, next_start }) => warn!(
+            %node,
+            count,
+            window_ms = window.map(|window| window.as_millis() as u64),
+            exit_code = last.code,
+            signal = last.code.and_then(signal),
+            oom_killed = last.is_oom,
+            next_start_ms = next_start.map(|next| next.pause.as_millis() as u64),
+            "crash loop: the process of the node keeps ending"
+        ),
+        CrashLoopNotice::Over { count } => {
+            info!(%node, count, up_ms = OVER_AFTER.as_millis() as u64, "crash loop is over: the process stays up");
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub const LOG_EVENT_PATTERN: &str = r"^\[(CRITICAL|DEBUG|ERROR|INFO|WARNING)\]";
 pub struct Settings {
     /// Whose containers these are.
     pub owner: Owner,
-    /// Environment of every container, apart from NODE (contract).
+    /// Environment of every container, apart from NODE (contract) and NAME.
     pub env: BTreeMap<String, EnvValue>,
     /// Where output goes.
     pub logs: NodeLogSettings,
@@ -134,7 +134,10 @@ impl Settings {
 
     fn env_of(&self, node: &Node) -> BTreeMap<String, EnvValue> {
         let mut env = self.env.clone();
-        env.insert("NODE".to_owned(), EnvValue::Plain(node.name.to_string()));
+        // The Python program sets NODE, EchoStream's documentation names NAME: images read either.
+        for variable in ["NODE", labels::UNRECORDED_VARIABLE] {
+            env.insert(variable.to_owned(), EnvValue::Plain(node.name.to_string()));
+        }
         env
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use managed_app_runtimes::{ContainerId, ContainerSpec, ImageReference};
 
-use super::{Reason, Revision};
+use super::{CrashLoopNotice, Reason, Revision};
 use crate::model::{NodeName, QueueAddress};
 
 /// One thing to do.
@@ -33,6 +33,13 @@ pub enum Effect {
     Ready,
     /// These containers are all that there are; what is remembered of others can be forgotten. Sent once.
     Forget(HashSet<ContainerId>),
+    /// Report a crash loop of a node: at its beginning, rarely while it goes on, and when it is over.
+    CrashLoop {
+        /// The node.
+        node: NodeName,
+        /// What is reported about it.
+        notice: CrashLoopNotice,
+    },
     /// All is done: the daemon can end.
     Finish(Finish),
 }

@@ -5,6 +5,7 @@
 //! was wanted before; each node that differs is planned anew ([`plan()`]); the plan's next step becomes
 //! [`Effect::Operate`]; its result comes back as [`Event::Finished`], and the node is planned again until it is settled.
 
+mod crash_loop;
 mod desired;
 mod effect;
 mod event;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use managed_app_runtimes::{ContainerId, EngineEvent};
 
+pub use crash_loop::{CrashLoop, CrashLoopNotice, NextStart, exit_text, rounded, signal};
 pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
 pub use effect::{Effect, Finish, Manner, Operation, Target};
 pub use event::{Event, Failure, FailureKind, Listing, Made, Outcome, Pulled};
@@ -41,6 +43,7 @@ pub use plan::{ImageView, Observed, Plan, plan};
 pub use policy::{AllowedBindMounts, AllowedRegistries, Policy};
 pub use reason::{Reason, ReasonKind};
 pub use rejected::TRY_AGAIN_AFTER;
+pub use relapses::OVER_AFTER;
 pub use revision::{Inputs, Revision, Surroundings};
 pub use status::{NodeStatus, Phase, Status};
 
@@ -233,7 +236,12 @@ impl Reconciler {
         }
         while self.retries.first().is_some_and(|(at, _)| *at <= now) {
             let due = self.retries.pop_first();
-            self.dirty.extend(due.map(|(_, name)| name));
+            let Some((_, name)) = due else { continue };
+            if let Some(node) = self.nodes.get_mut(&name) {
+                node.relapses.clear(now);
+            }
+            self.notify_crash_loop(&name, now);
+            self.dirty.insert(name);
         }
     }
 

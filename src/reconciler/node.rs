@@ -77,25 +77,11 @@ impl NodeState {
         self.containers.iter().filter(|container| container.may_run()).map(|container| container.id.clone()).collect()
     }
 
-    /// Whether its process ends again and again: the engine is busy starting it, or it was seen to.
-    pub fn is_crashing(&self) -> bool {
-        self.relapses.is_reported()
-            || self.containers.iter().any(|container| container.state == ContainerState::Restarting)
-    }
-
     /// Takes over what a list says of its containers.
     pub fn see(&mut self, containers: Vec<Observed>, now: Duration) {
         for container in &containers {
-            let Some(before) = self.containers.iter().find(|before| before.id == container.id) else { continue };
-            let is_up = container.state == ContainerState::Running;
-            let was_up = before.state == ContainerState::Running;
-            let is_other_run = before.started_at.is_some_and(|at| container.started_at.is_some_and(|now| now != at));
-            if was_up && (!is_up || is_other_run) {
-                self.relapses.ended(now);
-            }
-            if is_up && (!was_up || is_other_run) {
-                self.relapses.started(now);
-            }
+            let before = self.containers.iter().find(|before| before.id == container.id);
+            self.relapses.see(before, container, now);
         }
         self.containers = containers;
         self.learn_inputs();
@@ -111,6 +97,8 @@ impl NodeState {
         match outcome {
             Outcome::Made(made) => self.containers = vec![observed(*made, network)],
             Outcome::Started { id, revision } => self.with(&id, |container| {
+                // A restart sets the engine's count back. A start may have come second to the engine's own.
+                container.restarts = container.state.is_running().then_some(0);
                 container.state = ContainerState::Running;
                 container.revision = revision;
                 container.started_at = None;
@@ -156,5 +144,7 @@ fn observed(made: Made, network: &str) -> Observed {
         record: Some(made.record),
         revision: Some(made.revision),
         started_at: None,
+        restarts: Some(0),
+        last_exit: None,
     }
 }

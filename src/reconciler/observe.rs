@@ -61,7 +61,24 @@ impl Reconciler {
         }
         self.with_containers(&name, |node| node.see(containers, now));
         self.clear_later(&name);
+        self.notify_crash_loop(&name, now);
         self.dirty.insert(name);
+    }
+
+    pub(super) fn notify_crash_loop(&mut self, name: &NodeName, now: Duration) {
+        let notice = self.nodes.get_mut(name).and_then(|node| node.relapses.take_notice(now));
+        self.outbox.extend(notice.map(|notice| Effect::CrashLoop { node: name.clone(), notice }));
+    }
+
+    /// How a process ended: lists may come too late to show it.
+    fn hear_exit(&mut self, hint: &EngineEvent) {
+        let known = self.by_container.get(&hint.container);
+        let Some(node) = known.and_then(|known| self.nodes.get_mut(&known.node)) else { return };
+        match hint.action {
+            Action::Died => node.relapses.heard_exit(hint.exit_code),
+            Action::OutOfMemory => node.relapses.heard_oom(),
+            _ => {}
+        }
     }
 
     /// Changes what is known of a node's containers, and which node they belong to with it.
@@ -94,6 +111,8 @@ impl Reconciler {
         if !is_news && self.busy_count == 0 && !self.list.is_running {
             return;
         }
+        self.hear_exit(&hint);
+        let known = self.by_container.get(&hint.container);
         let node = known.and_then(|known| self.nodes.get(&known.node));
         let is_early = node.map_or(self.busy_count > 0, |node| node.busy.is_some());
         if is_early && self.early_hints.len() < EARLY_HINTS_MAX {

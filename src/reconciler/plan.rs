@@ -2,7 +2,7 @@
 //! each step leads to the goal from any state, also one that a crash left behind.
 
 use managed_app_runtimes::labels::{Difference, SpecRecord};
-use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, Origin};
+use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, Origin, ProcessExit};
 use time::OffsetDateTime;
 
 use super::Revision;
@@ -31,6 +31,10 @@ pub struct Observed {
     pub revision: Option<Revision>,
     /// When its process was started, by the engine's clock; `None` if not known.
     pub started_at: Option<OffsetDateTime>,
+    /// Starts by the engine's restart policy, as the engine counts them; `None` if not known.
+    pub restarts: Option<u64>,
+    /// The last end of its process, as the engine tells it.
+    pub last_exit: Option<ProcessExit>,
 }
 
 impl Observed {
@@ -46,6 +50,8 @@ impl Observed {
             networks: container.networks,
             revision,
             started_at: container.started_at,
+            restarts: container.restarts,
+            last_exit: container.last_exit,
         }
     }
 

@@ -1,43 +1,94 @@
-//! Processes that end again and again where the engine's own restart policy does not act: they are started again after
-//! growing pauses, as Docker's policy would, and said so in the status.
+//! Counts the ends of a node's process, by whomever it is started: how long the next start is put off where the engine's
+//! restart policy does not act, when this is a crash loop, when it is over, and when it is worth a report.
 
 use std::time::Duration;
 
-/// A run of this length clears what was before.
+use managed_app_runtimes::{ContainerState, ProcessExit};
+
+use super::crash_loop::{CrashLoop, CrashLoopNotice, NextStart};
+use super::plan::Observed;
+
+/// A run of this length sets the pause back, as with Docker.
 const STEADY_RUN: Duration = Duration::from_secs(10);
 /// The pause after the first short run; each further one doubles it.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// So many short runs in a row are worth a word: one or two may be somebody's doing.
-const REPORTED_FROM: u32 = 3;
+/// So many ends are a crash loop: one or two may be somebody's doing.
+const LOOP_FROM: u32 = 3;
+/// A crash loop is over when the process has stayed up for so long, twice the longest pause. Ends that are further apart
+/// are none.
+pub const OVER_AFTER: Duration = Duration::from_secs(120);
+/// A crash loop that goes on is reported again after so long, and when its count has grown to about the threefold.
+const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The short runs of one node's process. Whoever starts or ends it is of no matter; runs that were not seen to begin do
-/// not count.
+/// The ends of one node's process, as lists and engine events show them.
 #[derive(Debug, Default)]
 pub struct Relapses {
     running_since: Option<Duration>,
+    ended_at: Option<Duration>,
+    /// Runs below [`STEADY_RUN`] in a row.
     short_runs: u32,
     not_before: Option<Duration>,
+    /// Ends of runs below [`OVER_AFTER`] in a row.
+    ends: u32,
+    /// When the first of these runs began.
+    began: Option<Duration>,
+    /// Whether the engine is about to start it.
+    is_restarting: bool,
+    /// What events told of an end that no list has shown yet.
+    heard: ProcessExit,
+    last_exit: Option<ProcessExit>,
+    /// The count that was reported last, and when.
+    reported: Option<(u32, Duration)>,
+    over: Option<u32>,
 }
 
 impl Relapses {
+    /// A list shows the container as `seen`; `before` is how it was known, if it was.
+    pub fn see(&mut self, before: Option<&Observed>, seen: &Observed, now: Duration) {
+        let is_new_end = seen.last_exit.is_some_and(|exit| self.last_exit.is_none_or(|last| last.at != exit.at));
+        self.is_restarting = seen.state == ContainerState::Restarting;
+        let length = run_length(before, seen);
+        let ends = match before {
+            Some(before) => ends_between(before, seen),
+            None => self.ends_before(seen, length),
+        };
+        if is_new_end || ends > 0 {
+            self.learn_exit(seen);
+        }
+        if ends > 0 {
+            self.ended(ends, length, before.is_some(), now);
+        }
+        let Some(before) = before else { return };
+        if seen.state == ContainerState::Running && (before.state != ContainerState::Running || is_other(before, seen))
+        {
+            self.started(now);
+        }
+    }
+
     /// A run has begun.
     pub fn started(&mut self, now: Duration) {
         self.running_since = Some(now);
         self.not_before = None;
+        self.is_restarting = false;
     }
 
-    /// The run is over. Said twice it counts once.
-    pub fn ended(&mut self, now: Duration) {
-        let Some(since) = self.running_since.take() else { return };
-        if now.saturating_sub(since) >= STEADY_RUN {
-            self.short_runs = 0;
-            return;
+    /// An event told of the end of a run. Lists do not show the code when the next run has begun.
+    pub fn heard_exit(&mut self, code: Option<i64>) {
+        match &mut self.last_exit {
+            // The list was faster.
+            Some(last) if last.code.is_none() && code.is_some() => {
+                last.code = code;
+                last.is_oom |= std::mem::take(&mut self.heard).is_oom;
+            }
+            _ => self.heard.code = code,
         }
-        let pause = PAUSE_FIRST.saturating_mul(1 << self.short_runs.min(16)).min(PAUSE_MAX);
-        self.short_runs = self.short_runs.saturating_add(1);
-        self.not_before = Some(now + pause);
+    }
+
+    /// An event told that the kernel killed a process of it for its memory.
+    pub fn heard_oom(&mut self) {
+        self.heard.is_oom = true;
     }
 
     /// When the pause is over, if there is one at `now`.
@@ -45,53 +96,180 @@ impl Relapses {
         self.not_before.filter(|at| *at > now)
     }
 
-    /// The pause is over at once; short runs go on counting.
+    /// The pause is over at once; ends go on counting.
     pub fn hurry(&mut self) {
         self.not_before = None;
     }
 
+    /// What is wanted has changed: pauses begin anew. Whether the process stays up now remains to be seen.
+    pub fn forgive(&mut self) {
+        self.short_runs = 0;
+        self.hurry();
+    }
+
     /// When the present run will have lasted long enough to clear what was before, if there is anything to clear.
     pub fn clears_at(&self) -> Option<Duration> {
-        self.running_since.filter(|_| self.short_runs > 0).map(|since| since + STEADY_RUN)
+        self.running_since.filter(|_| self.ends > 0).map(|since| since + OVER_AFTER)
     }
 
     /// Clears what was before a run that has lasted.
     pub fn clear(&mut self, now: Duration) {
         if self.clears_at().is_some_and(|at| at <= now) {
-            self.short_runs = 0;
+            self.forget();
         }
     }
 
-    /// Whether it ends again and again.
-    pub fn is_reported(&self) -> bool {
-        self.short_runs >= REPORTED_FROM
+    /// The crash loop, if this is one.
+    pub fn crash_loop(&self) -> Option<CrashLoop> {
+        (self.ends >= LOOP_FROM).then(|| CrashLoop {
+            count: self.ends,
+            window: self.began.and_then(|began| Some(self.ended_at?.saturating_sub(began))),
+            last: self.last_exit.unwrap_or_default(),
+            next_start: self.next_start(),
+        })
     }
+
+    /// The last end of the process.
+    pub fn last_exit(&self) -> Option<ProcessExit> {
+        self.last_exit
+    }
+
+    /// What is worth a report now, once.
+    pub fn take_notice(&mut self, now: Duration) -> Option<CrashLoopNotice> {
+        if let Some(count) = self.over.take() {
+            return Some(CrashLoopNotice::Over { count });
+        }
+        let crash_loop = self.crash_loop()?;
+        let is_due = self.reported.is_none_or(|(count, at)| {
+            let is_late = now.saturating_sub(at) >= REPORT_AGAIN_AFTER;
+            self.ends >= next_threshold(count) || (is_late && self.ends > count)
+        });
+        is_due.then(|| {
+            self.reported = Some((self.ends, now));
+            CrashLoopNotice::GoingOn(crash_loop)
+        })
+    }
+
+    fn next_start(&self) -> Option<NextStart> {
+        if self.running_since.is_some() {
+            return None;
+        }
+        if self.is_restarting {
+            return Some(NextStart { pause: pause_after(self.short_runs.max(1)), by_engine: true });
+        }
+        let pause = self.not_before?.saturating_sub(self.ended_at?);
+        Some(NextStart { pause, by_engine: false })
+    }
+
+    /// A container that a list shows for the first time and that the engine is starting again and again: as many ends as
+    /// the engine counts.
+    fn ends_before(&self, seen: &Observed, length: Option<Duration>) -> u32 {
+        let is_short = length.is_some_and(|length| length < OVER_AFTER);
+        let is_unknown = self.ends == 0 && self.running_since.is_none();
+        let counts = self.is_restarting && is_short && is_unknown;
+        seen.restarts.filter(|_| counts).map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// Runs are over, the last of which lasted for `length` by the engine's clock.
+    fn ended(&mut self, count: u32, length: Option<Duration>, is_start_known: bool, now: Duration) {
+        let by_engine = length.map(|length| now.saturating_sub(length));
+        // The run of a container that was found running, on an engine that tells no times, may have been a long one.
+        let Some(since) = self.running_since.take().or(by_engine).or(self.ended_at) else { return };
+        let run = now.saturating_sub(since);
+        if run >= OVER_AFTER {
+            self.forget();
+        }
+        self.ends = self.ends.saturating_add(count);
+        if self.began.is_none() && is_start_known {
+            self.began = Some(since);
+        }
+        self.ended_at = Some(now);
+        if run >= STEADY_RUN {
+            self.short_runs = 0;
+            return;
+        }
+        self.short_runs = self.short_runs.saturating_add(count);
+        self.not_before = Some(now + pause_after(self.short_runs));
+    }
+
+    fn forget(&mut self) {
+        self.over = self.reported.take().map(|_| self.ends);
+        (self.ends, self.began, self.short_runs) = (0, None, 0);
+    }
+
+    fn learn_exit(&mut self, seen: &Observed) {
+        let heard = std::mem::take(&mut self.heard);
+        let told = seen.last_exit.unwrap_or_default();
+        let of_state = match seen.state {
+            ContainerState::Exited { code } => code,
+            _ => None,
+        };
+        let code = told.code.or(of_state).or(heard.code);
+        self.last_exit = Some(ProcessExit { code, is_oom: told.is_oom || heard.is_oom, at: told.at });
+    }
+}
+
+/// The pause after so many short runs in a row, 1 or more.
+fn pause_after(short_runs: u32) -> Duration {
+    PAUSE_FIRST.saturating_mul(1 << short_runs.saturating_sub(1).min(16)).min(PAUSE_MAX)
+}
+
+/// 3, 10, 30, 100, 300, ...: the first of these above `count`.
+fn next_threshold(count: u32) -> u32 {
+    let (mut threshold, mut is_three) = (LOOP_FROM, true);
+    while threshold <= count {
+        let Some(next) = (if is_three { (threshold / 3).checked_mul(10) } else { threshold.checked_mul(3) }) else {
+            return u32::MAX;
+        };
+        (threshold, is_three) = (next, !is_three);
+    }
+    threshold
+}
+
+fn is_up(container: &Observed) -> bool {
+    matches!(container.state, ContainerState::Running | ContainerState::Paused)
+}
+
+fn has_ended(container: &Observed) -> bool {
+    matches!(container.state, ContainerState::Exited { .. } | ContainerState::Restarting | ContainerState::Dead)
+}
+
+/// Whether the process is another one than before, by the time of its start.
+fn is_other(before: &Observed, seen: &Observed) -> bool {
+    before.started_at.is_some_and(|at| seen.started_at.is_some_and(|now| now != at))
+}
+
+/// How often the process has ended between two looks: by the engine's count where it tells one, at least once where the
+/// process does not run any more or is another one.
+fn ends_between(before: &Observed, seen: &Observed) -> u32 {
+    let by_state = u32::from(is_up(before) && (has_ended(seen) || (is_up(seen) && is_other(before, seen))));
+    by_state.max(ends_by_count(before, seen).unwrap_or(0))
+}
+
+/// Each start by the engine follows an end. An end without a start yet is the one that is seen now, and not one that was
+/// seen before.
+fn ends_by_count(before: &Observed, seen: &Observed) -> Option<u32> {
+    let starts = i64::try_from(engine_starts(seen)?).ok()? - i64::try_from(engine_starts(before)?).ok()?;
+    if starts < 0 {
+        // A call has started it, which sets the count back.
+        return None;
+    }
+    let ends = starts + i64::from(has_ended(seen)) - i64::from(has_ended(before));
+    u32::try_from(ends).ok()
+}
+
+/// Starts by the engine that have come to pass: Docker counts one as soon as it intends to.
+fn engine_starts(container: &Observed) -> Option<u64> {
+    let is_intended = container.state == ContainerState::Restarting;
+    container.restarts.map(|count| count.saturating_sub(u64::from(is_intended)))
+}
+
+/// How long the last run that is over lasted, by the engine's clock.
+fn run_length(before: Option<&Observed>, seen: &Observed) -> Option<Duration> {
+    let ended_at = seen.last_exit?.at?;
+    let started_at = if has_ended(seen) { seen.started_at? } else { before?.started_at? };
+    Duration::try_from(ended_at - started_at).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Pauses after runs of `runs` milliseconds, one after another.
-    fn pauses(runs: &[u64]) -> Vec<Duration> {
-        let (mut relapses, mut now) = (Relapses::default(), Duration::from_secs(1));
-        let pause = |run: &u64| {
-            relapses.started(now);
-            now += Duration::from_millis(*run);
-            relapses.ended(now);
-            relapses.ended(now);
-            let pause = relapses.pause(now).map_or(Duration::ZERO, |until| until - now);
-            now += pause;
-            pause
-        };
-        runs.iter().map(pause).collect()
-    }
-
-    #[test]
-    fn pauses_grow_to_a_bound_and_a_long_run_clears_them() {
-        let ms = |all: &[u64]| all.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
-        assert_eq!(pauses(&[60_000, 5, 5, 5]), ms(&[0, 100, 200, 400]));
-        assert_eq!(pauses(&[5; 40])[10..], [PAUSE_MAX; 30]);
-        assert_eq!(pauses(&[5, 5, 10_000, 5]), ms(&[100, 200, 0, 100]));
-    }
-}
+mod tests;

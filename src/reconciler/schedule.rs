@@ -81,7 +81,6 @@ impl Reconciler {
         match next {
             Plan::Settled => {
                 node.causes.clear();
-                node.relapses.clear(now);
                 // What failed was done all the same, or by somebody else.
                 node.failure = None;
                 node.retry.reset();
@@ -145,7 +144,7 @@ impl Reconciler {
             node.failure.is_some()
                 || node.rejected.is_some()
                 || node.waits_for.is_some()
-                || node.is_crashing()
+                || node.relapses.crash_loop().is_some()
                 || image_failed
         };
         let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));

@@ -9,7 +9,6 @@ use managed_app_runtimes::labels::SpecRecord;
 use super::desired::{Desired, Settings};
 use super::effect::{Effect, Finish};
 use super::node::{NodeState, Wish};
-use super::relapses::Relapses;
 use super::revision::Surroundings;
 use super::{EndOfNodes, Reconciler};
 use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
@@ -132,7 +131,7 @@ impl Reconciler {
         state.learn_inputs();
         state.is_settled = false;
         state.retry.reset();
-        state.relapses = Relapses::default();
+        state.relapses.forgive();
         self.dirty.insert(node.name.clone());
         true
     }

@@ -1,15 +1,13 @@
 //! What the reconciler knows, as plain data for people and monitors.
 
-use managed_app_runtimes::{ContainerId, ContainerState};
+use managed_app_runtimes::{ContainerId, ContainerState, ProcessExit};
 use time::OffsetDateTime;
 
+use super::crash_loop::CrashLoop;
 use super::effect::Finish;
 use super::node::{NodeState, Wish};
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
-
-/// What is said of a container whose process ends again and again.
-const CRASHING: &str = "its process keeps ending; it is started again and again, after growing pauses";
 
 /// Where the daemon is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub enum Phase {
 pub struct Status {
     /// Where it is in its life.
     pub phase: Phase,
-    /// Whether all that is known to be wanted is so, and nothing is on its way.
+    /// Whether all that is known to be wanted is so, nothing is on its way, and no node is in a crash loop.
     pub is_converged: bool,
     /// Why the cloud cannot be asked, if so.
     pub cloud_failure: Option<String>,
@@ -67,6 +65,19 @@ pub struct NodeStatus {
     pub failure: Option<String>,
     /// Whether it is not run at all as the cloud describes it, for that reason; its containers stay as they are.
     pub is_refused: bool,
+    /// Its crash loop, if its process keeps ending.
+    pub crash_loop: Option<CrashLoop>,
+    /// Starts of that container by the engine's restart policy, as the engine counts them; `None` if not known.
+    pub engine_restarts: Option<u64>,
+    /// The last end of its process that was seen.
+    pub last_exit: Option<ProcessExit>,
+}
+
+impl NodeStatus {
+    /// Whether something is wrong with it.
+    pub fn is_failing(&self) -> bool {
+        self.failure.is_some() || self.crash_loop.is_some()
+    }
 }
 
 impl Status {
@@ -80,7 +91,7 @@ impl Status {
             Phase::Finished => "finished",
         };
         let mut text = format!("{phase}: {} of {} nodes up", count(&|node| node.is_running), self.nodes.len());
-        let failing = count(&|node| node.failure.is_some());
+        let failing = count(&NodeStatus::is_failing);
         if failing > 0 {
             text.push_str(&format!(", {failing} failing"));
         }
@@ -128,6 +139,7 @@ impl Reconciler {
             && !self.images.is_pulling()
             && !self.notes.is_waiting()
             && self.nodes.values().all(|node| node.is_settled || !matches!(node.wish, Wish::Run(_) | Wish::Remove))
+            && self.nodes.values().all(|node| node.relapses.crash_loop().is_none())
     }
 
     fn node_status(&self, name: &NodeName, node: &NodeState) -> NodeStatus {
@@ -140,8 +152,7 @@ impl Reconciler {
                 .map(|failure| failure.text.clone())
                 .or_else(|| Some(node.rejected.as_ref()?.reason.clone()))
                 .or_else(|| node.waits_for.clone())
-                .or_else(|| Some(image_failure?.text.clone()))
-                .or_else(|| node.is_crashing().then(|| CRASHING.to_owned())),
+                .or_else(|| Some(image_failure?.text.clone())),
         };
         let wanted = node.desired().map(|desired| desired.image.to_string());
         let shown = node.containers.iter().max_by_key(|container| (container.is_up(), container.started_at));
@@ -156,6 +167,9 @@ impl Reconciler {
             busy: node.busy,
             failure,
             is_refused: matches!(node.wish, Wish::Invalid(_)),
+            crash_loop: node.relapses.crash_loop(),
+            engine_restarts: shown.and_then(|container| container.restarts),
+            last_exit: node.relapses.last_exit(),
         }
     }
 }

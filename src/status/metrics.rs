@@ -61,6 +61,9 @@ struct Gauges {
     nodes_unsettled: Gauge,
     node_up: GaugeVec,
     node_restarts: CounterVec,
+    node_engine_restarts: CounterVec,
+    node_crash_loop: GaugeVec,
+    node_last_exit_code: GaugeVec,
     last_change: Gauge,
     expiry: GaugeVec,
 }
@@ -295,7 +298,23 @@ impl Gauges {
             node_up: make.gauges("managed_app_node_up", "1 when a container of the node runs.", &["node"]),
             node_restarts: make.counters(
                 "managed_app_node_restarts_total",
-                "How often the node's process was started anew, over restarts of the daemon too.",
+                "How often the daemon started the node's process anew, over restarts of the daemon too.",
+                &["node"],
+            ),
+            node_engine_restarts: make.counters(
+                "managed_app_node_engine_restarts_total",
+                "How often the engine's restart policy started the node's process, as the engine counts for the present \
+                 container; 0 again when the daemon starts it.",
+                &["node"],
+            ),
+            node_crash_loop: make.gauges(
+                "managed_app_node_crash_loop",
+                "1 when the node is in a crash loop: its process keeps ending, or has not stayed up for two minutes since.",
+                &["node"],
+            ),
+            node_last_exit_code: make.gauges(
+                "managed_app_node_last_exit_code",
+                "Exit code of the last end of the node's process, 128 + n for signal n; absent while not known.",
                 &["node"],
             ),
             last_change: make.gauge(
@@ -320,10 +339,11 @@ impl Gauges {
         self.cloud_up.set(flag(daemon.cloud_failure.is_none()));
         self.engine_up.set(flag(daemon.engine.is_some() && daemon.engine_failure.is_none()));
         self.last_change.set(daemon.last_change_at.map_or(0.0, unix));
-        for vector in [&self.nodes, &self.node_up, &self.expiry] {
+        for vector in [&self.nodes, &self.node_up, &self.node_crash_loop, &self.node_last_exit_code, &self.expiry] {
             vector.reset();
         }
         self.node_restarts.reset();
+        self.node_engine_restarts.reset();
         for state in ["running", "stopped", "crashing", "absent"] {
             self.nodes.with_label_values(&[state]).set(0.0);
         }
@@ -331,6 +351,13 @@ impl Gauges {
             self.nodes.with_label_values(&[node.state.as_str()]).inc();
             self.node_up.with_label_values(&[node.name.as_str()]).set(flag(node.state == "running"));
             self.node_restarts.with_label_values(&[node.name.as_str()]).inc_by(node.restarts as f64);
+            if let Some(restarts) = node.engine_restarts {
+                self.node_engine_restarts.with_label_values(&[node.name.as_str()]).inc_by(restarts as f64);
+            }
+            self.node_crash_loop.with_label_values(&[node.name.as_str()]).set(flag(node.crash_loop.is_some()));
+            if let Some(code) = node.last_exit.as_ref().and_then(|exit| exit.code) {
+                self.node_last_exit_code.with_label_values(&[node.name.as_str()]).set(code as f64);
+            }
         }
         self.nodes_failing.set(report.nodes.iter().filter(|node| node.error.is_some()).count() as f64);
         self.nodes_unsettled.set(report.nodes.iter().filter(|node| !node.is_settled).count() as f64);

@@ -17,8 +17,8 @@ mod text;
 pub use client::{Client, ClientError, offline_history};
 pub use metrics::Metrics;
 pub use model::{
-    Action, Amount, Cause, DaemonReport, EngineReport, Event, FieldChange, LogReport, NodeHistory, NodeReport, Outcome,
-    Report, Stamp, Step, VERSION,
+    Action, Amount, Cause, CrashLoopReport, DaemonReport, EngineReport, Event, ExitReport, FieldChange, LogReport,
+    NodeHistory, NodeReport, Outcome, Report, Stamp, Step, VERSION,
 };
 pub use recorder::{About, Begun, Recorder};
 pub use server::{Places, serve};

@@ -1,8 +1,13 @@
 //! What the status socket says: plain data, as JSON. A later version only adds fields; readers skip what they do not know.
 
+mod crash_loop;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+pub(in crate::status) use crash_loop::crash_loop_text;
+pub use crash_loop::{CrashLoopReport, ExitReport};
 
 use crate::logs::{NodeNumbers, Volume};
 
@@ -133,6 +138,23 @@ pub struct NodeReport {
     pub log: Option<LogReport>,
     /// What is wrong now.
     pub error: Option<String>,
+    /// How often the engine's restart policy has started the process of this container since a call last did, as the
+    /// engine counts it; not in `restarts`. Absent where it is not known.
+    #[serde(default)]
+    pub engine_restarts: Option<u64>,
+    /// The last end of its process that was seen.
+    #[serde(default)]
+    pub last_exit: Option<ExitReport>,
+    /// Its crash loop, if its process keeps ending.
+    #[serde(default)]
+    pub crash_loop: Option<CrashLoopReport>,
+}
+
+impl NodeReport {
+    /// How often its process was started anew, by a daemon or by the engine.
+    pub fn all_restarts(&self) -> u64 {
+        self.restarts.saturating_add(self.engine_restarts.unwrap_or(0))
+    }
 }
 
 /// What became of output since the daemon started. What was read and is in no other amount is on its way.

@@ -18,12 +18,14 @@ use tracing::warn;
 
 use super::history::{History, HistoryFile};
 use super::metrics::Metrics;
-use super::model::{Event, LogReport, NodeHistory, Report, Stamp, VERSION};
+use super::model::{Event, LogReport, NodeHistory, Report, Stamp, VERSION, crash_loop_text};
 use super::steps::Steps;
 use crate::cloud::AuditNumbers;
 use crate::logs::{NodeNumbers, Numbers};
 use crate::model::{Change, NodeName};
-use crate::reconciler::{FailureKind, Operation, Outcome, Pulled, Reason, Status};
+use crate::reconciler::{
+    CrashLoopNotice, FailureKind, OVER_AFTER, Operation, Outcome, Pulled, Reason, Status, rounded,
+};
 use memory::{Memory, Receipt};
 
 /// What became of the output of each node.
@@ -232,6 +234,19 @@ impl Recorder {
             Pulled::Failed(failure) => format!("pull {image}: failed: {}", failure.text),
         };
         self.tell("pull", None, text, None);
+    }
+
+    /// A node is in a crash loop, or no longer.
+    pub fn crash_loop(&self, node: &NodeName, notice: &CrashLoopNotice) {
+        let text = match notice {
+            CrashLoopNotice::GoingOn(crash_loop) => {
+                format!("{node}: {}", crash_loop_text(crash_loop, Stamp::now()))
+            }
+            CrashLoopNotice::Over { count } => {
+                format!("{node}: crash loop is over: up for {} after {count} exits", rounded(OVER_AFTER))
+            }
+        };
+        self.tell("node", Some(node.as_str()), text, None);
     }
 
     /// The driver's status is this now.

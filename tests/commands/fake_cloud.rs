@@ -175,7 +175,7 @@ fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
     assert!(code == Some(64) && said.contains("no message"), "{said}");
     let env = site.hear(&["env", "--node", "inlet"]);
     let names: Vec<_> = env.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
-    let expected = "APPSYNC_ENDPOINT AWS_DEFAULT_REGION AWS_ENDPOINT_URL CLIENT_ID COGNITO_JWKS NODE PASSWORD TENANT \
+    let expected = "APPSYNC_ENDPOINT AWS_DEFAULT_REGION AWS_ENDPOINT_URL CLIENT_ID COGNITO_JWKS NAME NODE PASSWORD TENANT \
                     USER_NAME USER_POOL_ID";
     assert_eq!(names.join(" "), expected);
 }

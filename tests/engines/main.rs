@@ -32,6 +32,7 @@ macro_rules! on_each_engine {
 
 mod adoption;
 mod changes;
+mod crash_loops;
 mod ending;
 mod engine;
 mod images;

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use managed_app_fakes::cloud::words::Port;
+use managed_app_runtimes::conformance::free_port;
 
 use crate::engine::Engine;
 use crate::rig::{NODE_PORT, Rig};
-use crate::shape::free_port;
 use crate::wait::until;
 
 on_each_engine! {

@@ -38,6 +38,8 @@ async fn a_container_has_the_environment_labels_and_settings_of_the_contract(eng
         assert_eq!(made.env(variable), [cloud[variable].as_str()], "{variable}");
     }
     assert_eq!(made.env("NODE"), [name.as_str()]);
+    assert_eq!(made.env("NAME"), [name.as_str()]);
+    assert!(!made.label("stream.echo.managed-app.spec").expect("a record").contains("\"NAME\""));
     assert!(made.env("AWS_SECRET_ACCESS_KEY").is_empty(), "the host's own keys are not for nodes");
     assert_eq!(made.label("managed_node_type"), Some("type one"));
     assert_eq!(made.label("receive_message_type"), Some("hl7"));

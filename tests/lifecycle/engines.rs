@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use managed_app_fakes::cloud::words::Node;
 use managed_app_fakes::faulty::Verb;
 use managed_app_fakes::memory::{Behaviour, Latencies};
-use managed_app_runtimes::{ErrorKind, names};
+use managed_app_runtimes::{ContainerState, ErrorKind, names};
 
 use crate::site::{IMAGE, Plan, Site, image};
 use crate::support::Host;
@@ -84,10 +84,42 @@ async fn a_process_that_somebody_kills_again_and_again_is_started_after_growing_
         site.eventually("b restarts", |host| host.journal.count("restart", "b") == round).await;
         site.eventually("a runs again", |host| host.journal.count("start", "a") == round && site.runs("a")).await;
     }
-    let is_said =
-        |host: &Host| host.node("a").and_then(|node| node.failure).is_some_and(|f| f.contains("keeps ending"));
+    let is_said = |host: &Host| host.node("a").and_then(|node| node.crash_loop).is_some_and(|found| found.count >= 3);
     site.eventually("it is said", is_said).await;
     assert_eq!(site.node("b").and_then(|node| node.failure), None);
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_told_once_until_the_process_stays_up() {
+    let site = Site::with(&["a", "b"]).await;
+    let name = names::container_name("a");
+    for round in 1..=4 {
+        site.memory.run_out_of_memory(&name).expect("it is there");
+        let ends = move |host: &Host| host.node("a").and_then(|node| node.engine_restarts) == Some(round);
+        site.eventually("it ends", ends).await;
+        let is_up = || site.view("a").is_some_and(|view| view.container.state == ContainerState::Running);
+        site.eventually("it runs again", |_| is_up()).await;
+    }
+    assert!(!site.is_converged(), "not between two ends");
+    let report = site.recorder().report();
+    let a = &report.nodes[0];
+    assert_eq!((a.restarts, a.engine_restarts, a.all_restarts()), (0, Some(4), 4));
+    let told = a.error.as_deref().unwrap_or_default();
+    assert!(told.starts_with("crash loop: exited 137 (OOM killed) 4 times in "), "{told}");
+    assert_eq!(a.last_exit.as_ref().map(|exit| (exit.code, exit.is_oom)), Some((Some(137), true)));
+    let metrics = String::from_utf8(site.recorder().metrics_text()).expect("text");
+    for line in [
+        r#"managed_app_node_crash_loop{node="a"} 1"#,
+        r#"managed_app_node_crash_loop{node="b"} 0"#,
+        r#"managed_app_node_engine_restarts_total{node="a"} 4"#,
+        r#"managed_app_node_last_exit_code{node="a"} 137"#,
+        "managed_app_converged 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    let (lines, _) = site.recorder().follow(Some(0));
+    let told = |text: &str| lines.iter().filter(|line| line.json.contains(text)).count();
+    assert_eq!((told("a: crash loop: exited 137 (OOM killed) 3 times"), told("all is well")), (1, 0));
 }
 
 #[tokio::test]

@@ -11,11 +11,12 @@ use managed_app::logs::{NodeNumbers, Numbers};
 use managed_app::model::NodeName;
 use managed_app::status::Places;
 use managed_app_fakes::faulty::Verb;
-use managed_app_runtimes::ErrorKind;
+use managed_app_runtimes::{ErrorKind, names};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::site::{Plan, Site};
+use crate::support::Host;
 use crate::{free_address, program};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -81,6 +82,9 @@ async fn eventful(address: std::net::SocketAddr) -> Site {
     site.faults.on(Verb::Restart).times(1).fail(ErrorKind::TimedOut);
     site.cloud.set_node_config("a", "{}");
     site.eventually("it is restarted", |host| host.is_converged() && host.journal.starts("a") > 0).await;
+    site.memory.crash(&names::container_name("a"), 3).expect("it is there");
+    let has_ended = |host: &Host| host.node("a").is_some_and(|node| node.last_exit.is_some());
+    site.eventually("it runs again", |host| has_ended(host) && site.runs("a") && host.is_converged()).await;
     site
 }
 
@@ -137,6 +141,20 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
     assert_eq!(stranger.send().await.expect("an answer").status(), 421);
     let other = http().get(format!("http://{address}/v1/status")).send().await.expect("an answer");
     assert_eq!(other.status(), 404, "there is nothing else");
+}
+
+/// Each shipped alert fires for what it is there for, and not without.
+#[test]
+fn alert_rules_fire_and_stay_quiet_as_they_should() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let cases = format!("{root}/tests/operator/alerts.yml");
+    promtool(&["test", "rules", &cases], "");
+    let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("the rules");
+    let cases = fs::read_to_string(cases).expect("the cases");
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let times = cases.lines().filter(|line| line.trim() == format!("alertname: {alert}")).count();
+        assert!(times >= 2, "{alert} has no case in which it fires and one in which it does not");
+    }
 }
 
 /// What Grafana's own types find wrong with a dashboard.

@@ -159,7 +159,7 @@ impl Daemon {
                     Event::Saved
                 })
             }
-            Effect::Listen(_) => return,
+            Effect::Listen(_) | Effect::CrashLoop { .. } => return,
             Effect::Ready => {
                 self.is_ready = true;
                 return;

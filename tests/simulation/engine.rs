@@ -181,6 +181,8 @@ impl World {
             state: ContainerState::Created,
             networks: vec![network.to_owned()],
             started_at: None,
+            restarts: Some(0),
+            last_exit: None,
             origin,
         };
         let (made_at, busy_until) = (self.now, self.now);
@@ -330,7 +332,7 @@ impl World {
         for _ in 0..copies {
             let most = if is_late && self.prng.chance(30) { 20_000 } else { 300 };
             let delay = self.prng.ms(1, most);
-            let event = EngineEvent { container: id.clone(), name: name.clone(), action, at: None };
+            let event = EngineEvent { container: id.clone(), name: name.clone(), action, at: None, exit_code: None };
             let daemon = self.daemon;
             self.after(delay, Occurrence::Tell { daemon, event: Event::Hint(event) });
         }

@@ -49,6 +49,18 @@ impl InMemoryRuntime {
         self.act("crash", name, |state, serial| state.end(serial, Instant::now(), code, Cause::Itself))
     }
 
+    /// The kernel kills the process because its memory limit was reached; the engine starts it again after a while.
+    pub fn run_out_of_memory(&self, name: &str) -> Result<()> {
+        self.act("exhaust", name, |state, serial| {
+            let now = Instant::now();
+            state.publish(serial, Action::OutOfMemory, now);
+            state.end(serial, now, KILLED, Cause::Itself);
+            if let Some(exit) = state.containers.get_mut(&serial).and_then(|entry| entry.last_exit.as_mut()) {
+                exit.is_oom = true;
+            }
+        })
+    }
+
     /// Somebody kills it, as with `docker kill`; it stays down.
     pub fn kill(&self, name: &str) -> Result<()> {
         self.act("kill", name, |state, serial| state.end(serial, Instant::now(), KILLED, Cause::Wanted))
@@ -181,6 +193,8 @@ impl InMemoryRuntime {
             started: None,
             run: 0,
             failures: 0,
+            restarts: 0,
+            last_exit: None,
             logs: std::collections::VecDeque::new(),
             logs_first: 0,
             changed: Arc::new(Notify::new()),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use managed_app_runtimes::{Action, ContainerState, LogChunk, LogSource, PortBinding};
+use managed_app_runtimes::{Action, ContainerState, LogChunk, LogSource, PortBinding, ProcessExit};
 use tokio::time::Instant;
 
 use super::Behaviour;
@@ -115,6 +115,7 @@ impl State {
 
     /// Ends the process, if there is one, or what the restart policy is up to.
     pub(super) fn end(&mut self, serial: Serial, at: Instant, code: i64, cause: Cause) {
+        let ended_at = self.clock.at(at);
         let stays_down = cause == Cause::Wanted || matches!(self.behaviour(serial), Behaviour::Exits { .. });
         let Some(entry) = self.containers.get_mut(&serial) else { return };
         if !entry.has_process() {
@@ -128,6 +129,8 @@ impl State {
         entry.state = if stays_down { ContainerState::Exited { code: Some(code) } } else { ContainerState::Restarting };
         let pause = BACKOFF_FIRST.saturating_mul(1 << entry.failures.min(16)).min(BACKOFF_MAX);
         entry.failures += 1;
+        entry.restarts += u64::from(!stays_down);
+        entry.last_exit = Some(ProcessExit { code: Some(code), is_oom: false, at: Some(ended_at) });
         let run = entry.run;
         let ports = entry.ports().to_vec();
         for port in ports {

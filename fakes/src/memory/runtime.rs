@@ -202,6 +202,9 @@ impl InMemoryRuntime {
             let reason = format!("{path:?} is missing on the engine's host: create it, or correct the node's mount");
             RuntimeError::new(ErrorKind::Refused, operation, &name).with_source(reason)
         })?;
+        if let Some(entry) = state.containers.get_mut(&serial) {
+            entry.restarts = 0;
+        }
         state.begin(serial, Instant::now()).map_err(|port| {
             let reason = format!("port {}:{} is taken", port.host_address, port.host_port);
             RuntimeError::new(ErrorKind::Conflict, operation, name).with_source(reason)
@@ -268,6 +271,8 @@ impl State {
             started: None,
             run: 0,
             failures: 0,
+            restarts: 0,
+            last_exit: None,
             logs: VecDeque::new(),
             logs_first: 0,
             changed: Arc::new(Notify::new()),

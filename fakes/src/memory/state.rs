@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use managed_app_runtimes::{
     Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, ImageId, LogChunk, Origin, Owner,
-    PortBinding, Protocol, labels,
+    PortBinding, ProcessExit, Protocol, labels,
 };
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast};
@@ -77,6 +77,9 @@ pub(super) struct Entry {
     pub(super) run: u64,
     /// Runs that ended by themselves, one after another.
     pub(super) failures: u32,
+    /// Starts by the restart policy since a call last started it, counted at the end before, as Docker does.
+    pub(super) restarts: u64,
+    pub(super) last_exit: Option<ProcessExit>,
     pub(super) logs: VecDeque<(u64, LogChunk)>,
     /// Sequence number of the first kept chunk.
     pub(super) logs_first: u64,
@@ -111,6 +114,8 @@ impl Entry {
             state: self.state.clone(),
             networks: self.networks.clone(),
             started_at: self.started_at,
+            restarts: Some(self.restarts),
+            last_exit: self.last_exit,
             origin,
         }
     }
@@ -228,8 +233,9 @@ impl State {
     }
 
     fn tell(&self, entry: &Entry, action: Action, at: Instant) {
-        let event =
-            EngineEvent { container: entry.id.clone(), name: entry.name.clone(), action, at: Some(self.clock.at(at)) };
+        let exit_code = entry.last_exit.and_then(|exit| exit.code).filter(|_| action == Action::Died);
+        let (container, name) = (entry.id.clone(), entry.name.clone());
+        let event = EngineEvent { container, name, action, at: Some(self.clock.at(at)), exit_code };
         let occurrence =
             Occurrence::Event { event, labels: Arc::clone(&entry.labels), networks: entry.networks.clone() };
         // Nobody listening is fine: events are hints.

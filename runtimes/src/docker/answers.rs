@@ -9,7 +9,9 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::{Container, ContainerId, ContainerState, EngineHost, EngineInfo, EngineKind, ImageId, Origin, Owner};
+use crate::{
+    Container, ContainerId, ContainerState, EngineHost, EngineInfo, EngineKind, ImageId, Origin, Owner, ProcessExit,
+};
 
 /// One element of `GET /containers/json`.
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +31,7 @@ pub(super) struct Listed {
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Inspected {
     pub(super) name: Option<String>,
+    restart_count: Option<u64>,
     state: State,
     config: Config,
     network_settings: Networks,
@@ -40,7 +43,10 @@ pub(super) struct Inspected {
 struct State {
     status: Option<String>,
     exit_code: Option<i64>,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
     started_at: Option<String>,
+    finished_at: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +105,8 @@ struct Plugins {
     log: Option<Vec<String>>,
 }
 
+/// Exit code of a process that was killed.
+const KILLED: i64 = 137;
 /// The oldest engine API that is supported: Docker 20.10.
 const API_MIN: (u32, u32) = (1, 41);
 
@@ -149,6 +157,8 @@ impl Listed {
             labels: self.labels.unwrap_or_default(),
             state: state(self.state.as_deref(), None),
             started_at: None,
+            restarts: None,
+            last_exit: None,
             origin,
         }
     }
@@ -187,8 +197,21 @@ impl Inspected {
         }
         container.networks = self.network_settings.names();
         container.state = state(self.state.status.as_deref(), self.state.exit_code);
-        container.started_at = self.state.started_at.as_deref().and_then(started_at);
+        container.started_at = self.state.started_at.as_deref().and_then(moment);
+        container.restarts = self.restart_count;
+        container.last_exit = self.state.last_exit(&container.state);
         container
+    }
+}
+
+impl State {
+    /// The engine keeps the time of the last end while the next process runs, and shows 0 as its code. It keeps the mark
+    /// of an out-of-memory kill for ever, so that mark counts with the code of a kill only.
+    fn last_exit(&self, state: &ContainerState) -> Option<ProcessExit> {
+        let at = self.finished_at.as_deref().and_then(moment)?;
+        let has_process = matches!(state, ContainerState::Running | ContainerState::Paused);
+        let code = self.exit_code.filter(|_| !has_process);
+        Some(ProcessExit { code, is_oom: self.oom_killed && code == Some(KILLED), at: Some(at) })
     }
 }
 
@@ -219,7 +242,7 @@ fn state(word: Option<&str>, exit_code: Option<i64>) -> ContainerState {
 }
 
 /// The engine writes the year 1 for "never".
-fn started_at(text: &str) -> Option<OffsetDateTime> {
+fn moment(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().filter(|at| at.year() > 1)
 }
 
@@ -267,7 +290,9 @@ mod tests {
         assert_eq!(container.state, ContainerState::Exited { code: None });
         let inspected = json!({
             "Name": "/renamed",
-            "State": {"Status": "exited", "ExitCode": 137, "StartedAt": "2026-11-22T19:17:00.5Z"},
+            "RestartCount": 7,
+            "State": {"Status": "exited", "ExitCode": 137, "OOMKilled": true, "StartedAt": "2026-11-22T19:17:00.5Z",
+                "FinishedAt": "2026-11-22T19:17:01Z"},
             "NetworkSettings": {"Networks": {"a": {}, "b": {}}},
         });
         let inspected: Inspected = serde_json::from_value(inspected).expect("an inspection");
@@ -276,6 +301,23 @@ mod tests {
         assert_eq!(container.state, ContainerState::Exited { code: Some(137) });
         assert_eq!(container.networks, ["a", "b"]);
         assert_eq!(container.started_at.map(|at| at.unix_timestamp_nanos()), Some(1_795_375_020_500_000_000));
+        assert_eq!(container.restarts, Some(7));
+        let at = OffsetDateTime::from_unix_timestamp(1_795_375_021).ok();
+        assert_eq!(container.last_exit, Some(ProcessExit { code: Some(137), is_oom: true, at }));
+    }
+
+    #[test]
+    fn a_running_process_hides_the_code_of_the_last_exit() {
+        let exit = |status: &str, code: i64, finished_at: &str| {
+            let state = json!({"Status": status, "ExitCode": code, "OOMKilled": true, "FinishedAt": finished_at});
+            let inspected: Inspected = serde_json::from_value(json!({ "State": state })).expect("an inspection");
+            inspected.complete(listed(json!({}), "app").into_container(Origin::Labelled)).last_exit
+        };
+        let told = |status, code| exit(status, code, "2026-11-22T19:17:01Z").map(|exit| (exit.code, exit.is_oom));
+        assert_eq!(told("running", 0), Some((None, false)));
+        assert_eq!(told("restarting", 137), Some((Some(137), true)));
+        assert_eq!(told("restarting", 3), Some((Some(3), false)), "the mark is of an earlier end");
+        assert_eq!(exit("running", 0, "0001-01-01T00:00:00Z"), None);
     }
 
     #[test]
@@ -301,7 +343,7 @@ mod tests {
         assert_eq!(state(Some("running"), Some(0)), ContainerState::Running);
         assert_eq!(state(Some("frobnicating"), None), ContainerState::Unknown("frobnicating".to_owned()));
         assert_eq!(state(None, None), ContainerState::Unknown(String::new()));
-        assert_eq!(started_at("0001-01-01T00:00:00Z"), None);
+        assert_eq!(moment("0001-01-01T00:00:00Z"), None);
     }
 
     #[test]

@@ -74,11 +74,13 @@ impl Picker {
         if !is_network && self.is_ours(&container, &attributes).await {
             self.names.insert(container.clone(), attributes.get("name").cloned().unwrap_or_default());
         }
+        let exit_code = attributes.get("exitCode").filter(|_| action == Action::Died);
+        let exit_code = exit_code.and_then(|code| code.parse().ok());
         let name = match action {
             Action::Removed => self.names.remove(&container)?,
             _ => self.names.get(&container)?.clone(),
         };
-        Some(EngineEvent { container, name, action, at })
+        Some(EngineEvent { container, name, action, at, exit_code })
     }
 
     /// Whether a container event is about one of ours; `attributes` hold the container's labels.
@@ -109,7 +111,7 @@ fn action(is_network: bool, word: &str) -> Option<Action> {
         (false, "unpause") => Some(Action::Unpaused),
         (false, "rename") => Some(Action::Renamed),
         (false, "destroy") => Some(Action::Removed),
-        (false, "oom") => Some(Action::Other),
+        (false, "oom") => Some(Action::OutOfMemory),
         (true, "connect" | "disconnect") => Some(Action::Network),
         _ => None,
     }
@@ -125,7 +127,7 @@ mod tests {
             (false, "create", Some(Action::Created)),
             (false, "die", Some(Action::Died)),
             (false, "destroy", Some(Action::Removed)),
-            (false, "oom", Some(Action::Other)),
+            (false, "oom", Some(Action::OutOfMemory)),
             (false, "exec_start: sh -c x", None),
             (false, "kill", None),
             (false, "connect", None),

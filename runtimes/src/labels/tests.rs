@@ -84,6 +84,17 @@ fn each_field_added_since_version_1_may_be_absent() {
     assert_eq!(differences(&without.to_string(), &spec()), [""; 0]);
 }
 
+/// Neither an upgrade to the version that sets it nor a downgrade from it replaces a container.
+#[test]
+fn the_label_is_the_same_with_and_without_the_name() {
+    let mut named = spec();
+    named.env.insert("NAME".to_owned(), EnvValue::Plain("router".to_owned()));
+    assert_eq!(SpecRecord::new(&named, "salt").to_label(), SpecRecord::new(&spec(), "salt").to_label());
+    assert_eq!(differences(VERSION_1, &named), [""; 0]);
+    let made_now = SpecRecord::new(&named, "salt").to_label();
+    assert_eq!(differences(&made_now, &spec()), [""; 0]);
+}
+
 #[test]
 fn a_record_that_is_not_understood_is_none() {
     let newer = VERSION_1.replace("\"version\":1", "\"version\":2");

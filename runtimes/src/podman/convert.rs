@@ -10,12 +10,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::wire::{
-    BindMount, Event, Inspect, Limit, ListItem, LogConfiguration, NamedVolume, Namespace, NetworkOptions, PortMapping,
-    RegistryAuth, ResourceLimits, SpecGenerator,
+    BindMount, Event, Inspect, InspectState, Limit, ListItem, LogConfiguration, NamedVolume, Namespace, NetworkOptions,
+    PortMapping, RegistryAuth, ResourceLimits, SpecGenerator,
 };
 use crate::{
     Action, Container, ContainerId, ContainerSpec, ContainerState, EngineEvent, Hardening, ImageId, LogSettings, Mount,
-    MountSource, Origin, Owner, PortBinding, RegistryCredentials,
+    MountSource, Origin, Owner, PortBinding, ProcessExit, RegistryCredentials,
 };
 
 /// The body of a creation. `relabel` asks for SELinux relabelling of bind mounts; `Err` says why Podman cannot do it.
@@ -108,6 +108,8 @@ pub(super) fn container(item: ListItem, origin: Origin, inspect: Option<Inspect>
         Some(found) => (state(&found.state.status, found.state.exit_code), stamp(&found.state.started_at)),
         None => (state(&item.state, item.exit_code), coarse),
     };
+    let restarts = inspect.as_ref().and_then(|found| found.restart_count);
+    let last_exit = inspect.as_ref().and_then(|found| last_exit(&found.state, &state));
     let name = inspect.map(|found| found.name).filter(|name| !name.is_empty());
     Container {
         id: ContainerId(item.id),
@@ -117,8 +119,18 @@ pub(super) fn container(item: ListItem, origin: Origin, inspect: Option<Inspect>
         state,
         networks: item.networks,
         started_at,
+        restarts,
+        last_exit,
         origin,
     }
+}
+
+/// The time of the last end stays while the next process runs, its code does not.
+fn last_exit(found: &InspectState, state: &ContainerState) -> Option<ProcessExit> {
+    let at = stamp(&found.finished_at)?;
+    let has_process = matches!(state, ContainerState::Running | ContainerState::Paused);
+    let code = found.exit_code.filter(|_| !has_process);
+    Some(ProcessExit { code, is_oom: found.oom_killed && code.is_some(), at: Some(at) })
 }
 
 /// The state for Podman's word. `initialized` has its namespaces but no process yet; `stopping` still has its process.
@@ -151,7 +163,9 @@ pub(super) fn event(wire: &Event) -> Option<EngineEvent> {
     if wire.actor.id.is_empty() {
         return None;
     }
+    let exit_code = wire.actor.attributes.get("containerExitCode").filter(|_| action == Action::Died);
     Some(EngineEvent {
+        exit_code: exit_code.and_then(|code| code.parse().ok()),
         container: ContainerId(wire.actor.id.clone()),
         name: wire.actor.attributes.get("name").cloned().unwrap_or_default(),
         action,
@@ -176,7 +190,8 @@ fn action(kind: &str, word: &str) -> Option<Action> {
         ("container", "unpause") => Action::Unpaused,
         ("container", "rename") => Action::Renamed,
         ("container", "remove") => Action::Removed,
-        ("container", "kill" | "stop" | "restart" | "oom" | "checkpoint" | "restore") => Action::Other,
+        ("container", "oom") => Action::OutOfMemory,
+        ("container", "kill" | "stop" | "restart" | "checkpoint" | "restore") => Action::Other,
         _ => return None,
     })
 }

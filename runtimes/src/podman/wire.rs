@@ -46,6 +46,8 @@ pub(super) struct Inspect {
     #[serde(deserialize_with = "lenient")]
     pub(super) name: String,
     #[serde(deserialize_with = "lenient")]
+    pub(super) restart_count: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) state: InspectState,
     #[serde(deserialize_with = "lenient")]
     pub(super) config: InspectConfig,
@@ -83,8 +85,15 @@ pub(super) struct InspectState {
     /// RFC 3339 with nanoseconds; year 1 when never started.
     #[serde(deserialize_with = "lenient")]
     pub(super) started_at: String,
+    /// As `started_at`; stays while the next process runs.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) finished_at: String,
+    /// 0 while a process runs.
     #[serde(deserialize_with = "lenient")]
     pub(super) exit_code: Option<i64>,
+    /// Not set where the runtime does not watch for it (seen with runc on cgroup v1).
+    #[serde(rename = "OOMKilled", deserialize_with = "lenient")]
+    pub(super) oom_killed: bool,
 }
 
 /// `Config` of an inspection.

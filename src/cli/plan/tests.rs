@@ -80,6 +80,8 @@ fn container(app: &App, text: &str, content: &str) -> (Container, Revision) {
         state: ContainerState::Running,
         networks: vec![spec.network.clone()],
         started_at: None,
+        restarts: None,
+        last_exit: None,
         origin: Origin::Labelled,
     };
     (container, desired.target.revision)

@@ -70,6 +70,7 @@ fn env(cloud: &FakeCloud, node: Option<&str>) -> Result<String, String> {
                 .filter(|(name, _)| needed.contains(&name.as_str()) || aws.contains(&name.as_str()))
                 .collect();
             lines.insert("NODE".to_owned(), node.to_owned());
+            lines.insert("NAME".to_owned(), node.to_owned());
             // Python nodes check their tokens against the keys that AWS publishes, unless they are given others.
             lines.insert("COGNITO_JWKS".to_owned(), FakeCloud::token_keys());
             lines

@@ -121,7 +121,13 @@ fn nothing_is_started_beside_a_container_whose_state_is_not_known() {
 fn a_process_that_ends_right_after_our_start_is_noticed() {
     let hint = |world: &World, action| {
         let id = world.containers[0].id.clone();
-        Event::Hint(EngineEvent { container: id, name: world.containers[0].name.clone(), action, at: None })
+        Event::Hint(EngineEvent {
+            container: id,
+            name: world.containers[0].name.clone(),
+            action,
+            at: None,
+            exit_code: None,
+        })
     };
     let cases = [
         (vec![Action::Died, Action::Started], false),

@@ -35,6 +35,8 @@ fn container(desired: &Desired, id: &str, its_name: String, state: ContainerStat
         record: Some(SpecRecord::new(&made_of, "salt")),
         revision: (!is_old).then(|| desired.target.revision.clone()),
         started_at: None,
+        restarts: None,
+        last_exit: None,
     }
 }
 

@@ -193,16 +193,36 @@ fn overlap_is_for_nodes_that_share_nothing_of_the_host() {
 #[test]
 fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
     let mut world = up(&["a"]);
-    world.containers[0].state = ContainerState::Restarting;
-    let hint = |action| {
+    let hint = |action, exit_code| {
         let container = ContainerId("c1".to_owned());
-        Event::Hint(EngineEvent { container, name: "a".to_owned(), action, at: None })
+        Event::Hint(EngineEvent { container, name: "a".to_owned(), action, at: None, exit_code })
     };
-    world.tell(hint(Action::Died));
-    assert!(failure_of(&world, "a").is_some_and(|failure| failure.contains("keeps ending")));
-    world.containers[0].state = ContainerState::Running;
-    world.tell(hint(Action::Started));
+    for round in 1..=12_u32 {
+        world.containers[0].state = ContainerState::Restarting;
+        world.containers[0].restarts = Some(round.into());
+        world.tell(hint(Action::Died, Some(139)));
+        let status = world.reconciler.status();
+        assert_eq!(status.nodes[0].crash_loop.as_ref().map(|found| found.count), Some(round).filter(|r| *r >= 3));
+        assert_eq!(status.is_converged, round < 3);
+        world.advance(Duration::from_secs(1));
+        world.containers[0].state = ContainerState::Running;
+        world.tell(hint(Action::Started, None));
+        world.advance(Duration::from_secs(1));
+        assert_eq!(world.reconciler.status().is_converged, round < 3, "not between two ends either");
+    }
     assert_eq!((world.take_log(), failure_of(&world, "a")), (vec![], None));
+    let status = world.reconciler.status();
+    assert_eq!(status.nodes[0].engine_restarts, Some(12));
+    assert!(status.summary().contains("1 failing"), "{}", status.summary());
+    let shown = status.nodes[0].crash_loop.as_ref().map(ToString::to_string);
+    assert_eq!(shown.as_deref(), Some("crash loop: exited 139 (SIGSEGV) 12 times in 22 s"));
+    world.advance(OVER_AFTER);
+    assert!(world.reconciler.status().is_converged && world.reconciler.status().nodes[0].crash_loop.is_none());
+    let reported = world.crash_loops.iter().map(|(node, notice)| match notice {
+        CrashLoopNotice::GoingOn(found) => format!("{node} {}", found.count),
+        CrashLoopNotice::Over { count } => format!("{node} over {count}"),
+    });
+    assert_eq!(reported.collect::<Vec<_>>(), ["a 3", "a 10", "a over 12"]);
 }
 
 #[test]
@@ -225,6 +245,10 @@ fn a_container_that_is_dead_or_about_to_go_is_replaced_without_a_window() {
     }
 }
 
+fn crash_loop_of(world: &World) -> Option<CrashLoop> {
+    world.reconciler.status().nodes[0].crash_loop.clone()
+}
+
 #[test]
 fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_reported() {
     let mut world = up(&["a", "b"]);
@@ -232,7 +256,7 @@ fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_repor
     world.take_log();
     let mut pauses = Vec::new();
     for round in 0..16 {
-        assert_eq!(failure_of(&world, "a").is_some(), round >= 4, "{round}");
+        assert_eq!(crash_loop_of(&world).is_some(), round >= 3, "{round}");
         world.containers[0].state = ContainerState::Exited { code: Some(1) };
         let ended = world.now;
         world.tell(Event::HintsLost);
@@ -249,10 +273,11 @@ fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_repor
     assert!(pauses[..4].iter().all(|pause| *pause < Duration::from_secs(1)), "{pauses:?}");
     assert!(pauses[15] >= Duration::from_secs(60) && pauses[15] < Duration::from_secs(62), "{pauses:?}");
     world.advance(Duration::from_secs(11));
-    assert_eq!(failure_of(&world, "a"), None);
     world.containers[0].state = ContainerState::Exited { code: Some(1) };
     world.tell(Event::HintsLost);
     assert_eq!(world.take_log(), ["start a"], "at once");
+    world.advance(OVER_AFTER);
+    assert_eq!(crash_loop_of(&world), None);
 }
 
 #[test]
@@ -264,9 +289,9 @@ fn what_the_engine_starts_again_and_again_is_reported_whatever_it_calls_that() {
         world.advance(Duration::from_secs(1));
     }
     assert_eq!(world.take_log(), [""; 0]);
-    assert!(failure_of(&world, "a").is_some_and(|failure| failure.contains("keeps ending")));
-    world.advance(Duration::from_secs(11));
-    assert_eq!(failure_of(&world, "a"), None);
+    assert!(crash_loop_of(&world).is_some());
+    world.advance(OVER_AFTER);
+    assert_eq!(crash_loop_of(&world), None);
 }
 
 #[test]

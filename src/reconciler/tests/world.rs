@@ -32,6 +32,8 @@ pub struct World {
     /// Whether that is blamed on them.
     pub blame: FailureKind,
     pub is_ready: bool,
+    /// What was reported of crash loops.
+    pub crash_loops: Vec<(String, CrashLoopNotice)>,
     pub finish: Option<Finish>,
     /// The cloud's last answer.
     given: Option<Arc<App>>,
@@ -105,6 +107,7 @@ impl World {
             cloud_is_silent: false,
             pulls_hang: false,
             lost_answers: 0,
+            crash_loops: Vec::new(),
             containers: vec![],
             broken_images: BTreeSet::new(),
             tags_moved: 0,
@@ -236,6 +239,10 @@ impl World {
                 self.finish = Some(finish);
                 None
             }
+            Effect::CrashLoop { node, notice } => {
+                self.crash_loops.push((node.to_string(), notice));
+                None
+            }
             Effect::Listen(_) => None,
         }
     }
@@ -326,6 +333,8 @@ impl World {
             state: ContainerState::Running,
             networks: vec![target.spec.network.clone()],
             started_at: None,
+            restarts: None,
+            last_exit: None,
             origin: Origin::Labelled,
         });
         self.state.insert(id.clone(), target.revision.clone());

@@ -106,9 +106,12 @@ function drawNode(node) {
   since.title = node.since;
   summary.append(since);
   const last = el("span", "last");
-  if (node.last) {
-    last.textContent = `${node.last.action}: ${node.last.because}`;
-    last.append(el("span", "detail", node.restarts === 1 ? "1 restart" : `${node.restarts} restarts`));
+  if (node.last) last.textContent = `${node.last.action}: ${node.last.because}`;
+  const byEngine = node.engine_restarts || 0;
+  const restarts = node.restarts + byEngine;
+  if (node.last || restarts) {
+    const count = restarts === 1 ? "1 restart" : `${restarts} restarts`;
+    last.append(el("span", "detail", byEngine ? `${count} (${byEngine} by the engine)` : count));
   }
   summary.append(last);
   if (node.error) summary.append(el("span", "error", node.error));

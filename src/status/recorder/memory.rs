@@ -11,8 +11,8 @@ use crate::model::{Change, NodeName};
 use crate::reconciler::{NodeStatus, Operation, Outcome, Phase, Reason, Status, Target};
 use crate::status::history::History;
 use crate::status::model::{
-    self, Action, Cause, DaemonReport, EngineReport, FieldChange, LogReport, NodeHistory, NodeReport, Report, Stamp,
-    Step, VERSION,
+    self, Action, Cause, CrashLoopReport, DaemonReport, EngineReport, ExitReport, FieldChange, LogReport, NodeHistory,
+    NodeReport, Report, Stamp, Step, VERSION, crash_loop_text,
 };
 use crate::status::steps::{downtime_ms, millis, short};
 
@@ -44,6 +44,7 @@ struct Seen {
     container: Option<String>,
     error: Option<String>,
     since: Stamp,
+    is_looping: bool,
 }
 
 #[derive(Debug)]
@@ -188,7 +189,8 @@ impl Memory {
 
     fn see(&mut self, node: &NodeStatus) -> Option<String> {
         let container = node.container.as_ref().map(short);
-        let now = Seen { state: node.state, container, error: node.failure.clone(), since: Stamp::now() };
+        let is_looping = node.crash_loop.is_some();
+        let now = Seen { state: node.state, container, error: node.failure.clone(), since: Stamp::now(), is_looping };
         let Some(before) = self.seen.get_mut(&node.name) else {
             let text = format!("{}: {}", node.name, now.state);
             self.seen.insert(node.name.clone(), now);
@@ -196,10 +198,14 @@ impl Memory {
         };
         let is_same_state = before.state == now.state && before.container == now.container;
         let is_new_error = before.error != now.error;
+        // The rounds of a crash loop are no news: its reports are.
+        let is_round = before.is_looping || now.is_looping;
         let since = if is_same_state { before.since } else { now.since };
         *before = Seen { since, ..now };
         match (&before.error, is_new_error, is_same_state) {
             (Some(error), true, _) => Some(format!("{}: {}, {error}", node.name, node.state)),
+            (_, false, _) if is_round => None,
+            (None, true, _) if now.is_looping => Some(format!("{}: {}", node.name, node.state)),
             (None, true, _) => Some(format!("{}: {}, all is well again", node.name, node.state)),
             (_, false, false) => Some(format!("{}: {}", node.name, node.state)),
             (_, false, true) => None,
@@ -251,7 +257,10 @@ impl Memory {
             last: last.cloned(),
             log_lag_s: numbers.get(&node.name).map(|numbers| numbers.lag_seconds as f64),
             log: numbers.get(&node.name).copied().map(LogReport::from),
-            error: node.failure.clone(),
+            error: problem(node),
+            engine_restarts: node.engine_restarts,
+            last_exit: node.last_exit.as_ref().map(ExitReport::of),
+            crash_loop: node.crash_loop.as_ref().map(CrashLoopReport::of),
         }
     }
 
@@ -325,6 +334,13 @@ impl Memory {
 
 pub(super) fn engine_report(info: &EngineInfo) -> EngineReport {
     EngineReport { kind: info.kind.to_string(), version: info.version.clone(), endpoint: info.endpoint.clone() }
+}
+
+/// What is wrong with a node, with a crash loop at last: what keeps the daemon from acting may be its reason.
+fn problem(node: &NodeStatus) -> Option<String> {
+    let crash_loop = node.crash_loop.as_ref().map(|crash_loop| crash_loop_text(crash_loop, Stamp::now()));
+    let all: Vec<String> = node.failure.iter().cloned().chain(crash_loop).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn phase(phase: Phase) -> &'static str {

@@ -217,10 +217,11 @@ fn endpoints_and_paths() {
 #[test]
 fn events_that_matter_are_named() {
     let check = |kind: &str, word: &str, action: Option<Action>| {
-        let event =
-            json!({"Type": kind, "Action": word, "Actor": {"ID": "x", "Attributes": {"name": "n"}}, "timeNano": 1});
+        let event = json!({"Type": kind, "Action": word, "Actor": {"ID": "x", "Attributes": {"name": "n", "containerExitCode": "3"}}, "timeNano": 1});
         let event = convert::event(&serde_json::from_value::<Event>(event).expect("an event"));
         assert_eq!(event.as_ref().map(|event| event.action), action, "{kind} {word}");
+        let code = event.and_then(|event| event.exit_code);
+        assert_eq!(code, (word == "died").then_some(3), "{word}: others say a code too, and mean nothing by it");
     };
     for (word, action) in [
         ("create", Action::Created),
@@ -230,6 +231,7 @@ fn events_that_matter_are_named() {
         ("unpause", Action::Unpaused),
         ("rename", Action::Renamed),
         ("remove", Action::Removed),
+        ("oom", Action::OutOfMemory),
         ("kill", Action::Other),
     ] {
         check("container", word, Some(action));

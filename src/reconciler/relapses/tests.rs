@@ -1,0 +1,189 @@
+//! Ends of a process as engines show them, from look to look.
+
+use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
+use time::OffsetDateTime;
+
+use super::*;
+
+fn seconds(count: f64) -> Duration {
+    Duration::from_secs_f64(count)
+}
+
+fn running() -> ContainerState {
+    ContainerState::Running
+}
+
+fn exited(code: i64) -> ContainerState {
+    ContainerState::Exited { code: Some(code) }
+}
+
+/// One look: the time, the state, the engine's count, the start of the newest run, the last end and its code.
+type Look = (f64, ContainerState, u64, f64, Option<(f64, Option<i64>)>);
+
+fn at(second: f64) -> Option<OffsetDateTime> {
+    Some(OffsetDateTime::UNIX_EPOCH + seconds(second))
+}
+
+fn observed((_, state, restarts, started, ended): &Look) -> Observed {
+    Observed {
+        id: ContainerId("c1".to_owned()),
+        name: "a".to_owned(),
+        image_id: ImageId("sha256:1".to_owned()),
+        state: state.clone(),
+        origin: Origin::Labelled,
+        networks: vec![],
+        record: None,
+        revision: None,
+        started_at: at(*started),
+        restarts: Some(*restarts),
+        last_exit: ended.map(|(ended, code)| ProcessExit { code, is_oom: false, at: at(ended) }),
+    }
+}
+
+/// What is known after `looks`, the first of which shows a container that is not known.
+fn after(looks: &[Look]) -> Relapses {
+    let mut relapses = Relapses::default();
+    let mut before = None;
+    for look in looks {
+        let seen = observed(look);
+        relapses.see(before.as_ref(), &seen, seconds(look.0));
+        before = Some(seen);
+    }
+    relapses
+}
+
+/// Pauses after runs of `runs` milliseconds, one after another.
+fn pauses(runs: &[u64]) -> Vec<Duration> {
+    let (mut relapses, mut now) = (Relapses::default(), Duration::from_secs(1));
+    let pause = |run: &u64| {
+        relapses.started(now);
+        now += Duration::from_millis(*run);
+        relapses.ended(1, None, true, now);
+        let pause = relapses.pause(now).map_or(Duration::ZERO, |until| until - now);
+        now += pause;
+        pause
+    };
+    runs.iter().map(pause).collect()
+}
+
+#[test]
+fn pauses_grow_to_a_bound_and_a_long_run_clears_them() {
+    let ms = |all: &[u64]| all.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
+    assert_eq!(pauses(&[60_000, 5, 5, 5]), ms(&[0, 100, 200, 400]));
+    assert_eq!(pauses(&[5; 40])[10..], [PAUSE_MAX; 30]);
+    assert_eq!(pauses(&[5, 5, 10_000, 5]), ms(&[100, 200, 0, 100]));
+}
+
+/// As seen on Docker 20.10: the count grows at the end, the code is gone when the next run has begun.
+#[test]
+fn each_end_on_docker_counts_once() {
+    let restarting = || ContainerState::Restarting;
+    let looks: Vec<Look> = vec![
+        (0.0, running(), 0, 0.0, None),
+        (0.4, restarting(), 1, 0.0, Some((0.4, Some(3)))),
+        (1.0, running(), 1, 0.6, Some((0.4, None))),
+        (1.1, running(), 1, 0.6, Some((0.4, None))),
+        // Two ends between two looks.
+        (2.0, running(), 3, 1.9, Some((1.5, None))),
+        (2.5, restarting(), 4, 1.9, Some((2.3, Some(3)))),
+        // An end and a start between two looks.
+        (3.5, restarting(), 5, 3.1, Some((3.4, Some(4)))),
+    ];
+    let counts: Vec<u32> = (1..=looks.len()).map(|until| after(&looks[..until]).ends).collect();
+    assert_eq!(counts, [0, 1, 1, 1, 3, 4, 5]);
+    let crash_loop = after(&looks).crash_loop().expect("it is one");
+    assert_eq!((crash_loop.count, crash_loop.last.code, crash_loop.last.at), (5, Some(4), at(3.4)));
+    assert_eq!(crash_loop.window, Some(seconds(3.5)));
+    assert_eq!(crash_loop.next_start, Some(NextStart { pause: Duration::from_millis(1_600), by_engine: true }));
+}
+
+/// As seen on Podman 4.3: the count grows at the start, and there is no pause.
+#[test]
+fn each_end_on_podman_counts_once() {
+    let looks: Vec<Look> = vec![
+        (0.0, running(), 0, 0.0, None),
+        (0.4, exited(3), 0, 0.0, Some((0.4, Some(3)))),
+        (1.0, running(), 1, 0.6, Some((0.4, None))),
+        (2.0, running(), 2, 1.6, Some((1.2, None))),
+        (3.0, exited(3), 4, 2.6, Some((2.9, Some(3)))),
+        (4.0, exited(3), 5, 3.2, Some((3.6, Some(3)))),
+    ];
+    let counts: Vec<u32> = (1..=looks.len()).map(|until| after(&looks[..until]).ends).collect();
+    assert_eq!(counts, [0, 1, 1, 2, 5, 6]);
+}
+
+#[test]
+fn what_was_going_on_before_the_daemon_counts_as_the_engine_does() {
+    let restarting = |started: f64| (100.0, ContainerState::Restarting, 26, started, Some((99.0, Some(139))));
+    let crash_loop = after(&[restarting(98.5)]).crash_loop().expect("it is one");
+    assert_eq!((crash_loop.count, crash_loop.window), (26, None));
+    assert_eq!(crash_loop.next_start, Some(NextStart { pause: PAUSE_MAX, by_engine: true }));
+    assert_eq!(crash_loop.to_string(), "crash loop: exited 139 (SIGSEGV) 26 times");
+    // One end after weeks is none, however many there were before.
+    let long_ago = (100.0, ContainerState::Restarting, 26, 0.0, Some((99_000.0, Some(1))));
+    assert_eq!(after(&[long_ago]).crash_loop(), None);
+    assert_eq!(after(&[(100.0, running(), 26, 90.0, Some((80.0, None)))]).ends, 0);
+}
+
+#[test]
+fn a_code_and_a_memory_kill_come_by_event_where_the_list_is_late() {
+    let started = (0.0, running(), 0, 0.0, None);
+    let late = (1.0, running(), 1, 0.6, Some((0.4, None)));
+    for is_event_first in [true, false] {
+        let mut relapses = after(std::slice::from_ref(&started));
+        let hear = |relapses: &mut Relapses| {
+            relapses.heard_oom();
+            relapses.heard_exit(Some(137));
+        };
+        if is_event_first {
+            hear(&mut relapses);
+        }
+        relapses.see(Some(&observed(&started)), &observed(&late), seconds(1.0));
+        if !is_event_first {
+            hear(&mut relapses);
+        }
+        let wanted = ProcessExit { code: Some(137), is_oom: true, at: at(0.4) };
+        assert_eq!(relapses.last_exit(), Some(wanted), "{is_event_first}");
+    }
+}
+
+#[test]
+fn a_crash_loop_is_over_when_the_process_has_stayed_up() {
+    let mut relapses = Relapses::default();
+    let mut now = Duration::ZERO;
+    for _ in 0..5 {
+        relapses.started(now);
+        // Too long for a pause, too short to be well.
+        now += Duration::from_secs(60);
+        relapses.ended(1, None, true, now);
+    }
+    assert_eq!((relapses.ends, relapses.pause(now)), (5, None));
+    relapses.take_notice(now);
+    relapses.started(now);
+    assert_eq!(relapses.clears_at(), Some(now + OVER_AFTER));
+    relapses.clear(now + OVER_AFTER - Duration::from_millis(1));
+    assert!(relapses.crash_loop().is_some() && relapses.take_notice(now).is_none());
+    relapses.clear(now + OVER_AFTER);
+    assert_eq!(relapses.crash_loop(), None);
+    assert_eq!(relapses.take_notice(now), Some(CrashLoopNotice::Over { count: 5 }));
+    assert_eq!(relapses.take_notice(now), None);
+}
+
+#[test]
+fn reports_become_rare() {
+    let reports = |run: Duration, ends: u32| {
+        let (mut relapses, mut now, mut reported) = (Relapses::default(), Duration::ZERO, Vec::new());
+        for _ in 0..ends {
+            relapses.started(now);
+            now += run;
+            relapses.ended(1, None, true, now);
+            if let Some(CrashLoopNotice::GoingOn(crash_loop)) = relapses.take_notice(now) {
+                reported.push(crash_loop.count);
+            }
+        }
+        reported
+    };
+    assert_eq!(reports(Duration::from_millis(5), 1_000), [3, 10, 30, 100, 300, 1_000]);
+    assert_eq!(reports(Duration::from_secs(60), 200), [3, 10, 30, 90, 100, 160], "at least once an hour");
+    assert_eq!(next_threshold(u32::MAX), u32::MAX);
+}
