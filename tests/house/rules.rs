@@ -4,7 +4,7 @@
 
 use crate::source::{Mention, Source};
 
-const FILE_LINES_MAX: usize = 400;
+const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Code that ships. The fakes are built for tests and the demo and keep fewer of the rules.
