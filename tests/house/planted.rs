@@ -115,8 +115,8 @@ fn long_files_and_functions_fire_one_line_above_the_limit() {
     passes("src/a.rs", &function(70));
     fires("src/a.rs", &function(71), "`long` has 71 lines");
     fires("tests/a.rs", &format!("impl A {{ {} }}", function(71)), "`long` has 71 lines");
-    passes("src/a.rs", &"\n".repeat(398));
-    assert!(findings("src/a.rs", &"\n".repeat(399))[0].contains("the file has 401 lines"));
+    passes("src/a.rs", &"\n".repeat(598));
+    assert!(findings("src/a.rs", &"\n".repeat(599))[0].contains("the file has 601 lines"));
 }
 
 #[test]
