@@ -53,7 +53,9 @@ impl Exit {
             Self::Usage => "invalid command line; see --help",
             Self::Unavailable => "an engine or the cloud is unreachable; a later attempt may succeed",
             Self::Internal => "internal error; please report it",
-            Self::AlreadyRunning => "another daemon of this tenant and app runs on this host; standard error has its pid",
+            Self::AlreadyRunning => {
+                "another daemon of this tenant and app runs on this host; standard error has its pid"
+            }
             Self::SignInRefused => "the cloud rejected USER_NAME or PASSWORD",
             Self::Configuration => "missing or invalid settings; standard error names all of them",
         }

@@ -69,7 +69,7 @@
 //!
 //! # Invariants
 //!
-//! Checked over the source tree by `tests/house` where that is possible:
+//! Checked over the source tree by `tests/architecture` where that is possible:
 //!
 //! - `model` and `reconciler`: no async, no clock, no randomness, no client crate. Time and random bits arrive in events.
 //! - `bollard` only in the Docker backend, `podman_api` only in the Podman backend, `aws_sdk_*` only in `changes`,

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use managed_app::cli::{self, Cli, Command};
 use managed_app::cloud::{Aws, AwsOptions};
-use managed_app::config::{self, Config, ConfigErrors, Whereabouts};
+use managed_app::config::{self, ClientConfig, Config, ConfigErrors};
 use managed_app::daemon::{Daemon, LogShipping, Reload, Requests};
 use managed_app::exit::Exit;
 use managed_app::host::{self, Signal};
-use managed_app::logs::OwnLog;
-use managed_app::status::{self, About, Places, Recorder};
+use managed_app::logs::DaemonLog;
+use managed_app::status::{self, About, ListenAddresses, Recorder};
 use managed_app::tasks::Tasks;
 use managed_app::telemetry::{self, Console, Telemetry};
 use managed_app::{driver, engine};
@@ -178,7 +178,7 @@ async fn ask(cli: &Cli) -> Option<Exit> {
     if !matches!(command, Command::Status(_) | Command::Why(_) | Command::Events(_)) {
         return None;
     }
-    let place = match Whereabouts::load(&cli.flags.0, config::process_environment) {
+    let place = match ClientConfig::load(&cli.flags.0, config::process_environment) {
         Ok(place) => place,
         Err(errors) => return Some(refuse(&errors)),
     };
@@ -244,7 +244,7 @@ async fn run_daemon(
     aws: Arc<Aws>,
     reload: Reload,
     signals: mpsc::Receiver<Signal>,
-    log: Option<OwnLog>,
+    log: Option<DaemonLog>,
 ) -> Exit {
     let mut tasks = Tasks::new();
     tasks.spawn("memory", host::give_back_memory());
@@ -270,7 +270,7 @@ async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
         Recorder::in_memory(about)
     });
     recorder.stage("waiting for the engine");
-    let places = Places { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
+    let places = ListenAddresses { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
     status::serve(tasks, &recorder, places);
     tasks.spawn("history", recorder.clone().keep_writing());
     recorder

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Shipping;
 use crate::sink::Sink;
-use crate::spring::Spring;
+use crate::synthetic_engine::SyntheticEngine;
 
 /// Lines a second of each node; the first is the one that floods.
 const RATES: [u64; 10] = [100_000, 100, 100, 100, 100, 100, 100, 100, 100, 100];
@@ -30,7 +30,7 @@ struct Seen {
 /// # Panics
 /// When a line does not arrive.
 pub async fn flood(sink: &Sink) {
-    let shipping = Shipping::start(&Spring::live(&RATES, DURATION), sink);
+    let shipping = Shipping::start(&SyntheticEngine::live(&RATES, DURATION), sink);
     let (began, mut seen) = (Instant::now(), vec![Seen::default(); RATES.len()]);
     let total: u64 = RATES.iter().map(|rate| rate * DURATION.as_secs()).sum();
     while shipping.shipped() < total {

@@ -10,7 +10,7 @@
 mod flood;
 mod measure;
 mod sink;
-mod spring;
+mod synthetic_engine;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::measure::{Cost, measured, resident};
 use crate::sink::Sink;
-use crate::spring::Spring;
+use crate::synthetic_engine::SyntheticEngine;
 
 const NODES: [u64; 3] = [1, 10, 100];
 /// Lines of all nodes together.
@@ -60,12 +60,12 @@ async fn throughput(sink: &Sink) {
         "| nodes | way | lines a second | CPU seconds a million lines | times discard |\n| --- | --- | --- | --- | --- |"
     );
     for nodes in NODES {
-        let spring = Spring::new(nodes, LINES / nodes);
+        let synthetic_engine = SyntheticEngine::new(nodes, LINES / nodes);
         let mut costs: BTreeMap<&str, Vec<Cost>> = BTreeMap::new();
         for _ in 0..ROUNDS {
-            costs.entry("1 discard").or_default().push(measured(discard(&spring)).await);
-            costs.entry("2 batch").or_default().push(measured(batch(&spring)).await);
-            costs.entry("3 ship").or_default().push(measured(ship(&spring, sink)).await);
+            costs.entry("1 discard").or_default().push(measured(discard(&synthetic_engine)).await);
+            costs.entry("2 batch").or_default().push(measured(batch(&synthetic_engine)).await);
+            costs.entry("3 ship").or_default().push(measured(ship(&synthetic_engine, sink)).await);
         }
         let floor = median(&costs["1 discard"]).cpu;
         for (way, costs) in &costs {
@@ -85,9 +85,9 @@ fn median(costs: &[Cost]) -> Cost {
     costs[costs.len() / 2]
 }
 
-async fn discard(spring: &Spring) {
+async fn discard(synthetic_engine: &SyntheticEngine) {
     let mut bytes = 0;
-    for mut stream in spring.streams() {
+    for mut stream in synthetic_engine.streams() {
         while let Some(Ok(chunk)) = stream.next().await {
             bytes += black_box(chunk).bytes.len();
         }
@@ -95,9 +95,9 @@ async fn discard(spring: &Spring) {
     black_box(bytes);
 }
 
-async fn batch(spring: &Spring) {
+async fn batch(synthetic_engine: &SyntheticEngine) {
     let mut lines = 0;
-    for mut stream in spring.streams() {
+    for mut stream in synthetic_engine.streams() {
         let (mut joiner, mut batcher) = (Joiner::new(()), Batcher::new(BATCH_BYTES_MAX));
         while let Some(Ok(chunk)) = stream.next().await {
             let at_ms = i64::try_from(chunk.at.unix_timestamp_nanos() / 1_000_000).expect("it is now");
@@ -129,7 +129,7 @@ struct Shipping {
 }
 
 impl Shipping {
-    fn start(spring: &Spring, sink: &Sink) -> Self {
+    fn start(synthetic_engine: &SyntheticEngine, sink: &Sink) -> Self {
         let state = tempfile::tempdir().expect("a folder");
         let keys = Credentials::new("AKIABENCH", "secret", None, None, "bench");
         let aws = Arc::new(Aws::new(AwsOptions {
@@ -138,8 +138,8 @@ impl Shipping {
             ..AwsOptions::default()
         }));
         let (shipper, handle) = Shipper::new(ShipperOptions {
-            runtime: Arc::new(spring.clone()),
-            owner: Spring::owner(),
+            runtime: Arc::new(synthetic_engine.clone()),
+            owner: SyntheticEngine::owner(),
             aws,
             group: "group",
             state_directory: state.path(),
@@ -163,8 +163,8 @@ impl Drop for Shipping {
     }
 }
 
-async fn ship(spring: &Spring, sink: &Sink) {
-    let shipping = Shipping::start(spring, sink);
+async fn ship(synthetic_engine: &SyntheticEngine, sink: &Sink) {
+    let shipping = Shipping::start(synthetic_engine, sink);
     let end = Instant::now() + Duration::from_secs(300);
     while shipping.shipped() < LINES {
         assert!(Instant::now() < end, "only {} lines are shipped", shipping.shipped());
@@ -181,7 +181,7 @@ async fn outages(sink: &Sink) {
     sink.set_away(true);
     let before = resident();
     for nodes in NODES {
-        let shipping = Shipping::start(&Spring::new(nodes, ENDLESS), sink);
+        let shipping = Shipping::start(&SyntheticEngine::new(nodes, ENDLESS), sink);
         let (end, mut most) = (Instant::now() + OUTAGE, 0);
         while Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(20)).await;

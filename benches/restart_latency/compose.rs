@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::engine::{Engine, PREFIX};
-use crate::rig::Images;
+use crate::harness::Images;
 
 /// The plugin of the docker command, or the older program of that name.
 const COMMANDS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];

@@ -10,7 +10,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::rig::Rig;
+use crate::harness::Harness;
 
 /// The program under test, as `cargo bench` has built it.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
@@ -31,13 +31,13 @@ fn unit_variables() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 impl Daemon {
     /// Starts the daemon of a rig, with settings of its own on top.
-    pub fn start(rig: &Rig, more: &[(&str, &str)]) -> Self {
+    pub fn start(harness: &Harness, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("notify");
         let notify = UnixDatagram::bind(&socket).expect("the folder is ours");
         let log = folder.path().join("daemon.log");
         let mut command = Command::new(BINARY);
-        command.env_clear().envs(unit_variables()).envs(rig.variables());
+        command.env_clear().envs(unit_variables()).envs(harness.variables());
         command.env("NOTIFY_SOCKET", &socket).env("MANAGED_APP_LOG_FILE", &log).envs(more.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let spawned = Instant::now();
@@ -83,7 +83,7 @@ impl Daemon {
     }
 
     /// Makes it look at everything anew, by SIGHUP.
-    pub async fn look_anew(&self) {
+    pub async fn resync_now(&self) {
         let sent = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
         assert!(sent.expect("kill is installed").success());
     }

@@ -9,7 +9,7 @@ use crate::compose;
 use crate::daemon::Daemon;
 use crate::engine::{Engine, Spec};
 use crate::events::{self, Events};
-use crate::rig::{Images, Rig};
+use crate::harness::{Harness, Images};
 use crate::row::Row;
 use crate::sample::Samples;
 
@@ -52,14 +52,14 @@ pub async fn run(engine: Engine, images: &Images, plan: Plan) -> Vec<Row> {
     for life in 0..plan.lives {
         // Whoever comes first may find things cold: they take turns.
         for is_raw in [life % 2 == 0, life % 2 == 1] {
-            let rig = Rig::new(engine, images, plan.nodes).await;
+            let harness = Harness::new(engine, images, plan.nodes).await;
             events.clear();
             if is_raw {
-                raw_life(&rig, &events, plan, &mut figures).await;
+                raw_life(&harness, &events, plan, &mut figures).await;
             } else {
-                daemons_life(&rig, &events, plan, &mut figures).await;
+                daemons_life(&harness, &events, plan, &mut figures).await;
             }
-            rig.sweep().await;
+            harness.sweep().await;
         }
         if plan.with_compose && compose::is_installed() {
             figures.compose.add(compose::up(engine, images, plan.nodes).await);
@@ -68,12 +68,12 @@ pub async fn run(engine: Engine, images: &Images, plan: Plan) -> Vec<Row> {
     figures.rows(engine, plan.nodes)
 }
 
-async fn raw_life(rig: &Rig, events: &Events, plan: Plan, figures: &mut Figures) {
-    let engine = rig.engine;
-    let specs: Vec<Spec> = (0..plan.nodes).map(|index| rig.raw(&format!("n{index}"))).collect();
+async fn raw_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
+    let engine = harness.engine;
+    let specs: Vec<Spec> = (0..plan.nodes).map(|index| harness.raw(&format!("n{index}"))).collect();
     engine.make_network(&specs[0].network).await;
     let began = Instant::now();
-    engine.pull(&rig.images.0[0]).await;
+    engine.pull(&harness.images.0[0]).await;
     figures.pull_floor.add(began.elapsed());
     let began = Instant::now();
     let up = async |spec: &Spec| {
@@ -95,56 +95,57 @@ async fn raw_life(rig: &Rig, events: &Events, plan: Plan, figures: &mut Figures)
     figures.stopped_floor.add(began.elapsed());
 }
 
-async fn daemons_life(rig: &Rig, events: &Events, plan: Plan, figures: &mut Figures) {
-    let mut daemon = Daemon::start(rig, &[]);
+async fn daemons_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
+    let mut daemon = Daemon::start(harness, &[]);
     let spawned = daemon.spawned();
     let whole = daemon.ready().await - spawned;
     figures.cold.add(whole);
-    figures.cold_beyond.add(whole.saturating_sub(abroad(rig)));
+    figures.cold_beyond.add(whole.saturating_sub(abroad(harness)));
     let spawned_at = events::at(spawned);
-    let is_create = |seen: &events::Seen| seen.action == "create" && seen.name.starts_with(&rig.tag);
+    let is_create = |seen: &events::Seen| seen.action == "create" && seen.name.starts_with(&harness.tag);
     let first = events.first("the first create", spawned_at, is_create).await;
     figures.cold_to_create.values.push(first.at - spawned_at);
-    rig.quiet(&daemon).await;
+    harness.quiet(&daemon).await;
     for _ in 0..plan.adoptions {
         daemon.kill().await;
-        daemon = adopt(rig, events, figures).await;
+        daemon = adopt(harness, events, figures).await;
     }
     for change in 0..plan.changes {
-        let sent = rig.cloud.set_app_config(&format!(r#"{{"change":{change}}}"#));
+        let sent = harness.cloud.set_app_config(&format!(r#"{{"change":{change}}}"#));
         let changed = events::at(sent.receivable_at.expect("nothing holds it back"));
-        figures.changed.values.push(rig.last_start(events, changed, plan.nodes).await - changed);
-        rig.quiet(&daemon).await;
+        figures.changed.values.push(harness.last_start(events, changed, plan.nodes).await - changed);
+        harness.quiet(&daemon).await;
     }
     figures.stopped.add(daemon.terminate().await);
 }
 
 /// A new daemon finds everything as it should be.
-async fn adopt(rig: &Rig, events: &Events, figures: &mut Figures) -> Daemon {
-    rig.proxies.iter().for_each(crate::proxy::Proxy::clear);
-    let mut daemon = Daemon::start(rig, &[]);
+async fn adopt(harness: &Harness, events: &Events, figures: &mut Figures) -> Daemon {
+    harness.proxies.iter().for_each(crate::proxy::Proxy::clear);
+    let mut daemon = Daemon::start(harness, &[]);
     let spawned = daemon.spawned();
     let ready = daemon.ready().await;
     let whole = ready - spawned;
     figures.warm.add(whole);
-    figures.warm_beyond.add(whole.saturating_sub(abroad(rig)));
-    rig.quiet(&daemon).await;
+    figures.warm_beyond.add(whole.saturating_sub(abroad(harness)));
+    harness.quiet(&daemon).await;
     let after = events::at(spawned);
-    let starts = events.since(after, |seen| seen.action == "start" && seen.name.starts_with(&rig.tag));
+    let starts = events.since(after, |seen| seen.action == "start" && seen.name.starts_with(&harness.tag));
     figures.warm_starts.values.push(starts.len() as f64);
     daemon
 }
 
 /// How long the cloud was asked to sign in and for the app, since the proxies were cleared.
-fn abroad(rig: &Rig) -> Duration {
-    let exchanges = rig.proxies[..2].iter().map(|proxy| proxy.first_exchange().expect("it signs in and reads the app"));
+fn abroad(harness: &Harness) -> Duration {
+    let exchanges =
+        harness.proxies[..2].iter().map(|proxy| proxy.first_exchange().expect("it signs in and reads the app"));
     let [sign_in, snapshot] = exchanges.collect::<Vec<_>>().try_into().expect("there are two");
-    sign_in_time(rig, sign_in, snapshot.0) + (snapshot.1 - snapshot.0)
+    sign_in_time(harness, sign_in, snapshot.0) + (snapshot.1 - snapshot.0)
 }
 
 /// From the first byte of the sign-in to its last one, which came before the app was read.
-fn sign_in_time(rig: &Rig, first: (Instant, Instant), reading: Instant) -> Duration {
-    let passed = rig.proxies[0].passed();
+fn sign_in_time(harness: &Harness, first: (Instant, Instant), reading: Instant) -> Duration {
+    let passed = harness.proxies[0].passed();
     let last = passed.iter().rfind(|passed| !passed.to_cloud && passed.at < reading);
     last.map_or(first.1, |passed| passed.at) - first.0
 }

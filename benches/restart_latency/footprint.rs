@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 
 use crate::daemon::{BINARY, Daemon};
 use crate::engine::Engine;
+use crate::harness::{Harness, Images};
 use crate::process::{Figures, forget_touches};
 use crate::proxy::Proxy;
-use crate::rig::{Images, Rig};
 use crate::row::Row;
 use crate::sample::Samples;
 
@@ -42,37 +42,37 @@ pub async fn run(engines: &[Engine], images: &Images) -> Vec<Row> {
     let wanted = [(Engine::Docker, 0), (Engine::Docker, 20), (Engine::Docker, 50), (Engine::Podman, 20)];
     let mut daemons = Vec::new();
     for (engine, nodes) in wanted.into_iter().filter(|(engine, _)| engines.contains(engine)) {
-        let rig = Rig::new(engine, images, nodes).await;
-        let mut daemon = Daemon::start(&rig, &[]);
+        let harness = Harness::new(engine, images, nodes).await;
+        let mut daemon = Daemon::start(&harness, &[]);
         daemon.ready().await;
-        daemons.push((rig, daemon, nodes));
+        daemons.push((harness, daemon, nodes));
     }
     tokio::time::sleep(SETTLE).await;
-    let idle = join_all(daemons.iter().map(|(rig, daemon, nodes)| idle(rig, daemon, *nodes))).await;
-    for (rig, daemon, _) in daemons {
+    let idle = join_all(daemons.iter().map(|(harness, daemon, nodes)| idle(harness, daemon, *nodes))).await;
+    for (harness, daemon, _) in daemons {
         daemon.terminate().await;
-        rig.sweep().await;
+        harness.sweep().await;
     }
     idle.into_iter().flat_map(rows).chain([program()]).collect()
 }
 
-async fn idle(rig: &Rig, daemon: &Daemon, nodes: usize) -> Idle {
-    rig.proxies.iter().for_each(Proxy::clear);
+async fn idle(harness: &Harness, daemon: &Daemon, nodes: usize) -> Idle {
+    harness.proxies.iter().for_each(Proxy::clear);
     let before = Figures::of(daemon.pid());
     forget_touches(daemon.pid());
     tokio::time::sleep(IDLE).await;
     let after = Figures::of(daemon.pid());
-    let polled_bytes = bytes(rig);
-    rig.proxies.iter().for_each(Proxy::clear);
-    daemon.look_anew().await;
+    let polled_bytes = bytes(harness);
+    harness.proxies.iter().for_each(Proxy::clear);
+    daemon.resync_now().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let look_bytes = rig.proxies[1].bytes() as f64;
+    let look_bytes = harness.proxies[1].bytes() as f64;
     let case = format!("{nodes} nodes idle");
-    Idle { on: rig.engine.name().to_owned(), case, nodes, before, after, polled_bytes, look_bytes }
+    Idle { on: harness.engine.name().to_owned(), case, nodes, before, after, polled_bytes, look_bytes }
 }
 
-fn bytes(rig: &Rig) -> f64 {
-    rig.proxies.iter().map(|proxy| proxy.bytes() as f64).sum()
+fn bytes(harness: &Harness) -> f64 {
+    harness.proxies.iter().map(|proxy| proxy.bytes() as f64).sum()
 }
 
 fn rows(idle: Idle) -> Vec<Row> {

@@ -11,6 +11,7 @@ mod engine;
 mod events;
 mod fleet;
 mod footprint;
+mod harness;
 mod http;
 mod machine;
 mod memory;
@@ -20,7 +21,6 @@ mod pure;
 mod replace;
 mod report;
 mod restart;
-mod rig;
 mod row;
 mod sample;
 mod start;
@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use crate::engine::{Engine, PREFIX};
 use crate::fleet::Plan;
-use crate::rig::Images;
+use crate::harness::Images;
 use crate::row::Row;
 
 /// What was asked for on the command line.

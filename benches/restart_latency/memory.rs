@@ -30,7 +30,7 @@ async fn host(nodes: usize) -> Host {
     engine.publish_image(&image, b"node");
     let cloud = FakeCloud::start().await;
     for index in 0..nodes {
-        cloud.quietly(|world| world.add_node(&format!("n{index}"), crate::rig::plain_node(IMAGE)));
+        cloud.quietly(|world| world.add_node(&format!("n{index}"), crate::harness::plain_node(IMAGE)));
     }
     Builder::new(cloud, Arc::new(engine)).off()
 }

@@ -1,12 +1,12 @@
 //! b: from a change of a node's definition or image to the new container, and how long the node is down; beside a raw
 //! stop and start of a prepared container, and beside what a plain program does: stop, remove, create, start.
 
-use managed_app_fakes::cloud::words::Mount;
+use managed_app_fakes::cloud::commands::Mount;
 
 use crate::daemon::Daemon;
 use crate::engine::{Engine, Spec};
 use crate::events::{self, Events};
-use crate::rig::{Images, Rig, TYPE};
+use crate::harness::{Harness, Images, TYPE};
 use crate::row::Row;
 use crate::sample::Samples;
 
@@ -33,44 +33,44 @@ struct Sets {
 
 /// Runs `rounds` rounds of each, after one that does not count.
 pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
-    let rig = Rig::new(engine, images, 1).await;
-    let mut daemon = Daemon::start(&rig, &[("MANAGED_APP_REPLACE_WINDOW", WINDOW)]);
+    let harness = Harness::new(engine, images, 1).await;
+    let mut daemon = Daemon::start(&harness, &[("MANAGED_APP_REPLACE_WINDOW", WINDOW)]);
     daemon.ready().await;
     let events = Events::follow(engine).await;
     let mut prepared = sets("raw stop + start of a prepared container");
     let mut naive = sets("raw stop + remove + create + start");
     let mut replaced = [sets("definition changed"), sets("image changed")];
-    let naive_spec = alone(&rig, "naive", "naive");
-    let prepared_spec = |round: usize| alone(&rig, "prepared", &format!("p{round}"));
+    let naive_spec = alone(&harness, "naive", "naive");
+    let prepared_spec = |round: usize| alone(&harness, "prepared", &format!("p{round}"));
     engine.make_network(&naive_spec.network).await;
     engine.make_network(&prepared_spec(0).network).await;
     let mut naive_id = up(engine, &naive_spec).await;
     let mut prepared_id = up(engine, &prepared_spec(0)).await;
     for round in 0..=rounds {
         let next = engine.create(&prepared_spec(round + 1)).await;
-        rig.quiet(&daemon).await;
+        harness.quiet(&daemon).await;
         put(&mut prepared, round, swap(&events, engine, &prepared_id, &next).await);
         engine.remove(&prepared_id).await;
         prepared_id = next;
         for (kind, samples) in [Kind::Definition, Kind::Image].into_iter().zip(&mut replaced) {
-            rig.quiet(&daemon).await;
-            put(samples, round, change(&rig, &events, kind, round).await);
+            harness.quiet(&daemon).await;
+            put(samples, round, change(&harness, &events, kind, round).await);
         }
-        rig.quiet(&daemon).await;
+        harness.quiet(&daemon).await;
         let (id, times) = start_over(&events, engine, &naive_id, &naive_spec).await;
         naive_id = id;
         put(&mut naive, round, times);
     }
     daemon.terminate().await;
-    rig.sweep().await;
+    harness.sweep().await;
     rows(engine, &prepared, &naive, replaced)
 }
 
 /// A raw container like the node's: with a folder of the host, and as the only one that runs on its network. Podman takes
 /// a network's bridge and name server down with its last container and puts them up again with the next, which takes as
 /// long as all the rest.
-fn alone(rig: &Rig, network: &str, name: &str) -> Spec {
-    let spec = rig.raw(name);
+fn alone(harness: &Harness, network: &str, name: &str) -> Spec {
+    let spec = harness.raw(name);
     Spec { network: format!("{}-{network}", spec.network), mount: Some("/first"), ..spec }
 }
 
@@ -127,15 +127,15 @@ async fn times(events: &Events, asked: f64, old: &str, next: &str) -> Times {
     Times { until_start: start - asked, downtime: start - death }
 }
 
-async fn change(rig: &Rig, events: &Events, kind: Kind, round: usize) -> Times {
-    let node = rig.node(0);
+async fn change(harness: &Harness, events: &Events, kind: Kind, round: usize) -> Times {
+    let node = harness.node(0);
     let sent = match kind {
         // The same folder of the host at another place inside: two definitions that cost the engine the same.
         Kind::Definition => {
             let target = ["/first", "/second"][round % 2];
-            rig.cloud.change_mounts(&node, vec![Mount::new("/usr/share", target)])
+            harness.cloud.change_mounts(&node, vec![Mount::new("/usr/share", target)])
         }
-        Kind::Image => rig.cloud.set_image(TYPE, &rig.images.0[(round + 1) % 2]),
+        Kind::Image => harness.cloud.set_image(TYPE, &harness.images.0[(round + 1) % 2]),
     };
     let changed = events::at(sent.receivable_at.expect("nothing holds it back"));
     let of_node = |seen: &events::Seen| seen.name.starts_with(&node);

@@ -3,18 +3,18 @@
 use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::events::{self, Events};
-use crate::rig::{Images, Rig};
+use crate::harness::{Harness, Images};
 use crate::row::Row;
 use crate::sample::Samples;
 
 /// Runs `rounds` rounds of both, after one that does not count.
 pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
-    let rig = Rig::new(engine, images, 1).await;
-    let raw = rig.raw("a");
+    let harness = Harness::new(engine, images, 1).await;
+    let raw = harness.raw("a");
     engine.make_network(&raw.network).await;
     let id = engine.create(&raw).await;
     engine.start(&id).await;
-    let mut daemon = Daemon::start(&rig, &[]);
+    let mut daemon = Daemon::start(&harness, &[]);
     daemon.ready().await;
     let events = Events::follow(engine).await;
     let mut ours = Samples::new("change in the cloud to `start`, through the daemon");
@@ -23,14 +23,14 @@ pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     for round in 0..=rounds {
         // Whoever comes first may find things cold: they take turns.
         for is_raw in [round % 2 == 0, round % 2 == 1] {
-            rig.quiet(&daemon).await;
+            harness.quiet(&daemon).await;
             events.clear();
             if is_raw {
                 let (start, answer) = raw_restart(engine, &events, &id).await;
                 floor.values.push(start);
                 whole.values.push(answer);
             } else {
-                ours.values.push(through_the_daemon(&rig, &events, round).await);
+                ours.values.push(through_the_daemon(&harness, &events, round).await);
             }
         }
     }
@@ -38,7 +38,7 @@ pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
         samples.values.remove(0);
     }
     daemon.terminate().await;
-    rig.sweep().await;
+    harness.sweep().await;
     let row = Row::new('a', engine.name(), "change of an edge", ours).floor(floor).detail(whole);
     vec![row.median_ratio(1.05).median_beyond(15.0).p95_ratio(1.15)]
 }
@@ -52,11 +52,11 @@ async fn raw_restart(engine: Engine, events: &Events, id: &str) -> (f64, f64) {
 }
 
 /// The far end of the edge is a node elsewhere in the tenant, so that one container restarts.
-async fn through_the_daemon(rig: &Rig, events: &Events, round: usize) -> f64 {
-    let node = rig.node(0);
+async fn through_the_daemon(harness: &Harness, events: &Events, round: usize) -> f64 {
+    let node = harness.node(0);
     let sent = match round % 2 {
-        0 => rig.cloud.connect(&node, "elsewhere"),
-        _ => rig.cloud.disconnect(&node, "elsewhere"),
+        0 => harness.cloud.connect(&node, "elsewhere"),
+        _ => harness.cloud.disconnect(&node, "elsewhere"),
     };
     let changed = events::at(sent.receivable_at.expect("nothing holds it back"));
     let start = events.first("the restart", changed, |seen| seen.action == "start" && seen.name == node).await;

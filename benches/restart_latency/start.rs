@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::Daemon;
 use crate::engine::Engine;
-use crate::rig::{Images, Rig};
+use crate::harness::{Harness, Images};
 use crate::row::Row;
 use crate::sample::Samples;
 
@@ -13,14 +13,14 @@ const PAUSE: Duration = Duration::from_micros(200);
 
 /// Starts the program `rounds` times, after one that does not count.
 pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
-    let rig = Rig::new(engine, images, 0).await;
+    let harness = Harness::new(engine, images, 0).await;
     let mut first_call = Samples::new("start of the process to the first byte of its first call");
     let mut ready = Samples::new("start of the process to READY, without nodes");
     for round in 0..=rounds {
-        rig.proxies[0].clear();
-        let mut daemon = Daemon::start(&rig, &[]);
+        harness.proxies[0].clear();
+        let mut daemon = Daemon::start(&harness, &[]);
         let spawned = daemon.spawned();
-        let called = first_byte(&rig, spawned).await;
+        let called = first_byte(&harness, spawned).await;
         let until_ready = daemon.ready().await - spawned;
         daemon.kill().await;
         if round > 0 {
@@ -28,13 +28,13 @@ pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
             ready.add(until_ready);
         }
     }
-    rig.sweep().await;
+    harness.sweep().await;
     vec![Row::new('i', engine.name(), "first call", first_call).detail(ready)]
 }
 
-async fn first_byte(rig: &Rig, spawned: Instant) -> Instant {
+async fn first_byte(harness: &Harness, spawned: Instant) -> Instant {
     loop {
-        if let Some(first) = rig.proxies[0].passed().first() {
+        if let Some(first) = harness.proxies[0].passed().first() {
             return first.at;
         }
         assert!(spawned.elapsed() < LIMIT, "no call came");

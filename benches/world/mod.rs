@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use managed_app::model::{App, Change, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
 use managed_app::reconciler::{
-    Effect, Event, Listing, Made, NodeLogSettings, Operation, Outcome, Policy, Pulled, Reconciler, Settings,
+    Created, Effect, Event, Listing, NodeLogSettings, Operation, Outcome, Policy, Pulled, Reconciler, Settings,
 };
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{Action, ContainerId, EngineEvent, ImageId, Owner};
@@ -108,7 +108,7 @@ fn settle_with(reconciler: &mut Reconciler, event: Event, snapshot: &Snapshot) -
 
 fn outcome(node: &NodeName, operation: Operation) -> Outcome {
     match operation {
-        Operation::Create(target) => Outcome::Made(Box::new(Made {
+        Operation::Create(target) => Outcome::Created(Box::new(Created {
             id: ContainerId(node.to_string()),
             name: target.spec.name.clone(),
             record: SpecRecord::new(&target.spec, "salt"),
@@ -140,7 +140,7 @@ pub fn begin() -> Event {
 
 /// A hint that agrees with what is known of one node.
 pub fn hint(index: usize) -> Event {
-    Event::Hint(EngineEvent {
+    Event::Engine(EngineEvent {
         container: ContainerId(name(index).to_string()),
         name: name(index).to_string(),
         action: Action::Started,

@@ -49,7 +49,7 @@ build_before() {
             cd "$before_tree"
             # With a test, as the features of crates that only tests use change those of others.
             CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=target cargo build --quiet --workspace --all-features --bin echostream-managed-app \
-                --test house
+                --test architecture
             COMPRESSION=fast DEB_VERSION=0.0.1-0 scripts/package deb debug
         ) >"$before_tree/package"
         { echo "$commit" && tail -n 1 "$before_tree/package"; } >"$built"

@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use tokio::time::sleep;
 
 use crate::cloud::failure::Failure;
-use crate::cloud::text::clean;
+use crate::cloud::text::sanitize;
 
 /// Most entries of one batch, by SQS's rules.
 pub(super) const BATCH_MAX: usize = 10;
@@ -50,8 +50,8 @@ fn entry(index: usize, receipt: &str) -> Option<DeleteMessageBatchRequestEntry> 
 fn retained(receipts: Vec<String>, answer: &DeleteMessageBatchOutput, attempt: u32) -> Vec<String> {
     let failed = answer.failed();
     for entry in failed {
-        let error = clean(entry.message().unwrap_or_else(|| entry.code()));
-        tracing::warn!(attempt, code = clean(entry.code()), error, "a change message was not deleted");
+        let error = sanitize(entry.message().unwrap_or_else(|| entry.code()));
+        tracing::warn!(attempt, code = sanitize(entry.code()), error, "a change message was not deleted");
     }
     let has_failed = |index: usize| failed.iter().any(|entry| entry.id() == index.to_string());
     receipts.into_iter().enumerate().filter(|(index, _)| has_failed(*index)).map(|(_, receipt)| receipt).collect()

@@ -3,7 +3,7 @@
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 
 use super::{QueueAddress, receive::LOST_CODES};
-use crate::cloud::failure::{Failure, Meaning};
+use crate::cloud::failure::{AwsErrorKind, Failure};
 use crate::cloud::{AppCredentials, Aws, CloudError};
 
 /// Why the queue cannot be read.
@@ -30,9 +30,9 @@ pub async fn probe(aws: &Aws, credentials: &AppCredentials, address: &QueueAddre
         Err(error) => {
             let is_lost = error.code().is_some_and(|code| LOST_CODES.iter().any(|lost| code.ends_with(lost)));
             let failure = Failure::of(&error);
-            Err(match failure.meaning {
+            Err(match failure.kind {
                 _ if is_lost => ProbeError::Lost(failure.text),
-                Meaning::Refused | Meaning::NoCredentials => ProbeError::Refused(failure.text),
+                AwsErrorKind::Refused | AwsErrorKind::NoCredentials => ProbeError::Refused(failure.text),
                 _ => ProbeError::Unavailable(failure.text),
             })
         }

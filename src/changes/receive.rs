@@ -17,7 +17,7 @@ use super::delete::{BATCH_MAX, delete};
 use super::{ChangeMessage, Decoded, QueueAddress, decode};
 use crate::cloud::backoff::Backoff;
 use crate::cloud::failure::Failure;
-use crate::cloud::text::clean;
+use crate::cloud::text::sanitize;
 use crate::cloud::{AppCredentials, AuditTrail, Aws};
 
 /// How long one poll waits for a message; the longest that SQS allows, seconds.
@@ -104,7 +104,7 @@ impl Changes {
                     End::Moved
                 }
                 Some(address) => {
-                    tracing::info!(queue = clean(&address.url), "receiving changes");
+                    tracing::info!(queue = sanitize(&address.url), "receiving changes");
                     self.run_queue(&address, deletions).await
                 }
             };
@@ -154,14 +154,14 @@ impl Changes {
             if let Some(change) = read(&message, &self.app) {
                 self.sender.send(change).await.ok()?;
             }
-            self.take_note(&message);
+            self.record(&message);
             receipts.extend(message.receipt_handle);
         }
         Some(receipts)
     }
 
     /// For the audit: without an id there is nothing to follow.
-    fn take_note(&self, message: &Message) {
+    fn record(&self, message: &Message) {
         if let Some(tracking_id) = attribute(message, "trackingId") {
             self.audit.note(tracking_id, previous_tracking_ids(message));
         }
@@ -228,14 +228,14 @@ async fn while_deleting<T>(work: impl Future<Output = T>, deletions: &mut Deleti
 
 /// A message as a change, or `None` when there is nothing to hand over, which is logged.
 fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
-    let message_id = clean(message.message_id().unwrap_or(""));
+    let message_id = sanitize(message.message_id().unwrap_or(""));
     match decode(message.body().unwrap_or(""), app) {
         Decoded::Change(change) => {
-            tracing::debug!(change = %clean(&change.to_string()), message = message_id, "change received");
+            tracing::debug!(change = %sanitize(&change.to_string()), message = message_id, "change received");
             Some(ChangeMessage::Change {
                 change,
                 message_id,
-                tracking_id: attribute(message, "trackingId").map(clean),
+                tracking_id: attribute(message, "trackingId").map(sanitize),
                 sent_at: sent_at(message),
             })
         }
@@ -244,7 +244,7 @@ fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
             None
         }
         Decoded::Unknown(kind) => {
-            tracing::warn!(message = message_id, kind = clean(&kind), "change of an unknown type dropped");
+            tracing::warn!(message = message_id, kind = sanitize(&kind), "change of an unknown type dropped");
             None
         }
         Decoded::Malformed(reason) => {

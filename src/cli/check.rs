@@ -21,9 +21,9 @@ use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo};
 use secrecy::SecretString;
 
-use super::inquiry::{self, Problem};
+use super::query::{self, Problem};
 use super::report::Report;
-use super::{CheckArgs, inquiry::within};
+use super::{CheckArgs, query::within};
 use crate::cloud::{Aws, AwsOptions, Service};
 use crate::config::{Config, Listing, NodeLogs};
 use crate::daemon::owner_of;
@@ -32,7 +32,7 @@ use crate::exit::Exit;
 use crate::model::App;
 use crate::registry::{self, RegistryHost};
 use crate::telemetry::Redactor;
-use network::Places;
+use network::Endpoints;
 use permissions::Permissions;
 
 /// The longest wait for a token of the public gallery.
@@ -56,13 +56,13 @@ pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing, re
     let whose = format!("app {:?} of tenant {:?}, on host {:?}", config.app, config.tenant, config.host_id);
     report.ok("configuration", &whose);
     let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(redactor.clone()));
-    let mut places = Places::of(config, &aws).await;
-    let clock = places.check(&mut report).await;
+    let mut endpoints = Endpoints::of(config, &aws).await;
+    let clock = endpoints.check(&mut report).await;
     network::check_clock(clock, &mut report);
     let app = cloud::check(config, &aws, &mut report).await;
     if let Some(app) = &app {
-        add_places_of(app, &aws, &mut places).await;
-        places.check(&mut report).await;
+        add_places_of(app, &aws, &mut endpoints).await;
+        endpoints.check(&mut report).await;
     }
     let engine = check_engine(config, &mut report).await;
     bounds::check(config, app.as_deref(), &mut report);
@@ -99,12 +99,12 @@ async fn write_bundle(
 }
 
 /// Places that only the app's description names.
-async fn add_places_of(app: &App, aws: &Aws, places: &mut Places) {
-    places.add_aws(aws, Service::Sqs, &app.tenant.region).await;
+async fn add_places_of(app: &App, aws: &Aws, endpoints: &mut Endpoints) {
+    endpoints.add_aws(aws, Service::Sqs, &app.tenant.region).await;
     let registries = app.nodes.values().filter_map(|node| node.node_type.registry.as_ref());
     let regions: BTreeSet<&str> = registries.filter_map(RegistryHost::region).collect();
     for region in regions {
-        places.add_aws(aws, Service::Ecr, region).await;
+        endpoints.add_aws(aws, Service::Ecr, region).await;
     }
 }
 
@@ -142,7 +142,7 @@ fn has_image(app: &App, is_meant: impl Fn(&RegistryHost) -> bool) -> bool {
 }
 
 async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
-    let (runtime, info) = match inquiry::engine(config).await {
+    let (runtime, info) = match query::engine(config).await {
         Ok(found) => found,
         Err(problem) => {
             report.problem("engine", &problem);
@@ -153,7 +153,7 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
     let host = match runtime.host().await {
         Ok(host) => host,
         Err(error) => {
-            report.problem("engine", &inquiry::engine_problem(runtime.as_ref(), &error));
+            report.problem("engine", &query::engine_problem(runtime.as_ref(), &error));
             report.skipped("node output", "the engine does not tell about its host");
             return None;
         }

@@ -6,9 +6,9 @@ use tokio::time::sleep;
 
 use super::report::complain;
 use super::status::{client, moment, print, refuse};
-use crate::config::Whereabouts;
+use crate::config::ClientConfig;
 use crate::exit::Exit;
-use crate::status::{ClientError, Event, harmless};
+use crate::status::{ClientError, Event, sanitize};
 
 /// Pause before a daemon that is gone is looked for again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub struct EventsOptions {
 }
 
 /// Prints events until nobody reads them any more. A daemon that goes away meanwhile is waited for.
-pub async fn events(place: &Whereabouts, options: &EventsOptions) -> Exit {
+pub async fn events(place: &ClientConfig, options: &EventsOptions) -> Exit {
     let client = match client(place) {
         Ok(client) => client,
         Err(exit) => return exit,
@@ -54,6 +54,6 @@ pub async fn events(place: &Whereabouts, options: &EventsOptions) -> Exit {
 fn line(event: &Event, options: &EventsOptions) -> String {
     match options.json {
         true => serde_json::to_string(event).expect("strings and numbers are always JSON") + "\n",
-        false => format!("{}  {:<7} {}\n", moment(event.at), harmless(&event.kind), harmless(&event.text)),
+        false => format!("{}  {:<7} {}\n", moment(event.at), sanitize(&event.kind), sanitize(&event.text)),
     }
 }

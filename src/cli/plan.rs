@@ -14,7 +14,7 @@ use std::time::Duration;
 use managed_app_runtimes::{ContainerId, ContainerRuntime, EngineInfo, RuntimeError};
 use tokio::task::spawn_blocking;
 
-use super::inquiry::{self, Problem, within};
+use super::query::{self, Problem, within};
 use super::report::{complain, remark, tell};
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, OnRemoved};
@@ -59,9 +59,9 @@ async fn look(config: &Config) -> Result<(Read, Foreseen), Problem> {
 
 async fn read(config: &Config) -> Result<Read, Problem> {
     let aws = Arc::new(Aws::new(AwsOptions::default()));
-    let cloud = inquiry::sign_in(config, &aws).await?;
-    let snapshot = inquiry::snapshot(&cloud).await?;
-    let (runtime, info) = inquiry::engine(config).await?;
+    let cloud = query::sign_in(config, &aws).await?;
+    let snapshot = query::snapshot(&cloud).await?;
+    let (runtime, info) = query::engine(config).await?;
     let node_logs = engine::node_logs(config, &info)
         .await
         .map_err(|remedy| Problem::wrong("the output of nodes cannot be kept as was chosen", remedy))?;

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::inquiry::Problem;
+use super::query::Problem;
 use crate::config::Config;
 use crate::exit::Exit;
 
@@ -103,12 +103,12 @@ pub(super) fn tell(word: &str, subject: &str, text: &str) {
 
 /// A line that is not in columns.
 pub(super) fn remark(text: &str) {
-    say(&clean(text));
+    say(&sanitize(text));
 }
 
 /// A line on standard error, for what cannot be done at all.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", clean(text));
+    let _ = writeln!(std::io::stderr(), "{}", sanitize(text));
 }
 
 /// `println!` would panic when nobody reads any more.
@@ -119,11 +119,11 @@ fn say(text: &str) {
 fn line(word: &str, colour: Option<u8>, subject: &str, text: &str) -> String {
     let word = format!("{word:<VERDICT_WIDTH$}");
     let word = colour.map_or(word.clone(), |colour| format!("\u{1b}[{colour}m{word}\u{1b}[0m"));
-    format!("{word}  {:<SUBJECT_WIDTH$}  {}", clean(subject), clean(text))
+    format!("{word}  {:<SUBJECT_WIDTH$}  {}", sanitize(subject), sanitize(text))
 }
 
 /// One line stays one line and no text steers the terminal, whatever the cloud put into a name.
-fn clean(text: &str) -> String {
+fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -6,9 +6,9 @@ use time::OffsetDateTime;
 
 use super::report::complain;
 use super::watch::watch;
-use crate::config::Whereabouts;
+use crate::config::ClientConfig;
 use crate::exit::Exit;
-use crate::status::{Amount, Client, ClientError, LogReport, NodeReport, Report, Stamp, harmless};
+use crate::status::{Amount, Client, ClientError, LogReport, NodeReport, Report, Stamp, sanitize};
 
 /// How to show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
@@ -22,7 +22,7 @@ pub struct StatusOptions {
 }
 
 /// Prints what the daemon says of itself and its nodes.
-pub async fn status(place: &Whereabouts, options: &StatusOptions) -> Exit {
+pub async fn status(place: &ClientConfig, options: &StatusOptions) -> Exit {
     let client = match client(place) {
         Ok(client) => client,
         Err(exit) => return exit,
@@ -40,7 +40,7 @@ pub async fn status(place: &Whereabouts, options: &StatusOptions) -> Exit {
 }
 
 /// A client of the daemon's socket.
-pub(super) fn client(place: &Whereabouts) -> Result<Client, Exit> {
+pub(super) fn client(place: &ClientConfig) -> Result<Client, Exit> {
     let Some(path) = &place.status_socket else {
         complain("the status socket is switched off: MANAGED_APP_STATUS_SOCKET is off");
         return Err(Exit::Configuration);
@@ -63,7 +63,7 @@ pub(super) fn refuse(error: &ClientError) -> Exit {
 }
 
 /// Coloured on a terminal, unless NO_COLOR is set.
-pub(super) fn is_coloured(place: &Whereabouts) -> bool {
+pub(super) fn is_coloured(place: &ClientConfig) -> bool {
     std::io::stdout().is_terminal() && !place.no_color
 }
 
@@ -119,7 +119,7 @@ pub(super) fn table(report: &Report, is_coloured: bool) -> Table {
         text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
         if let Some(error) = node.and_then(|node| node.error.as_ref()) {
-            text.push_str(&format!("  ! {}\n", harmless(error)));
+            text.push_str(&format!("  ! {}\n", sanitize(error)));
         }
         if let Some(losses) = node.and_then(|node| node.log.as_ref()).and_then(losses) {
             text.push_str(&format!("  ! output: {losses}\n"));
@@ -136,8 +136,8 @@ fn heading(report: &Report) -> String {
     let failing = report.nodes.iter().filter(|node| node.error.is_some()).count();
     let mut text = format!(
         "app {:?} of tenant {:?}: {}, {up} of {} nodes up",
-        harmless(&daemon.app),
-        harmless(&daemon.tenant),
+        sanitize(&daemon.app),
+        sanitize(&daemon.tenant),
         daemon.phase,
         report.nodes.len()
     );
@@ -146,19 +146,19 @@ fn heading(report: &Report) -> String {
     }
     text.push_str(if daemon.is_converged { ", all as wanted\n" } else { "\n" });
     let engine = daemon.engine.as_ref().map_or("no engine yet".to_owned(), |engine| {
-        format!("{} {} at {}", engine.kind, harmless(&engine.version), harmless(&engine.endpoint))
+        format!("{} {} at {}", engine.kind, sanitize(&engine.version), sanitize(&engine.endpoint))
     });
     let last = daemon
         .last_change_at
         .map_or("no change yet".to_owned(), |at| format!("last change {} ago", age(at, report.at)));
-    let (version, pid) = (harmless(&daemon.version), daemon.pid);
+    let (version, pid) = (sanitize(&daemon.version), daemon.pid);
     text.push_str(&format!(
         "{engine}; daemon {version}, pid {pid}, up {}; {last}\n",
         age(daemon.started_at, report.at)
     ));
     for (what, failure) in [("cloud", &daemon.cloud_failure), ("engine", &daemon.engine_failure)] {
         if let Some(failure) = failure {
-            text.push_str(&format!("degraded, {what}: {}\n", harmless(failure)));
+            text.push_str(&format!("degraded, {what}: {}\n", sanitize(failure)));
         }
     }
     if let Some(losses) = daemon.log.as_ref().and_then(losses) {
@@ -199,7 +199,7 @@ fn row(node: &NodeReport, now: Stamp) -> [String; 7] {
     let lag = node.log_lag_s.map_or("-".to_owned(), |lag| format!("{lag:.1}s"));
     let image = node.image.as_deref().map_or("-", short_image).to_owned();
     [node.name.clone(), state, age(node.since, now), node.all_restarts().to_string(), lag, image, last]
-        .map(|cell| harmless(&cell))
+        .map(|cell| sanitize(&cell))
 }
 
 /// An image without its registry.

@@ -94,7 +94,7 @@ fn commands_that_ask_take_every_flag_and_show_their_own() {
 #[test]
 fn mistakes_end_with_the_code_for_usage() {
     let read = |line: &str| Cli::read(line.split(' ').map(OsString::from)).map(|_| ());
-    assert_eq!(read("x --nonsense"), Err(Exit::Usage));
+    assert_eq!(read("x --no-such-flag"), Err(Exit::Usage));
     assert_eq!(read("x explode"), Err(Exit::Usage));
     assert_eq!(read("x --version"), Err(Exit::Done));
     assert_eq!(read("x --help"), Err(Exit::Done));

@@ -8,9 +8,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::report::complain;
 use super::screen::Screen;
 use super::status::{StatusOptions, Table, age, is_coloured, print, refuse, shown, table};
-use crate::config::Whereabouts;
+use crate::config::ClientConfig;
 use crate::exit::Exit;
-use crate::status::{Client, ClientError, Report, Stamp, harmless};
+use crate::status::{Client, ClientError, Report, Stamp, sanitize};
 
 /// How often it looks when nothing happens.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ const WATCH_PAUSE: Duration = Duration::from_millis(200);
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
 /// Shows reports until nobody reads them any more. Without a daemon at the start it ends as `status` does.
-pub(super) async fn watch(client: &Client, place: &Whereabouts, options: &StatusOptions) -> Exit {
+pub(super) async fn watch(client: &Client, place: &ClientConfig, options: &StatusOptions) -> Exit {
     let is_screen = std::io::stdout().is_terminal() && !options.json;
     let text = |above: &str, report: &Report| match (is_screen, Screen::of_stdout()) {
         (true, Some(screen)) => {
@@ -60,7 +60,7 @@ pub(super) async fn watch(client: &Client, place: &Whereabouts, options: &Status
 
 fn absence(error: &ClientError) -> String {
     let waiting = if matches!(error, ClientError::NotRunning(_)) { "; waiting for it" } else { "" };
-    harmless(&format!("{error}{waiting}"))
+    sanitize(&format!("{error}{waiting}"))
 }
 
 /// Whether a reader who has seen `old` learns anything; that time goes by, and logs with it, is nothing new.

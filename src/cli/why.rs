@@ -4,10 +4,10 @@ use tokio::task::spawn_blocking;
 
 use super::report::complain;
 use super::status::{age, client, moment, print, refuse};
-use crate::config::Whereabouts;
+use crate::config::ClientConfig;
 use crate::exit::Exit;
 use crate::status::{
-    Action, Cause, ClientError, FieldChange, NodeHistory, NodeReport, Outcome, Stamp, Step, harmless, offline_history,
+    Action, Cause, ClientError, FieldChange, NodeHistory, NodeReport, Outcome, Stamp, Step, offline_history, sanitize,
 };
 
 /// What to show.
@@ -21,7 +21,7 @@ pub struct WhyOptions {
 }
 
 /// Prints what was done to a node, and why.
-pub async fn why(place: &Whereabouts, options: &WhyOptions) -> Exit {
+pub async fn why(place: &ClientConfig, options: &WhyOptions) -> Exit {
     let asked = match client(place) {
         Ok(client) => client.history(&options.node).await,
         Err(exit) => return exit,
@@ -33,7 +33,7 @@ pub async fn why(place: &Whereabouts, options: &WhyOptions) -> Exit {
     }
 }
 
-async fn without_daemon(place: &Whereabouts, options: &WhyOptions, error: &ClientError) -> Exit {
+async fn without_daemon(place: &ClientConfig, options: &WhyOptions, error: &ClientError) -> Exit {
     let (directory, node) = (place.state_directory.clone(), options.node.clone());
     let found = spawn_blocking(move || offline_history(&directory, &node)).await;
     let Ok(Ok(Some(history))) = found else { return refuse(error) };
@@ -69,7 +69,7 @@ fn text(history: &NodeHistory, now: Stamp) -> String {
         lines.push(String::new());
         lines.extend(action_lines(action));
     }
-    lines.iter().map(|line| harmless(line) + "\n").collect()
+    lines.iter().map(|line| sanitize(line) + "\n").collect()
 }
 
 fn restarts(node: &NodeReport) -> String {

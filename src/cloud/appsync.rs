@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::session::Session;
-use super::text::{chain, clean};
+use super::text::{chain, sanitize};
 use super::transport::web_client;
 use super::{CloudError, CloudErrorKind};
 
@@ -80,8 +80,9 @@ struct Data<T> {
 impl AppSync {
     /// Makes no call. Fails when the endpoint is no URL or the HTTP client cannot be built.
     pub(super) fn new(endpoint: &str, session: Session) -> Result<Self, CloudError> {
-        let fail =
-            |error: String| CloudError::new(CloudErrorKind::Nonsense, "prepare the HTTP client").with_source(error);
+        let fail = |error: String| {
+            CloudError::new(CloudErrorKind::InvalidResponse, "prepare the HTTP client").with_source(error)
+        };
         let endpoint = Url::parse(endpoint).map_err(|error| fail(error.to_string()))?;
         let http = web_client(&endpoint)
             .connect_timeout(CONNECT_LIMIT)
@@ -106,7 +107,7 @@ impl AppSync {
         variables: Q::Variables,
     ) -> Result<Q::ResponseData, CloudError> {
         let body = serde_json::to_string(&Q::build_query(variables)).map_err(|_| {
-            CloudError::new(CloudErrorKind::Nonsense, operation).with_source("the query has no JSON form")
+            CloudError::new(CloudErrorKind::InvalidResponse, operation).with_source("the query has no JSON form")
         })?;
         timeout(CALL_LIMIT, self.with_retries(operation, &body))
             .await
@@ -144,8 +145,9 @@ impl AppSync {
         body: &str,
         token: &SecretString,
     ) -> Result<T, Refusal> {
-        let mut authorization = header::HeaderValue::from_str(token.expose_secret())
-            .map_err(|_| Refusal::Lasting(error(CloudErrorKind::Nonsense, operation, "the token is no header")))?;
+        let mut authorization = header::HeaderValue::from_str(token.expose_secret()).map_err(|_| {
+            Refusal::Lasting(error(CloudErrorKind::InvalidResponse, operation, "the token is no header"))
+        })?;
         authorization.set_sensitive(true);
         let response = self
             .http
@@ -167,7 +169,7 @@ async fn read(mut response: Response, operation: &'static str) -> Result<Vec<u8>
     while let Some(chunk) = response.chunk().await.map_err(|cause| of_transport(operation, &cause))? {
         if body.len() + chunk.len() > BODY_MAX {
             return Err(Refusal::Lasting(error(
-                CloudErrorKind::Nonsense,
+                CloudErrorKind::InvalidResponse,
                 operation,
                 "the answer is larger than 32 MiB",
             )));
@@ -205,9 +207,10 @@ fn judge<T: DeserializeOwned>(operation: &'static str, status: StatusCode, body:
     // The position in the answer says what is wrong; its text is not shown, it may hold credentials.
     let data: Data<T> = serde_json::from_slice(body).map_err(|cause| {
         let text = format!("not the JSON that was asked for (line {}, column {})", cause.line(), cause.column());
-        Refusal::Lasting(error(CloudErrorKind::Nonsense, operation, text))
+        Refusal::Lasting(error(CloudErrorKind::InvalidResponse, operation, text))
     })?;
-    data.data.ok_or_else(|| Refusal::Lasting(error(CloudErrorKind::Nonsense, operation, "neither data nor errors")))
+    data.data
+        .ok_or_else(|| Refusal::Lasting(error(CloudErrorKind::InvalidResponse, operation, "neither data nor errors")))
 }
 
 /// Whatever stands in `errors` counts, in a known form or not.
@@ -226,7 +229,7 @@ fn has_type(errors: &[WireError], part: &str) -> bool {
 
 fn describe(errors: &[WireError]) -> Option<String> {
     let texts: Vec<String> = errors.iter().take(ERRORS_SHOWN_MAX).map(WireError::text).collect();
-    if texts.is_empty() { None } else { Some(clean(&texts.join("; "))) }
+    if texts.is_empty() { None } else { Some(sanitize(&texts.join("; "))) }
 }
 
 impl WireError {

@@ -17,9 +17,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::aws::Aws;
-use super::failure::{Failure, Meaning};
+use super::failure::{AwsErrorKind, Failure};
 use super::renewing::Lease;
-use super::text::clean;
+use super::text::sanitize;
 use super::{Account, CloudError, CloudErrorKind};
 use crate::telemetry::Redactor;
 
@@ -135,10 +135,11 @@ impl Cognito {
         if answer.challenge_name() != Some(&ChallengeNameType::PasswordVerifier) {
             return Err(unexpected_challenge(answer.challenge_name()));
         }
-        let challenge = Challenge::read(answer.challenge_parameters().ok_or_else(|| nonsense("no challenge"))?)?;
+        let challenge =
+            Challenge::read(answer.challenge_parameters().ok_or_else(|| invalid_response("no challenge"))?)?;
         let proof = srp
             .verify(challenge.secret_block, challenge.user_id, challenge.salt, challenge.b)
-            .map_err(|_| nonsense("the challenge has the wrong form"))?;
+            .map_err(|_| invalid_response("the challenge has the wrong form"))?;
         self.answer(challenge.user_name, proof, answer.session()).await
     }
 
@@ -162,7 +163,7 @@ impl Cognito {
             .await
             .map_err(|error| fault(SIGN_IN, &Failure::of(&error)))?;
         let result = answer.authentication_result().ok_or_else(|| unexpected_challenge(answer.challenge_name()))?;
-        self.tokens(result, None).ok_or_else(|| nonsense("no access token"))
+        self.tokens(result, None).ok_or_else(|| invalid_response("no access token"))
     }
 
     /// Renews the tokens without the password. `Refused` when there is no refresh token or it is no longer good.
@@ -209,7 +210,8 @@ struct Challenge<'a> {
 
 impl<'a> Challenge<'a> {
     fn read(parameters: &'a HashMap<String, String>) -> Result<Self, CloudError> {
-        let get = |name: &str| parameters.get(name).map(String::as_str).ok_or_else(|| nonsense("a part is missing"));
+        let get =
+            |name: &str| parameters.get(name).map(String::as_str).ok_or_else(|| invalid_response("a part is missing"));
         let user_id = get("USER_ID_FOR_SRP")?;
         let challenge = Self {
             secret_block: get("SECRET_BLOCK")?,
@@ -219,11 +221,11 @@ impl<'a> Challenge<'a> {
             b: get("SRP_B")?,
         };
         if !is_positive_hex(challenge.salt) || challenge.salt.len() > SALT_MAX || !is_public_value(challenge.b) {
-            return Err(nonsense("salt or public value is no number of the group"));
+            return Err(invalid_response("salt or public value is no number of the group"));
         }
         let is_block =
             challenge.secret_block.len() <= SECRET_BLOCK_MAX && STANDARD.decode(challenge.secret_block).is_ok();
-        if is_block { Ok(challenge) } else { Err(nonsense("the secret block is no base64")) }
+        if is_block { Ok(challenge) } else { Err(invalid_response("the secret block is no base64")) }
     }
 }
 
@@ -260,13 +262,13 @@ fn is_public_value(text: &str) -> bool {
     is_positive_hex(text) && digits.len() <= PUBLIC_MAX && text.len() <= 2 * PUBLIC_MAX && !is_high
 }
 
-fn nonsense(why: &'static str) -> CloudError {
-    CloudError::new(CloudErrorKind::Nonsense, SIGN_IN).with_source(why)
+fn invalid_response(why: &'static str) -> CloudError {
+    CloudError::new(CloudErrorKind::InvalidResponse, SIGN_IN).with_source(why)
 }
 
 /// A daemon cannot choose a new password or read a code from a telephone: somebody must act.
 fn unexpected_challenge(name: Option<&ChallengeNameType>) -> CloudError {
-    let name = name.map_or_else(|| "nothing".to_owned(), |name| clean(name.as_str()));
+    let name = name.map_or_else(|| "nothing".to_owned(), |name| sanitize(name.as_str()));
     let text = format!("the user pool asks for {name}, which a daemon cannot give; the user must be set up anew");
     CloudError::new(CloudErrorKind::Refused, SIGN_IN).with_source(text)
 }
@@ -276,15 +278,15 @@ fn fault(operation: &'static str, failure: &Failure) -> CloudError {
 }
 
 fn kind(failure: &Failure) -> CloudErrorKind {
-    match failure.meaning {
+    match failure.kind {
         // Too many wrong passwords lock a user for a while: that passes by itself.
-        Meaning::Refused if failure.text.contains("attempts exceeded") => CloudErrorKind::Throttled,
-        Meaning::Refused if REFUSALS.contains(&failure.code.as_str()) => CloudErrorKind::Refused,
-        Meaning::Refused | Meaning::Failed | Meaning::NoCredentials => CloudErrorKind::Failed,
-        Meaning::Unreachable => CloudErrorKind::Unreachable,
-        Meaning::TimedOut => CloudErrorKind::TimedOut,
-        Meaning::Throttled => CloudErrorKind::Throttled,
-        Meaning::Nonsense => CloudErrorKind::Nonsense,
+        AwsErrorKind::Refused if failure.text.contains("attempts exceeded") => CloudErrorKind::Throttled,
+        AwsErrorKind::Refused if REFUSALS.contains(&failure.code.as_str()) => CloudErrorKind::Refused,
+        AwsErrorKind::Refused | AwsErrorKind::Failed | AwsErrorKind::NoCredentials => CloudErrorKind::Failed,
+        AwsErrorKind::Unreachable => CloudErrorKind::Unreachable,
+        AwsErrorKind::TimedOut => CloudErrorKind::TimedOut,
+        AwsErrorKind::Throttled => CloudErrorKind::Throttled,
+        AwsErrorKind::InvalidResponse => CloudErrorKind::InvalidResponse,
     }
 }
 
@@ -294,18 +296,18 @@ mod tests {
 
     #[test]
     fn refusals_have_kinds() {
-        let check = |code: &str, text: &str, meaning, expected| {
-            let failure = Failure { meaning, code: code.to_owned(), text: text.to_owned() };
+        let check = |code: &str, text: &str, aws_kind, expected| {
+            let failure = Failure { kind: aws_kind, code: code.to_owned(), text: text.to_owned() };
             assert_eq!(kind(&failure), expected, "{code}");
         };
-        let refused = Meaning::Refused;
+        let refused = AwsErrorKind::Refused;
         check("NotAuthorizedException", "Incorrect username or password.", refused, CloudErrorKind::Refused);
         check("NotAuthorizedException", "Password attempts exceeded", refused, CloudErrorKind::Throttled);
         check("UserNotFoundException", "", refused, CloudErrorKind::Refused);
         check("PasswordResetRequiredException", "", refused, CloudErrorKind::Refused);
         check("UserNotConfirmedException", "", refused, CloudErrorKind::Refused);
         check("UserLambdaValidationException", "", refused, CloudErrorKind::Failed);
-        check("", "", Meaning::TimedOut, CloudErrorKind::TimedOut);
+        check("", "", AwsErrorKind::TimedOut, CloudErrorKind::TimedOut);
     }
 
     #[test]

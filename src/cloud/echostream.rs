@@ -101,7 +101,7 @@ impl ControlPlane for EchoStream {
         let variables = get_app::Variables { name: self.app.clone(), tenant: self.tenant.clone() };
         let data = self.appsync.call::<GetApp>(READ_APP, variables).await?;
         decode::snapshot(data, &self.app, &self.tenant)
-            .map_err(|why| CloudError::new(CloudErrorKind::Nonsense, READ_APP).with_source(why))
+            .map_err(|why| CloudError::new(CloudErrorKind::InvalidResponse, READ_APP).with_source(why))
     }
 
     async fn aws_credentials(&self) -> Result<Credentials, CloudError> {
@@ -112,7 +112,7 @@ impl ControlPlane for EchoStream {
         };
         let data = self.appsync.call::<GetAwsCredentials>(READ_CREDENTIALS, variables).await?;
         let credentials = credentials(data)
-            .map_err(|why| CloudError::new(CloudErrorKind::Nonsense, READ_CREDENTIALS).with_source(why))?;
+            .map_err(|why| CloudError::new(CloudErrorKind::InvalidResponse, READ_CREDENTIALS).with_source(why))?;
         for secret in [Some(credentials.secret_access_key()), credentials.session_token()].into_iter().flatten() {
             self.redactor.add_passing(&secret.into());
         }

@@ -18,7 +18,7 @@ pub enum CloudErrorKind {
     /// The cloud failed (5xx, or GraphQL errors).
     Failed,
     /// The answer cannot be understood.
-    Nonsense,
+    InvalidResponse,
 }
 
 /// A failed call to the cloud. `Display` fits after "failed to" and names no secret. `Clone`, because callers that share
@@ -51,15 +51,15 @@ impl CloudError {
 
 impl fmt::Display for CloudError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meaning = match self.kind {
+        let kind = match self.kind {
             CloudErrorKind::Refused => "the cloud refused the credentials",
             CloudErrorKind::Unreachable => "the cloud cannot be reached",
             CloudErrorKind::TimedOut => "the cloud did not answer in time",
             CloudErrorKind::Throttled => "the cloud asks to slow down",
             CloudErrorKind::Failed => "the cloud failed",
-            CloudErrorKind::Nonsense => "the answer cannot be understood",
+            CloudErrorKind::InvalidResponse => "the answer cannot be understood",
         };
-        write!(f, "{}: {meaning}", self.operation)
+        write!(f, "{}: {kind}", self.operation)
     }
 }
 

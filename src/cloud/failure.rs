@@ -6,11 +6,11 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::text::{chain, clean};
+use super::text::{chain, sanitize};
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Meaning {
+pub(crate) enum AwsErrorKind {
     /// There are no credentials to call with, or they could not be had.
     NoCredentials,
     /// The service refused the request (4xx); the code says why.
@@ -24,14 +24,14 @@ pub(crate) enum Meaning {
     /// The service failed (5xx).
     Failed,
     /// The answer cannot be understood.
-    Nonsense,
+    InvalidResponse,
 }
 
 /// A failed AWS call.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     /// What it means.
-    pub(crate) meaning: Meaning,
+    pub(crate) kind: AwsErrorKind,
     /// The service's own code for it, without a namespace; empty when it never answered.
     pub(crate) code: String,
     /// One clean line that tells of it, with the code where there is one.
@@ -68,21 +68,23 @@ impl Failure {
         E: ProvideErrorMetadata + Error + 'static,
     {
         match error {
-            SdkError::TimeoutError(_) => Self::silent(Meaning::TimedOut, "no answer within the limit".to_owned()),
+            SdkError::TimeoutError(_) => Self::silent(AwsErrorKind::TimedOut, "no answer within the limit".to_owned()),
             SdkError::ServiceError(context) => Self::told(context.err(), context.raw().status().as_u16()),
             SdkError::ResponseError(context) if context.raw().status().is_server_error() => {
-                Self::silent(Meaning::Failed, format!("status {}", context.raw().status().as_u16()))
+                Self::silent(AwsErrorKind::Failed, format!("status {}", context.raw().status().as_u16()))
             }
-            SdkError::ResponseError(_) => Self::silent(Meaning::Nonsense, chain(error)),
-            _ if is_about_credentials(error) => Self::silent(Meaning::NoCredentials, chain(error)),
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::silent(Meaning::TimedOut, chain(error)),
-            SdkError::DispatchFailure(_) => Self::silent(Meaning::Unreachable, chain(error)),
-            _ => Self::silent(Meaning::Nonsense, chain(error)),
+            SdkError::ResponseError(_) => Self::silent(AwsErrorKind::InvalidResponse, chain(error)),
+            _ if is_about_credentials(error) => Self::silent(AwsErrorKind::NoCredentials, chain(error)),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+                Self::silent(AwsErrorKind::TimedOut, chain(error))
+            }
+            SdkError::DispatchFailure(_) => Self::silent(AwsErrorKind::Unreachable, chain(error)),
+            _ => Self::silent(AwsErrorKind::InvalidResponse, chain(error)),
         }
     }
 
-    fn silent(meaning: Meaning, text: String) -> Self {
-        Self { meaning, code: String::new(), text }
+    fn silent(kind: AwsErrorKind, text: String) -> Self {
+        Self { kind, code: String::new(), text }
     }
 
     fn told(error: &impl ProvideErrorMetadata, status: u16) -> Self {
@@ -90,14 +92,14 @@ impl Failure {
         let code = error.code().map_or("", |code| code.rsplit('#').next().unwrap_or(code));
         let message = error.message().unwrap_or("no message");
         let text = if code.is_empty() { format!("status {status}: {message}") } else { format!("{code}: {message}") };
-        Self { meaning: Self::meaning_of(code, status), code: clean(code), text: clean(&text) }
+        Self { kind: Self::kind_of(code, status), code: sanitize(code), text: sanitize(&text) }
     }
 
-    fn meaning_of(code: &str, status: u16) -> Meaning {
+    fn kind_of(code: &str, status: u16) -> AwsErrorKind {
         if status == 429 || THROTTLE_MARKS.iter().any(|mark| code.contains(mark)) {
-            return Meaning::Throttled;
+            return AwsErrorKind::Throttled;
         }
-        if status >= 500 { Meaning::Failed } else { Meaning::Refused }
+        if status >= 500 { AwsErrorKind::Failed } else { AwsErrorKind::Refused }
     }
 }
 
@@ -119,14 +121,14 @@ mod tests {
 
     #[test]
     fn codes_and_statuses_have_meanings() {
-        let check = |code, status, meaning| assert_eq!(Failure::meaning_of(code, status), meaning, "{code} {status}");
-        check("NotAuthorizedException", 400, Meaning::Refused);
-        check("TooManyRequestsException", 400, Meaning::Throttled);
-        check("ThrottlingException", 400, Meaning::Throttled);
-        check("RequestThrottled", 403, Meaning::Throttled);
-        check("", 429, Meaning::Throttled);
-        check("InternalErrorException", 500, Meaning::Failed);
-        check("", 503, Meaning::Failed);
+        let check = |code, status, kind| assert_eq!(Failure::kind_of(code, status), kind, "{code} {status}");
+        check("NotAuthorizedException", 400, AwsErrorKind::Refused);
+        check("TooManyRequestsException", 400, AwsErrorKind::Throttled);
+        check("ThrottlingException", 400, AwsErrorKind::Throttled);
+        check("RequestThrottled", 403, AwsErrorKind::Throttled);
+        check("", 429, AwsErrorKind::Throttled);
+        check("InternalErrorException", 500, AwsErrorKind::Failed);
+        check("", 503, AwsErrorKind::Failed);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::cognito;
 use super::decode;
 use super::operations::get_app;
 use crate::model::{App, Snapshot};
-use crate::reconciler::{NodeLogSettings, Policy, Settings, Surroundings};
+use crate::reconciler::{AppInputs, NodeLogSettings, Policy, Settings};
 
 /// Longest reason why a node is refused, bytes.
 const REASON_BYTES_MAX: usize = 16 * 1024;
@@ -27,13 +27,13 @@ pub(crate) fn snapshot(data: &[u8]) {
 
 fn check(app: &App) {
     let settings = settings();
-    let surroundings = Surroundings::of(app);
+    let app_inputs = AppInputs::of(app);
     for (name, reason) in &app.invalid_nodes {
         assert!(!app.nodes.contains_key(name) && is_line(reason), "{reason:?}");
     }
     for node in app.nodes.values() {
         assert!(node.ports.iter().all(|port| port.host_port > 0 && port.container_port > 0));
-        match settings.desired(app, node, &surroundings) {
+        match settings.desired(app, node, &app_inputs) {
             Err(reason) => assert!(is_line(&reason), "{reason:?}"),
             Ok(desired) => {
                 let spec = &desired.target.spec;

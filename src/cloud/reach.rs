@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc2822;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::text::{chain, clean};
+use super::text::{chain, sanitize};
 use super::transport;
 
 /// Limit for each step.
@@ -73,12 +73,12 @@ async fn connect(url: &Url) -> Result<SocketAddr, Unreached> {
     let unnamed = |detail: String| Unreached { step: Step::Name, detail };
     let found = timeout(STEP_LIMIT, lookup_host((host, port))).await;
     let found = found.map_err(|_| unnamed(format!("{host}: {}", late())))?;
-    let addresses: Vec<_> = found.map_err(|error| unnamed(clean(&format!("{host}: {error}"))))?.collect();
+    let addresses: Vec<_> = found.map_err(|error| unnamed(sanitize(&format!("{host}: {error}"))))?.collect();
     let mut detail = format!("{host} has no addresses");
     for address in addresses {
         match timeout(STEP_LIMIT, TcpStream::connect(address)).await {
             Ok(Ok(_)) => return Ok(address),
-            Ok(Err(error)) => detail = clean(&format!("{address}: {error}")),
+            Ok(Err(error)) => detail = sanitize(&format!("{address}: {error}")),
             Err(_) => detail = format!("{address}: {}", late()),
         }
     }

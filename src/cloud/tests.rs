@@ -184,7 +184,7 @@ async fn the_apps_credentials_are_read_once_and_renewed_when_told() {
     assert_ne!(credentials.get().await.expect("credentials").access_key_id(), keys[0]);
     fake.remove_app();
     credentials.expire();
-    assert_eq!(kind_of(credentials.get().await), CloudErrorKind::Nonsense);
+    assert_eq!(kind_of(credentials.get().await), CloudErrorKind::InvalidResponse);
 }
 
 #[tokio::test]

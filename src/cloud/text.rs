@@ -10,7 +10,7 @@ pub(crate) const TEXT_MAX: usize = 500;
 const CAUSES_MAX: usize = 8;
 
 /// The text with control characters escaped, cut at [`TEXT_MAX`] characters.
-pub(crate) fn clean(text: &str) -> String {
+pub(crate) fn sanitize(text: &str) -> String {
     let mut cleaned = String::new();
     for character in text.chars().take(TEXT_MAX) {
         if character.is_control() {
@@ -34,7 +34,7 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         let _ = write!(text, ": {error}");
         cause = error.source();
     }
-    clean(&text)
+    sanitize(&text)
 }
 
 #[cfg(test)]
@@ -43,8 +43,8 @@ mod tests {
 
     #[test]
     fn text_is_cut_and_escaped() {
-        assert_eq!(clean("a\nb\u{1b}[0m"), "a\\nb\\u{1b}[0m");
-        assert_eq!(clean(&"x".repeat(TEXT_MAX)).chars().count(), TEXT_MAX);
-        assert_eq!(clean(&"ä".repeat(TEXT_MAX + 1)).chars().count(), TEXT_MAX + 1);
+        assert_eq!(sanitize("a\nb\u{1b}[0m"), "a\\nb\\u{1b}[0m");
+        assert_eq!(sanitize(&"x".repeat(TEXT_MAX)).chars().count(), TEXT_MAX);
+        assert_eq!(sanitize(&"ä".repeat(TEXT_MAX + 1)).chars().count(), TEXT_MAX + 1);
     }
 }

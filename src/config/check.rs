@@ -192,7 +192,7 @@ pub(super) fn on_removed(text: &str) -> Option<OnRemoved> {
 }
 
 pub(super) fn replace(text: &str) -> Option<Replace> {
-    choice(text, &[("careful", Replace::Careful), ("overlap", Replace::Overlap)])
+    choice(text, &[("careful", Replace::StopFirst), ("overlap", Replace::StartFirst)])
 }
 
 fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Option<T> {

@@ -8,7 +8,7 @@ use managed_app_runtimes::{AwslogsMode, Hardening};
 use secrecy::SecretString;
 
 use super::sources::{EnvFile, Sources};
-use super::{Config, ConfigErrors, Flags, NodeLogOptions, SystemdEnvironment, Whereabouts, check};
+use super::{ClientConfig, Config, ConfigErrors, Flags, NodeLogOptions, SystemdEnvironment, check};
 use crate::reconciler::{AllowedBindMounts, AllowedRegistries, Policy};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -168,7 +168,7 @@ fn status_socket(sources: &mut Sources<'_>) -> Option<PathBuf> {
     Some(directory.join(STATUS_SOCKET))
 }
 
-impl Whereabouts {
+impl ClientConfig {
     /// As [`Config::load`], for commands that need no more.
     pub fn load(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let file = EnvFile::read(flags.env_file.as_deref(), |path| std::fs::read_to_string(path));

@@ -121,7 +121,7 @@ pub struct Config {
 
 /// What commands need that only ask a daemon of this host: none of the app's settings.
 #[derive(Debug, Clone)]
-pub struct Whereabouts {
+pub struct ClientConfig {
     /// As [`Config::status_socket`].
     pub status_socket: Option<PathBuf>,
     /// As [`Config::state_directory`].
@@ -209,9 +209,9 @@ pub enum OnExit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
     /// The old one is stopped first.
-    Careful,
+    StopFirst,
     /// The new one is started first, where the node has neither host ports nor mounts.
-    Overlap,
+    StartFirst,
 }
 
 /// What happens when the cloud says that the app is gone.

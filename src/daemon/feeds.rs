@@ -57,7 +57,7 @@ pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Own
         let events = runtime.events(&owner).await;
         let is_back = was_away && events.is_ok();
         was_away = events.is_err();
-        if inbox.send(if is_back { Event::Resync } else { Event::HintsLost }).await.is_err() {
+        if inbox.send(if is_back { Event::Resync } else { Event::EventsLost }).await.is_err() {
             return;
         }
         match events {
@@ -65,14 +65,14 @@ pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Own
                 let began = Instant::now();
                 while let Some(Ok(event)) = events.next().await {
                     debug!(container = %event.container, name = event.name, action = ?event.action, "engine event");
-                    if inbox.send(Event::Hint(event)).await.is_err() {
+                    if inbox.send(Event::Engine(event)).await.is_err() {
                         return;
                     }
                 }
                 debug!("the stream of engine events ended");
                 was_away = began.elapsed() >= STREAM_LIFE_MIN;
                 // Whoever watches a container must know before it looks again, perhaps when the engine is long back.
-                if inbox.send(Event::HintsLost).await.is_err() {
+                if inbox.send(Event::EventsLost).await.is_err() {
                     return;
                 }
             }

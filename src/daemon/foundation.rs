@@ -120,8 +120,8 @@ pub(super) fn shipper(daemon: &Daemon, settings: &Settings) -> (Shipper, Shippin
 pub(super) async fn ensure_network(runtime: Arc<dyn ContainerRuntime>, network: String, owner: Owner) {
     match timeout(NETWORK_WAIT, runtime.ensure_network(&network, &owner)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be made yet"),
-        Err(_) => warn!(network, "the app's network could not be made in time"),
+        Ok(Err(error)) => warn!(network, error = chain(&error), "the app's network cannot be created yet"),
+        Err(_) => warn!(network, "the app's network could not be created in time"),
     }
 }
 

@@ -29,7 +29,7 @@ use self::foundation::{end_of_nodes, engine_logs, ensure_network, interruptible,
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
-use crate::driver::{Driver, Hands, Looks, NOTICES_MAX, StateFile, chain};
+use crate::driver::{ContainerLister, Driver, Executor, NOTICES_MAX, StateFile, chain};
 use crate::engine::NodeLogsChoice;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, power_off, watchdog_interval};
@@ -197,8 +197,8 @@ impl Daemon {
         tasks.spawn("network", ensure_network(self.runtime.clone(), settings.network(), settings.owner.clone()));
         let (shipper, shipping) = shipper.unzip();
         let shipping = shipping.unwrap_or_default();
-        let hands = self.hands(cloud.clone(), &settings, shipping.clone());
-        let (driver, status) = Driver::new(settings.clone(), hands, queue);
+        let executor = self.executor(cloud.clone(), &settings, shipping.clone());
+        let (driver, status) = Driver::new(settings.clone(), executor, queue);
         if let Some(shipper) = shipper {
             self.recorder.watch_logs(shipping.numbers());
             tasks.spawn("shipper", shipper.run(driver.app()));
@@ -289,8 +289,8 @@ impl Daemon {
         Event::Settings(Box::new(settings))
     }
 
-    fn hands(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings, shipping: Shipping) -> Hands {
-        Hands {
+    fn executor(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings, shipping: Shipping) -> Executor {
+        Executor {
             runtime: Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone())),
             cloud,
             aws: self.aws.clone(),
@@ -302,7 +302,7 @@ impl Daemon {
             pulls: Semaphore::new(self.config.parallel_pulls),
             replace_window: self.config.replace_window,
             notices: broadcast::Sender::new(NOTICES_MAX),
-            looks: Looks::default(),
+            lister: ContainerLister::default(),
             recorder: self.recorder.clone(),
             last_app: std::sync::Mutex::default(),
             shipping,
@@ -367,7 +367,7 @@ pub fn settings_of(config: &Config, node_logs: &NodeLogsChoice) -> Settings {
         kept_logs: has_both.then(|| if is_awslogs { kept_by_engine() } else { awslogs() }),
         stop_grace: config.stop_grace,
         resync: config.resync,
-        overlap: config.replace == Replace::Overlap,
+        overlap: config.replace == Replace::StartFirst,
         remove_nodes_with_app: config.on_removed == OnRemoved::Exit,
         policy: config.policy.clone(),
         hardening: config.hardening.clone(),

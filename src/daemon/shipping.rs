@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cloud::Aws;
 use crate::config::Config;
-use crate::logs::{LogService, OwnLog};
+use crate::logs::{DaemonLog, LogService};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 
@@ -17,7 +17,7 @@ const FINISH_LIMIT: Duration = Duration::from_secs(3);
 /// The shipping of the daemon's own log. Dropping it gives up what is not shipped.
 #[derive(Debug)]
 pub struct LogShipping {
-    log: Option<OwnLog>,
+    log: Option<DaemonLog>,
     tasks: Tasks,
     end: CancellationToken,
 }
@@ -25,7 +25,7 @@ pub struct LogShipping {
 impl LogShipping {
     /// Starts it, unless the log was started without it (MANAGED_APP_DAEMON_LOGS).
     pub fn start(config: &Config, telemetry: &Telemetry, aws: Arc<Aws>) -> Self {
-        let log = telemetry.unshipped().map(|lines| OwnLog::new(lines, telemetry.redactor()));
+        let log = telemetry.unshipped().map(|lines| DaemonLog::new(lines, telemetry.redactor()));
         let (mut tasks, end) = (Tasks::new(), CancellationToken::new());
         if let Some(log) = log.clone() {
             let service = Arc::new(LogService::new(aws, &config.region));
@@ -35,7 +35,7 @@ impl LogShipping {
     }
 
     /// The log with its numbers; `None` when it is not shipped.
-    pub fn log(&self) -> Option<OwnLog> {
+    pub fn log(&self) -> Option<DaemonLog> {
         self.log.clone()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 use managed_app_runtimes::{Action, ContainerId, EngineEvent, EventStream, Owner};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -64,7 +64,7 @@ impl<'a> Story<'a> {
         })
         .await?;
         self.chapter("adds a mount to the inlet; its new container is created beside the old one", async {
-            cloud.change_mounts("HL7: inlet", vec![managed_app_fakes::cloud::words::Mount::anonymous("/data")]);
+            cloud.change_mounts("HL7: inlet", vec![managed_app_fakes::cloud::commands::Mount::anonymous("/data")]);
         })
         .await?;
         self.chapter("releases version 2 of the image", async {

@@ -6,7 +6,7 @@
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod looks;
+mod lister;
 mod operate;
 mod pull;
 mod replace;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 pub use failure::chain;
-pub use looks::Looks;
+pub use lister::ContainerLister;
 pub use operate::next_name;
 pub use state::{Disk, StateFile};
 
@@ -63,8 +63,8 @@ impl Notice {
     /// What `event` says to those who watch, if anything.
     pub fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::Hint(hint) if hint.action == Action::Died => Some(Self::Died(hint.container.clone())),
-            Event::HintsLost => Some(Self::EngineAway),
+            Event::Engine(hint) if hint.action == Action::Died => Some(Self::Died(hint.container.clone())),
+            Event::EventsLost => Some(Self::EngineAway),
             _ => None,
         }
     }
@@ -72,7 +72,7 @@ impl Notice {
 
 /// What the tasks work with.
 #[derive(Debug)]
-pub struct Hands {
+pub struct Executor {
     /// The engine.
     pub runtime: Arc<dyn ContainerRuntime>,
     /// The control plane.
@@ -96,7 +96,7 @@ pub struct Hands {
     /// Tells those who watch a new container what may have become of it.
     pub notices: broadcast::Sender<Notice>,
     /// Looks of those who watch.
-    pub looks: Looks,
+    pub lister: ContainerLister,
     /// Takes note of what is done.
     pub recorder: Arc<Recorder>,
     /// The last answer about the app, to tell what has changed since.
@@ -107,7 +107,7 @@ pub struct Hands {
     pub stopping: CancellationToken,
 }
 
-impl Hands {
+impl Executor {
     fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
     }
@@ -117,7 +117,7 @@ impl Hands {
 #[derive(Debug)]
 pub struct Driver {
     reconciler: Reconciler,
-    hands: Arc<Hands>,
+    executor: Arc<Executor>,
     tasks: JoinSet<Event>,
     /// What each task is about, to report for one that panicked.
     subjects: HashMap<Id, Subject>,
@@ -143,14 +143,14 @@ impl Driver {
     /// A driver with a fresh reconciler. The queue to listen to and the status are published on the watches.
     pub fn new(
         settings: Settings,
-        hands: Hands,
+        executor: Executor,
         queue: watch::Sender<Option<QueueAddress>>,
     ) -> (Self, watch::Receiver<Status>) {
         let reconciler = Reconciler::new(settings, rand::random());
         let (status, receiver) = watch::channel(reconciler.status());
         let driver = Self {
             reconciler,
-            hands: Arc::new(hands),
+            executor: Arc::new(executor),
             tasks: JoinSet::new(),
             subjects: HashMap::new(),
             queue,
@@ -178,20 +178,20 @@ impl Driver {
         let mut event = Event::Begin;
         loop {
             debug!(event = event.name(), "event");
-            self.spread(&event);
+            self.publish(&event);
             let effects = self.reconciler.on(event, self.began.elapsed());
             if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {
-                self.hands.stopping.cancel();
+                self.executor.stopping.cancel();
             }
             for effect in effects {
                 if let Some(finish) = self.execute(effect) {
-                    self.publish();
+                    self.publish_status();
                     return finish;
                 }
             }
             self.publish_at.get_or_insert_with(|| Instant::now() + STATUS_EVERY);
             if self.reconciler.phase() != self.status.borrow().phase {
-                self.publish();
+                self.publish_status();
             }
             event = self.next(&mut inbox).await;
         }
@@ -199,13 +199,13 @@ impl Driver {
 
     /// Who watches a new container learns at once that it ended, who ships output that there may be more of it, and who
     /// follows the app how it is now. Nobody watching is fine.
-    fn spread(&self, event: &Event) {
+    fn publish(&self, event: &Event) {
         if let Some(notice) = Notice::of(event) {
-            let _ = self.hands.notices.send(notice);
+            let _ = self.executor.notices.send(notice);
         }
         match event {
-            Event::Hint(hint) => self.hands.shipping.look(hint.action == Action::Started),
-            Event::HintsLost => self.hands.shipping.look(true),
+            Event::Engine(hint) => self.executor.shipping.look(hint.action == Action::Started),
+            Event::EventsLost => self.executor.shipping.look(true),
             Event::Snapshot(Ok(Snapshot::App(app))) => {
                 self.app.send_replace(Some(app.clone()));
             }
@@ -223,13 +223,13 @@ impl Driver {
                 Some(event) = inbox.recv() => return event,
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => return self.finished(done),
                 () = sleep_until(deadline) => return Event::Timer,
-                () = sleep_until(self.publish_at) => self.publish(),
+                () = sleep_until(self.publish_at) => self.publish_status(),
                 () = tokio::time::sleep(BEAT_EVERY) => {}
             }
         }
     }
 
-    fn publish(&mut self) {
+    fn publish_status(&mut self) {
         self.publish_at = None;
         let status = self.reconciler.status();
         self.status.send_if_modified(|old| {
@@ -240,24 +240,24 @@ impl Driver {
     }
 
     fn execute(&mut self, effect: Effect) -> Option<Finish> {
-        let hands = self.hands.clone();
+        let executor = self.executor.clone();
         match effect {
-            Effect::FetchSnapshot => self.spawn(Subject::Snapshot, async move { hands.snapshot().await }),
-            Effect::List => self.spawn(Subject::List, async move { hands.list().await }),
+            Effect::FetchSnapshot => self.spawn(Subject::Snapshot, async move { executor.snapshot().await }),
+            Effect::List => self.spawn(Subject::List, async move { executor.list().await }),
             Effect::Pull(image) => self.spawn(Subject::Pull(image.clone()), async move {
                 let began = Instant::now();
-                let outcome = hands.pull(&image).await;
-                hands.recorder.pulled(&image, began, &outcome);
+                let outcome = executor.pull(&image).await;
+                executor.recorder.pulled(&image, began, &outcome);
                 Event::Pulled { image, outcome }
             }),
             Effect::Operate { node, operation, reason } => {
-                self.spawn(Subject::Node(node.clone()), async move { hands.run(node, operation, reason).await });
+                self.spawn(Subject::Node(node.clone()), async move { executor.run(node, operation, reason).await });
             }
             Effect::Listen(address) => {
                 self.queue.send_replace(Some(address));
             }
             Effect::Forget(ids) => {
-                let forgotten = hands.state.retain(&ids);
+                let forgotten = executor.state.retain(&ids);
                 self.spawn(Subject::State, async move {
                     forgotten.await;
                     Event::Saved
@@ -265,7 +265,7 @@ impl Driver {
             }
             Effect::CrashLoop { node, notice } => {
                 log_crash_loop(&node, &notice);
-                hands.recorder.crash_loop(&node, &notice);
+                executor.recorder.crash_loop(&node, &notice);
             }
             Effect::Ready => {
                 info!(elapsed_ms = self.began.elapsed().as_millis() as u64, "start is over");
@@ -301,7 +301,7 @@ impl Driver {
     }
 }
 
-impl Hands {
+impl Executor {
     /// Asks the cloud for the app.
     pub async fn snapshot(&self) -> Event {
         let answer = tokio::time::timeout(SNAPSHOT_LIMIT, self.cloud.app()).await;

@@ -12,11 +12,11 @@ use time::OffsetDateTime;
 use tokio::sync::SemaphorePermit;
 use tracing::warn;
 
-use super::{Hands, failure};
+use super::{Executor, failure};
 use crate::logs::stream_name;
-use crate::reconciler::{Made, Operation, Outcome, Target};
+use crate::reconciler::{Created, Operation, Outcome, Target};
 
-impl Hands {
+impl Executor {
     /// Carries out `operation`; never fails, only reports.
     pub async fn operate(&self, operation: Operation) -> Outcome {
         let done = match operation {
@@ -64,9 +64,9 @@ impl Hands {
                     Ok(Outcome::Started { id, revision: Some(revision) })
                 }
             },
-            Operation::Replace { old, next, target, manner } => self.replace(old, next, target, manner, turn).await,
-            Operation::Confirm { next, old, revision, manner } => {
-                self.confirm(next, old, &revision, manner, turn).await
+            Operation::Replace { old, next, target, strategy } => self.replace(old, next, target, strategy, turn).await,
+            Operation::Confirm { next, old, revision, strategy } => {
+                self.confirm(next, old, &revision, strategy, turn).await
             }
             Operation::Rename { id, name } => {
                 self.runtime.rename(&id, &name).await?;
@@ -85,13 +85,13 @@ impl Hands {
         turn: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let failure = failure::of_runtime(&error);
-        warn!(container = %id, error = failure.text, "container cannot be started again: it is removed and made anew");
+        warn!(container = %id, error = failure.text, "container cannot be started again: it is removed and created anew");
         self.remove_all(vec![id.clone()], Some(turn)).await?;
         Ok(Outcome::Discarded { id, failure })
     }
 
     async fn create(&self, target: Target) -> Result<Outcome, RuntimeError> {
-        let (spec, record) = dress(&target.spec, target.spec.name.clone());
+        let (spec, record) = with_labels(&target.spec, target.spec.name.clone());
         let Some(id) = self.make(&spec).await? else { return Ok(Outcome::ImageMissing) };
         self.state.record(&id, &target.revision).await;
         if self.is_stopping() {
@@ -99,7 +99,7 @@ impl Hands {
         }
         let (started, image_id) = join(self.runtime.start(&id), self.image_of(&target.spec)).await;
         started?;
-        Ok(made(id, spec.name, target, record, image_id))
+        Ok(created(id, spec.name, target, record, image_id))
     }
 
     /// Makes a container; `None` when its image is not there. The network is made again if somebody removed it.
@@ -170,12 +170,12 @@ pub(super) fn ignore_absent(result: Result<(), RuntimeError>) -> Result<(), Runt
     }
 }
 
-pub(super) fn made(id: ContainerId, name: String, target: Target, record: SpecRecord, image_id: ImageId) -> Outcome {
-    Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
+pub(super) fn created(id: ContainerId, name: String, target: Target, record: SpecRecord, image_id: ImageId) -> Outcome {
+    Outcome::Created(Box::new(Created { id, name, revision: target.revision, record, image_id }))
 }
 
 /// The spec as the engine gets it: under `name`, with the label that records it and a log stream of its own.
-pub(super) fn dress(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
+pub(super) fn with_labels(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
     let mut spec = ContainerSpec { name, ..spec.clone() };
     if let LogSettings::Awslogs { stream, .. } = &mut spec.logs {
         *stream = stream_name(OffsetDateTime::now_utc(), rand::random());

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use managed_app_runtimes::{ErrorKind, ImageId, ImageReference, PullProgress};
 use tracing::{info, warn};
 
-use super::{Hands, failure};
+use super::{Executor, failure};
 use crate::reconciler::{Failure, Pulled};
 use crate::telemetry::PROGRESS;
 
-impl Hands {
+impl Executor {
     /// Fetches `image`; when that fails, says whether an older copy is present.
     pub async fn pull(&self, image: &ImageReference) -> Pulled {
         let _permit = self.pulls.acquire().await.expect("the semaphore is never closed");
@@ -67,7 +67,7 @@ impl PullError {
     }
 }
 
-impl Hands {
+impl Executor {
     async fn fetch_once(&self, image: &ImageReference) -> Result<ImageId, PullError> {
         let credentials =
             self.registry.credentials(image).await.map_err(|error| PullError::Other(failure::of_registry(&error)))?;

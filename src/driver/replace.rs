@@ -28,9 +28,9 @@ use tokio::sync::{SemaphorePermit, broadcast};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::operate::{dress, ignore_absent, made, next_name};
-use super::{Hands, Notice, failure};
-use crate::reconciler::{Failure, FailureKind, Manner, Outcome, Revision, Target};
+use super::operate::{created, ignore_absent, next_name, with_labels};
+use super::{Executor, Notice, failure};
+use crate::reconciler::{Failure, FailureKind, Outcome, Revision, Strategy, Target};
 
 /// How long a start may wait for a host port that another node lets go, beyond the time that node may take to stop.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
@@ -38,28 +38,28 @@ const PORT_PATIENCE: Duration = Duration::from_secs(10);
 const PORT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A new container that is being tried out in the place of old ones.
-struct Trial {
+struct Rollout {
     next: ContainerId,
     old: Vec<ContainerId>,
     /// What the old one reads when it has to come back.
     revision: Revision,
-    manner: Manner,
+    strategy: Strategy,
     /// What was said since before the new one was started.
     notices: broadcast::Receiver<Notice>,
 }
 
 /// What came of a trial.
-enum Verdict {
-    StaysUp,
+enum RolloutResult {
+    Healthy,
     /// It does not, for this reason.
-    Falls(String),
+    Failed(String),
     /// It does not, but the engine was away meanwhile, which may have ended it.
-    Unproven,
+    Unknown,
     /// The daemon ends.
-    Open,
+    Interrupted,
 }
 
-impl Hands {
+impl Executor {
     /// Makes the next container beside the old one; the old one does not notice anything that fails until then. No
     /// permit is held while the new one is watched.
     pub(super) async fn replace(
@@ -67,10 +67,10 @@ impl Hands {
         old: Vec<ContainerId>,
         next: Option<ContainerId>,
         target: Target,
-        manner: Manner,
+        strategy: Strategy,
         turn: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
-        let (mut spec, record) = dress(&target.spec, next_name(&target.spec.name));
+        let (mut spec, record) = with_labels(&target.spec, next_name(&target.spec.name));
         let next = match next {
             Some(next) => Some(next),
             None => match self.make(&spec).await {
@@ -88,24 +88,24 @@ impl Hands {
         if self.is_stopping() {
             return Ok(Outcome::Abandoned);
         }
-        let mut trial = self.trial(next, old, &target.revision, manner);
-        if manner != Manner::Overlap {
-            self.stop_all(trial.old.clone()).await?;
+        let mut rollout = self.rollout(next, old, &target.revision, strategy);
+        if strategy != Strategy::StartFirst {
+            self.stop_all(rollout.old.clone()).await?;
         }
         // Whoever holds the port may need a turn to let go of it.
-        let turn = Some(turn).filter(|_| manner != Manner::Swap);
-        if let Err(error) = self.start_next(&trial).await {
-            let failure = of_start(&error, manner);
-            return self.roll_back(&trial, failure).await;
+        let turn = Some(turn).filter(|_| strategy != Strategy::PortSwap);
+        if let Err(error) = self.start_next(&rollout).await {
+            let failure = of_start(&error, strategy);
+            return self.roll_back(&rollout, failure).await;
         }
         drop(turn);
-        if let Some(outcome) = self.watch(&mut trial).await? {
+        if let Some(outcome) = self.watch(&mut rollout).await? {
             return Ok(outcome);
         }
         let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(trial.old, Some(turn)).await?;
-        self.runtime.rename(&trial.next, &target.spec.name).await?;
-        Ok(made(trial.next, target.spec.name.clone(), target, record, image_id))
+        self.remove_all(rollout.old, Some(turn)).await?;
+        self.runtime.rename(&rollout.next, &target.spec.name).await?;
+        Ok(created(rollout.next, target.spec.name.clone(), target, record, image_id))
     }
 
     /// Goes on with a replacement whose new container runs already.
@@ -114,30 +114,31 @@ impl Hands {
         next: ContainerId,
         old: Vec<ContainerId>,
         revision: &Revision,
-        manner: Manner,
+        strategy: Strategy,
         turn: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
-        let mut trial = self.trial(next, old, revision, manner);
-        if manner != Manner::Overlap {
-            self.stop_all(trial.old.clone()).await?;
+        let mut rollout = self.rollout(next, old, revision, strategy);
+        if strategy != Strategy::StartFirst {
+            self.stop_all(rollout.old.clone()).await?;
         }
         drop(turn);
-        if let Some(outcome) = self.watch(&mut trial).await? {
+        if let Some(outcome) = self.watch(&mut rollout).await? {
             return Ok(outcome);
         }
         let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(trial.old, Some(turn)).await
+        self.remove_all(rollout.old, Some(turn)).await
     }
 
-    fn trial(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, manner: Manner) -> Trial {
-        Trial { next, old, revision: revision.clone(), manner, notices: self.notices.subscribe() }
+    fn rollout(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, strategy: Strategy) -> Rollout {
+        Rollout { next, old, revision: revision.clone(), strategy, notices: self.notices.subscribe() }
     }
 
-    async fn start_next(&self, trial: &Trial) -> Result<(), RuntimeError> {
-        let patience = if trial.manner == Manner::Swap { self.stop_grace + PORT_PATIENCE } else { Duration::ZERO };
+    async fn start_next(&self, rollout: &Rollout) -> Result<(), RuntimeError> {
+        let patience =
+            if rollout.strategy == Strategy::PortSwap { self.stop_grace + PORT_PATIENCE } else { Duration::ZERO };
         let until = Instant::now() + patience;
         loop {
-            match self.runtime.start(&trial.next).await {
+            match self.runtime.start(&rollout.next).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until && !self.is_stopping() => {
                     sleep(PORT_PAUSE).await;
                 }
@@ -147,65 +148,65 @@ impl Hands {
     }
 
     /// Sees whether the new container stays up, and brings the old one back if not. `None`: it does.
-    async fn watch(&self, trial: &mut Trial) -> Result<Option<Outcome>, RuntimeError> {
-        match self.verdict(trial).await? {
-            Verdict::StaysUp => Ok(None),
-            Verdict::Open => Ok(Some(Outcome::Abandoned)),
-            Verdict::Unproven => {
+    async fn watch(&self, rollout: &mut Rollout) -> Result<Option<Outcome>, RuntimeError> {
+        match self.result_of(rollout).await? {
+            RolloutResult::Healthy => Ok(None),
+            RolloutResult::Interrupted => Ok(Some(Outcome::Abandoned)),
+            RolloutResult::Unknown => {
                 let text = "the engine was away while the new container was watched".to_owned();
                 Ok(Some(Outcome::Failed(Failure { kind: FailureKind::Transient, text })))
             }
-            Verdict::Falls(reason) => {
+            RolloutResult::Failed(reason) => {
                 let text = format!("the new container did not stay up: {reason}; the old one runs");
-                self.roll_back(trial, Failure { kind: FailureKind::Permanent, text }).await.map(Some)
+                self.roll_back(rollout, Failure { kind: FailureKind::Permanent, text }).await.map(Some)
             }
         }
     }
 
     /// A container that ended and was started again by the engine has another start time. Engine events only make
     /// this look earlier.
-    async fn verdict(&self, trial: &mut Trial) -> Result<Verdict, RuntimeError> {
-        if self.replace_window.is_zero() || trial.manner == Manner::AtOnce {
-            return Ok(Verdict::StaysUp);
+    async fn result_of(&self, rollout: &mut Rollout) -> Result<RolloutResult, RuntimeError> {
+        if self.replace_window.is_zero() || rollout.strategy == Strategy::Force {
+            return Ok(RolloutResult::Healthy);
         }
         let end = Instant::now() + self.replace_window;
-        let mut now = self.look_at(&trial.next).await?;
+        let mut now = self.find(&rollout.next).await?;
         let started_at = now.as_ref().and_then(|container| container.started_at);
         let (mut is_over, mut was_away) = (false, false);
         loop {
-            if let Some(reason) = fall(started_at, now.as_ref()) {
-                return Ok(if was_away { Verdict::Unproven } else { Verdict::Falls(reason) });
+            if let Some(reason) = unhealthy_reason(started_at, now.as_ref()) {
+                return Ok(if was_away { RolloutResult::Unknown } else { RolloutResult::Failed(reason) });
             }
             if is_over {
-                return Ok(Verdict::StaysUp);
+                return Ok(RolloutResult::Healthy);
             }
             // All arms are cancel-safe.
             is_over = tokio::select! {
                 biased;
-                () = self.stopping.cancelled() => return Ok(Verdict::Open),
+                () = self.stopping.cancelled() => return Ok(RolloutResult::Interrupted),
                 () = sleep_until(end) => true,
-                notice = trial.notice() => {
+                notice = rollout.notice() => {
                     was_away |= notice == Some(Notice::EngineAway);
                     false
                 }
             };
-            now = self.look_at(&trial.next).await?;
+            now = self.find(&rollout.next).await?;
         }
     }
 
-    async fn look_at(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
-        let found = self.looks.look(self.runtime.as_ref(), &self.owner).await?;
+    async fn find(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
+        let found = self.lister.look(self.runtime.as_ref(), &self.owner).await?;
         Ok(found.iter().find(|container| container.id == *id).cloned())
     }
 
     /// The new one is stopped before the old one is started. The old one reads what is current now. A node that is
     /// down does not wait for its turn.
-    async fn roll_back(&self, trial: &Trial, failure: Failure) -> Result<Outcome, RuntimeError> {
-        warn!(container = %trial.next, error = failure.text, "the new container is given up for the old one");
-        ignore_absent(self.runtime.stop(&trial.next, self.stop_grace).await)?;
+    async fn roll_back(&self, rollout: &Rollout, failure: Failure) -> Result<Outcome, RuntimeError> {
+        warn!(container = %rollout.next, error = failure.text, "the new container is given up for the old one");
+        ignore_absent(self.runtime.stop(&rollout.next, self.stop_grace).await)?;
         let mut gone = None;
-        if let (Some(old), true) = (trial.old.first(), trial.manner != Manner::Overlap) {
-            self.state.record(old, &trial.revision).await;
+        if let (Some(old), true) = (rollout.old.first(), rollout.strategy != Strategy::StartFirst) {
+            self.state.record(old, &rollout.revision).await;
             match self.runtime.start(old).await {
                 // Neither can be started: the new one goes, so that a newer one can be made.
                 Err(error) if error.kind() == ErrorKind::NotFound => gone = Some(error),
@@ -213,18 +214,18 @@ impl Hands {
             }
         }
         // Its last words say why it did not stay up.
-        self.shipping.finish(std::slice::from_ref(&trial.next)).await;
-        match self.runtime.remove(&trial.next).await {
-            Ok(()) => self.state.forget(std::slice::from_ref(&trial.next)).await,
+        self.shipping.finish(std::slice::from_ref(&rollout.next)).await;
+        match self.runtime.remove(&rollout.next).await {
+            Ok(()) => self.state.forget(std::slice::from_ref(&rollout.next)).await,
             Err(error) => {
-                warn!(container = %trial.next, error = failure::chain(&error), "the failed container cannot be removed");
+                warn!(container = %rollout.next, error = failure::chain(&error), "the failed container cannot be removed");
             }
         }
         gone.map_or(Ok(Outcome::RolledBack(failure)), Err)
     }
 }
 
-impl Trial {
+impl Rollout {
     /// What is said of the new container or of the engine; `None` when something was missed.
     async fn notice(&mut self) -> Option<Notice> {
         loop {
@@ -240,7 +241,7 @@ impl Trial {
 
 /// Why a container that was started at `started_at` does not count as staying up, if so. No answer about it is no
 /// proof against it.
-fn fall(started_at: Option<OffsetDateTime>, now: Option<&Container>) -> Option<String> {
+fn unhealthy_reason(started_at: Option<OffsetDateTime>, now: Option<&Container>) -> Option<String> {
     let Some(now) = now else { return Some("it was removed".to_owned()) };
     match &now.state {
         ContainerState::Running | ContainerState::Paused if now.started_at == started_at => None,
@@ -255,9 +256,9 @@ fn fall(started_at: Option<OffsetDateTime>, now: Option<&Container>) -> Option<S
 
 /// The failure of a start in the place of an old container: the new one's own where the engine will not have it or a
 /// port is taken, but not where that port was to come free. Anything else may have been the engine's.
-fn of_start(error: &RuntimeError, manner: Manner) -> Failure {
+fn of_start(error: &RuntimeError, strategy: Strategy) -> Failure {
     let kind = match error.kind() {
-        ErrorKind::Conflict if manner != Manner::Swap => FailureKind::Permanent,
+        ErrorKind::Conflict if strategy != Strategy::PortSwap => FailureKind::Permanent,
         ErrorKind::Refused => FailureKind::Permanent,
         _ => FailureKind::Transient,
     };

@@ -15,7 +15,7 @@ use managed_app_runtimes::ContainerId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::reconciler::{Inputs, Revision};
+use crate::reconciler::{Revision, StartupInputs};
 
 /// Version of the file that this program writes; a newer one is set aside.
 const VERSION: u32 = 1;
@@ -51,7 +51,7 @@ struct Contents {
     version: u32,
     revisions: HashMap<String, String>,
     #[serde(default)]
-    inputs: HashMap<String, Inputs>,
+    inputs: HashMap<String, StartupInputs>,
 }
 
 /// The same as it is written.
@@ -59,7 +59,7 @@ struct Contents {
 struct Written<'a> {
     version: u32,
     revisions: HashMap<&'a str, &'a str>,
-    inputs: HashMap<&'a str, &'a Inputs>,
+    inputs: HashMap<&'a str, &'a StartupInputs>,
 }
 
 impl StateFile {
@@ -68,7 +68,7 @@ impl StateFile {
     pub fn open(directory: &Path) -> Self {
         let path = directory.join(FILE_NAME);
         if let Err(error) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory) {
-            warn!(path = %directory.display(), %error, "the state directory cannot be made");
+            warn!(path = %directory.display(), %error, "the state directory cannot be created");
         }
         let revisions = match read(&path) {
             Ok(revisions) => revisions,

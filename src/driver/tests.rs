@@ -1,7 +1,7 @@
 //! Replacements on the engine in memory: downtime, the window, the way back, and a crash before each call.
 
 mod crashes;
-mod rig;
+mod harness;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use managed_app_runtimes::{ContainerState, ErrorKind, PortBinding, Protocol};
 use tokio::time::Instant;
 
 use super::Notice;
-use super::operate::{dress, next_name};
+use super::operate::{next_name, with_labels};
 use crate::reconciler::*;
-use rig::{Rig, WINDOW, image, target};
+use harness::{Harness, WINDOW, image, target};
 
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -28,8 +28,8 @@ fn next() -> Target {
 }
 
 /// Containers of the image `two` behave so from now on.
-fn behave(rig: &Rig, behaviour: Behaviour) {
-    rig.memory.set_behaviour_of_image(&image("two"), behaviour);
+fn behave(harness: &Harness, behaviour: Behaviour) {
+    harness.memory.set_behaviour_of_image(&image("two"), behaviour);
 }
 
 fn crashes(after: Duration) -> Behaviour {
@@ -38,33 +38,33 @@ fn crashes(after: Duration) -> Behaviour {
 
 #[tokio::test(start_paused = true)]
 async fn the_node_is_down_for_one_stop_and_one_start() {
-    let rig = Rig::with_old(vec![]).await;
+    let harness = Harness::with_old(vec![]).await;
     let began = Instant::now();
-    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
+    assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
     let calls = "create NEXT, image IMAGE, stop aa, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
         .replace("NEXT", &next_name("aa"))
         .replace("IMAGE", &image("two").to_string());
-    assert_eq!(rig.calls()[..9].join(", "), calls);
+    assert_eq!(harness.calls()[..9].join(", "), calls);
     assert!(began.elapsed() >= WINDOW);
-    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+    assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_window_nothing_is_looked_at() {
-    let mut rig = Rig::with_old(vec![]).await;
-    rig.hands.replace_window = Duration::ZERO;
+    let mut harness = Harness::with_old(vec![]).await;
+    harness.executor.replace_window = Duration::ZERO;
     let began = Instant::now();
-    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
-    assert_eq!((began.elapsed(), rig.memory.calls("list", "app")), (Duration::ZERO, 0));
+    assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
+    assert_eq!((began.elapsed(), harness.memory.calls("list", "app")), (Duration::ZERO, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_the_old_one_is_of_no_use_nothing_waits_for_a_window() {
-    let rig = Rig::with_old(vec![]).await;
+    let harness = Harness::with_old(vec![]).await;
     let began = Instant::now();
-    assert!(matches!(rig.replace(next(), Manner::AtOnce).await, Outcome::Made(_)));
-    assert_eq!((began.elapsed(), rig.memory.calls("list", "app")), (Duration::ZERO, 0));
-    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+    assert!(matches!(harness.replace(next(), Strategy::Force).await, Outcome::Created(_)));
+    assert_eq!((began.elapsed(), harness.memory.calls("list", "app")), (Duration::ZERO, 0));
+    assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,24 +77,28 @@ async fn what_does_not_stay_up_gives_way_to_the_old_one() {
         (crashes(Duration::from_millis(1_700)), "it ended and was started again"),
     ];
     for (behaviour, reason) in table {
-        let rig = Rig::with_old(vec![]).await;
-        behave(&rig, behaviour);
-        let outcome = rig.replace(next(), Manner::Careful).await;
+        let harness = Harness::with_old(vec![]).await;
+        behave(&harness, behaviour);
+        let outcome = harness.replace(next(), Strategy::StopFirst).await;
         let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
         let text = format!("the new container did not stay up: {reason}; the old one runs");
         assert_eq!((failure.kind, failure.text), (FailureKind::Permanent, text));
-        assert_eq!(rig.running(), [("aa".to_owned(), "one".to_owned())]);
-        assert_eq!(rig.memory.containers().len(), 1);
-        let id = rig.view("aa").expect("the old one").container.id;
-        assert_eq!(rig.hands.state.revisions(), [(id, Revision::from_text("2"))].into(), "it has read what is current");
+        assert_eq!(harness.running(), [("aa".to_owned(), "one".to_owned())]);
+        assert_eq!(harness.memory.containers().len(), 1);
+        let id = harness.view("aa").expect("the old one").container.id;
+        assert_eq!(
+            harness.executor.state.revisions(),
+            [(id, Revision::from_text("2"))].into(),
+            "it has read what is current"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_ends_after_the_window_is_the_engines_business() {
-    let rig = Rig::with_old(vec![]).await;
-    behave(&rig, crashes(WINDOW * 2));
-    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
+    let harness = Harness::with_old(vec![]).await;
+    behave(&harness, crashes(WINDOW * 2));
+    assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,193 +109,196 @@ async fn what_does_not_start_gives_way_to_the_old_one() {
         (ErrorKind::Unreachable, FailureKind::Transient),
     ];
     for (error, blame) in blames {
-        let rig = Rig::with_old(vec![]).await;
-        rig.faults.on(Verb::Start).named(next_name("aa")).fail(error);
-        let outcome = rig.replace(next(), Manner::Careful).await;
+        let harness = Harness::with_old(vec![]).await;
+        harness.faults.on(Verb::Start).named(next_name("aa")).fail(error);
+        let outcome = harness.replace(next(), Strategy::StopFirst).await;
         let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
         assert_eq!(failure.kind, blame);
-        assert_eq!(rig.running(), [("aa".to_owned(), "one".to_owned())]);
+        assert_eq!(harness.running(), [("aa".to_owned(), "one".to_owned())]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_strangers_port_is_the_reason_told() {
-    let rig = Rig::with_old(vec![port(1)]).await;
-    rig.memory.occupy_port(ANY, Protocol::Tcp, 8080);
-    let outcome = rig.replace(target("aa", "two", "2", vec![port(8080)]), Manner::Careful).await;
+    let harness = Harness::with_old(vec![port(1)]).await;
+    harness.memory.occupy_port(ANY, Protocol::Tcp, 8080);
+    let outcome = harness.replace(target("aa", "two", "2", vec![port(8080)]), Strategy::StopFirst).await;
     let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
     assert!(failure.kind == FailureKind::Permanent && failure.text.contains("8080"), "{failure:?}");
-    assert_eq!(rig.running(), [("aa".to_owned(), "one".to_owned())]);
+    assert_eq!(harness.running(), [("aa".to_owned(), "one".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_the_old_one_cannot_come_back_nothing_is_given_up() {
-    let rig = Rig::with_old(vec![]).await;
-    rig.faults.on(Verb::Start).times(2).fail(ErrorKind::Refused);
-    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Failed(_)));
-    assert_eq!(rig.memory.containers().len(), 2);
-    rig.settle(&next(), false).await;
-    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+    let harness = Harness::with_old(vec![]).await;
+    harness.faults.on(Verb::Start).times(2).fail(ErrorKind::Refused);
+    assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Failed(_)));
+    assert_eq!(harness.memory.containers().len(), 2);
+    harness.settle(&next(), false).await;
+    assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
 /// Something that both refer to is gone: a newer one can be made when the new one is out of the way.
 #[tokio::test(start_paused = true)]
 async fn where_neither_can_be_started_the_new_one_goes() {
-    let rig = Rig::with_old(vec![]).await;
-    rig.faults.on(Verb::Start).times(2).fail(ErrorKind::NotFound);
-    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Failed(_)));
-    assert_eq!(rig.memory.containers().len(), 1);
-    assert!(rig.view("aa").is_some(), "the old one is gone");
+    let harness = Harness::with_old(vec![]).await;
+    harness.faults.on(Verb::Start).times(2).fail(ErrorKind::NotFound);
+    assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Failed(_)));
+    assert_eq!(harness.memory.containers().len(), 1);
+    assert!(harness.view("aa").is_some(), "the old one is gone");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_before_the_stop_is_not_noticed_by_the_old_one() {
     for verb in [Verb::Create, Verb::Stop] {
-        let rig = Rig::with_old(vec![]).await;
-        rig.faults.on(verb).fail(ErrorKind::Other);
-        assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Failed(_)));
-        assert_eq!(rig.view("aa").map(|view| (view.starts, view.container.state)), Some((1, ContainerState::Running)));
+        let harness = Harness::with_old(vec![]).await;
+        harness.faults.on(verb).fail(ErrorKind::Other);
+        assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Failed(_)));
+        assert_eq!(
+            harness.view("aa").map(|view| (view.starts, view.container.state)),
+            Some((1, ContainerState::Running))
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_while_a_new_container_is_watched() {
-    let rig = Rig::with_old(vec![]).await.with_permits(1);
-    rig.create(target("bb", "one", "1", vec![])).await;
-    let id = rig.view("bb").expect("bb").container.id;
+    let harness = Harness::with_old(vec![]).await.with_permits(1);
+    harness.create(target("bb", "one", "1", vec![])).await;
+    let id = harness.view("bb").expect("bb").container.id;
     let began = Instant::now();
     let other = async {
         tokio::time::sleep(WINDOW / 2).await;
-        let outcome = rig.hands.operate(Operation::Restart { id, revision: Revision::from_text("2") }).await;
+        let outcome = harness.executor.operate(Operation::Restart { id, revision: Revision::from_text("2") }).await;
         (outcome, began.elapsed())
     };
-    let (replaced, (restarted, after)) = tokio::join!(rig.replace(next(), Manner::Careful), other);
-    assert!(matches!((replaced, restarted), (Outcome::Made(_), Outcome::Started { .. })));
+    let (replaced, (restarted, after)) = tokio::join!(harness.replace(next(), Strategy::StopFirst), other);
+    assert!(matches!((replaced, restarted), (Outcome::Created(_), Outcome::Started { .. })));
     assert!(after < WINDOW, "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn word_of_its_end_cuts_the_window_short() {
-    let mut rig = Rig::with_old(vec![]).await;
-    rig.hands.replace_window = Duration::from_secs(600);
-    behave(&rig, crashes(Duration::from_secs(1)));
+    let mut harness = Harness::with_old(vec![]).await;
+    harness.executor.replace_window = Duration::from_secs(600);
+    behave(&harness, crashes(Duration::from_secs(1)));
     let began = Instant::now();
     let word = async {
         tokio::time::sleep(Duration::from_millis(1_010)).await;
-        let next = rig.view(&next_name("aa")).expect("it is being watched").container.id;
-        rig.hands.notices.send(Notice::Died(next)).expect("somebody watches");
+        let next = harness.view(&next_name("aa")).expect("it is being watched").container.id;
+        harness.executor.notices.send(Notice::Died(next)).expect("somebody watches");
     };
-    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), word);
+    let (outcome, ()) = tokio::join!(harness.replace(next(), Strategy::StopFirst), word);
     assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_container_that_ended_with_its_engine_is_not_blamed() {
-    let rig = Rig::with_old(vec![]).await;
-    behave(&rig, Behaviour::Exits { code: 137, after: WINDOW / 4 });
+    let harness = Harness::with_old(vec![]).await;
+    behave(&harness, Behaviour::Exits { code: 137, after: WINDOW / 4 });
     let restart = async {
         tokio::time::sleep(WINDOW / 8).await;
-        rig.hands.notices.send(Notice::EngineAway).expect("somebody watches");
+        harness.executor.notices.send(Notice::EngineAway).expect("somebody watches");
         tokio::time::sleep(WINDOW / 4).await;
-        behave(&rig, Behaviour::Runs);
+        behave(&harness, Behaviour::Runs);
     };
-    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), restart);
+    let (outcome, ()) = tokio::join!(harness.replace(next(), Strategy::StopFirst), restart);
     let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
     assert_eq!(failure.kind, FailureKind::Transient);
-    assert_eq!(rig.memory.containers().len(), 2);
-    rig.settle(&next(), false).await;
-    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+    assert_eq!(harness.memory.containers().len(), 2);
+    harness.settle(&next(), false).await;
+    assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_ends_leaves_the_rest_to_the_next_one() {
-    let rig = Rig::with_old(vec![]).await;
+    let harness = Harness::with_old(vec![]).await;
     let stop = async {
         tokio::time::sleep(WINDOW / 2).await;
-        rig.hands.stopping.cancel();
+        harness.executor.stopping.cancel();
     };
     let began = Instant::now();
-    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), stop);
+    let (outcome, ()) = tokio::join!(harness.replace(next(), Strategy::StopFirst), stop);
     assert!(matches!(outcome, Outcome::Abandoned), "{outcome:?}");
     assert!(began.elapsed() < WINDOW);
-    assert_eq!(rig.memory.containers().len(), 2);
-    let rig = rig.reborn();
-    rig.settle(&next(), false).await;
-    let only = rig.view("aa").expect("the new one");
-    assert_eq!((only.starts, rig.memory.containers().len()), (1, 1), "it was not started again");
+    assert_eq!(harness.memory.containers().len(), 2);
+    let harness = harness.reborn();
+    harness.settle(&next(), false).await;
+    let only = harness.view("aa").expect("the new one");
+    assert_eq!((only.starts, harness.memory.containers().len()), (1, 1), "it was not started again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_nodes_swap_their_ports_also_one_operation_at_a_time() {
-    let rig = Rig::with_old(vec![port(1)]).await.with_permits(1);
-    rig.create(target("bb", "one", "1", vec![port(2)])).await;
-    rig.memory.set_latencies(Latencies { stop: Duration::from_secs(3), ..Latencies::default() });
+    let harness = Harness::with_old(vec![port(1)]).await.with_permits(1);
+    harness.create(target("bb", "one", "1", vec![port(2)])).await;
+    harness.memory.set_latencies(Latencies { stop: Duration::from_secs(3), ..Latencies::default() });
     let began = Instant::now();
     let (a, b) = tokio::join!(
-        rig.replace(target("aa", "two", "2", vec![port(2)]), Manner::Swap),
-        rig.replace(target("bb", "two", "2", vec![port(1)]), Manner::Swap),
+        harness.replace(target("aa", "two", "2", vec![port(2)]), Strategy::PortSwap),
+        harness.replace(target("bb", "two", "2", vec![port(1)]), Strategy::PortSwap),
     );
-    assert!(matches!((&a, &b), (Outcome::Made(_), Outcome::Made(_))), "{a:?} {b:?}");
+    assert!(matches!((&a, &b), (Outcome::Created(_), Outcome::Created(_))), "{a:?} {b:?}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_swap_that_gets_no_port_is_not_the_new_containers_fault() {
-    let rig = Rig::with_old(vec![port(1)]).await;
-    rig.memory.occupy_port(ANY, Protocol::Tcp, 2);
-    let outcome = rig.replace(target("aa", "two", "2", vec![port(2)]), Manner::Swap).await;
+    let harness = Harness::with_old(vec![port(1)]).await;
+    harness.memory.occupy_port(ANY, Protocol::Tcp, 2);
+    let outcome = harness.replace(target("aa", "two", "2", vec![port(2)]), Strategy::PortSwap).await;
     let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
     assert_eq!(failure.kind, FailureKind::Transient);
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_overlap_the_node_is_never_down() {
-    let rig = Rig::with_old(vec![]).await;
-    assert!(matches!(rig.replace(next(), Manner::Overlap).await, Outcome::Made(_)));
+    let harness = Harness::with_old(vec![]).await;
+    assert!(matches!(harness.replace(next(), Strategy::StartFirst).await, Outcome::Created(_)));
     let calls = "create NEXT, image IMAGE, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
         .replace("NEXT", &next_name("aa"))
         .replace("IMAGE", &image("two").to_string());
-    assert_eq!(rig.calls()[..8].join(", "), calls);
-    assert_eq!(rig.running(), [("aa".to_owned(), "two".to_owned())]);
+    assert_eq!(harness.calls()[..8].join(", "), calls);
+    assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_overlap_the_old_one_does_not_notice_a_bad_new_one() {
-    let rig = Rig::with_old(vec![]).await;
-    behave(&rig, crashes(Duration::ZERO));
-    let outcome = rig.replace(next(), Manner::Overlap).await;
+    let harness = Harness::with_old(vec![]).await;
+    behave(&harness, crashes(Duration::ZERO));
+    let outcome = harness.replace(next(), Strategy::StartFirst).await;
     assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
-    assert_eq!(rig.view("aa").map(|view| view.starts), Some(1));
-    assert_eq!((rig.memory.containers().len(), rig.memory.calls("stop", "aa")), (1, 0));
-    assert_eq!(rig.hands.state.revisions().into_values().collect::<Vec<_>>(), [Revision::from_text("1")]);
+    assert_eq!(harness.view("aa").map(|view| view.starts), Some(1));
+    assert_eq!((harness.memory.containers().len(), harness.memory.calls("stop", "aa")), (1, 0));
+    assert_eq!(harness.executor.state.revisions().into_values().collect::<Vec<_>>(), [Revision::from_text("1")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_image_that_comes_in_the_window_is_not_taken_for_the_containers() {
-    let rig = Rig::with_old(vec![]).await;
+    let harness = Harness::with_old(vec![]).await;
     let pull = async {
         tokio::time::sleep(WINDOW / 2).await;
-        rig.memory.load_image(&image("two"), b"newer");
+        harness.memory.load_image(&image("two"), b"newer");
     };
-    let (outcome, ()) = tokio::join!(rig.replace(next(), Manner::Careful), pull);
-    let Outcome::Made(made) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(made.image_id, rig.view("aa").expect("the new one").container.image_id);
+    let (outcome, ()) = tokio::join!(harness.replace(next(), Strategy::StopFirst), pull);
+    let Outcome::Created(created) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(created.image_id, harness.view("aa").expect("the new one").container.image_id);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_is_taken_is_no_obstacle() {
-    let rig = Rig::with_old(vec![]).await;
-    rig.memory.add_stranger(&next_name("aa"), Default::default(), &["bridge"]).expect("the name is free");
-    assert!(matches!(rig.replace(next(), Manner::Careful).await, Outcome::Made(_)));
-    assert!(rig.view(&next_name("aa")).is_some_and(|stranger| stranger.starts == 1));
-    assert_eq!(rig.view("aa").and_then(|view| Some(view.spec?.image)), Some(image("two")));
+    let harness = Harness::with_old(vec![]).await;
+    harness.memory.add_stranger(&next_name("aa"), Default::default(), &["bridge"]).expect("the name is free");
+    assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
+    assert!(harness.view(&next_name("aa")).is_some_and(|stranger| stranger.starts == 1));
+    assert_eq!(harness.view("aa").and_then(|view| Some(view.spec?.image)), Some(image("two")));
 }
 
 #[test]
 fn each_container_has_a_salt_of_its_own() {
     let spec = next().spec;
-    let label = || dress(&spec, "aa".to_owned()).0.labels[labels::SPEC].clone();
+    let label = || with_labels(&spec, "aa".to_owned()).0.labels[labels::SPEC].clone();
     let (one, other) = (label(), label());
     assert_ne!(one, other);
     let record = |label: String| SpecRecord::from_labels(&[(labels::SPEC.to_owned(), label)].into()).expect("a record");

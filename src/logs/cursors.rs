@@ -137,17 +137,17 @@ impl Cursors {
 }
 
 fn read(path: &Path) -> io::Result<HashMap<String, Position>> {
-    let nonsense = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let invalid_response = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(nonsense("it is too large".to_owned())),
+        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(invalid_response("it is too large".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         _ => {}
     }
     let contents: Contents =
-        serde_json::from_slice(&std::fs::read(path)?).map_err(|error| nonsense(error.to_string()))?;
+        serde_json::from_slice(&std::fs::read(path)?).map_err(|error| invalid_response(error.to_string()))?;
     match contents.version {
         VERSION => Ok(contents.cursors),
-        version => Err(nonsense(format!("its version is {version}"))),
+        version => Err(invalid_response(format!("its version is {version}"))),
     }
 }
 

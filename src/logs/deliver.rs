@@ -1,6 +1,6 @@
 //! Batches to one log group, until CloudWatch has them. Never gives up by itself; who waits sets the limit.
 
-mod trouble;
+mod error;
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use self::trouble::{Answer, Trouble, answer};
+use self::error::{DeliveryError, Response, answer};
 use super::batch::Batch;
 use super::event::{LogEvent, Volume};
 use super::names::stream_name;
@@ -48,7 +48,7 @@ pub struct Delivery {
     /// Made and not known to be gone.
     stream: Option<String>,
     /// What was said of the present trouble, if there is any.
-    trouble: Option<Trouble>,
+    error: Option<DeliveryError>,
     /// What was rejected since that was said.
     rejecting: Option<Volume>,
     backoff: Backoff,
@@ -68,7 +68,7 @@ impl Delivery {
     /// Makes no call. What has to be sent again is counted in `counter`.
     pub fn new(service: Arc<LogService>, group: &str, counter: Counter) -> Self {
         let (group, backoff) = (group.to_owned(), Backoff::default());
-        Self { service, group, stream: None, trouble: None, rejecting: None, backoff, counter }
+        Self { service, group, stream: None, error: None, rejecting: None, backoff, counter }
     }
 
     /// Writes a batch. Returns when CloudWatch has answered for each of its events. Dropping the future may leave it
@@ -86,21 +86,21 @@ impl Delivery {
                 Err(failure) => failure,
             };
             match answer(&failure) {
-                Answer::AlreadyThere => {}
-                Answer::BadEvents if events.len() > 1 => {
+                Response::AlreadyThere => {}
+                Response::BadEvents if events.len() > 1 => {
                     let (first, second) = events.split_at(events.len() / 2);
                     waiting.extend([second, first]);
                 }
-                Answer::BadEvents => {
+                Response::BadEvents => {
                     error!(group = self.group, error = failure.text, "an event was refused for good and is lost");
                     delivered.lost += volume(events);
                 }
-                Answer::NoStream => {
+                Response::NoStream => {
                     self.stream = None;
                     waiting.push(events);
                 }
-                Answer::Later(trouble) => {
-                    self.wait(trouble, &failure).await;
+                Response::Later(error) => {
+                    self.wait(error, &failure).await;
                     self.counter.count(|numbers| numbers.retried += volume(events));
                     waiting.push(events);
                 }
@@ -139,7 +139,7 @@ impl Delivery {
         request.send().await.map_err(|error| {
             let failure = Failure::of(&error);
             if failure.code == "ResourceNotFoundException" {
-                Failure { code: trouble::NO_GROUP.into(), ..failure }
+                Failure { code: error::NO_GROUP.into(), ..failure }
             } else {
                 failure
             }
@@ -180,19 +180,19 @@ impl Delivery {
 
     fn accepted(&mut self) {
         self.backoff.reset();
-        if self.trouble.take().is_some() {
+        if self.error.take().is_some() {
             info!(group = self.group, "logs reach CloudWatch again");
         }
     }
 
     /// Says once what is wrong, and waits before the next attempt.
-    async fn wait(&mut self, trouble: Trouble, failure: &Failure) {
-        if self.trouble != Some(trouble) {
-            self.trouble = Some(trouble);
+    async fn wait(&mut self, error: DeliveryError, failure: &Failure) {
+        if self.error != Some(error) {
+            self.error = Some(error);
             warn!(
                 group = self.group,
                 error = failure.text,
-                remedy = trouble.remedy(),
+                remedy = error.remedy(),
                 "logs do not reach CloudWatch; they are kept and tried again"
             );
         }

@@ -46,7 +46,7 @@ type Mark = Option<Position>;
 
 /// Where a container is in its life, as the engine lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum Lifecycle {
     /// There, with the start of its last run.
     There { started_at: Option<OffsetDateTime>, is_running: bool },
     /// Removed.
@@ -55,7 +55,7 @@ pub(super) enum Life {
 
 /// What a follower is asked for.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct FollowerRequest {
     /// Whether the container has stopped, so that its log has an end to be read to.
     pub(super) is_stopped: bool,
     /// Told when all of the output (or all that was read, of a container that runs) is in CloudWatch.
@@ -63,7 +63,7 @@ pub(super) struct Order {
 }
 
 /// What a follower works with.
-pub(super) struct Site {
+pub(super) struct FollowerContext {
     pub(super) runtime: Arc<dyn ContainerRuntime>,
     pub(super) cursors: Arc<Cursors>,
     /// The most bytes of a batch, for all followers; fewer when there are many.
@@ -102,7 +102,7 @@ pub(super) struct Follower {
     /// Whether the engine said last that the container runs.
     is_running: bool,
     backoff: Backoff,
-    orders: Vec<Order>,
+    orders: Vec<FollowerRequest>,
 }
 
 /// How it is with the engine's log.
@@ -122,33 +122,33 @@ enum Reading {
 enum Event {
     Input(Item),
     Sent(Sent),
-    Order(Order),
-    Life(Life),
+    FollowerRequest(FollowerRequest),
+    Lifecycle(Lifecycle),
     Flush,
     TryAgain,
 }
 
 impl Follower {
     pub(super) fn new(
-        site: &Site,
+        context: &FollowerContext,
         container: ContainerId,
         node: NodeName,
         counter: Counter,
         delivery: Delivery,
     ) -> Self {
-        let place = site.cursors.get(&container);
-        let mut input = Input::new(site.runtime.clone(), container.clone());
+        let place = context.cursors.get(&container);
+        let mut input = Input::new(context.runtime.clone(), container.clone());
         input.open(place);
         Self {
             container,
             node,
-            cursors: site.cursors.clone(),
-            batch_bytes_max: site.batch_bytes_max.clone(),
+            cursors: context.cursors.clone(),
+            batch_bytes_max: context.batch_bytes_max.clone(),
             counter,
             input,
             reading: Reading::Open,
             joiner: Joiner::new(place),
-            batcher: Batcher::new(site.batch_bytes_max.load(Ordering::Relaxed)),
+            batcher: Batcher::new(context.batch_bytes_max.load(Ordering::Relaxed)),
             place,
             gap: None,
             pending: Volume::default(),
@@ -166,7 +166,11 @@ impl Follower {
     }
 
     /// Runs until the container is gone and all that was read is in CloudWatch, or until `orders` is closed.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut life: watch::Receiver<Life>) {
+    pub(super) async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<FollowerRequest>,
+        mut life: watch::Receiver<Lifecycle>,
+    ) {
         self.is_running = life.borrow_and_update().is_running();
         let (mut flush, mut was_idle) = (interval(FLUSH_EVERY), true);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,10 +186,10 @@ impl Follower {
                 biased;
                 sent = progress(&mut self.sending) => Event::Sent(sent),
                 order = orders.recv() => match order {
-                    Some(order) => Event::Order(order),
+                    Some(order) => Event::FollowerRequest(order),
                     None => return,
                 },
-                Ok(()) = life.changed() => Event::Life(life.borrow_and_update().clone()),
+                Ok(()) = life.changed() => Event::Lifecycle(life.borrow_and_update().clone()),
                 _ = flush.tick(), if !is_idle => Event::Flush,
                 () = try_again(self.reading) => Event::TryAgain,
                 item = self.input.next(), if has_room => Event::Input(item),
@@ -203,9 +207,9 @@ impl Follower {
         match event {
             Event::Input(item) => self.take(item),
             Event::Sent(sent) => self.sent(sent),
-            Event::Order(order) => self.obey(order),
-            Event::Life(Life::Gone) => self.bury(),
-            Event::Life(Life::There { is_running, .. }) => {
+            Event::FollowerRequest(order) => self.handle_request(order),
+            Event::Lifecycle(Lifecycle::Gone) => self.on_removed(),
+            Event::Lifecycle(Lifecycle::There { is_running, .. }) => {
                 self.is_running = is_running;
                 if self.reading == Reading::Ended {
                     self.open();
@@ -319,7 +323,7 @@ impl Follower {
     }
 
     /// A log that was opened while the container ran may be late to show its end; opened anew it shows it at once.
-    fn obey(&mut self, order: Order) {
+    fn handle_request(&mut self, order: FollowerRequest) {
         if order.is_stopped {
             self.is_running = false;
             self.open();
@@ -330,7 +334,7 @@ impl Follower {
         self.orders.push(order);
     }
 
-    fn bury(&mut self) {
+    fn on_removed(&mut self) {
         self.gap_ends(OffsetDateTime::now_utc());
         if matches!(self.reading, Reading::Open | Reading::Stalled | Reading::ClosedUntil(_)) {
             self.counter.count(|numbers| numbers.gaps += 1);
@@ -382,7 +386,7 @@ impl Drop for Follower {
     }
 }
 
-impl Life {
+impl Lifecycle {
     pub(super) fn is_running(&self) -> bool {
         matches!(self, Self::There { is_running: true, .. })
     }

@@ -44,7 +44,7 @@ struct Line<M> {
     /// Whether the line's start is in an event already, because the line is long.
     is_rest: bool,
     /// The piece before its first one.
-    before: Place<M>,
+    before: Boundary<M>,
 }
 
 /// An event that may get more lines.
@@ -54,11 +54,11 @@ struct Pending<M> {
     bytes: Vec<u8>,
     volume: Volume,
     /// Its last piece.
-    end: Place<M>,
+    end: Boundary<M>,
 }
 
 #[derive(Debug, Clone)]
-struct Place<M> {
+struct Boundary<M> {
     piece: u64,
     mark: M,
 }
@@ -79,7 +79,7 @@ impl<M: Clone> Joiner<M> {
 
     /// Takes the next piece: at most one line, read by the engine at `at_ms`. `mark` is the place after it.
     pub fn push(&mut self, at_ms: i64, source: LogSource, bytes: &[u8], mark: M) {
-        let before = Place { piece: self.pieces, mark: std::mem::replace(&mut self.mark, mark) };
+        let before = Boundary { piece: self.pieces, mark: std::mem::replace(&mut self.mark, mark) };
         self.pieces += 1;
         let index = usize::from(source == LogSource::Stderr);
         let is_whole = bytes.last() == Some(&b'\n');
@@ -128,21 +128,21 @@ impl<M: Clone> Joiner<M> {
         while line.bytes.len() >= EVENT_TEXT_BYTES_MAX {
             let rest = line.bytes.split_off(boundary(&line.bytes, EVENT_TEXT_BYTES_MAX).max(1));
             self.line(line.at_ms, &line.bytes, line.is_rest, line.before);
-            let before = Place { piece: self.pieces, mark: self.mark.clone() };
+            let before = Boundary { piece: self.pieces, mark: self.mark.clone() };
             line = Line { at_ms: line.at_ms, bytes: rest, is_rest: true, before };
         }
         self.open[index] = Some(line);
     }
 
     /// Takes a line with or without its newline, or a part of a long one, that began after `before`.
-    fn line(&mut self, at_ms: i64, bytes: &[u8], is_rest: bool, before: Place<M>) {
+    fn line(&mut self, at_ms: i64, bytes: &[u8], is_rest: bool, before: Boundary<M>) {
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let volume = Volume { lines: u64::from(text.len() < bytes.len()), bytes: bytes.len() as u64 };
         let grown = self.event.as_ref().map_or(0, |event| event.bytes.len() + 1) + text.len();
         if !is_rest && begins_event(text) || grown > EVENT_TEXT_BYTES_MAX {
             self.end_event(Some(before));
         }
-        let end = Place { piece: self.pieces, mark: self.mark.clone() };
+        let end = Boundary { piece: self.pieces, mark: self.mark.clone() };
         match &mut self.event {
             Some(event) => {
                 event.bytes.push(b'\n');
@@ -160,7 +160,7 @@ impl<M: Clone> Joiner<M> {
     }
 
     /// `next` is the place before a line that will not be in this event.
-    fn end_event(&mut self, next: Option<Place<M>>) {
+    fn end_event(&mut self, next: Option<Boundary<M>>) {
         let Some(event) = self.event.take() else { return };
         let mark = self.safe_mark(event.end, next);
         let text = match String::from_utf8(event.bytes) {
@@ -180,7 +180,7 @@ impl<M: Clone> Joiner<M> {
     }
 
     /// The mark of an event's end, but not beyond the start of a line that is in no event yet.
-    fn safe_mark(&self, end: Place<M>, next: Option<Place<M>>) -> M {
+    fn safe_mark(&self, end: Boundary<M>, next: Option<Boundary<M>>) -> M {
         let open = self.open.iter().flatten().map(|line| line.before.clone()).chain(next);
         open.chain([end]).min_by_key(|place| place.piece).expect("there is the end").mark
     }

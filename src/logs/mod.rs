@@ -15,23 +15,23 @@
 mod batch;
 mod clock;
 mod cursors;
+mod daemon_log;
 mod deliver;
 mod event;
 mod follow;
 mod join;
 mod names;
 mod numbers;
-mod own;
 mod position;
 mod probe;
 mod shipper;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, Batcher};
+pub use daemon_log::DaemonLog;
 pub use deliver::{Delivered, Delivery, LogService};
 pub use event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, Volume, parts};
 pub use join::Joiner;
 pub use names::stream_name;
 pub use numbers::{Counter, NodeNumbers, Numbers};
-pub use own::OwnLog;
 pub use probe::{LogError, LogErrorKind, LogProbe};
 pub use shipper::{CLOSE_WAIT, REMOVAL_WAIT, Shipper, ShipperOptions, Shipping};

@@ -8,7 +8,7 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 
 use super::clock::now_ms;
 use crate::cloud::Aws;
-use crate::cloud::failure::{Failure, Meaning, refuses_keys};
+use crate::cloud::failure::{AwsErrorKind, Failure, refuses_keys};
 
 /// The stream of all attempts: always the same, so that checking often leaves one stream.
 const STREAM: &str = "echostream-managed-app-check";
@@ -67,12 +67,12 @@ impl std::error::Error for LogError {}
 
 fn kind(failure: &Failure) -> LogErrorKind {
     let code = failure.code.as_str();
-    match failure.meaning {
-        Meaning::NoCredentials => LogErrorKind::NoCredentials,
-        Meaning::Refused if code == "ResourceNotFoundException" => LogErrorKind::NoGroup,
-        Meaning::Refused if code.contains("AccessDenied") => LogErrorKind::AccessDenied,
-        Meaning::Refused if refuses_keys(code) => LogErrorKind::Unauthorized,
-        Meaning::Refused => LogErrorKind::Refused,
+    match failure.kind {
+        AwsErrorKind::NoCredentials => LogErrorKind::NoCredentials,
+        AwsErrorKind::Refused if code == "ResourceNotFoundException" => LogErrorKind::NoGroup,
+        AwsErrorKind::Refused if code.contains("AccessDenied") => LogErrorKind::AccessDenied,
+        AwsErrorKind::Refused if refuses_keys(code) => LogErrorKind::Unauthorized,
+        AwsErrorKind::Refused => LogErrorKind::Refused,
         _ => LogErrorKind::Unavailable,
     }
 }
@@ -101,16 +101,18 @@ impl LogProbe {
 
     /// Whether an event can be written to the stream that [`Self::open`] makes in `group`; writes one.
     pub async fn write(&self, group: &str) -> Result<(), LogError> {
-        let nonsense =
+        let invalid_response =
             |detail: &str| LogError { kind: LogErrorKind::Refused, permission: PUT, detail: detail.to_owned() };
         let event = InputLogEvent::builder().timestamp(now_ms()).message("[INFO] echostream-managed-app check");
-        let event = event.build().map_err(|_| nonsense("the event cannot be built"))?;
+        let event = event.build().map_err(|_| invalid_response("the event cannot be built"))?;
         let request = self.client.put_log_events().log_group_name(group).log_stream_name(STREAM).log_events(event);
         let answer = request.send().await.map_err(|error| LogError::of(&Failure::of(&error), PUT))?;
         match answer.rejected_log_events_info() {
             None => Ok(()),
             // CloudWatch says 200 and throws the event away.
-            Some(_) => Err(LogError { kind: LogErrorKind::Clock, ..nonsense("the event was rejected for its time") }),
+            Some(_) => {
+                Err(LogError { kind: LogErrorKind::Clock, ..invalid_response("the event was rejected for its time") })
+            }
         }
     }
 }

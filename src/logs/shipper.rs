@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::batch::BATCH_BYTES_MAX;
 use super::cursors::Cursors;
 use super::deliver::{Delivery, LogService};
-use super::follow::{Follower, Life, Order, Site};
+use super::follow::{Follower, FollowerContext, FollowerRequest, Lifecycle};
 use super::numbers::Numbers;
 use crate::cloud::Aws;
 use crate::driver::chain;
@@ -100,7 +100,7 @@ pub struct Shipper {
     owner: Owner,
     aws: Arc<Aws>,
     group: String,
-    site: Site,
+    context: FollowerContext,
     line: Arc<Line>,
     requests: mpsc::Receiver<Request>,
     service: Option<Arc<LogService>>,
@@ -112,8 +112,8 @@ pub struct Shipper {
 /// A container that is followed.
 struct Followed {
     node: NodeName,
-    orders: mpsc::Sender<Order>,
-    life: watch::Sender<Life>,
+    orders: mpsc::Sender<FollowerRequest>,
+    life: watch::Sender<Lifecycle>,
 }
 
 impl Shipping {
@@ -171,7 +171,7 @@ impl Shipper {
             look_later: Notify::new(),
             numbers: Numbers::default(),
         });
-        let site = Site {
+        let context = FollowerContext {
             runtime: options.runtime.clone(),
             cursors: Arc::new(Cursors::open(options.state_directory)),
             batch_bytes_max: Arc::new(AtomicUsize::new(BATCH_BYTES_MAX)),
@@ -181,7 +181,7 @@ impl Shipper {
             owner: options.owner,
             aws: options.aws,
             group: options.group.to_owned(),
-            site,
+            context,
             line: line.clone(),
             requests,
             service: None,
@@ -218,7 +218,7 @@ impl Shipper {
                     not_before = Instant::now() + (LOOK_PAUSE_TIMES * began.elapsed()).min(LOOK_PAUSE_MAX);
                     look_at = Instant::now() + LOOK_EVERY;
                 }
-                _ = save.tick() => self.site.cursors.save().await,
+                _ = save.tick() => self.context.cursors.save().await,
             }
         }
     }
@@ -258,15 +258,15 @@ impl Shipper {
         let is_there = |id: &str| listed.iter().any(|container| container.id.0 == id);
         for (id, followed) in &self.followers {
             if !is_there(&id.0) {
-                followed.life.send_if_modified(|life| std::mem::replace(life, Life::Gone) != Life::Gone);
+                followed.life.send_if_modified(|life| std::mem::replace(life, Lifecycle::Gone) != Lifecycle::Gone);
             }
         }
         self.followers.retain(|_, followed| !followed.orders.is_closed());
         self.line.numbers.retain(|node| self.followers.values().any(|followed| followed.node == *node));
         let followers = &self.followers;
-        self.site.cursors.retain(|id| is_there(id) || followers.contains_key(&ContainerId(id.to_owned())));
+        self.context.cursors.retain(|id| is_there(id) || followers.contains_key(&ContainerId(id.to_owned())));
         let share = BATCHES_BYTES_MAX / (BATCHES_OF_A_NODE * self.followers.len().max(1));
-        self.site.batch_bytes_max.store(share, Ordering::Relaxed);
+        self.context.batch_bytes_max.store(share, Ordering::Relaxed);
     }
 
     fn list_failed(&mut self, error: &str) {
@@ -277,7 +277,7 @@ impl Shipper {
 
     fn see(&mut self, container: &Container) {
         let Some(node) = node_of(container) else { return };
-        let life = Life::There { started_at: container.started_at, is_running: container.state.is_running() };
+        let life = Lifecycle::There { started_at: container.started_at, is_running: container.state.is_running() };
         match self.followers.get(&container.id) {
             Some(followed) => {
                 followed.life.send_if_modified(|known| std::mem::replace(known, life.clone()) != life);
@@ -286,12 +286,12 @@ impl Shipper {
         }
     }
 
-    fn follow(&mut self, id: ContainerId, node: NodeName, life: Life) {
+    fn follow(&mut self, id: ContainerId, node: NodeName, life: Lifecycle) {
         let Some(service) = self.service.clone() else { return };
         let group = names::log_group(&self.group, node.as_str());
         let counter = self.line.numbers.counter(&node);
         let delivery = Delivery::new(service, &group, counter.another());
-        let follower = Follower::new(&self.site, id.clone(), node.clone(), counter, delivery);
+        let follower = Follower::new(&self.context, id.clone(), node.clone(), counter, delivery);
         let (orders, order_receiver) = mpsc::channel(ORDERS_MAX);
         let (life, life_receiver) = watch::channel(life);
         debug!(node = %node, container = %id, group, "the node's log is followed");
@@ -318,7 +318,7 @@ impl Shipper {
         let _ = timeout_at(until, self.look()).await;
         let ends = self.followers.values().map(|followed| order(followed, !followed.life.borrow().is_running()));
         let is_done = timeout_at(until, join_all(ends.collect::<Vec<_>>())).await.is_ok();
-        self.site.cursors.save().await;
+        self.context.cursors.save().await;
         self.tasks.shutdown().await;
         if is_done {
             info!("all output of nodes is in CloudWatch");
@@ -332,7 +332,7 @@ fn order(followed: &Followed, is_stopped: bool) -> impl Future<Output = ()> + Se
     let (done, answer) = oneshot::channel();
     let orders = followed.orders.clone();
     async move {
-        if orders.send(Order { is_stopped, done }).await.is_ok() {
+        if orders.send(FollowerRequest { is_stopped, done }).await.is_ok() {
             let _ = answer.await;
         }
     }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::effect::Target;
 use super::policy::Policy;
-use super::revision::Surroundings;
+use super::revision::AppInputs;
 use crate::model::{App, Node};
 
 /// Contract: a line of a node's output that matches this begins a log event; other lines belong to the event before.
@@ -104,7 +104,7 @@ impl Settings {
     }
 
     /// What `node`'s container should be, or why it cannot be made.
-    pub fn desired(&self, app: &App, node: &Node, surroundings: &Surroundings) -> Result<Desired, String> {
+    pub fn desired(&self, app: &App, node: &Node, app_inputs: &AppInputs) -> Result<Desired, String> {
         let image: ImageReference = node
             .node_type
             .image_uri
@@ -126,7 +126,7 @@ impl Settings {
             stop_grace: self.stop_grace,
             hardening: self.hardening.clone(),
         };
-        let revision = surroundings.revision(node);
+        let revision = app_inputs.revision(node);
         let can_overlap = self.overlap && spec.ports.is_empty() && spec.mounts.is_empty();
         let kept_logs = self.kept_logs.as_ref().map(|kept| logs_of(kept, app, node));
         Ok(Desired { target: Target { spec: Arc::new(spec), revision }, image, can_overlap, kept_logs })

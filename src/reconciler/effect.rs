@@ -83,7 +83,7 @@ pub enum Operation {
         /// What the new one is made of.
         target: Target,
         /// In which order.
-        manner: Manner,
+        strategy: Strategy,
     },
     /// A new container runs and old ones are still there: see that it stays up, then remove the old ones.
     Confirm {
@@ -94,7 +94,7 @@ pub enum Operation {
         /// What an old one will read if it has to come back.
         revision: Revision,
         /// Whether the old ones may run meanwhile.
-        manner: Manner,
+        strategy: Strategy,
     },
     /// Give the node's container its proper name.
     Rename {
@@ -111,16 +111,16 @@ pub enum Operation {
 
 /// How a container takes the place of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum Strategy {
     /// The old one is stopped before the new one is started: never two at a time.
-    Careful,
+    StopFirst,
     /// As careful, and another node lets go of a host port that the new one needs while it waits for one of the old
     /// one's: the start is tried until the port is free.
-    Swap,
+    PortSwap,
     /// The new one is started first, and both run until it has stayed up.
-    Overlap,
+    StartFirst,
     /// As careful, but the old one is of no use any more: nothing waits to see whether the new one stays up.
-    AtOnce,
+    Force,
 }
 
 /// A container to be made.

@@ -22,9 +22,9 @@ pub enum Event {
     /// The answer to [`Effect::List`](super::Effect::List).
     Listed(Result<Listing, Failure>),
     /// The engine says that something happened to a container.
-    Hint(EngineEvent),
+    Engine(EngineEvent),
     /// Hints may have been lost: look for yourself.
-    HintsLost,
+    EventsLost,
     /// The answer to [`Effect::Pull`](super::Effect::Pull).
     Pulled {
         /// What was asked for.
@@ -60,8 +60,8 @@ impl Event {
             Self::QueueLost => "queue_lost",
             Self::Snapshot(_) => "snapshot",
             Self::Listed(_) => "listed",
-            Self::Hint(_) => "hint",
-            Self::HintsLost => "hints_lost",
+            Self::Engine(_) => "hint",
+            Self::EventsLost => "hints_lost",
             Self::Pulled { .. } => "pulled",
             Self::Finished { .. } => "finished",
             Self::Saved => "saved",
@@ -103,7 +103,7 @@ pub enum Pulled {
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// The node's one container is this new one, and it runs.
-    Made(Box<Made>),
+    Created(Box<Created>),
     /// This container runs, started with these inputs; `None` where they were not known.
     Started {
         /// The container.
@@ -149,7 +149,7 @@ impl Outcome {
 
 /// A new container.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct Created {
     /// Its id.
     pub id: ContainerId,
     /// Its name.

@@ -6,21 +6,21 @@
 //! [`Effect::Operate`]; its result comes back as [`Event::Finished`], and the node is planned again until it is settled.
 
 mod crash_loop;
+mod crash_tracker;
 mod desired;
 mod effect;
 mod event;
 mod images;
 mod impact;
-mod inquiry;
 mod node;
-mod notes;
 mod observe;
+mod pending_changes;
 mod plan;
 mod policy;
 mod ports;
+mod quarantine;
 mod reason;
-mod rejected;
-mod relapses;
+mod request;
 mod retry;
 mod revision;
 mod schedule;
@@ -36,22 +36,22 @@ use std::time::Duration;
 use managed_app_runtimes::{ContainerId, EngineEvent};
 
 pub use crash_loop::{CrashLoop, CrashLoopNotice, NextStart, exit_text, rounded, signal};
+pub use crash_tracker::OVER_AFTER;
 pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
-pub use effect::{Effect, Finish, Manner, Operation, Target};
-pub use event::{Event, Failure, FailureKind, Listing, Made, Outcome, Pulled};
+pub use effect::{Effect, Finish, Operation, Strategy, Target};
+pub use event::{Created, Event, Failure, FailureKind, Listing, Outcome, Pulled};
 pub use plan::{ImageView, Observed, Plan, plan};
 pub use policy::{AllowedBindMounts, AllowedRegistries, Policy};
+pub use quarantine::QUARANTINE;
 pub use reason::{Reason, ReasonKind};
-pub use rejected::TRY_AGAIN_AFTER;
-pub use relapses::OVER_AFTER;
-pub use revision::{Inputs, Revision, Surroundings};
+pub use revision::{AppInputs, Revision, StartupInputs};
 pub use status::{NodeStatus, Phase, Status};
 
 use crate::model::{App, NodeName, QueueAddress};
 use images::Images;
-use inquiry::Inquiry;
 use node::NodeState;
-use notes::Notes;
+use pending_changes::PendingChanges;
+use request::Request;
 use retry::Jitter;
 
 /// How long a cloud that neither answers nor fails holds up what can be done without it.
@@ -59,7 +59,7 @@ const CLOUD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// When everything is looked at again after the start: the first snapshot may be older than a change whose message the
 /// daemon before this one took out of the queue.
-const SECOND_LOOK: Duration = Duration::from_secs(20);
+const SECOND_RESYNC: Duration = Duration::from_secs(20);
 
 /// The state machine. One value for the life of the daemon.
 #[derive(Debug)]
@@ -71,9 +71,9 @@ pub struct Reconciler {
     app: Option<Arc<App>>,
     nodes: BTreeMap<NodeName, NodeState>,
     images: Images,
-    notes: Notes,
-    fetch: Inquiry,
-    list: Inquiry,
+    pending_changes: PendingChanges,
+    fetch: Request,
+    list: Request,
     queue: Option<QueueAddress>,
     /// Since when the cloud says that the app is gone.
     gone_since: Option<Duration>,
@@ -96,7 +96,7 @@ pub struct Reconciler {
     /// What hints ask about a container.
     by_container: HashMap<ContainerId, Known>,
     /// Hints that came in the middle of operations, until these are over.
-    early_hints: Vec<EngineEvent>,
+    early_events: Vec<EngineEvent>,
     /// Effects of the event at hand.
     outbox: Vec<Effect>,
 }
@@ -129,9 +129,9 @@ impl Reconciler {
             app: None,
             nodes: BTreeMap::new(),
             images: Images::default(),
-            notes: Notes::default(),
-            fetch: Inquiry::default(),
-            list: Inquiry::default(),
+            pending_changes: PendingChanges::default(),
+            fetch: Request::default(),
+            list: Request::default(),
             queue: None,
             gone_since: None,
             next_resync: None,
@@ -144,7 +144,7 @@ impl Reconciler {
             clock: 0,
             list_asked_at: 0,
             by_container: HashMap::new(),
-            early_hints: Vec::new(),
+            early_events: Vec::new(),
             outbox: Vec::new(),
         }
     }
@@ -155,20 +155,20 @@ impl Reconciler {
             Event::Begin => {
                 self.patience_until = Some(now + CLOUD_PATIENCE);
                 self.resync(now);
-                self.next_resync = Some(now + SECOND_LOOK);
+                self.next_resync = Some(now + SECOND_RESYNC);
             }
-            Event::Resync => self.look_anew(now),
+            Event::Resync => self.resync_now(now),
             Event::Timer => self.tick(now),
             Event::Change(change) => {
-                self.notes.add(change);
+                self.pending_changes.add(change);
                 self.fetch.want();
             }
             Event::QueueLost => self.fetch.want(),
             Event::Snapshot(Ok(snapshot)) => self.on_snapshot(snapshot, now),
             Event::Snapshot(Err(failure)) => self.on_snapshot_failed(failure, now),
             Event::Listed(result) => self.on_listed(result, now),
-            Event::Hint(hint) => self.on_hint(hint),
-            Event::HintsLost => self.list.want(),
+            Event::Engine(hint) => self.on_engine_event(hint),
+            Event::EventsLost => self.list.want(),
             Event::Saved => {}
             Event::Pulled { image, outcome } => {
                 self.images.absorb(&image, outcome, now, &mut self.jitter);
@@ -197,7 +197,15 @@ impl Reconciler {
             Phase::Starting | Phase::Running => {
                 let fetch = self.fetch.deadline();
                 let patience = self.patience_until;
-                vec![list, retry, fetch, self.images.deadline(), self.next_resync, self.notes.deadline(), patience]
+                vec![
+                    list,
+                    retry,
+                    fetch,
+                    self.images.deadline(),
+                    self.next_resync,
+                    self.pending_changes.deadline(),
+                    patience,
+                ]
             }
         };
         all.into_iter().flatten().min()
@@ -210,14 +218,14 @@ impl Reconciler {
     }
 
     /// An operator has put something right, perhaps: no failure of before holds anything up.
-    fn look_anew(&mut self, now: Duration) {
+    fn resync_now(&mut self, now: Duration) {
         self.resync(now);
         self.fetch.insist();
         self.list.insist();
         self.images.hurry();
         for node in self.nodes.values_mut() {
             node.retry.hurry();
-            node.relapses.hurry();
+            node.crash_tracker.hurry();
         }
         self.dirty.extend(self.nodes.keys().cloned());
     }
@@ -231,14 +239,14 @@ impl Reconciler {
             self.is_cloud_silent = self.app.is_none();
             self.dirty.extend(self.nodes.keys().cloned());
         }
-        if self.notes.take_due(now) {
+        if self.pending_changes.take_due(now) {
             self.fetch.want();
         }
         while self.retries.first().is_some_and(|(at, _)| *at <= now) {
             let due = self.retries.pop_first();
             let Some((_, name)) = due else { continue };
             if let Some(node) = self.nodes.get_mut(&name) {
-                node.relapses.clear(now);
+                node.crash_tracker.clear(now);
             }
             self.notify_crash_loop(&name, now);
             self.dirty.insert(name);

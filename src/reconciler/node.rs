@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use managed_app_runtimes::{ContainerId, ContainerState, Origin};
 
+use super::crash_tracker::CrashTracker;
 use super::desired::Desired;
-use super::event::{Failure, Made, Outcome};
+use super::event::{Created, Failure, Outcome};
 use super::plan::Observed;
-use super::rejected::{Candidate, Rejected};
-use super::relapses::Relapses;
+use super::quarantine::{Candidate, Quarantine};
 use super::retry::Retry;
 use crate::model::Change;
 
 /// What the cloud wants of a node.
 #[derive(Debug, Clone, Default)]
-pub enum Wish {
+pub enum Intent {
     /// Not known yet, or no longer: its containers stay as they are.
     #[default]
     Unknown,
@@ -31,7 +31,7 @@ pub enum Wish {
 #[derive(Debug, Default)]
 pub struct NodeState {
     /// What is wanted.
-    pub wish: Wish,
+    pub intent: Intent,
     /// Its containers.
     pub containers: Vec<Observed>,
     /// The verb of the operation that is going on.
@@ -49,9 +49,9 @@ pub struct NodeState {
     /// What the operation that is going on makes or tries out.
     pub candidate: Option<Candidate>,
     /// What was tried out and did not stay up.
-    pub rejected: Option<Rejected>,
+    pub quarantine: Option<Quarantine>,
     /// Ends of its process one after another.
-    pub relapses: Relapses,
+    pub crash_tracker: CrashTracker,
     /// What it waits for, for people.
     pub waits_for: Option<String>,
     /// The changes that may have touched it, oldest first, until it is settled.
@@ -61,8 +61,8 @@ pub struct NodeState {
 impl NodeState {
     /// What its container should be, where one is wanted.
     pub fn desired(&self) -> Option<&Arc<Desired>> {
-        match &self.wish {
-            Wish::Run(desired) => Some(desired),
+        match &self.intent {
+            Intent::Run(desired) => Some(desired),
             _ => None,
         }
     }
@@ -81,7 +81,7 @@ impl NodeState {
     pub fn see(&mut self, containers: Vec<Observed>, now: Duration) {
         for container in &containers {
             let before = self.containers.iter().find(|before| before.id == container.id);
-            self.relapses.see(before, container, now);
+            self.crash_tracker.see(before, container, now);
         }
         self.containers = containers;
         self.learn_inputs();
@@ -91,11 +91,11 @@ impl NodeState {
     /// Takes over the result of an operation on `network`, the app's.
     pub fn absorb(&mut self, outcome: Outcome, network: &str, now: Duration) {
         self.is_view_stale |= outcome.is_unsure();
-        if matches!(outcome, Outcome::Made(_) | Outcome::Started { .. }) {
-            self.relapses.started(now);
+        if matches!(outcome, Outcome::Created(_) | Outcome::Started { .. }) {
+            self.crash_tracker.started(now);
         }
         match outcome {
-            Outcome::Made(made) => self.containers = vec![observed(*made, network)],
+            Outcome::Created(made) => self.containers = vec![observed(*made, network)],
             Outcome::Started { id, revision } => self.with(&id, |container| {
                 // A restart sets the engine's count back. A start may have come second to the engine's own.
                 container.restarts = container.state.is_running().then_some(0);
@@ -133,7 +133,7 @@ impl NodeState {
     }
 }
 
-fn observed(made: Made, network: &str) -> Observed {
+fn observed(made: Created, network: &str) -> Observed {
     Observed {
         id: made.id,
         name: made.name,

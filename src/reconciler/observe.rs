@@ -9,9 +9,9 @@ use managed_app_runtimes::{
 
 use super::effect::Effect;
 use super::event::{Failure, FailureKind, Listing, Outcome};
-use super::node::{NodeState, Wish};
+use super::node::{Intent, NodeState};
 use super::plan::Observed;
-use super::rejected::{DOUBTS_MAX, Rejected, TRY_AGAIN_AFTER};
+use super::quarantine::{DOUBTS_MAX, QUARANTINE, Quarantine};
 use super::status::Phase;
 use super::{Known, Reconciler};
 use crate::model::NodeName;
@@ -54,8 +54,9 @@ impl Reconciler {
 
     /// A list that was asked for before the end of an operation says nothing about its node.
     fn take_list(&mut self, name: NodeName, containers: Vec<Observed>, now: Duration) {
-        let stray = self.wish_for_stray();
-        let node = self.nodes.entry(name.clone()).or_insert_with(|| NodeState { wish: stray, ..NodeState::default() });
+        let stray = self.intent_for_stray();
+        let node =
+            self.nodes.entry(name.clone()).or_insert_with(|| NodeState { intent: stray, ..NodeState::default() });
         if node.busy.is_some() || node.touched > self.list_asked_at {
             return;
         }
@@ -66,7 +67,7 @@ impl Reconciler {
     }
 
     pub(super) fn notify_crash_loop(&mut self, name: &NodeName, now: Duration) {
-        let notice = self.nodes.get_mut(name).and_then(|node| node.relapses.take_notice(now));
+        let notice = self.nodes.get_mut(name).and_then(|node| node.crash_tracker.take_notice(now));
         self.outbox.extend(notice.map(|notice| Effect::CrashLoop { node: name.clone(), notice }));
     }
 
@@ -75,8 +76,8 @@ impl Reconciler {
         let known = self.by_container.get(&hint.container);
         let Some(node) = known.and_then(|known| self.nodes.get_mut(&known.node)) else { return };
         match hint.action {
-            Action::Died => node.relapses.heard_exit(hint.exit_code),
-            Action::OutOfMemory => node.relapses.heard_oom(),
+            Action::Died => node.crash_tracker.heard_exit(hint.exit_code),
+            Action::OutOfMemory => node.crash_tracker.heard_oom(),
             _ => {}
         }
     }
@@ -96,7 +97,7 @@ impl Reconciler {
 
     /// A run that lasts is noticed when it has. The end of the daemon does not wait for that.
     fn clear_later(&mut self, name: &NodeName) {
-        let at = self.nodes.get(name).and_then(|node| node.relapses.clears_at());
+        let at = self.nodes.get(name).and_then(|node| node.crash_tracker.clears_at());
         if !matches!(self.phase, Phase::Stopping { .. }) {
             self.retries.extend(at.map(|at| (at, name.clone())));
         }
@@ -104,7 +105,7 @@ impl Reconciler {
 
     /// A hint that agrees with what is known costs nothing; any other asks for a list. One that comes in the middle of an
     /// operation waits for its end, as most are of our own making.
-    pub(super) fn on_hint(&mut self, hint: EngineEvent) {
+    pub(super) fn on_engine_event(&mut self, hint: EngineEvent) {
         let known = self.by_container.get(&hint.container);
         // The usual hint. Among thousands of nodes it is the way to one of them that costs.
         let is_news = hint.action != Action::Started || known.is_none_or(|known| !known.is_running);
@@ -115,8 +116,8 @@ impl Reconciler {
         let known = self.by_container.get(&hint.container);
         let node = known.and_then(|known| self.nodes.get(&known.node));
         let is_early = node.map_or(self.busy_count > 0, |node| node.busy.is_some());
-        if is_early && self.early_hints.len() < EARLY_HINTS_MAX {
-            return self.early_hints.push(hint);
+        if is_early && self.early_events.len() < EARLY_HINTS_MAX {
+            return self.early_events.push(hint);
         }
         let is_known = node.map_or(hint.action == Action::Removed, |node| agrees(node, &hint));
         // A list that is on its way may be older than the hint.
@@ -128,18 +129,18 @@ impl Reconciler {
 
     /// An operation on the node `name` is over, before which it had the containers `before`: whether a hint of meanwhile
     /// tells of something that was not our doing.
-    fn judge_early_hints(&mut self, name: &NodeName, before: &[ContainerId]) -> bool {
+    fn apply_early_events(&mut self, name: &NodeName, before: &[ContainerId]) -> bool {
         let Some(node) = self.nodes.get(name) else { return false };
         let is_here = |hint: &EngineEvent| node.containers.iter().any(|container| container.id == hint.container);
-        let (here, rest): (Vec<_>, Vec<_>) = self.early_hints.drain(..).partition(is_here);
+        let (here, rest): (Vec<_>, Vec<_>) = self.early_events.drain(..).partition(is_here);
         let is_odd = here.iter().enumerate().any(|(index, hint)| is_odd(node, hint, &here[index..]));
         // What was told of containers that the operation has removed is of no matter.
-        self.early_hints = rest.into_iter().filter(|hint| !before.contains(&hint.container)).collect();
+        self.early_events = rest.into_iter().filter(|hint| !before.contains(&hint.container)).collect();
         if self.busy_count > 0 {
             return is_odd;
         }
         // No operation can have made what is left, unless it was removed again.
-        let strays = std::mem::take(&mut self.early_hints);
+        let strays = std::mem::take(&mut self.early_events);
         let is_gone = |id: &ContainerId| strays.iter().any(|h| h.container == *id && h.action == Action::Removed);
         is_odd || strays.iter().any(|hint| !is_gone(&hint.container))
     }
@@ -165,7 +166,7 @@ impl Reconciler {
         let network = self.settings.network();
         self.with_containers(name, |node| node.absorb(outcome, &network, now));
         self.clear_later(name);
-        if self.judge_early_hints(name, &before) || is_unsure {
+        if self.apply_early_events(name, &before) || is_unsure {
             self.list.want();
         }
     }
@@ -178,8 +179,8 @@ impl Reconciler {
             |failure: &Failure| failure.kind == FailureKind::Permanent || node.retry.attempts() >= DOUBTS_MAX;
         match (outcome, candidate) {
             (Outcome::RolledBack(failure), Some(candidate)) if may_blame(failure) => {
-                let until = now + self.jitter.around(TRY_AGAIN_AFTER);
-                node.rejected = Some(Rejected { candidate, reason: failure.text.clone(), until });
+                let until = now + self.jitter.around(QUARANTINE);
+                node.quarantine = Some(Quarantine { candidate, reason: failure.text.clone(), until });
                 node.retry.reset();
                 node.failure = None;
                 // The end does not wait for another try.
@@ -198,14 +199,14 @@ impl Reconciler {
                 node.failure = Some(failure.clone());
             }
             (Outcome::ImageMissing, _) => {
-                if let Wish::Run(desired) = &node.wish {
+                if let Intent::Run(desired) = &node.intent {
                     self.images.lost(&desired.image);
                 }
             }
             (_, candidate) => {
                 // A replacement that went well, or a first container.
-                if candidate.is_some() || matches!(outcome, Outcome::Made(_)) {
-                    node.rejected = None;
+                if candidate.is_some() || matches!(outcome, Outcome::Created(_)) {
+                    node.quarantine = None;
                 }
                 node.retry.reset();
                 node.failure = None;

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::Revision;
 use super::desired::Desired;
-use super::effect::{Manner, Operation};
+use super::effect::{Operation, Strategy};
 use super::reason::{Reason, ReasonKind};
 
 /// One container of a node, as far as planning needs it.
@@ -77,7 +77,7 @@ pub enum ImageView<'a> {
     /// It is present.
     Present(&'a ImageId),
     /// It is present, and a new container of it did not stay up: as long as there is an old one, none is made.
-    Rejected(&'a ImageId),
+    Quarantined(&'a ImageId),
     /// It is being fetched for the first time.
     Pending,
     /// It cannot be had for now.
@@ -88,7 +88,7 @@ impl<'a> ImageView<'a> {
     /// The content, where it is known.
     pub fn id(self) -> Option<&'a ImageId> {
         match self {
-            Self::Present(id) | Self::Rejected(id) => Some(id),
+            Self::Present(id) | Self::Quarantined(id) => Some(id),
             Self::Pending | Self::Missing => None,
         }
     }
@@ -114,9 +114,9 @@ pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Obser
         };
     };
     let (right, wrong): (Vec<&Observed>, Vec<&Observed>) =
-        containers.iter().partition(|container| misfits(desired, image, container).is_empty());
-    if matches!(image, ImageView::Rejected(_)) && wrong.iter().any(|old| old.is_up() || old.can_start()) {
-        return fall_back(desired, &right, wrong);
+        containers.iter().partition(|container| spec_differences(desired, image, container).is_empty());
+    if matches!(image, ImageView::Quarantined(_)) && wrong.iter().any(|old| old.is_up() || old.can_start()) {
+        return roll_back(desired, &right, wrong);
     }
     match best_first(desired, right).first() {
         Some(keeper) => keep(desired, keeper, containers),
@@ -139,7 +139,7 @@ const CUT_OFF: &str = "not on the app's network";
 const DEAD: &str = "dead";
 
 /// In what way a container is not what is wanted; empty when it is.
-fn misfits(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec<Difference> {
+fn spec_differences(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec<Difference> {
     let spec = &desired.target.spec;
     if container.origin == Origin::Legacy {
         return vec![Difference::of("made by the Python program")];
@@ -171,12 +171,12 @@ fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     let revision = desired.target.revision.clone();
     let id = keeper.id.clone();
     let others = best_first(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
-    let (old, manner) = (ids(others.iter().copied()), manner(desired, &others));
+    let (old, strategy) = (ids(others.iter().copied()), strategy(desired, &others));
     match &keeper.state {
         ContainerState::Paused => return Plan::Do(Operation::Restart { id, revision }, Reason::of(ReasonKind::Paused)),
         ContainerState::Running | ContainerState::Restarting | ContainerState::Unknown(_) if others.is_empty() => {}
         ContainerState::Running | ContainerState::Restarting | ContainerState::Unknown(_) => {
-            let operation = Operation::Confirm { next: id, old, revision, manner };
+            let operation = Operation::Confirm { next: id, old, revision, strategy };
             return Plan::Do(operation, Reason::of(ReasonKind::LeftOver));
         }
         _ if others.is_empty() => {
@@ -184,7 +184,7 @@ fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
             return Plan::Do(Operation::Start { id, revision: Some(revision) }, reason);
         }
         _ => {
-            let operation = Operation::Replace { old, next: Some(id), target: desired.target.clone(), manner };
+            let operation = Operation::Replace { old, next: Some(id), target: desired.target.clone(), strategy };
             return Plan::Do(operation, Reason::of(ReasonKind::Begun));
         }
     }
@@ -212,29 +212,29 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
     let target = desired.target.clone();
     match (image, old.first()) {
         (ImageView::Pending, _) => Plan::Wait,
-        (ImageView::Missing, _) => make_do(desired, &old, ReasonKind::ImageAway),
+        (ImageView::Missing, _) => keep_previous(desired, &old, ReasonKind::ImageAway),
         (_, None) => Plan::Do(Operation::Create(target), Reason::of(ReasonKind::Absent)),
         (_, Some(first)) => {
-            let reasons = misfits(desired, image, first);
+            let reasons = spec_differences(desired, image, first);
             let is_of_no_use = matches!(&reasons[..], [only] if only.field == CUT_OFF || only.field == DEAD);
-            let manner = if is_of_no_use { Manner::AtOnce } else { manner(desired, &old) };
+            let strategy = if is_of_no_use { Strategy::Force } else { strategy(desired, &old) };
             let (old, reason) = (ids(old.iter().copied()), Reason::in_fields(ReasonKind::SpecChanged, reasons));
-            Plan::Do(Operation::Replace { old, next: None, target, manner }, reason)
+            Plan::Do(Operation::Replace { old, next: None, target, strategy }, reason)
         }
     }
 }
 
 /// Two at a time, never three, only where that was asked for, where they share nothing of the host, and where it is of use.
-fn manner(desired: &Desired, old: &[&Observed]) -> Manner {
+fn strategy(desired: &Desired, old: &[&Observed]) -> Strategy {
     let mut up = old.iter().filter(|old| old.may_run());
     let is_of_use = up.next().is_some_and(|old| old.state.is_running()) && up.next().is_none();
-    if desired.can_overlap && is_of_use { Manner::Overlap } else { Manner::Careful }
+    if desired.can_overlap && is_of_use { Strategy::StartFirst } else { Strategy::StopFirst }
 }
 
 /// The new container did not stay up: what is left of it goes, and the old one goes on.
-fn fall_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> Plan {
+fn roll_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> Plan {
     match right {
-        [] => make_do(desired, &best_first(desired, wrong), ReasonKind::NotStayingUp),
+        [] => keep_previous(desired, &best_first(desired, wrong), ReasonKind::NotStayingUp),
         some => {
             let reason = Reason::of(ReasonKind::NotStayingUp);
             Plan::Do(Operation::Remove(ids(some.iter().copied())), reason)
@@ -243,7 +243,7 @@ fn fall_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> P
 }
 
 /// What is wanted cannot be had: an old container is better than none, and it follows what it reads.
-fn make_do(desired: &Desired, old: &[&Observed], why: ReasonKind) -> Plan {
+fn keep_previous(desired: &Desired, old: &[&Observed], why: ReasonKind) -> Plan {
     let revision = desired.target.revision.clone();
     let is_current = |old: &Observed| old.origin == Origin::Legacy || old.revision.as_ref() == Some(&revision);
     if let Some(first) = old.iter().find(|old| old.state.is_running()) {

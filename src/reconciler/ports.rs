@@ -10,7 +10,7 @@ use managed_app_runtimes::PortBinding;
 
 use super::Reconciler;
 use super::desired::Desired;
-use super::node::{NodeState, Wish};
+use super::node::{Intent, NodeState};
 use crate::model::NodeName;
 
 /// What the ports of a new container meet.
@@ -57,9 +57,9 @@ impl Reconciler {
 
     /// Whether `holder` will not have `port` any more once it is as wanted.
     fn lets_go(&self, holder: &NodeName, port: &PortBinding) -> bool {
-        match self.nodes.get(holder).map(|node| &node.wish) {
-            Some(Wish::Run(desired)) => !desired.target.spec.ports.iter().any(|kept| kept.shares_host_port(port)),
-            Some(Wish::Remove) => true,
+        match self.nodes.get(holder).map(|node| &node.intent) {
+            Some(Intent::Run(desired)) => !desired.target.spec.ports.iter().any(|kept| kept.shares_host_port(port)),
+            Some(Intent::Remove) => true,
             _ => false,
         }
     }

@@ -15,7 +15,7 @@ use crate::model::{App, Edge, MessageType, Node};
 
 /// Each input of a revision by name, to tell which of them changed: short words as they are, configurations, auditors
 /// and queues as `#` and eight hex digits of their digest, too few to find out what they hold.
-pub type Inputs = BTreeMap<String, String>;
+pub type StartupInputs = BTreeMap<String, String>;
 
 /// Digest of a node's start-time inputs: 32 hex digits. Secrets cannot be read back from it.
 ///
@@ -24,7 +24,7 @@ pub type Inputs = BTreeMap<String, String>;
 #[derive(Clone)]
 pub struct Revision {
     digest: String,
-    inputs: Option<Arc<Inputs>>,
+    inputs: Option<Arc<StartupInputs>>,
 }
 
 impl Revision {
@@ -34,7 +34,7 @@ impl Revision {
     }
 
     /// A revision as kept in the state file.
-    pub fn with_inputs(digest: impl Into<String>, inputs: Option<Arc<Inputs>>) -> Self {
+    pub fn with_inputs(digest: impl Into<String>, inputs: Option<Arc<StartupInputs>>) -> Self {
         Self { digest: digest.into(), inputs }
     }
 
@@ -44,7 +44,7 @@ impl Revision {
     }
 
     /// What it is made of, where that is known.
-    pub fn inputs(&self) -> Option<&Arc<Inputs>> {
+    pub fn inputs(&self) -> Option<&Arc<StartupInputs>> {
         self.inputs.as_ref()
     }
 
@@ -65,7 +65,7 @@ impl Revision {
     /// Inputs (contract): the tenant's config, audit, region and table; the app's config and table access; the node's
     /// config, stopped and logging level; its edges; its message types.
     pub fn of(app: &App, node: &Node) -> Self {
-        Surroundings::of(app).revision(node)
+        AppInputs::of(app).revision(node)
     }
 }
 
@@ -97,12 +97,12 @@ impl fmt::Display for Revision {
 
 /// What all nodes of an app read alike, digested once a snapshot.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct AppInputs {
     digest: [u8; 32],
-    inputs: Inputs,
+    inputs: StartupInputs,
 }
 
-impl Surroundings {
+impl AppInputs {
     /// Digests tenant and app.
     pub fn of(app: &App) -> Self {
         let mut digest = Sha256::new();
@@ -113,13 +113,13 @@ impl Surroundings {
         put(&mut digest, &app.tenant.table);
         put_json(&mut digest, app.config.as_deref());
         put(&mut digest, if app.table_access { "table" } else { "" });
-        let mut inputs = Inputs::new();
+        let mut inputs = StartupInputs::new();
         note_json(&mut inputs, "tenant config", app.tenant.config.as_deref());
-        note(&mut inputs, "tenant audit", yes_no(app.tenant.audit));
-        note(&mut inputs, "tenant region", &app.tenant.region);
-        note(&mut inputs, "tenant table", &app.tenant.table);
+        pending(&mut inputs, "tenant audit", yes_no(app.tenant.audit));
+        pending(&mut inputs, "tenant region", &app.tenant.region);
+        pending(&mut inputs, "tenant table", &app.tenant.table);
         note_json(&mut inputs, "app config", app.config.as_deref());
-        note(&mut inputs, "app table access", yes_no(app.table_access));
+        pending(&mut inputs, "app table access", yes_no(app.table_access));
         Self { digest: digest.finalize().into(), inputs }
     }
 
@@ -137,12 +137,12 @@ impl Surroundings {
         Revision { digest: hex(&digest.finalize()[..16]), inputs: Some(Arc::new(inputs)) }
     }
 
-    fn inputs_of(&self, node: &Node) -> Inputs {
+    fn inputs_of(&self, node: &Node) -> StartupInputs {
         let mut inputs = self.inputs.clone();
         note_json(&mut inputs, "node config", node.config.as_deref());
-        note(&mut inputs, "stopped", yes_no(node.is_stopped));
+        pending(&mut inputs, "stopped", yes_no(node.is_stopped));
         if let Some(level) = &node.logging_level {
-            note(&mut inputs, "logging level", level);
+            pending(&mut inputs, "logging level", level);
         }
         for (direction, edges) in [("from", &node.receive_edges), ("to", &node.send_edges)] {
             for edge in edges {
@@ -152,19 +152,19 @@ impl Surroundings {
         let types = [("receive", &node.receive_message_type), ("send", &node.send_message_type)];
         for (direction, message_type) in types {
             if let Some(message_type) = message_type {
-                note(&mut inputs, &format!("{direction} message type"), &message_type.name);
-                note(&mut inputs, &format!("{direction} auditor"), &short(&message_type.auditor));
+                pending(&mut inputs, &format!("{direction} message type"), &message_type.name);
+                pending(&mut inputs, &format!("{direction} auditor"), &short(&message_type.auditor));
             }
         }
         inputs
     }
 }
 
-fn note(inputs: &mut Inputs, name: &str, value: &str) {
+fn pending(inputs: &mut StartupInputs, name: &str, value: &str) {
     inputs.insert(name.to_owned(), value.to_owned());
 }
 
-fn note_json(inputs: &mut Inputs, name: &str, text: Option<&str>) {
+fn note_json(inputs: &mut StartupInputs, name: &str, text: Option<&str>) {
     if let Some(text) = text {
         inputs.insert(name.to_owned(), short(&canonical(text)));
     }

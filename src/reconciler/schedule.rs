@@ -5,12 +5,12 @@ use std::time::Duration;
 use managed_app_runtimes::Origin;
 
 use super::desired::Desired;
-use super::effect::{Effect, Finish, Manner, Operation};
-use super::node::{NodeState, Wish};
+use super::effect::{Effect, Finish, Operation, Strategy};
+use super::node::{Intent, NodeState};
 use super::plan::{ImageView, Observed, Plan, plan};
 use super::ports::Ports;
+use super::quarantine::Candidate;
 use super::reason::{Reason, ReasonKind};
-use super::rejected::Candidate;
 use super::status::Phase;
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
@@ -39,7 +39,7 @@ impl Reconciler {
 
     fn ask(&mut self, now: Duration) {
         if self.fetch.take_due(now) {
-            self.notes.mark_asked();
+            self.pending_changes.mark_asked();
             self.outbox.push(Effect::FetchSnapshot);
         }
         self.ask_list(now);
@@ -66,13 +66,13 @@ impl Reconciler {
         if !node.is_free(now) {
             return;
         }
-        let next = match &node.wish {
-            Wish::Invalid(_) => Plan::Settled,
-            Wish::Unknown if self.app.is_none() => bring_up(node),
-            Wish::Unknown => Plan::Settled,
-            Wish::Remove => plan(None, ImageView::Missing, &node.containers),
-            Wish::Run(desired) if node.containers.is_empty() && self.images.is_fetching(&desired.image) => Plan::Wait,
-            Wish::Run(desired) => {
+        let next = match &node.intent {
+            Intent::Invalid(_) => Plan::Settled,
+            Intent::Unknown if self.app.is_none() => start_existing(node),
+            Intent::Unknown => Plan::Settled,
+            Intent::Remove => plan(None, ImageView::Missing, &node.containers),
+            Intent::Run(desired) if node.containers.is_empty() && self.images.is_fetching(&desired.image) => Plan::Wait,
+            Intent::Run(desired) => {
                 plan(Some(desired), view(self.images.view(&desired.image), node, desired, now), &node.containers)
             }
         };
@@ -84,16 +84,16 @@ impl Reconciler {
                 // What failed was done all the same, or by somebody else.
                 node.failure = None;
                 node.retry.reset();
-                if matches!(node.wish, Wish::Run(_)) {
-                    node.rejected = None;
+                if matches!(node.intent, Intent::Run(_)) {
+                    node.quarantine = None;
                 }
-                if matches!(node.wish, Wish::Remove) {
+                if matches!(node.intent, Intent::Remove) {
                     self.nodes.remove(&name);
                 }
             }
             Plan::Wait => {}
-            Plan::Do(Operation::Start { .. }, _) if node.relapses.pause(now).is_some() => {
-                self.retries.extend(node.relapses.pause(now).map(|at| (at, name)));
+            Plan::Do(Operation::Start { .. }, _) if node.crash_tracker.pause(now).is_some() => {
+                self.retries.extend(node.crash_tracker.pause(now).map(|at| (at, name)));
             }
             Plan::Do(operation, reason) => {
                 let reason = Reason { causes: node.causes.clone(), ..reason };
@@ -116,7 +116,7 @@ impl Reconciler {
                 self.port_waiters.insert(name.clone());
                 return None;
             }
-            (Ports::Circle, Operation::Replace { manner, .. }) => *manner = Manner::Swap,
+            (Ports::Circle, Operation::Replace { strategy, .. }) => *strategy = Strategy::PortSwap,
             _ => {}
         }
         Some(operation)
@@ -142,9 +142,9 @@ impl Reconciler {
         let has_failed = |node: &NodeState| {
             let image_failed = node.desired().is_some_and(|desired| self.images.failure(&desired.image).is_some());
             node.failure.is_some()
-                || node.rejected.is_some()
+                || node.quarantine.is_some()
                 || node.waits_for.is_some()
-                || node.relapses.crash_loop().is_some()
+                || node.crash_tracker.crash_loop().is_some()
                 || image_failed
         };
         let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));
@@ -167,8 +167,8 @@ impl Reconciler {
             self.ask_list(now);
         }
         let is_unsure = nodes != EndOfNodes::Leave && (self.list.is_running || self.list.is_wanted);
-        let is_waiting = nodes != EndOfNodes::Leave && !self.retries.is_empty();
-        if self.busy_count == 0 && !is_waiting && (!is_unsure || self.list.failure.is_some()) {
+        let has_new = nodes != EndOfNodes::Leave && !self.retries.is_empty();
+        if self.busy_count == 0 && !has_new && (!is_unsure || self.list.failure.is_some()) {
             self.phase = Phase::Finished;
             self.outbox.push(Effect::Finish(finish));
         }
@@ -195,15 +195,15 @@ impl Reconciler {
 
 /// The image as this node may use it: not while a new container of it is known not to stay up.
 fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Duration) -> ImageView<'a> {
-    let is_rejected = node.rejected.as_ref().is_some_and(|bad| bad.counts(&Candidate::new(desired, image), now));
+    let is_rejected = node.quarantine.as_ref().is_some_and(|bad| bad.counts(&Candidate::new(desired, image), now));
     match image {
-        ImageView::Present(id) if is_rejected => ImageView::Rejected(id),
+        ImageView::Present(id) if is_rejected => ImageView::Quarantined(id),
         other => other,
     }
 }
 
 /// The cloud cannot be asked: a container of ours that is there and does not run is started as it is.
-fn bring_up(node: &NodeState) -> Plan {
+fn start_existing(node: &NodeState) -> Plan {
     if node.containers.iter().any(Observed::may_run) {
         return Plan::Settled;
     }

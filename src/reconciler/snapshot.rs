@@ -8,8 +8,8 @@ use managed_app_runtimes::labels::SpecRecord;
 
 use super::desired::{Desired, Settings};
 use super::effect::{Effect, Finish};
-use super::node::{NodeState, Wish};
-use super::revision::Surroundings;
+use super::node::{Intent, NodeState};
+use super::revision::AppInputs;
 use super::{EndOfNodes, Reconciler};
 use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
 
@@ -38,7 +38,7 @@ impl Reconciler {
         if let Some(app) = self.app.take() {
             self.on_app(app, None, now);
         }
-        self.look_anew(now);
+        self.resync_now(now);
     }
 
     fn on_gone(&mut self, now: Duration) {
@@ -60,34 +60,34 @@ impl Reconciler {
     /// others are then not looked at: the cost follows the nodes that changed, not the nodes that there are.
     fn on_app(&mut self, app: Arc<App>, differing: Option<BTreeSet<NodeName>>, now: Duration) {
         let before = self.app.replace(app.clone());
-        let surroundings = Surroundings::of(&app);
-        let causes = self.notes.causes(&app);
+        let app_inputs = AppInputs::of(&app);
+        let causes = self.pending_changes.causes(&app);
         self.dirty.append(&mut self.port_waiters);
         let nodes: Vec<&Node> = match &differing {
             Some(names) => names.iter().filter_map(|name| app.nodes.get(name)).collect(),
-            None => self.nodes_to_think_over(&app, before.as_deref(), &surroundings),
+            None => self.nodes_to_evaluate(&app, before.as_deref(), &app_inputs),
         };
         let mut changed = BTreeSet::new();
         for node in nodes {
-            if self.wish_for(&app, node, &surroundings) {
+            if self.set_intent(&app, node, &app_inputs) {
                 changed.insert(node.name.clone());
                 let state = self.nodes.entry(node.name.clone()).or_default();
                 state.causes = causes.get(&node.name).cloned().unwrap_or_default();
             }
         }
         for (name, reason) in &app.invalid_nodes {
-            self.nodes.entry(name.clone()).or_default().wish = Wish::Invalid(reason.clone());
+            self.nodes.entry(name.clone()).or_default().intent = Intent::Invalid(reason.clone());
             self.dirty.insert(name.clone());
         }
         match &differing {
-            Some(names) => names.iter().for_each(|name| self.wish_away(name, &app, &mut changed)),
+            Some(names) => names.iter().for_each(|name| self.mark_removed(name, &app, &mut changed)),
             None => {
                 let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
-                names.iter().for_each(|name| self.wish_away(name, &app, &mut changed));
+                names.iter().for_each(|name| self.mark_removed(name, &app, &mut changed));
             }
         }
         self.pull_changed_types(&app);
-        self.notes.settle(&app, &changed, now);
+        self.pending_changes.settle(&app, &changed, now);
         if differing.is_none_or(|names| may_free_images(&names, before.as_deref(), &app)) {
             let wanted: BTreeSet<_> = self.nodes.values().filter_map(|n| Some(n.desired()?.image.clone())).collect();
             self.images.retain(|image| wanted.contains(image));
@@ -96,25 +96,20 @@ impl Reconciler {
     }
 
     /// The nodes that may not be wanted as before.
-    fn nodes_to_think_over<'a>(
-        &self,
-        app: &'a App,
-        before: Option<&App>,
-        surroundings: &Surroundings,
-    ) -> Vec<&'a Node> {
-        let before = before.filter(|before| Surroundings::of(before) == *surroundings);
+    fn nodes_to_evaluate<'a>(&self, app: &'a App, before: Option<&App>, app_inputs: &AppInputs) -> Vec<&'a Node> {
+        let before = before.filter(|before| AppInputs::of(before) == *app_inputs);
         let is_as_before = |node: &Node| before.is_some_and(|before| before.nodes.get(&node.name) == Some(node));
-        let is_thought_of = |name| !matches!(self.nodes.get(name).map(|n| &n.wish), None | Some(Wish::Unknown));
-        app.nodes.values().filter(|node| !(is_as_before(node) && is_thought_of(&node.name))).collect()
+        let is_evaluated = |name| !matches!(self.nodes.get(name).map(|n| &n.intent), None | Some(Intent::Unknown));
+        app.nodes.values().filter(|node| !(is_as_before(node) && is_evaluated(&node.name))).collect()
     }
 
     /// Sets what is wanted of `node`; true when that differs from before.
-    fn wish_for(&mut self, app: &App, node: &Node, surroundings: &Surroundings) -> bool {
+    fn set_intent(&mut self, app: &App, node: &Node, app_inputs: &AppInputs) -> bool {
         let state = self.nodes.entry(node.name.clone()).or_default();
-        let desired = match self.settings.desired(app, node, surroundings) {
+        let desired = match self.settings.desired(app, node, app_inputs) {
             Ok(desired) => Arc::new(desired),
             Err(reason) => {
-                state.wish = Wish::Invalid(reason);
+                state.intent = Intent::Invalid(reason);
                 self.dirty.insert(node.name.clone());
                 return true;
             }
@@ -126,22 +121,22 @@ impl Reconciler {
         if before.is_none_or(|before| before.image != desired.image) {
             self.images.want(&desired.image);
         }
-        state.rejected = state.rejected.take().filter(|bad| bad.candidate.is_of(&desired.target));
-        state.wish = Wish::Run(desired);
+        state.quarantine = state.quarantine.take().filter(|bad| bad.candidate.is_of(&desired.target));
+        state.intent = Intent::Run(desired);
         state.learn_inputs();
         state.is_settled = false;
         state.retry.reset();
-        state.relapses.forgive();
+        state.crash_tracker.forgive();
         self.dirty.insert(node.name.clone());
         true
     }
 
     /// A type that was changed may name the same image as before, whose tag was moved: only a pull can tell.
     fn pull_changed_types(&mut self, app: &App) {
-        if !self.notes.say_any_type_changed() {
+        if !self.pending_changes.reports_any_type_changed() {
             return;
         }
-        for node in app.nodes.values().filter(|node| self.notes.say_type_changed(&node.node_type.name)) {
+        for node in app.nodes.values().filter(|node| self.pending_changes.reports_type_changed(&node.node_type.name)) {
             if let Some(desired) = self.nodes.get(&node.name).and_then(NodeState::desired) {
                 self.images.want(&desired.image);
             }
@@ -150,14 +145,14 @@ impl Reconciler {
 
     /// A node that the app does not have (any more) goes. A snapshot with gaps proves nothing about a node that is
     /// missing, unless a message said that it was removed.
-    fn wish_away(&mut self, name: &NodeName, app: &App, changed: &mut BTreeSet<NodeName>) {
+    fn mark_removed(&mut self, name: &NodeName, app: &App, changed: &mut BTreeSet<NodeName>) {
         let is_there = app.nodes.contains_key(name) || app.invalid_nodes.contains_key(name);
         let Some(state) = self.nodes.get_mut(name) else { return };
-        if is_there || matches!(state.wish, Wish::Remove) {
+        if is_there || matches!(state.intent, Intent::Remove) {
             return;
         }
-        if app.is_complete || self.notes.say_removed(name) {
-            state.wish = Wish::Remove;
+        if app.is_complete || self.pending_changes.reports_removed(name) {
+            state.intent = Intent::Remove;
             state.is_settled = false;
             state.retry.reset();
             changed.insert(name.clone());
@@ -175,10 +170,10 @@ impl Reconciler {
     }
 
     /// What is wanted of a node that turned up in a list and that no snapshot has named.
-    pub(super) fn wish_for_stray(&self) -> Wish {
+    pub(super) fn intent_for_stray(&self) -> Intent {
         match &self.app {
-            Some(app) if app.is_complete => Wish::Remove,
-            _ => Wish::Unknown,
+            Some(app) if app.is_complete => Intent::Remove,
+            _ => Intent::Unknown,
         }
     }
 }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::crash_loop::CrashLoop;
 use super::effect::Finish;
-use super::node::{NodeState, Wish};
+use super::node::{Intent, NodeState};
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
 
@@ -131,26 +131,29 @@ impl Reconciler {
     }
 
     fn is_converged(&self) -> bool {
-        let is_quiet = |inquiry: &super::Inquiry| !inquiry.is_running && !inquiry.is_wanted && inquiry.has_answer;
+        let is_quiet = |request: &super::Request| !request.is_running && !request.is_wanted && request.has_answer;
         is_quiet(&self.fetch)
             && is_quiet(&self.list)
             && self.busy_count == 0
             && self.dirty.is_empty()
             && !self.images.is_pulling()
-            && !self.notes.is_waiting()
-            && self.nodes.values().all(|node| node.is_settled || !matches!(node.wish, Wish::Run(_) | Wish::Remove))
-            && self.nodes.values().all(|node| node.relapses.crash_loop().is_none())
+            && !self.pending_changes.has_new()
+            && self
+                .nodes
+                .values()
+                .all(|node| node.is_settled || !matches!(node.intent, Intent::Run(_) | Intent::Remove))
+            && self.nodes.values().all(|node| node.crash_tracker.crash_loop().is_none())
     }
 
     fn node_status(&self, name: &NodeName, node: &NodeState) -> NodeStatus {
         let image_failure = node.desired().and_then(|desired| self.images.failure(&desired.image));
-        let failure = match &node.wish {
-            Wish::Invalid(reason) => Some(reason.clone()),
+        let failure = match &node.intent {
+            Intent::Invalid(reason) => Some(reason.clone()),
             _ => node
                 .failure
                 .as_ref()
                 .map(|failure| failure.text.clone())
-                .or_else(|| Some(node.rejected.as_ref()?.reason.clone()))
+                .or_else(|| Some(node.quarantine.as_ref()?.reason.clone()))
                 .or_else(|| node.waits_for.clone())
                 .or_else(|| Some(image_failure?.text.clone())),
         };
@@ -166,10 +169,10 @@ impl Reconciler {
             is_settled: node.is_settled,
             busy: node.busy,
             failure,
-            is_refused: matches!(node.wish, Wish::Invalid(_)),
-            crash_loop: node.relapses.crash_loop(),
+            is_refused: matches!(node.intent, Intent::Invalid(_)),
+            crash_loop: node.crash_tracker.crash_loop(),
             engine_restarts: shown.and_then(|container| container.restarts),
-            last_exit: node.relapses.last_exit(),
+            last_exit: node.crash_tracker.last_exit(),
         }
     }
 }

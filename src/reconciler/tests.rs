@@ -20,7 +20,7 @@ fn a_new_app_gets_its_containers_and_is_then_left_alone() {
     assert_eq!(world.take_log(), ["pull img/a", "create a", "create b"]);
     assert!(world.is_ready && world.reconciler.status().is_converged);
     world.tell(Event::Resync);
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), [""; 0]);
 }
 
@@ -193,7 +193,7 @@ fn what_others_do_to_containers_is_put_right() {
         "d" => container.networks.clear(),
         _ => container.state = ContainerState::Paused,
     });
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d atonce", "restart e"]);
 }
 
@@ -220,7 +220,7 @@ fn a_pull_that_is_tried_again_holds_up_no_repair() {
     world.pulls_hang = true;
     world.advance(Duration::from_secs(2));
     world.containers.clear();
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), ["pull img/a", "create a"]);
 }
 

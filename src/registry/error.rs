@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::cloud::failure::{Failure, Meaning, refuses_keys};
+use crate::cloud::failure::{AwsErrorKind, Failure, refuses_keys};
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +22,7 @@ pub enum RegistryErrorKind {
     /// The service failed.
     Failed,
     /// The answer holds no usable token.
-    Nonsense,
+    InvalidResponse,
 }
 
 /// Credentials for a registry could not be had. `Display` fits after "failed to" and names no secret.
@@ -39,8 +39,8 @@ impl RegistryError {
         Self { kind: kind(failure), permission, detail: failure.text.clone() }
     }
 
-    pub(super) fn nonsense(permission: &'static str, detail: &str) -> Self {
-        Self { kind: RegistryErrorKind::Nonsense, permission, detail: detail.to_owned() }
+    pub(super) fn invalid_response(permission: &'static str, detail: &str) -> Self {
+        Self { kind: RegistryErrorKind::InvalidResponse, permission, detail: detail.to_owned() }
     }
 
     pub(super) fn timed_out(permission: &'static str) -> Self {
@@ -65,23 +65,23 @@ impl RegistryError {
 
 fn kind(failure: &Failure) -> RegistryErrorKind {
     let code = failure.code.as_str();
-    match failure.meaning {
-        Meaning::NoCredentials => RegistryErrorKind::NoCredentials,
-        Meaning::Refused if refuses_keys(code) => RegistryErrorKind::Unauthorized,
-        Meaning::Refused if code.contains("AccessDenied") || code.contains("NotAuthorized") => {
+    match failure.kind {
+        AwsErrorKind::NoCredentials => RegistryErrorKind::NoCredentials,
+        AwsErrorKind::Refused if refuses_keys(code) => RegistryErrorKind::Unauthorized,
+        AwsErrorKind::Refused if code.contains("AccessDenied") || code.contains("NotAuthorized") => {
             RegistryErrorKind::AccessDenied
         }
-        Meaning::Refused | Meaning::Failed => RegistryErrorKind::Failed,
-        Meaning::Unreachable => RegistryErrorKind::Unreachable,
-        Meaning::TimedOut => RegistryErrorKind::TimedOut,
-        Meaning::Throttled => RegistryErrorKind::Throttled,
-        Meaning::Nonsense => RegistryErrorKind::Nonsense,
+        AwsErrorKind::Refused | AwsErrorKind::Failed => RegistryErrorKind::Failed,
+        AwsErrorKind::Unreachable => RegistryErrorKind::Unreachable,
+        AwsErrorKind::TimedOut => RegistryErrorKind::TimedOut,
+        AwsErrorKind::Throttled => RegistryErrorKind::Throttled,
+        AwsErrorKind::InvalidResponse => RegistryErrorKind::InvalidResponse,
     }
 }
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meaning = match self.kind {
+        let kind = match self.kind {
             RegistryErrorKind::NoCredentials => "this host has no AWS credentials",
             RegistryErrorKind::Unauthorized => "the AWS credentials of this host are not accepted",
             RegistryErrorKind::AccessDenied => "the AWS credentials of this host lack a permission",
@@ -89,9 +89,9 @@ impl fmt::Display for RegistryError {
             RegistryErrorKind::TimedOut => "the service did not answer in time",
             RegistryErrorKind::Throttled => "the service asks to slow down",
             RegistryErrorKind::Failed => "the service failed",
-            RegistryErrorKind::Nonsense => "the answer cannot be understood",
+            RegistryErrorKind::InvalidResponse => "the answer cannot be understood",
         };
-        write!(f, "get a registry token ({}): {meaning}: {}", self.permission, self.detail)
+        write!(f, "get a registry token ({}): {kind}: {}", self.permission, self.detail)
     }
 }
 

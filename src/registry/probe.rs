@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::public;
 use super::token::{self, PUBLIC_PERMISSION};
 use super::{PUBLIC_LIMIT, PUBLIC_REGION, RegistryError, RegistryErrorKind, RegistryHost};
-use crate::cloud::failure::{Failure, Meaning};
+use crate::cloud::failure::{AwsErrorKind, Failure};
 use crate::cloud::transport::web_client;
 use crate::cloud::{Aws, registry_host};
 
@@ -190,9 +190,9 @@ pub(super) async fn json(mut answer: Response) -> Option<Json> {
 /// A refusal for another reason than a permission shows that the permission is there.
 fn may(failure: &Failure, permission: &'static str) -> Result<(), RegistryError> {
     let error = RegistryError::of(failure, permission);
-    match (error.kind(), failure.meaning) {
+    match (error.kind(), failure.kind) {
         (RegistryErrorKind::AccessDenied | RegistryErrorKind::Unauthorized, _) => Err(error),
-        (_, Meaning::Refused) => Ok(()),
+        (_, AwsErrorKind::Refused) => Ok(()),
         _ => Err(error),
     }
 }

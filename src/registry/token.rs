@@ -50,7 +50,7 @@ pub(super) async fn private(client: &aws_sdk_ecr::Client, account: &str) -> Resu
     let request = client.get_authorization_token().registry_ids(account);
     let answer = request.send().await.map_err(|error| RegistryError::of(&Failure::of(&error), PRIVATE_PERMISSION))?;
     let data = answer.authorization_data().first();
-    let data = data.ok_or_else(|| RegistryError::nonsense(PRIVATE_PERMISSION, "no authorization data"))?;
+    let data = data.ok_or_else(|| RegistryError::invalid_response(PRIVATE_PERMISSION, "no authorization data"))?;
     let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());
     token(data.authorization_token(), expires_at, PRIVATE_PERMISSION)
 }
@@ -63,7 +63,7 @@ pub(super) async fn public(client: &aws_sdk_ecrpublic::Client) -> Result<Token, 
         .await
         .map_err(|error| RegistryError::of(&Failure::of(&error), PUBLIC_PERMISSION))?;
     let data = answer.authorization_data();
-    let data = data.ok_or_else(|| RegistryError::nonsense(PUBLIC_PERMISSION, "no authorization data"))?;
+    let data = data.ok_or_else(|| RegistryError::invalid_response(PUBLIC_PERMISSION, "no authorization data"))?;
     let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());
     token(data.authorization_token(), expires_at, PUBLIC_PERMISSION)
 }
@@ -73,7 +73,8 @@ fn token(
     expires_at: Option<SystemTime>,
     permission: &'static str,
 ) -> Result<Token, RegistryError> {
-    let credentials = encoded.and_then(credentials).ok_or_else(|| RegistryError::nonsense(permission, "no token"))?;
+    let credentials =
+        encoded.and_then(credentials).ok_or_else(|| RegistryError::invalid_response(permission, "no token"))?;
     // A wrong clock of this host must not shape the life of a token.
     let left = expires_at.and_then(|at| at.duration_since(SystemTime::now()).ok()).filter(|left| *left <= LIFETIME);
     let lifetime = left.unwrap_or(LIFETIME);

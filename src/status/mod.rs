@@ -21,6 +21,6 @@ pub use model::{
     NodeHistory, NodeReport, Outcome, Report, Stamp, Step, VERSION,
 };
 pub use recorder::{About, Begun, Recorder};
-pub use server::{Places, serve};
+pub use server::{ListenAddresses, serve};
 pub use steps::Timed;
-pub use text::harmless;
+pub use text::sanitize;

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use super::recorder::Recorder;
 use super::socket::Socket;
 use crate::tasks::Tasks;
-use answer::{Offer, Surface, answer};
+use answer::{Content, Listener, answer};
 
 /// Connections at a time, for each place.
 const CONNECTIONS_MAX: usize = 64;
@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Where the daemon can be asked.
 #[derive(Debug, Clone, Default)]
-pub struct Places {
+pub struct ListenAddresses {
     /// The status socket.
     pub socket: Option<PathBuf>,
     /// Metrics.
@@ -50,7 +50,7 @@ pub struct Places {
 }
 
 /// Serves at all places, each in a task of its own. A place that cannot be had is a warning, and is tried again.
-pub fn serve(tasks: &mut Tasks, recorder: &Arc<Recorder>, places: Places) {
+pub fn serve(tasks: &mut Tasks, recorder: &Arc<Recorder>, places: ListenAddresses) {
     if let Some(path) = places.socket {
         tasks.spawn("status-socket", serve_socket(path, recorder.clone()));
     }
@@ -58,10 +58,10 @@ pub fn serve(tasks: &mut Tasks, recorder: &Arc<Recorder>, places: Places) {
         if !address.ip().is_loopback() {
             warn!(%address, "metrics can be read from other hosts: they name nodes and images to whoever asks");
         }
-        tasks.spawn("metrics", serve_tcp(address, Offer::Metrics, recorder.clone()));
+        tasks.spawn("metrics", serve_tcp(address, Content::Metrics, recorder.clone()));
     }
     if let Some(address) = places.page {
-        tasks.spawn("status-page", serve_tcp(address, Offer::Page, recorder.clone()));
+        tasks.spawn("status-page", serve_tcp(address, Content::Page, recorder.clone()));
     }
 }
 
@@ -80,7 +80,7 @@ async fn serve_socket(path: PathBuf, recorder: Arc<Recorder>) {
         }
     };
     debug!(path = %path.display(), "status socket");
-    let mut connections = Connections::new(Surface { offer: Offer::Socket, address: None }, recorder);
+    let mut connections = Connections::new(Listener { content: Content::Socket, address: None }, recorder);
     loop {
         match socket.listener.accept().await {
             Ok((stream, _)) => connections.take(stream),
@@ -94,15 +94,15 @@ async fn bind(path: &Path) -> std::io::Result<Socket> {
     tokio::task::spawn_blocking(move || Socket::bind(&path)).await.map_err(std::io::Error::other).flatten()
 }
 
-async fn serve_tcp(address: SocketAddr, offer: Offer, recorder: Arc<Recorder>) {
+async fn serve_tcp(address: SocketAddr, content: Content, recorder: Arc<Recorder>) {
     let mut is_told = false;
-    let mut surface = Surface { offer, address: Some(address) };
+    let mut served_at = Listener { content, address: Some(address) };
     let listener = loop {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
-                    warn!(%address, %error, "{} cannot be served; trying again", surface.name());
+                    warn!(%address, %error, "{} cannot be served; trying again", served_at.name());
                 }
                 sleep(BIND_PAUSE).await;
             }
@@ -110,9 +110,9 @@ async fn serve_tcp(address: SocketAddr, offer: Offer, recorder: Arc<Recorder>) {
     };
     // Port 0 asks for any.
     let address = listener.local_addr().unwrap_or(address);
-    surface.address = Some(address);
-    info!(%address, "{} can be read", surface.name());
-    let mut connections = Connections::new(surface, recorder);
+    served_at.address = Some(address);
+    info!(%address, "{} can be read", served_at.name());
+    let mut connections = Connections::new(served_at, recorder);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => connections.take(stream),
@@ -130,20 +130,20 @@ async fn refused(error: &std::io::Error) {
 struct Connections {
     tasks: Tasks,
     room: Arc<Semaphore>,
-    surface: Surface,
+    served_at: Listener,
     recorder: Arc<Recorder>,
 }
 
 impl Connections {
-    fn new(surface: Surface, recorder: Arc<Recorder>) -> Self {
-        Self { tasks: Tasks::new(), room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), surface, recorder }
+    fn new(served_at: Listener, recorder: Arc<Recorder>) -> Self {
+        Self { tasks: Tasks::new(), room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), served_at, recorder }
     }
 
     /// One too many is closed at once.
     fn take<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S) {
         match self.room.clone().try_acquire_owned() {
             Ok(room) => {
-                self.tasks.spawn("connection", serve_one(stream, self.surface, self.recorder.clone(), room));
+                self.tasks.spawn("connection", serve_one(stream, self.served_at, self.recorder.clone(), room));
             }
             Err(_) => debug!("one connection too many is closed"),
         }
@@ -152,12 +152,12 @@ impl Connections {
 
 async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    surface: Surface,
+    served_at: Listener,
     recorder: Arc<Recorder>,
     _room: OwnedSemaphorePermit,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&request, surface, &recorder);
+        let answer = answer(&request, served_at, &recorder);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()

@@ -2,7 +2,7 @@
 
 /// One line stays one line, and no text steers the terminal: control characters (escape sequences begin with one) and
 /// those that turn the direction of writing become spaces.
-pub fn harmless(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || turns_direction(c) { ' ' } else { c }).collect()
 }
 
@@ -16,8 +16,8 @@ mod tests {
 
     #[test]
     fn no_text_steers_the_terminal() {
-        assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{9b}1m\u{7}"), "a [2Jb  c 1m ");
-        assert_eq!(harmless("x\u{202e}gpj.exe\u{2066}"), "x gpj.exe ");
-        assert_eq!(harmless("Füllstand: 3 ☃ 日本"), "Füllstand: 3 ☃ 日本");
+        assert_eq!(sanitize("a\u{1b}[2Jb\r\nc\u{9b}1m\u{7}"), "a [2Jb  c 1m ");
+        assert_eq!(sanitize("x\u{202e}gpj.exe\u{2066}"), "x gpj.exe ");
+        assert_eq!(sanitize("Füllstand: 3 ☃ 日本"), "Füllstand: 3 ☃ 日本");
     }
 }

@@ -1,6 +1,6 @@
 //! `check` with the engine in memory: what it finds, what it says to do, and its exit code.
 
-use managed_app_fakes::cloud::words::Port;
+use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::cloud::{Fault, Service};
 
 use crate::bench::Bench;

@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use managed_app_fakes::cloud::words::Port;
+use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::node_image;
 use tokio::time::{Instant, sleep};
 
@@ -125,7 +125,7 @@ impl Drop for Engine {
 }
 
 /// Runs the daemon until its nodes are up, and ends it so that they stay.
-async fn bring_up(bench: &Bench, engine: &Engine, count: usize) {
+async fn start_existing(bench: &Bench, engine: &Engine, count: usize) {
     let mut daemon = bench.start(&["run", "--on-exit", "leave"]);
     engine.runs(count).await;
     let pid = daemon.id().expect("it runs").to_string();
@@ -147,7 +147,7 @@ async fn follows_changes(bench: &Bench, engine: &Engine) {
     assert_eq!(engine.holds(), before);
     assert!(!bench.state().exists());
 
-    bring_up(bench, engine, 2).await;
+    start_existing(bench, engine, 2).await;
     let (up, disk) = (engine.holds(), bench.disk());
     let ran = bench.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
@@ -274,7 +274,7 @@ async fn auto_prefers_the_engine_that_holds_the_app() {
 
     bench.set("MANAGED_APP_RUNTIME", "podman");
     bench.cloud.add_node("a", |node| node.image(&podman.image));
-    bring_up(&bench, &podman, 1).await;
+    start_existing(&bench, &podman, 1).await;
     bench.set("MANAGED_APP_RUNTIME", "auto");
     let ran = bench.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());

@@ -23,13 +23,13 @@ impl Drop for Running {
 }
 
 /// A fake cloud that serves, a folder, and nothing of this process's environment.
-struct Site {
+struct Harness {
     folder: tempfile::TempDir,
     at: String,
     _cloud: Running,
 }
 
-impl Site {
+impl Harness {
     fn new(seed: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = command(folder.path());
@@ -71,7 +71,7 @@ impl Site {
         self.on_host_with(word, &self.hear(&["env"]))
     }
 
-    /// As [`Site::on_host`], with another environment.
+    /// As [`Harness::on_host`], with another environment.
     fn on_host_with(&self, word: &str, env: &str) -> Command {
         let env_file = self.file("fake.env", env);
         let mut command = command(self.folder.path());
@@ -99,38 +99,38 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn the_printed_environment_is_all_that_a_host_needs() {
-    let site = Site::new(SEED);
-    let output = site.on_host("check").output().expect("the binary starts");
+    let harness = Harness::new(SEED);
+    let output = harness.on_host("check").output().expect("the binary starts");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     for line in ["sign-in", "app", "changes", "log group"] {
         assert!(text.lines().any(|found| found.starts_with("ok") && found.contains(line)), "{line}: {text}");
     }
-    assert!(site.hear(&["logs"]).contains("[INFO]"), "what check wrote to CloudWatch is shown");
+    assert!(harness.hear(&["logs"]).contains("[INFO]"), "what check wrote to CloudWatch is shown");
 }
 
 #[test]
 fn a_daemon_follows_what_is_said_to_the_cloud() {
-    let site = Site::new(SEED);
-    let mut command = site.on_host("run");
+    let harness = Harness::new(SEED);
+    let mut command = harness.on_host("run");
     let _daemon = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts"));
-    let log = || std::fs::read_to_string(site.folder.path().join("log")).unwrap_or_default();
+    let log = || std::fs::read_to_string(harness.folder.path().join("log")).unwrap_or_default();
     // The engine in memory has no images, so that all a daemon can do about a node is to say so.
     until("the daemon has met the nodes of the seed", || log().contains("localhost/inlet:1"));
-    site.hear(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
+    harness.hear(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
     until("the daemon has met the new node", || log().contains("localhost/late:1"));
-    until("its message was deleted", || site.hear(&["show"]).contains("0 changes not taken"));
+    until("its message was deleted", || harness.hear(&["show"]).contains("0 changes not taken"));
 }
 
 #[test]
 fn keys_of_the_host_are_replaced_by_a_word_and_the_others_refused() {
-    let site = Site::new(SEED);
+    let harness = Harness::new(SEED);
     let check = |keys: Option<&str>| {
         let command = match keys {
-            None => site.on_host("check"),
+            None => harness.on_host("check"),
             Some(keys) => {
-                let mut command = site.on_host_with("check", &without_keys(&site.hear(&["env"])));
-                command.env("AWS_SHARED_CREDENTIALS_FILE", site.file("credentials", keys));
+                let mut command = harness.on_host_with("check", &without_keys(&harness.hear(&["env"])));
+                command.env("AWS_SHARED_CREDENTIALS_FILE", harness.file("credentials", keys));
                 command
             }
         };
@@ -138,17 +138,17 @@ fn keys_of_the_host_are_replaced_by_a_word_and_the_others_refused() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert_eq!(check(None).0, Some(0));
-    let first = site.hear(&["rotate-keys"]);
+    let first = harness.hear(&["rotate-keys"]);
     let (code, text) = check(None);
     assert!(code != Some(0) && text.contains("security token included in the request is invalid"), "{text}");
     assert_eq!(check(Some(&first)).0, Some(0));
-    let second = site.hear(&["rotate-keys", "--keep-old"]);
+    let second = harness.hear(&["rotate-keys", "--keep-old"]);
     assert_eq!((check(Some(&first)).0, check(Some(&second)).0), (Some(0), Some(0)));
-    assert_eq!(site.hear(&["retire-keys", "--expired"]), "1\n");
+    assert_eq!(harness.hear(&["retire-keys", "--expired"]), "1\n");
     let (code, text) = check(Some(&first));
     assert!(code != Some(0) && text.contains("expired"), "{text}");
     assert_eq!(check(Some(&second)).0, Some(0));
-    let calls = site.hear(&["calls"]);
+    let calls = harness.hear(&["calls"]);
     for answer in ["ok", "UnrecognizedClientException", "ExpiredTokenException"] {
         let is_there = |line: &str| line.contains("\tlogs\tus-east-1\t") && line.ends_with(&format!("\t{answer}"));
         assert!(calls.lines().any(is_there), "{answer}: {calls}");
@@ -163,17 +163,17 @@ fn without_keys(env: &str) -> String {
 
 #[test]
 fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
-    let site = Site::new(SEED);
-    site.hear(&["send", "outside", "inlet", "hello there"]);
+    let harness = Harness::new(SEED);
+    harness.hear(&["send", "outside", "inlet", "hello there"]);
     assert!(
-        site.hear(&["show"]).contains("edge \"outside\" -> \"inlet\", text, 1 messages"),
+        harness.hear(&["show"]).contains("edge \"outside\" -> \"inlet\", text, 1 messages"),
         "{}",
-        site.hear(&["show"])
+        harness.hear(&["show"])
     );
-    assert_eq!(site.hear(&["receive", "outside", "inlet"]), "hello there\n");
-    let (code, said) = site.refusal(&["receive", "outside", "inlet"]);
+    assert_eq!(harness.hear(&["receive", "outside", "inlet"]), "hello there\n");
+    let (code, said) = harness.refusal(&["receive", "outside", "inlet"]);
     assert!(code == Some(64) && said.contains("no message"), "{said}");
-    let env = site.hear(&["env", "--node", "inlet"]);
+    let env = harness.hear(&["env", "--node", "inlet"]);
     let names: Vec<_> = env.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     let expected = "APPSYNC_ENDPOINT AWS_DEFAULT_REGION AWS_ENDPOINT_URL CLIENT_ID COGNITO_JWKS NAME NODE PASSWORD TENANT \
                     USER_NAME USER_POOL_ID";
@@ -182,8 +182,8 @@ fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
 
 #[test]
 fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
-    let site = Site::new(SEED);
-    let before = site.hear(&["show"]);
+    let harness = Harness::new(SEED);
+    let before = harness.hear(&["show"]);
     for (words, part) in [
         (&["add-node", "inlet", "--image", "x/y:1"][..], "there is a node \"inlet\" already"),
         (&["add-node", "new"], "the node needs an image"),
@@ -198,10 +198,10 @@ fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
         (&["change-auditor", "hl7", "x"], "no message type"),
         (&["env", "--node", "nobody"], "no node"),
     ] {
-        let (code, said) = site.refusal(words);
+        let (code, said) = harness.refusal(words);
         assert!(code == Some(64) && said.contains(part), "{words:?}: {code:?} {said}");
     }
-    assert_eq!(site.hear(&["show"]), before);
+    assert_eq!(harness.hear(&["show"]), before);
     for words in [
         &["change-ports", "inlet"][..],
         &["change-mounts", "inlet", "/data"],
@@ -221,9 +221,9 @@ fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
         &["remove-node", "inlet"],
         &["remove-app"],
     ] {
-        site.hear(words);
+        harness.hear(words);
     }
-    let (code, said) = site.refusal(&["add-node", "x", "--image", "x/y:1"]);
+    let (code, said) = harness.refusal(&["add-node", "x", "--image", "x/y:1"]);
     assert!(code == Some(64) && said.contains("the app was removed"), "{said}");
 }
 

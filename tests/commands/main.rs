@@ -6,11 +6,11 @@
 mod bench;
 mod check;
 mod choice;
+mod daemon_log;
 mod endpoints;
 mod engine;
 mod fake_cloud;
 mod keys;
-mod own_log;
 mod plan;
 mod readme;
 mod shell;

@@ -8,7 +8,7 @@ use managed_app_fakes::cloud::{Fault, Service};
 use managed_app_fakes::node_image::Options;
 
 use crate::engine::Engine;
-use crate::rig::Rig;
+use crate::engine_harness::EngineHarness;
 
 on_each_engine! {
     all_nodes_are_stopped_at_the_same_time_and_the_stubborn_one_is_killed_after_the_grace
@@ -23,25 +23,25 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What an end may take beyond the stops themselves, on a machine and with engines that are busy: less than a poll lasts.
 const SLACK: Duration = Duration::from_secs(15);
 
-async fn rig_with_short_grace(engine: Engine) -> Rig {
-    Rig::with(engine, |builder| builder.set("MANAGED_APP_STOP_GRACE", "2s")).await
+async fn rig_with_short_grace(engine: Engine) -> EngineHarness {
+    EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_STOP_GRACE", "2s")).await
 }
 
 async fn all_nodes_are_stopped_at_the_same_time_and_the_stubborn_one_is_killed_after_the_grace(engine: Engine) {
-    let mut rig = rig_with_short_grace(engine).await;
-    let stubborn = rig.image("stubborn:1");
-    rig.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
+    let mut engine_harness = rig_with_short_grace(engine).await;
+    let stubborn = engine_harness.image("stubborn:1");
+    engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
     for node in ["deaf-1", "deaf-2", "deaf-3"] {
-        rig.add(node, |n| n.of_type("stubborn").image(&stubborn));
+        engine_harness.add(node, |n| n.of_type("stubborn").image(&stubborn));
     }
-    rig.started_with(["a", "b"]).await;
+    engine_harness.started_with(["a", "b"]).await;
     let began = Instant::now();
-    assert_eq!(rig.host.stop().await, Exit::Done);
+    assert_eq!(engine_harness.host.stop().await, Exit::Done);
     let took = began.elapsed();
     assert!(took >= GRACE, "the stubborn nodes had only {took:?}");
     assert!(took < GRACE + SLACK, "three stubborn nodes took {took:?}: one after another?");
     for node in ["a", "b", "deaf-1", "deaf-2", "deaf-3"] {
-        let stopped = rig.container(node).await;
+        let stopped = engine_harness.container(node).await;
         assert!(!stopped.is_running(), "{node} runs on");
         let code = if node.starts_with("deaf") { 137 } else { 0 };
         assert_eq!(stopped.0["State"]["ExitCode"], code, "{node}");
@@ -50,71 +50,75 @@ async fn all_nodes_are_stopped_at_the_same_time_and_the_stubborn_one_is_killed_a
 
 /// The daemon hangs in a long poll of 20 s when the signal comes; it must not wait for it.
 async fn the_end_is_as_long_as_the_slowest_node_and_no_longer(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    rig.started_with(["a", "b", "c", "d"]).await;
-    rig.host.eventually("it polls", |host| host.cloud.queues.waiting() > 0).await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    engine_harness.started_with(["a", "b", "c", "d"]).await;
+    engine_harness.host.eventually("it polls", |host| host.cloud.queues.waiting() > 0).await;
     let began = Instant::now();
-    rig.host.signal(Signal::Interrupt).await;
-    assert_eq!(rig.host.ended().await, Exit::Done);
+    engine_harness.host.signal(Signal::Interrupt).await;
+    assert_eq!(engine_harness.host.ended().await, Exit::Done);
     let (took, ended) = (began.elapsed(), Instant::now());
     println!("{}: the end of a daemon with 4 nodes takes {} ms", engine.name(), took.as_millis());
     assert!(took < SLACK, "{took:?}");
-    let stops = rig.host.journal.calls().into_iter().filter(|call| call.verb == "stop");
+    let stops = engine_harness.host.journal.calls().into_iter().filter(|call| call.verb == "stop");
     let last = stops.map(|call| call.at).max().expect("nodes are stopped");
     assert!(ended - last < SLACK);
     for node in ["a", "b", "c", "d"] {
-        assert_eq!(rig.container(node).await.0["State"]["ExitCode"], 0, "{node} ended by itself, on SIGTERM");
+        assert_eq!(
+            engine_harness.container(node).await.0["State"]["ExitCode"],
+            0,
+            "{node} ended by itself, on SIGTERM"
+        );
     }
 }
 
 async fn nodes_that_shall_be_left_run_on_and_are_adopted(engine: Engine) {
-    let mut rig = Rig::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
-    let before = rig.started_with(["a", "b"]).await;
-    assert_eq!(rig.host.stop().await, Exit::Done);
+    let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
+    let before = engine_harness.started_with(["a", "b"]).await;
+    assert_eq!(engine_harness.host.stop().await, Exit::Done);
     for (node, before) in ["a", "b"].iter().zip(&before) {
-        rig.assert_untouched(node, before).await;
+        engine_harness.assert_untouched(node, before).await;
     }
-    rig.host.journal.clear();
-    rig.host.start();
-    rig.host.converged().await;
+    engine_harness.host.journal.clear();
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
     for (node, before) in ["a", "b"].iter().zip(&before) {
-        rig.assert_untouched(node, before).await;
+        engine_harness.assert_untouched(node, before).await;
     }
-    let acts = rig.host.journal.acts();
+    let acts = engine_harness.host.journal.acts();
     assert!(acts.iter().all(|act| act.starts_with("pull ")), "{acts:?}");
 }
 
 async fn an_end_during_a_restart_leaves_nothing_running(engine: Engine) {
-    let mut rig = rig_with_short_grace(engine).await;
-    let stubborn = rig.image("stubborn:1");
-    rig.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
-    rig.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
-    rig.started_with(["a"]).await;
-    let name = rig.name("deaf");
-    rig.cloud().set_node_config(&name, "{}");
-    rig.host.eventually("the restart goes on", |host| host.journal.count("restart", &name) > 0).await;
-    assert_eq!(rig.host.stop().await, Exit::Done);
+    let mut engine_harness = rig_with_short_grace(engine).await;
+    let stubborn = engine_harness.image("stubborn:1");
+    engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
+    engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
+    engine_harness.started_with(["a"]).await;
+    let name = engine_harness.name("deaf");
+    engine_harness.cloud().set_node_config(&name, "{}");
+    engine_harness.host.eventually("the restart goes on", |host| host.journal.count("restart", &name) > 0).await;
+    assert_eq!(engine_harness.host.stop().await, Exit::Done);
     for node in ["a", "deaf"] {
-        assert!(!rig.container(node).await.is_running(), "{node} runs on");
+        assert!(!engine_harness.container(node).await.is_running(), "{node} runs on");
     }
 }
 
 /// The cloud says nothing, so the daemon cannot know which nodes there should be; those that run are its own all the
 /// same.
 async fn an_end_during_the_start_stops_what_runs(engine: Engine) {
-    let mut rig = Rig::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
-    rig.started_with(["a", "b"]).await;
-    rig.host.stop().await;
-    rig.host.set("MANAGED_APP_ON_EXIT", "stop");
-    rig.cloud().services.fail_until_released(Service::AppSync, Fault::Stall);
+    let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
+    engine_harness.started_with(["a", "b"]).await;
+    engine_harness.host.stop().await;
+    engine_harness.host.set("MANAGED_APP_ON_EXIT", "stop");
+    engine_harness.cloud().services.fail_until_released(Service::AppSync, Fault::Stall);
     let calls = |host: &crate::support::Host| host.cloud.services.calls(Service::AppSync, "POST");
-    let before = calls(&rig.host);
-    rig.host.start();
-    rig.host.eventually("it asks the cloud", |host| calls(host) > before).await;
+    let before = calls(&engine_harness.host);
+    engine_harness.host.start();
+    engine_harness.host.eventually("it asks the cloud", |host| calls(host) > before).await;
     let began = Instant::now();
-    assert_eq!(rig.host.stop().await, Exit::Done);
+    assert_eq!(engine_harness.host.stop().await, Exit::Done);
     assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
     for node in ["a", "b"] {
-        assert!(!rig.container(node).await.is_running(), "{node} runs on");
+        assert!(!engine_harness.container(node).await.is_running(), "{node} runs on");
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::engine::Engine;
-use crate::rig::Rig;
+use crate::engine_harness::EngineHarness;
 
 on_each_engine! {
     a_change_becomes_a_restart_at_once
@@ -20,21 +20,31 @@ const ROUNDS: usize = 7;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
 async fn a_change_becomes_a_restart_at_once(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    rig.started_with(["a"]).await;
-    let (name, stranger) = (rig.name("a"), rig.name("stranger"));
-    engine.run(&["run", "--detach", "--name", &stranger, "--network", &rig.tag, &rig.image("node:1")]).await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    engine_harness.started_with(["a"]).await;
+    let (name, stranger) = (engine_harness.name("a"), engine_harness.name("stranger"));
+    engine
+        .run(&[
+            "run",
+            "--detach",
+            "--name",
+            &stranger,
+            "--network",
+            &engine_harness.tag,
+            &engine_harness.image("node:1"),
+        ])
+        .await;
     let (mut until_call, mut whole, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        rig.host.converged().await;
-        rig.host.eventually("it polls", |host| host.cloud.queues.waiting() > 0).await;
-        rig.host.journal.clear();
-        let sent = rig.cloud().set_node_config(&name, &format!(r#"{{"round":{round}}}"#));
+        engine_harness.host.converged().await;
+        engine_harness.host.eventually("it polls", |host| host.cloud.queues.waiting() > 0).await;
+        engine_harness.host.journal.clear();
+        let sent = engine_harness.cloud().set_node_config(&name, &format!(r#"{{"round":{round}}}"#));
         let sent_at = sent.receivable_at.expect("nothing holds it back");
         let is_done = |host: &crate::support::Host| host.journal.starts(&name) > 0;
-        rig.host.eventually("the restart is done", is_done).await;
+        engine_harness.host.eventually("the restart is done", is_done).await;
         whole.push(sent_at.elapsed());
-        let call = rig.host.journal.last("restart", &name).expect("it was done");
+        let call = engine_harness.host.journal.last("restart", &name).expect("it was done");
         until_call.push(call.at.saturating_duration_since(sent_at));
         raw.push(raw_restart(engine, &stranger).await);
     }

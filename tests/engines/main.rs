@@ -2,7 +2,7 @@
 //! registry with a password, under the names of Amazon ECR.
 //!
 //! Owns the scenarios; what they share is in `engine` (an engine, seen through its own command), `images` (the
-//! registry), `rig` (one test's corner of all this) and `process` (the program as a process). Each scenario runs on
+//! registry), `engine_harness` (one test's corner of all this) and `process` (the program as a process). Each scenario runs on
 //! every engine, as `changes::docker::edge_change_restarts_both_ends`. Nothing here asks the daemon's own code what an
 //! engine has.
 //!
@@ -35,6 +35,7 @@ mod changes;
 mod crash_loops;
 mod ending;
 mod engine;
+mod engine_harness;
 mod images;
 mod latency;
 mod names;
@@ -45,7 +46,6 @@ mod process;
 mod program;
 mod pulls;
 mod repair;
-mod rig;
 mod secrets;
 mod shape;
 mod wait;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use managed_app_fakes::cloud::words::Port;
+use managed_app_fakes::cloud::commands::Port;
 use managed_app_runtimes::conformance::free_port;
 
 use crate::engine::Engine;
-use crate::rig::{NODE_PORT, Rig};
+use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::wait::until;
 
 on_each_engine! {
@@ -17,80 +17,90 @@ on_each_engine! {
 }
 
 async fn names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_others(engine: Engine) {
-    let mut rig = Rig::with_app(engine, |tag| format!("{tag} Plant 7: Line ä")).await;
-    let image = rig.push("node:1", "1").await;
-    let long = "x".repeat(200 - rig.tag.len() - 1);
+    let mut engine_harness = EngineHarness::with_app(engine, |tag| format!("{tag} Plant 7: Line ä")).await;
+    let image = engine_harness.push("node:1", "1").await;
+    let long = "x".repeat(200 - engine_harness.tag.len() - 1);
     let nodes = ["Lab 2: HL7 In", "Lab-2: HL7 In", "Überwachung", &long, "a_b.c"];
     for node in nodes {
-        rig.add(node, |n| n.of_type("Type: 1").image(&image));
+        engine_harness.add(node, |n| n.of_type("Type: 1").image(&image));
     }
-    assert_eq!(rig.name(&long).len(), 200);
-    rig.host.start();
-    rig.host.converged().await;
+    assert_eq!(engine_harness.name(&long).len(), 200);
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
 
     let mut hosts = BTreeSet::new();
     let mut before = Vec::new();
     for node in nodes {
-        let made = rig.running(node).await;
-        let name = rig.name(node);
+        let made = engine_harness.running(node).await;
+        let name = engine_harness.name(node);
         assert_eq!(made.env("NODE"), [name.as_str()]);
         assert_eq!(made.label("stream.echo.managed-app.node"), Some(name.as_str()));
         let host = made.0["Config"]["Hostname"].as_str().expect("it has a host name").to_owned();
         assert!(host.len() <= 63 && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{host}");
         hosts.insert(host);
         let networks = made.networks().into_iter().map(str::to_owned).collect::<Vec<_>>();
-        assert!(networks.len() == 1 && networks[0].starts_with(&rig.tag), "{networks:?}");
+        assert!(networks.len() == 1 && networks[0].starts_with(&engine_harness.tag), "{networks:?}");
         before.push(made);
     }
     assert_eq!(hosts.len(), nodes.len(), "{hosts:?}");
-    assert_eq!(engine.containers(&rig.tag).await.len(), nodes.len());
+    assert_eq!(engine.containers(&engine_harness.tag).await.len(), nodes.len());
 
-    rig.cloud().connect(&rig.name(nodes[0]), &rig.name(&long));
-    rig.restarted(nodes[0], &before[0]).await;
-    rig.restarted(&long, &before[3]).await;
-    rig.cloud().remove_node(&rig.name(nodes[1]));
-    rig.gone(nodes[1]).await;
-    until("the others run on", async || engine.containers(&rig.tag).await.len() == nodes.len() - 1).await;
-    rig.assert_untouched(nodes[2], &before[2]).await;
+    engine_harness.cloud().connect(&engine_harness.name(nodes[0]), &engine_harness.name(&long));
+    engine_harness.restarted(nodes[0], &before[0]).await;
+    engine_harness.restarted(&long, &before[3]).await;
+    engine_harness.cloud().remove_node(&engine_harness.name(nodes[1]));
+    engine_harness.gone(nodes[1]).await;
+    until("the others run on", async || engine.containers(&engine_harness.tag).await.len() == nodes.len() - 1).await;
+    engine_harness.assert_untouched(nodes[2], &before[2]).await;
 }
 
 /// Also where the Python program put its nodes into the host's network, which Podman does not tell of a container.
 async fn an_app_called_like_a_network_mode_has_a_network_of_its_own(engine: Engine) {
     const NETWORK: &str = "host-4740ae6347";
-    let mut rig = Rig::with_app(engine, |_| "host".to_owned()).await;
-    let image = rig.push_and_pull("node:1").await;
-    rig.add("a", |n| n.of_type("type").image(&image));
+    let mut engine_harness = EngineHarness::with_app(engine, |_| "host".to_owned()).await;
+    let image = engine_harness.push_and_pull("node:1").await;
+    engine_harness.add("a", |n| n.of_type("type").image(&image));
     let old = if engine == Engine::Docker {
-        let (name, label) = (rig.name("a"), "managed_node_type=type");
+        let (name, label) = (engine_harness.name("a"), "managed_node_type=type");
         engine.run(&["run", "--detach", "--name", &name, "--network", "host", "--label", label, &image]).await;
-        Some(rig.container("a").await)
+        Some(engine_harness.container("a").await)
     } else {
         None
     };
-    rig.host.start();
+    engine_harness.host.start();
     let now = match &old {
-        Some(old) => rig.replaced("a", old).await,
-        None => rig.running("a").await,
+        Some(old) => engine_harness.replaced("a", old).await,
+        None => engine_harness.running("a").await,
     };
-    rig.host.converged().await;
+    engine_harness.host.converged().await;
     assert_eq!(now.networks(), [NETWORK]);
     assert_ne!(now.0["HostConfig"]["NetworkMode"], "host");
-    rig.cloud().remove_node(&rig.name("a"));
-    rig.gone("a").await;
+    engine_harness.cloud().remove_node(&engine_harness.name("a"));
+    engine_harness.gone("a").await;
     engine.run(&["network", "rm", NETWORK]).await;
 }
 
 /// A new container starts under a temporary name and is renamed, which Podman's name server is never told.
 async fn a_replaced_node_is_known_to_the_others_by_its_name(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    let [a, _] = rig.started_with(["a", "b"]).await;
-    rig.cloud().change_ports(&rig.name("a"), vec![Port::tcp(free_port(), NODE_PORT)]);
-    rig.replaced("a", &a).await;
-    rig.host.converged().await;
-    let image = rig.push_and_pull("peer:1").await;
-    let (busybox, target) = ("/bin/busybox:/busybox:ro", rig.name("a"));
-    let ask =
-        ["run", "--rm", "--network", &rig.tag, "--volume", busybox, "--entrypoint", "/busybox", &image, "nslookup"];
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let [a, _] = engine_harness.started_with(["a", "b"]).await;
+    engine_harness.cloud().change_ports(&engine_harness.name("a"), vec![Port::tcp(free_port(), NODE_PORT)]);
+    engine_harness.replaced("a", &a).await;
+    engine_harness.host.converged().await;
+    let image = engine_harness.push_and_pull("peer:1").await;
+    let (busybox, target) = ("/bin/busybox:/busybox:ro", engine_harness.name("a"));
+    let ask = [
+        "run",
+        "--rm",
+        "--network",
+        &engine_harness.tag,
+        "--volume",
+        busybox,
+        "--entrypoint",
+        "/busybox",
+        &image,
+        "nslookup",
+    ];
     until("the name is known", async || {
         engine.try_run(&[&ask[..], &[&target]].concat()).await.unwrap_or_else(|text| text).contains("Name:")
     })

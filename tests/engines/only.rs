@@ -9,8 +9,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::engine::Engine;
+use crate::engine_harness::EngineHarness;
 use crate::process::{self, BINARY, Process};
-use crate::rig::Rig;
 use crate::support::LIMIT;
 use crate::wait::until;
 
@@ -27,21 +27,21 @@ on_each_engine! {
 const ROUNDS: usize = 4;
 const LEAVE: (&str, &str) = ("MANAGED_APP_ON_EXIT", "leave");
 
-async fn rig_with_node(engine: Engine) -> Rig {
-    let rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
-    rig.add("a", |n| n.of_type("type").image(&image));
-    rig
+async fn rig_with_node(engine: Engine) -> EngineHarness {
+    let engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
+    engine_harness.add("a", |n| n.of_type("type").image(&image));
+    engine_harness
 }
 
-async fn ready(rig: &Rig, more: &[(&str, &str)]) -> Process {
-    let mut daemon = Process::start(rig, more);
+async fn ready(engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Process {
+    let mut daemon = Process::start(engine_harness, more);
     daemon.told("READY=1").await;
     daemon
 }
 
-fn sign_ins(rig: &Rig) -> usize {
-    rig.cloud().services.calls(Service::Cognito, "InitiateAuth")
+fn sign_ins(engine_harness: &EngineHarness) -> usize {
+    engine_harness.cloud().services.calls(Service::Cognito, "InitiateAuth")
 }
 
 fn takeover() -> Command {
@@ -51,11 +51,11 @@ fn takeover() -> Command {
 }
 
 async fn a_second_daemon_ends_with_75_and_touches_nothing(engine: Engine) {
-    let rig = rig_with_node(engine).await;
-    let first = ready(&rig, &[]).await;
-    let [a] = rig.containers(["a"]).await;
+    let engine_harness = rig_with_node(engine).await;
+    let first = ready(&engine_harness, &[]).await;
+    let [a] = engine_harness.containers(["a"]).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let mut variables = process::variables(&rig);
+    let mut variables = process::variables(&engine_harness);
     for (name, file) in [
         ("MANAGED_APP_STATE_DIRECTORY", "state"),
         ("MANAGED_APP_LOG_FILE", "log"),
@@ -64,12 +64,12 @@ async fn a_second_daemon_ends_with_75_and_touches_nothing(engine: Engine) {
         variables.insert(name.to_owned(), folder.path().join(file).display().to_string());
     }
     variables.insert("MANAGED_APP_HOST_ID".to_owned(), "another-host-id".to_owned());
-    let before = sign_ins(&rig);
+    let before = sign_ins(&engine_harness);
     let (code, said) = process::run(&variables, &[]).await;
     assert_eq!(code, Some(75), "{said}");
     assert!(said.contains(&format!("pid {}, host name", first.id())) && said.contains("--takeover"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "it wrote something");
-    assert_eq!(sign_ins(&rig), before, "it signed in");
+    assert_eq!(sign_ins(&engine_harness), before, "it signed in");
 
     // Commands that only ask are not kept away.
     for command in ["plan", "check"] {
@@ -77,23 +77,23 @@ async fn a_second_daemon_ends_with_75_and_touches_nothing(engine: Engine) {
         assert_ne!(code, Some(75), "{said}");
         assert!(command == "plan" || said.contains(&format!("pid {}", first.id())), "{said}");
     }
-    rig.assert_untouched("a", &a).await;
+    engine_harness.assert_untouched("a", &a).await;
 }
 
 async fn of_two_that_start_at_once_one_acts_and_no_node_restarts(engine: Engine) {
-    let rig = rig_with_node(engine).await;
-    let mut daemon = ready(&rig, &[LEAVE]).await;
-    let [a] = rig.containers(["a"]).await;
+    let engine_harness = rig_with_node(engine).await;
+    let mut daemon = ready(&engine_harness, &[LEAVE]).await;
+    let [a] = engine_harness.containers(["a"]).await;
     until("all is as wanted", async || daemon.log().contains("start is over")).await;
     daemon.signal("TERM").await;
     daemon.ended().await;
     let other = tempfile::tempdir().expect("a folder");
     // What the first one knows of the node, which else would be restarted once.
-    copy(rig.host.state_directory(), other.path());
+    copy(engine_harness.host.state_directory(), other.path());
     let elsewhere = other.path().display().to_string();
     for round in 0..ROUNDS {
-        let mut one = Process::start(&rig, &[LEAVE]);
-        let mut two = Process::start(&rig, &[LEAVE, ("MANAGED_APP_STATE_DIRECTORY", &elsewhere)]);
+        let mut one = Process::start(&engine_harness, &[LEAVE]);
+        let mut two = Process::start(&engine_harness, &[LEAVE, ("MANAGED_APP_STATE_DIRECTORY", &elsewhere)]);
         let (code, first_lost) = tokio::select! {
             status = one.ended() => (status.code(), true),
             status = two.ended() => (status.code(), false),
@@ -103,10 +103,10 @@ async fn of_two_that_start_at_once_one_acts_and_no_node_restarts(engine: Engine)
         assert!(loser.printed().contains(&format!("pid {}", winner.id())), "round {round}: {}", loser.printed());
         winner.told("READY=1").await;
         winner.kill().await;
-        rig.assert_untouched("a", &a).await;
+        engine_harness.assert_untouched("a", &a).await;
     }
-    let mut last = ready(&rig, &[LEAVE]).await;
-    rig.assert_untouched("a", &a).await;
+    let mut last = ready(&engine_harness, &[LEAVE]).await;
+    engine_harness.assert_untouched("a", &a).await;
     last.signal("TERM").await;
     assert_eq!(last.ended().await.code(), Some(0));
 }
@@ -119,57 +119,57 @@ fn copy(from: &Path, to: &Path) {
 }
 
 async fn takeover_ends_the_first_and_leaves_the_nodes(engine: Engine) {
-    let rig = rig_with_node(engine).await;
-    let mut first = ready(&rig, &[]).await;
-    let [a] = rig.containers(["a"]).await;
+    let engine_harness = rig_with_node(engine).await;
+    let mut first = ready(&engine_harness, &[]).await;
+    let [a] = engine_harness.containers(["a"]).await;
     until("all is as wanted", async || first.log().contains("start is over")).await;
-    let mut second = Process::start_by(takeover(), &rig, &[]);
+    let mut second = Process::start_by(takeover(), &engine_harness, &[]);
     assert_eq!(first.ended().await.code(), Some(0), "{}", first.log());
     second.told("READY=1").await;
     assert!(first.log().contains("another daemon takes over"), "{}", first.log());
-    rig.assert_untouched("a", &a).await;
+    engine_harness.assert_untouched("a", &a).await;
 
     // One that hangs is not taken over, and not hurt.
     second.signal("STOP").await;
-    let (code, said) = process::run(&process::variables(&rig), &["run", "--takeover"]).await;
+    let (code, said) = process::run(&process::variables(&engine_harness), &["run", "--takeover"]).await;
     assert_eq!(code, Some(75), "{said}");
     assert!(said.contains("does not answer") && said.contains(&format!("pid {}", second.id())), "{said}");
     second.signal("CONT").await;
-    rig.assert_untouched("a", &a).await;
+    engine_harness.assert_untouched("a", &a).await;
 }
 
 async fn a_start_during_the_end_of_the_first_waits_for_it(engine: Engine) {
-    let rig = rig_with_node(engine).await;
-    let stubborn = rig.image("stubborn:1");
-    rig.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
-    rig.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
-    let mut first = ready(&rig, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;
-    let [a] = rig.containers(["a"]).await;
+    let engine_harness = rig_with_node(engine).await;
+    let stubborn = engine_harness.image("stubborn:1");
+    engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
+    engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
+    let mut first = ready(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;
+    let [a] = engine_harness.containers(["a"]).await;
     until("all is as wanted", async || first.log().contains("start is over")).await;
     // As an upgrade does; the next one is there before the signal may have been seen.
     first.signal("USR2").await;
-    let mut second = ready(&rig, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;
+    let mut second = ready(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;
     assert_eq!(first.ended().await.code(), Some(0));
-    rig.assert_untouched("a", &a).await;
+    engine_harness.assert_untouched("a", &a).await;
 
     second.signal("TERM").await;
-    let mut third = Process::start(&rig, &[("MANAGED_APP_STOP_GRACE", "4s")]);
+    let mut third = Process::start(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]);
     third.told("STATUS=waiting for the daemon before to end").await;
     assert_eq!(second.ended().await.code(), Some(0));
     third.told("READY=1").await;
-    rig.restarted("a", &a).await;
+    engine_harness.restarted("a", &a).await;
 }
 
 /// `shutdown` is the one program that the daemon waits for here; this one does not end.
 async fn a_daemon_killed_beside_its_child_leaves_no_lock(engine: Engine) {
-    let rig = rig_with_node(engine).await;
+    let engine_harness = rig_with_node(engine).await;
     let bin = tempfile::tempdir().expect("a folder");
     let write = r#"printf '#!/bin/sh\necho $$ > "${0%%/*}/pid"\nexec /bin/sleep 600\n' > "$1" && chmod 755 "$1""#;
     let written = Command::new("sh").args(["-c", write, "sh"]).arg(bin.path().join("shutdown")).status().await;
     assert!(written.expect("sh is installed").success());
     let path = bin.path().display().to_string();
-    let mut daemon = ready(&rig, &[("PATH", &path)]).await;
-    rig.cloud().remove_app();
+    let mut daemon = ready(&engine_harness, &[("PATH", &path)]).await;
+    engine_harness.cloud().remove_app();
     let child = async || std::fs::read_to_string(bin.path().join("pid")).is_ok_and(|pid| pid.ends_with('\n'));
     until("shutdown runs", child).await;
     daemon.kill().await;
@@ -177,18 +177,18 @@ async fn a_daemon_killed_beside_its_child_leaves_no_lock(engine: Engine) {
     assert!(Path::new("/proc").join(pid.trim()).exists(), "the child is alive");
 
     // The next one has the lock, and ends the app in its turn.
-    let (code, said) = process::run(&process::variables(&rig), &[]).await;
+    let (code, said) = process::run(&process::variables(&engine_harness), &[]).await;
     let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().await;
     assert!(killed.expect("kill is installed").success(), "the child has lived until now");
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(rig.shutdown_call().as_deref(), Some("now\n"), "{said}");
+    assert_eq!(engine_harness.shutdown_call().as_deref(), Some("now\n"), "{said}");
 }
 
 async fn daemons_of_two_apps_run_beside_each_other(engine: Engine) {
     let (one, two) = (rig_with_node(engine).await, rig_with_node(engine).await);
     let mut daemons = [ready(&one, &[]).await, ready(&two, &[]).await];
-    for (daemon, rig) in daemons.iter_mut().zip([&one, &two]) {
-        rig.containers(["a"]).await;
+    for (daemon, engine_harness) in daemons.iter_mut().zip([&one, &two]) {
+        engine_harness.containers(["a"]).await;
         daemon.signal("TERM").await;
         let ended = timeout(LIMIT, daemon.ended()).await.expect("it ends in time");
         assert_eq!(ended.code(), Some(0), "{}", daemon.log());

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use managed_app_fakes::cloud::words::Mount;
+use managed_app_fakes::cloud::commands::Mount;
 use managed_app_runtimes::conformance::free_port;
 
 use crate::engine::{Container, Engine};
-use crate::rig::{NODE_PORT, Rig};
+use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::shape::greet;
 use crate::support::Builder;
 use crate::wait::until;
@@ -31,31 +31,31 @@ const NODES: [&str; 3] = ["free", "port", "mount"];
 async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: Engine) {
     let settings =
         |builder: Builder| builder.set("MANAGED_APP_REPLACE", "overlap").set("MANAGED_APP_REPLACE_WINDOW", WINDOW);
-    let mut rig = Rig::with(engine, settings).await;
-    let image = rig.push("node:1", "1").await;
-    let next = rig.push("node:2", "2").await;
-    rig.add("free", |n| n.of_type("type").image(&image));
-    rig.add("port", |n| n.of_type("type").tcp(free_port(), NODE_PORT));
-    rig.add("mount", |n| n.of_type("type").mount(Mount::anonymous("/data")));
-    rig.host.start();
-    rig.host.converged().await;
-    let before = rig.containers(NODES).await;
-    hold_the_bridges_address(&rig).await;
-    let client = Client::begin(addresses(&rig, &before[..1]));
+    let mut engine_harness = EngineHarness::with(engine, settings).await;
+    let image = engine_harness.push("node:1", "1").await;
+    let next = engine_harness.push("node:2", "2").await;
+    engine_harness.add("free", |n| n.of_type("type").image(&image));
+    engine_harness.add("port", |n| n.of_type("type").tcp(free_port(), NODE_PORT));
+    engine_harness.add("mount", |n| n.of_type("type").mount(Mount::anonymous("/data")));
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
+    let before = engine_harness.containers(NODES).await;
+    hold_the_bridges_address(&engine_harness).await;
+    let client = Client::begin(addresses(&engine_harness, &before[..1]));
     until("it answers", async || client.answers() > 10).await;
 
-    rig.cloud().set_image("type", &next);
+    engine_harness.cloud().set_image("type", &next);
     let most = Mutex::new([0; NODES.len()]);
     until("all are replaced", async || {
-        let running = running(&rig).await;
+        let running = running(&engine_harness).await;
         for (most, node) in most.lock().expect("nobody panics with it").iter_mut().zip(NODES) {
-            *most = running.iter().filter(|(_, name)| name.starts_with(&rig.name(node))).count().max(*most);
+            *most = running.iter().filter(|(_, name)| name.starts_with(&engine_harness.name(node))).count().max(*most);
         }
-        for (id, _) in running.iter().filter(|(_, name)| name.starts_with(&rig.name("free"))) {
+        for (id, _) in running.iter().filter(|(_, name)| name.starts_with(&engine_harness.name("free"))) {
             // One that has gone since is of no interest.
-            client.learn(addresses(&rig, engine.find(id).await.as_slice()));
+            client.learn(addresses(&engine_harness, engine.find(id).await.as_slice()));
         }
-        before.iter().all(|old| running.iter().all(|(id, _)| id != old.id())) && rig.host.is_converged()
+        before.iter().all(|old| running.iter().all(|(id, _)| id != old.id())) && engine_harness.host.is_converged()
     })
     .await;
     let answers = client.answers();
@@ -69,11 +69,14 @@ async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: En
 /// Netavark before 1.9 (its pull request 833) leaves a bridge the least address of its ports: each container that comes or goes may
 /// change it, and answers to this host are sent to the old one until the container asks anew. Docker and newer netavark
 /// hold it; so does this.
-async fn hold_the_bridges_address(rig: &Rig) {
-    if rig.engine != Engine::Podman {
+async fn hold_the_bridges_address(engine_harness: &EngineHarness) {
+    if engine_harness.engine != Engine::Podman {
         return;
     }
-    let bridge = rig.engine.run(&["network", "inspect", &rig.tag, "--format", "{{.NetworkInterface}}"]).await;
+    let bridge = engine_harness
+        .engine
+        .run(&["network", "inspect", &engine_harness.tag, "--format", "{{.NetworkInterface}}"])
+        .await;
     let address = std::fs::read_to_string(format!("/sys/class/net/{}/address", bridge.trim())).expect("a bridge");
     let arguments = ["link", "set", "dev", bridge.trim(), "address", address.trim()];
     let status = tokio::process::Command::new("ip").args(arguments).status().await.expect("ip of iproute2");
@@ -81,17 +84,18 @@ async fn hold_the_bridges_address(rig: &Rig) {
 }
 
 /// Ids and names of the containers that run.
-async fn running(rig: &Rig) -> Vec<(String, String)> {
-    let filter = format!("name={}", rig.tag);
-    let text = rig.engine.run(&["ps", "--no-trunc", "--filter", &filter, "--format", "{{.ID}} {{.Names}}"]).await;
+async fn running(engine_harness: &EngineHarness) -> Vec<(String, String)> {
+    let filter = format!("name={}", engine_harness.tag);
+    let text =
+        engine_harness.engine.run(&["ps", "--no-trunc", "--filter", &filter, "--format", "{{.ID}} {{.Names}}"]).await;
     let pairs = text.lines().filter_map(|line| line.split_once(' '));
     pairs.map(|(id, name)| (id.to_owned(), name.to_owned())).collect()
 }
 
 /// The addresses on the app's network.
-fn addresses(rig: &Rig, containers: &[Container]) -> Vec<IpAddr> {
+fn addresses(engine_harness: &EngineHarness, containers: &[Container]) -> Vec<IpAddr> {
     let of = |container: &Container| {
-        container.0["NetworkSettings"]["Networks"][rig.tag.as_str()]["IPAddress"].as_str()?.parse().ok()
+        container.0["NetworkSettings"]["Networks"][engine_harness.tag.as_str()]["IPAddress"].as_str()?.parse().ok()
     };
     containers.iter().filter_map(of).collect()
 }

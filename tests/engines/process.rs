@@ -10,7 +10,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::rig::{GRACE, Rig};
+use crate::engine_harness::{EngineHarness, GRACE};
 use crate::support::LIMIT;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
@@ -25,16 +25,16 @@ pub struct Process {
 
 impl Process {
     /// Starts the daemon of a rig, with settings of its own on top.
-    pub fn start(rig: &Rig, more: &[(&str, &str)]) -> Self {
-        Self::start_by(Command::new(BINARY), rig, more)
+    pub fn start(engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(BINARY), engine_harness, more)
     }
 
     /// The same by a command that becomes the daemon.
-    pub fn start_by(mut command: Command, rig: &Rig, more: &[(&str, &str)]) -> Self {
+    pub fn start_by(mut command: Command, engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("notify");
         let notify = UnixDatagram::bind(&socket).expect("the folder is ours");
-        let mut variables = variables(rig);
+        let mut variables = variables(engine_harness);
         let log = folder.path().join("daemon.log").display().to_string();
         let paths = [("NOTIFY_SOCKET", socket.display().to_string()), ("MANAGED_APP_LOG_FILE", log)];
         variables.extend(paths.map(|(name, value)| (name.to_owned(), value)));
@@ -114,19 +114,19 @@ pub async fn run(variables: &BTreeMap<String, String>, arguments: &[&str]) -> (O
 }
 
 /// The whole environment of a rig's daemon. PATH has nothing but a `shutdown` that takes notes.
-pub fn variables(rig: &Rig) -> BTreeMap<String, String> {
-    let mut variables = rig.cloud().env();
-    let (variable, endpoint) = rig.engine.address();
+pub fn variables(engine_harness: &EngineHarness) -> BTreeMap<String, String> {
+    let mut variables = engine_harness.cloud().env();
+    let (variable, endpoint) = engine_harness.engine.address();
     let ours = [
-        ("MANAGED_APP_RUNTIME", rig.engine.name().to_owned()),
+        ("MANAGED_APP_RUNTIME", engine_harness.engine.name().to_owned()),
         (variable, endpoint),
         ("MANAGED_APP_NODE_LOGS", "engine".to_owned()),
         ("MANAGED_APP_LOG_FILE", "off".to_owned()),
         ("MANAGED_APP_STATUS_SOCKET", "off".to_owned()),
-        ("MANAGED_APP_STATE_DIRECTORY", rig.host.state_directory().display().to_string()),
-        ("MANAGED_APP_HOST_ID", rig.tag.clone()),
+        ("MANAGED_APP_STATE_DIRECTORY", engine_harness.host.state_directory().display().to_string()),
+        ("MANAGED_APP_HOST_ID", engine_harness.tag.clone()),
         ("MANAGED_APP_STOP_GRACE", GRACE.to_owned()),
-        ("PATH", rig.search_path().display().to_string()),
+        ("PATH", engine_harness.search_path().display().to_string()),
         // Nothing here may look for a role of the machine that the tests run on.
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
     ];

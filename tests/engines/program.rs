@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use managed_app_fakes::node_image::Options;
 
 use crate::engine::Engine;
+use crate::engine_harness::EngineHarness;
 use crate::process::{self, Process, is_log_line};
-use crate::rig::Rig;
 use crate::wait::until;
 
 on_each_engine! {
@@ -23,14 +23,14 @@ on_each_engine! {
 const WATCHDOG: Duration = Duration::from_secs(2);
 
 async fn it_tells_systemd_logs_in_form_and_ends_all_nodes_on_sigterm(engine: Engine) {
-    let rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
-    rig.add("a", |n| n.of_type("type").image(&image));
-    rig.add("b", |n| n.of_type("type"));
+    let engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
+    engine_harness.add("a", |n| n.of_type("type").image(&image));
+    engine_harness.add("b", |n| n.of_type("type"));
     let watchdog = WATCHDOG.as_micros().to_string();
-    let mut daemon = Process::start(&rig, &[("WATCHDOG_USEC", &watchdog), ("LOGGING_LEVEL", "DEBUG")]);
+    let mut daemon = Process::start(&engine_harness, &[("WATCHDOG_USEC", &watchdog), ("LOGGING_LEVEL", "DEBUG")]);
     daemon.told("READY=1").await;
-    rig.containers(["a", "b"]).await;
+    engine_harness.containers(["a", "b"]).await;
     daemon.told("WATCHDOG=1").await;
 
     let moved = daemon.log_file().with_extension("1");
@@ -42,27 +42,27 @@ async fn it_tells_systemd_logs_in_form_and_ends_all_nodes_on_sigterm(engine: Eng
     daemon.told("STOPPING=1").await;
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
     for node in ["a", "b"] {
-        assert_eq!(rig.container(node).await.0["State"]["ExitCode"], 0, "{node} ended on SIGTERM");
+        assert_eq!(engine_harness.container(node).await.0["State"]["ExitCode"], 0, "{node} ended on SIGTERM");
     }
     let logged = std::fs::read_to_string(moved).expect("it was moved there") + &daemon.log();
     let misshapen: Vec<&str> = logged.lines().filter(|line| !is_log_line(line)).collect();
     assert!(misshapen.is_empty() && !logged.is_empty(), "{misshapen:#?}");
-    let secrets = [rig.cloud().env()["PASSWORD"].clone(), crate::images::password()];
+    let secrets = [engine_harness.cloud().env()["PASSWORD"].clone(), crate::images::password()];
     assert!(!secrets.iter().any(|secret| logged.contains(secret)), "a secret is in the log");
 }
 
 async fn sigint_ends_it_in_order_and_a_second_signal_at_once(engine: Engine) {
-    let rig = Rig::new(engine).await;
-    let stubborn = rig.image("stubborn:1");
-    rig.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
-    rig.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
-    let mut daemon = Process::start(&rig, &[("MANAGED_APP_STOP_GRACE", "2s")]);
+    let engine_harness = EngineHarness::new(engine).await;
+    let stubborn = engine_harness.image("stubborn:1");
+    engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
+    engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
+    let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "2s")]);
     daemon.told("READY=1").await;
     daemon.signal("INT").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
-    assert_eq!(rig.container("deaf").await.0["State"]["ExitCode"], 137, "it was killed after its grace");
+    assert_eq!(engine_harness.container("deaf").await.0["State"]["ExitCode"], 137, "it was killed after its grace");
 
-    let mut daemon = Process::start(&rig, &[("MANAGED_APP_STOP_GRACE", "40s")]);
+    let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "40s")]);
     daemon.told("READY=1").await;
     daemon.signal("TERM").await;
     daemon.told("STOPPING=1").await;
@@ -74,77 +74,78 @@ async fn sigint_ends_it_in_order_and_a_second_signal_at_once(engine: Engine) {
 
 /// The stubborn node makes the replacement last, so that the kill comes between the new container and the old one's end.
 async fn a_kill_in_the_middle_of_a_replacement_is_finished_by_the_next_start(engine: Engine) {
-    let rig = Rig::new(engine).await;
-    let (stubborn, quiet) = (rig.image("stubborn:1"), rig.push("node:1", "1").await);
-    rig.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
-    rig.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
-    rig.add("a", |n| n.of_type("type").image(&quiet));
+    let engine_harness = EngineHarness::new(engine).await;
+    let (stubborn, quiet) = (engine_harness.image("stubborn:1"), engine_harness.push("node:1", "1").await);
+    engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
+    engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
+    engine_harness.add("a", |n| n.of_type("type").image(&quiet));
     let grace = [("MANAGED_APP_STOP_GRACE", "3s")];
-    let mut daemon = Process::start(&rig, &grace);
+    let mut daemon = Process::start(&engine_harness, &grace);
     daemon.told("READY=1").await;
-    let [deaf, a] = rig.containers(["deaf", "a"]).await;
+    let [deaf, a] = engine_harness.containers(["deaf", "a"]).await;
 
-    let next = rig.image("node:2");
-    let next_id = rig.push_as(&next, "2", Options::default()).await;
-    rig.cloud().set_image("stubborn", &next);
-    until("there are two containers of it", async || engine.containers(&rig.name("deaf")).await.len() == 2).await;
+    let next = engine_harness.image("node:2");
+    let next_id = engine_harness.push_as(&next, "2", Options::default()).await;
+    engine_harness.cloud().set_image("stubborn", &next);
+    until("there are two containers of it", async || engine.containers(&engine_harness.name("deaf")).await.len() == 2)
+        .await;
     daemon.kill().await;
 
-    let mut daemon = Process::start(&rig, &grace);
+    let mut daemon = Process::start(&engine_harness, &grace);
     daemon.told("READY=1").await;
-    let now = rig.replaced("deaf", &deaf).await;
+    let now = engine_harness.replaced("deaf", &deaf).await;
     assert_eq!(now.image_id(), next_id);
-    rig.assert_untouched("a", &a).await;
-    until("each node has one container", async || engine.containers(&rig.tag).await.len() == 2).await;
+    engine_harness.assert_untouched("a", &a).await;
+    until("each node has one container", async || engine.containers(&engine_harness.tag).await.len() == 2).await;
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
 }
 
 async fn a_kill_in_the_middle_of_a_restart_leaves_no_stale_node(engine: Engine) {
-    let rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
+    let engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
     for node in ["a", "b", "c"] {
-        rig.add(node, |n| n.of_type("type").image(&image));
+        engine_harness.add(node, |n| n.of_type("type").image(&image));
     }
-    let mut daemon = Process::start(&rig, &[]);
+    let mut daemon = Process::start(&engine_harness, &[]);
     daemon.told("READY=1").await;
-    let [a, b, c] = rig.containers(["a", "b", "c"]).await;
-    rig.cloud().connect(&rig.name("a"), &rig.name("b"));
-    until("the change was taken", async || rig.cloud().pending_changes() == 0).await;
+    let [a, b, c] = engine_harness.containers(["a", "b", "c"]).await;
+    engine_harness.cloud().connect(&engine_harness.name("a"), &engine_harness.name("b"));
+    until("the change was taken", async || engine_harness.cloud().pending_changes() == 0).await;
     daemon.kill().await;
 
-    let mut daemon = Process::start(&rig, &[]);
+    let mut daemon = Process::start(&engine_harness, &[]);
     daemon.told("READY=1").await;
-    let [a, b] = [rig.restarted("a", &a).await, rig.restarted("b", &b).await];
-    rig.assert_untouched("c", &c).await;
+    let [a, b] = [engine_harness.restarted("a", &a).await, engine_harness.restarted("b", &b).await];
+    engine_harness.assert_untouched("c", &c).await;
 
     // A kill of an idle daemon costs nothing at all.
     until("all is as wanted", async || daemon.log().contains("start is over")).await;
     daemon.kill().await;
-    let mut daemon = Process::start(&rig, &[("MANAGED_APP_ON_EXIT", "leave")]);
+    let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_ON_EXIT", "leave")]);
     daemon.told("READY=1").await;
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
     for (node, before) in [("a", &a), ("b", &b), ("c", &c)] {
-        rig.assert_untouched(node, before).await;
+        engine_harness.assert_untouched(node, before).await;
     }
 }
 
 async fn removal_of_the_app_runs_shutdown_from_the_path(engine: Engine) {
-    let rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
-    rig.add("a", |n| n.image(&image));
-    let mut daemon = Process::start(&rig, &[]);
+    let engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
+    engine_harness.add("a", |n| n.image(&image));
+    let mut daemon = Process::start(&engine_harness, &[]);
     daemon.told("READY=1").await;
-    rig.cloud().remove_app();
+    engine_harness.cloud().remove_app();
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
-    assert_eq!(rig.shutdown_call().as_deref(), Some("now\n"));
-    assert!(!rig.container("a").await.is_running());
+    assert_eq!(engine_harness.shutdown_call().as_deref(), Some("now\n"));
+    assert!(!engine_harness.container("a").await.is_running());
 }
 
 async fn exit_codes_tell_what_went_wrong(engine: Engine) {
-    let rig = Rig::new(engine).await;
-    let good = process::variables(&rig);
+    let engine_harness = EngineHarness::new(engine).await;
+    let good = process::variables(&engine_harness);
     let with = |name: &str, value: &str| {
         let mut variables = good.clone();
         variables.insert(name.to_owned(), value.to_owned());

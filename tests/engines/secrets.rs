@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::engine::{Container, Engine};
+use crate::engine_harness::EngineHarness;
 use crate::process::{self, Process};
-use crate::rig::Rig;
 use crate::support::LIMIT;
 use crate::wait::until;
 
@@ -47,8 +47,8 @@ impl Search {
     }
 
     /// Secrets that exist now; some are forgotten later.
-    fn learn(&mut self, rig: &Rig) {
-        self.secrets.extend(rig.cloud().secrets());
+    fn learn(&mut self, engine_harness: &EngineHarness) {
+        self.secrets.extend(engine_harness.cloud().secrets());
         self.secrets.insert(crate::images::password());
     }
 
@@ -98,7 +98,7 @@ impl Search {
 
 /// A daemon with its secrets, and what is found of them.
 struct Life {
-    rig: Rig,
+    engine_harness: EngineHarness,
     daemon: Process,
     search: Search,
     /// The environment of commands on the same host.
@@ -119,31 +119,31 @@ async fn no_secret_is_in_anything_that_the_program_leaves(engine: Engine) {
 impl Life {
     /// Nodes with marked configurations; the registry refuses the first password, and takes the second.
     async fn begin(engine: Engine) -> Self {
-        let rig = Rig::new(engine).await;
+        let engine_harness = EngineHarness::new(engine).await;
         let mut search = Search::begin();
-        let (cloud, first) = (rig.cloud(), rig.push("node:1", "1").await);
+        let (cloud, first) = (engine_harness.cloud(), engine_harness.push("node:1", "1").await);
         let config = |mark: &str| json!({ "secret": mark }).to_string();
         cloud.set_tenant_config(&config(TENANT_MARK));
         cloud.set_app_config(&config(APP_MARK));
         cloud.set_audit(true);
-        rig.add("a", |n| n.of_type("type").image(&first).config(&config(NODE_MARK)).sends("hl7"));
-        rig.add("b", |n| n.of_type("type").receives("hl7"));
+        engine_harness.add("a", |n| n.of_type("type").image(&first).config(&config(NODE_MARK)).sends("hl7"));
+        engine_harness.add("b", |n| n.of_type("type").receives("hl7"));
         cloud.change_auditor("hl7", &format!("def auditor(): return '{AUDITOR_MARK}'"));
         cloud.registry.set_password(WRONG_REGISTRY_PASSWORD);
 
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("status.sock").display().to_string();
         let own = [("LOGGING_LEVEL", "DEBUG"), ("MANAGED_APP_STATUS_SOCKET", socket.as_str())];
-        let mut daemon = Process::start(&rig, &own);
-        let mut variables = process::variables(&rig);
+        let mut daemon = Process::start(&engine_harness, &own);
+        let mut variables = process::variables(&engine_harness);
         variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
         search.read("READY", daemon.told("READY=1").await);
         until("the refusal is told", async || daemon.log().contains("image cannot be pulled")).await;
         cloud.registry.set_password(&crate::images::password());
         daemon.signal("HUP").await;
-        rig.containers(["a", "b"]).await;
-        search.learn(&rig);
-        Self { rig, daemon, search, variables, folder }
+        engine_harness.containers(["a", "b"]).await;
+        search.learn(&engine_harness);
+        Self { engine_harness, daemon, search, variables, folder }
     }
 
     fn look_at_the_process(&mut self) {
@@ -158,29 +158,29 @@ impl Life {
 
     /// Restarts, a replacement, a failed pull and odd messages, while all tokens and keys end.
     async fn change_and_renew(&mut self) {
-        let (rig, cloud) = (&self.rig, self.rig.cloud());
-        let (a, b) = (rig.name("a"), rig.name("b"));
-        let before = rig.running("a").await;
+        let (engine_harness, cloud) = (&self.engine_harness, self.engine_harness.cloud());
+        let (a, b) = (engine_harness.name("a"), engine_harness.name("b"));
+        let before = engine_harness.running("a").await;
         cloud.expire_tokens();
         cloud.revoke_refresh_tokens();
         cloud.revoke_credentials();
         cloud.connect(&a, &b);
-        let before = rig.restarted("a", &before).await;
-        self.search.learn(rig);
+        let before = engine_harness.restarted("a", &before).await;
+        self.search.learn(engine_harness);
         cloud.set_node_config(&a, &json!({"secret": NODE_MARK, "more": 1}).to_string());
-        let before = rig.restarted("a", &before).await;
+        let before = engine_harness.restarted("a", &before).await;
         cloud.send_raw(&format!("{{\"new\": \"{NODE_MARK}\"}}"));
         cloud.send_change(None, Some(json!({"type": "Oddity", "config": NODE_MARK})));
-        cloud.set_image("type", &rig.image("missing:1"));
+        cloud.set_image("type", &engine_harness.image("missing:1"));
         until("the pull fails", async || self.daemon.log().contains("missing:1")).await;
-        cloud.set_image("type", &rig.push("node:2", "2").await);
-        rig.replaced("a", &before).await;
-        self.search.learn(rig);
+        cloud.set_image("type", &engine_harness.push("node:2", "2").await);
+        engine_harness.replaced("a", &before).await;
+        self.search.learn(engine_harness);
     }
 
     /// What the daemon answers to whoever may ask it.
     async fn ask(&mut self) {
-        let a = self.rig.name("a");
+        let a = self.engine_harness.name("a");
         for (words, expected) in [(&["status", "--json"][..], a.as_str()), (&["why", &a][..], "restart")] {
             let (code, said) = process::run(&self.variables, words).await;
             assert!(code == Some(0) && said.contains(expected), "{words:?} says {said}");
@@ -212,30 +212,31 @@ impl Life {
         let (code, said) = process::run(&variables, &[]).await;
         assert_eq!(code, Some(77), "{said}");
         self.search.read("a refused sign-in", said);
-        self.search.learn(&self.rig);
+        self.search.learn(&self.engine_harness);
     }
 
     async fn look_into_the_engine(&mut self) {
         let password = self.variables["PASSWORD"].clone();
         for node in ["a", "b"] {
-            self.search.read_container(self.rig.container(node).await, &password);
+            self.search.read_container(self.engine_harness.container(node).await, &password);
         }
-        self.search.read("network", self.rig.engine.run(&["network", "inspect", &self.rig.tag]).await);
+        self.search
+            .read("network", self.engine_harness.engine.run(&["network", "inspect", &self.engine_harness.tag]).await);
     }
 
     /// A removed node and the end of the daemon; then all that it has written.
     async fn end(mut self) {
-        let cloud = self.rig.cloud();
+        let cloud = self.engine_harness.cloud();
         cloud.set_removal_form(RemovalForm::NewRemoved);
-        cloud.remove_node(&self.rig.name("b"));
-        self.rig.gone("b").await;
+        cloud.remove_node(&self.engine_harness.name("b"));
+        self.engine_harness.gone("b").await;
         self.daemon.signal("TERM").await;
         self.daemon.ended().await;
         let log = self.daemon.log();
         assert!(log.contains("[DEBUG]") && log.contains("operation is done"), "{log}");
         self.search.read("log", log);
         self.search.read("printed", self.daemon.printed());
-        self.search.read_folder(self.rig.host.state_directory());
+        self.search.read_folder(self.engine_harness.host.state_directory());
         let (region, group) = (&self.variables["AWS_DEFAULT_REGION"], &self.variables["LOG_GROUP_NAME"]);
         let shipped: Vec<String> = cloud.cloudwatch.events(region, group).into_iter().map(|e| e.message).collect();
         assert!(!shipped.is_empty(), "the daemon ships its own log");

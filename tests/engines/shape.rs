@@ -4,11 +4,11 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use managed_app_fakes::cloud::words::{Mount, Node, Port};
+use managed_app_fakes::cloud::commands::{Mount, Node, Port};
 use managed_app_runtimes::conformance::free_port;
 
 use crate::engine::Engine;
-use crate::rig::{NODE_PORT, Rig};
+use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::wait::eventually;
 
 on_each_engine! {
@@ -25,15 +25,15 @@ on_each_engine! {
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 async fn a_container_has_the_environment_labels_and_settings_of_the_contract(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
-    rig.add("web-1", |n: Node| n.of_type("type one").image(&image).receives("hl7").sends("x12"));
-    rig.host.start();
-    rig.host.converged().await;
-    let made = rig.running("web-1").await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
+    engine_harness.add("web-1", |n: Node| n.of_type("type one").image(&image).receives("hl7").sends("x12"));
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
+    let made = engine_harness.running("web-1").await;
 
-    let name = rig.name("web-1");
-    let cloud = rig.cloud().env();
+    let name = engine_harness.name("web-1");
+    let cloud = engine_harness.cloud().env();
     for variable in ["APPSYNC_ENDPOINT", "CLIENT_ID", "PASSWORD", "TENANT", "USER_POOL_ID", "USER_NAME"] {
         assert_eq!(made.env(variable), [cloud[variable].as_str()], "{variable}");
     }
@@ -48,17 +48,17 @@ async fn a_container_has_the_environment_labels_and_settings_of_the_contract(eng
     assert_eq!(made.0["Config"]["Hostname"], name.as_str());
     assert_eq!(made.0["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
     assert_eq!(made.0["Config"]["StopTimeout"], 10, "the daemon's grace is the engine's too");
-    assert_eq!(made.networks(), [rig.tag.as_str()]);
+    assert_eq!(made.networks(), [engine_harness.tag.as_str()]);
     let driver = if engine == Engine::Docker { "json-file" } else { "k8s-file" };
     assert_eq!(made.0["HostConfig"]["LogConfig"]["Type"], driver);
-    let bridge = engine.run(&["network", "inspect", &rig.tag]).await;
+    let bridge = engine.run(&["network", "inspect", &engine_harness.tag]).await;
     assert!(bridge.to_lowercase().contains("\"driver\": \"bridge\""), "{bridge}");
     let output = engine.run(&["logs", made.id()]).await;
-    assert!(output.contains(&format!("node {name} version {} started", rig.version("1"))), "{output}");
+    assert!(output.contains(&format!("node {name} version {} started", engine_harness.version("1"))), "{output}");
 }
 
 async fn hardening_is_what_the_engine_shows_and_the_node_runs(engine: Engine) {
-    let mut rig = Rig::with(engine, |builder| {
+    let mut engine_harness = EngineHarness::with(engine, |builder| {
         builder
             .set("MANAGED_APP_NODE_NO_NEW_PRIVILEGES", "yes")
             .set("MANAGED_APP_NODE_DROP_CAPABILITIES", "NET_RAW, mknod")
@@ -66,7 +66,7 @@ async fn hardening_is_what_the_engine_shows_and_the_node_runs(engine: Engine) {
             .set("MANAGED_APP_NODE_MEMORY_MAX", "64m")
     })
     .await;
-    let [made] = rig.started_with(["a"]).await;
+    let [made] = engine_harness.started_with(["a"]).await;
     let host = &made.0["HostConfig"];
     assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{}", host["SecurityOpt"]);
     let dropped = host["CapDrop"].to_string().replace("CAP_", "");
@@ -75,100 +75,105 @@ async fn hardening_is_what_the_engine_shows_and_the_node_runs(engine: Engine) {
 
     // Without these settings the node is made anew, as the engine would have it.
     for variable in ["NO_NEW_PRIVILEGES", "DROP_CAPABILITIES", "PIDS_MAX", "MEMORY_MAX"] {
-        rig.host.set(&format!("MANAGED_APP_NODE_{variable}"), "");
+        engine_harness.host.set(&format!("MANAGED_APP_NODE_{variable}"), "");
     }
-    rig.host.restart_daemon().await;
-    let host = rig.replaced("a", &made).await.0["HostConfig"].clone();
+    engine_harness.host.restart_daemon().await;
+    let host = engine_harness.replaced("a", &made).await.0["HostConfig"].clone();
     assert!(!host["SecurityOpt"].to_string().contains("no-new-privileges"), "{}", host["SecurityOpt"]);
     assert_eq!(host["Memory"], 0);
 }
 
 async fn published_ports_answer(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
     let (local, open, datagrams) = (free_port(), free_port(), free_port());
-    rig.add("a", |n: Node| {
+    engine_harness.add("a", |n: Node| {
         n.image(&image)
             .port(Port::tcp(local, NODE_PORT).at("127.0.0.1"))
             .tcp(open, NODE_PORT)
             .port(Port::udp(datagrams, NODE_PORT))
     });
-    rig.host.start();
-    rig.host.converged().await;
-    let greeting = format!("hello from {} version {}\n", rig.name("a"), rig.version("1"));
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
+    let greeting = format!("hello from {} version {}\n", engine_harness.name("a"), engine_harness.version("1"));
     assert_eq!(greeting_at(Ipv4Addr::LOCALHOST.into(), local).await, greeting);
     assert_eq!(greeting_at(Ipv4Addr::LOCALHOST.into(), open).await, greeting);
     if let Some(address) = other_address() {
         assert_eq!(greeting_at(address, open).await, greeting, "no address means all of them");
         assert!(greet(address, local).is_err(), "127.0.0.1 means no other address");
     }
-    let ports = rig.container("a").await.0["HostConfig"]["PortBindings"].clone();
+    let ports = engine_harness.container("a").await.0["HostConfig"]["PortBindings"].clone();
     assert_eq!(ports[format!("{NODE_PORT}/udp")][0]["HostPort"], datagrams.to_string().as_str(), "{ports}");
-    rig.cloud().remove_node(&rig.name("a"));
-    rig.gone("a").await;
+    engine_harness.cloud().remove_node(&engine_harness.name("a"));
+    engine_harness.gone("a").await;
     assert!(greet(Ipv4Addr::LOCALHOST.into(), open).is_err(), "the port is free again");
 }
 
 async fn a_port_that_is_taken_is_said_and_used_when_it_is_free(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, free_port())).expect("it is free");
     let port = taken.local_addr().expect("it is bound").port();
-    rig.add("a", |n: Node| n.of_type("type").image(&image).tcp(port, NODE_PORT));
-    rig.add("b", |n: Node| n.of_type("type"));
-    rig.host.start();
-    let (a, b) = (rig.name("a"), rig.name("b"));
-    rig.host.eventually("the clash is said", |host| host.node(&a).is_some_and(|node| node.failure.is_some())).await;
-    rig.running("b").await;
-    assert!(rig.host.node(&b).is_some_and(|node| node.failure.is_none()));
+    engine_harness.add("a", |n: Node| n.of_type("type").image(&image).tcp(port, NODE_PORT));
+    engine_harness.add("b", |n: Node| n.of_type("type"));
+    engine_harness.host.start();
+    let (a, b) = (engine_harness.name("a"), engine_harness.name("b"));
+    engine_harness
+        .host
+        .eventually("the clash is said", |host| host.node(&a).is_some_and(|node| node.failure.is_some()))
+        .await;
+    engine_harness.running("b").await;
+    assert!(engine_harness.host.node(&b).is_some_and(|node| node.failure.is_none()));
     drop(taken);
-    rig.running("a").await;
+    engine_harness.running("a").await;
     let greeting = greeting_at(Ipv4Addr::LOCALHOST.into(), port).await;
     assert!(greeting.contains(&a), "{greeting}");
 }
 
 async fn an_anonymous_volume_stays_on_restart_and_goes_when_the_node_is_made_anew(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
-    rig.add("a", |n: Node| n.image(&image).mount(Mount::anonymous("/data")));
-    rig.host.start();
-    rig.host.converged().await;
-    let first = rig.running("a").await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
+    engine_harness.add("a", |n: Node| n.image(&image).mount(Mount::anonymous("/data")));
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
+    let first = engine_harness.running("a").await;
     let volume = first.volume("/data");
 
-    rig.cloud().set_node_config(&rig.name("a"), "{}");
-    let second = rig.restarted("a", &first).await;
+    engine_harness.cloud().set_node_config(&engine_harness.name("a"), "{}");
+    let second = engine_harness.restarted("a", &first).await;
     assert_eq!(second.volume("/data"), volume);
 
-    rig.cloud().change_mounts(&rig.name("a"), vec![Mount::anonymous("/data"), Mount::anonymous("/more")]);
-    let third = rig.replaced("a", &second).await;
+    engine_harness
+        .cloud()
+        .change_mounts(&engine_harness.name("a"), vec![Mount::anonymous("/data"), Mount::anonymous("/more")]);
+    let third = engine_harness.replaced("a", &second).await;
     assert_ne!(third.volume("/data"), volume);
     assert!(engine.try_run(&["volume", "inspect", &volume]).await.is_err(), "the first volume is left");
 }
 
 async fn a_named_volume_outlives_its_node(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
-    let volume = rig.name("kept");
-    rig.add("a", |n: Node| n.image(&image).volume(&volume, "/data"));
-    rig.host.start();
-    rig.host.converged().await;
-    assert_eq!(rig.running("a").await.volume("/data"), volume);
-    rig.cloud().remove_node(&rig.name("a"));
-    rig.gone("a").await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
+    let volume = engine_harness.name("kept");
+    engine_harness.add("a", |n: Node| n.image(&image).volume(&volume, "/data"));
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
+    assert_eq!(engine_harness.running("a").await.volume("/data"), volume);
+    engine_harness.cloud().remove_node(&engine_harness.name("a"));
+    engine_harness.gone("a").await;
     engine.run(&["volume", "inspect", &volume]).await;
 }
 
 async fn a_folder_of_the_host_is_the_node_s_too(engine: Engine) {
-    let mut rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(folder.path().join("fact"), "seen by both").expect("the folder is ours");
     let path = folder.path().display().to_string();
-    rig.add("a", |n: Node| n.image(&image).volume(&path, "/host"));
-    rig.host.start();
-    rig.host.converged().await;
-    let made = rig.running("a").await;
+    engine_harness.add("a", |n: Node| n.image(&image).volume(&path, "/host"));
+    engine_harness.host.start();
+    engine_harness.host.converged().await;
+    let made = engine_harness.running("a").await;
     assert_eq!(made.mount("/host")["Type"], "bind");
     assert_eq!(made.mount("/host")["RW"], true);
     // The image holds no program to look with, so the engine copies the file out.

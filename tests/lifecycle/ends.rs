@@ -10,7 +10,7 @@ use managed_app_fakes::faulty::Verb;
 use managed_app_fakes::memory::{Behaviour, Latencies};
 use tempfile::TempDir;
 
-use crate::site::{IMAGE, Plan, Site, image};
+use crate::harness::{Harness, IMAGE, Plan, image};
 
 /// "At once" on a machine that is busy, and less than whatever it may not wait for: a poll (20 s), a grace (30 s), the stops
 /// of all nodes one after the other (24 s).
@@ -18,9 +18,9 @@ const SOON: Duration = Duration::from_secs(15);
 
 const MANY: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 
-async fn ends_soon(site: &mut Site) -> Duration {
+async fn ends_soon(harness: &mut Harness) -> Duration {
     let began = Instant::now();
-    assert_eq!(site.ended().await, Exit::Done);
+    assert_eq!(harness.ended().await, Exit::Done);
     let took = began.elapsed();
     assert!(took < SOON, "it took {took:?}");
     took
@@ -44,184 +44,185 @@ fn told(note: &Path) -> Option<String> {
 #[tokio::test]
 async fn sigterm_and_sigint_stop_all_nodes_in_parallel() {
     for signal in [Signal::Terminate, Signal::Interrupt] {
-        let mut site = Site::with(&MANY).await;
-        site.memory.set_latencies(Latencies { stop: Duration::from_secs(2), ..Latencies::default() });
-        site.eventually("a poll waits", |host| host.cloud.queues.waiting() > 0).await;
-        site.signal(signal).await;
-        ends_soon(&mut site).await;
-        assert!(MANY.iter().all(|node| !site.runs(node)));
-        assert_eq!(site.nodes_with_containers(), MANY, "they are stopped, not removed");
+        let mut harness = Harness::with(&MANY).await;
+        harness.memory.set_latencies(Latencies { stop: Duration::from_secs(2), ..Latencies::default() });
+        harness.eventually("a poll waits", |host| host.cloud.queues.waiting() > 0).await;
+        harness.signal(signal).await;
+        ends_soon(&mut harness).await;
+        assert!(MANY.iter().all(|node| !harness.runs(node)));
+        assert_eq!(harness.nodes_with_containers(), MANY, "they are stopped, not removed");
     }
 }
 
 #[tokio::test]
 async fn leave_leaves_all_nodes_running() {
-    let mut site = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").up().await;
-    site.signal(Signal::Terminate).await;
-    ends_soon(&mut site).await;
-    assert!(site.runs("a") && site.runs("b"));
-    assert_eq!(site.journal.acts(), [""; 0]);
+    let mut harness = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").up().await;
+    harness.signal(Signal::Terminate).await;
+    ends_soon(&mut harness).await;
+    assert!(harness.runs("a") && harness.runs("b"));
+    assert_eq!(harness.journal.acts(), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_hand_over_leaves_all_nodes_running_whatever_the_settings_say() {
-    let mut site = Site::with(&["a", "b"]).await;
-    let before = site.journal.acts();
-    site.signal(Signal::HandOver).await;
-    ends_soon(&mut site).await;
-    assert!(site.runs("a") && site.runs("b"));
-    assert_eq!(site.journal.acts(), before);
+    let mut harness = Harness::with(&["a", "b"]).await;
+    let before = harness.journal.acts();
+    harness.signal(Signal::HandOver).await;
+    ends_soon(&mut harness).await;
+    assert!(harness.runs("a") && harness.runs("b"));
+    assert_eq!(harness.journal.acts(), before);
 
     // Also one that has not come further than its sign-in.
-    site.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
-    let calls = site.cloud.services.calls(Service::Cognito, "InitiateAuth");
-    site.start();
-    site.eventually("it signs in", |h| h.cloud.services.calls(Service::Cognito, "InitiateAuth") > calls).await;
-    site.signal(Signal::HandOver).await;
-    ends_soon(&mut site).await;
-    assert!(site.runs("a") && site.runs("b"));
-    assert_eq!(site.journal.count("stop", "a"), 0);
+    harness.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
+    let calls = harness.cloud.services.calls(Service::Cognito, "InitiateAuth");
+    harness.start();
+    harness.eventually("it signs in", |h| h.cloud.services.calls(Service::Cognito, "InitiateAuth") > calls).await;
+    harness.signal(Signal::HandOver).await;
+    ends_soon(&mut harness).await;
+    assert!(harness.runs("a") && harness.runs("b"));
+    assert_eq!(harness.journal.count("stop", "a"), 0);
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
-    let mut site = Site::with(&["a", "b"]).await;
-    let _hung = site.faults.on(Verb::Stop).hang();
-    site.signal(Signal::Terminate).await;
-    site.eventually("both are being stopped", |host| host.journal.count("stop", "b") > 0).await;
-    site.signal(Signal::Interrupt).await;
-    ends_soon(&mut site).await;
+    let mut harness = Harness::with(&["a", "b"]).await;
+    let _hung = harness.faults.on(Verb::Stop).hang();
+    harness.signal(Signal::Terminate).await;
+    harness.eventually("both are being stopped", |host| host.journal.count("stop", "b") > 0).await;
+    harness.signal(Signal::Interrupt).await;
+    ends_soon(&mut harness).await;
 }
 
 #[tokio::test]
 async fn a_node_that_ignores_the_stop_is_killed_when_its_grace_is_over() {
     let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_STOP_GRACE", "1s");
-    let mut site =
+    let mut harness =
         plan.with(|_, memory| memory.set_behaviour_of_image(&image(IMAGE), Behaviour::IgnoresStop)).up().await;
-    site.signal(Signal::Terminate).await;
-    let took = ends_soon(&mut site).await;
+    harness.signal(Signal::Terminate).await;
+    let took = ends_soon(&mut harness).await;
     assert!(took >= Duration::from_millis(900), "{took:?}");
-    assert!(!site.runs("a") && !site.runs("b"));
+    assert!(!harness.runs("a") && !harness.runs("b"));
 }
 
 #[tokio::test]
 async fn a_signal_during_a_slow_pull_stops_what_runs() {
-    let mut site = Site::with(&["a"]).await;
-    site.kill().await;
-    site.cloud.quietly(|world| {
-        world.add_node("slow", managed_app_fakes::cloud::words::Node::default().image("registry.test/slow:1"))
+    let mut harness = Harness::with(&["a"]).await;
+    harness.kill().await;
+    harness.cloud.quietly(|world| {
+        world.add_node("slow", managed_app_fakes::cloud::commands::Node::default().image("registry.test/slow:1"))
     });
-    site.memory.stall_pulls(&image("registry.test/slow:1"), true);
-    site.start();
-    site.eventually("the pull has begun", |host| host.journal.count("pull", "registry.test/slow:1") > 0).await;
-    site.signal(Signal::Terminate).await;
-    ends_soon(&mut site).await;
-    assert!(!site.runs("a"));
+    harness.memory.stall_pulls(&image("registry.test/slow:1"), true);
+    harness.start();
+    harness.eventually("the pull has begun", |host| host.journal.count("pull", "registry.test/slow:1") > 0).await;
+    harness.signal(Signal::Terminate).await;
+    ends_soon(&mut harness).await;
+    assert!(!harness.runs("a"));
 }
 
 #[tokio::test]
 async fn a_signal_during_a_restart_stops_the_node_after_it() {
-    let mut site = Site::with(&["a"]).await;
-    site.memory.set_latencies(Latencies { stop: Duration::from_millis(300), ..Latencies::default() });
-    site.cloud.set_node_config("a", r#"{"x":1}"#);
-    site.eventually("it restarts", |host| host.journal.count("restart", "a") > 0).await;
-    site.signal(Signal::Terminate).await;
-    ends_soon(&mut site).await;
-    assert!(!site.runs("a"));
+    let mut harness = Harness::with(&["a"]).await;
+    harness.memory.set_latencies(Latencies { stop: Duration::from_millis(300), ..Latencies::default() });
+    harness.cloud.set_node_config("a", r#"{"x":1}"#);
+    harness.eventually("it restarts", |host| host.journal.count("restart", "a") > 0).await;
+    harness.signal(Signal::Terminate).await;
+    ends_soon(&mut harness).await;
+    assert!(!harness.runs("a"));
 }
 
 #[tokio::test]
 async fn a_signal_during_creation_leaves_nothing_running() {
     let plan = Plan::new().await.nodes(&MANY).set("MANAGED_APP_PARALLEL_OPERATIONS", "2");
     let latencies = Latencies { create: Duration::from_millis(100), ..Latencies::default() };
-    let mut site = plan.with(|_, memory| memory.set_latencies(latencies)).start();
-    site.eventually("some run", |_| MANY.iter().filter(|node| site.runs(node)).count() >= 3).await;
-    site.signal(Signal::Terminate).await;
-    ends_soon(&mut site).await;
-    assert!(MANY.iter().all(|node| !site.runs(node)));
+    let mut harness = plan.with(|_, memory| memory.set_latencies(latencies)).start();
+    harness.eventually("some run", |_| MANY.iter().filter(|node| harness.runs(node)).count() >= 3).await;
+    harness.signal(Signal::Terminate).await;
+    ends_soon(&mut harness).await;
+    assert!(MANY.iter().all(|node| !harness.runs(node)));
 }
 
 #[tokio::test]
 async fn nodes_that_wait_for_their_turn_do_not_hold_up_the_end() {
-    let mut site = Plan::new().await.nodes(&["a", "b", "c"]).set("MANAGED_APP_PARALLEL_OPERATIONS", "1").up().await;
-    let hung = site.faults.on(Verb::Restart).times(1).hang();
-    site.cloud.set_audit(true);
-    let restarts = |site: &Site| MANY.iter().map(|node| site.journal.count("restart", node)).sum::<usize>();
-    site.eventually("one hangs", |_| restarts(&site) == 1).await;
-    site.signal(Signal::Terminate).await;
-    let stops = |site: &Site| MANY.iter().filter(|node| site.journal.count("stop", node) > 0).count();
-    site.eventually("the two others are stopped", |_| stops(&site) == 2).await;
+    let mut harness = Plan::new().await.nodes(&["a", "b", "c"]).set("MANAGED_APP_PARALLEL_OPERATIONS", "1").up().await;
+    let hung = harness.faults.on(Verb::Restart).times(1).hang();
+    harness.cloud.set_audit(true);
+    let restarts = |harness: &Harness| MANY.iter().map(|node| harness.journal.count("restart", node)).sum::<usize>();
+    harness.eventually("one hangs", |_| restarts(&harness) == 1).await;
+    harness.signal(Signal::Terminate).await;
+    let stops = |harness: &Harness| MANY.iter().filter(|node| harness.journal.count("stop", node) > 0).count();
+    harness.eventually("the two others are stopped", |_| stops(&harness) == 2).await;
     hung.release();
-    ends_soon(&mut site).await;
-    assert!(!site.runs("a") && !site.runs("b") && !site.runs("c"));
+    ends_soon(&mut harness).await;
+    assert!(!harness.runs("a") && !harness.runs("b") && !harness.runs("c"));
 }
 
 #[tokio::test]
 async fn a_signal_during_sign_in_stops_what_runs() {
-    let mut site = Site::with(&["a"]).await;
-    site.kill().await;
-    site.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
-    let calls = site.cloud.services.calls(Service::Cognito, "InitiateAuth");
-    site.start();
-    site.eventually("it signs in", |h| h.cloud.services.calls(Service::Cognito, "InitiateAuth") > calls).await;
-    site.signal(Signal::Terminate).await;
-    ends_soon(&mut site).await;
-    assert!(!site.runs("a"));
+    let mut harness = Harness::with(&["a"]).await;
+    harness.kill().await;
+    harness.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
+    let calls = harness.cloud.services.calls(Service::Cognito, "InitiateAuth");
+    harness.start();
+    harness.eventually("it signs in", |h| h.cloud.services.calls(Service::Cognito, "InitiateAuth") > calls).await;
+    harness.signal(Signal::Terminate).await;
+    ends_soon(&mut harness).await;
+    assert!(!harness.runs("a"));
 }
 
 #[tokio::test]
 async fn a_signal_ends_the_wait_for_an_engine_that_hangs() {
-    let mut site = Plan::new().await.nodes(&["a"]).off();
-    let _hung = site.faults.on(Verb::Info).hang();
-    site.start();
-    site.eventually("the engine is asked", |host| host.journal.count("info", "") > 0).await;
-    site.signal(Signal::Terminate).await;
-    site.signal(Signal::Terminate).await;
-    ends_soon(&mut site).await;
+    let mut harness = Plan::new().await.nodes(&["a"]).off();
+    let _hung = harness.faults.on(Verb::Info).hang();
+    harness.start();
+    harness.eventually("the engine is asked", |host| host.journal.count("info", "") > 0).await;
+    harness.signal(Signal::Terminate).await;
+    harness.signal(Signal::Terminate).await;
+    ends_soon(&mut harness).await;
 }
 
 #[tokio::test]
 async fn a_signal_ends_the_wait_for_a_network_that_hangs() {
-    let mut site = Site::with(&["a"]).await;
-    site.kill().await;
-    let _hung = site.faults.on(Verb::EnsureNetwork).times(1).hang();
-    site.journal.clear();
-    site.start();
-    site.eventually("the network is asked for", |host| !host.journal.calls().is_empty()).await;
-    site.eventually("it hangs", |host| host.journal.calls().iter().any(|call| call.verb == "ensure_network")).await;
-    site.signal(Signal::Terminate).await;
-    ends_soon(&mut site).await;
-    assert!(!site.runs("a"));
+    let mut harness = Harness::with(&["a"]).await;
+    harness.kill().await;
+    let _hung = harness.faults.on(Verb::EnsureNetwork).times(1).hang();
+    harness.journal.clear();
+    harness.start();
+    harness.eventually("the network is asked for", |host| !host.journal.calls().is_empty()).await;
+    harness.eventually("it hangs", |host| host.journal.calls().iter().any(|call| call.verb == "ensure_network")).await;
+    harness.signal(Signal::Terminate).await;
+    ends_soon(&mut harness).await;
+    assert!(!harness.runs("a"));
 }
 
 #[tokio::test]
 async fn a_removed_app_stops_the_nodes_and_shuts_the_host_down() {
     let (folder, note) = shutdown();
     let path = folder.path().to_owned();
-    let mut site = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
-    let asked = site.cloud.services.calls(Service::AppSync, "GetApp");
-    site.cloud.remove_app();
-    assert_eq!(site.ended().await, Exit::Done);
+    let mut harness = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
+    let asked = harness.cloud.services.calls(Service::AppSync, "GetApp");
+    harness.cloud.remove_app();
+    assert_eq!(harness.ended().await, Exit::Done);
     assert_eq!(told(&note).as_deref(), Some("now\n"));
-    assert!(site.cloud.services.calls(Service::AppSync, "GetApp") >= asked + 2, "one answer is not enough");
-    assert!(!site.runs("a") && !site.runs("b"));
+    assert!(harness.cloud.services.calls(Service::AppSync, "GetApp") >= asked + 2, "one answer is not enough");
+    assert!(!harness.runs("a") && !harness.runs("b"));
 }
 
 #[tokio::test]
 async fn a_false_word_that_the_app_is_gone_changes_nothing() {
     let (folder, note) = shutdown();
     let path = folder.path().to_owned();
-    let mut site = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
-    site.cloud.spoil_next(Spoiled::AppNull, 1);
-    let app = site.cloud.world().app.clone().expect("it is there");
-    site.cloud.send_change(Some(serde_json::json!({"type": "ManagedApp", "name": app.name})), None);
-    let asked = site.cloud.services.calls(Service::AppSync, "GetApp");
-    site.eventually("the cloud is asked again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > asked + 1)
+    let mut harness = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
+    harness.cloud.spoil_next(Spoiled::AppNull, 1);
+    let app = harness.cloud.world().app.clone().expect("it is there");
+    harness.cloud.send_change(Some(serde_json::json!({"type": "ManagedApp", "name": app.name})), None);
+    let asked = harness.cloud.services.calls(Service::AppSync, "GetApp");
+    harness
+        .eventually("the cloud is asked again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > asked + 1)
         .await;
-    site.probe("a").await;
-    assert_eq!(site.journal.acts(), ["restart a"]);
+    harness.probe("a").await;
+    assert_eq!(harness.journal.acts(), ["restart a"]);
     assert_eq!(told(&note), None);
-    assert!(site.is_up());
+    assert!(harness.is_up());
 }
 
 #[tokio::test]
@@ -229,10 +230,10 @@ async fn with_on_removed_exit_the_nodes_are_removed_and_the_host_stays_on() {
     let (folder, note) = shutdown();
     let path = folder.path().to_owned();
     let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_REMOVED", "exit");
-    let mut site = plan.host(|builder| builder.search_path(path)).up().await;
-    site.cloud.remove_app();
-    assert_eq!(site.ended().await, Exit::Done);
-    assert_eq!(site.nodes_with_containers(), [""; 0]);
+    let mut harness = plan.host(|builder| builder.search_path(path)).up().await;
+    harness.cloud.remove_app();
+    assert_eq!(harness.ended().await, Exit::Done);
+    assert_eq!(harness.nodes_with_containers(), [""; 0]);
     assert_eq!(told(&note), None);
 }
 
@@ -240,12 +241,12 @@ async fn with_on_removed_exit_the_nodes_are_removed_and_the_host_stays_on() {
 async fn an_app_that_is_gone_at_the_start_ends_the_daemon_too() {
     let (folder, note) = shutdown();
     let path = folder.path().to_owned();
-    let mut site = Site::with(&["a"]).await;
-    site.kill().await;
-    site.cloud.quietly(managed_app_fakes::cloud::World::remove_app);
-    site.host.search_in(path);
-    site.start();
-    assert_eq!(site.ended().await, Exit::Done);
+    let mut harness = Harness::with(&["a"]).await;
+    harness.kill().await;
+    harness.cloud.quietly(managed_app_fakes::cloud::World::remove_app);
+    harness.host.search_in(path);
+    harness.start();
+    assert_eq!(harness.ended().await, Exit::Done);
     assert_eq!(told(&note).as_deref(), Some("now\n"));
-    assert!(!site.runs("a"));
+    assert!(!harness.runs("a"));
 }

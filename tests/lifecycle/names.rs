@@ -1,10 +1,10 @@
 //! Nodes and apps whose names no engine would take.
 
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 use managed_app_runtimes::labels;
 
-use crate::site::{IMAGE, Plan, Site};
+use crate::harness::{Harness, IMAGE, Plan};
 
 #[tokio::test]
 async fn spaces_colons_and_two_hundred_characters_are_names_like_any_other() {
@@ -13,33 +13,33 @@ async fn spaces_colons_and_two_hundred_characters_are_names_like_any_other() {
     let all = ["a node: 7", "plant/line: Überlauf", "-", "a.next", "a", "A", &long, &long_too];
     let app = format!("an app: {}", "x".repeat(190));
     let cloud = FakeCloud::builder().app(&app).tenant("a tenant: 1").start().await.expect("127.0.0.1 has free ports");
-    let mut site = Plan::of(cloud).nodes(&all).up().await;
+    let mut harness = Plan::of(cloud).nodes(&all).up().await;
     let mut sorted = all.map(str::to_owned).to_vec();
     sorted.sort();
-    assert_eq!(site.nodes_with_containers(), sorted);
+    assert_eq!(harness.nodes_with_containers(), sorted);
     for node in all {
-        let view = site.view(node).unwrap_or_else(|| panic!("{node:?} has a container"));
+        let view = harness.view(node).unwrap_or_else(|| panic!("{node:?} has a container"));
         let spec = view.spec.expect("the daemon made it");
         assert_eq!((spec.env["NODE"].expose(), spec.labels[labels::NODE].as_str()), (node, node));
         assert!(spec.hostname.len() <= 63 && spec.name.len() <= 63, "{node:?}");
     }
-    site.cloud.connect(all[0], &long);
-    site.cloud.remove_node(all[1]);
-    site.eventually("both ends restart", |h| [all[0], &long].iter().all(|n| h.journal.starts(n) == 1)).await;
-    site.eventually("the other is gone", |_| site.view(all[1]).is_none()).await;
-    site.probe("a").await;
-    assert_eq!(site.journal.starts(&long_too), 0);
+    harness.cloud.connect(all[0], &long);
+    harness.cloud.remove_node(all[1]);
+    harness.eventually("both ends restart", |h| [all[0], &long].iter().all(|n| h.journal.starts(n) == 1)).await;
+    harness.eventually("the other is gone", |_| harness.view(all[1]).is_none()).await;
+    harness.probe("a").await;
+    assert_eq!(harness.journal.starts(&long_too), 0);
 }
 
 #[tokio::test]
 async fn a_node_called_like_the_next_of_another_does_not_stand_in_its_way() {
     let names = ["web", "web.next", "web-next", "web next"];
-    let site = Plan::new().await.nodes(&names).node("web.next.next", Node::default().image(IMAGE)).up().await;
-    let before = names.map(|node| site.view(node).map(|view| view.container.id));
-    site.cloud.change_ports("web", vec![managed_app_fakes::cloud::words::Port::tcp(8080, 80)]);
-    let id = |site: &Site| site.view("web").map(|view| view.container.id);
-    site.eventually("web is replaced", |host| id(&site) != before[0] && host.is_converged()).await;
+    let harness = Plan::new().await.nodes(&names).node("web.next.next", Node::default().image(IMAGE)).up().await;
+    let before = names.map(|node| harness.view(node).map(|view| view.container.id));
+    harness.cloud.change_ports("web", vec![managed_app_fakes::cloud::commands::Port::tcp(8080, 80)]);
+    let id = |harness: &Harness| harness.view("web").map(|view| view.container.id);
+    harness.eventually("web is replaced", |host| id(&harness) != before[0] && host.is_converged()).await;
     for (node, before) in names.iter().zip(before).skip(1) {
-        assert_eq!(site.view(node).map(|view| view.container.id), before, "{node}");
+        assert_eq!(harness.view(node).map(|view| view.container.id), before, "{node}");
     }
 }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use managed_app_fakes::cloud::words::{Node, Port};
+use managed_app_fakes::cloud::commands::{Node, Port};
 use managed_app_fakes::memory::Behaviour;
 
-use crate::site::{IMAGE, Plan, Site, image};
+use crate::harness::{Harness, IMAGE, Plan, image};
 
 const BAD: &str = "registry.test/node:bad";
 const GOOD: &str = "registry.test/node:good";
 
-async fn with_bad_image(replace: &'static str) -> Site {
+async fn with_bad_image(replace: &'static str) -> Harness {
     let node = || Node::default().of_type("router").image(IMAGE);
     let plan = Plan::new().await.set("MANAGED_APP_REPLACE", replace).node("a", node()).nodes(&["b"]);
     let plan = plan.with(|_, memory| {
@@ -22,49 +22,52 @@ async fn with_bad_image(replace: &'static str) -> Site {
     plan.up().await
 }
 
-fn runs_image(site: &Site, node: &str, reference: &str) -> bool {
-    site.runs(node) && site.view(node).and_then(|view| view.spec).is_some_and(|spec| spec.image == image(reference))
+fn runs_image(harness: &Harness, node: &str, reference: &str) -> bool {
+    harness.runs(node)
+        && harness.view(node).and_then(|view| view.spec).is_some_and(|spec| spec.image == image(reference))
 }
 
-async fn is_rolled_back(site: &Site) {
+async fn is_rolled_back(harness: &Harness) {
     let is_told = |failure: String| failure.contains("did not stay up") && failure.contains("the old one runs");
-    site.eventually("it is reported", |host| host.node("a").and_then(|node| node.failure).is_some_and(is_told)).await;
-    assert!(runs_image(site, "a", IMAGE));
+    harness
+        .eventually("it is reported", |host| host.node("a").and_then(|node| node.failure).is_some_and(is_told))
+        .await;
+    assert!(runs_image(harness, "a", IMAGE));
 }
 
 #[tokio::test]
 async fn an_image_that_does_not_stay_up_gives_way_and_is_tried_again_when_what_it_reads_changes() {
-    let mut site = with_bad_image("careful").await;
-    let (a, b) = (site.container("a").await, site.container("b").await);
-    site.cloud.set_image("router", BAD);
-    is_rolled_back(&site).await;
-    site.journal.clear();
-    site.cloud.connect("a", "elsewhere");
-    site.eventually("it is tried again and given up", |host| host.journal.count("remove", "a") == 1).await;
-    assert_eq!(site.journal.count("create", "a"), 1);
-    is_rolled_back(&site).await;
-    assert_eq!((site.container("a").await.id, site.container("b").await), (a.id, b));
-    site.cloud.set_image("router", GOOD);
-    site.eventually("the good one runs", |_| runs_image(&site, "a", GOOD)).await;
-    site.converged().await;
-    assert_eq!(site.node("a").and_then(|node| node.failure), None);
-    assert_eq!(site.nodes_with_containers(), ["a", "b"]);
-    site.stop().await;
+    let mut harness = with_bad_image("careful").await;
+    let (a, b) = (harness.container("a").await, harness.container("b").await);
+    harness.cloud.set_image("router", BAD);
+    is_rolled_back(&harness).await;
+    harness.journal.clear();
+    harness.cloud.connect("a", "elsewhere");
+    harness.eventually("it is tried again and given up", |host| host.journal.count("remove", "a") == 1).await;
+    assert_eq!(harness.journal.count("create", "a"), 1);
+    is_rolled_back(&harness).await;
+    assert_eq!((harness.container("a").await.id, harness.container("b").await), (a.id, b));
+    harness.cloud.set_image("router", GOOD);
+    harness.eventually("the good one runs", |_| runs_image(&harness, "a", GOOD)).await;
+    harness.converged().await;
+    assert_eq!(harness.node("a").and_then(|node| node.failure), None);
+    assert_eq!(harness.nodes_with_containers(), ["a", "b"]);
+    harness.stop().await;
 }
 
 #[tokio::test]
 async fn in_overlap_a_bad_image_is_not_noticed_by_the_old_container() {
-    let site = with_bad_image("overlap").await;
-    let life = || site.view("a").map(|view| (view.container.id, view.starts));
+    let harness = with_bad_image("overlap").await;
+    let life = || harness.view("a").map(|view| (view.container.id, view.starts));
     let before = life();
-    site.cloud.set_image("router", BAD);
-    is_rolled_back(&site).await;
-    assert_eq!((life(), site.journal.count("stop", "b")), (before, 0));
-    site.journal.clear();
-    site.cloud.set_image("router", GOOD);
-    site.eventually("the good one runs", |_| runs_image(&site, "a", GOOD)).await;
-    site.converged().await;
-    let acts = site.journal.acts();
+    harness.cloud.set_image("router", BAD);
+    is_rolled_back(&harness).await;
+    assert_eq!((life(), harness.journal.count("stop", "b")), (before, 0));
+    harness.journal.clear();
+    harness.cloud.set_image("router", GOOD);
+    harness.eventually("the good one runs", |_| runs_image(&harness, "a", GOOD)).await;
+    harness.converged().await;
+    let acts = harness.journal.acts();
     let position = |act: &str| acts.iter().position(|done| done == act).unwrap_or_else(|| panic!("{act} in {acts:?}"));
     assert!(position("start a") < position("stop a"), "{acts:?}");
 }
@@ -73,32 +76,33 @@ async fn in_overlap_a_bad_image_is_not_noticed_by_the_old_container() {
 async fn a_port_moves_from_one_node_to_another_whoever_is_told_first() {
     for order in [["a", "b"], ["b", "a"]] {
         let web = Node::default().image(IMAGE).tcp(8080, 80);
-        let site = Plan::new().await.node("a", web).nodes(&["b", "c"]).up().await;
+        let harness = Plan::new().await.node("a", web).nodes(&["b", "c"]).up().await;
         for node in order {
             let ports = if node == "a" { vec![] } else { vec![Port::tcp(8080, 80)] };
-            site.cloud.change_ports(node, ports);
+            harness.cloud.change_ports(node, ports);
         }
-        site.eventually("b has it", |_| {
-            site.view("b").is_some_and(|view| view.spec.is_some_and(|spec| spec.ports.len() == 1))
-        })
-        .await;
-        site.converged().await;
-        assert!(site.runs("a") && site.runs("b"));
-        assert_eq!((site.journal.count("create", "a"), site.journal.count("create", "b")), (1, 1), "at first go");
+        harness
+            .eventually("b has it", |_| {
+                harness.view("b").is_some_and(|view| view.spec.is_some_and(|spec| spec.ports.len() == 1))
+            })
+            .await;
+        harness.converged().await;
+        assert!(harness.runs("a") && harness.runs("b"));
+        assert_eq!((harness.journal.count("create", "a"), harness.journal.count("create", "b")), (1, 1), "at first go");
     }
 }
 
 #[tokio::test]
 async fn two_nodes_that_swap_their_ports_converge_at_once() {
     let web = |port| Node::default().image(IMAGE).tcp(port, 80);
-    let site = Plan::new().await.node("a", web(8080)).node("b", web(8081)).up().await;
-    site.cloud.quietly(|world| world.change_node("a", |node| node.ports = vec![Port::tcp(8081, 80)]));
-    site.cloud.change_ports("b", vec![Port::tcp(8080, 80)]);
+    let harness = Plan::new().await.node("a", web(8080)).node("b", web(8081)).up().await;
+    harness.cloud.quietly(|world| world.change_node("a", |node| node.ports = vec![Port::tcp(8081, 80)]));
+    harness.cloud.change_ports("b", vec![Port::tcp(8080, 80)]);
     let has = |node: &str, port| {
-        site.view(node).and_then(|view| view.spec).is_some_and(|spec| spec.ports.iter().any(|p| p.host_port == port))
+        harness.view(node).and_then(|view| view.spec).is_some_and(|spec| spec.ports.iter().any(|p| p.host_port == port))
     };
-    site.eventually("they have swapped", |_| has("a", 8081) && has("b", 8080)).await;
-    site.converged().await;
-    assert!(site.runs("a") && site.runs("b"));
-    assert_eq!((site.journal.count("create", "a"), site.journal.count("create", "b")), (1, 1), "at first go");
+    harness.eventually("they have swapped", |_| has("a", 8081) && has("b", 8080)).await;
+    harness.converged().await;
+    assert!(harness.runs("a") && harness.runs("b"));
+    assert_eq!((harness.journal.count("create", "a"), harness.journal.count("create", "b")), (1, 1), "at first go");
 }

@@ -2,11 +2,11 @@
 //! cloud says, whatever the way.
 
 use managed_app_fakes::cloud::World;
-use managed_app_fakes::cloud::words::{Mount, Node, Port};
+use managed_app_fakes::cloud::commands::{Mount, Node, Port};
 use managed_app_runtimes::{ContainerSpec, MountSource, labels, names};
 use std::time::Duration;
 
-use crate::site::{Plan, Site, image};
+use crate::harness::{Harness, Plan, image};
 
 /// Steps of one script.
 const STEPS: usize = 60;
@@ -30,8 +30,8 @@ impl Dice {
 }
 
 /// One step; what makes no sense in the present world is left out.
-fn step(site: &Site, dice: &mut Dice) -> String {
-    let cloud = &site.cloud;
+fn step(harness: &Harness, dice: &mut Dice) -> String {
+    let cloud = &harness.cloud;
     let world = cloud.world();
     let (node, other) = (dice.one_of(&NODES), dice.one_of(&NODES));
     let number = dice.below(1_000);
@@ -92,8 +92,8 @@ fn step(site: &Site, dice: &mut Dice) -> String {
             "stale"
         }
         // Not there is fine: somebody tried.
-        14 => site.memory.remove_behind_back(&names::container_name(node)).map_or("nothing", |()| "others remove"),
-        15 => site.memory.kill(&names::container_name(node)).map_or("nothing", |()| "others kill"),
+        14 => harness.memory.remove_behind_back(&names::container_name(node)).map_or("nothing", |()| "others remove"),
+        15 => harness.memory.kill(&names::container_name(node)).map_or("nothing", |()| "others kill"),
         _ => "nothing",
     };
     format!("{did} {node}")
@@ -106,15 +106,15 @@ fn port_of(node: &str, number: usize) -> u16 {
 }
 
 /// In what the containers differ from what the cloud says; empty when in nothing.
-fn differences(site: &Site) -> Vec<String> {
-    let world = site.cloud.world();
+fn differences(harness: &Harness) -> Vec<String> {
+    let world = harness.cloud.world();
     let mut found = Vec::new();
     let wanted: Vec<String> = world.nodes.keys().cloned().collect();
-    if site.nodes_with_containers() != wanted {
-        found.push(format!("containers of {:?}, nodes {wanted:?}", site.nodes_with_containers()));
+    if harness.nodes_with_containers() != wanted {
+        found.push(format!("containers of {:?}, nodes {wanted:?}", harness.nodes_with_containers()));
     }
     for (name, node) in &world.nodes {
-        match site.view(name) {
+        match harness.view(name) {
             Some(view) if view.container.state.is_running() => {
                 let spec = view.spec.expect("the daemon made it");
                 found.extend(misfit(name, &world, node, &spec));
@@ -144,35 +144,35 @@ async fn run(seed: u64) {
     });
     // What a killed daemon had in its hands comes back soon.
     let plan = plan.with(|cloud, _| cloud.queues.set_visibility(&cloud.change_queue(), Duration::from_secs(1)));
-    let mut site = plan.host(|builder| builder.tune(|config| config.resync = Duration::from_secs(2))).up().await;
+    let mut harness = plan.host(|builder| builder.tune(|config| config.resync = Duration::from_secs(2))).up().await;
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut told = Vec::new();
     for _ in 0..STEPS {
-        told.push(step(&site, &mut dice));
+        told.push(step(&harness, &mut dice));
         match dice.below(30) {
             0 => {
                 told.push("kill the daemon".to_owned());
-                site.kill().await;
-                site.start();
+                harness.kill().await;
+                harness.start();
             }
             1..=9 => tokio::task::yield_now().await,
-            10..=14 => site.eventually("messages are taken", |h| h.cloud.pending_changes() == 0).await,
+            10..=14 => harness.eventually("messages are taken", |h| h.cloud.pending_changes() == 0).await,
             _ => {}
         }
     }
-    let is_right = |site: &Site| site.is_converged() && differences(site).is_empty();
-    let wait = site.eventually("the containers are what the cloud says", |_| is_right(&site));
+    let is_right = |harness: &Harness| harness.is_converged() && differences(harness).is_empty();
+    let wait = harness.eventually("the containers are what the cloud says", |_| is_right(&harness));
     if tokio::time::timeout(Duration::from_secs(30), wait).await.is_err() {
-        panic!("seed {seed}: {:?}\nafter {told:?}\nacts {:?}", differences(&site), site.journal.acts());
+        panic!("seed {seed}: {:?}\nafter {told:?}\nacts {:?}", differences(&harness), harness.journal.acts());
     }
     // What a node read last is what there is to read: nothing restarts any more.
-    site.cloud.add_node("probe", |node| node.image(IMAGES[0]));
-    site.eventually("the probe runs", |_| site.runs("probe")).await;
-    site.converged().await;
-    site.journal.clear();
-    site.probe("probe").await;
-    assert_eq!(site.journal.acts(), ["restart probe"], "seed {seed} after {told:?}");
-    site.stop().await;
+    harness.cloud.add_node("probe", |node| node.image(IMAGES[0]));
+    harness.eventually("the probe runs", |_| harness.runs("probe")).await;
+    harness.converged().await;
+    harness.journal.clear();
+    harness.probe("probe").await;
+    assert_eq!(harness.journal.acts(), ["restart probe"], "seed {seed} after {told:?}");
+    harness.stop().await;
 }
 
 #[tokio::test]

@@ -7,18 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use managed_app::host::Signal;
-use managed_app::status::{Event, NodeHistory, Outcome, Places, Report};
-use managed_app_fakes::cloud::words::Port;
+use managed_app::status::{Event, ListenAddresses, NodeHistory, Outcome, Report};
+use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::cloud::{Fault, Service};
 use tempfile::TempDir;
 
-use crate::site::{IMAGE, Plan, Site};
+use crate::harness::{Harness, IMAGE, Plan};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 
 /// A site that can be asked, and where.
 struct Asked {
-    site: Site,
+    harness: Harness,
     folder: TempDir,
 }
 
@@ -37,10 +37,10 @@ impl Asked {
     async fn up(plan: Plan) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = Some(folder.path().join("status.sock"));
-        let places = Places { socket, ..Places::default() };
-        let site = plan.host(move |builder| builder.asked_at(places)).up().await;
-        let asked = Self { site, folder };
-        asked.site.eventually("the socket is there", |_| asked.socket().exists()).await;
+        let places = ListenAddresses { socket, ..ListenAddresses::default() };
+        let harness = plan.host(move |builder| builder.asked_at(places)).up().await;
+        let asked = Self { harness, folder };
+        asked.harness.eventually("the socket is there", |_| asked.socket().exists()).await;
         asked
     }
 
@@ -51,7 +51,7 @@ impl Asked {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.env_clear().arg("--status-socket").arg(self.socket()).args(arguments);
-        command.arg("--state-directory").arg(self.site.state_directory());
+        command.arg("--state-directory").arg(self.harness.state_directory());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -62,7 +62,7 @@ impl Asked {
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
         let code = output.status.code().expect("an exit code");
         let ran = Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) };
-        let password = &self.site.cloud.env()["PASSWORD"];
+        let password = &self.harness.cloud.env()["PASSWORD"];
         assert!(!ran.stdout.contains(password) && !ran.stderr.contains(password), "a secret shows: {}", ran.stdout);
         ran
     }
@@ -86,7 +86,7 @@ impl Asked {
 
     async fn restarted(&self, node: &str, times: usize) {
         let is_done = |host: &crate::support::Host| host.journal.count("restart", node) >= times && host.is_converged();
-        self.site.eventually("it is restarted", is_done).await;
+        self.harness.eventually("it is restarted", is_done).await;
     }
 }
 
@@ -114,13 +114,14 @@ async fn status_shows_each_node_and_the_daemon() {
 #[tokio::test]
 async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
     let asked = Asked::with(&["a", "b"]).await;
-    asked.site.cloud.connect("a", "b");
+    asked.harness.cloud.connect("a", "b");
     asked.restarted("a", 1).await;
-    asked.site.cloud.set_node_config("a", r#"{"secret":"hunter2"}"#);
+    asked.harness.cloud.set_node_config("a", r#"{"secret":"hunter2"}"#);
     asked.restarted("a", 2).await;
-    asked.site.cloud.change_ports("a", vec![Port::tcp(8080, 80)]);
-    let has_port = |site: &Site| site.view("a").and_then(|view| view.spec).is_some_and(|spec| spec.ports.len() == 1);
-    asked.site.eventually("it has the port", |host| host.is_converged() && has_port(&asked.site)).await;
+    asked.harness.cloud.change_ports("a", vec![Port::tcp(8080, 80)]);
+    let has_port =
+        |harness: &Harness| harness.view("a").and_then(|view| view.spec).is_some_and(|spec| spec.ports.len() == 1);
+    asked.harness.eventually("it has the port", |host| host.is_converged() && has_port(&asked.harness)).await;
     let history = asked.history("a").await;
     let told: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
     let reads = "what it reads has changed";
@@ -138,7 +139,7 @@ async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
     assert_eq!(steps, ["create", "stop", "start", "stop", "remove", "rename"]);
     let ran = asked.ask(&["why", "a"]).await;
     has(&ran.stdout, &["edge to b added: #", "node config added: #", "message ", "tracking id ", "after the message"]);
-    let on_disk = std::fs::read_to_string(asked.site.state_directory().join("state.json")).expect("a state file");
+    let on_disk = std::fs::read_to_string(asked.harness.state_directory().join("state.json")).expect("a state file");
     assert!(!ran.stdout.contains("hunter2") && !on_disk.contains("hunter2"), "configurations are digests");
     let unknown = asked.ask(&["why", "nobody"]).await;
     assert_eq!((unknown.code, unknown.stdout.as_str()), (64, ""), "{}", unknown.stderr);
@@ -148,10 +149,10 @@ async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
 async fn a_new_daemon_still_knows_why_and_without_one_the_disk_tells() {
     let plan = Plan::new().await.nodes(&["a"]).set("MANAGED_APP_ON_EXIT", "leave");
     let mut asked = Asked::up(plan).await;
-    asked.site.cloud.set_node_config("a", "{}");
+    asked.harness.cloud.set_node_config("a", "{}");
     asked.restarted("a", 1).await;
     let before = asked.history("a").await.actions;
-    asked.site.stop().await;
+    asked.harness.stop().await;
     let offline = asked.ask(&["why", "a"]).await;
     assert_eq!(offline.code, 69, "{}", offline.stderr);
     has(&offline.stderr, &["the daemon is not running", "what the last one left"]);
@@ -159,11 +160,11 @@ async fn a_new_daemon_still_knows_why_and_without_one_the_disk_tells() {
     let gone = asked.ask(&["status"]).await;
     assert_eq!((gone.code, gone.stdout.as_str()), (69, ""), "{}", gone.stderr);
     has(&gone.stderr, &["the daemon is not running", "systemctl start"]);
-    asked.site.start();
-    asked.site.converged().await;
-    asked.site.eventually("the socket is there", |_| asked.socket().exists()).await;
+    asked.harness.start();
+    asked.harness.converged().await;
+    asked.harness.eventually("the socket is there", |_| asked.socket().exists()).await;
     assert_eq!(asked.history("a").await.actions, before, "and nothing was done to it");
-    asked.site.cloud.set_node_config("a", r#"{"x":1}"#);
+    asked.harness.cloud.set_node_config("a", r#"{"x":1}"#);
     asked.restarted("a", 2).await;
     let last = asked.history("a").await.actions.pop().expect("an action");
     assert_eq!((last.restarts, last.because.as_str()), (2, "what it reads has changed: node config"));
@@ -172,16 +173,16 @@ async fn a_new_daemon_still_knows_why_and_without_one_the_disk_tells() {
 #[tokio::test]
 async fn a_secret_that_changes_is_named_and_never_shown() {
     let mut asked = Asked::with(&["a"]).await;
-    asked.site.cloud.set_password("another Passw0rd");
-    asked.site.set("PASSWORD", "another Passw0rd");
-    asked.site.signal(Signal::Hangup).await;
+    asked.harness.cloud.set_password("another Passw0rd");
+    asked.harness.set("PASSWORD", "another Passw0rd");
+    asked.harness.signal(Signal::Hangup).await;
     let is_replaced = |host: &crate::support::Host| host.journal.count("create", "a") > 0 && host.is_converged();
-    asked.site.eventually("it is replaced", is_replaced).await;
+    asked.harness.eventually("it is replaced", is_replaced).await;
     let last = asked.history("a").await.actions.pop().expect("an action");
     let field = &last.differences[0];
     assert_eq!((field.field.as_str(), &field.before, &field.after), ("env.PASSWORD", &None, &None));
-    asked.site.stop().await;
-    let history = std::fs::read_to_string(asked.site.state_directory().join("history.jsonl")).expect("a history");
+    asked.harness.stop().await;
+    let history = std::fs::read_to_string(asked.harness.state_directory().join("history.jsonl")).expect("a history");
     assert!(!history.contains("Passw0rd") && history.contains("env.PASSWORD"));
 }
 
@@ -218,7 +219,7 @@ async fn events_are_told_as_they_happen() {
     let mut number = 0;
     let told = loop {
         number += 1;
-        asked.site.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
+        asked.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
         asked.restarted("a", number).await;
         if told.is_finished() {
             break told.await.expect("no panic");
@@ -236,15 +237,15 @@ async fn events_are_told_as_they_happen() {
 #[tokio::test]
 async fn a_cloud_that_is_away_is_said_and_the_nodes_are_shown() {
     let mut asked = Asked::with(&["a"]).await;
-    asked.site.cloud.services.fail_until_released(Service::AppSync, Fault::Status(500));
-    asked.site.restart_daemon().await;
-    asked.site.eventually("it is degraded", |h| h.status().is_some_and(|s| s.cloud_failure.is_some())).await;
-    asked.site.eventually("a runs", |host| host.node("a").is_some_and(|node| node.is_running)).await;
-    asked.site.eventually("the socket is there", |_| asked.socket().exists()).await;
+    asked.harness.cloud.services.fail_until_released(Service::AppSync, Fault::Status(500));
+    asked.harness.restart_daemon().await;
+    asked.harness.eventually("it is degraded", |h| h.status().is_some_and(|s| s.cloud_failure.is_some())).await;
+    asked.harness.eventually("a runs", |host| host.node("a").is_some_and(|node| node.is_running)).await;
+    asked.harness.eventually("the socket is there", |_| asked.socket().exists()).await;
     let ran = asked.ask(&["status"]).await;
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     has(&ran.stdout, &["degraded, cloud: ", "1 of 1 nodes up"]);
-    asked.site.cloud.services.release(Service::AppSync);
+    asked.harness.cloud.services.release(Service::AppSync);
 }
 
 #[tokio::test]
@@ -262,7 +263,7 @@ async fn readers_that_do_not_read_hold_up_nobody() {
     let asked = Asked::with(&["a"]).await;
     let _idle: Vec<UnixStream> = (0..20).map(|_| asked.silent_follower()).collect();
     for number in 1..=30 {
-        asked.site.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
+        asked.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
     }
     asked.restarted("a", 1).await;
     assert_eq!(asked.report().await.nodes[0].state, "running");

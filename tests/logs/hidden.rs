@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::engine::{Container, Engine};
+use crate::engine_harness::EngineHarness;
 use crate::process::{BINARY, Process};
-use crate::rig::Rig;
 
 /// The folder of all that an engine keeps, the output of containers too.
 pub async fn folder(engine: Engine) -> PathBuf {
@@ -19,11 +19,11 @@ pub async fn folder(engine: Engine) -> PathBuf {
 }
 
 /// Starts the daemon of a rig; to it alone this folder is empty. Takes root.
-pub fn start(hidden: &Path, rig: &Rig, more: &[(&str, &str)]) -> Process {
+pub fn start(hidden: &Path, engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Process {
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--mount", "--propagation", "private", "/bin/sh", "-c"]);
     command.arg(r#"/usr/bin/mount -t tmpfs none "$0" && exec "$@""#).arg(hidden).arg(BINARY);
-    Process::start_by(command, rig, more)
+    Process::start_by(command, engine_harness, more)
 }
 
 /// Where the engine keeps the output of this container.

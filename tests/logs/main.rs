@@ -33,14 +33,14 @@ mod support;
 #[path = "../engines/engine.rs"]
 mod engine;
 #[allow(dead_code)]
+#[path = "../engines/engine_harness.rs"]
+mod engine_harness;
+#[allow(dead_code)]
 #[path = "../engines/images.rs"]
 mod images;
 #[allow(dead_code)]
 #[path = "../engines/process.rs"]
 mod process;
-#[allow(dead_code)]
-#[path = "../engines/rig.rs"]
-mod rig;
 #[allow(dead_code)]
 #[path = "../engines/wait.rs"]
 mod wait;

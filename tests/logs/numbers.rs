@@ -10,9 +10,9 @@ use tokio::time::sleep;
 
 use crate::count::{self, LINES_OF_AN_EVENT};
 use crate::engine::Engine;
+use crate::engine_harness::EngineHarness;
 use crate::hidden;
 use crate::process::Process;
-use crate::rig::Rig;
 use crate::wait::until;
 
 on_each_engine! {
@@ -40,7 +40,7 @@ const AHEAD: usize = 12;
 const BEFORE_KILL: Duration = Duration::from_millis(300);
 
 pub struct Counter {
-    pub rig: Rig,
+    pub engine_harness: EngineHarness,
     pub node: String,
     settings: Vec<(&'static str, &'static str)>,
     daemon: Process,
@@ -66,7 +66,7 @@ impl Counter {
         pause: Duration,
         size: [&'static str; 2],
     ) -> Self {
-        let rig = Rig::new(engine).await;
+        let engine_harness = EngineHarness::new(engine).await;
         let numbers = u32::try_from(last).expect("a small number");
         let options = Options {
             numbers: Some(numbers),
@@ -74,22 +74,22 @@ impl Counter {
             numbers_file: FILE.to_owned(),
             ..Options::default()
         };
-        let images = ["counter:1", "counter:2"].map(|name| rig.image(name));
+        let images = ["counter:1", "counter:2"].map(|name| engine_harness.image(name));
         for image in &images {
-            rig.push_as(image, image, options.clone()).await;
+            engine_harness.push_as(image, image, options.clone()).await;
         }
         let folder = tempfile::tempdir().expect("a folder");
         let source = folder.path().display().to_string();
-        rig.add("counter", |n| n.of_type("counter").image(&images[0]).volume(&source, "/numbers"));
+        engine_harness.add("counter", |n| n.of_type("counter").image(&images[0]).volume(&source, "/numbers"));
         let settings = vec![
             ("MANAGED_APP_NODE_LOGS", "agent"),
             ("MANAGED_APP_NODE_LOG_SIZE", size[0]),
             ("MANAGED_APP_NODE_LOG_FILES", size[1]),
         ];
-        let mut daemon = start(&rig, &settings, hidden.as_deref());
+        let mut daemon = start(&engine_harness, &settings, hidden.as_deref());
         daemon.told("READY=1").await;
-        let node = rig.name("counter");
-        Self { rig, node, settings, daemon, last, began: Instant::now(), folder, hidden }
+        let node = engine_harness.name("counter");
+        Self { engine_harness, node, settings, daemon, last, began: Instant::now(), folder, hidden }
     }
 
     /// Lets the node count up to this part of all numbers, in percent.
@@ -105,7 +105,7 @@ impl Counter {
         self.allow(percent + AHEAD);
         let wanted = self.last / 100 * percent / LINES_OF_AN_EVENT;
         let what = format!("{percent} % have come; log of the daemon:\n{}", self.daemon.log());
-        until(&what, async || count::events(self.rig.cloud(), &self.node) >= wanted).await;
+        until(&what, async || count::events(self.engine_harness.cloud(), &self.node) >= wanted).await;
     }
 
     /// Kills the daemon after this part of all numbers, in percent, while the node goes on counting.
@@ -113,27 +113,27 @@ impl Counter {
         self.allow(percent + 2 * AHEAD);
         sleep(BEFORE_KILL).await;
         self.daemon.kill().await;
-        let log = hidden::log_path(&self.rig.container("counter").await);
+        let log = hidden::log_path(&self.engine_harness.container("counter").await);
         let length = || std::fs::metadata(&log).expect("the engine keeps it").len();
         let at_kill = length();
         until("the node goes on counting", async || length() != at_kill).await;
     }
 
     fn start(&mut self) {
-        self.daemon = start(&self.rig, &self.settings, self.hidden.as_deref());
+        self.daemon = start(&self.engine_harness, &self.settings, self.hidden.as_deref());
     }
 
     /// The node reads another configuration, so that it is restarted.
     async fn restart(&self, round: usize) {
-        let before = self.rig.container("counter").await;
-        self.rig.cloud().set_node_config(&self.node, &format!(r#"{{"round":{round}}}"#));
-        self.rig.restarted("counter", &before).await;
+        let before = self.engine_harness.container("counter").await;
+        self.engine_harness.cloud().set_node_config(&self.node, &format!(r#"{{"round":{round}}}"#));
+        self.engine_harness.restarted("counter", &before).await;
     }
 
     async fn replace(&self) {
-        let before = self.rig.container("counter").await;
-        self.rig.cloud().set_image("counter", &self.rig.image("counter:2"));
-        self.rig.replaced("counter", &before).await;
+        let before = self.engine_harness.container("counter").await;
+        self.engine_harness.cloud().set_image("counter", &self.engine_harness.image("counter:2"));
+        self.engine_harness.replaced("counter", &before).await;
     }
 
     /// How often the daemon said that the output of nodes does not arrive. Its own log does not either, and it says so once
@@ -144,19 +144,20 @@ impl Counter {
     }
 
     fn set_outage(&self, outage: bool) {
-        self.rig.cloud().cloudwatch.faults().set_outage(outage);
+        self.engine_harness.cloud().cloudwatch.faults().set_outage(outage);
     }
 
     /// Ends the daemon in order when the last number has come.
     async fn end(&mut self) -> count::Count {
         self.allow(100);
-        until("the last number has come", async || count::has(self.rig.cloud(), &self.node, self.last)).await;
+        until("the last number has come", async || count::has(self.engine_harness.cloud(), &self.node, self.last))
+            .await;
         self.daemon.signal("TERM").await;
         assert_eq!(self.daemon.ended().await.code(), Some(0), "{}", self.daemon.log());
-        let count = count::count(self.rig.cloud(), &self.node, self.last);
+        let count = count::count(self.engine_harness.cloud(), &self.node, self.last);
         println!(
             "{}: {} lines in {:?}, {} streams, {} lines twice",
-            self.rig.engine.name(),
+            self.engine_harness.engine.name(),
             self.last,
             self.began.elapsed(),
             count.stretches.len(),
@@ -166,10 +167,10 @@ impl Counter {
     }
 }
 
-fn start(rig: &Rig, settings: &[(&str, &str)], hidden: Option<&Path>) -> Process {
+fn start(engine_harness: &EngineHarness, settings: &[(&str, &str)], hidden: Option<&Path>) -> Process {
     match hidden {
-        Some(folder) => hidden::start(folder, rig, settings),
-        None => Process::start(rig, settings),
+        Some(folder) => hidden::start(folder, engine_harness, settings),
+        None => Process::start(engine_harness, settings),
     }
 }
 
@@ -191,7 +192,7 @@ async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_re
     counter.set_outage(false);
     counter.reaches(40).await;
     assert_eq!(counter.complaints(), 1, "an outage is told once:\n{}", counter.daemon.log());
-    counter.rig.cloud().cloudwatch.faults().fail_next(5, 400, "ThrottlingException");
+    counter.engine_harness.cloud().cloudwatch.faults().fail_next(5, 400, "ThrottlingException");
     counter.reaches(50).await;
     counter.replace().await;
     counter.reaches(60).await;
@@ -206,7 +207,7 @@ async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_re
     counter.daemon.told("READY=1").await;
     counter.set_outage(false);
     let count = counter.end().await;
-    let batch = count::largest_batch(counter.rig.cloud(), &counter.node) * LINES_OF_AN_EVENT;
+    let batch = count::largest_batch(counter.engine_harness.cloud(), &counter.node) * LINES_OF_AN_EVENT;
     assert!(count.overlaps <= KILLS, "lines come twice only after a kill: {count:?}");
     assert!(count.doubles <= KILLS * batch, "and at most one batch ({batch}) each: {count:?}");
 }
@@ -232,7 +233,10 @@ async fn check_without_the_log(engine: Engine, lines: usize, pause: Duration) {
     let _turn = TURN.lock().await;
     let hidden = Some(hidden::folder(engine).await);
     let mut counter = Counter::begin_without(hidden, engine, lines, pause, ["16m", "20"]).await;
-    assert!(hidden::is_hidden(&counter.rig.container("counter").await, &counter.daemon), "it could read the log");
+    assert!(
+        hidden::is_hidden(&counter.engine_harness.container("counter").await, &counter.daemon),
+        "it could read the log"
+    );
     counter.reaches(10).await;
     counter.kill(10).await;
     counter.start();
@@ -247,6 +251,6 @@ async fn check_without_the_log(engine: Engine, lines: usize, pause: Duration) {
     counter.kill(75).await;
     counter.start();
     let count = counter.end().await;
-    let batch = count::largest_batch(counter.rig.cloud(), &counter.node) * LINES_OF_AN_EVENT;
+    let batch = count::largest_batch(counter.engine_harness.cloud(), &counter.node) * LINES_OF_AN_EVENT;
     assert!(count.doubles <= KILLS * batch, "lines come twice only after a kill: {count:?}, batch {batch}");
 }

@@ -19,7 +19,7 @@ const LINES: usize = 20_000;
 async fn a_restart_and_a_crash_of_the_engine_lose_and_double_no_line_that_it_kept(engine: Engine) {
     let _turn = TURN.lock().await;
     let counter = Counter::begin(engine, LINES, Duration::from_millis(1), ["16m", "4"]).await;
-    let before = counter.rig.container("counter").await;
+    let before = counter.engine_harness.container("counter").await;
     counter.reaches(20).await;
     counter.allow(50);
     restart(engine, "TERM").await;
@@ -28,7 +28,7 @@ async fn a_restart_and_a_crash_of_the_engine_lose_and_double_no_line_that_it_kep
     counter.allow(100);
     let last = format!("number {LINES}");
     until("the last number has come", async || shipped(&counter).last() == Some(&last)).await;
-    let after = counter.rig.running("counter").await;
+    let after = counter.engine_harness.running("counter").await;
     let kept = numbers(&engine.run(&["logs", after.id()]).await);
     let shipped = shipped(&counter);
     assert!(shipped.len() >= kept.len(), "{} of {} lines", shipped.len(), kept.len());
@@ -45,7 +45,7 @@ fn numbers(text: &str) -> Vec<String> {
 
 /// Those that CloudWatch has.
 fn shipped(counter: &Counter) -> Vec<String> {
-    let cloud = counter.rig.cloud();
+    let cloud = counter.engine_harness.cloud();
     let (region, group) = (cloud.world().tenant.region.clone(), cloud.node_log_group(&counter.node));
     let events = cloud.cloudwatch.streams_with_events(&region, &group).into_iter().flat_map(|(_, events)| events);
     events.flat_map(|event| numbers(&event.message)).collect()

@@ -28,17 +28,17 @@ mod support;
 #[path = "../engines/engine.rs"]
 mod engine;
 #[allow(dead_code)]
+#[path = "../engines/engine_harness.rs"]
+mod engine_harness;
+#[allow(dead_code)]
+#[path = "../lifecycle/harness.rs"]
+mod harness;
+#[allow(dead_code)]
 #[path = "../engines/images.rs"]
 mod images;
 #[allow(dead_code)]
 #[path = "../engines/process.rs"]
 mod process;
-#[allow(dead_code)]
-#[path = "../engines/rig.rs"]
-mod rig;
-#[allow(dead_code)]
-#[path = "../lifecycle/site.rs"]
-mod site;
 #[path = "../engines/wait.rs"]
 mod wait;
 

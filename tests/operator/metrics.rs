@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use managed_app::logs::{NodeNumbers, Numbers};
 use managed_app::model::NodeName;
-use managed_app::status::Places;
+use managed_app::status::ListenAddresses;
 use managed_app_fakes::faulty::Verb;
 use managed_app_runtimes::{ErrorKind, names};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::site::{Plan, Site};
+use crate::harness::{Harness, Plan};
 use crate::support::Host;
 use crate::{free_address, program};
 
@@ -70,22 +70,22 @@ fn promtool(arguments: &[&str], input: &str) -> String {
 }
 
 /// A site of two nodes, one with a difficult name, on which everything that is counted has happened.
-async fn eventful(address: std::net::SocketAddr) -> Site {
-    let places = Places { metrics: Some(address), ..Places::default() };
+async fn eventful(address: std::net::SocketAddr) -> Harness {
+    let places = ListenAddresses { metrics: Some(address), ..ListenAddresses::default() };
     let plan = Plan::new().await.nodes(&["a", "b: \"second\" \\ one"]);
-    let site = plan.host(move |builder| builder.asked_at(places)).up().await;
+    let harness = plan.host(move |builder| builder.asked_at(places)).up().await;
     // The engine in memory has no output to ship; its numbers are those of a node that has none.
     let numbers = Numbers::default();
     drop(numbers.counter(&NodeName::new("a").expect("a valid name")));
-    site.recorder().watch_logs(numbers);
-    site.recorder().watch_own_log(NodeNumbers::default);
-    site.faults.on(Verb::Restart).times(1).fail(ErrorKind::TimedOut);
-    site.cloud.set_node_config("a", "{}");
-    site.eventually("it is restarted", |host| host.is_converged() && host.journal.starts("a") > 0).await;
-    site.memory.crash(&names::container_name("a"), 3).expect("it is there");
+    harness.recorder().watch_logs(numbers);
+    harness.recorder().watch_own_log(NodeNumbers::default);
+    harness.faults.on(Verb::Restart).times(1).fail(ErrorKind::TimedOut);
+    harness.cloud.set_node_config("a", "{}");
+    harness.eventually("it is restarted", |host| host.is_converged() && host.journal.starts("a") > 0).await;
+    harness.memory.crash(&names::container_name("a"), 3).expect("it is there");
     let has_ended = |host: &Host| host.node("a").is_some_and(|node| node.last_exit.is_some());
-    site.eventually("it runs again", |host| has_ended(host) && site.runs("a") && host.is_converged()).await;
-    site
+    harness.eventually("it runs again", |host| has_ended(host) && harness.runs("a") && host.is_converged()).await;
+    harness
 }
 
 /// A client that asks no proxy, whatever the environment of the tests says.
@@ -102,7 +102,7 @@ async fn get(url: &str) -> String {
 #[tokio::test]
 async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
     let address = free_address();
-    let site = eventful(address).await;
+    let harness = eventful(address).await;
     let text = get(&format!("http://{address}/metrics")).await;
     promtool(&["check", "metrics"], &text);
     promtool(&["check", "rules", &packaging("prometheus/alerts.yml")], "");
@@ -119,7 +119,7 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
         // The variable of the dashboard asks for the one that is no number.
         assert!(is_shown || metric == "managed_app_build_info", "{metric} is on no panel");
     }
-    assert!(!text.contains(&site.cloud.env()["PASSWORD"]));
+    assert!(!text.contains(&harness.cloud.env()["PASSWORD"]));
     // By kind of change, action, reason, outcome and error, and until when credentials are good.
     for sample in [
         "managed_app_changes_total{kind=\"node\"}",
@@ -211,7 +211,7 @@ async fn query(own: std::net::SocketAddr, query: &str) -> Option<Value> {
 #[tokio::test]
 async fn prometheus_scrapes_a_running_daemon_and_its_rules_and_queries_work() {
     let (address, own) = (free_address(), free_address());
-    let site = eventful(address).await;
+    let harness = eventful(address).await;
     let folder = tempfile::tempdir().expect("a folder");
     let _prometheus = prometheus(folder.path(), address, own);
     let until = Instant::now() + LIMIT;
@@ -235,5 +235,5 @@ async fn prometheus_scrapes_a_running_daemon_and_its_rules_and_queries_work() {
     let rules = rules["data"]["groups"][0]["rules"].as_array().expect("rules").clone();
     let firing: Vec<&Value> = rules.iter().filter(|rule| rule["state"] == "firing").collect();
     assert!(rules.len() >= 8 && firing.is_empty(), "{firing:?}");
-    assert!(site.is_converged());
+    assert!(harness.is_converged());
 }

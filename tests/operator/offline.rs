@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::engine::Engine;
-use crate::rig::Rig;
+use crate::engine_harness::EngineHarness;
 use crate::wait::until;
 
 on_each_engine! {
@@ -29,24 +29,24 @@ impl Drop for Running {
 }
 
 /// An image that is in one engine and in no registry; removed with this.
-struct Image<'a>(&'a Rig, String);
+struct Image<'a>(&'a EngineHarness, String);
 
 impl<'a> Image<'a> {
-    fn make(rig: &'a Rig, folder: &Path) -> Self {
-        let reference = format!("localhost/{}:1", rig.tag);
+    fn make(engine_harness: &'a EngineHarness, folder: &Path) -> Self {
+        let reference = format!("localhost/{}:1", engine_harness.tag);
         let (program, archive) = (folder.join("busybox"), folder.join("image.tar"));
         std::fs::copy("/bin/busybox", program).expect("busybox-static is installed");
         let tar = format!("tar -C {} -c busybox", folder.display());
         let docker = format!("docker --host {}", Engine::Docker.endpoint());
         shell(&format!("{tar} | {docker} import --change '{ENTRYPOINT}' - {reference}"));
-        if rig.engine == Engine::Podman {
+        if engine_harness.engine == Engine::Podman {
             let archive = archive.display();
-            let podman = format!("podman --remote --url {}", rig.engine.endpoint());
+            let podman = format!("podman --remote --url {}", engine_harness.engine.endpoint());
             shell(&format!(
                 "{docker} save --output {archive} {reference} && {docker} rmi {reference} && {podman} load --input {archive}"
             ));
         }
-        Self(rig, reference)
+        Self(engine_harness, reference)
     }
 }
 
@@ -77,19 +77,19 @@ fn say(folder: &Path, at: &str, words: &[&str]) -> String {
 }
 
 async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine: Engine) {
-    let rig = Rig::new(engine).await;
+    let engine_harness = EngineHarness::new(engine).await;
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let image = Image::make(&rig, folder);
+    let image = Image::make(&engine_harness, folder);
     let seed = folder.join("seed.toml");
-    std::fs::write(&seed, format!("app = '{}'\n", rig.tag)).expect("a file");
+    std::fs::write(&seed, format!("app = '{}'\n", engine_harness.tag)).expect("a file");
     let mut serve = command(folder);
     serve.args(["fake-cloud", "serve", "--listen", "0.0.0.0:0", "--seed"]).arg(&seed).stdout(Stdio::piped());
     let mut cloud = Running(serve.spawn().expect("it starts"));
     let mut line = String::new();
     BufReader::new(cloud.0.stdout.take().expect("it is piped")).read_line(&mut line).expect("it says where it is");
     let at = line.split("http://").nth(1).and_then(|rest| rest.split(". ").next()).expect("an address");
-    say(folder, at, &["add-node", &rig.name("tester"), "--image", &image.1]);
+    say(folder, at, &["add-node", &engine_harness.name("tester"), "--image", &image.1]);
     let env_file = folder.join("fake.env");
     std::fs::write(&env_file, say(folder, at, &["env"])).expect("a file");
 
@@ -97,10 +97,10 @@ async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine
     let (variable, endpoint) = engine.address();
     let inside = |name: &str| folder.join(name).display().to_string();
     run.env(variable, endpoint).arg("--env-file").arg(&env_file).args(["--runtime", engine.name()]);
-    run.args(["--host-id", &rig.tag, "--state-directory", &inside("state"), "--log-file", &inside("log")]);
+    run.args(["--host-id", &engine_harness.tag, "--state-directory", &inside("state"), "--log-file", &inside("log")]);
     run.args(["--status-socket", "off", "--stop-grace", "5s"]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut daemon = Running(run.spawn().expect("it starts"));
-    let node = rig.running("tester").await;
+    let node = engine_harness.running("tester").await;
     let mut said = String::new();
     until("the node reaches the fake cloud", async || {
         let output = engine.command().args(["logs", node.id()]).output().expect("the engine's command runs");
@@ -111,5 +111,5 @@ async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine
     let told = Command::new("kill").args(["-TERM", &daemon.0.id().to_string()]).status().expect("kill is installed");
     assert!(told.success());
     until("the daemon has ended", async || daemon.0.try_wait().expect("it ran").is_some()).await;
-    assert!(!rig.container("tester").await.is_running());
+    assert!(!engine_harness.container("tester").await.is_running());
 }

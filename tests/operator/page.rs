@@ -3,33 +3,33 @@
 
 use std::net::SocketAddr;
 
-use managed_app::status::Places;
+use managed_app::status::ListenAddresses;
 use managed_app_fakes::faulty::Verb;
 use managed_app_runtimes::ErrorKind;
 
 use crate::browser::Browser;
 use crate::free_address;
-use crate::site::{Plan, Site};
+use crate::harness::{Harness, Plan};
 
 /// A name that is markup, and one that is long.
 const ODD: &str = "<img src=x onerror=alert(1)>";
 const LONG: &str = "plant 7: line 3: temperature and pressure to the historian of the whole site";
 
-async fn site(address: SocketAddr, nodes: &[&str]) -> Site {
-    let places = Places { page: Some(address), ..Places::default() };
+async fn harness(address: SocketAddr, nodes: &[&str]) -> Harness {
+    let places = ListenAddresses { page: Some(address), ..ListenAddresses::default() };
     Plan::new().await.nodes(nodes).host(move |builder| builder.asked_at(places)).up().await
 }
 
-async fn tell(site: &Site, node: &str, number: usize) {
-    let before = site.journal.starts(node);
-    site.cloud.set_node_config(node, &format!(r#"{{"x":{number}}}"#));
-    site.eventually("it is restarted", |host| host.is_converged() && host.journal.starts(node) > before).await;
+async fn tell(harness: &Harness, node: &str, number: usize) {
+    let before = harness.journal.starts(node);
+    harness.cloud.set_node_config(node, &format!(r#"{{"x":{number}}}"#));
+    harness.eventually("it is restarted", |host| host.is_converged() && host.journal.starts(node) > before).await;
 }
 
 #[tokio::test]
 async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_phone() {
     let address = free_address();
-    let mut site = site(address, &["edge to cloud", ODD, LONG]).await;
+    let mut harness = harness(address, &["edge to cloud", ODD, LONG]).await;
     let browser = Browser::start().await;
     browser.open(&format!("http://{address}/")).await;
     browser.eventually("document.querySelectorAll('#nodes > li').length === 3").await;
@@ -37,7 +37,7 @@ async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_
     browser.eventually("document.getElementById('count').textContent === '3 of 3 up'").await;
     // Live: nothing is loaded anew.
     browser.value("(window.isSamePage = true)").await;
-    tell(&site, "edge to cloud", 1).await;
+    tell(&harness, "edge to cloud", 1).await;
     browser.eventually("document.querySelector('#recent .what').innerText.includes('restart')").await;
     browser.eventually("document.querySelector('#recent .what').innerText.includes('node config')").await;
     browser.eventually("document.querySelector('#recent .took').innerText.includes('after the message')").await;
@@ -47,13 +47,13 @@ async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_
     assert_eq!(browser.value(&format!("document.body.innerText.includes({ODD:?})")).await, true);
     news_have_the_colour_of_their_outcome(&browser).await;
     by_keyboard(&browser).await;
-    on_screens(&browser, &site).await;
+    on_screens(&browser, &harness).await;
     assert_eq!(browser.complaints().await, [""; 0]);
-    site.stop().await;
+    harness.stop().await;
     browser.eventually("document.getElementById('phase').textContent === 'no answer'").await;
     browser.eventually("document.getElementById('trouble').innerText.includes('does not answer')").await;
     assert_eq!(browser.value("document.querySelectorAll('#nodes > li').length").await, 3, "what was known stays");
-    site.start();
+    harness.start();
     browser.eventually("document.getElementById('trouble').hidden").await;
 }
 
@@ -102,9 +102,9 @@ async fn by_keyboard(browser: &Browser) {
 }
 
 /// Nothing is wider than the screen, text can be told from its ground, and targets are large enough for a thumb.
-async fn on_screens(browser: &Browser, site: &Site) {
-    site.faults.on(Verb::Restart).times(2).fail(ErrorKind::TimedOut);
-    site.cloud.set_node_config(LONG, r#"{"fails":true}"#);
+async fn on_screens(browser: &Browser, harness: &Harness) {
+    harness.faults.on(Verb::Restart).times(2).fail(ErrorKind::TimedOut);
+    harness.cloud.set_node_config(LONG, r#"{"fails":true}"#);
     browser.eventually("document.querySelector('#nodes .error') !== null").await;
     for (name, width, is_dark) in
         [("light", 1280, false), ("dark", 1280, true), ("phone", 390, false), ("phone-dark", 390, true)]
@@ -120,7 +120,7 @@ async fn on_screens(browser: &Browser, site: &Site) {
             "Math.min(...[...document.querySelectorAll('summary')].map(s => s.getBoundingClientRect().height))";
         assert!(browser.value(smallest).await.as_f64().is_some_and(|height| height >= 40.0), "{name}");
     }
-    site.eventually("it works in the end", |host| host.is_converged()).await;
+    harness.eventually("it works in the end", |host| host.is_converged()).await;
     browser.eventually("document.querySelector('#nodes .error') === null").await;
 }
 
@@ -149,7 +149,7 @@ const CONTRAST: &str = r"(() => {
 #[tokio::test]
 async fn the_page_is_read_only_strict_and_answers_to_its_own_address_alone() {
     let address = free_address();
-    let _site = site(address, &["a"]).await;
+    let _site = harness(address, &["a"]).await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let answer = http.get(format!("http://{address}/")).send().await.expect("an answer");
     let policy = answer.headers()["content-security-policy"].to_str().expect("text").to_owned();

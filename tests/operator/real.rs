@@ -10,8 +10,8 @@ use managed_app_runtimes::conformance::{Disturbance, StallingProxy};
 use tempfile::TempDir;
 
 use crate::engine::Engine;
+use crate::engine_harness::EngineHarness;
 use crate::process::{self, Process};
-use crate::rig::Rig;
 use crate::wait::until;
 
 on_each_engine! {
@@ -20,7 +20,7 @@ on_each_engine! {
 
 /// A rig whose daemon is a process that meets its engine through a proxy, and can be asked.
 struct Asked {
-    rig: Rig,
+    engine_harness: EngineHarness,
     proxy: StallingProxy,
     folder: TempDir,
 }
@@ -30,7 +30,7 @@ impl Asked {
         let endpoint = engine.endpoint();
         let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
         let proxy = StallingProxy::start(Path::new(socket)).expect("a proxy needs a temporary folder only");
-        Self { rig: Rig::new(engine).await, proxy, folder: tempfile::tempdir().expect("a folder") }
+        Self { engine_harness: EngineHarness::new(engine).await, proxy, folder: tempfile::tempdir().expect("a folder") }
     }
 
     fn socket(&self) -> PathBuf {
@@ -38,16 +38,17 @@ impl Asked {
     }
 
     async fn start(&self) -> Process {
-        let (variable, _) = self.rig.engine.address();
+        let (variable, _) = self.engine_harness.engine.address();
         let engine = format!("unix://{}", self.proxy.path().display());
         let socket = self.socket().display().to_string();
-        let mut daemon = Process::start(&self.rig, &[(variable, &engine), ("MANAGED_APP_STATUS_SOCKET", &socket)]);
+        let mut daemon =
+            Process::start(&self.engine_harness, &[(variable, &engine), ("MANAGED_APP_STATUS_SOCKET", &socket)]);
         daemon.told("READY=1").await;
         daemon
     }
 
     async fn ask(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut variables = process::variables(&self.rig);
+        let mut variables = process::variables(&self.engine_harness);
         variables.insert("MANAGED_APP_STATUS_SOCKET".to_owned(), self.socket().display().to_string());
         process::run(&variables, arguments).await
     }
@@ -64,7 +65,7 @@ impl Asked {
     }
 
     async fn history(&self, node: &str) -> Vec<Action> {
-        let said = self.hear(&["why", &self.rig.name(node), "--json"]).await;
+        let said = self.hear(&["why", &self.engine_harness.name(node), "--json"]).await;
         serde_json::from_str::<NodeHistory>(&said).expect("JSON").actions
     }
 
@@ -79,44 +80,44 @@ impl Asked {
 
 async fn status_and_why_tell_all_that_happened_through_outages_and_a_crash(engine: Engine) {
     let asked = Asked::new(engine).await;
-    let rig = &asked.rig;
-    let (first, second) = (rig.push("node:1", "1").await, rig.push("node:2", "2").await);
+    let engine_harness = &asked.engine_harness;
+    let (first, second) = (engine_harness.push("node:1", "1").await, engine_harness.push("node:2", "2").await);
     for node in ["a", "b"] {
-        rig.add(node, |n| n.of_type("type").image(&first));
+        engine_harness.add(node, |n| n.of_type("type").image(&first));
     }
     let mut daemon = asked.start().await;
-    let [a, _] = rig.containers(["a", "b"]).await;
+    let [a, _] = engine_harness.containers(["a", "b"]).await;
     asked.converged().await;
     engine.disturb(&["kill", a.id()]).await;
-    let a = rig.restarted("a", &a).await;
+    let a = engine_harness.restarted("a", &a).await;
     asked.converged().await;
     // The messages of the nodes, from before the start, are looked for again for 17 s: such a look might find the edge before
     // its own message comes.
     tokio::time::sleep(Duration::from_secs(18)).await;
-    rig.cloud().connect(&rig.name("a"), &rig.name("b"));
-    let a = rig.restarted("a", &a).await;
+    engine_harness.cloud().connect(&engine_harness.name("a"), &engine_harness.name("b"));
+    let a = engine_harness.restarted("a", &a).await;
     asked.converged().await;
-    rig.cloud().set_image("type", &second);
-    let a = rig.replaced("a", &a).await;
+    engine_harness.cloud().set_image("type", &second);
+    let a = engine_harness.replaced("a", &a).await;
     asked.converged().await;
 
     let history = asked.history("a").await;
     causes_are_named(&asked, &history, [&first, &second]);
     status_shows_nodes(&asked, &second).await;
     keep(&asked, "status", &["status"]).await;
-    keep(&asked, "why", &["why", &rig.name("a")]).await;
+    keep(&asked, "why", &["why", &engine_harness.name("a")]).await;
     outages_are_said(&asked, &daemon).await;
 
     daemon.kill().await;
     let (code, said) = asked.ask(&["status"]).await;
     assert!(code == Some(69) && said.contains("the daemon is not running"), "{said}");
-    let (code, said) = asked.ask(&["why", &rig.name("a")]).await;
+    let (code, said) = asked.ask(&["why", &engine_harness.name("a")]).await;
     assert!(code == Some(69) && said.contains("this is what the last one left in"), "{said}");
-    assert!(said.contains("edge a") || said.contains(&format!("edge to {}", rig.name("b"))), "{said}");
+    assert!(said.contains("edge a") || said.contains(&format!("edge to {}", engine_harness.name("b"))), "{said}");
     let _daemon = asked.start().await;
     asked.converged().await;
     assert_eq!(asked.history("a").await, history, "a new daemon knows all, and has done nothing to it");
-    rig.assert_untouched("a", &a).await;
+    engine_harness.assert_untouched("a", &a).await;
 }
 
 /// Each action with its reason, its message, the fields that differed, and what came of it.
@@ -127,7 +128,7 @@ fn causes_are_named(asked: &Asked, history: &[Action], images: [&str; 2]) {
     let [create, start, restart, replace] = history else { unreachable!("it was compared") };
     assert_eq!((create.because.as_str(), create.causes.len()), ("there is none", 0));
     assert!(start.because.contains("not running") && start.causes.is_empty(), "{start:#?}");
-    let (edge, other) = (&restart.causes[0], asked.rig.name("b"));
+    let (edge, other) = (&restart.causes[0], asked.engine_harness.name("b"));
     assert!(edge.change.starts_with("edge ") && edge.change.contains(&other), "{edge:?}");
     assert_eq!(restart.differences[0].field, format!("edge to {other}"));
     for (action, kind) in [(restart, "edge"), (replace, "node_type")] {
@@ -145,7 +146,7 @@ fn causes_are_named(asked: &Asked, history: &[Action], images: [&str; 2]) {
 async fn status_shows_nodes(asked: &Asked, image: &str) {
     let report = asked.report().await;
     let engine = report.daemon.engine.expect("it answers");
-    assert_eq!(engine.kind, asked.rig.engine.name());
+    assert_eq!(engine.kind, asked.engine_harness.engine.name());
     let [a, b] = &report.nodes[..] else { panic!("two nodes: {:?}", report.nodes) };
     for node in [a, b] {
         assert_eq!((node.state.as_str(), node.image.as_deref(), &node.error), ("running", Some(image), &None));
@@ -165,19 +166,19 @@ async fn outages_are_said(asked: &Asked, daemon: &Process) {
     daemon.signal("HUP").await;
     asked.until_status("the engine is said to be away", |report| report.daemon.engine_failure.is_some()).await;
     let said = asked.hear(&["status"]).await;
-    assert!(said.contains("degraded, engine: ") && said.contains(&asked.rig.name("a")), "{said}");
+    assert!(said.contains("degraded, engine: ") && said.contains(&asked.engine_harness.name("a")), "{said}");
     assert_eq!(asked.history("a").await.len(), 4);
     keep(asked, "status-without-engine", &["status"]).await;
     asked.proxy.bring_back().await.expect("the socket's name is free");
     asked.until_status("it is back", |report| report.daemon.engine_failure.is_none()).await;
 
-    asked.rig.cloud().services.fail_until_released(Service::AppSync, Fault::Status(500));
+    asked.engine_harness.cloud().services.fail_until_released(Service::AppSync, Fault::Status(500));
     daemon.signal("HUP").await;
     asked.until_status("the cloud is said to be away", |report| report.daemon.cloud_failure.is_some()).await;
     let said = asked.hear(&["status"]).await;
     assert!(said.contains("degraded, cloud: ") && said.contains("2 of 2 nodes up"), "{said}");
     assert_eq!(asked.history("a").await.len(), 4);
-    asked.rig.cloud().services.release(Service::AppSync);
+    asked.engine_harness.cloud().services.release(Service::AppSync);
     daemon.signal("HUP").await;
     asked.until_status("it is back", |report| report.daemon.cloud_failure.is_none()).await;
     asked.converged().await;
@@ -186,7 +187,7 @@ async fn outages_are_said(asked: &Asked, daemon: &Process) {
 /// Keeps what a command prints where MANAGED_APP_TEST_PICTURES says, if it does.
 async fn keep(asked: &Asked, name: &str, arguments: &[&str]) {
     let Ok(folder) = std::env::var("MANAGED_APP_TEST_PICTURES") else { return };
-    let said = asked.hear(arguments).await.replace(&format!("{}-", asked.rig.tag), "");
-    let path = Path::new(&folder).join(format!("{name}-{}.txt", asked.rig.engine.name()));
+    let said = asked.hear(arguments).await.replace(&format!("{}-", asked.engine_harness.tag), "");
+    let path = Path::new(&folder).join(format!("{name}-{}.txt", asked.engine_harness.engine.name()));
     std::fs::write(path, said).expect("a file");
 }

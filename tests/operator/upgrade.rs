@@ -6,26 +6,32 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use managed_app_fakes::cloud::words::Port;
+use managed_app_fakes::cloud::commands::Port;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
+use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::process::{self, Process};
-use crate::rig::{NODE_PORT, Rig};
 use crate::wait::until;
 
 /// Makes a container as the Python program does; its id.
-fn made_by_the_python_program(rig: &Rig, node: Value) -> String {
+fn made_by_the_python_program(engine_harness: &EngineHarness, node: Value) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/clients/bin/python");
     assert!(interpreter.exists(), "no {}: run scripts/clients, which makes it", interpreter.display());
     let mut command = Command::new(interpreter);
-    command.env_clear().envs(rig.cloud().env()).env("DOCKER_HOST", rig.engine.endpoint()).env("HOME", "/nowhere");
+    command
+        .env_clear()
+        .envs(engine_harness.cloud().env())
+        .env("DOCKER_HOST", engine_harness.engine.endpoint())
+        .env("HOME", "/nowhere");
     command.env("PYTHONPYCACHEPREFIX", root.join("target/clients/compiled"));
     command.arg(root.join("tests/operator/python_program.py"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the interpreter starts");
-    let wanted = json!({"app": rig.tag, "log_group": rig.cloud().env()["LOG_GROUP_NAME"], "node": node}).to_string();
+    let wanted =
+        json!({"app": engine_harness.tag, "log_group": engine_harness.cloud().env()["LOG_GROUP_NAME"], "node": node})
+            .to_string();
     child.stdin.take().expect("it is piped").write_all(wanted.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -35,9 +41,9 @@ fn made_by_the_python_program(rig: &Rig, node: Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_and_port() {
     let engine = Engine::Docker;
-    let rig = Rig::new(engine).await;
-    let image = rig.push_and_pull("node:1").await;
-    let (name, port) = (rig.name("hl7"), managed_app_runtimes::conformance::free_port());
+    let engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push_and_pull("node:1").await;
+    let (name, port) = (engine_harness.name("hl7"), managed_app_runtimes::conformance::free_port());
     let node = |name: &str| {
         json!({
             "name": name,
@@ -48,30 +54,39 @@ async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_an
             "sendMessageType": {"name": "text"},
         })
     };
-    let (old, gone) =
-        (made_by_the_python_program(&rig, node(&name)), made_by_the_python_program(&rig, node(&rig.name("gone"))));
+    let (old, gone) = (
+        made_by_the_python_program(&engine_harness, node(&name)),
+        made_by_the_python_program(&engine_harness, node(&engine_harness.name("gone"))),
+    );
     let before = engine.container(&old).await;
     assert_eq!(before.0["HostConfig"]["LogConfig"]["Type"], "awslogs", "as only the program makes it");
     assert_eq!(before.label("managed_node_type"), Some("type"));
-    rig.cloud().add_node(&name, |n| {
+    engine_harness.cloud().add_node(&name, |n| {
         let n = n.of_type("type").image(&image).sends("text");
         n.port(Port::tcp(port, NODE_PORT).at("127.0.0.1"))
     });
 
-    let (code, plan) = process::run(&process::variables(&rig), &["plan"]).await;
+    let (code, plan) = process::run(&process::variables(&engine_harness), &["plan"]).await;
     assert_eq!(code, Some(0), "{plan}");
     for (verb, node) in [("replace", "hl7"), ("remove", "gone")] {
-        assert!(plan.lines().any(|line| line.contains(verb) && line.contains(&rig.name(node))), "{verb}: {plan}");
+        assert!(
+            plan.lines().any(|line| line.contains(verb) && line.contains(&engine_harness.name(node))),
+            "{verb}: {plan}"
+        );
     }
     if let Ok(folder) = std::env::var("MANAGED_APP_TEST_PICTURES") {
         std::fs::write(Path::new(&folder).join("plan-upgrade-docker.txt"), &plan).expect("a file");
     }
-    let mut daemon = Process::start(&rig, &[("MANAGED_APP_ON_EXIT", "leave")]);
+    let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_ON_EXIT", "leave")]);
     daemon.told("READY=1").await;
-    let ours = rig.running("hl7").await;
+    let ours = engine_harness.running("hl7").await;
     until("the old ones are gone", async || engine.find(&old).await.is_none() && engine.find(&gone).await.is_none())
         .await;
-    assert_eq!(engine.containers(&rig.tag).await, [name.as_str()], "one container, under the node's own name");
+    assert_eq!(
+        engine.containers(&engine_harness.tag).await,
+        [name.as_str()],
+        "one container, under the node's own name"
+    );
     let bindings = &ours.0["HostConfig"]["PortBindings"][format!("{NODE_PORT}/tcp")][0];
     assert_eq!(
         (bindings["HostIp"].as_str(), bindings["HostPort"].as_str()),
@@ -81,7 +96,7 @@ async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_an
 
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
-    let mut daemon = Process::start(&rig, &[]);
+    let mut daemon = Process::start(&engine_harness, &[]);
     daemon.told("READY=1").await;
-    rig.assert_untouched("hl7", &ours).await;
+    engine_harness.assert_untouched("hl7", &ours).await;
 }

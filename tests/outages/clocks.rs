@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 
-use crate::site::{Plan, Site, image};
+use crate::harness::{Harness, Plan, image};
 
 const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 /// Ends of life as a host sees them whose clock is right, fast by long, or slow by years.
@@ -14,36 +14,36 @@ const LIVES: [Duration; 3] = [Duration::from_secs(3600), Duration::ZERO, Duratio
 /// The credentials in hand are revoked, so that new ones come with the end that a jump of the clock gives them.
 #[tokio::test]
 async fn credentials_that_end_in_the_past_or_in_years_lose_no_change_and_flood_nobody() {
-    let mut site = Site::with(&["a", "b"]).await;
+    let mut harness = Harness::with(&["a", "b"]).await;
     for (round, life) in LIVES.into_iter().enumerate() {
-        site.cloud.set_credentials_lifetime(Some(life));
-        site.cloud.revoke_credentials();
-        let reads = reads_of_credentials(&site);
-        site.cloud.set_app_config(&format!(r#"{{"round":{round}}}"#));
+        harness.cloud.set_credentials_lifetime(Some(life));
+        harness.cloud.revoke_credentials();
+        let reads = reads_of_credentials(&harness);
+        harness.cloud.set_app_config(&format!(r#"{{"round":{round}}}"#));
         if life.is_zero() {
             // The fake takes them for expired, as AWS would; the host is asked in vain, at a measured pace.
-            let polls = site.cloud.queues.calls("ReceiveMessage");
-            site.eventually("it is tried", |host| host.cloud.queues.calls("ReceiveMessage") > polls + 4).await;
-            assert!(reads_of_credentials(&site) - reads <= 10, "{}", reads_of_credentials(&site) - reads);
-            site.cloud.set_credentials_lifetime(None);
+            let polls = harness.cloud.queues.calls("ReceiveMessage");
+            harness.eventually("it is tried", |host| host.cloud.queues.calls("ReceiveMessage") > polls + 4).await;
+            assert!(reads_of_credentials(&harness) - reads <= 10, "{}", reads_of_credentials(&harness) - reads);
+            harness.cloud.set_credentials_lifetime(None);
         }
-        site.eventually("the change is taken", |h| ["a", "b"].iter().all(|n| h.journal.starts(n) > round)).await;
-        site.converged().await;
+        harness.eventually("the change is taken", |h| ["a", "b"].iter().all(|n| h.journal.starts(n) > round)).await;
+        harness.converged().await;
     }
-    let restarts = ["a", "b"].map(|node| site.journal.starts(node));
-    site.probe("a").await;
+    let restarts = ["a", "b"].map(|node| harness.journal.starts(node));
+    harness.probe("a").await;
     assert_eq!(restarts, [3, 3]);
 }
 
-fn reads_of_credentials(site: &Site) -> usize {
-    site.cloud.services.calls(managed_app_fakes::cloud::Service::AppSync, "GetAwsCredentials")
+fn reads_of_credentials(harness: &Harness) -> usize {
+    harness.cloud.services.calls(managed_app_fakes::cloud::Service::AppSync, "GetAwsCredentials")
 }
 
 #[tokio::test]
 async fn registry_tokens_that_end_in_the_past_or_in_years_are_used_all_the_same() {
     let uri = |round: usize| format!("{ECR}/node:{round}");
     let plan = Plan::new().await.node("a", Node::default().image(&uri(0)));
-    let mut site = plan
+    let mut harness = plan
         .with(|cloud, memory| {
             memory.publish_image(&image(&uri(0)), b"0");
             cloud.registry.set_password("today");
@@ -52,26 +52,26 @@ async fn registry_tokens_that_end_in_the_past_or_in_years_are_used_all_the_same(
         .up()
         .await;
     for (round, life) in (1..).zip(LIVES) {
-        let id = site.memory.publish_image(&image(&uri(round)), &[round as u8]);
+        let id = harness.memory.publish_image(&image(&uri(round)), &[round as u8]);
         let life = life.try_into().expect("years are few enough");
-        site.cloud.registry.set_lifetime(life);
+        harness.cloud.registry.set_lifetime(life);
         // The daemon starts anew, so that it asks for a token with this life.
-        site.restart_daemon().await;
-        site.cloud.set_image("a:type", &uri(round));
-        let has_it = || site.view("a").is_some_and(|view| view.container.image_id == id);
-        site.eventually("a has the next image", |host| has_it() && host.is_converged()).await;
+        harness.restart_daemon().await;
+        harness.cloud.set_image("a:type", &uri(round));
+        let has_it = || harness.view("a").is_some_and(|view| view.container.image_id == id);
+        harness.eventually("a has the next image", |host| has_it() && host.is_converged()).await;
     }
 }
 
 #[tokio::test]
 async fn access_tokens_of_seconds_are_renewed_in_time() {
-    let mut site = Site::with(&["a"]).await;
-    site.cloud.set_token_lifetimes(Duration::from_secs(1), Duration::from_secs(3));
-    site.cloud.expire_tokens();
+    let mut harness = Harness::with(&["a"]).await;
+    harness.cloud.set_token_lifetimes(Duration::from_secs(1), Duration::from_secs(3));
+    harness.cloud.expire_tokens();
     for round in 0..4 {
-        site.cloud.set_node_config("a", &format!(r#"{{"round":{round}}}"#));
-        site.eventually("a restarts", |host| host.journal.starts("a") == round + 1).await;
+        harness.cloud.set_node_config("a", &format!(r#"{{"round":{round}}}"#));
+        harness.eventually("a restarts", |host| host.journal.starts("a") == round + 1).await;
     }
-    site.probe("a").await;
-    assert_eq!(site.journal.starts("a"), 5);
+    harness.probe("a").await;
+    assert_eq!(harness.journal.starts("a"), 5);
 }

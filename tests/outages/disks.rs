@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::engine_harness::EngineHarness;
+use crate::harness::Plan;
 use crate::process::Process;
-use crate::rig::Rig;
-use crate::site::Plan;
 use crate::turns;
 
 on_each_engine! {
@@ -54,49 +54,49 @@ impl Drop for SmallDisk {
 
 #[tokio::test]
 async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_most() {
-    let mut site = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").off();
-    let disk = SmallDisk::mount(site.state_directory());
-    site.start();
-    site.converged().await;
-    site.journal.clear();
+    let mut harness = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").off();
+    let disk = SmallDisk::mount(harness.state_directory());
+    harness.start();
+    harness.converged().await;
+    harness.journal.clear();
     for round in 0..3 {
         // A file that was being replaced gives its old place back: none may be under way.
-        site.converged().await;
+        harness.converged().await;
         disk.fill();
-        site.cloud.set_node_config("a", &format!(r#"{{"round":{round}}}"#));
-        site.eventually("a restarts", |host| host.journal.starts("a") == round + 1).await;
+        harness.cloud.set_node_config("a", &format!(r#"{{"round":{round}}}"#));
+        harness.eventually("a restarts", |host| host.journal.starts("a") == round + 1).await;
     }
-    site.probe("a").await;
+    harness.probe("a").await;
     // What is written down comes after the restart: too late, it would find the room that is made below.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    site.journal.clear();
+    harness.journal.clear();
 
     // What was written down last is old: `a` counts as stale once more, `b` does not.
-    site.kill().await;
+    harness.kill().await;
     disk.free();
-    site.start();
-    site.converged().await;
-    assert_eq!(site.journal.acts().iter().filter(|act| act.as_str() == "restart a").count(), 1);
-    assert_eq!(site.journal.starts("b"), 0);
-    site.journal.clear();
+    harness.start();
+    harness.converged().await;
+    assert_eq!(harness.journal.acts().iter().filter(|act| act.as_str() == "restart a").count(), 1);
+    assert_eq!(harness.journal.starts("b"), 0);
+    harness.journal.clear();
 
     // With room again it is written down.
-    site.kill().await;
-    site.start();
-    site.converged().await;
-    assert_eq!((site.journal.starts("a"), site.journal.starts("b")), (0, 0));
+    harness.kill().await;
+    harness.start();
+    harness.converged().await;
+    assert_eq!((harness.journal.starts("a"), harness.journal.starts("b")), (0, 0));
 }
 
 async fn a_full_disk_under_the_log_stops_nothing(engine: Engine) {
     let _turn = turns::shared().await;
-    let rig = Rig::new(engine).await;
-    let image = rig.push("node:1", "1").await;
-    rig.add("a", |n| n.image(&image));
-    let mut daemon = Process::start(&rig, &[("MANAGED_APP_LOG_FILE", FULL), ("LOGGING_LEVEL", "DEBUG")]);
+    let engine_harness = EngineHarness::new(engine).await;
+    let image = engine_harness.push("node:1", "1").await;
+    engine_harness.add("a", |n| n.image(&image));
+    let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_LOG_FILE", FULL), ("LOGGING_LEVEL", "DEBUG")]);
     daemon.told("READY=1").await;
-    let before = rig.running("a").await;
-    rig.cloud().set_node_config(&rig.name("a"), r#"{"x":1}"#);
-    rig.restarted("a", &before).await;
+    let before = engine_harness.running("a").await;
+    engine_harness.cloud().set_node_config(&engine_harness.name("a"), r#"{"x":1}"#);
+    engine_harness.restarted("a", &before).await;
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
 }

@@ -12,8 +12,8 @@ use managed_app_runtimes::podman::PodmanRuntime;
 use managed_app_runtimes::{ContainerRuntime, Limits};
 
 use crate::engine::Engine;
+use crate::engine_harness::EngineHarness;
 use crate::images;
-use crate::rig::Rig;
 use crate::support::{Builder, Host};
 use crate::turns;
 
@@ -29,42 +29,42 @@ const BYTES_BEFORE_STALL: usize = 300;
 
 async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers(engine: Engine) {
     let _turn = turns::shared().await;
-    let (mut rig, proxy) = rig_behind_proxy(engine).await;
-    let before = rig.started_with(["a", "b"]).await;
+    let (mut engine_harness, proxy) = rig_behind_proxy(engine).await;
+    let before = engine_harness.started_with(["a", "b"]).await;
     for after_bytes in [None, Some(BYTES_BEFORE_STALL)] {
         proxy.stall(after_bytes);
-        rig.cloud().set_node_config(&rig.name("b"), &format!(r#"{{"stall":"{after_bytes:?}"}}"#));
+        engine_harness.cloud().set_node_config(&engine_harness.name("b"), &format!(r#"{{"stall":"{after_bytes:?}"}}"#));
         // A short answer may still pass whole; this asks for the list, which is long.
-        rig.host.signal(Signal::Hangup).await;
-        rig.host.eventually("the engine is said to be away", is_degraded).await;
+        engine_harness.host.signal(Signal::Hangup).await;
+        engine_harness.host.eventually("the engine is said to be away", is_degraded).await;
         proxy.resume();
-        rig.host.eventually("all is well again", is_well).await;
+        engine_harness.host.eventually("all is well again", is_well).await;
     }
-    rig.restarted("b", &before[1]).await;
-    rig.assert_untouched("a", &before[0]).await;
-    is_followed(&rig).await;
+    engine_harness.restarted("b", &before[1]).await;
+    engine_harness.assert_untouched("a", &before[0]).await;
+    is_followed(&engine_harness).await;
 }
 
 async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine) {
     let _turn = turns::shared().await;
-    let (mut rig, proxy) = rig_behind_proxy(engine).await;
-    let before = rig.started_with(["a", "b"]).await;
+    let (mut engine_harness, proxy) = rig_behind_proxy(engine).await;
+    let before = engine_harness.started_with(["a", "b"]).await;
     proxy.take_away().await.expect("the socket was there");
     // Nobody sees this one's event.
     engine.disturb(&["stop", before[1].id()]).await;
-    rig.host.eventually("the engine is said to be away", is_degraded).await;
+    engine_harness.host.eventually("the engine is said to be away", is_degraded).await;
     proxy.bring_back().await.expect("the socket's name is free");
-    rig.restarted("b", &before[1]).await;
-    rig.host.eventually("all is well again", is_well).await;
-    rig.assert_untouched("a", &before[0]).await;
-    is_followed(&rig).await;
+    engine_harness.restarted("b", &before[1]).await;
+    engine_harness.host.eventually("all is well again", is_well).await;
+    engine_harness.assert_untouched("a", &before[0]).await;
+    is_followed(&engine_harness).await;
 }
 
 /// Events are followed: what somebody stops is started, long before the next look at everything.
-async fn is_followed(rig: &Rig) {
-    let now = rig.container("a").await;
-    rig.engine.disturb(&["stop", now.id()]).await;
-    rig.restarted("a", &now).await;
+async fn is_followed(engine_harness: &EngineHarness) {
+    let now = engine_harness.container("a").await;
+    engine_harness.engine.disturb(&["stop", now.id()]).await;
+    engine_harness.restarted("a", &now).await;
 }
 
 fn is_degraded(host: &Host) -> bool {
@@ -77,8 +77,8 @@ fn is_well(host: &Host) -> bool {
 }
 
 /// A rig whose daemon meets its engine through a proxy; the rig itself does not.
-async fn rig_behind_proxy(engine: Engine) -> (Rig, StallingProxy) {
-    let mut rig = Rig::new(engine).await;
+async fn rig_behind_proxy(engine: Engine) -> (EngineHarness, StallingProxy) {
+    let mut engine_harness = EngineHarness::new(engine).await;
     let endpoint = engine.endpoint();
     let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
     let proxy = StallingProxy::start(Path::new(socket)).expect("a proxy needs a temporary folder only");
@@ -88,9 +88,9 @@ async fn rig_behind_proxy(engine: Engine) -> (Rig, StallingProxy) {
         Engine::Docker => Arc::new(DockerRuntime::connect(Some(&address), limits).expect("the address is good")),
         Engine::Podman => Arc::new(PodmanRuntime::connect(&address, limits).await.expect("Podman answers")),
     };
-    let cloud = FakeCloud::builder().app(&rig.tag).start().await.expect("127.0.0.1 has free ports");
+    let cloud = FakeCloud::builder().app(&engine_harness.tag).start().await.expect("127.0.0.1 has free ports");
     cloud.registry.set_password(&images::password());
-    let builder = Builder::new(cloud, runtime).set("MANAGED_APP_HOST_ID", &rig.tag);
-    rig.host = builder.set("MANAGED_APP_STOP_GRACE", "2s").search_path(rig.search_path()).off();
-    (rig, proxy)
+    let builder = Builder::new(cloud, runtime).set("MANAGED_APP_HOST_ID", &engine_harness.tag);
+    engine_harness.host = builder.set("MANAGED_APP_STOP_GRACE", "2s").search_path(engine_harness.search_path()).off();
+    (engine_harness, proxy)
 }

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::engine::{Container, Engine};
+use crate::engine_harness::EngineHarness;
 use crate::process::Process;
-use crate::rig::Rig;
 use crate::turns;
 use crate::wait::until;
 
@@ -61,7 +61,7 @@ struct Whole {
 
 /// One host through many kills.
 struct Life {
-    rig: Rig,
+    engine_harness: EngineHarness,
     daemon: Process,
     stranger: Container,
     /// Both have everything that they need, so that pulls are short.
@@ -77,25 +77,26 @@ struct Life {
 impl Life {
     /// A host whose daemon has three nodes: one never changes, one is restarted, one replaced.
     async fn begin(engine: Engine) -> Self {
-        let rig = Rig::new(engine).await;
+        let engine_harness = EngineHarness::new(engine).await;
         let mut images = Vec::new();
         for version in ["1", "2"] {
-            let reference = rig.image(&format!("node:{version}"));
-            let id = rig.push_as(&reference, version, Default::default()).await;
+            let reference = engine_harness.image(&format!("node:{version}"));
+            let id = engine_harness.push_as(&reference, version, Default::default()).await;
             images.push((reference, id));
         }
         let images: [(String, String); 2] = images.try_into().expect("two were pushed");
-        let foreign = rig.push_and_pull("stranger:1").await;
-        engine.run(&["network", "create", &rig.tag]).await;
-        let name = rig.name("stranger");
-        engine.run(&["run", "--detach", "--name", &name, "--network", &rig.tag, &foreign]).await;
+        let foreign = engine_harness.push_and_pull("stranger:1").await;
+        engine.run(&["network", "create", &engine_harness.tag]).await;
+        let name = engine_harness.name("stranger");
+        engine.run(&["run", "--detach", "--name", &name, "--network", &engine_harness.tag, &foreign]).await;
         let stranger = engine.container(&name).await;
         for (node, of) in [("same", "steady"), ("stale", "steady"), ("new-0", "steady"), ("swap", "moving")] {
-            rig.add(node, |n| n.of_type(of).image(&images[0].0));
+            engine_harness.add(node, |n| n.of_type(of).image(&images[0].0));
         }
-        let daemon = Process::start(&rig, &[]);
+        let daemon = Process::start(&engine_harness, &[]);
         let counted_until = OffsetDateTime::now_utc();
-        let mut life = Self { rig, daemon, stranger, images, rounds: 0, replacements: 0, counted_until, early: 0 };
+        let mut life =
+            Self { engine_harness, daemon, stranger, images, rounds: 0, replacements: 0, counted_until, early: 0 };
         life.is_right().await;
         life.starts().await;
         life
@@ -108,7 +109,7 @@ impl Life {
         let start = began.elapsed();
         self.is_right().await;
         let began = self.change_image();
-        let swap = self.rig.name("swap");
+        let swap = self.engine_harness.name("swap");
         until("it is logged", async || self.daemon.log().lines().any(|line| is_replaced(line, &swap))).await;
         let replacement = began.elapsed();
         self.is_right().await;
@@ -134,21 +135,21 @@ impl Life {
     async fn start_after_changes(&mut self) -> Instant {
         self.daemon.kill().await;
         let (old, new) = (self.new_node(), format!("new-{}", self.rounds + 1));
-        let (old, stale) = (self.rig.name(&old), self.rig.name("stale"));
+        let (old, stale) = (self.engine_harness.name(&old), self.engine_harness.name("stale"));
         self.rounds += 1;
         let config = format!(r#"{{"round":{}}}"#, self.rounds);
         let image = self.images[0].0.clone();
-        self.rig.cloud().remove_node(&old);
-        self.rig.add(&new, |n| n.of_type("steady").image(&image));
-        self.rig.cloud().set_node_config(&stale, &config);
-        self.daemon = Process::start(&self.rig, &[]);
+        self.engine_harness.cloud().remove_node(&old);
+        self.engine_harness.add(&new, |n| n.of_type("steady").image(&image));
+        self.engine_harness.cloud().set_node_config(&stale, &config);
+        self.daemon = Process::start(&self.engine_harness, &[]);
         Instant::now()
     }
 
     /// The nodes of the moving type get the other image.
     fn change_image(&mut self) -> Instant {
         self.replacements += 1;
-        self.rig.cloud().set_image("moving", &self.images[self.replacements % 2].0);
+        self.engine_harness.cloud().set_image("moving", &self.images[self.replacements % 2].0);
         Instant::now()
     }
 
@@ -157,7 +158,7 @@ impl Life {
         // The moment itself is what is tried out here.
         tokio::time::sleep(moment).await;
         self.daemon.kill().await;
-        let swap = self.rig.name("swap");
+        let swap = self.engine_harness.name("swap");
         let is_done = self.daemon.log().lines().any(|line| is_end(line, &swap));
         self.early += u32::from(!is_done);
     }
@@ -165,28 +166,29 @@ impl Life {
     /// Starts the daemon and checks that all is right, with no more starts of containers than needed: none of `same`
     /// and the like, one of those that `changed`, and one more where one was on its way.
     async fn check(&mut self, before: Vec<Container>, changed: &[&str], what: &str) {
-        self.daemon = Process::start(&self.rig, &[]);
+        self.daemon = Process::start(&self.engine_harness, &[]);
         self.daemon.told("READY=1").await;
         self.is_right().await;
         let started = self.starts().await;
         let new = self.new_node();
         for old in before {
             let node = old.label(NODE_LABEL).expect("it is one of ours").to_owned();
-            let short = node.strip_prefix(&format!("{}-", self.rig.tag)).expect("our names begin so").to_owned();
+            let short =
+                node.strip_prefix(&format!("{}-", self.engine_harness.tag)).expect("our names begin so").to_owned();
             let count = started.iter().filter(|line| line.contains(&quoted(&node))).count();
             let is_new = short == new;
             if changed.contains(&short.as_str()) || is_new {
                 assert!((usize::from(!is_new)..=2).contains(&count), "{what}: {short} was started {count} times");
             } else if short == "same" || short == "swap" || short == "stale" {
-                let now = self.rig.container(&short).await;
+                let now = self.engine_harness.container(&short).await;
                 assert!(now.is_same_run(&old), "{what}: {short} was touched: {:?} -> {:?}", old.run(), now.run());
                 assert_eq!(count, 0, "{what}: {short} was started");
             }
         }
-        let stranger = self.rig.engine.container(self.stranger.id()).await;
+        let stranger = self.engine_harness.engine.container(self.stranger.id()).await;
         assert!(stranger.is_same_run(&self.stranger), "{what}: the stranger was touched");
         // Messages that the kill left in flight would hold up the next ones for seconds, as in SQS.
-        self.rig.cloud().queues.purge(&self.rig.cloud().change_queue());
+        self.engine_harness.cloud().queues.purge(&self.engine_harness.cloud().change_queue());
     }
 
     fn new_node(&self) -> String {
@@ -200,7 +202,7 @@ impl Life {
     async fn look(&self) -> Vec<Container> {
         let mut containers = Vec::new();
         for node in self.nodes() {
-            containers.push(self.rig.container(&node).await);
+            containers.push(self.engine_harness.container(&node).await);
         }
         containers
     }
@@ -211,16 +213,17 @@ impl Life {
 
     /// What is not as wanted, if anything.
     async fn misfit(&self) -> Option<String> {
-        let mut wanted: Vec<String> = self.nodes().iter().map(|node| self.rig.container_name(node)).collect();
-        wanted.push(self.rig.name("stranger"));
+        let mut wanted: Vec<String> =
+            self.nodes().iter().map(|node| self.engine_harness.container_name(node)).collect();
+        wanted.push(self.engine_harness.name("stranger"));
         wanted.sort();
-        let found = self.rig.engine.containers(&self.rig.tag).await;
+        let found = self.engine_harness.engine.containers(&self.engine_harness.tag).await;
         if found != wanted {
             return Some(format!("containers are {found:?}"));
         }
         for node in self.nodes() {
             let image = if node == "swap" { self.replacements % 2 } else { 0 };
-            let now = self.rig.engine.find(&self.rig.container_name(&node)).await;
+            let now = self.engine_harness.engine.find(&self.engine_harness.container_name(&node)).await;
             let is_so = now.is_some_and(|now| now.is_running() && now.image_id() == self.images[image].1);
             if !is_so {
                 return Some(format!("{node} does not run from image {}", image + 1));
@@ -235,14 +238,14 @@ impl Life {
         let text = |at: OffsetDateTime| at.format(&Rfc3339).expect("any time can be written");
         let (since, until) = (text(self.counted_until), text(now));
         // Podman's own way to say that old events will do; it would wait for events until a moment that is now.
-        let window: &[&str] = match self.rig.engine {
+        let window: &[&str] = match self.engine_harness.engine {
             Engine::Docker => &["--since", &since, "--until", &until, "--format", "{{json .}}"],
             Engine::Podman => &["--since", &since, "--stream=false", "--format", "json"],
         };
         let window = [&["events", "--filter", "event=start"], window].concat();
-        let lines = self.rig.engine.run(&window).await;
+        let lines = self.engine_harness.engine.run(&window).await;
         self.counted_until = now;
-        lines.lines().filter(|line| line.contains(&self.rig.tag)).map(str::to_owned).collect()
+        lines.lines().filter(|line| line.contains(&self.engine_harness.tag)).map(str::to_owned).collect()
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use managed_app_runtimes::names;
 
 use crate::engine::{Container, Engine};
-use crate::rig::Rig;
-use crate::site::{Plan, Site};
+use crate::engine_harness::EngineHarness;
+use crate::harness::{Harness, Plan};
 use crate::turns;
 
 on_each_engine! {
@@ -20,10 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine) {
     let _turn = turns::shared().await;
-    let mut rig = Rig::new(engine).await;
-    let [_, other] = rig.started_with(["a", "other"]).await;
-    let (name, tag) = (rig.container_name("a"), rig.tag.clone());
-    let mine = rig.name("mine");
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let [_, other] = engine_harness.started_with(["a", "other"]).await;
+    let (name, tag) = (engine_harness.container_name("a"), engine_harness.tag.clone());
+    let mine = engine_harness.name("mine");
     let acts: [(&str, &[&str]); 6] = [
         ("removed", &["rm", "--force", &name]),
         ("stopped", &["stop", &name]),
@@ -33,7 +33,7 @@ async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine
         ("disconnected", &["network", "disconnect", &tag, &name]),
     ];
     for (what, act) in acts {
-        let before = rig.container("a").await;
+        let before = engine_harness.container("a").await;
         engine.disturb(act).await;
         let acted = Instant::now();
         let is_whole = |now: &Container| is_right(now, &tag) && (what != "removed" || now.id() != before.id());
@@ -42,10 +42,10 @@ async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine
             tokio::time::sleep(LOOK_EVERY).await;
         }
         println!("{}: a container that somebody {what} was right again after {:?}", engine.name(), acted.elapsed());
-        rig.host.converged().await;
-        rig.running("a").await;
+        engine_harness.host.converged().await;
+        engine_harness.running("a").await;
     }
-    rig.assert_untouched("other", &other).await;
+    engine_harness.assert_untouched("other", &other).await;
 }
 
 fn is_right(container: &Container, network: &str) -> bool {
@@ -56,31 +56,33 @@ fn is_right(container: &Container, network: &str) -> bool {
 const RESYNC: Duration = Duration::from_millis(500);
 
 /// What somebody does to the container of this name.
-type Act = fn(&Site, &str);
+type Act = fn(&Harness, &str);
 
 #[tokio::test]
 async fn without_events_the_next_look_puts_everything_right() {
     let acts: [(&str, Act); 5] = [
-        ("removed", |site, name| site.memory.remove_behind_back(name).expect("it is there")),
-        ("killed", |site, name| site.memory.kill(name).expect("it is there")),
-        ("paused", |site, name| site.memory.pause(name).expect("it is there")),
-        ("renamed", |site, name| site.memory.rename_behind_back(name, "mine").expect("it is there")),
-        ("disconnected", |site, name| {
-            let network = names::network_name(&site.owner().app);
-            site.memory.disconnect(name, &network).expect("it is there");
+        ("removed", |harness, name| harness.memory.remove_behind_back(name).expect("it is there")),
+        ("killed", |harness, name| harness.memory.kill(name).expect("it is there")),
+        ("paused", |harness, name| harness.memory.pause(name).expect("it is there")),
+        ("renamed", |harness, name| harness.memory.rename_behind_back(name, "mine").expect("it is there")),
+        ("disconnected", |harness, name| {
+            let network = names::network_name(&harness.owner().app);
+            harness.memory.disconnect(name, &network).expect("it is there");
         }),
     ];
     let plan = Plan::new().await.nodes(&["a", "b"]);
     let plan = plan.host(|builder| builder.tune(|config| config.resync = RESYNC));
-    let site = plan.faulty(|faults| faults.swallow_events(true)).up().await;
-    let network = names::network_name(&site.owner().app);
+    let harness = plan.faulty(|faults| faults.swallow_events(true)).up().await;
+    let network = names::network_name(&harness.owner().app);
     for (what, act) in acts {
-        act(&site, &names::container_name("a"));
+        act(&harness, &names::container_name("a"));
         let is_right = || {
-            site.view("a").is_some_and(|v| v.container.state.is_running() && v.container.networks == [network.as_str()])
+            harness
+                .view("a")
+                .is_some_and(|v| v.container.state.is_running() && v.container.networks == [network.as_str()])
         };
-        site.eventually(what, |_| is_right() && site.nodes_with_containers() == ["a", "b"]).await;
-        site.converged().await;
+        harness.eventually(what, |_| is_right() && harness.nodes_with_containers() == ["a", "b"]).await;
+        harness.converged().await;
     }
-    assert_eq!(site.view("b").map(|view| view.starts), Some(1));
+    assert_eq!(harness.view("b").map(|view| view.starts), Some(1));
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use crate::engine::{Container, Engine};
-use crate::rig::Rig;
+use crate::engine_harness::EngineHarness;
 use crate::turns;
 use crate::wait::until;
 
@@ -43,23 +43,29 @@ async fn with_live_restore_no_node_notices_a_crash_of_the_engine(engine: Engine)
 /// Docker leaves it stopped.
 async fn a_container_that_ended_with_the_engine_in_its_window_is_not_given_up(engine: Engine) {
     let _turn = turns::alone().await;
-    let mut rig = Rig::with(engine, |builder| builder.set("MANAGED_APP_REPLACE_WINDOW", "6s")).await;
-    let next = rig.push("node:2", "2").await;
-    let [before] = rig.started_with(["a"]).await;
-    rig.host.journal.clear();
-    rig.cloud().set_image("type", &next);
-    let own = rig.container_name("a");
+    let mut engine_harness =
+        EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_REPLACE_WINDOW", "6s")).await;
+    let next = engine_harness.push("node:2", "2").await;
+    let [before] = engine_harness.started_with(["a"]).await;
+    engine_harness.host.journal.clear();
+    engine_harness.cloud().set_image("type", &next);
+    let own = engine_harness.container_name("a");
     until("the new container is watched", async || {
-        let names = engine.containers(&rig.tag).await;
+        let names = engine.containers(&engine_harness.tag).await;
         let Some(next) = names.iter().find(|name| **name != own) else { return false };
         engine.find(next).await.is_some_and(|next| next.is_running())
     })
     .await;
     restart(engine, "KILL").await;
-    let after = rig.replaced("a", &before).await;
-    rig.host.eventually("all is well", |host| host.is_converged() && is_healthy(host)).await;
+    let after = engine_harness.replaced("a", &before).await;
+    engine_harness.host.eventually("all is well", |host| host.is_converged() && is_healthy(host)).await;
     assert_ne!(after.image_id(), before.image_id());
-    assert_eq!(rig.host.journal.count("create", &rig.name("a")), 1, "{:?}", rig.host.journal.acts());
+    assert_eq!(
+        engine_harness.host.journal.count("create", &engine_harness.name("a")),
+        1,
+        "{:?}",
+        engine_harness.host.journal.acts()
+    );
 }
 
 async fn check_restart(engine: Engine, signal: &str, is_unnoticed: bool) {
@@ -77,31 +83,32 @@ async fn check_live_restore(engine: Engine, signal: &str) {
 
 /// Two nodes run, the engine is restarted, and meanwhile another node comes.
 async fn run_through(engine: Engine, signal: &str, is_unnoticed: bool) {
-    let mut rig = Rig::new(engine).await;
-    let before = rig.started_with(["a", "b"]).await;
-    rig.host.journal.clear();
-    rig.add("late", |n| n.of_type("type"));
+    let mut engine_harness = EngineHarness::new(engine).await;
+    let before = engine_harness.started_with(["a", "b"]).await;
+    engine_harness.host.journal.clear();
+    engine_harness.add("late", |n| n.of_type("type"));
     restart(engine, signal).await;
-    rig.running("late").await;
+    engine_harness.running("late").await;
     for (node, before) in ["a", "b"].iter().zip(&before) {
-        rig.becomes(node, "runs in its container", |now| now.id() == before.id()).await;
+        engine_harness.becomes(node, "runs in its container", |now| now.id() == before.id()).await;
     }
-    rig.host.eventually("all is well again", |host| host.is_converged() && is_healthy(host)).await;
-    let names: Vec<String> = ["a", "b", "late"].iter().map(|node| rig.container_name(node)).collect();
-    until("there are no more", async || engine.containers(&rig.tag).await == names).await;
+    engine_harness.host.eventually("all is well again", |host| host.is_converged() && is_healthy(host)).await;
+    let names: Vec<String> = ["a", "b", "late"].iter().map(|node| engine_harness.container_name(node)).collect();
+    until("there are no more", async || engine.containers(&engine_harness.tag).await == names).await;
     if is_unnoticed {
-        assert_unnoticed(&rig, &before).await;
+        assert_unnoticed(&engine_harness, &before).await;
     }
     // Events are followed again.
-    let late = rig.container("late").await;
+    let late = engine_harness.container("late").await;
     engine.disturb(&["stop", late.id()]).await;
-    rig.restarted("late", &late).await;
+    engine_harness.restarted("late", &late).await;
 }
 
-async fn assert_unnoticed(rig: &Rig, before: &[Container]) {
+async fn assert_unnoticed(engine_harness: &EngineHarness, before: &[Container]) {
     for (node, before) in ["a", "b"].iter().zip(before) {
-        rig.assert_untouched(node, before).await;
-        let acts = ["start", "stop", "restart"].map(|verb| rig.host.journal.count(verb, &rig.name(node)));
+        engine_harness.assert_untouched(node, before).await;
+        let acts = ["start", "stop", "restart"]
+            .map(|verb| engine_harness.host.journal.count(verb, &engine_harness.name(node)));
         assert_eq!(acts, [0, 0, 0], "{node}");
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::{Act, Reply, Verb};
-use crate::weather::Class;
+use crate::fault_plan::Class;
 use crate::world::{Occurrence, Shared, World};
 
 /// The limits of a backend by default.
@@ -81,20 +81,20 @@ impl World {
             return Fate::Fails(ErrorKind::Unreachable);
         }
         if let Some(script) = &mut self.script {
-            let fate = if self.weather.is_stormy { script.fates.pop_front() } else { None };
+            let fate = if self.fault_plan.is_active { script.fates.pop_front() } else { None };
             return fate.map_or(Fate::Done, Fate::of);
         }
-        if self.weather.has(Class::EngineErrors) && self.prng.chance(15) {
+        if self.fault_plan.has(Class::EngineErrors) && self.prng.chance(15) {
             let kinds = [ErrorKind::Other, ErrorKind::Unreachable, ErrorKind::Conflict];
             return Fate::Fails(*self.prng.pick(&kinds));
         }
-        if self.weather.has(Class::EngineRefuses) && self.prng.chance(10) {
+        if self.fault_plan.has(Class::EngineRefuses) && self.prng.chance(10) {
             return Fate::Fails(ErrorKind::Refused);
         }
-        if self.weather.has(Class::LostReplies) && self.prng.chance(15) {
+        if self.fault_plan.has(Class::LostReplies) && self.prng.chance(15) {
             return Fate::Lost(ErrorKind::Unreachable);
         }
-        if self.weather.has(Class::Hangs) && self.prng.chance(8) {
+        if self.fault_plan.has(Class::Hangs) && self.prng.chance(8) {
             let is_late = self.prng.chance(50);
             return Fate::Hangs(is_late.then(|| self.prng.ms(0, 20_000)));
         }
@@ -152,7 +152,7 @@ impl Outside {
         let result = self.call_once(id, verbs, limit).await;
         if result.is_err() {
             self.0.with(|world| {
-                node.or_else(|| world.node_of(id)).iter().for_each(|node| world.ledger.allow(node, 2));
+                node.or_else(|| world.node_of(id)).iter().for_each(|node| world.invariants.allow(node, 2));
             });
         }
         result.map_err(|kind| RuntimeError::new(kind, "call the engine for", subject))
@@ -214,18 +214,18 @@ impl ContainerRuntime for Outside {
     }
 
     async fn info(&self) -> Result<EngineInfo> {
-        unreachable!("the hands do not ask for it")
+        unreachable!("the executor do not ask for it")
     }
 
     async fn host(&self) -> Result<EngineHost> {
-        unreachable!("the hands do not ask for it")
+        unreachable!("the executor do not ask for it")
     }
 
     /// All our containers, as some moment of the call has them.
     async fn list(&self, _: &Owner) -> Result<Vec<Container>> {
         self.pause(1, 300).await;
         let listed = self.ask(World::listed).await?;
-        let is_slow = self.0.with(|world| world.weather.has(Class::SlowLists) && world.prng.chance(30));
+        let is_slow = self.0.with(|world| world.fault_plan.has(Class::SlowLists) && world.prng.chance(30));
         self.pause(1, if is_slow { 15_000 } else { 300 }).await;
         Ok(listed)
     }
@@ -242,13 +242,13 @@ impl ContainerRuntime for Outside {
     ) -> Result<ImageId> {
         self.pause(50, 20_000).await;
         let failed = |kind| Err(RuntimeError::new(kind, "pull", image.to_string()));
-        if self.0.with(|world| world.weather.has(Class::PullsFail) && world.prng.chance(40)) {
+        if self.0.with(|world| world.fault_plan.has(Class::PullsFail) && world.prng.chance(40)) {
             if self.0.with(|world| world.prng.chance(30)) {
                 sleep(Duration::from_secs(120)).await;
             }
             return failed(ErrorKind::TimedOut);
         }
-        if self.0.with(|world| world.weather.has(Class::PullsRefused) && world.prng.chance(40)) {
+        if self.0.with(|world| world.fault_plan.has(Class::PullsRefused) && world.prng.chance(40)) {
             let kinds = [ErrorKind::Throttled, ErrorKind::NotFound];
             return failed(self.0.with(|world| *world.prng.pick(&kinds)));
         }
@@ -261,11 +261,11 @@ impl ContainerRuntime for Outside {
     }
 
     async fn image_architecture(&self, _: &ImageReference) -> Result<Option<String>> {
-        unreachable!("the hands ask for no architecture")
+        unreachable!("the executor ask for no architecture")
     }
 
     async fn remove_image(&self, _: &ImageId) -> Result<()> {
-        unreachable!("the hands remove no image")
+        unreachable!("the executor remove no image")
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
@@ -295,7 +295,7 @@ impl ContainerRuntime for Outside {
     }
 
     async fn logs(&self, _: &ContainerId, _: Option<OffsetDateTime>) -> Result<LogStream> {
-        unreachable!("the hands read no output")
+        unreachable!("the executor read no output")
     }
 
     async fn events(&self, _: &Owner) -> Result<EventStream> {
@@ -307,7 +307,7 @@ impl ContainerRuntime for Outside {
 impl ControlPlane for Outside {
     async fn app(&self) -> Result<Snapshot, CloudError> {
         self.pause(10, 2_000).await;
-        if self.0.with(|world| world.weather.has(Class::Hangs) && world.prng.chance(10)) {
+        if self.0.with(|world| world.fault_plan.has(Class::Hangs) && world.prng.chance(10)) {
             std::future::pending::<()>().await;
         }
         let answer = self.0.with(World::snapshot);
@@ -316,7 +316,7 @@ impl ControlPlane for Outside {
     }
 
     async fn aws_credentials(&self) -> Result<aws_credential_types::Credentials, CloudError> {
-        Err(CloudError::new(CloudErrorKind::Refused, "the hands need none"))
+        Err(CloudError::new(CloudErrorKind::Refused, "the executor need none"))
     }
 }
 

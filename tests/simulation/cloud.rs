@@ -9,8 +9,8 @@ use managed_app::model::{App, ChangeReceiver, MessageType, Node, NodeName, NodeT
 
 use managed_app_runtimes::{ImageId, ImageReference};
 
+use crate::fault_plan::Class;
 use crate::prng::Prng;
-use crate::weather::Class;
 use crate::world::World;
 
 /// The oldest answer, behind the truth.
@@ -155,21 +155,21 @@ impl World {
         for (class, kind) in
             [(Class::CloudFails, CloudErrorKind::Failed), (Class::CloudRefuses, CloudErrorKind::Refused)]
         {
-            if self.weather.has(class) && self.prng.chance(40) {
+            if self.fault_plan.has(class) && self.prng.chance(40) {
                 return Err(kind);
             }
         }
-        if self.weather.has(Class::FalseGone) && !self.cloud.is_false && self.prng.chance(25) {
+        if self.fault_plan.has(Class::FalseGone) && !self.cloud.is_false && self.prng.chance(25) {
             self.cloud.is_false = true;
             return Ok(Snapshot::Gone);
         }
         self.cloud.is_false = false;
         // Old answers go on after the storm: they are how such a cloud is.
-        let lag = if self.weather.knows(Class::Stale) { LAG_MAX.as_millis() as usize } else { 0 };
+        let lag = if self.fault_plan.knows(Class::Stale) { LAG_MAX.as_millis() as usize } else { 0 };
         let at = self.now.saturating_sub(self.prng.ms(0, lag));
         let index = self.cloud.at(at);
         let Some(app) = self.cloud.version(index).cloned() else { return Ok(Snapshot::Gone) };
-        if self.weather.has(Class::Gaps) && self.prng.chance(50) {
+        if self.fault_plan.has(Class::Gaps) && self.prng.chance(50) {
             return Ok(Snapshot::App(Arc::new(self.spoil(&app))));
         }
         Ok(Snapshot::App(app))

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use managed_app::cloud::{Aws, AwsOptions};
-use managed_app::driver::{Hands, Looks, NOTICES_MAX, Notice};
+use managed_app::driver::{ContainerLister, Executor, NOTICES_MAX, Notice};
 use managed_app::logs::Shipping;
 use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler, Revision};
 use managed_app::registry::Registry;
@@ -28,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// A daemon that lives.
 pub struct Daemon {
     pub reconciler: Reconciler,
-    hands: Arc<Hands>,
+    executor: Arc<Executor>,
     world: Shared,
     /// The daemon's own clock starts with it, and has nothing to do with the time of day.
     born: Duration,
@@ -49,7 +49,7 @@ impl Daemon {
             (world.settings.clone(), world.prng.next(), world.now)
         });
         let aws = Arc::new(Aws::new(AwsOptions::default()));
-        let hands = Hands {
+        let executor = Executor {
             runtime: Arc::new(Outside(world.clone())),
             cloud: Arc::new(Outside(world.clone())),
             registry: Arc::new(Registry::new(aws.clone())),
@@ -61,7 +61,7 @@ impl Daemon {
             pulls: Semaphore::new(4),
             replace_window: WINDOW,
             notices: broadcast::Sender::new(NOTICES_MAX),
-            looks: Looks::default(),
+            lister: ContainerLister::default(),
             last_app: std::sync::Mutex::default(),
             recorder: Recorder::in_memory(About::default()),
             shipping: Shipping::off(),
@@ -69,7 +69,7 @@ impl Daemon {
         };
         let mut daemon = Self {
             reconciler: Reconciler::new(settings, seed),
-            hands: Arc::new(hands),
+            executor: Arc::new(executor),
             world: world.clone(),
             born,
             tasks: FuturesUnordered::new(),
@@ -97,7 +97,7 @@ impl Daemon {
 
     /// What it knows of the containers.
     pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
-        self.hands.state.revisions()
+        self.executor.state.revisions()
     }
 
     /// What comes of one of its tasks; never ends while there are none.
@@ -117,18 +117,18 @@ impl Daemon {
             world.note(|| format!("-> {}", trace::of_event(&event)));
             world.check_event(&event);
             if let Event::Stop(nodes) = event {
-                world.ledger.is_ending = true;
-                world.ledger.is_clearing |= nodes == EndOfNodes::Remove;
+                world.invariants.is_ending = true;
+                world.invariants.is_clearing |= nodes == EndOfNodes::Remove;
             }
             world.now - self.born
         });
         if let Some(notice) = Notice::of(&event) {
             // Nobody watching is fine.
-            let _ = self.hands.notices.send(notice);
+            let _ = self.executor.notices.send(notice);
         }
         let effects = self.reconciler.on(event, now);
         if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {
-            self.hands.stopping.cancel();
+            self.executor.stopping.cancel();
         }
         for effect in effects {
             self.execute(effect);
@@ -140,20 +140,20 @@ impl Daemon {
             world.note(|| format!("   <- {}", trace::of_effect(&effect)));
             world.check_effect(&effect);
         });
-        let hands = self.hands.clone();
+        let executor = self.executor.clone();
         let task: BoxFuture<'static, Event> = match effect {
-            Effect::FetchSnapshot => Box::pin(async move { hands.snapshot().await }),
-            Effect::List => Box::pin(async move { hands.list().await }),
+            Effect::FetchSnapshot => Box::pin(async move { executor.snapshot().await }),
+            Effect::List => Box::pin(async move { executor.list().await }),
             Effect::Pull(image) => Box::pin(async move {
-                let outcome = hands.pull(&image).await;
+                let outcome = executor.pull(&image).await;
                 Event::Pulled { image, outcome }
             }),
             Effect::Operate { node, operation, .. } => Box::pin(async move {
-                let outcome = hands.operate(operation).await;
+                let outcome = executor.operate(operation).await;
                 Event::Finished { node, outcome }
             }),
             Effect::Forget(ids) => {
-                let forgotten = hands.state.retain(&ids);
+                let forgotten = executor.state.retain(&ids);
                 Box::pin(async move {
                     forgotten.await;
                     Event::Saved

@@ -9,7 +9,7 @@ use managed_app::reconciler::Revision;
 use managed_app_runtimes::ContainerId;
 
 use crate::calls::Outside;
-use crate::weather::Class;
+use crate::fault_plan::Class;
 use crate::world::{Shared, World};
 
 /// The text of the state file, if there is one.
@@ -23,7 +23,7 @@ pub struct Disk {
 impl World {
     /// The file is written whole; a write that fails leaves the old one.
     pub fn save(&mut self, text: Vec<u8>) -> io::Result<()> {
-        if self.weather.has(Class::Disk) && self.prng.chance(40) {
+        if self.fault_plan.has(Class::Disk) && self.prng.chance(40) {
             self.note(|| "the state file cannot be written".to_owned());
             return Err(io::Error::other("the disk is full"));
         }
@@ -35,7 +35,7 @@ impl World {
 /// A new daemon reads the file. A node whose container is not in it as it was known may restart once.
 pub fn open(shared: &Shared) -> Arc<StateFile> {
     let text = shared.with(|world| {
-        if world.weather.has(Class::Disk) && world.prng.chance(20) {
+        if world.fault_plan.has(Class::Disk) && world.prng.chance(20) {
             world.note(|| "the state file cannot be read".to_owned());
             world.disk.saved = Some(b"{".to_vec());
         }
@@ -47,7 +47,7 @@ pub fn open(shared: &Shared) -> Arc<StateFile> {
         for kept in &world.engine.containers {
             let id = &kept.container.id;
             if let (Some(node), true) = (&kept.node, world.disk.lost.get(id) != known.get(id)) {
-                world.ledger.allow(node, 1);
+                world.invariants.allow(node, 1);
             }
         }
     });

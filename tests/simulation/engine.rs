@@ -13,7 +13,7 @@ use managed_app_runtimes::{
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
-use crate::weather::Class;
+use crate::fault_plan::Class;
 use crate::world::{Occurrence, World};
 
 /// A container and what only the model knows of it.
@@ -26,7 +26,7 @@ pub struct Kept {
     pub read: usize,
     /// Whether its process was started by somebody else, or by a call that nobody waited for any more.
     pub is_foreign_start: bool,
-    /// The operation that started its process, by the ledger's count, if one of ours did.
+    /// The operation that started its process, by the invariants's count, if one of ours did.
     pub started_in: Option<usize>,
     /// Host ports that it has while it is up.
     pub ports: Vec<PortBinding>,
@@ -137,11 +137,11 @@ impl World {
     fn guard(&mut self, verb: &Verb, is_orphan: bool) {
         let (Verb::Start(id) | Verb::End(id) | Verb::Rename(id, _) | Verb::Remove(id)) = verb else { return };
         match self.engine.get(id).map(|kept| kept.node.clone()) {
-            Some(None) => self.ledger.violate(format!("a stranger's container was touched: {verb:?}")),
+            Some(None) => self.invariants.violate(format!("a stranger's container was touched: {verb:?}")),
             Some(Some(node)) if is_orphan => {
-                self.ledger.allow(&node, 2);
+                self.invariants.allow(&node, 2);
                 if matches!(verb, Verb::Remove(_)) {
-                    self.ledger.robbed.insert(node);
+                    self.invariants.robbed.insert(node);
                 }
             }
             _ => {}
@@ -221,7 +221,7 @@ impl World {
         }
         self.run(id, read);
         let kept = self.engine.get(id).expect("it was just looked at");
-        let started_in = kept.node.as_ref().filter(|_| !is_foreign).and_then(|node| self.ledger.operation_on(node));
+        let started_in = kept.node.as_ref().filter(|_| !is_foreign).and_then(|node| self.invariants.operation_on(node));
         kept.is_foreign_start = is_foreign;
         kept.started_in = started_in;
         let node = kept.node.clone();
@@ -261,7 +261,7 @@ impl World {
         let node = kept.node.clone();
         self.hint(id, Action::Died);
         if let (Some(node), true, false) = (node, was_running, is_orphan) {
-            self.ledger.ended(&node);
+            self.invariants.ended(&node);
             self.check_overlap(&node);
         }
         Ok(())
@@ -289,7 +289,7 @@ impl World {
     /// A container is gone by somebody else's doing.
     pub fn vanish_by_others(&mut self, id: &ContainerId) {
         let node = self.engine.get(id).and_then(|kept| kept.node.clone());
-        self.ledger.robbed.extend(node);
+        self.invariants.robbed.extend(node);
         self.vanish(id);
     }
 
@@ -304,11 +304,11 @@ impl World {
     pub fn listed(&mut self) -> Vec<Container> {
         let ours = self.engine.containers.iter().filter(|kept| kept.node.is_some());
         let mut list: Vec<Container> = ours.map(|kept| kept.container.clone()).collect();
-        if self.weather.has(Class::OddStates) && !list.is_empty() && self.prng.chance(20) {
+        if self.fault_plan.has(Class::OddStates) && !list.is_empty() && self.prng.chance(20) {
             let index = self.prng.below(list.len());
             list[index].state = ContainerState::Unknown("odd".to_owned());
             let node = self.engine.get(&list[index].id).and_then(|kept| kept.node.clone());
-            node.iter().for_each(|node| self.ledger.allow(node, 2));
+            node.iter().for_each(|node| self.invariants.allow(node, 2));
         }
         list
     }
@@ -324,17 +324,17 @@ impl World {
             return;
         }
         let name = self.engine.get(id).map(|kept| kept.container.name.clone()).unwrap_or_default();
-        if self.weather.has(Class::HintsLost) && self.prng.chance(30) {
+        if self.fault_plan.has(Class::EventsLost) && self.prng.chance(30) {
             return;
         }
-        let is_late = self.weather.has(Class::HintsLate);
+        let is_late = self.fault_plan.has(Class::EventsLate);
         let copies = if is_late && self.prng.chance(20) { 2 } else { 1 };
         for _ in 0..copies {
             let most = if is_late && self.prng.chance(30) { 20_000 } else { 300 };
             let delay = self.prng.ms(1, most);
             let event = EngineEvent { container: id.clone(), name: name.clone(), action, at: None, exit_code: None };
             let daemon = self.daemon;
-            self.after(delay, Occurrence::Tell { daemon, event: Event::Hint(event) });
+            self.after(delay, Occurrence::Tell { daemon, event: Event::Engine(event) });
         }
     }
 }

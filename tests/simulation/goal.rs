@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use managed_app::model::{App, Node, NodeName};
-use managed_app::reconciler::{Revision, Surroundings};
+use managed_app::reconciler::{AppInputs, Revision};
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{ContainerId, ContainerState};
 
 use crate::engine::Kept;
-use crate::ledger::reads;
+use crate::invariants::reads;
 use crate::world::World;
 
 type Revisions = HashMap<ContainerId, Revision>;
@@ -19,9 +19,9 @@ impl World {
     /// `known` is what the daemon has written down of containers.
     pub fn what_is_wrong(&self, known: &Revisions) -> Option<String> {
         let app = self.cloud.truth()?;
-        let surroundings = Surroundings::of(app);
+        let app_inputs = AppInputs::of(app);
         for node in app.nodes.values() {
-            if let Some(wrong) = self.wrong_with(app, node, &surroundings, known) {
+            if let Some(wrong) = self.wrong_with(app, node, &app_inputs, known) {
                 return Some(format!("node {}: {wrong}", node.name));
             }
         }
@@ -32,13 +32,13 @@ impl World {
 
     /// Whether the node is wanted and its definition makes sense.
     pub fn can_run(&self, name: &NodeName) -> bool {
-        let desired = |app: &App| self.settings.desired(app, app.nodes.get(name)?, &Surroundings::of(app)).ok();
+        let desired = |app: &App| self.settings.desired(app, app.nodes.get(name)?, &AppInputs::of(app)).ok();
         self.cloud.truth().is_some_and(|app| desired(app).is_some())
     }
 
-    fn wrong_with(&self, app: &App, node: &Node, surroundings: &Surroundings, known: &Revisions) -> Option<String> {
+    fn wrong_with(&self, app: &App, node: &Node, app_inputs: &AppInputs, known: &Revisions) -> Option<String> {
         // A definition that cannot be run changes nothing.
-        let desired = self.settings.desired(app, node, surroundings).ok()?;
+        let desired = self.settings.desired(app, node, app_inputs).ok()?;
         let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(&node.name));
         let Some(kept) = all.next() else { return Some("it has no container".to_owned()) };
         if let Some(second) = all.next() {

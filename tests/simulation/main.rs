@@ -46,16 +46,16 @@ mod cloud;
 mod daemon;
 mod disk;
 mod engine;
+mod fault_phase;
+mod fault_plan;
 mod goal;
-mod ledger;
+mod invariants;
 mod others;
 mod prng;
 mod run;
 mod script;
-mod storm;
 mod trace;
 mod user;
-mod weather;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -63,9 +63,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use fault_plan::Class;
 use run::{Tally, run};
 use script::{Script, Source, What};
-use weather::Class;
 
 /// Seeds of a usual run.
 const SEEDS: u64 = 20_000;
@@ -144,12 +144,13 @@ fn replay(path: &Path) {
 
 #[test]
 fn any_bytes_are_a_script() {
-    assert_eq!(Script::read(&[]).storms.len(), 1);
+    assert_eq!(Script::read(&[]).fault_phases.len(), 1);
     let script = Script::read(&[1, 0, 0, 0, 2, 1, 2, 0, 7, 10, 0, 1, 2, 3, 4, 0, 14, 0, 0, 0, 0, 0, 11, 0, 0, 0, 0, 9]);
     assert_eq!((script.seed, script.fates.len()), (258, 2));
-    let told: Vec<Vec<What>> = script.storms.iter().map(|storm| storm.iter().map(|step| step.what).collect()).collect();
+    let told: Vec<Vec<What>> =
+        script.fault_phases.iter().map(|fault_phase| fault_phase.iter().map(|step| step.what).collect()).collect();
     assert_eq!(told, [vec![What::User], vec![What::Crash]]);
-    assert_eq!(script.storms[0][0].delay.as_millis(), 100);
+    assert_eq!(script.fault_phases[0][0].delay.as_millis(), 100);
     let classes = [Class::EngineErrors, Class::Hangs, Class::Crashes];
     assert_eq!(script.classes, classes.iter().fold(0, |all, class| all | 1 << *class as u32));
 }

@@ -9,17 +9,17 @@ use managed_app_runtimes::{Action, ContainerId, ContainerState, ImageId, Origin,
 
 use crate::cloud::NAMES;
 use crate::engine::Kept;
+use crate::fault_plan::Class;
 use crate::user::{PORTS, port};
-use crate::weather::Class;
 use crate::world::{Occurrence, World};
 
 impl World {
     /// Somebody does something, if the weather has such people.
     pub fn others_act(&mut self) {
         match self.prng.below(4) {
-            0 if self.weather.has(Class::Strangers) => self.stranger_comes(),
-            1 if self.weather.has(Class::Dying) => self.process_dies(),
-            _ if self.weather.has(Class::Meddling) => self.meddle(),
+            0 if self.fault_plan.has(Class::Strangers) => self.stranger_comes(),
+            1 if self.fault_plan.has(Class::Dying) => self.process_dies(),
+            _ if self.fault_plan.has(Class::Meddling) => self.meddle(),
             _ => {}
         }
     }
@@ -65,7 +65,7 @@ impl World {
         if kept.container.state == ContainerState::Running {
             kept.container.state = ContainerState::Restarting;
             // A new container whose process dies is given up for the old one.
-            self.ledger.allow(&node, 2);
+            self.invariants.allow(&node, 2);
             self.note(|| format!("the process of {id} dies"));
             self.hint(&id, Action::Died);
             let delay = self.prng.ms(100, 20_000);
@@ -84,7 +84,7 @@ impl World {
 
     fn meddle(&mut self) {
         let Some((id, node)) = self.any_of_ours() else { return };
-        self.ledger.allow(&node, 2);
+        self.invariants.allow(&node, 2);
         let what = self.prng.below(11);
         self.note(|| format!("somebody meddles with {id} of {node}: {what}"));
         match what {
@@ -99,7 +99,7 @@ impl World {
             6 if self.engine.get(&id).is_some_and(|kept| kept.container.origin == Origin::Labelled) => {
                 let _ = self.rename(&id, &format!("renamed{}", self.engine.made));
             }
-            7 if self.weather.has(Class::Disconnects)
+            7 if self.fault_plan.has(Class::Disconnects)
                 && self.engine.get(&id).is_some_and(|kept| kept.container.state == ContainerState::Running) =>
             {
                 self.engine.get(&id).expect("it was just picked").container.networks.clear();
@@ -156,7 +156,7 @@ impl World {
             match how {
                 1 if is_up => {
                     // A new container that is being watched is given up for the old one.
-                    kept.node.iter().for_each(|node| self.ledger.allow(node, 2));
+                    kept.node.iter().for_each(|node| self.invariants.allow(node, 2));
                     runs_anew.push(kept.id());
                 }
                 2 if is_up => kept.container.state = ContainerState::Exited { code: Some(255) },
@@ -178,7 +178,7 @@ impl World {
                 let image = ImageId("old".to_owned());
                 let id = self.add(node.name.as_str(), Some(node.name.clone()), all, image, "app", Origin::Legacy);
                 let _ = self.start(&id, false);
-                self.ledger.allow(&node.name, 1);
+                self.invariants.allow(&node.name, 1);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One run from one seed or input: storms with calm after each, and an end.
+//! One run from one seed or input: fault_phases with calm after each, and an end.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use managed_app_runtimes::ContainerState;
 use tokio::time::{Instant, sleep_until};
 
 use crate::daemon::Daemon;
+use crate::fault_plan::Class;
 use crate::script::Source;
-use crate::weather::Class;
 use crate::world::{Occurrence, Shared, World};
 
 /// How often it is looked at whether all is right.
@@ -51,8 +51,8 @@ pub fn run(source: Source<'_>, is_traced: bool) -> Result<Tally, Report> {
         let result = run.play().await;
         drop(run);
         world.with(|world| {
-            let tally = Tally { operations: world.ledger.operations, ends: world.ledger.ends };
-            let classes = world.weather.describe();
+            let tally = Tally { operations: world.invariants.operations, ends: world.invariants.ends };
+            let classes = world.fault_plan.describe();
             result.map(|()| tally).map_err(|what| Report { what, classes, story: world.trace.take_text() })
         })
     })
@@ -76,11 +76,11 @@ impl Run {
         });
         self.bear();
         let rounds = self.with(|world| match &world.script {
-            Some(script) => script.storms.len(),
+            Some(script) => script.fault_phases.len(),
             None => 1 + world.prng.below(2),
         });
         for _ in 0..rounds {
-            self.storm().await?;
+            self.fault_phase().await?;
             self.calm().await?;
             if self.with(|world| world.prng.chance(50)) {
                 self.restart_in_calm().await?;
@@ -117,7 +117,7 @@ impl Run {
                     }
                 }
             }
-            if let Some(violation) = self.with(|world| world.ledger.violation.take()) {
+            if let Some(violation) = self.with(|world| world.invariants.violation.take()) {
                 return Err(violation);
             }
         }
@@ -157,7 +157,7 @@ impl Run {
             Occurrence::EngineUp => self.with(|world| {
                 world.engine.is_down = false;
                 let daemon = world.daemon;
-                world.after(Duration::from_secs(1), Occurrence::Tell { daemon, event: Event::HintsLost });
+                world.after(Duration::from_secs(1), Occurrence::Tell { daemon, event: Event::EventsLost });
             }),
             Occurrence::Crash => self.crash(),
             Occurrence::Birth if self.daemon.is_none() => self.bear(),
@@ -187,7 +187,7 @@ impl Run {
         self.with(|world| {
             world.disk.lost = known;
             world.note(|| "the daemon dies".to_owned());
-            world.ledger.crashed();
+            world.invariants.crashed();
             // An engine may give up a call when its caller is gone.
             if world.prng.chance(50) {
                 world.call_off(|what| matches!(what, Occurrence::Engine(_)));
@@ -198,8 +198,8 @@ impl Run {
         });
     }
 
-    async fn storm(&mut self) -> Result<(), String> {
-        let end = self.with(World::storm_begins);
+    async fn fault_phase(&mut self) -> Result<(), String> {
+        let end = self.with(World::begin_faults);
         self.until(end).await
     }
 
@@ -207,7 +207,7 @@ impl Run {
     async fn calm(&mut self) -> Result<(), String> {
         self.with(|world| {
             world.note(|| "--- calm".to_owned());
-            world.weather.is_stormy = false;
+            world.fault_plan.is_active = false;
             world.strangers_leave();
             world.mend_types_in_the_way();
         });
@@ -216,7 +216,7 @@ impl Run {
     }
 
     async fn converge(&mut self) -> Result<(), String> {
-        let bound = self.with(|world| world.weather.bound());
+        let bound = self.with(|world| world.fault_plan.bound());
         let end = self.now() + bound;
         loop {
             self.until(self.now() + LOOK_EVERY).await?;
@@ -254,14 +254,14 @@ impl Run {
     async fn stay_quiet(&mut self) -> Result<(), String> {
         // Messages that come twice, long after, are still on their way; they must not matter.
         let before = self.with(|world| {
-            world.ledger.clear();
-            world.ledger.operations
+            world.invariants.clear();
+            world.invariants.operations
         });
         self.until(self.now() + QUIET).await?;
         self.tell(Event::Resync);
         self.until(self.now() + LOOK_EVERY).await?;
         let wrong = self.what_is_wrong();
-        match (self.with(|world| world.ledger.operations) - before, wrong) {
+        match (self.with(|world| world.invariants.operations) - before, wrong) {
             (0, None) => Ok(()),
             (0, Some(wrong)) => Err(format!("all was right, and is not any more: {wrong}")),
             (count, _) => Err(format!("all was right, and {count} operations were begun")),
@@ -280,9 +280,9 @@ impl Run {
         self.with(|world| {
             let gives_up =
                 [Class::EngineErrors, Class::EngineRefuses, Class::LostReplies, Class::Hangs, Class::EngineRestarts];
-            let is_gentle = !gives_up.iter().any(|class| world.weather.knows(*class));
+            let is_gentle = !gives_up.iter().any(|class| world.fault_plan.knows(*class));
             // A node that cannot be stopped is given up after some attempts, so engines that fail are left out.
-            world.weather.is_stormy = is_gentle && world.prng.chance(50);
+            world.fault_plan.is_active = is_gentle && world.prng.chance(50);
             world.note(|| "user: removes the app".to_owned());
             let now = world.now;
             world.cloud.set(now, None);
@@ -292,8 +292,8 @@ impl Run {
         if self.with(|world| world.prng.chance(30)) && self.daemon.as_ref().is_some_and(Daemon::is_ending) {
             self.tell(Event::Stop(EndOfNodes::Stop));
         }
-        self.with(|world| world.weather.is_stormy = false);
-        let bound = self.with(|world| world.weather.bound()) + END_LIMIT;
+        self.with(|world| world.fault_plan.is_active = false);
+        let bound = self.with(|world| world.fault_plan.bound()) + END_LIMIT;
         self.ended(Finish::AppRemoved, bound).await
     }
 
@@ -302,19 +302,19 @@ impl Run {
             for _ in 0..2 {
                 world.after(Duration::ZERO, Occurrence::User);
             }
-            world.weather.is_stormy = world.prng.chance(50);
+            world.fault_plan.is_active = world.prng.chance(50);
             world.prng.ms(0, 30_000)
         });
         self.until(self.now() + delay).await?;
         let end = self.with(|world| {
-            world.weather.is_stormy = false;
+            world.fault_plan.is_active = false;
             world.strangers_leave();
             *world.prng.pick(&[EndOfNodes::Stop, EndOfNodes::Leave, EndOfNodes::Remove])
         });
         self.tell(Event::Stop(end));
         self.ended(Finish::Stopped, END_LIMIT).await?;
         // A start that hung may be carried out when nobody is there any more.
-        let may_linger = self.with(|world| world.weather.knows(Class::Hangs));
+        let may_linger = self.with(|world| world.fault_plan.knows(Class::Hangs));
         if end == EndOfNodes::Leave || may_linger { Ok(()) } else { self.nothing_runs() }
     }
 

@@ -15,10 +15,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::calls::class_of_fate;
-use crate::weather::Class;
+use crate::fault_plan::Class;
 use crate::world::Occurrence;
 
-/// Steps and storms beyond these are left out, so that no run takes long.
+/// Steps and fault_phases beyond these are left out, so that no run takes long.
 const STEPS_MAX: usize = 48;
 const STORMS_MAX: usize = 4;
 const STEP_BYTES: usize = 6;
@@ -39,7 +39,7 @@ pub struct Script {
     pub seed: u64,
     pub fates: VecDeque<u8>,
     /// The steps of each storm.
-    pub storms: VecDeque<Vec<Step>>,
+    pub fault_phases: VecDeque<Vec<Step>>,
 }
 
 /// Something happens.
@@ -74,13 +74,13 @@ impl Script {
         let seed = number(take(2));
         let count = number(take(1)) as usize;
         let fates: VecDeque<u8> = take(count).iter().copied().collect();
-        let mut script = Self { classes, seed, fates, storms: VecDeque::from([vec![]]) };
+        let mut script = Self { classes, seed, fates, fault_phases: VecDeque::from([vec![]]) };
         for bytes in std::iter::repeat_with(|| take(STEP_BYTES)).take_while(|b| b.len() == STEP_BYTES).take(STEPS_MAX) {
             script.add(bytes);
         }
         // What is to happen is in the run's weather, as the time that all may take depends on it.
         let of_fates = script.fates.iter().filter_map(|fate| class_of_fate(*fate));
-        let of_steps = script.storms.iter().flatten().filter_map(Step::class);
+        let of_steps = script.fault_phases.iter().flatten().filter_map(Step::class);
         script.classes |= of_fates.chain(of_steps).fold(0, |all, class| all | 1 << class as u32);
         script
     }
@@ -94,12 +94,12 @@ impl Script {
             11 => What::Crash,
             12 => What::Freeze,
             13 => What::EngineRestart,
-            _ if self.storms.len() < STORMS_MAX => return self.storms.push_back(vec![]),
+            _ if self.fault_phases.len() < STORMS_MAX => return self.fault_phases.push_back(vec![]),
             _ => return,
         };
         let choices = [bytes[2], bytes[3], bytes[4], bytes[5]];
-        let storm = self.storms.back_mut().expect("there is one from the beginning");
-        storm.push(Step { delay, what, choices });
+        let fault_phase = self.fault_phases.back_mut().expect("there is one from the beginning");
+        fault_phase.push(Step { delay, what, choices });
     }
 }
 

@@ -47,7 +47,7 @@ pub fn of_event(event: &Event) -> String {
             format!("listed: {all:?}")
         }
         Event::Listed(Err(failure)) => format!("list failed: {:?}", failure.kind),
-        Event::Hint(hint) => format!("hint: {} {:?}", hint.container, hint.action),
+        Event::Engine(hint) => format!("hint: {} {:?}", hint.container, hint.action),
         Event::Pulled { image, outcome } => {
             let how = match outcome {
                 Pulled::Fresh(id) => format!("fresh {id}"),
@@ -64,7 +64,7 @@ pub fn of_event(event: &Event) -> String {
 
 fn of_outcome(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Made(made) => format!("made {} at {}", made.id, made.revision),
+        Outcome::Created(made) => format!("made {} at {}", made.id, made.revision),
         Outcome::Failed(failure) => format!("failed: {} ({:?})", failure.text, failure.kind),
         other => format!("{other:?}"),
     }

@@ -4,7 +4,7 @@ use managed_app::model::{App, Change, Edge, MessageType, Node, NodeName};
 use managed_app_runtimes::{EnvValue, Mount, MountSource, PortBinding, Protocol};
 
 use crate::cloud::{NAMES, TYPES};
-use crate::weather::Class;
+use crate::fault_plan::Class;
 use crate::world::{Occurrence, World};
 
 /// Host ports that nodes and strangers may want.
@@ -53,10 +53,10 @@ impl World {
 
     /// A message goes into the queue; how it comes out depends on the weather.
     pub fn send(&mut self, change: Change) {
-        if self.weather.has(Class::QueueLoses) && self.prng.chance(30) {
+        if self.fault_plan.has(Class::QueueLoses) && self.prng.chance(30) {
             return;
         }
-        let is_late = self.weather.has(Class::QueueLate);
+        let is_late = self.fault_plan.has(Class::QueueLate);
         let most = if is_late && self.prng.chance(40) { 60_000 } else { 2_000 };
         let delay = self.prng.ms(5, most);
         self.after(delay, Occurrence::Message(change.clone()));
@@ -177,7 +177,7 @@ impl World {
         let secret = self.cloud.number().to_string();
         self.settings.env.insert("PASSWORD".to_owned(), EnvValue::Plain(secret));
         self.settings.overlap = self.prng.chance(50);
-        self.ledger.allow_all(1);
+        self.invariants.allow_all(1);
         self.schedule(self.now, Occurrence::Settings);
         vec![]
     }
@@ -238,7 +238,7 @@ impl World {
 
     /// The registry holds something else under the same name. Nobody is told.
     fn move_tag(&mut self) -> Vec<Change> {
-        if self.weather.has(Class::TagsMove) {
+        if self.fault_plan.has(Class::TagsMove) {
             let name = *self.prng.pick(&TYPES);
             let number = self.cloud.number();
             let image = self.cloud.types[name].clone();

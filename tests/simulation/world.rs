@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use crate::cloud::Cloud;
 use crate::disk::Disk;
 use crate::engine::{Act, Engine};
-use crate::ledger::Ledger;
+use crate::fault_plan::{Class, FaultPlan};
+use crate::invariants::Invariants;
 use crate::prng::Prng;
 use crate::script::{Script, Source, Step};
 use crate::trace::Trace;
-use crate::weather::{Class, Weather};
 
 /// The world as all who act in it share it. Only one thread does, but the daemon's parts need not know that.
 #[derive(Clone)]
@@ -104,9 +104,9 @@ pub struct World {
     /// When it began, by the runtime's clock.
     pub began: Instant,
     pub prng: Prng,
-    pub weather: Weather,
+    pub fault_plan: FaultPlan,
     pub trace: Trace,
-    pub ledger: Ledger,
+    pub invariants: Invariants,
     pub cloud: Cloud,
     pub engine: Engine,
     pub disk: Disk,
@@ -129,8 +129,9 @@ impl World {
             (Source::Seed(seed), _) => seed,
             (_, script) => script.as_ref().map_or(0, |script| script.seed),
         });
-        let weather = script.as_ref().map_or_else(|| Weather::new(&mut prng), |script| Weather::of(script.classes));
-        let resync = if weather.loses() { 300 } else { 3_600 };
+        let fault_plan =
+            script.as_ref().map_or_else(|| FaultPlan::new(&mut prng), |script| FaultPlan::of(script.classes));
+        let resync = if fault_plan.loses() { 300 } else { 3_600 };
         let settings = Settings {
             owner: Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() },
             env: BTreeMap::from([("PASSWORD".to_owned(), EnvValue::Plain("0".to_owned()))]),
@@ -147,9 +148,9 @@ impl World {
         Self {
             now: Duration::ZERO,
             began: Instant::now(),
-            weather,
+            fault_plan,
             trace: Trace::new(is_traced),
-            ledger: Ledger::default(),
+            invariants: Invariants::default(),
             cloud,
             engine: Engine::default(),
             disk: Disk::default(),
@@ -191,7 +192,7 @@ impl World {
 
     /// Whether something is still on its way that rightly leads to an operation.
     pub fn is_unsettled(&self) -> bool {
-        let has_tags = self.weather.knows(Class::TagsMove);
+        let has_tags = self.fault_plan.knows(Class::TagsMove);
         self.heap.iter().any(|entry| match &entry.what {
             Occurrence::Engine(_) | Occurrence::Revive(_) | Occurrence::Vanish(_) => true,
             // A message about a type makes the daemon pull, and find that a tag was moved long ago.

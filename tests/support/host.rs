@@ -11,7 +11,7 @@ use managed_app::daemon::{Daemon, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app::reconciler::{NodeStatus, Phase, Status};
-use managed_app::status::{self, About, Places, Recorder};
+use managed_app::status::{self, About, ListenAddresses, Recorder};
 use managed_app::tasks::Tasks;
 use managed_app_fakes::FakeCloud;
 use managed_app_runtimes::{Container, ContainerRuntime, Owner, labels};
@@ -36,7 +36,7 @@ pub struct Builder {
     variables: BTreeMap<String, String>,
     tune: fn(&mut Config),
     search_path: Option<OsString>,
-    places: Places,
+    places: ListenAddresses,
 }
 
 /// A host with its daemon.
@@ -53,7 +53,7 @@ pub struct Host {
     on_reload: Arc<Mutex<Option<Config>>>,
     tune: fn(&mut Config),
     search_path: Option<OsString>,
-    places: Places,
+    places: ListenAddresses,
     running: Option<Running>,
     probes: usize,
 }
@@ -75,7 +75,7 @@ impl Builder {
         variables.insert("MANAGED_APP_HOST_ID".to_owned(), "host-1".to_owned());
         variables.insert("MANAGED_APP_NODE_LOGS".to_owned(), "engine".to_owned());
         let search_path = Some(OsString::new());
-        Self { cloud, runtime, variables, tune: |_| (), search_path, places: Places::default() }
+        Self { cloud, runtime, variables, tune: |_| (), search_path, places: ListenAddresses::default() }
     }
 
     /// Sets a variable of the daemon's environment.
@@ -95,7 +95,7 @@ impl Builder {
     }
 
     /// Where the daemon can be asked; nowhere unless set.
-    pub fn asked_at(self, places: Places) -> Self {
+    pub fn asked_at(self, places: ListenAddresses) -> Self {
         Self { places, ..self }
     }
 

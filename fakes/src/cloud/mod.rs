@@ -2,6 +2,7 @@
 //! records. It shares no type with the daemon and writes its JSON by hand: writing it twice is what makes it a check.
 
 pub mod audit;
+pub mod commands;
 pub mod ecr;
 pub mod faults;
 pub mod logs;
@@ -10,7 +11,6 @@ pub mod services;
 pub mod sigv4;
 pub mod sqs;
 pub mod state;
-pub mod words;
 
 mod appsync;
 mod awsjson;
@@ -51,7 +51,7 @@ const CHANGE_MESSAGE_TYPE: &str = "echo.change";
 
 /// A whole cloud with one tenant and one managed app, on 127.0.0.1, for as long as it lives.
 ///
-/// Drive it in the words of its users (`add_node`, `connect`, ...); see [`words`]. A call that this cloud answers is
+/// Drive it in the words of its users (`add_node`, `connect`, ...); see [`commands`]. A call that this cloud answers is
 /// checked as strictly as AWS checks it: tokens, SRP proof, signatures.
 pub struct FakeCloud {
     /// Makes services fail or hang, and counts their calls.

@@ -1,10 +1,10 @@
 //! What the fake control plane knows: tenant, app, nodes, types and edges. Plain data; who may ask and how it is told
-//! lives elsewhere, and the words that change it are in `words`.
+//! lives elsewhere, and the words that change it are in `commands`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::words::Node;
+use super::commands::Node;
 
 /// Everything of one tenant that its managed app can see.
 #[derive(Debug, Clone)]

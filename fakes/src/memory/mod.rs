@@ -4,10 +4,10 @@
 //! from. It must not start background tasks, wait by the wall clock (all waiting is by tokio's clock, so that paused time
 //! works), or know of the daemon.
 
-mod acts;
+mod actions;
 mod behaviour;
 mod clock;
-mod look;
+mod inspect;
 mod process;
 mod registry;
 mod runtime;
@@ -25,7 +25,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
 pub use behaviour::{Behaviour, Latencies};
-pub use look::{Call, UsedVolume, View};
+pub use inspect::{Call, UsedVolume, View};
 
 use state::State;
 

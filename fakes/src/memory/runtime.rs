@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::look::UsedVolume;
+use super::inspect::UsedVolume;
 use super::process::{Cause, KILLED};
 use super::registry::hex;
 use super::state::{Entry, Serial, State};

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 use super::clock::Clock;
-use super::look::{Call, UsedVolume};
+use super::inspect::{Call, UsedVolume};
 use super::process::Due;
 use super::registry::Registry;
 use super::{Behaviour, Latencies};

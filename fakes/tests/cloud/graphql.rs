@@ -2,7 +2,7 @@
 
 use aws_credential_types::Credentials;
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::words::{LogLevel, Mount, Port};
+use managed_app_fakes::cloud::commands::{LogLevel, Mount, Port};
 use managed_app_fakes::cloud::{Service, sigv4};
 use serde_json::{Value, json};
 

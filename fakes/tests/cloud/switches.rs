@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 use managed_app_fakes::cloud::{Fault, Service, Spoiled};
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aws_credential_types::Credentials;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 use managed_app_fakes::cloud::{Fault, Service};
 
 use crate::client::{Client, config, plain_http, take};

@@ -27,7 +27,7 @@ use super::containers::inspect;
 use super::convert::encode;
 use super::error::Doing;
 use super::follow::Follow;
-use super::place::{Clock, Place};
+use super::position::{Clock, LogPosition};
 use super::socket::{Request, Socket};
 use super::streams::{Decoder, Frames};
 use super::wire::Inspect;
@@ -124,7 +124,7 @@ struct Reader {
     socket: Socket,
     limit: Duration,
     id: ContainerId,
-    place: Place,
+    position: LogPosition,
     clock: Clock,
     phase: Phase,
     follow: Option<Follow>,
@@ -154,7 +154,7 @@ impl Reader {
             socket,
             limit,
             id,
-            place: Place::new(since),
+            position: LogPosition::new(since),
             clock: Clock::new(),
             phase: Phase::Begin,
             follow: None,
@@ -205,7 +205,7 @@ impl Reader {
         if let Some(to) = self.clock.take() {
             // Its `since` is of another time.
             self.follow = None;
-            if !self.place.set_back(to) {
+            if !self.position.set_back(to) {
                 self.break_off();
                 return Ok(());
             }
@@ -223,14 +223,14 @@ impl Reader {
         self.tail = tail.map(|_| false);
         let path = match tail {
             Some(lines) => tail_path(&self.id, lines, until),
-            None => path(&self.id, self.place.from()),
+            None => path(&self.id, self.position.from()),
         };
         let doing = Doing { operation: OPERATION, subject: &self.id.0 };
         let opened = timeout(self.limit, self.open(&path, false)).await;
         match opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut))) {
             Ok(body) => {
                 self.frames = Frames::default();
-                self.skip = self.place.known();
+                self.skip = self.position.known();
                 self.phase = Phase::Reading(body);
             }
             // The engine met a line that is just being written.
@@ -244,8 +244,8 @@ impl Reader {
     fn tail_lines(&self, until: OffsetDateTime) -> Option<usize> {
         let follow = self.follow.as_ref().filter(|_| !self.is_over && !self.needs_all)?;
         let is_settled = self.doubtful.as_ref().is_none_or(|doubtful| doubtful.at <= until);
-        let lines = self.place.known() + follow.lines() + TAIL_SPARE;
-        (is_settled && self.place.is_in_order(until) && lines <= TAIL_MAX).then_some(lines)
+        let lines = self.position.known() + follow.lines() + TAIL_SPARE;
+        (is_settled && self.position.is_in_order(until) && lines <= TAIL_MAX).then_some(lines)
     }
 
     /// Takes one piece of the body.
@@ -260,7 +260,7 @@ impl Reader {
         self.frames.push(&piece.map_err(|error| doing.connection(error.into()))?);
         while let Some(frame) = self.frames.next() {
             let frame = frame.map_err(|malformed| doing.nonsense(malformed))?;
-            if self.tail == Some(false) && !self.place.is_after(&frame) {
+            if self.tail == Some(false) && !self.position.is_after(&frame) {
                 self.read_all();
                 return Ok(());
             }
@@ -282,13 +282,13 @@ impl Reader {
 
     /// Takes a piece of a reading; `false` when it should be one that came before, and is not.
     fn see(&mut self, frame: LogChunk) -> bool {
-        if self.tail.is_some() && self.place.is_after(&frame) {
+        if self.tail.is_some() && self.position.is_after(&frame) {
             self.tail = Some(true);
             return true;
         }
         if self.skip > 0 {
             self.skip -= 1;
-            return self.place.knows(&frame, self.skip);
+            return self.position.knows(&frame, self.skip);
         }
         // Nothing is being written any more where the container has ended.
         let sure = if self.is_over || self.tail.is_some() { Some(frame) } else { self.newest.replace(frame) };
@@ -320,7 +320,7 @@ impl Reader {
     fn believe(&mut self, chunk: LogChunk) {
         // Whatever the reading before ended with, something came after it.
         self.doubtful = None;
-        self.place.pass(&chunk);
+        self.position.pass(&chunk);
         self.join(chunk);
     }
 

@@ -38,7 +38,7 @@ mod images;
 mod load;
 mod logs;
 mod networks;
-mod place;
+mod position;
 mod pull;
 mod socket;
 mod streams;

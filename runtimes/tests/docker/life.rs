@@ -10,7 +10,7 @@ use managed_app_runtimes::{
 };
 use serde_json::json;
 
-use crate::site::{OBEDIENT, STUBBORN, Site, docker, eventually, inspect, kind, tcp};
+use crate::harness::{Harness, OBEDIENT, STUBBORN, docker, eventually, inspect, kind, tcp};
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -20,10 +20,10 @@ fn mount(source: MountSource, target: &str) -> Mount {
 
 #[tokio::test]
 async fn every_field_of_a_spec_reaches_the_engine() {
-    let site = Site::new("fields").await;
+    let harness = Harness::new("fields").await;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().to_str().expect("a path of text").to_owned();
-    let mut spec = site.spec("full", OBEDIENT);
+    let mut spec = harness.spec("full", OBEDIENT);
     spec.env.insert("SECRET".to_owned(), EnvValue::Secret("s=1 x".to_owned().into()));
     let port = |protocol, host: &str| PortBinding {
         container_port: 7,
@@ -32,21 +32,21 @@ async fn every_field_of_a_spec_reaches_the_engine() {
         host_port: 40007,
     };
     spec.ports = vec![port(Protocol::Tcp, "0.0.0.0"), port(Protocol::Udp, "::1"), port(Protocol::Sctp, "127.0.0.1")];
-    let volume = format!("{}-data", site.owner.app);
+    let volume = format!("{}-data", harness.owner.app);
     spec.mounts = vec![
         mount(MountSource::Anonymous, "/anonymous"),
         mount(MountSource::Volume(volume.clone()), "/named"),
         mount(MountSource::Bind(path.clone()), "/bound"),
     ];
-    let id = site.runtime.create(&spec).await.expect("a container");
+    let id = harness.runtime.create(&spec).await.expect("a container");
     let found = inspect(&id);
     let (config, host) = (&found["Config"], &found["HostConfig"]);
     assert_eq!(config["Hostname"], "full");
     assert_eq!(config["StopTimeout"], 30);
-    assert_eq!(config["Labels"]["stream.echo.managed-app.app"], site.owner.app.as_str());
+    assert_eq!(config["Labels"]["stream.echo.managed-app.app"], harness.owner.app.as_str());
     assert!(config["Env"].as_array().expect("a list").contains(&json!("SECRET=s=1 x")));
     assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped");
-    assert_eq!(host["NetworkMode"], site.owner.app.as_str());
+    assert_eq!(host["NetworkMode"], harness.owner.app.as_str());
     assert_eq!(host["LogConfig"]["Type"], "json-file");
     assert_eq!(host["LogConfig"]["Config"], json!({"max-size": "10000000", "max-file": "2"}));
     for (key, address) in [("7/tcp", "0.0.0.0"), ("7/udp", "::1"), ("7/sctp", "127.0.0.1")] {
@@ -67,44 +67,44 @@ async fn every_field_of_a_spec_reaches_the_engine() {
 
 #[tokio::test]
 async fn a_whole_life() {
-    let site = Site::new("life").await;
-    let mut spec = site.spec("node", &format!("echo x >> /data/starts; {OBEDIENT}"));
-    let named = format!("{}-kept", site.owner.app);
+    let harness = Harness::new("life").await;
+    let mut spec = harness.spec("node", &format!("echo x >> /data/starts; {OBEDIENT}"));
+    let named = format!("{}-kept", harness.owner.app);
     spec.mounts = vec![mount(MountSource::Anonymous, "/data"), mount(MountSource::Volume(named.clone()), "/kept")];
-    let id = site.runtime.create(&spec).await.expect("a container");
-    let found = site.found(&id).await.expect("it is listed");
+    let id = harness.runtime.create(&spec).await.expect("a container");
+    let found = harness.found(&id).await.expect("it is listed");
     assert_eq!((found.state, found.started_at, found.origin), (ContainerState::Created, None, Origin::Labelled));
-    assert_eq!((found.name, found.networks), (spec.name.clone(), vec![site.owner.app.clone()]));
-    assert_eq!(Some(found.image_id), site.runtime.image(&site.image).await.expect("an answer"));
+    assert_eq!((found.name, found.networks), (spec.name.clone(), vec![harness.owner.app.clone()]));
+    assert_eq!(Some(found.image_id), harness.runtime.image(&harness.image).await.expect("an answer"));
 
-    site.runtime.start(&id).await.expect("a start");
-    let first = site.found(&id).await.expect("it is listed");
+    harness.runtime.start(&id).await.expect("a start");
+    let first = harness.found(&id).await.expect("it is listed");
     assert_eq!(first.state, ContainerState::Running);
-    site.runtime.start(&id).await.expect("a second start");
-    assert_eq!(site.found(&id).await, Some(first.clone()));
+    harness.runtime.start(&id).await.expect("a second start");
+    assert_eq!(harness.found(&id).await, Some(first.clone()));
 
     let starts = async || docker(&["exec", &id.0, "cat", "/data/starts"]).lines().count();
     eventually("the first start is noted", async || starts().await == 1).await;
-    site.runtime.restart(&id, GRACE).await.expect("a restart");
+    harness.runtime.restart(&id, GRACE).await.expect("a restart");
     eventually("the second start is noted in the same volume", async || starts().await == 2).await;
-    let second = site.found(&id).await.expect("it is listed");
+    let second = harness.found(&id).await.expect("it is listed");
     assert!(second.started_at > first.started_at && first.started_at.is_some());
 
     let other = format!("{}-other", spec.name);
-    site.runtime.rename(&id, &spec.name).await.expect("its own name");
-    site.runtime.rename(&id, &other).await.expect("a free name");
-    assert_eq!(site.found(&id).await.map(|container| container.name), Some(other));
+    harness.runtime.rename(&id, &spec.name).await.expect("its own name");
+    harness.runtime.rename(&id, &other).await.expect("a free name");
+    assert_eq!(harness.found(&id).await.map(|container| container.name), Some(other));
 
-    site.runtime.stop(&id, GRACE).await.expect("a stop");
-    site.runtime.stop(&id, GRACE).await.expect("a second stop");
-    assert_eq!(site.found(&id).await.map(|found| found.state), Some(ContainerState::Exited { code: Some(3) }));
-    site.runtime.restart(&id, GRACE).await.expect("a restart of a stopped one");
+    harness.runtime.stop(&id, GRACE).await.expect("a stop");
+    harness.runtime.stop(&id, GRACE).await.expect("a second stop");
+    assert_eq!(harness.found(&id).await.map(|found| found.state), Some(ContainerState::Exited { code: Some(3) }));
+    harness.runtime.restart(&id, GRACE).await.expect("a restart of a stopped one");
 
     let mounts = inspect(&id)["Mounts"].as_array().expect("a list").clone();
     let anonymous = mounts.iter().find(|mount| mount["Destination"] == "/data").expect("the mount")["Name"].clone();
-    site.runtime.remove(&id).await.expect("a removal of a running one");
-    site.runtime.remove(&id).await.expect("a second removal");
-    assert_eq!(site.found(&id).await, None);
+    harness.runtime.remove(&id).await.expect("a removal of a running one");
+    harness.runtime.remove(&id).await.expect("a second removal");
+    assert_eq!(harness.found(&id).await, None);
     let volumes = docker(&["volume", "ls", "-q"]);
     assert!(!volumes.lines().any(|name| name == anonymous.as_str().expect("a name")));
     assert!(volumes.lines().any(|name| name == named));
@@ -112,95 +112,95 @@ async fn a_whole_life() {
 
 #[tokio::test]
 async fn what_is_taken_missing_or_impossible_is_told_apart() {
-    let site = Site::new("kinds").await;
-    let spec = site.spec("a", OBEDIENT);
-    let id = site.runtime.create(&spec).await.expect("a container");
-    assert_eq!(kind(site.runtime.create(&spec).await), Some(ErrorKind::AlreadyExists));
-    let other = site.runtime.create(&site.spec("b", OBEDIENT)).await.expect("a container");
-    assert_eq!(kind(site.runtime.rename(&other, &spec.name).await), Some(ErrorKind::AlreadyExists));
+    let harness = Harness::new("kinds").await;
+    let spec = harness.spec("a", OBEDIENT);
+    let id = harness.runtime.create(&spec).await.expect("a container");
+    assert_eq!(kind(harness.runtime.create(&spec).await), Some(ErrorKind::AlreadyExists));
+    let other = harness.runtime.create(&harness.spec("b", OBEDIENT)).await.expect("a container");
+    assert_eq!(kind(harness.runtime.rename(&other, &spec.name).await), Some(ErrorKind::AlreadyExists));
 
-    let mut bad = site.spec("c", OBEDIENT);
-    bad.image = "site.invalid/absent:1".parse().expect("a reference");
-    assert_eq!(kind(site.runtime.create(&bad).await), Some(ErrorKind::NotFound));
-    assert_eq!(site.runtime.image(&bad.image).await.expect("an answer"), None);
-    bad = site.spec("c", OBEDIENT);
-    bad.network = site.owner.app[..4].to_owned();
-    assert_eq!(kind(site.runtime.create(&bad).await), Some(ErrorKind::NotFound));
-    bad = site.spec("c", OBEDIENT);
+    let mut bad = harness.spec("c", OBEDIENT);
+    bad.image = "harness.invalid/absent:1".parse().expect("a reference");
+    assert_eq!(kind(harness.runtime.create(&bad).await), Some(ErrorKind::NotFound));
+    assert_eq!(harness.runtime.image(&bad.image).await.expect("an answer"), None);
+    bad = harness.spec("c", OBEDIENT);
+    bad.network = harness.owner.app[..4].to_owned();
+    assert_eq!(kind(harness.runtime.create(&bad).await), Some(ErrorKind::NotFound));
+    bad = harness.spec("c", OBEDIENT);
     bad.mounts = vec![mount(MountSource::Bind("/absent/folder".to_owned()), "/x")];
-    assert_eq!(kind(site.runtime.create(&bad).await), Some(ErrorKind::Refused));
+    assert_eq!(kind(harness.runtime.create(&bad).await), Some(ErrorKind::Refused));
     bad.mounts = vec![mount(MountSource::Anonymous, "not/absolute")];
-    assert_eq!(kind(site.runtime.create(&bad).await), Some(ErrorKind::Refused));
+    assert_eq!(kind(harness.runtime.create(&bad).await), Some(ErrorKind::Refused));
 
     let nobody = ContainerId("0123456789ab".repeat(5));
-    assert_eq!(kind(site.runtime.start(&nobody).await), Some(ErrorKind::NotFound));
-    assert_eq!(kind(site.runtime.stop(&nobody, GRACE).await), Some(ErrorKind::NotFound));
-    assert_eq!(kind(site.runtime.restart(&nobody, GRACE).await), Some(ErrorKind::NotFound));
-    assert_eq!(kind(site.runtime.rename(&nobody, "x").await), Some(ErrorKind::NotFound));
-    assert_eq!(kind(site.runtime.logs(&nobody, None).await), Some(ErrorKind::NotFound));
-    assert_eq!(kind(site.runtime.remove(&nobody).await), None);
-    assert_eq!(site.runtime.list(&site.owner).await.map(|list| list.len()).ok(), Some(2));
-    site.runtime.remove(&id).await.expect("a removal");
+    assert_eq!(kind(harness.runtime.start(&nobody).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(harness.runtime.stop(&nobody, GRACE).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(harness.runtime.restart(&nobody, GRACE).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(harness.runtime.rename(&nobody, "x").await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(harness.runtime.logs(&nobody, None).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(harness.runtime.remove(&nobody).await), None);
+    assert_eq!(harness.runtime.list(&harness.owner).await.map(|list| list.len()).ok(), Some(2));
+    harness.runtime.remove(&id).await.expect("a removal");
 }
 
 #[tokio::test]
 async fn a_taken_port_is_a_conflict_until_it_is_free() {
-    let site = Site::new("port").await;
+    let harness = Harness::new("port").await;
     let holder = TcpListener::bind(("127.0.0.1", free_port())).expect("it is free");
-    let mut spec = site.spec("a", OBEDIENT);
+    let mut spec = harness.spec("a", OBEDIENT);
     spec.ports = vec![tcp(80, holder.local_addr().expect("an address").port())];
-    let id = site.runtime.create(&spec).await.expect("a container");
-    assert_eq!(kind(site.runtime.start(&id).await), Some(ErrorKind::Conflict));
-    assert!(!site.found(&id).await.expect("it is listed").state.is_running());
+    let id = harness.runtime.create(&spec).await.expect("a container");
+    assert_eq!(kind(harness.runtime.start(&id).await), Some(ErrorKind::Conflict));
+    assert!(!harness.found(&id).await.expect("it is listed").state.is_running());
     drop(holder);
-    site.runtime.start(&id).await.expect("a start");
+    harness.runtime.start(&id).await.expect("a start");
     // And a port that another container has.
     spec.name.push('b');
-    let second = site.runtime.create(&spec).await.expect("a container");
-    assert_eq!(kind(site.runtime.start(&second).await), Some(ErrorKind::Conflict));
+    let second = harness.runtime.create(&spec).await.expect("a container");
+    assert_eq!(kind(harness.runtime.start(&second).await), Some(ErrorKind::Conflict));
 }
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_refused() {
-    let site = Site::new("refused").await;
-    crate::site::import(&site.image.to_pull(), &[r#"ENTRYPOINT ["/absent"]"#]);
-    let id = site.runtime.create(&site.spec("a", "")).await.expect("a container");
-    assert_eq!(kind(site.runtime.start(&id).await), Some(ErrorKind::Refused));
+    let harness = Harness::new("refused").await;
+    crate::harness::import(&harness.image.to_pull(), &[r#"ENTRYPOINT ["/absent"]"#]);
+    let id = harness.runtime.create(&harness.spec("a", "")).await.expect("a container");
+    assert_eq!(kind(harness.runtime.start(&id).await), Some(ErrorKind::Refused));
 }
 
 #[tokio::test]
 async fn a_stubborn_program_is_killed_after_its_grace() {
-    let site = Site::new("stubborn").await;
-    let id = site.started(&site.spec("a", &format!("echo ready; {STUBBORN}"))).await;
+    let harness = Harness::new("stubborn").await;
+    let id = harness.started(&harness.spec("a", &format!("echo ready; {STUBBORN}"))).await;
     eventually("its trap is set", async || docker(&["logs", &id.0]) == "ready").await;
     let started = Instant::now();
-    site.runtime.stop(&id, Duration::from_millis(900)).await.expect("a stop");
+    harness.runtime.stop(&id, Duration::from_millis(900)).await.expect("a stop");
     assert!((Duration::from_millis(900)..GRACE).contains(&started.elapsed()), "{:?}", started.elapsed());
-    assert_eq!(site.found(&id).await.map(|found| found.state), Some(ContainerState::Exited { code: Some(137) }));
+    assert_eq!(harness.found(&id).await.map(|found| found.state), Some(ContainerState::Exited { code: Some(137) }));
 }
 
 #[tokio::test]
 async fn a_paused_container_is_stopped() {
-    let site = Site::new("paused").await;
-    let id = site.started(&site.spec("a", OBEDIENT)).await;
+    let harness = Harness::new("paused").await;
+    let id = harness.started(&harness.spec("a", OBEDIENT)).await;
     docker(&["pause", &id.0]);
-    assert_eq!(site.found(&id).await.map(|found| found.state), Some(ContainerState::Paused));
+    assert_eq!(harness.found(&id).await.map(|found| found.state), Some(ContainerState::Paused));
     let started = Instant::now();
-    site.runtime.stop(&id, GRACE).await.expect("a stop");
+    harness.runtime.stop(&id, GRACE).await.expect("a stop");
     assert!(started.elapsed() < GRACE, "the stop signal reached it");
-    assert_eq!(site.found(&id).await.map(|found| found.state), Some(ContainerState::Exited { code: Some(3) }));
-    site.runtime.start(&id).await.expect("a start");
+    assert_eq!(harness.found(&id).await.map(|found| found.state), Some(ContainerState::Exited { code: Some(3) }));
+    harness.runtime.start(&id).await.expect("a start");
     docker(&["pause", &id.0]);
-    site.runtime.restart(&id, GRACE).await.expect("a restart of a paused one");
-    assert_eq!(site.found(&id).await.map(|found| found.state), Some(ContainerState::Running));
+    harness.runtime.restart(&id, GRACE).await.expect("a restart of a paused one");
+    assert_eq!(harness.found(&id).await.map(|found| found.state), Some(ContainerState::Running));
     docker(&["pause", &id.0]);
-    site.runtime.remove(&id).await.expect("a removal of a paused one");
+    harness.runtime.remove(&id).await.expect("a removal of a paused one");
 }
 
 #[tokio::test]
 async fn strangers_are_invisible_and_the_python_programs_are_not() {
-    let site = Site::new("whose").await;
-    let (app, image) = (&site.owner.app, site.image.to_pull());
+    let harness = Harness::new("whose").await;
+    let (app, image) = (&harness.owner.app, harness.image.to_pull());
     let made = |name: &str, label: &str, network: &str| {
         let name = format!("{app}-{name}");
         ContainerId(docker(&["create", "--name", &name, "--label", label, "--network", network, &image]))
@@ -209,16 +209,16 @@ async fn strangers_are_invisible_and_the_python_programs_are_not() {
     made("elsewhere", "managed_node_type=x", "bridge");
     made("other-host", &format!("stream.echo.managed-app.app={app}"), app);
     let legacy = made("legacy", "managed_node_type=x", app);
-    let found = site.runtime.list(&site.owner).await.expect("a list");
+    let found = harness.runtime.list(&harness.owner).await.expect("a list");
     assert_eq!(found.iter().map(|container| &container.id).collect::<Vec<_>>(), [&legacy]);
     assert_eq!(found[0].origin, Origin::Legacy);
 }
 
 #[tokio::test]
 async fn networks_made_at_the_same_time_are_one() {
-    let site = Site::new("net").await;
-    let name = format!("{}-n", site.owner.app);
-    let ensure = || site.runtime.ensure_network(&name, &site.owner);
+    let harness = Harness::new("net").await;
+    let name = format!("{}-n", harness.owner.app);
+    let ensure = || harness.runtime.ensure_network(&name, &harness.owner);
     let (a, b, c) = futures_util::join!(ensure(), ensure(), ensure());
     assert_eq!([kind(a), kind(b), kind(c)], [None; 3]);
     let found = docker(&["network", "ls", "--filter", &format!("name={name}"), "--format", "{{.Driver}}"]);
@@ -227,17 +227,20 @@ async fn networks_made_at_the_same_time_are_one() {
 
 #[tokio::test]
 async fn an_image_is_removed_with_all_its_names_unless_it_is_used() {
-    let site = Site::new("rmi").await;
-    docker(&["tag", &site.image.to_pull(), &format!("site.invalid/second/{}:2", site.owner.app)]);
-    docker(&["tag", &site.image.to_pull(), &format!("site.invalid/{}:3", site.owner.app)]);
-    let image = site.runtime.image(&site.image).await.expect("an answer").expect("it is there");
-    let id = site.runtime.create(&site.spec("a", OBEDIENT)).await.expect("a container");
-    assert_eq!(kind(site.runtime.remove_image(&image).await), Some(ErrorKind::Conflict));
-    assert_eq!(docker(&["images", "-q", "--no-trunc", &format!("site.invalid/{}", site.owner.app)]).lines().count(), 2);
-    site.runtime.remove(&id).await.expect("a removal");
-    site.runtime.remove_image(&image).await.expect("a removal");
-    assert_eq!(site.runtime.image(&site.image).await.expect("an answer"), None);
-    site.runtime.remove_image(&image).await.expect("a second removal");
+    let harness = Harness::new("rmi").await;
+    docker(&["tag", &harness.image.to_pull(), &format!("harness.invalid/second/{}:2", harness.owner.app)]);
+    docker(&["tag", &harness.image.to_pull(), &format!("harness.invalid/{}:3", harness.owner.app)]);
+    let image = harness.runtime.image(&harness.image).await.expect("an answer").expect("it is there");
+    let id = harness.runtime.create(&harness.spec("a", OBEDIENT)).await.expect("a container");
+    assert_eq!(kind(harness.runtime.remove_image(&image).await), Some(ErrorKind::Conflict));
+    assert_eq!(
+        docker(&["images", "-q", "--no-trunc", &format!("harness.invalid/{}", harness.owner.app)]).lines().count(),
+        2
+    );
+    harness.runtime.remove(&id).await.expect("a removal");
+    harness.runtime.remove_image(&image).await.expect("a removal");
+    assert_eq!(harness.runtime.image(&harness.image).await.expect("an answer"), None);
+    harness.runtime.remove_image(&image).await.expect("a second removal");
     let absent = ImageId(format!("sha256:{}", "0".repeat(64)));
-    site.runtime.remove_image(&absent).await.expect("an absent image");
+    harness.runtime.remove_image(&absent).await.expect("an absent image");
 }

@@ -3,7 +3,7 @@
 //! What is specific to Docker or needed to trust the backend; the conformance suite covers the trait's whole contract.
 //! What the engine did is looked up by its own command line, not by the code under test.
 
+mod harness;
 mod life;
 mod registry;
-mod site;
 mod watch;

@@ -9,7 +9,7 @@ use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{ContainerRuntime, ErrorKind, ImageReference, PullProgress, RegistryCredentials};
 use tempfile::TempDir;
 
-use crate::site::{Site, docker, eventually, import, kind};
+use crate::harness::{Harness, docker, eventually, import, kind};
 
 const USER: &str = "AWS";
 /// Looks different in the two alphabets of base64, at any offset.
@@ -78,56 +78,56 @@ fn credentials(password: &str) -> RegistryCredentials {
 
 #[tokio::test]
 async fn pulls_want_the_right_password_and_an_image_that_is_there() {
-    let site = Site::new("pull").await;
+    let harness = Harness::new("pull").await;
     let registry = Registry::start().await;
-    let image = registry.reference(&format!("nodes/{}:1", site.owner.app));
-    registry.store(&site.image.to_pull(), &image);
+    let image = registry.reference(&format!("nodes/{}:1", harness.owner.app));
+    registry.store(&harness.image.to_pull(), &image);
     let (right, wrong) = (credentials(PASSWORD), credentials("wrong-one"));
-    let pull = async |image: &ImageReference, credentials| site.runtime.pull(image, credentials, &|_| {}).await;
+    let pull = async |image: &ImageReference, credentials| harness.runtime.pull(image, credentials, &|_| {}).await;
 
     assert_eq!(kind(pull(&image, None).await), Some(ErrorKind::Unauthorized));
     let error = pull(&image, Some(&wrong)).await.expect_err("a wrong password");
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     let words = std::error::Error::source(&error).expect("the engine's words").to_string();
     assert!(!format!("{error} {words} {error:?}").contains("wrong-one"));
-    let unknown_tag = registry.reference(&format!("nodes/{}:2", site.owner.app));
+    let unknown_tag = registry.reference(&format!("nodes/{}:2", harness.owner.app));
     assert_eq!(kind(pull(&unknown_tag, Some(&right)).await), Some(ErrorKind::NotFound));
     let unknown_name = registry.reference("nodes/unknown-denied-unauthorized:1");
     assert_eq!(kind(pull(&unknown_name, Some(&right)).await), Some(ErrorKind::NotFound));
-    assert_eq!(site.runtime.image(&image).await.expect("an answer"), None);
+    assert_eq!(harness.runtime.image(&image).await.expect("an answer"), None);
 
     let id = pull(&image, Some(&right)).await.expect("a pull");
-    assert_eq!(Some(&id), site.runtime.image(&site.image).await.expect("an answer").as_ref());
-    assert_eq!(site.runtime.image(&image).await.expect("an answer"), Some(id.clone()));
+    assert_eq!(Some(&id), harness.runtime.image(&harness.image).await.expect("an answer").as_ref());
+    assert_eq!(harness.runtime.image(&image).await.expect("an answer"), Some(id.clone()));
     // A failed pull leaves what is there.
     assert_eq!(kind(pull(&image, None).await), Some(ErrorKind::Unauthorized));
-    assert_eq!(site.runtime.image(&image).await.expect("an answer"), Some(id));
+    assert_eq!(harness.runtime.image(&image).await.expect("an answer"), Some(id));
 }
 
 #[tokio::test]
 async fn a_moved_tag_brings_another_image_with_progress() {
-    let site = Site::new("moved").await;
+    let harness = Harness::new("moved").await;
     let registry = Registry::start().await;
-    let image = registry.reference(&format!("nodes/{}:1", site.owner.app));
-    registry.store(&site.image.to_pull(), &image);
+    let image = registry.reference(&format!("nodes/{}:1", harness.owner.app));
+    registry.store(&harness.image.to_pull(), &image);
     let right = credentials(PASSWORD);
-    let old = site.runtime.pull(&image, Some(&right), &|_| {}).await.expect("a pull");
+    let old = harness.runtime.pull(&image, Some(&right), &|_| {}).await.expect("a pull");
 
     // Another image of the same layers: a new id, nothing to fetch. Then all is forgotten and fetched.
-    import(&site.image.to_pull(), &["LABEL version=2"]);
-    registry.store(&site.image.to_pull(), &image);
-    let new = site.runtime.pull(&image, Some(&right), &|_| {}).await.expect("a pull");
+    import(&harness.image.to_pull(), &["LABEL version=2"]);
+    registry.store(&harness.image.to_pull(), &image);
+    let new = harness.runtime.pull(&image, Some(&right), &|_| {}).await.expect("a pull");
     assert_ne!(old, new);
-    site.runtime.remove_image(&new).await.expect("a removal");
-    site.runtime.remove_image(&old).await.expect("a removal");
+    harness.runtime.remove_image(&new).await.expect("a removal");
+    harness.runtime.remove_image(&old).await.expect("a removal");
     let reports = Mutex::new(Vec::new());
     let note = |progress: PullProgress| reports.lock().expect("no holder panics").push(progress);
-    let again = site.runtime.pull(&image, Some(&right), &note).await.expect("a pull");
+    let again = harness.runtime.pull(&image, Some(&right), &note).await.expect("a pull");
     assert_eq!(again, new);
     let last = *reports.lock().expect("no holder panics").last().expect("a report");
     assert!(last.done_bytes == last.total_bytes && last.total_bytes > 0, "{last:?}");
 
     let digest = docker(&["inspect", "-f", "{{index .RepoDigests 0}}", &new.0]);
     let digest: ImageReference = digest.parse().expect("a reference");
-    assert_eq!(site.runtime.pull(&digest, Some(&right), &|_| {}).await.expect("a pull by digest"), new);
+    assert_eq!(harness.runtime.pull(&digest, Some(&right), &|_| {}).await.expect("a pull by digest"), new);
 }

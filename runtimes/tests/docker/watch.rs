@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use managed_app_runtimes::{Action, ContainerId, ContainerRuntime, LogChunk, LogSource};
 
-use crate::site::{OBEDIENT, Site, docker, in_time};
+use crate::harness::{Harness, OBEDIENT, docker, in_time};
 
 /// How `TALK` ends: the engine's `json-file` keeps text, and writes this for a byte that is none.
 const END: &[u8] = "\u{fffd}\0\n".as_bytes();
@@ -19,8 +19,8 @@ printf '\377\000\n'
 ";
 
 /// Output from `since` on, until each of `ends` was seen.
-async fn take(site: &Site, id: &ContainerId, since: Option<&LogChunk>, ends: &[&[u8]]) -> Vec<LogChunk> {
-    let mut logs = site.runtime.logs(id, since.map(|chunk| chunk.at)).await.expect("a stream");
+async fn take(harness: &Harness, id: &ContainerId, since: Option<&LogChunk>, ends: &[&[u8]]) -> Vec<LogChunk> {
+    let mut logs = harness.runtime.logs(id, since.map(|chunk| chunk.at)).await.expect("a stream");
     let mut chunks: Vec<LogChunk> = Vec::new();
     while !ends.iter().all(|end| chunks.iter().any(|chunk| chunk.bytes == *end)) {
         chunks.push(in_time(logs.next()).await.expect("a chunk").expect("output"));
@@ -30,10 +30,10 @@ async fn take(site: &Site, id: &ContainerId, since: Option<&LogChunk>, ends: &[&
 
 #[tokio::test]
 async fn output_comes_whole_in_order_and_from_a_moment_on() {
-    let site = Site::new("logs").await;
-    let id = site.started(&site.spec("a", &format!("{TALK}{OBEDIENT}"))).await;
+    let harness = Harness::new("logs").await;
+    let id = harness.started(&harness.spec("a", &format!("{TALK}{OBEDIENT}"))).await;
     // The two streams of a process reach the engine by two pipes: between them there is no order.
-    let chunks = take(&site, &id, None, &[END, b"oops\n"]).await;
+    let chunks = take(&harness, &id, None, &[END, b"oops\n"]).await;
     let (errors, output): (Vec<_>, Vec<_>) = chunks.iter().partition(|chunk| chunk.source == LogSource::Stderr);
     assert_eq!(errors.iter().map(|chunk| chunk.bytes.as_ref()).collect::<Vec<_>>(), [b"oops\n"]);
     for (number, chunk) in output.iter().take(300).enumerate() {
@@ -44,33 +44,34 @@ async fn output_comes_whole_in_order_and_from_a_moment_on() {
     assert!(long.len() > 1, "the engine splits long lines");
     assert_eq!(long.concat(), [vec![b'x'; 40_000], vec![b'\n']].concat());
 
-    let again = take(&site, &id, Some(output[150]), &[END]).await;
+    let again = take(&harness, &id, Some(output[150]), &[END]).await;
     let first = again.iter().find(|chunk| chunk.source == LogSource::Stdout).expect("output");
     assert_eq!(first, output[150]);
 }
 
 #[tokio::test]
 async fn output_ends_with_the_container() {
-    let site = Site::new("end").await;
-    let id =
-        site.started(&site.spec("a", &format!("trap 'echo bye; exit 3' TERM; echo hello; {}", &OBEDIENT[20..]))).await;
-    let mut logs = site.runtime.logs(&id, None).await.expect("a stream");
+    let harness = Harness::new("end").await;
+    let id = harness
+        .started(&harness.spec("a", &format!("trap 'echo bye; exit 3' TERM; echo hello; {}", &OBEDIENT[20..])))
+        .await;
+    let mut logs = harness.runtime.logs(&id, None).await.expect("a stream");
     assert_eq!(in_time(logs.next()).await.expect("a chunk").expect("output").bytes, "hello\n");
-    site.runtime.stop(&id, Duration::from_secs(10)).await.expect("a stop");
+    harness.runtime.stop(&id, Duration::from_secs(10)).await.expect("a stop");
     assert_eq!(in_time(logs.next()).await.expect("a chunk").expect("output").bytes, "bye\n");
     assert!(in_time(logs.next()).await.is_none());
     // A stopped one tells what it has and ends too.
-    let kept: Vec<_> = in_time(site.runtime.logs(&id, None).await.expect("a stream").collect()).await;
+    let kept: Vec<_> = in_time(harness.runtime.logs(&id, None).await.expect("a stream").collect()).await;
     assert_eq!(kept.len(), 2);
 }
 
 #[tokio::test]
 async fn changes_by_others_are_told() {
-    let site = Site::new("events").await;
-    let app = &site.owner.app;
-    let id = site.runtime.create(&site.spec("a", OBEDIENT)).await.expect("a container");
-    let mut events = site.runtime.events(&site.owner).await.expect("a stream");
-    let stranger = docker(&["run", "-d", "--network", app, "--name", &format!("{app}-x"), &site.image.to_pull()]);
+    let harness = Harness::new("events").await;
+    let app = &harness.owner.app;
+    let id = harness.runtime.create(&harness.spec("a", OBEDIENT)).await.expect("a container");
+    let mut events = harness.runtime.events(&harness.owner).await.expect("a stream");
+    let stranger = docker(&["run", "-d", "--network", app, "--name", &format!("{app}-x"), &harness.image.to_pull()]);
     let renamed = format!("{app}-renamed");
     docker(&["start", &id.0]);
     docker(&["exec", &id.0, "sleep", "0"]);
@@ -98,18 +99,18 @@ async fn changes_by_others_are_told() {
 
 #[tokio::test]
 async fn new_containers_are_told_the_python_programs_too() {
-    let site = Site::new("created").await;
-    let app = &site.owner.app;
-    let mut events = site.runtime.events(&site.owner).await.expect("a stream");
+    let harness = Harness::new("created").await;
+    let app = &harness.owner.app;
+    let mut events = harness.runtime.events(&harness.owner).await.expect("a stream");
     let made = |name: &str, network: &str| {
         let name = format!("{app}-{name}");
         let label = "managed_node_type=x";
-        let image = site.image.to_pull();
+        let image = harness.image.to_pull();
         ContainerId(docker(&["create", "--name", &name, "--label", label, "--network", network, &image]))
     };
     made("elsewhere", "bridge");
     let legacy = made("legacy", app);
-    let ours = site.runtime.create(&site.spec("ours", OBEDIENT)).await.expect("a container");
+    let ours = harness.runtime.create(&harness.spec("ours", OBEDIENT)).await.expect("a container");
     for wanted in [legacy, ours] {
         let event = in_time(events.next()).await.expect("an event").expect("no error");
         assert_eq!((event.container, event.action), (wanted, Action::Created));

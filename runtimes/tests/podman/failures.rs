@@ -7,16 +7,16 @@ use managed_app_runtimes::{
     Protocol,
 };
 
-use crate::rig::{LIMIT, OBEDIENT, Rig, endpoint};
+use crate::harness::{Harness, LIMIT, OBEDIENT, endpoint};
 
 #[tokio::test]
 async fn creation_names_what_is_missing_or_taken() {
-    let rig = Rig::new().await;
-    rig.engine.create(&rig.spec("one", OBEDIENT)).await.expect("created");
+    let harness = Harness::new().await;
+    harness.engine.create(&harness.spec("one", OBEDIENT)).await.expect("created");
     let check = async |kind: ErrorKind, change: fn(&mut managed_app_runtimes::ContainerSpec)| {
-        let mut spec = rig.spec("two", OBEDIENT);
+        let mut spec = harness.spec("two", OBEDIENT);
         change(&mut spec);
-        let error = rig.engine.create(&spec).await.expect_err("it must fail");
+        let error = harness.engine.create(&spec).await.expect_err("it must fail");
         assert_eq!(error.kind(), kind, "{error}: {:?}", std::error::Error::source(&error));
     };
     check(ErrorKind::AlreadyExists, |spec| spec.name = spec.name.replace("-two", "-one")).await;
@@ -34,40 +34,40 @@ async fn creation_names_what_is_missing_or_taken() {
         };
     })
     .await;
-    assert_eq!(rig.engine.list(&rig.owner).await.expect("listed").len(), 1);
+    assert_eq!(harness.engine.list(&harness.owner).await.expect("listed").len(), 1);
 }
 
 #[tokio::test]
 async fn a_taken_port_is_a_conflict_until_it_is_free() {
-    let rig = Rig::new().await;
+    let harness = Harness::new().await;
     for address in ["127.0.0.1", "::1"] {
         let holder = std::net::TcpListener::bind((address, free_port())).expect("it is free");
         let host_port = holder.local_addr().expect("an address").port();
-        let mut spec = rig.spec(if address == "::1" { "six" } else { "four" }, OBEDIENT);
+        let mut spec = harness.spec(if address == "::1" { "six" } else { "four" }, OBEDIENT);
         let host_address = address.parse().expect("an address");
         spec.ports = vec![PortBinding { container_port: 80, protocol: Protocol::Tcp, host_address, host_port }];
-        let id = rig.engine.create(&spec).await.expect("created");
-        let error = rig.engine.start(&id).await.expect_err("the port is taken");
+        let id = harness.engine.create(&spec).await.expect("created");
+        let error = harness.engine.start(&id).await.expect_err("the port is taken");
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-        assert_ne!(rig.listed(&id).await.expect("listed").state, ContainerState::Running);
+        assert_ne!(harness.listed(&id).await.expect("listed").state, ContainerState::Running);
         drop(holder);
-        rig.engine.start(&id).await.expect("the port is free");
-        assert_eq!(rig.listed(&id).await.expect("listed").state, ContainerState::Running);
-        rig.engine.remove(&id).await.expect("removed");
+        harness.engine.start(&id).await.expect("the port is free");
+        assert_eq!(harness.listed(&id).await.expect("listed").state, ContainerState::Running);
+        harness.engine.remove(&id).await.expect("removed");
     }
 }
 
 #[tokio::test]
 async fn a_port_under_1024_is_refused_without_root() {
-    let rig = Rig::new().await;
+    let harness = Harness::new().await;
     let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let host_port = (900..1024).rev().find(is_free).unwrap_or(1023);
-    let mut spec = rig.spec("low", OBEDIENT);
+    let mut spec = harness.spec("low", OBEDIENT);
     let host_address = "127.0.0.1".parse().expect("an address");
     spec.ports = vec![PortBinding { container_port: 80, protocol: Protocol::Tcp, host_address, host_port }];
-    let id = rig.engine.create(&spec).await.expect("created");
-    let started = rig.engine.start(&id).await;
-    if rig.engine.host().await.expect("it answers").rootless {
+    let id = harness.engine.create(&spec).await.expect("created");
+    let started = harness.engine.start(&id).await;
+    if harness.engine.host().await.expect("it answers").rootless {
         let error = started.expect_err("root only");
         assert_eq!(error.kind(), ErrorKind::Refused);
         let source = std::error::Error::source(&error).expect("a source").to_string();
@@ -79,39 +79,40 @@ async fn a_port_under_1024_is_refused_without_root() {
 
 #[tokio::test]
 async fn an_absent_container_is_not_found_or_no_matter() {
-    let rig = Rig::bare().await;
+    let harness = Harness::bare().await;
     for id in [ContainerId("0".repeat(64)), ContainerId("a name/with? odd %things".to_owned())] {
         let kinds = [
-            rig.engine.start(&id).await.expect_err("absent").kind(),
-            rig.engine.stop(&id, LIMIT).await.expect_err("absent").kind(),
-            rig.engine.restart(&id, LIMIT).await.expect_err("absent").kind(),
-            rig.engine.rename(&id, "whatever").await.expect_err("absent").kind(),
-            rig.engine.logs(&id, None).await.map(|_| ()).expect_err("absent").kind(),
+            harness.engine.start(&id).await.expect_err("absent").kind(),
+            harness.engine.stop(&id, LIMIT).await.expect_err("absent").kind(),
+            harness.engine.restart(&id, LIMIT).await.expect_err("absent").kind(),
+            harness.engine.rename(&id, "whatever").await.expect_err("absent").kind(),
+            harness.engine.logs(&id, None).await.map(|_| ()).expect_err("absent").kind(),
         ];
         assert_eq!(kinds, [ErrorKind::NotFound; 5]);
-        rig.engine.remove(&id).await.expect("an absent one is removed already");
+        harness.engine.remove(&id).await.expect("an absent one is removed already");
     }
 }
 
 #[tokio::test]
 async fn networks_are_made_once() {
-    let rig = Rig::bare().await;
-    let make = || rig.engine.ensure_network(&rig.app, &rig.owner);
+    let harness = Harness::bare().await;
+    let make = || harness.engine.ensure_network(&harness.app, &harness.owner);
     let (a, b, c) = tokio::join!(make(), make(), make());
     a.and(b).and(c).expect("all of them see the network");
     make().await.expect("once more");
-    let found = rig.podman(&["network", "inspect", "--format", "{{.Driver}} {{.DNSEnabled}} {{.Labels}}", &rig.app]);
-    assert!(found.starts_with("bridge true") && found.contains(&rig.app), "{found}");
+    let found =
+        harness.podman(&["network", "inspect", "--format", "{{.Driver}} {{.DNSEnabled}} {{.Labels}}", &harness.app]);
+    assert!(found.starts_with("bridge true") && found.contains(&harness.app), "{found}");
 }
 
 #[tokio::test]
 async fn the_engine_tells_what_it_is() {
-    let rig = Rig::bare().await;
-    let info = rig.engine.info().await.expect("it answers");
+    let harness = Harness::bare().await;
+    let info = harness.engine.info().await.expect("it answers");
     assert_eq!((info.kind, info.has_awslogs, info.endpoint), (EngineKind::Podman, false, endpoint()));
-    let host = rig.engine.host().await.expect("it answers");
+    let host = harness.engine.host().await.expect("it answers");
     assert!(info.version.starts_with(|c: char| c.is_ascii_digit()), "{}", info.version);
-    assert_eq!(rig.podman(&["info", "--format", "{{.Host.Security.Rootless}}"]), host.rootless.to_string());
+    assert_eq!(harness.podman(&["info", "--format", "{{.Host.Security.Rootless}}"]), host.rootless.to_string());
 }
 
 #[tokio::test]

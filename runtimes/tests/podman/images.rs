@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{ContainerRuntime as _, ErrorKind, ImageId, RegistryCredentials, Result};
 
-use crate::rig::{OBEDIENT, Rig, eventually};
+use crate::harness::{Harness, OBEDIENT, eventually};
 
 /// Holds characters that only survive in the right kind of base64.
 const PASSWORD: &str = "~~??>>pass:w\u{f6}rd";
@@ -46,10 +46,10 @@ impl Registry {
     }
 
     /// Pushes a local image as `repository:tag` and returns its full reference.
-    fn push(&self, rig: &Rig, image: &str, tag: &str) -> String {
+    fn push(&self, harness: &Harness, image: &str, tag: &str) -> String {
         let reference = format!("{}/team/node:{tag}", self.address);
         let credentials = format!("user:{PASSWORD}");
-        rig.podman(&["push", "-q", "--tls-verify=false", "--creds", &credentials, image, &reference]);
+        harness.podman(&["push", "-q", "--tls-verify=false", "--creds", &credentials, image, &reference]);
         reference
     }
 
@@ -71,86 +71,87 @@ fn credentials(password: &str) -> RegistryCredentials {
     RegistryCredentials { username: "user".to_owned(), password: password.to_owned().into() }
 }
 
-async fn pull(rig: &Rig, reference: &str, credentials: Option<&RegistryCredentials>) -> Result<ImageId> {
-    rig.engine.pull(&reference.parse().expect("a reference"), credentials, &|_| {}).await
+async fn pull(harness: &Harness, reference: &str, credentials: Option<&RegistryCredentials>) -> Result<ImageId> {
+    harness.engine.pull(&reference.parse().expect("a reference"), credentials, &|_| {}).await
 }
 
 #[tokio::test]
 async fn pulls_need_the_right_password_and_a_known_tag() {
-    let rig = Rig::new().await;
+    let harness = Harness::new().await;
     let registry = Registry::start().await;
-    let reference = registry.push(&rig, &rig.image(), "one");
-    let local = rig.engine.image(&rig.image().parse().expect("a reference")).await.expect("asked").expect("present");
+    let reference = registry.push(&harness, &harness.image(), "one");
+    let local =
+        harness.engine.image(&harness.image().parse().expect("a reference")).await.expect("asked").expect("present");
     let parsed = reference.parse().expect("a reference");
-    assert_eq!(rig.engine.image(&parsed).await.expect("asked"), None);
+    assert_eq!(harness.engine.image(&parsed).await.expect("asked"), None);
     let (right, wrong) = (credentials(PASSWORD), credentials("hunter2"));
     for refused in [Some(&wrong), None] {
-        let error = pull(&rig, &reference, refused).await.expect_err("refused");
+        let error = pull(&harness, &reference, refused).await.expect_err("refused");
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert_eq!(error.kind(), ErrorKind::Unauthorized, "{source}");
         assert!(!source.contains("hunter2"), "{source}");
     }
     for unknown in [reference.replace(":one", ":two"), reference.replace("/node:", "/nobody:")] {
-        let error = pull(&rig, &unknown, Some(&right)).await.expect_err("unknown");
+        let error = pull(&harness, &unknown, Some(&right)).await.expect_err("unknown");
         assert_eq!(error.kind(), ErrorKind::NotFound, "{:?}", std::error::Error::source(&error));
     }
     let calls = AtomicU32::new(0);
     let count = |_| {
         calls.fetch_add(1, Ordering::Relaxed);
     };
-    let pulled = rig.engine.pull(&parsed, Some(&right), &count).await.expect("pulled");
+    let pulled = harness.engine.pull(&parsed, Some(&right), &count).await.expect("pulled");
     assert_eq!(pulled, local);
     assert!(calls.into_inner() > 0, "no progress was told");
-    assert_eq!(rig.engine.image(&parsed).await.expect("asked"), Some(pulled));
+    assert_eq!(harness.engine.image(&parsed).await.expect("asked"), Some(pulled));
 }
 
 #[tokio::test]
 async fn a_registry_elsewhere_must_speak_tls() {
-    let rig = Rig::new().await;
-    rig.run("holder", OBEDIENT).await;
-    let gateway = rig.podman(&["network", "inspect", "--format", "{{(index .Subnets 0).Gateway}}", &rig.app]);
+    let harness = Harness::new().await;
+    harness.run("holder", OBEDIENT).await;
+    let gateway = harness.podman(&["network", "inspect", "--format", "{{(index .Subnets 0).Gateway}}", &harness.app]);
     let registry = Registry::start_at(&gateway).await;
-    let reference = registry.push(&rig, &rig.image(), "plain");
-    let error = pull(&rig, &reference, Some(&credentials(PASSWORD))).await.expect_err("plain HTTP is refused");
+    let reference = registry.push(&harness, &harness.image(), "plain");
+    let error = pull(&harness, &reference, Some(&credentials(PASSWORD))).await.expect_err("plain HTTP is refused");
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(source.contains("HTTP response to HTTPS client"), "{source}");
-    assert_eq!(rig.engine.image(&reference.parse().expect("a reference")).await.expect("asked"), None);
+    assert_eq!(harness.engine.image(&reference.parse().expect("a reference")).await.expect("asked"), None);
 }
 
 #[tokio::test]
 async fn a_moved_tag_gives_another_id_and_a_digest_stays() {
-    let (rig, other) = (Rig::new().await, Rig::new().await);
+    let (harness, other) = (Harness::new().await, Harness::new().await);
     let registry = Registry::start().await;
     let right = credentials(PASSWORD);
-    let reference = registry.push(&rig, &rig.image(), "moving");
-    let first = pull(&rig, &reference, Some(&right)).await.expect("pulled");
+    let reference = registry.push(&harness, &harness.image(), "moving");
+    let first = pull(&harness, &reference, Some(&right)).await.expect("pulled");
     let digest = registry.digest("moving");
     registry.push(&other, &other.image(), "moving");
-    let second = pull(&rig, &reference, Some(&right)).await.expect("pulled");
+    let second = pull(&harness, &reference, Some(&right)).await.expect("pulled");
     assert_ne!(first, second);
     let pinned = reference.replace(":moving", &format!("@{digest}"));
-    assert_eq!(pull(&rig, &pinned, Some(&right)).await.expect("pulled"), first);
-    let mut spec = rig.spec("pinned", OBEDIENT);
+    assert_eq!(pull(&harness, &pinned, Some(&right)).await.expect("pulled"), first);
+    let mut spec = harness.spec("pinned", OBEDIENT);
     spec.image = pinned.parse().expect("a reference");
-    let id = rig.engine.create(&spec).await.expect("created from a digest");
-    assert_eq!(rig.listed(&id).await.expect("listed").image_id, first);
+    let id = harness.engine.create(&spec).await.expect("created from a digest");
+    assert_eq!(harness.listed(&id).await.expect("listed").image_id, first);
 }
 
 #[tokio::test]
 async fn an_image_goes_with_all_its_tags_unless_it_is_used() {
-    let rig = Rig::new().await;
-    let image = rig.image().parse().expect("a reference");
-    let second = format!("localhost/{}:second", rig.app);
-    rig.podman(&["tag", &rig.image(), &second]);
-    let id = rig.engine.image(&image).await.expect("asked").expect("present");
-    let user = rig.engine.create(&rig.spec("user", OBEDIENT)).await.expect("created");
-    let error = rig.engine.remove_image(&id).await.expect_err("it is used");
+    let harness = Harness::new().await;
+    let image = harness.image().parse().expect("a reference");
+    let second = format!("localhost/{}:second", harness.app);
+    harness.podman(&["tag", &harness.image(), &second]);
+    let id = harness.engine.image(&image).await.expect("asked").expect("present");
+    let user = harness.engine.create(&harness.spec("user", OBEDIENT)).await.expect("created");
+    let error = harness.engine.remove_image(&id).await.expect_err("it is used");
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(rig.listed(&user).await.is_some(), "the user is untouched");
-    assert!(rig.engine.image(&second.parse().expect("a reference")).await.expect("asked").is_some());
-    rig.engine.remove(&user).await.expect("removed");
+    assert!(harness.listed(&user).await.is_some(), "the user is untouched");
+    assert!(harness.engine.image(&second.parse().expect("a reference")).await.expect("asked").is_some());
+    harness.engine.remove(&user).await.expect("removed");
     for _ in 0..2 {
-        rig.engine.remove_image(&id).await.expect("removed, or gone already");
+        harness.engine.remove_image(&id).await.expect("removed, or gone already");
     }
-    assert_eq!(rig.engine.image(&image).await.expect("asked"), None);
+    assert_eq!(harness.engine.image(&image).await.expect("asked"), None);
 }

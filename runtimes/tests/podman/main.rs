@@ -5,7 +5,7 @@
 //! `docker-registry` and `htpasswd`. Without one of them the tests fail and say which.
 
 mod failures;
+mod harness;
 mod images;
 mod life;
-mod rig;
 mod streams;

@@ -1,6 +1,6 @@
 //! The step of `check` about bounds: which nodes this host would refuse, and which setting decides it.
 
-use super::super::inquiry::Problem;
+use super::super::query::Problem;
 use super::super::report::Report;
 use crate::config::Config;
 use crate::model::{App, Node};

@@ -51,16 +51,16 @@ pub(super) async fn write(
 fn about() -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        "Made by `echostream-managed-app check --bundle`, version {version}.\n\
+        "Created by `echostream-managed-app check --bundle`, version {version}.\n\
          Known secrets in these files were replaced by {REDACTED}; look through them all the same before you send them."
     )
 }
 
 fn host() -> String {
-    let places = ["/etc/os-release", "/proc/version", "/proc/uptime", "/proc/meminfo", "/proc/loadavg", "/proc/mounts"];
+    let paths = ["/etc/os-release", "/proc/version", "/proc/uptime", "/proc/meminfo", "/proc/loadavg", "/proc/mounts"];
     let read =
-        |place: &&str| format!("--- {place}\n{}", fs::read_to_string(place).unwrap_or_else(|error| error.to_string()));
-    places.iter().map(read).collect::<Vec<_>>().join("\n")
+        |path: &&str| format!("--- {path}\n{}", fs::read_to_string(path).unwrap_or_else(|error| error.to_string()));
+    paths.iter().map(read).collect::<Vec<_>>().join("\n")
 }
 
 async fn about_engine(config: &Config, engine: Option<&Engine>) -> String {

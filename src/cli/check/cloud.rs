@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::inquiry::{self, Problem, within};
+use super::super::query::{self, Problem, within};
 use super::super::report::Report;
 use crate::changes::{ProbeError, probe};
 use crate::cloud::{AppCredentials, Aws, EchoStream};
@@ -15,7 +15,7 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(45);
 
 /// The app, where it can be had.
 pub(super) async fn check(config: &Config, aws: &Arc<Aws>, report: &mut Report) -> Option<Arc<App>> {
-    let cloud = match inquiry::sign_in(config, aws).await {
+    let cloud = match query::sign_in(config, aws).await {
         Ok(cloud) => cloud,
         Err(problem) => {
             report.problem("sign-in", &problem);
@@ -24,7 +24,7 @@ pub(super) async fn check(config: &Config, aws: &Arc<Aws>, report: &mut Report) 
         }
     };
     report.ok("sign-in", &format!("as {:?}", config.user_name));
-    let app = match inquiry::snapshot(&cloud).await.and_then(|snapshot| found(config, snapshot)) {
+    let app = match query::snapshot(&cloud).await.and_then(|snapshot| found(config, snapshot)) {
         Ok(app) => app,
         Err(problem) => {
             report.problem("app", &problem);
@@ -81,7 +81,7 @@ async fn check_changes(app: &App, cloud: Arc<EchoStream>, aws: &Aws, report: &mu
 
 fn problem(error: ProbeError, reach: &str) -> Problem {
     match error {
-        ProbeError::Credentials(error) => inquiry::of_cloud(&error, reach),
+        ProbeError::Credentials(error) => query::of_cloud(&error, reach),
         ProbeError::Lost(text) => Problem::wrong(text, "EchoStream names a queue that does not exist: ask its support"),
         ProbeError::Refused(text) => Problem::wrong(
             text,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use managed_app_runtimes::ImageReference;
 
-use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
+use super::super::query::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
 use super::permissions::Permissions;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
+use super::super::query::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::has_image;
 use crate::cloud::{Aws, KeySource, KeysSeen};
@@ -40,7 +40,7 @@ pub(super) async fn check(config: &Config, app: Option<&App>, listing: &Listing,
     match seen {
         Ok(seen) => report.ok(SUBJECT, &describe(&seen, listing)),
         Err(none) => {
-            let found = format!("none; places in their order: {none}");
+            let found = format!("none; sources in their order: {none}");
             let is_needed = config.daemon_logs
                 || app.is_some_and(|app| has_image(app, |host| matches!(host, RegistryHost::Ecr { .. })));
             match is_needed {

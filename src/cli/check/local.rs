@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use super::super::inquiry::{Problem, within};
 use super::super::only::missing_mount;
+use super::super::query::{Problem, within};
 use super::super::report::Report;
 use crate::config::{Config, RuntimeChoice};
 use crate::exit::Exit;

@@ -8,7 +8,7 @@ use futures_util::stream;
 use managed_app_runtimes::names;
 use tokio::time::timeout;
 
-use super::super::inquiry::{AWS_CREDENTIALS, Problem, within};
+use super::super::query::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
 use super::permissions::{Attempt, Permissions};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use reqwest::Url;
 
-use super::super::inquiry::Problem;
+use super::super::query::Problem;
 use super::super::report::Report;
 use crate::cloud::{Aws, Reached, Service, Step, Unreached, reach};
 use crate::config::Config;
@@ -15,19 +15,19 @@ const CLOCK_OFF_S_MAX: i64 = 60;
 
 /// The places that were tried, so that none is tried twice: a fake cloud has all services at one.
 #[derive(Debug, Default)]
-pub(super) struct Places {
-    places: BTreeMap<String, Place>,
+pub(super) struct Endpoints {
+    endpoints: BTreeMap<String, Endpoint>,
     /// Services that have no place, as the settings of endpoints contradict each other.
     impossible: Vec<String>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Endpoint {
     services: Vec<&'static str>,
     is_tried: bool,
 }
 
-impl Places {
+impl Endpoints {
     /// Adds a service of AWS in a region: where the SDK will look for it.
     pub(super) async fn add_aws(&mut self, aws: &Aws, service: Service, region: &str) {
         match aws.endpoint(service, region).await {
@@ -38,19 +38,19 @@ impl Places {
 
     fn add(&mut self, service: &'static str, url: &str) {
         let origin = Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization());
-        let place = self.places.entry(origin).or_insert(Place { services: Vec::new(), is_tried: false });
-        if !place.services.contains(&service) {
-            place.services.push(service);
+        let endpoint = self.endpoints.entry(origin).or_insert(Endpoint { services: Vec::new(), is_tried: false });
+        if !endpoint.services.contains(&service) {
+            endpoint.services.push(service);
         }
     }
 
     /// Those that are known before anything was asked.
     pub(super) async fn of(config: &Config, aws: &Aws) -> Self {
-        let mut places = Self::default();
-        places.add("AppSync", &config.appsync_endpoint);
-        places.add_aws(aws, Service::Cognito, &config.user_pool_id.region).await;
-        places.add_aws(aws, Service::CloudWatchLogs, &config.region).await;
-        places
+        let mut endpoints = Self::default();
+        endpoints.add("AppSync", &config.appsync_endpoint);
+        endpoints.add_aws(aws, Service::Cognito, &config.user_pool_id.region).await;
+        endpoints.add_aws(aws, Service::CloudWatchLogs, &config.region).await;
+        endpoints
     }
 
     /// A line for each place that was not tried yet; how far the clock is ahead, as the first answer tells.
@@ -60,17 +60,17 @@ impl Places {
                 "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, AWS_ENDPOINT_URL and its service forms";
             report.problem("network", &Problem::wrong(found, remedy));
         }
-        let new: Vec<_> = self.places.iter_mut().filter(|(_, place)| !place.is_tried).collect();
+        let new: Vec<_> = self.endpoints.iter_mut().filter(|(_, endpoint)| !endpoint.is_tried).collect();
         let tried = join_all(new.iter().map(|(origin, _)| attempt(origin))).await;
         let mut clock = None;
-        for ((origin, place), result) in new.into_iter().zip(tried) {
-            place.is_tried = true;
-            let who = format!("{} at {origin}", place.services.join(", "));
+        for ((origin, endpoint), result) in new.into_iter().zip(tried) {
+            endpoint.is_tried = true;
+            let who = format!("{} at {origin}", endpoint.services.join(", "));
             match result {
                 Ok(reached) => {
                     report.ok("network", &format!("{who}: answers ({})", reached.way));
                     // Of several clocks the one that signs people in and out counts.
-                    if clock.is_none() || place.services.contains(&"AppSync") {
+                    if clock.is_none() || endpoint.services.contains(&"AppSync") {
                         clock = reached.clock_ahead_s;
                     }
                 }

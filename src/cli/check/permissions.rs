@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::inquiry::{AWS_CREDENTIALS, Problem};
+use super::super::query::{AWS_CREDENTIALS, Problem};
 use super::super::report::Report;
 use crate::registry::{RegistryError, RegistryErrorKind};
 

@@ -7,7 +7,7 @@ use std::net::{TcpListener, UdpSocket};
 
 use managed_app_runtimes::{PortBinding, Protocol, labels, names};
 
-use super::super::inquiry::Problem;
+use super::super::query::Problem;
 use super::super::report::Report;
 use super::Engine;
 use crate::config::Config;

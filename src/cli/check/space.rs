@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::inquiry::Problem;
+use super::super::query::Problem;
 use super::super::report::Report;
 use super::Engine;
 use crate::config::Config;
@@ -30,10 +30,10 @@ pub(super) fn check(config: &Config, engine: Option<&Engine>, report: &mut Repor
 }
 
 fn tell(what: &str, path: &Path, bytes_min: u64, report: &mut Report) {
-    let Some((place, free)) = free(path) else {
+    let Some((directory, free)) = free(path) else {
         return report.skipped("disk space", &format!("{what}: not known for {}", path.display()));
     };
-    let found = format!("{what}: {} MiB free at {}", free / MIB, place.display());
+    let found = format!("{what}: {} MiB free at {}", free / MIB, directory.display());
     if free >= bytes_min {
         return report.ok("disk space", &found);
     }
@@ -43,9 +43,9 @@ fn tell(what: &str, path: &Path, bytes_min: u64, report: &mut Report) {
 
 /// What is free to this user at a path, or at its nearest ancestor that exists.
 fn free(path: &Path) -> Option<(PathBuf, u64)> {
-    let place = path.ancestors().find(|ancestor| ancestor.exists())?;
-    let disk = rustix::fs::statvfs(place).ok()?;
-    Some((place.to_owned(), disk.f_bavail.saturating_mul(disk.f_frsize)))
+    let directory = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    Some((directory.to_owned(), disk.f_bavail.saturating_mul(disk.f_frsize)))
 }
 
 #[cfg(test)]
@@ -55,8 +55,8 @@ mod tests {
     #[test]
     fn space_is_that_of_the_nearest_place_that_exists() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (place, bytes) = free(&folder.path().join("a/b")).expect("a disk");
-        assert_eq!(place, folder.path());
+        let (directory, bytes) = free(&folder.path().join("a/b")).expect("a disk");
+        assert_eq!(directory, folder.path());
         assert!(bytes > 0);
     }
 }

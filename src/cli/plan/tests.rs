@@ -7,7 +7,7 @@ use managed_app_runtimes::{Container, ContainerState, ImageId, Origin, Owner, la
 
 use super::*;
 use crate::model::{App, Node, NodeName, NodeType, Tenant};
-use crate::reconciler::{NodeLogSettings, Policy, Surroundings};
+use crate::reconciler::{AppInputs, NodeLogSettings, Policy};
 
 const IMAGE: &str = "registry.test/img:1";
 
@@ -68,7 +68,7 @@ fn app(nodes: &[(&str, &str)]) -> Arc<App> {
 
 /// The container that `run` would have made of a node, with the revision it has read.
 fn container(app: &App, text: &str, content: &str) -> (Container, Revision) {
-    let desired = settings().desired(app, &app.nodes[&name(text)], &Surroundings::of(app)).expect("a good node");
+    let desired = settings().desired(app, &app.nodes[&name(text)], &AppInputs::of(app)).expect("a good node");
     let spec = &desired.target.spec;
     let mut labels = spec.labels.clone();
     labels.insert(labels::SPEC.to_owned(), SpecRecord::new(spec, "salt").to_label());

@@ -17,7 +17,7 @@ fn check(status: u16, body: &str, expected: (&str, CloudErrorKind)) {
 
 #[test]
 fn answers_have_meanings() {
-    use CloudErrorKind::{Failed, Nonsense, Refused, Throttled};
+    use CloudErrorKind::{Failed, InvalidResponse, Refused, Throttled};
     let unauthorized = r#"{"errors":[{"errorType":"UnauthorizedException","message":"Token has expired."}]}"#;
     check(401, unauthorized, ("token", Refused));
     check(401, "", ("token", Refused));
@@ -31,10 +31,10 @@ fn answers_have_meanings() {
     check(200, r#"{"data":{"GetApp":{"name":"a"}},"errors":[{"message":"a part failed"}]}"#, ("lasting", Failed));
     check(200, r#"{"data":{"GetApp":null},"errors":[{}]}"#, ("lasting", Failed));
     check(200, r#"{"data":{"GetApp":null},"errors":"odd"}"#, ("lasting", Failed));
-    check(200, r#"{"data":null}"#, ("lasting", Nonsense));
-    check(200, "{}", ("lasting", Nonsense));
-    check(200, "not json", ("lasting", Nonsense));
-    check(200, "", ("lasting", Nonsense));
+    check(200, r#"{"data":null}"#, ("lasting", InvalidResponse));
+    check(200, "{}", ("lasting", InvalidResponse));
+    check(200, "not json", ("lasting", InvalidResponse));
+    check(200, "", ("lasting", InvalidResponse));
 }
 
 #[test]

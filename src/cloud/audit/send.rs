@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::super::backoff::Backoff;
-use super::super::text::{chain, clean};
+use super::super::text::{chain, sanitize};
 use super::super::transport;
 use super::AppCredentials;
 use super::queue::{Queue, Record};
@@ -270,5 +270,5 @@ async fn beginning(mut answer: Response) -> String {
             break;
         }
     }
-    clean(&String::from_utf8_lossy(&text))
+    sanitize(&String::from_utf8_lossy(&text))
 }

@@ -15,7 +15,7 @@ use crate::cloud::{CloudError, ControlPlane};
 use crate::model::Snapshot;
 
 /// A trail that sends, and all its handles.
-struct Rig {
+struct Harness {
     fake: FakeCloud,
     app: watch::Sender<Option<Arc<App>>>,
     trail: AuditTrail,
@@ -45,7 +45,7 @@ impl ControlPlane for Purse {
     }
 }
 
-impl Rig {
+impl Harness {
     async fn start() -> Self {
         Self::with(|_| {}, vec![]).await
     }
@@ -105,13 +105,13 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
 
 #[tokio::test]
 async fn a_record_says_what_the_contract_wants() {
-    let rig = Rig::start().await;
-    rig.note(0..1);
-    rig.trail.note("1", vec![]);
-    rig.sent(2).await;
-    let batches = rig.fake.audit.batches();
+    let harness = Harness::start().await;
+    harness.note(0..1);
+    harness.trail.note("1", vec![]);
+    harness.sent(2).await;
+    let batches = harness.fake.audit.batches();
     let [batch] = &batches[..] else { panic!("one request: {batches:?}") };
-    let app = &rig.fake.env()["APP"];
+    let app = &harness.fake.env()["APP"];
     assert_eq!((&batch.node, batch.message_type.as_str()), (&format!("{app}:Change Receiver"), "echo.change"));
     assert!(!batch.compressed);
     let [first, second] = &batch.records[..] else { panic!("two records: {batch:?}") };
@@ -120,144 +120,144 @@ async fn a_record_says_what_the_contract_wants() {
     assert_eq!(first.attributes, [("app".to_owned(), app.as_str().into())].into());
     assert!((OffsetDateTime::now_utc() - first.datetime).whole_seconds().abs() < 60);
     let expected = AuditNumbers { is_on: true, waiting: 0, sent: 2, retried: 0, dropped: 0 };
-    assert_eq!(rig.numbers(), expected);
+    assert_eq!(harness.numbers(), expected);
 }
 
 #[tokio::test]
 async fn many_records_go_in_packed_requests_of_500_at_most_and_in_order() {
-    let rig = Rig::start().await;
-    rig.note(0..1_210);
-    rig.sent(1_210).await;
-    let batches = rig.fake.audit.batches();
+    let harness = Harness::start().await;
+    harness.note(0..1_210);
+    harness.sent(1_210).await;
+    let batches = harness.fake.audit.batches();
     let sizes: Vec<_> = batches.iter().map(|batch| (batch.records.len(), batch.compressed)).collect();
     assert_eq!(sizes, [(500, true), (500, true), (210, true)]);
-    assert_eq!(rig.ids(), ids(0..1_210));
-    rig.note(0..10);
-    rig.sent(1_220).await;
-    assert_eq!(rig.fake.audit.batches().last().map(|b| (b.records.len(), b.compressed)), Some((10, false)));
+    assert_eq!(harness.ids(), ids(0..1_210));
+    harness.note(0..10);
+    harness.sent(1_220).await;
+    assert_eq!(harness.fake.audit.batches().last().map(|b| (b.records.len(), b.compressed)), Some((10, false)));
 }
 
 #[tokio::test]
 async fn a_wrong_key_is_refused_and_renewed() {
     let wrong = Credentials::new("AKIAWRONG", "wrong", None, None, "test");
-    let rig = Rig::with(|_| {}, vec![wrong]).await;
-    rig.note(0..3);
-    rig.sent(3).await;
-    assert_eq!((rig.ids(), rig.numbers().retried), (ids(0..3), 3));
+    let harness = Harness::with(|_| {}, vec![wrong]).await;
+    harness.note(0..3);
+    harness.sent(3).await;
+    assert_eq!((harness.ids(), harness.numbers().retried), (ids(0..3), 3));
 }
 
 #[tokio::test]
 async fn expired_and_revoked_credentials_are_renewed() {
-    let rig = Rig::with(|fake| fake.set_credentials_lifetime(Some(Duration::ZERO)), vec![]).await;
-    rig.note(0..1);
-    eventually("expired ones are refused", || rig.numbers().retried >= 2).await;
-    assert!(rig.fake.audit.batches().is_empty());
-    rig.fake.set_credentials_lifetime(None);
-    rig.sent(1).await;
-    rig.fake.revoke_credentials();
-    rig.note(1..2);
-    rig.sent(2).await;
-    assert_eq!(rig.ids(), ids(0..2));
+    let harness = Harness::with(|fake| fake.set_credentials_lifetime(Some(Duration::ZERO)), vec![]).await;
+    harness.note(0..1);
+    eventually("expired ones are refused", || harness.numbers().retried >= 2).await;
+    assert!(harness.fake.audit.batches().is_empty());
+    harness.fake.set_credentials_lifetime(None);
+    harness.sent(1).await;
+    harness.fake.revoke_credentials();
+    harness.note(1..2);
+    harness.sent(2).await;
+    assert_eq!(harness.ids(), ids(0..2));
 }
 
 #[tokio::test]
 async fn a_signature_for_another_region_is_refused_until_the_region_is_right() {
-    let rig = Rig::start().await;
-    let right = rig.app.borrow().clone().expect("there is an app");
-    rig.change_app(|app| app.tenant.region = "eu-west-3".to_owned());
-    rig.note(0..2);
-    eventually("it is refused", || rig.numbers().retried >= 2).await;
-    assert!(rig.fake.audit.batches().is_empty());
-    rig.app.send_replace(Some(right));
-    rig.sent(2).await;
-    assert_eq!(rig.ids(), ids(0..2));
+    let harness = Harness::start().await;
+    let right = harness.app.borrow().clone().expect("there is an app");
+    harness.change_app(|app| app.tenant.region = "eu-west-3".to_owned());
+    harness.note(0..2);
+    eventually("it is refused", || harness.numbers().retried >= 2).await;
+    assert!(harness.fake.audit.batches().is_empty());
+    harness.app.send_replace(Some(right));
+    harness.sent(2).await;
+    assert_eq!(harness.ids(), ids(0..2));
 }
 
 #[tokio::test]
 async fn an_outage_loses_nothing_and_changes_no_order() {
-    let rig = Rig::start().await;
-    rig.fake.audit.faults().set_outage(true);
-    rig.note(0..600);
-    eventually("it is tried again", || rig.numbers().retried >= 1_000).await;
-    rig.note(600..700);
-    rig.fake.audit.faults().set_outage(false);
-    rig.sent(700).await;
-    assert_eq!(rig.ids(), ids(0..700));
-    assert_eq!(rig.numbers().dropped, 0);
+    let harness = Harness::start().await;
+    harness.fake.audit.faults().set_outage(true);
+    harness.note(0..600);
+    eventually("it is tried again", || harness.numbers().retried >= 1_000).await;
+    harness.note(600..700);
+    harness.fake.audit.faults().set_outage(false);
+    harness.sent(700).await;
+    assert_eq!(harness.ids(), ids(0..700));
+    assert_eq!(harness.numbers().dropped, 0);
 }
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_cut_until_it_fits() {
-    let rig = Rig::start().await;
-    rig.fake.audit.faults().fail_next(2, 413, "RequestTooLong");
-    rig.note(0..40);
-    rig.sent(40).await;
-    let sizes: Vec<_> = rig.fake.audit.batches().iter().map(|batch| batch.records.len()).collect();
+    let harness = Harness::start().await;
+    harness.fake.audit.faults().fail_next(2, 413, "RequestTooLong");
+    harness.note(0..40);
+    harness.sent(40).await;
+    let sizes: Vec<_> = harness.fake.audit.batches().iter().map(|batch| batch.records.len()).collect();
     assert_eq!(sizes, [10, 20, 10]);
-    assert_eq!(rig.ids(), ids(0..40));
+    assert_eq!(harness.ids(), ids(0..40));
 }
 
 #[tokio::test]
 async fn only_the_record_at_fault_is_dropped() {
-    let rig = Rig::start().await;
-    rig.note(0..17);
-    rig.trail.note("", vec![]);
-    rig.note(17..30);
-    rig.sent(30).await;
-    assert_eq!((rig.ids(), rig.numbers().dropped), (ids(0..30), 1));
+    let harness = Harness::start().await;
+    harness.note(0..17);
+    harness.trail.note("", vec![]);
+    harness.note(17..30);
+    harness.sent(30).await;
+    assert_eq!((harness.ids(), harness.numbers().dropped), (ids(0..30), 1));
 }
 
 #[tokio::test]
 async fn what_is_left_at_the_end_is_sent_at_once() {
-    let rig = Rig::start().await;
-    let (fake, trail) = (rig.fake.audit.clone(), rig.trail.clone());
-    rig.note(0..700);
-    let took = rig.ended().await;
+    let harness = Harness::start().await;
+    let (fake, trail) = (harness.fake.audit.clone(), harness.trail.clone());
+    harness.note(0..700);
+    let took = harness.ended().await;
     assert_eq!((trail.numbers().sent, fake.batches().len()), (700, 2));
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[tokio::test]
 async fn an_endpoint_that_is_silent_holds_up_the_end_for_seconds_only() {
-    let rig = Rig::start().await;
-    rig.fake.services.fail_until_released(Service::Audit, Fault::Stall);
-    rig.note(0..5);
-    eventually("it is asked", || rig.fake.services.calls(Service::Audit, "POST") > 0).await;
-    let trail = rig.trail.clone();
-    let took = rig.ended().await;
+    let harness = Harness::start().await;
+    harness.fake.services.fail_until_released(Service::Audit, Fault::Stall);
+    harness.note(0..5);
+    eventually("it is asked", || harness.fake.services.calls(Service::Audit, "POST") > 0).await;
+    let trail = harness.trail.clone();
+    let took = harness.ended().await;
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!((trail.numbers().waiting, trail.numbers().dropped), (0, 5));
 }
 
 #[tokio::test]
 async fn nothing_is_noted_unless_the_tenant_asks_for_it() {
-    let rig = Rig::start().await;
-    rig.change_app(|app| app.tenant.audit = false);
-    rig.note(0..5);
-    assert_eq!(rig.numbers(), AuditNumbers::default());
-    rig.change_app(|app| app.tenant.audit = true);
-    rig.note(5..6);
+    let harness = Harness::start().await;
+    harness.change_app(|app| app.tenant.audit = false);
+    harness.note(0..5);
+    assert_eq!(harness.numbers(), AuditNumbers::default());
+    harness.change_app(|app| app.tenant.audit = true);
+    harness.note(5..6);
     // What was noted while it was on is still sent.
-    rig.change_app(|app| app.tenant.audit = false);
-    rig.sent(1).await;
-    assert_eq!(rig.ids(), ["5"]);
+    harness.change_app(|app| app.tenant.audit = false);
+    harness.sent(1).await;
+    assert_eq!(harness.ids(), ["5"]);
 }
 
 #[tokio::test]
 async fn without_an_endpoint_that_can_be_used_records_are_dropped_and_counted() {
-    let rig = Rig::start().await;
+    let harness = Harness::start().await;
     for endpoint in [None, Some("http://audit.example/"), Some("nothing"), Some("ftp://127.0.0.1/")] {
-        rig.change_app(|app| app.audit_records_endpoint = endpoint.map(str::to_owned));
-        rig.note(0..1);
+        harness.change_app(|app| app.audit_records_endpoint = endpoint.map(str::to_owned));
+        harness.note(0..1);
     }
-    rig.change_app(|app| app.change_receiver = None);
-    rig.note(0..1);
-    assert_eq!(rig.numbers(), AuditNumbers { dropped: 5, ..AuditNumbers::default() });
+    harness.change_app(|app| app.change_receiver = None);
+    harness.note(0..1);
+    assert_eq!(harness.numbers(), AuditNumbers { dropped: 5, ..AuditNumbers::default() });
 }
 
 #[tokio::test]
 async fn debug_shows_no_record() {
-    let rig = Rig::start().await;
-    rig.trail.note("an-id-of-a-message", vec![]);
-    assert!(!format!("{:?}", rig.trail).contains("an-id"));
+    let harness = Harness::start().await;
+    harness.trail.note("an-id-of-a-message", vec![]);
+    assert!(!format!("{:?}", harness.trail).contains("an-id"));
 }

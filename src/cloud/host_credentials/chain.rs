@@ -21,7 +21,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 
 use super::files::{Files, ProfilePaths};
-use crate::cloud::text::{chain, clean};
+use crate::cloud::text::{chain, sanitize};
 use crate::config::process_environment;
 
 /// Limit for one attempt of a call that asks for keys.
@@ -168,7 +168,7 @@ impl Chain {
             for (path, file) in [(&self.paths.credentials, &files.credentials), (&self.paths.config, &files.config)] {
                 let Some(path) = path else { continue };
                 match (&file.problem, file.exists) {
-                    (Some(problem), _) => parts.push(clean(&format!("{}: {problem}", path.display()))),
+                    (Some(problem), _) => parts.push(sanitize(&format!("{}: {problem}", path.display()))),
                     (None, false) => parts.push(format!("{} does not exist", path.display())),
                     (None, true) => {}
                 }

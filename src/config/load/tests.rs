@@ -83,7 +83,7 @@ fn the_nine_variables_are_enough() {
     assert_eq!(config.host_id, "0123abcd");
     assert_eq!((config.parallel_operations, config.parallel_pulls), (64, 4));
     assert_eq!((config.stop_grace, config.resync), (Duration::from_secs(30), Duration::from_secs(300)));
-    assert_eq!((config.replace, config.replace_window), (crate::config::Replace::Careful, Duration::from_secs(2)));
+    assert_eq!((config.replace, config.replace_window), (crate::config::Replace::StopFirst, Duration::from_secs(2)));
     assert_eq!(config.systemd, SystemdEnvironment::default());
     assert_eq!(config.docker_host, None);
 }

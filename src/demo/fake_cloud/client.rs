@@ -4,18 +4,18 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::Problem;
+use super::commands::Command;
 use super::server::CONTROL_PATH;
-use super::words::Word;
 use crate::driver::chain;
 
 /// The longest wait for an answer: `receive` may wait 20 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// The answer goes to standard output.
-pub(super) async fn say(at: &str, word: &Word) -> Result<(), Problem> {
+pub(super) async fn say(at: &str, command: &Command) -> Result<(), Problem> {
     let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build();
     let http = http.map_err(|error| Problem::unavailable(format!("make a client: {error}")))?;
-    let answer = http.post(format!("http://{at}{CONTROL_PATH}")).json(word).send().await;
+    let answer = http.post(format!("http://{at}{CONTROL_PATH}")).json(command).send().await;
     let answer = answer.map_err(|error| {
         let cause = chain(&error);
         Problem::unavailable(format!(

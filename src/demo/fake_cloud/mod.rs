@@ -3,11 +3,11 @@
 
 mod address;
 mod client;
+mod commands;
 mod parts;
 mod reply;
 mod seed;
 mod server;
-mod words;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
-use words::Word;
+use commands::Command;
 
 /// Where `serve` listens, and where the other words look for it.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4510";
@@ -39,7 +39,7 @@ enum Action {
     /// `--listen 0.0.0.0:4510`. Every host of the network can then reach and change it without a password.
     Serve(ServeArgs),
     #[command(flatten)]
-    Word(Word),
+    Command(Command),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -59,7 +59,7 @@ struct ServeArgs {
 pub async fn run(arguments: FakeCloudArgs) -> Exit {
     let done = match arguments.action {
         Action::Serve(serve) => server::serve(serve.listen, serve.advertise, serve.seed.as_deref()).await,
-        Action::Word(word) => client::say(&arguments.at, &word).await,
+        Action::Command(command) => client::say(&arguments.at, &command).await,
     };
     match done {
         Ok(()) => Exit::Done,

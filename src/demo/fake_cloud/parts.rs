@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use managed_app_fakes::cloud::words::{LogLevel, Mount, Port, Protocol};
+use managed_app_fakes::cloud::commands::{LogLevel, Mount, Port, Protocol};
 
 /// A port as `[ADDRESS:]HOST:CONTAINER[/tcp|udp|sctp]`, as engines write it.
 pub(super) fn port(text: &str) -> Result<Port, String> {

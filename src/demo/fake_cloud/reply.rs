@@ -9,38 +9,38 @@ use managed_app_fakes::cloud::World;
 use managed_app_fakes::cloud::sigv4::{HostCall, Retirement};
 use managed_app_fakes::cloud::sqs::Outgoing;
 
-use super::words::{self, Word};
+use super::commands::{self, Command};
 
 /// Says a word to the cloud; the answer, or what is in the way.
-pub(super) async fn reply(cloud: &FakeCloud, word: &Word) -> Result<String, String> {
-    match word {
-        Word::Env { node } => env(cloud, node.as_deref()),
-        Word::Show => Ok(show(cloud)),
-        Word::Logs { node } => Ok(logs(cloud, node.as_deref())),
-        Word::AuditRecords { node } => audit_records(cloud, node.as_deref()),
-        Word::RotateKeys { keep_old } => {
+pub(super) async fn reply(cloud: &FakeCloud, command: &Command) -> Result<String, String> {
+    match command {
+        Command::Env { node } => env(cloud, node.as_deref()),
+        Command::Show => Ok(show(cloud)),
+        Command::Logs { node } => Ok(logs(cloud, node.as_deref())),
+        Command::AuditRecords { node } => audit_records(cloud, node.as_deref()),
+        Command::RotateKeys { keep_old } => {
             let keys = cloud.add_host_keys();
             if !keep_old {
                 cloud.retire_host_keys(Retirement::Unknown);
             }
             Ok(keys.credentials_file())
         }
-        Word::RetireKeys { expired } => {
+        Command::RetireKeys { expired } => {
             let how = if *expired { Retirement::Expired } else { Retirement::Unknown };
             Ok(format!("{}\n", cloud.retire_host_keys(how)))
         }
-        Word::Calls => cloud.host_calls().iter().map(call).collect(),
-        Word::Send { source, target, body } => {
-            words::change(cloud, word)?;
+        Command::Calls => cloud.host_calls().iter().map(call).collect(),
+        Command::Send { source, target, body } => {
+            commands::change(cloud, command)?;
             send(cloud, source, target, body)
         }
-        Word::Receive { source, target, wait } => {
-            words::change(cloud, word)?;
-            let queue = words::edge(&cloud.world(), source, target)?;
+        Command::Receive { source, target, wait } => {
+            commands::change(cloud, command)?;
+            let queue = commands::edge(&cloud.world(), source, target)?;
             let taken = cloud.queues.take(&queue, Duration::from_secs(*wait)).await;
             taken.map(|message| message.body + "\n").ok_or_else(|| "there is no message on the edge".to_owned())
         }
-        _ => words::change(cloud, word).map(|()| String::new()),
+        _ => commands::change(cloud, command).map(|()| String::new()),
     }
 }
 
@@ -117,7 +117,7 @@ fn send(cloud: &FakeCloud, source: &str, target: &str, body: &str) -> Result<Str
     if body.is_empty() {
         return Err("a message needs a body".to_owned());
     }
-    let queue = words::edge(&cloud.world(), source, target)?;
+    let queue = commands::edge(&cloud.world(), source, target)?;
     let tracking_id = format!("{:032x}", rand::random::<u128>());
     let message = Outgoing {
         body: body.to_owned(),

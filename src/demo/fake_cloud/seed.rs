@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::{Spanned, Table};
 
 use super::Problem;
-use super::words::{self, NodeArgs, Word};
+use super::commands::{self, Command, NodeArgs};
 
 /// A seed that was read.
 #[derive(Debug, Default)]
@@ -121,8 +121,8 @@ impl Seed {
 
     /// Makes everything that the file names. A daemon that comes later finds it there, and no messages about it.
     pub(super) fn plant(&self, cloud: &FakeCloud) -> Result<(), Problem> {
-        for (at, word) in self.words().map_err(|(at, reason)| self.wrong(at, &reason))? {
-            words::change(cloud, &word).map_err(|reason| self.wrong(at, &reason))?;
+        for (at, command) in self.commands().map_err(|(at, reason)| self.wrong(at, &reason))? {
+            commands::change(cloud, &command).map_err(|reason| self.wrong(at, &reason))?;
         }
         if let Some(password) = &self.file.registry_password {
             cloud.registry.set_password(password);
@@ -135,34 +135,37 @@ impl Seed {
     }
 
     /// All words, each with its place in the text, in the order in which they can be said.
-    fn words(&self) -> Result<Vec<(usize, Word)>, (usize, String)> {
+    fn commands(&self) -> Result<Vec<(usize, Command)>, (usize, String)> {
         let file = &self.file;
-        let mut words =
-            vec![(0, Word::SetAudit { audit: file.audit }), (0, Word::SetTableAccess { access: file.table_access })];
+        let mut commands = vec![
+            (0, Command::SetAudit { audit: file.audit }),
+            (0, Command::SetTableAccess { access: file.table_access }),
+        ];
         for (name, node) in in_file_order(&file.node) {
             let at = node.span().start;
-            words.push((at, Word::AddNode(node_args(name, node.get_ref()).map_err(|reason| (at, reason))?)));
+            commands.push((at, Command::AddNode(node_args(name, node.get_ref()).map_err(|reason| (at, reason))?)));
             if node.get_ref().stopped {
-                words.push((at, Word::SetStopped { node: name.clone(), stopped: true }));
+                commands.push((at, Command::SetStopped { node: name.clone(), stopped: true }));
             }
         }
         for (name, message_type) in in_file_order(&file.message_type) {
             let source = message_type.get_ref().auditor.clone();
-            words.push((message_type.span().start, Word::ChangeAuditor { message_type: name.clone(), source }));
+            commands.push((message_type.span().start, Command::ChangeAuditor { message_type: name.clone(), source }));
         }
         for edge in &file.edge {
             let Edge { source, target } = edge.get_ref();
-            words.push((edge.span().start, Word::Connect { source: source.clone(), target: target.clone() }));
+            commands.push((edge.span().start, Command::Connect { source: source.clone(), target: target.clone() }));
         }
         if let Some(config) = &file.app_config {
             let at = config.span().start;
-            words.push((at, Word::SetAppConfig { json: json(config.get_ref()).map_err(|reason| (at, reason))? }));
+            commands.push((at, Command::SetAppConfig { json: json(config.get_ref()).map_err(|reason| (at, reason))? }));
         }
         if let Some(config) = &file.tenant_config {
             let at = config.span().start;
-            words.push((at, Word::SetTenantConfig { json: json(config.get_ref()).map_err(|reason| (at, reason))? }));
+            commands
+                .push((at, Command::SetTenantConfig { json: json(config.get_ref()).map_err(|reason| (at, reason))? }));
         }
-        Ok(words)
+        Ok(commands)
     }
 
     fn wrong(&self, at: usize, reason: &str) -> Problem {

@@ -16,13 +16,13 @@ use axum::routing::post;
 use managed_app_fakes::FakeCloud;
 use tokio::net::TcpListener;
 
+use super::commands::Command;
 use super::seed::Seed;
-use super::words::Word;
 use super::{Problem, address, reply};
 use crate::host::{Signal, Signals};
 
 /// Where words are posted.
-pub(super) const CONTROL_PATH: &str = "/fake-cloud/word";
+pub(super) const CONTROL_PATH: &str = "/fake-cloud/command";
 /// The largest request of AWS, with room to spare.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest an answer may take: above the longest poll of SQS.
@@ -49,7 +49,7 @@ pub(super) async fn serve(listen: SocketAddr, advertise: Option<String>, seed: O
     let http = http.map_err(|error| Problem::unavailable(format!("make a client: {error}")))?;
     let mut signals = Signals::listen().map_err(|error| Problem::unavailable(format!("follow signals: {error}")))?;
     let router = Router::new()
-        .route(CONTROL_PATH, post(word))
+        .route(CONTROL_PATH, post(command))
         .fallback(hand_on)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(Arc::new(Front { cloud, http }));
@@ -80,15 +80,15 @@ fn welcome(base: &str, bound: SocketAddr) -> String {
          \x20 echostream-managed-app run --env-file fake.env\n\
          \x20 echostream-managed-app fake-cloud{at} add-node my-node --image localhost/my-node:1\n\
          \x20 echostream-managed-app fake-cloud{at} env --node my-node    # for `docker run --env-file`\n\
-         \x20 echostream-managed-app fake-cloud --help    # all words"
+         \x20 echostream-managed-app fake-cloud --help    # all commands"
     )
 }
 
-async fn word(State(front): State<Arc<Front>>, body: Bytes) -> Response {
-    let Ok(word) = serde_json::from_slice::<Word>(&body) else {
-        return (StatusCode::BAD_REQUEST, "this is no word that this version knows").into_response();
+async fn command(State(front): State<Arc<Front>>, body: Bytes) -> Response {
+    let Ok(command) = serde_json::from_slice::<Command>(&body) else {
+        return (StatusCode::BAD_REQUEST, "this is not a command of this version").into_response();
     };
-    match reply::reply(&front.cloud, &word).await {
+    match reply::reply(&front.cloud, &command).await {
         Ok(text) => text.into_response(),
         Err(reason) => (StatusCode::UNPROCESSABLE_ENTITY, reason).into_response(),
     }

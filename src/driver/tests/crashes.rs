@@ -5,7 +5,7 @@ use std::time::Duration;
 use managed_app_fakes::faulty::Verb;
 use managed_app_fakes::memory::Behaviour;
 
-use super::rig::{Rig, image, target};
+use super::harness::{Harness, image, target};
 use crate::reconciler::*;
 
 /// Longer than a replacement takes, and shorter than the limit of any call.
@@ -27,39 +27,39 @@ const CALLS: [(Verb, usize); 11] = [
 ];
 
 /// Replaces `one` by `two`, dies before the given call, and lets another daemon finish. False: there is no such call.
-async fn die_before(verb: Verb, skip: usize, manner: Manner, stays_up: bool) -> bool {
-    let rig = Rig::with_old(vec![]).await;
+async fn die_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: bool) -> bool {
+    let harness = Harness::with_old(vec![]).await;
     if !stays_up {
         let behaviour = Behaviour::CrashLoops { code: 1, after: Duration::from_millis(500) };
-        rig.memory.set_behaviour_of_image(&image("two"), behaviour);
+        harness.memory.set_behaviour_of_image(&image("two"), behaviour);
     }
     if skip > 0 {
-        rig.faults.on(verb).times(skip).delay(Duration::ZERO);
+        harness.faults.on(verb).times(skip).delay(Duration::ZERO);
     }
-    let hung = rig.faults.on(verb).times(1).hang();
+    let hung = harness.faults.on(verb).times(1).hang();
     let next = target("aa", "two", "2", vec![]);
-    let has_died = tokio::time::timeout(LONG, rig.replace(next.clone(), manner)).await.is_err();
+    let has_died = tokio::time::timeout(LONG, harness.replace(next.clone(), strategy)).await.is_err();
     // The call is never made: the daemon that would have made it is gone.
     drop(hung);
-    let old_is_there = rig.view("aa").and_then(|view| view.spec).is_some_and(|spec| spec.image == image("one"));
-    let new_runs = rig.running().iter().any(|(_, image)| image == "two");
+    let old_is_there = harness.view("aa").and_then(|view| view.spec).is_some_and(|spec| spec.image == image("one"));
+    let new_runs = harness.running().iter().any(|(_, image)| image == "two");
     assert!(old_is_there || new_runs, "{verb:?} {skip}: the old one went too early");
-    rig.faults.clear();
-    let rig = rig.reborn();
-    rig.settle(&next, manner == Manner::Overlap).await;
+    harness.faults.clear();
+    let harness = harness.reborn();
+    harness.settle(&next, strategy == Strategy::StartFirst).await;
     let wanted = if stays_up { "two" } else { "one" };
-    assert_eq!(rig.running(), [("aa".to_owned(), wanted.to_owned())], "{verb:?} {skip} {manner:?}");
-    assert_eq!(rig.memory.containers().len(), 1, "{verb:?} {skip} {manner:?}");
-    let revisions = rig.hands.state.revisions();
-    let id = rig.view("aa").expect("the one that runs").container.id;
-    assert_eq!(revisions.get(&id), Some(&Revision::from_text("2")), "{verb:?} {skip} {manner:?}");
+    assert_eq!(harness.running(), [("aa".to_owned(), wanted.to_owned())], "{verb:?} {skip} {strategy:?}");
+    assert_eq!(harness.memory.containers().len(), 1, "{verb:?} {skip} {strategy:?}");
+    let revisions = harness.executor.state.revisions();
+    let id = harness.view("aa").expect("the one that runs").container.id;
+    assert_eq!(revisions.get(&id), Some(&Revision::from_text("2")), "{verb:?} {skip} {strategy:?}");
     has_died
 }
 
-async fn die_everywhere(manner: Manner, stays_up: bool) -> Vec<(Verb, usize)> {
+async fn die_everywhere(strategy: Strategy, stays_up: bool) -> Vec<(Verb, usize)> {
     let mut died = Vec::new();
     for (verb, skip) in CALLS {
-        if die_before(verb, skip, manner, stays_up).await {
+        if die_before(verb, skip, strategy, stays_up).await {
             died.push((verb, skip));
         }
     }
@@ -68,15 +68,15 @@ async fn die_everywhere(manner: Manner, stays_up: bool) -> Vec<(Verb, usize)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_a_replacement_is_mended() {
-    assert_eq!(die_everywhere(Manner::Careful, true).await.len(), 9);
+    assert_eq!(die_everywhere(Strategy::StopFirst, true).await.len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_a_rollback_is_mended() {
-    assert_eq!(die_everywhere(Manner::Careful, false).await.len(), 9);
+    assert_eq!(die_everywhere(Strategy::StopFirst, false).await.len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_an_overlap_is_mended() {
-    assert_eq!(die_everywhere(Manner::Overlap, true).await.len(), 8);
+    assert_eq!(die_everywhere(Strategy::StartFirst, true).await.len(), 8);
 }

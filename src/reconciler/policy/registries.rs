@@ -6,11 +6,11 @@ use crate::model::RegistryHost;
 
 /// What MANAGED_APP_ALLOWED_REGISTRIES says. The default is all of Amazon ECR and the ECR Public gallery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowedRegistries(Vec<Place>);
+pub struct AllowedRegistries(Vec<Registry>);
 
 /// One entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Registry {
     /// `*`
     Any,
     /// `ecr`: every account and region.
@@ -25,7 +25,7 @@ impl AllowedRegistries {
     /// Reads a list with commas of `ecr`, `ecr-public`, `host[:port][/repository]` and `*`; `None` if a part is none of
     /// these. A repository stands for itself and what is below it.
     pub fn parse(text: &str) -> Option<Self> {
-        text.split(',').map(|part| Place::parse(part.trim())).collect::<Option<_>>().map(Self)
+        text.split(',').map(|part| Registry::parse(part.trim())).collect::<Option<_>>().map(Self)
     }
 
     /// The error is for people; it names the setting. `of_aws`: the registry of AWS that the image is in.
@@ -40,11 +40,11 @@ impl AllowedRegistries {
 
 impl Default for AllowedRegistries {
     fn default() -> Self {
-        Self(vec![Place::Ecr, Place::EcrPublic])
+        Self(vec![Registry::Ecr, Registry::EcrPublic])
     }
 }
 
-impl Place {
+impl Registry {
     fn parse(text: &str) -> Option<Self> {
         match text {
             "*" => return Some(Self::Any),

@@ -121,7 +121,7 @@ fn nothing_is_started_beside_a_container_whose_state_is_not_known() {
 fn a_process_that_ends_right_after_our_start_is_noticed() {
     let hint = |world: &World, action| {
         let id = world.containers[0].id.clone();
-        Event::Hint(EngineEvent {
+        Event::Engine(EngineEvent {
             container: id,
             name: world.containers[0].name.clone(),
             action,
@@ -192,7 +192,7 @@ fn the_end_does_not_rely_on_a_list_that_failed_before() {
     world.connect("a", "x");
     let app = world.app.clone();
     show(&mut world, &app);
-    world.reconciler.on(Event::HintsLost, world.now);
+    world.reconciler.on(Event::EventsLost, world.now);
     let failure = Failure { kind: FailureKind::Permanent, text: "away".to_owned() };
     world.reconciler.on(Event::Listed(Err(failure)), world.now);
     world.now += seconds(1);
@@ -228,7 +228,7 @@ fn what_a_replacement_left_half_way_is_stopped_too() {
 fn a_container_of_which_nothing_is_known_is_stopped_at_the_end() {
     let mut world = begun(&["a"]);
     world.containers[0].state = ContainerState::Unknown("odd".to_owned());
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     world.take_log();
     world.tell(Event::Stop(EndOfNodes::Stop));
     assert_eq!((world.take_log(), world.finish), (vec!["stop a".to_owned()], Some(Finish::Stopped)));

@@ -15,7 +15,7 @@ const STEPS_MAX: usize = 6;
 fn desired(can_overlap: bool) -> Desired {
     let app = World::new(&["a"]).app;
     let settings = Settings { overlap: can_overlap, ..settings() };
-    settings.desired(&app, &app.nodes[&name("a")], &Surroundings::of(&app)).expect("a good node")
+    settings.desired(&app, &app.nodes[&name("a")], &AppInputs::of(&app)).expect("a good node")
 }
 
 fn container(desired: &Desired, id: &str, its_name: String, state: ContainerState) -> Observed {
@@ -55,10 +55,10 @@ fn apply(operation: Operation, desired: &Desired, containers: &mut Vec<Observed>
             at.insert(made.id.clone(), made);
         }
         Operation::Remove(ids) => ids.iter().for_each(|id| drop(at.remove(id))),
-        Operation::Replace { old, next, manner, .. } => {
+        Operation::Replace { old, next, strategy, .. } => {
             let is_up = |id| at.get(id).is_some_and(|container: &Observed| container.state.is_running());
             assert!(next.as_ref().is_none_or(|next| !is_up(next)), "what runs is not started as if it were new");
-            assert!(manner != Manner::Overlap || old.iter().any(is_up));
+            assert!(strategy != Strategy::StartFirst || old.iter().any(is_up));
             swap(next, old, desired, &mut at, stays_up);
         }
         Operation::Confirm { next, old, .. } => {
@@ -140,10 +140,10 @@ fn where_the_new_container_does_not_stay_up_the_old_one_runs() {
         let mut steps = 0;
         while let Plan::Do(operation, _) = plan(Some(&desired), view, &containers) {
             let is_trial = matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. });
-            assert!(!(is_trial && view == ImageView::Rejected(&image)), "it is not tried again");
+            assert!(!(is_trial && view == ImageView::Quarantined(&image)), "it is not tried again");
             apply(operation, &desired, &mut containers, false);
             if is_trial {
-                view = ImageView::Rejected(&image);
+                view = ImageView::Quarantined(&image);
             }
             steps += 1;
             assert!(steps <= STEPS_MAX, "no end in sight from {before:?}");
@@ -159,7 +159,7 @@ fn a_rejected_container_that_was_not_removed_goes_without_being_tried() {
     let image = ImageId("sha256:1".to_owned());
     for before in leftovers(&desired).into_iter().filter(|all| all.len() == 2) {
         let mut containers = before;
-        while let Plan::Do(operation, _) = plan(Some(&desired), ImageView::Rejected(&image), &containers) {
+        while let Plan::Do(operation, _) = plan(Some(&desired), ImageView::Quarantined(&image), &containers) {
             assert!(!matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. }));
             apply(operation, &desired, &mut containers, false);
         }
@@ -176,9 +176,9 @@ fn three_containers_never_run_at_once() {
         id: ContainerId(id.to_owned()),
         ..container(&desired, "old", desired.target.spec.name.clone(), ContainerState::Running)
     };
-    for (old, wanted) in [(vec![old("a")], Manner::Overlap), (vec![old("a"), old("b")], Manner::Careful)] {
+    for (old, wanted) in [(vec![old("a")], Strategy::StartFirst), (vec![old("a"), old("b")], Strategy::StopFirst)] {
         let next = plan(Some(&desired), ImageView::Present(&image), &old);
-        assert!(matches!(&next, Plan::Do(Operation::Replace { manner, .. }, _) if *manner == wanted), "{next:?}");
+        assert!(matches!(&next, Plan::Do(Operation::Replace { strategy, .. }, _) if *strategy == wanted), "{next:?}");
     }
 }
 

@@ -49,12 +49,12 @@ fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
     assert!(world.containers[0].state.is_running() && !world.reconciler.status().is_converged);
     world.tell(Event::Resync);
-    world.advance(TRY_AGAIN_AFTER.mul_f64(0.7));
+    world.advance(QUARANTINE.mul_f64(0.7));
     assert_eq!(world.take_log(), [""; 0]);
-    world.advance(TRY_AGAIN_AFTER.mul_f64(0.6));
+    world.advance(QUARANTINE.mul_f64(0.6));
     assert_eq!(world.take_log(), ["replace a"]);
     world.unsteady_images.clear();
-    world.advance(TRY_AGAIN_AFTER.mul_f64(1.3));
+    world.advance(QUARANTINE.mul_f64(1.3));
     assert_eq!(world.take_log(), ["replace a"]);
     assert_eq!(failure_of(&world, "a"), None);
     assert!(world.reconciler.status().is_converged);
@@ -66,7 +66,7 @@ fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
     world.unsteady_images.insert("img/b".to_owned());
     world.blame = FailureKind::Transient;
     give_image(&mut world, "a", "b");
-    world.advance(TRY_AGAIN_AFTER.mul_f64(0.7));
+    world.advance(QUARANTINE.mul_f64(0.7));
     assert_eq!(world.take_log(), ["pull img/b", "replace a", "replace a", "replace a"]);
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
 }
@@ -79,7 +79,7 @@ fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
     assert_eq!(world.take_log(), ["replace a"], "once");
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
     world.containers[0].state = ContainerState::Exited { code: Some(1) };
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), ["start a"]);
     world.unsteady_images.clear();
     world.edit_node("a", |node| node.config = Some(r#"{"cure":1}"#.to_owned()));
@@ -115,7 +115,7 @@ fn another_spec_is_tried_at_once() {
 fn without_an_old_container_what_did_not_stay_up_is_tried_all_the_same() {
     let mut world = rolled_back();
     world.containers.clear();
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), ["create a"]);
 }
 
@@ -195,7 +195,7 @@ fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
     let mut world = up(&["a"]);
     let hint = |action, exit_code| {
         let container = ContainerId("c1".to_owned());
-        Event::Hint(EngineEvent { container, name: "a".to_owned(), action, at: None, exit_code })
+        Event::Engine(EngineEvent { container, name: "a".to_owned(), action, at: None, exit_code })
     };
     for round in 1..=12_u32 {
         world.containers[0].state = ContainerState::Restarting;
@@ -229,7 +229,7 @@ fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
 fn a_container_that_is_cut_off_is_replaced_without_a_window() {
     let mut world = up(&["a", "b"]);
     world.containers[0].networks.clear();
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), ["replace a atonce"]);
     assert!(world.reconciler.status().is_converged);
 }
@@ -239,7 +239,7 @@ fn a_container_that_is_dead_or_about_to_go_is_replaced_without_a_window() {
     for state in [ContainerState::Dead, ContainerState::Removing] {
         let mut world = up(&["a", "b"]);
         world.containers[0].state = state;
-        world.tell(Event::HintsLost);
+        world.tell(Event::EventsLost);
         assert_eq!(world.take_log(), ["replace a atonce"]);
         assert!(world.reconciler.status().is_converged);
     }
@@ -259,7 +259,7 @@ fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_repor
         assert_eq!(crash_loop_of(&world).is_some(), round >= 3, "{round}");
         world.containers[0].state = ContainerState::Exited { code: Some(1) };
         let ended = world.now;
-        world.tell(Event::HintsLost);
+        world.tell(Event::EventsLost);
         world.connect("b", "x");
         world.tell(Event::Change(Change::Edge(vec![name("b")])));
         let mut log = world.take_log();
@@ -274,7 +274,7 @@ fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_repor
     assert!(pauses[15] >= Duration::from_secs(60) && pauses[15] < Duration::from_secs(62), "{pauses:?}");
     world.advance(Duration::from_secs(11));
     world.containers[0].state = ContainerState::Exited { code: Some(1) };
-    world.tell(Event::HintsLost);
+    world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), ["start a"], "at once");
     world.advance(OVER_AFTER);
     assert_eq!(crash_loop_of(&world), None);
@@ -285,7 +285,7 @@ fn what_the_engine_starts_again_and_again_is_reported_whatever_it_calls_that() {
     let mut world = up(&["a"]);
     for second in 1..=4 {
         world.containers[0].started_at = Some(time::OffsetDateTime::UNIX_EPOCH + Duration::from_secs(second));
-        world.tell(Event::HintsLost);
+        world.tell(Event::EventsLost);
         world.advance(Duration::from_secs(1));
     }
     assert_eq!(world.take_log(), [""; 0]);

@@ -213,8 +213,8 @@ impl World {
             }
             Effect::Operate { node, operation, .. } => {
                 self.log.push(match &operation {
-                    Operation::Replace { manner, .. } if *manner != Manner::Careful => {
-                        format!("replace {node} {manner:?}").to_lowercase()
+                    Operation::Replace { strategy, .. } if *strategy != Strategy::StopFirst => {
+                        format!("replace {node} {strategy:?}").to_lowercase()
                     }
                     other => format!("{} {node}", other.verb()),
                 });
@@ -275,11 +275,11 @@ impl World {
                 self.containers.retain(|container| !old.contains(&container.id));
                 Outcome::Removed(old)
             }
-            Operation::Replace { old, next, target, manner }
+            Operation::Replace { old, next, target, strategy }
                 if self.unsteady_images.contains(target.spec.image.repository()) =>
             {
                 self.containers.retain(|container| Some(&container.id) != next.as_ref());
-                if manner != Manner::Overlap {
+                if strategy != Strategy::StartFirst {
                     self.set(&old[0], ContainerState::Running, Some(target.revision.clone()));
                 }
                 let failure = Failure { kind: self.blame, text: "it did not stay up".to_owned() };
@@ -295,7 +295,7 @@ impl World {
                         let image_id = self.content(&target.spec.image);
                         let record = SpecRecord::new(&target.spec, "");
                         let name = target.spec.name.clone();
-                        Outcome::Made(Box::new(Made { id, name, revision: target.revision, record, image_id }))
+                        Outcome::Created(Box::new(Created { id, name, revision: target.revision, record, image_id }))
                     }
                 }
             }
@@ -338,7 +338,7 @@ impl World {
             origin: Origin::Labelled,
         });
         self.state.insert(id.clone(), target.revision.clone());
-        Outcome::Made(Box::new(Made {
+        Outcome::Created(Box::new(Created {
             id,
             name: target.spec.name.clone(),
             revision: target.revision,

@@ -148,7 +148,7 @@ impl Memory {
             action.outcome = word;
             action.error = error;
             match outcome {
-                Outcome::Made(made) => {
+                Outcome::Created(made) => {
                     action.container = Some(short(&made.id));
                     action.revision = Some(made.revision.to_string());
                 }
@@ -382,7 +382,7 @@ fn told(outcome: &Outcome) -> (model::Outcome, Option<String>) {
         Outcome::RolledBack(failure) => (model::Outcome::RolledBack, Some(failure.text.clone())),
         Outcome::ImageMissing => (model::Outcome::ImageMissing, None),
         Outcome::Abandoned => (model::Outcome::Abandoned, None),
-        Outcome::Made(_)
+        Outcome::Created(_)
         | Outcome::Started { .. }
         | Outcome::Renamed { .. }
         | Outcome::Removed(_)

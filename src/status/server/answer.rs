@@ -24,14 +24,14 @@ use crate::status::recorder::{Line, Recorder};
 use crate::status::{metrics, page};
 
 /// What a client gets.
-pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
+pub(super) type HttpResponse = Response<BoxBody<Bytes, Infallible>>;
 
 /// Silence on a stream of events is broken so often, so that both sides notice a dead connection.
 const BEAT: Duration = Duration::from_secs(15);
 
 /// What is offered where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Offer {
+pub(super) enum Content {
     /// Everything but the page: whoever can open the status socket may know all.
     Socket,
     /// Metrics.
@@ -42,26 +42,26 @@ pub(super) enum Offer {
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Surface {
-    pub(super) offer: Offer,
+pub(super) struct Listener {
+    pub(super) content: Content,
     /// The address, where it is one.
     pub(super) address: Option<SocketAddr>,
 }
 
-impl Surface {
+impl Listener {
     pub(super) fn name(self) -> &'static str {
-        match self.offer {
-            Offer::Socket => "the status",
-            Offer::Metrics => "metrics",
-            Offer::Page => "the status page",
+        match self.content {
+            Content::Socket => "the status",
+            Content::Metrics => "metrics",
+            Content::Page => "the status page",
         }
     }
 }
 
 /// The answer to a request. Reads only what is in memory, and never waits.
-pub(super) fn answer(request: &Request<Incoming>, surface: Surface, recorder: &Arc<Recorder>) -> Answer {
+pub(super) fn answer(request: &Request<Incoming>, served_at: Listener, recorder: &Arc<Recorder>) -> HttpResponse {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    if let Some(address) = surface.address.filter(|address| address.ip().is_loopback())
+    if let Some(address) = served_at.address.filter(|address| address.ip().is_loopback())
         && !host.is_some_and(|host| is_ours(host, address))
     {
         // A page of somebody else whose name was made to lead here (DNS rebinding) may not read ours.
@@ -72,12 +72,12 @@ pub(super) fn answer(request: &Request<Incoming>, surface: Surface, recorder: &A
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    route(request, surface, recorder)
+    route(request, served_at, recorder)
 }
 
-fn route(request: &Request<Incoming>, surface: Surface, recorder: &Arc<Recorder>) -> Answer {
-    let is_page = surface.offer == Offer::Page;
-    let is_metrics = surface.offer == Offer::Metrics;
+fn route(request: &Request<Incoming>, served_at: Listener, recorder: &Arc<Recorder>) -> HttpResponse {
+    let is_page = served_at.content == Content::Page;
+    let is_metrics = served_at.content == Content::Metrics;
     match request.uri().path() {
         "/metrics" if !is_page => text(metrics::CONTENT_TYPE, recorder.metrics_text()),
         "/v1/status" if !is_metrics => json(&recorder.report()),
@@ -91,7 +91,7 @@ fn route(request: &Request<Incoming>, surface: Surface, recorder: &Arc<Recorder>
     }
 }
 
-fn unknown() -> Answer {
+fn unknown() -> HttpResponse {
     plain(StatusCode::NOT_FOUND, "there is /v1/status, /v1/history?node=NAME, /v1/events and /metrics\n")
 }
 
@@ -103,7 +103,7 @@ fn is_ours(host: &str, address: SocketAddr) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
-fn history(request: &Request<Incoming>, recorder: &Recorder) -> Answer {
+fn history(request: &Request<Incoming>, recorder: &Recorder) -> HttpResponse {
     let Some(node) = query(request, "node") else {
         return plain(StatusCode::BAD_REQUEST, "say which node: /v1/history?node=NAME\n");
     };
@@ -120,7 +120,7 @@ fn query(request: &Request<Incoming>, name: &str) -> Option<String> {
 }
 
 /// Server-sent events. `Last-Event-ID`, or `?after=`, brings those that were missed.
-fn events(request: &Request<Incoming>, recorder: &Arc<Recorder>) -> Answer {
+fn events(request: &Request<Incoming>, recorder: &Arc<Recorder>) -> HttpResponse {
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let after = header.or_else(|| query(request, "after")).and_then(|id| id.parse().ok());
     let (missed, receiver) = recorder.follow(after);
@@ -150,23 +150,23 @@ fn frame(line: &Line) -> Bytes {
     Bytes::from(format!("id: {}\ndata: {}\n\n", line.id, line.json))
 }
 
-fn json(value: &impl Serialize) -> Answer {
+fn json(value: &impl Serialize) -> HttpResponse {
     let mut bytes = serde_json::to_vec(value).expect("strings and numbers are always JSON");
     bytes.push(b'\n');
     text("application/json", bytes)
 }
 
-fn text(kind: &'static str, content: impl Into<Vec<u8>>) -> Answer {
+fn text(kind: &'static str, content: impl Into<Vec<u8>>) -> HttpResponse {
     whole(kind, Full::new(Bytes::from(content.into())).boxed())
 }
 
-fn plain(code: StatusCode, content: &'static str) -> Answer {
+fn plain(code: StatusCode, content: &'static str) -> HttpResponse {
     let mut answer = text("text/plain; charset=utf-8", content);
     *answer.status_mut() = code;
     answer
 }
 
-fn whole(kind: &'static str, body: BoxBody<Bytes, Infallible>) -> Answer {
+fn whole(kind: &'static str, body: BoxBody<Bytes, Infallible>) -> HttpResponse {
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -8,8 +8,8 @@ use super::parts::{Edge, ManagedNodeType, MessageType, Mount, Port, Tenant};
 use super::remote::ExternalNode;
 use super::scalars::Json;
 use super::schema::{App, ManagedApp};
-use crate::cloud::words::LogLevel;
-use crate::cloud::{CHANGE_MESSAGE_TYPE, CHANGE_ROUTER, World, state, words};
+use crate::cloud::commands::LogLevel;
+use crate::cloud::{CHANGE_MESSAGE_TYPE, CHANGE_ROUTER, World, commands, state};
 
 #[derive(Interface)]
 #[graphql(field(name = "name", ty = "String"), field(name = "tenant", ty = "Tenant"))]
@@ -123,7 +123,7 @@ pub(super) struct ManagedNode {
 }
 
 impl ManagedNode {
-    fn described(&self) -> &words::Node {
+    fn described(&self) -> &commands::Node {
         self.world.node(&self.name)
     }
 

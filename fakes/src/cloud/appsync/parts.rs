@@ -6,8 +6,8 @@ use async_graphql::{Object, SimpleObject};
 
 use super::nodes::Node;
 use super::scalars::{DateTime, IpAddress, Json, Url};
-use crate::cloud::words::Protocol;
-use crate::cloud::{World, state, words};
+use crate::cloud::commands::Protocol;
+use crate::cloud::{World, commands, state};
 
 #[derive(SimpleObject)]
 pub(super) struct Tenant {
@@ -65,8 +65,8 @@ pub(super) struct Port {
     protocol: Protocol,
 }
 
-impl From<&words::Port> for Port {
-    fn from(port: &words::Port) -> Self {
+impl From<&commands::Port> for Port {
+    fn from(port: &commands::Port) -> Self {
         Self {
             container_port: port.container_port.into(),
             description: port.description.clone(),
@@ -84,9 +84,9 @@ pub(super) struct Mount {
     target: String,
 }
 
-impl From<&words::Mount> for Mount {
-    fn from(mount: &words::Mount) -> Self {
-        let words::Mount { source, target, description } = mount.clone();
+impl From<&commands::Mount> for Mount {
+    fn from(mount: &commands::Mount) -> Self {
+        let commands::Mount { source, target, description } = mount.clone();
         Self { description, source, target }
     }
 }

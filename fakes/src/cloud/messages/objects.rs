@@ -49,7 +49,7 @@ pub(in crate::cloud) fn node_object(world: &World, name: &str) -> Value {
     json!({
         "type": "ManagedNode", "name": name, "app": world.app.as_ref().map(|app| &app.name),
         "tenant": world.tenant.name, "config": node.config,
-        "loggingLevel": node.logging_level.map(crate::cloud::words::LogLevel::as_str),
+        "loggingLevel": node.logging_level.map(crate::cloud::commands::LogLevel::as_str),
         "managedNodeType": node.node_type, "mounts": mounts, "ports": ports,
         "receiveMessageType": node.receives, "sendMessageType": node.sends, "stopped": node.stopped,
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::wire::{Answer, Engine, answer, id, streamed};
-use crate::podman::place::tests::OFFSET;
+use crate::podman::position::tests::OFFSET;
 use crate::{ContainerRuntime as _, ErrorKind};
 
 const LIMIT: Duration = Duration::from_secs(30);

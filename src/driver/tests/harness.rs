@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::{Aws, AwsOptions, CloudError, CloudErrorKind, ControlPlane};
-use crate::driver::{Hands, Looks, NOTICES_MAX, StateFile};
+use crate::driver::{ContainerLister, Executor, NOTICES_MAX, StateFile};
 use crate::logs::Shipping;
 use crate::model::Snapshot;
 use crate::reconciler::*;
@@ -25,10 +25,10 @@ pub const WINDOW: Duration = Duration::from_secs(2);
 /// Longer than any way to the goal.
 const STEPS_MAX: usize = 8;
 
-pub struct Rig {
+pub struct Harness {
     pub memory: InMemoryRuntime,
     pub faults: Faulty,
-    pub hands: Hands,
+    pub executor: Executor,
     directory: TempDir,
 }
 
@@ -75,7 +75,7 @@ pub fn target(node: &str, image_name: &str, revision: &str, ports: Vec<PortBindi
     Target { spec: Arc::new(spec), revision: Revision::from_text(revision) }
 }
 
-impl Rig {
+impl Harness {
     /// An engine with the images `one` and `two`.
     pub fn new() -> Self {
         let memory = InMemoryRuntime::new();
@@ -85,13 +85,13 @@ impl Rig {
         }
         let directory = tempfile::tempdir().expect("a folder");
         let faults = Faulty::new(Arc::new(memory.clone()));
-        let hands = hands(&faults, &directory, 64);
-        Self { memory, faults, hands, directory }
+        let executor = executor(&faults, &directory, 64);
+        Self { memory, faults, executor, directory }
     }
 
     /// The same with this many operations at a time.
     pub fn with_permits(self, permits: usize) -> Self {
-        Self { hands: hands(&self.faults, &self.directory, permits), ..self }
+        Self { executor: executor(&self.faults, &self.directory, permits), ..self }
     }
 
     /// Another daemon after this one died: it has what is on disk.
@@ -101,21 +101,21 @@ impl Rig {
 
     /// Makes and starts a container of node `a` and image `one`, which has read `1`.
     pub async fn with_old(ports: Vec<PortBinding>) -> Self {
-        let rig = Self::new();
-        rig.create(target("aa", "one", "1", ports)).await;
-        rig.memory.clear_journal();
-        rig
+        let harness = Self::new();
+        harness.create(target("aa", "one", "1", ports)).await;
+        harness.memory.clear_journal();
+        harness
     }
 
     pub async fn create(&self, target: Target) {
-        let outcome = self.hands.operate(Operation::Create(target)).await;
-        assert!(matches!(outcome, Outcome::Made(_)), "{outcome:?}");
+        let outcome = self.executor.operate(Operation::Create(target)).await;
+        assert!(matches!(outcome, Outcome::Created(_)), "{outcome:?}");
     }
 
     /// Replaces the one container of `target`'s node.
-    pub async fn replace(&self, target: Target, manner: Manner) -> Outcome {
+    pub async fn replace(&self, target: Target, strategy: Strategy) -> Outcome {
         let old = vec![self.view(&target.spec.name).expect("the old one").container.id];
-        self.hands.operate(Operation::Replace { old, next: None, target, manner }).await
+        self.executor.operate(Operation::Replace { old, next: None, target, strategy }).await
     }
 
     pub fn view(&self, name: &str) -> Option<View> {
@@ -142,15 +142,15 @@ impl Rig {
         let desired = Desired { target: target.clone(), image, can_overlap, kept_logs: None };
         let mut is_rejected = false;
         for _ in 0..STEPS_MAX {
-            let revisions = self.hands.state.revisions();
+            let revisions = self.executor.state.revisions();
             let listed = self.memory.list(&owner()).await.expect("a list");
             let observed = listed.into_iter().map(|container| {
                 let revision = revisions.get(&container.id).cloned();
                 Observed::new(container, None, revision)
             });
-            let view = if is_rejected { ImageView::Rejected(&image_id) } else { ImageView::Present(&image_id) };
+            let view = if is_rejected { ImageView::Quarantined(&image_id) } else { ImageView::Present(&image_id) };
             let Plan::Do(operation, _) = plan(Some(&desired), view, &observed.collect::<Vec<_>>()) else { return };
-            let outcome = self.hands.operate(operation).await;
+            let outcome = self.executor.operate(operation).await;
             is_rejected |= matches!(outcome, Outcome::RolledBack(_));
             assert!(!matches!(outcome, Outcome::Failed(_) | Outcome::ImageMissing), "{outcome:?}");
         }
@@ -158,11 +158,11 @@ impl Rig {
     }
 }
 
-fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
+fn executor(faults: &Faulty, directory: &TempDir, permits: usize) -> Executor {
     // A second installation is refused; the first one serves all tests of the process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let aws = Arc::new(Aws::new(AwsOptions { endpoint_url: None, sqs_endpoint_url: None, host_credentials: None }));
-    Hands {
+    Executor {
         runtime: Arc::new(faults.clone()),
         cloud: Arc::new(NoCloud),
         registry: Arc::new(Registry::new(aws.clone())),
@@ -174,7 +174,7 @@ fn hands(faults: &Faulty, directory: &TempDir, permits: usize) -> Hands {
         pulls: Semaphore::new(1),
         replace_window: WINDOW,
         notices: broadcast::Sender::new(NOTICES_MAX),
-        looks: Looks::default(),
+        lister: ContainerLister::default(),
         recorder: Recorder::in_memory(About::default()),
         last_app: std::sync::Mutex::default(),
         shipping: Shipping::off(),

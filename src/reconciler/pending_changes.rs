@@ -10,102 +10,102 @@ use super::impact;
 use crate::model::{App, Change, NodeName};
 
 /// When a change that does not show is looked for again, counted from the snapshot that lacked it.
-const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
+const CHECK_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
 /// More notes than this are not kept: the next resync finds the rest.
-const NOTES_MAX: usize = 10_000;
+const PENDING_CHANGES_MAX: usize = 10_000;
 
 /// More changes than this are not named as causes of one operation: the newest are.
 const CAUSES_MAX: usize = 10;
 
 /// The changes that are waited for.
 #[derive(Debug, Default)]
-pub struct Notes(Vec<Note>);
+pub struct PendingChanges(Vec<PendingChange>);
 
 #[derive(Debug)]
-struct Note {
+struct PendingChange {
     change: Change,
     /// Whether a snapshot was asked for after the change arrived.
     is_asked: bool,
-    looks: usize,
-    look_at: Option<Duration>,
+    checks: usize,
+    due_at: Option<Duration>,
 }
 
-impl Notes {
+impl PendingChanges {
     /// Notes a change. One that is already waited for starts afresh.
     pub fn add(&mut self, change: Change) {
         let undone = match &change {
             Change::Node(name) => Some(Change::NodeRemoved(name.clone())),
             _ => None,
         };
-        self.0.retain(|note| note.change != change && Some(&note.change) != undone.as_ref());
-        if self.0.len() < NOTES_MAX {
-            self.0.push(Note { change, is_asked: false, looks: 0, look_at: None });
+        self.0.retain(|pending| pending.change != change && Some(&pending.change) != undone.as_ref());
+        if self.0.len() < PENDING_CHANGES_MAX {
+            self.0.push(PendingChange { change, is_asked: false, checks: 0, due_at: None });
         }
     }
 
     /// A snapshot is asked for now: all that arrived so far must show in it.
     pub fn mark_asked(&mut self) {
-        for note in self.0.iter_mut().filter(|note| note.look_at.is_none()) {
-            note.is_asked = true;
+        for pending in self.0.iter_mut().filter(|pending| pending.due_at.is_none()) {
+            pending.is_asked = true;
         }
     }
 
     /// Whether a message said that this node is gone.
-    pub fn say_removed(&self, name: &NodeName) -> bool {
-        self.0.iter().any(|note| note.change == Change::NodeRemoved(name.clone()))
+    pub fn reports_removed(&self, name: &NodeName) -> bool {
+        self.0.iter().any(|pending| pending.change == Change::NodeRemoved(name.clone()))
     }
 
     /// Whether a message said that this node type changed, and no snapshot has come since.
-    pub fn say_type_changed(&self, node_type: &str) -> bool {
+    pub fn reports_type_changed(&self, node_type: &str) -> bool {
         let is_it = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
-        self.0.iter().any(|note| note.is_asked && note.looks == 0 && is_it(&note.change))
+        self.0.iter().any(|pending| pending.is_asked && pending.checks == 0 && is_it(&pending.change))
     }
 
     /// Whether a message said that any node type changed.
-    pub fn say_any_type_changed(&self) -> bool {
-        self.0.iter().any(|note| matches!(note.change, Change::NodeType(_)))
+    pub fn reports_any_type_changed(&self) -> bool {
+        self.0.iter().any(|pending| matches!(pending.change, Change::NodeType(_)))
     }
 
     /// For each node the changes that may have touched it, oldest first: those that no snapshot has been asked for
     /// before, else those that are still looked for.
     pub fn causes(&self, app: &App) -> BTreeMap<NodeName, Vec<Change>> {
-        let mut causes: BTreeMap<NodeName, Vec<&Note>> = BTreeMap::new();
-        for note in &self.0 {
-            for node in impact::touched(&note.change, app) {
-                causes.entry(node).or_default().push(note);
+        let mut causes: BTreeMap<NodeName, Vec<&PendingChange>> = BTreeMap::new();
+        for pending in &self.0 {
+            for node in impact::touched(&pending.change, app) {
+                causes.entry(node).or_default().push(pending);
             }
         }
-        causes.into_iter().map(|(node, notes)| (node, newest(notes))).collect()
+        causes.into_iter().map(|(node, pending_changes)| (node, newest(pending_changes))).collect()
     }
 
     /// A snapshot came in which the nodes of `changed` differ from before: forgets what shows in it.
     pub fn settle(&mut self, app: &App, changed: &BTreeSet<NodeName>, now: Duration) {
-        self.0.retain_mut(|note| {
-            if !note.is_asked {
+        self.0.retain_mut(|pending| {
+            if !pending.is_asked {
                 return true;
             }
-            let touched = impact::touched(&note.change, app);
-            let is_moot = touched.is_empty() && can_tell(&note.change, app);
+            let touched = impact::touched(&pending.change, app);
+            let is_moot = touched.is_empty() && can_tell(&pending.change, app);
             let shows = touched.iter().any(|name| changed.contains(name));
             if is_moot {
                 return false;
             }
-            note.is_asked = false;
+            pending.is_asked = false;
             if shows {
                 // Perhaps only an earlier change of the same, or in a snapshot newer than the next: one last look.
-                note.looks = note.looks.max(LOOK_AGAIN.len() - 1);
+                pending.checks = pending.checks.max(CHECK_AGAIN.len() - 1);
             }
-            note.look_at = LOOK_AGAIN.get(note.looks).map(|delay| now + *delay);
-            note.looks += 1;
-            note.look_at.is_some()
+            pending.due_at = CHECK_AGAIN.get(pending.checks).map(|delay| now + *delay);
+            pending.checks += 1;
+            pending.due_at.is_some()
         });
     }
 
     /// Whether some change has to be looked for again at `now`.
     pub fn take_due(&mut self, now: Duration) -> bool {
         let mut is_due = false;
-        for note in self.0.iter_mut().filter(|note| note.look_at.is_some_and(|at| at <= now)) {
-            note.look_at = None;
+        for pending in self.0.iter_mut().filter(|pending| pending.due_at.is_some_and(|at| at <= now)) {
+            pending.due_at = None;
             is_due = true;
         }
         is_due
@@ -113,22 +113,22 @@ impl Notes {
 
     /// When the next look is due.
     pub fn deadline(&self) -> Option<Duration> {
-        self.0.iter().filter_map(|note| note.look_at).min()
+        self.0.iter().filter_map(|pending| pending.due_at).min()
     }
 
     /// Whether a change has arrived that no snapshot was asked for yet, or whose snapshot is on its way.
-    pub fn is_waiting(&self) -> bool {
-        self.0.iter().any(|note| note.look_at.is_none())
+    pub fn has_new(&self) -> bool {
+        self.0.iter().any(|pending| pending.due_at.is_none())
     }
 }
 
-fn newest(mut notes: Vec<&Note>) -> Vec<Change> {
-    if notes.iter().any(|note| note.looks == 0) {
-        notes.retain(|note| note.looks == 0);
+fn newest(mut pending_changes: Vec<&PendingChange>) -> Vec<Change> {
+    if pending_changes.iter().any(|pending| pending.checks == 0) {
+        pending_changes.retain(|pending| pending.checks == 0);
     }
-    let surplus = notes.len().saturating_sub(CAUSES_MAX);
-    notes.drain(..surplus);
-    notes.into_iter().map(|note| note.change.clone()).collect()
+    let surplus = pending_changes.len().saturating_sub(CAUSES_MAX);
+    pending_changes.drain(..surplus);
+    pending_changes.into_iter().map(|pending| pending.change.clone()).collect()
 }
 
 /// Whether a snapshot that shows no node which `change` touches proves that there is none: not when nodes are missing in

@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// The engine.
 #[derive(Debug, Clone)]
-pub struct Spring {
+pub struct SyntheticEngine {
     containers: Vec<Container>,
     /// Of each container.
     outputs: Vec<Output>,
@@ -41,7 +41,7 @@ struct Output {
     step: time::Duration,
 }
 
-impl Spring {
+impl SyntheticEngine {
     /// So many running containers with so many lines each.
     pub fn new(nodes: u64, lines: u64) -> Self {
         let first_at = OffsetDateTime::now_utc() - time::Duration::hours(1);
@@ -122,7 +122,7 @@ fn container(number: usize, started_at: OffsetDateTime) -> Container {
         hardening: Default::default(),
         stop_grace: Duration::from_secs(30),
     };
-    let mut labels = Spring::owner().labels();
+    let mut labels = SyntheticEngine::owner().labels();
     labels.insert(labels::NODE.to_owned(), node.clone());
     labels.insert(labels::SPEC.to_owned(), SpecRecord::new(&spec, "salt").to_label());
     Container {
@@ -144,7 +144,7 @@ fn refused<T>(operation: &'static str) -> Result<T> {
 }
 
 #[async_trait]
-impl ContainerRuntime for Spring {
+impl ContainerRuntime for SyntheticEngine {
     fn kind(&self) -> EngineKind {
         EngineKind::Memory
     }

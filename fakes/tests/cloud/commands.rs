@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::words::{LogLevel, Mount, Node, Port};
+use managed_app_fakes::cloud::commands::{LogLevel, Mount, Node, Port};
 use managed_app_fakes::cloud::{RemovalForm, Sent};
 use serde_json::{Value, json};
 

@@ -22,7 +22,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// One test's corner of the engine: an owner, a network, an image. Dropping it removes all of them.
-pub(crate) struct Rig {
+pub(crate) struct Harness {
     pub(crate) engine: PodmanRuntime,
     pub(crate) owner: Owner,
     /// Suffix of every name; also the app, so also the network.
@@ -30,13 +30,13 @@ pub(crate) struct Rig {
     endpoint: String,
 }
 
-impl Rig {
+impl Harness {
     /// A fresh corner with its network and image.
     pub(crate) async fn new() -> Self {
-        let rig = Self::bare().await;
-        rig.build_image();
-        rig.engine.ensure_network(&rig.app, &rig.owner).await.expect("the network is made");
-        rig
+        let harness = Self::bare().await;
+        harness.build_image();
+        harness.engine.ensure_network(&harness.app, &harness.owner).await.expect("the network is made");
+        harness
     }
 
     /// A fresh corner with nothing in it.
@@ -139,7 +139,7 @@ impl Rig {
     }
 }
 
-impl Drop for Rig {
+impl Drop for Harness {
     fn drop(&mut self) {
         let ids = |kind: &[&str], filter: &str| {
             let output = self.command(kind).args(["-q", "--filter", filter]).output();

@@ -21,25 +21,25 @@ pub(crate) const OBEDIENT: &str = "trap 'exit 3' TERM; while :; do sleep 0.05; d
 /// Runs until it is killed.
 pub(crate) const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done";
 
-pub(crate) struct Site {
+pub(crate) struct Harness {
     pub(crate) runtime: DockerRuntime,
     pub(crate) owner: Owner,
     pub(crate) image: ImageReference,
 }
 
-impl Site {
+impl Harness {
     /// A fresh corner with its network; `name` tells it in the engine's lists.
     pub(crate) async fn new(name: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let app = format!("dkt-{name}-{}-{number}", std::process::id());
-        let image: ImageReference = format!("site.invalid/{app}:1").parse().expect("a reference");
+        let image: ImageReference = format!("harness.invalid/{app}:1").parse().expect("a reference");
         let runtime = runtime().await;
         let owner = Owner { app, tenant: "tenant".to_owned(), host: "host".to_owned() };
         import(&image.to_pull(), &[]);
-        let site = Self { runtime, owner, image };
-        site.runtime.ensure_network(&site.owner.app, &site.owner).await.expect("a network");
-        site
+        let harness = Self { runtime, owner, image };
+        harness.runtime.ensure_network(&harness.owner.app, &harness.owner).await.expect("a network");
+        harness
     }
 
     /// A container of the site that runs `script`.
@@ -72,7 +72,7 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+impl Drop for Harness {
     fn drop(&mut self) {
         let name = format!("name={}", self.owner.app);
         sweep(&["ps", "-aq", "--filter", &name], &["rm", "-fv"]);
@@ -84,7 +84,7 @@ impl Drop for Site {
 }
 
 /// Label of an image: the name it was imported under, which another may have taken since.
-const SITE: &str = "site";
+const SITE: &str = "harness";
 
 /// Removes what a list names. A failure is no reason to fail the test: it has said all by now.
 fn sweep(list: &[&str], remove: &[&str]) {

@@ -7,17 +7,17 @@ use super::*;
 use crate::cloud::testing::{SOON, aws, eventually};
 
 /// A log that is shipped, and all its handles.
-struct Rig {
+struct Harness {
     fake: FakeCloud,
     group: String,
     lines: Unshipped,
     redactor: Redactor,
-    log: OwnLog,
+    log: DaemonLog,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Rig {
+impl Harness {
     async fn start() -> Self {
         Self::with(|_, _| {}).await
     }
@@ -29,7 +29,7 @@ impl Rig {
         prepare(&fake, &lines);
         let env = fake.env();
         let service = Arc::new(LogService::new(aws(&fake), &env["AWS_DEFAULT_REGION"]));
-        let log = OwnLog::new(lines.clone(), redactor.clone());
+        let log = DaemonLog::new(lines.clone(), redactor.clone());
         let group = env["LOG_GROUP_NAME"].clone();
         let task = tokio::spawn(log.clone().ship(service, group.clone(), shutdown.clone()));
         Self { fake, group, lines, redactor, log, shutdown, task }
@@ -70,74 +70,74 @@ fn expected(numbers: std::ops::Range<usize>) -> Vec<String> {
 
 #[tokio::test]
 async fn lines_of_before_the_start_and_after_it_arrive_in_one_stream_of_the_contracts_name() {
-    let rig = Rig::with(|_, lines| write(lines, 0..3)).await;
-    rig.shipped(3).await;
-    write(&rig.lines, 3..1_700);
-    rig.shipped(1_700).await;
-    assert_eq!(rig.texts(), expected(0..1_700));
-    let streams = rig.fake.cloudwatch.streams(&rig.region(), &rig.group);
+    let harness = Harness::with(|_, lines| write(lines, 0..3)).await;
+    harness.shipped(3).await;
+    write(&harness.lines, 3..1_700);
+    harness.shipped(1_700).await;
+    assert_eq!(harness.texts(), expected(0..1_700));
+    let streams = harness.fake.cloudwatch.streams(&harness.region(), &harness.group);
     let [stream] = &streams[..] else { panic!("one stream: {streams:?}") };
     let shape: String = stream.chars().map(|c| if c.is_ascii_hexdigit() { '0' } else { c }).collect();
     assert_eq!(shape, format!("0000/00/00/{}", "0".repeat(32)));
-    let numbers = rig.log.numbers();
+    let numbers = harness.log.numbers();
     assert_eq!((numbers.read, numbers.lost, numbers.retried), (numbers.shipped, Volume::default(), Volume::default()));
 }
 
 #[tokio::test]
 async fn a_secret_that_became_known_late_is_not_sent() {
-    let rig = Rig::with(|_, lines| lines.push(line("[INFO] token=late-secret"))).await;
-    rig.redactor.add(&"late-secret".into());
-    rig.shipped(1).await;
-    assert_eq!(rig.texts(), ["[INFO] token=[redacted]"]);
+    let harness = Harness::with(|_, lines| lines.push(line("[INFO] token=late-secret"))).await;
+    harness.redactor.add(&"late-secret".into());
+    harness.shipped(1).await;
+    assert_eq!(harness.texts(), ["[INFO] token=[redacted]"]);
 }
 
 #[tokio::test]
 async fn an_outage_loses_nothing() {
-    let rig = Rig::with(|fake, _| fake.cloudwatch.faults().set_outage(true)).await;
-    write(&rig.lines, 0..600);
-    eventually("it is tried again", || rig.log.numbers().retried.lines >= 1_000).await;
-    write(&rig.lines, 600..700);
-    rig.fake.cloudwatch.faults().set_outage(false);
-    rig.shipped(700).await;
-    assert_eq!(rig.texts(), expected(0..700));
+    let harness = Harness::with(|fake, _| fake.cloudwatch.faults().set_outage(true)).await;
+    write(&harness.lines, 0..600);
+    eventually("it is tried again", || harness.log.numbers().retried.lines >= 1_000).await;
+    write(&harness.lines, 600..700);
+    harness.fake.cloudwatch.faults().set_outage(false);
+    harness.shipped(700).await;
+    assert_eq!(harness.texts(), expected(0..700));
 }
 
 #[tokio::test]
 async fn a_group_that_is_missing_or_denied_is_waited_for() {
-    let rig = Rig::with(|fake, _| {
+    let harness = Harness::with(|fake, _| {
         let env = fake.env();
         fake.cloudwatch.delete_group(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
     })
     .await;
-    write(&rig.lines, 0..5);
-    eventually("it is tried again", || rig.log.numbers().retried.lines >= 10).await;
-    rig.fake.cloudwatch.faults().set_denied(true);
-    rig.fake.cloudwatch.create_group(&rig.region(), &rig.group);
-    let retried = rig.log.numbers().retried.lines;
-    eventually("it is denied", || rig.log.numbers().retried.lines > retried).await;
-    rig.fake.cloudwatch.faults().set_denied(false);
-    rig.shipped(5).await;
-    assert_eq!(rig.texts(), expected(0..5));
+    write(&harness.lines, 0..5);
+    eventually("it is tried again", || harness.log.numbers().retried.lines >= 10).await;
+    harness.fake.cloudwatch.faults().set_denied(true);
+    harness.fake.cloudwatch.create_group(&harness.region(), &harness.group);
+    let retried = harness.log.numbers().retried.lines;
+    eventually("it is denied", || harness.log.numbers().retried.lines > retried).await;
+    harness.fake.cloudwatch.faults().set_denied(false);
+    harness.shipped(5).await;
+    assert_eq!(harness.texts(), expected(0..5));
 }
 
 #[tokio::test]
 async fn what_is_left_at_the_end_is_shipped_at_once() {
-    let rig = Rig::start().await;
-    write(&rig.lines, 0..1_200);
+    let harness = Harness::start().await;
+    write(&harness.lines, 0..1_200);
     let (log, cloudwatch, region, group) =
-        (rig.log.clone(), rig.fake.cloudwatch.clone(), rig.region(), rig.group.clone());
-    let took = rig.ended().await;
+        (harness.log.clone(), harness.fake.cloudwatch.clone(), harness.region(), harness.group.clone());
+    let took = harness.ended().await;
     assert_eq!((log.numbers().shipped.lines, cloudwatch.events(&region, &group).len()), (1_200, 1_200));
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[tokio::test]
 async fn a_cloudwatch_that_is_away_holds_up_the_end_for_seconds_only_and_what_is_lost_is_counted() {
-    let rig = Rig::with(|fake, _| fake.cloudwatch.faults().set_outage(true)).await;
-    write(&rig.lines, 0..700);
-    eventually("it is tried", || rig.log.numbers().retried.lines > 0).await;
-    let log = rig.log.clone();
-    let took = rig.ended().await;
+    let harness = Harness::with(|fake, _| fake.cloudwatch.faults().set_outage(true)).await;
+    write(&harness.lines, 0..700);
+    eventually("it is tried", || harness.log.numbers().retried.lines > 0).await;
+    let log = harness.log.clone();
+    let took = harness.ended().await;
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!((log.numbers().lost.lines, log.numbers().shipped.lines), (700, 0));
 }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Place, client};
+use crate::test_cloud::{TestCloud, client};
 
 /// How long anything may take; moto's long poll can hold a message back for 20 s.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,46 +27,46 @@ const PUBLIC: &str = "public.ecr.aws/echostream/node:1";
 
 #[tokio::test]
 async fn our_calls_work_on_the_fake_cloud() {
-    let place = Place::fake().await;
-    agrees(&place).await;
-    assert_eq!(sign_in_with(&place, "wrong").await, Err(CloudErrorKind::Refused));
-    assert_eq!(registry_user(&place, PUBLIC).await.as_deref(), Some("AWS"));
+    let test_cloud = TestCloud::fake().await;
+    agrees(&test_cloud).await;
+    assert_eq!(sign_in_with(&test_cloud, "wrong").await, Err(CloudErrorKind::Refused));
+    assert_eq!(registry_user(&test_cloud, PUBLIC).await.as_deref(), Some("AWS"));
 }
 
 #[tokio::test]
 async fn our_calls_work_on_moto() {
-    let place = Place::moto().await;
-    agrees(&place).await;
-    takes_any_password(&place).await;
-    has_no_ecr_public(&place).await;
+    let test_cloud = TestCloud::moto().await;
+    agrees(&test_cloud).await;
+    takes_any_password(&test_cloud).await;
+    has_no_ecr_public(&test_cloud).await;
 }
 
 /// What both clouds do as AWS does.
-async fn agrees(place: &Place) {
-    signs_in_by_srp(place).await;
-    is_refused_as_an_unknown_user_or_client(place).await;
-    receives_and_deletes_a_change(place).await;
-    notices_a_queue_that_does_not_exist(place).await;
-    gets_a_registry_token_of_a_region(place).await;
-    writes_to_a_log_group(place).await;
-    ships_log_events_and_counts_the_rejected(place).await;
-    notices_a_log_group_that_does_not_exist(place).await;
+async fn agrees(test_cloud: &TestCloud) {
+    signs_in_by_srp(test_cloud).await;
+    is_refused_as_an_unknown_user_or_client(test_cloud).await;
+    receives_and_deletes_a_change(test_cloud).await;
+    notices_a_queue_that_does_not_exist(test_cloud).await;
+    gets_a_registry_token_of_a_region(test_cloud).await;
+    writes_to_a_log_group(test_cloud).await;
+    ships_log_events_and_counts_the_rejected(test_cloud).await;
+    notices_a_log_group_that_does_not_exist(test_cloud).await;
 }
 
-async fn sign_in_with(place: &Place, password: &str) -> Result<(), CloudErrorKind> {
-    client(&place.account, password, &place.aws).await.sign_in().await.map_err(|error| error.kind())
+async fn sign_in_with(test_cloud: &TestCloud, password: &str) -> Result<(), CloudErrorKind> {
+    client(&test_cloud.account, password, &test_cloud.aws).await.sign_in().await.map_err(|error| error.kind())
 }
 
-async fn signs_in_by_srp(place: &Place) {
-    assert_eq!(sign_in_with(place, &place.password).await, Ok(()));
+async fn signs_in_by_srp(test_cloud: &TestCloud) {
+    assert_eq!(sign_in_with(test_cloud, &test_cloud.password).await, Ok(()));
 }
 
-async fn is_refused_as_an_unknown_user_or_client(place: &Place) {
-    let mut strangers = [place.account.clone(), place.account.clone()];
+async fn is_refused_as_an_unknown_user_or_client(test_cloud: &TestCloud) {
+    let mut strangers = [test_cloud.account.clone(), test_cloud.account.clone()];
     strangers[0].user_name = "nobody".to_owned();
     strangers[1].client_id = "unknown".to_owned();
     for account in strangers {
-        let refused = client(&account, &place.password, &place.aws).await.sign_in().await;
+        let refused = client(&account, &test_cloud.password, &test_cloud.aws).await.sign_in().await;
         assert_eq!(refused.map_err(|error| error.kind()), Err(CloudErrorKind::Refused), "{account:?}");
     }
 }
@@ -79,13 +79,13 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn start(place: &Place, url: &str) -> Self {
-        let address = QueueAddress { url: url.to_owned(), region: place.region.clone() };
+    fn start(test_cloud: &TestCloud, url: &str) -> Self {
+        let address = QueueAddress { url: url.to_owned(), region: test_cloud.region.clone() };
         let (sender, changes) = mpsc::channel(CHANGES_WAITING_MAX);
         let receiver = Changes {
-            aws: Arc::clone(&place.aws),
-            credentials: AppCredentials::new(Arc::clone(&place.control)),
-            app: place.account.app.clone(),
+            aws: Arc::clone(&test_cloud.aws),
+            credentials: AppCredentials::new(Arc::clone(&test_cloud.control)),
+            app: test_cloud.account.app.clone(),
             queue: watch::Sender::new(Some(address)).subscribe(),
             sender,
             audit: AuditTrail::new(watch::channel(None).1),
@@ -105,14 +105,14 @@ impl Receiver {
     }
 }
 
-async fn receives_and_deletes_a_change(place: &Place) {
-    let credentials = AppCredentials::new(Arc::clone(&place.control));
+async fn receives_and_deletes_a_change(test_cloud: &TestCloud) {
+    let credentials = AppCredentials::new(Arc::clone(&test_cloud.control));
     credentials.get().await.expect("credentials");
-    let sqs = place.aws.sqs(&place.region, credentials.provider()).await;
-    let body = format!(r#"{{"new": {{"type": "ManagedNode", "app": "{}", "name": "n"}}}}"#, place.account.app);
-    let sent = sqs.send_message().queue_url(&place.queue).message_body(body);
+    let sqs = test_cloud.aws.sqs(&test_cloud.region, credentials.provider()).await;
+    let body = format!(r#"{{"new": {{"type": "ManagedNode", "app": "{}", "name": "n"}}}}"#, test_cloud.account.app);
+    let sent = sqs.send_message().queue_url(&test_cloud.queue).message_body(body);
     sent.message_group_id("g").message_deduplication_id("1").send().await.expect("it is sent");
-    let mut receiver = Receiver::start(place, &place.queue);
+    let mut receiver = Receiver::start(test_cloud, &test_cloud.queue);
     let ChangeMessage::Change { change, sent_at, .. } = receiver.next().await else { panic!("the queue is lost") };
     assert_eq!(change, Change::Node(NodeName::new("n").expect("a name")));
     assert!(sent_at.is_some());
@@ -120,7 +120,7 @@ async fn receives_and_deletes_a_change(place: &Place) {
         [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
     let end = Instant::now() + LIMIT;
     loop {
-        let asked = sqs.get_queue_attributes().queue_url(&place.queue).set_attribute_names(Some(counts.to_vec()));
+        let asked = sqs.get_queue_attributes().queue_url(&test_cloud.queue).set_attribute_names(Some(counts.to_vec()));
         let found = asked.send().await.expect("attributes").attributes.unwrap_or_default();
         if found.len() == counts.len() && found.values().all(|count| count == "0") {
             break;
@@ -131,34 +131,34 @@ async fn receives_and_deletes_a_change(place: &Place) {
     receiver.end().await;
 }
 
-async fn notices_a_queue_that_does_not_exist(place: &Place) {
-    let mut receiver = Receiver::start(place, &place.queue.replace(".fifo", "-other.fifo"));
+async fn notices_a_queue_that_does_not_exist(test_cloud: &TestCloud) {
+    let mut receiver = Receiver::start(test_cloud, &test_cloud.queue.replace(".fifo", "-other.fifo"));
     assert_eq!(receiver.next().await, ChangeMessage::QueueLost);
     receiver.end().await;
 }
 
-async fn registry_user(place: &Place, image: &str) -> Option<String> {
+async fn registry_user(test_cloud: &TestCloud, image: &str) -> Option<String> {
     let image = image.parse::<ImageReference>().expect("an image");
-    let credentials = Registry::new(Arc::clone(&place.aws)).credentials(&image).await.expect("an answer");
+    let credentials = Registry::new(Arc::clone(&test_cloud.aws)).credentials(&image).await.expect("an answer");
     credentials.map(|credentials| credentials.username)
 }
 
-async fn gets_a_registry_token_of_a_region(place: &Place) {
-    assert_eq!(registry_user(place, PRIVATE).await.as_deref(), Some("AWS"));
+async fn gets_a_registry_token_of_a_region(test_cloud: &TestCloud) {
+    assert_eq!(registry_user(test_cloud, PRIVATE).await.as_deref(), Some("AWS"));
 }
 
-async fn writes_to_a_log_group(place: &Place) {
-    let logs = LogProbe::new(&place.aws, &place.region).await;
+async fn writes_to_a_log_group(test_cloud: &TestCloud) {
+    let logs = LogProbe::new(&test_cloud.aws, &test_cloud.region).await;
     for _ in 0..2 {
-        logs.open(&place.log_group).await.expect("a stream is made or found");
-        logs.write(&place.log_group).await.expect("an event is accepted");
+        logs.open(&test_cloud.log_group).await.expect("a stream is made or found");
+        logs.write(&test_cloud.log_group).await.expect("an event is accepted");
     }
 }
 
-async fn ships_log_events_and_counts_the_rejected(place: &Place) {
-    let service = Arc::new(LogService::new(Arc::clone(&place.aws), &place.region));
+async fn ships_log_events_and_counts_the_rejected(test_cloud: &TestCloud) {
+    let service = Arc::new(LogService::new(Arc::clone(&test_cloud.aws), &test_cloud.region));
     let node = NodeName::new("n").expect("a name");
-    let mut delivery = Delivery::new(service, &place.log_group, Numbers::default().counter(&node));
+    let mut delivery = Delivery::new(service, &test_cloud.log_group, Numbers::default().counter(&node));
     let now = OffsetDateTime::now_utc();
     let at_ms = |at: OffsetDateTime| at.unix_timestamp() * 1000;
     // Three hours ahead is an hour too much.
@@ -171,23 +171,23 @@ async fn ships_log_events_and_counts_the_rejected(place: &Place) {
     assert_eq!((delivered.rejected, delivered.lost.lines), (batch.events[1].volume, 0));
 }
 
-async fn notices_a_log_group_that_does_not_exist(place: &Place) {
-    let refused = LogProbe::new(&place.aws, &place.region).await.write("unknown").await;
+async fn notices_a_log_group_that_does_not_exist(test_cloud: &TestCloud) {
+    let refused = LogProbe::new(&test_cloud.aws, &test_cloud.region).await.write("unknown").await;
     assert_eq!(refused.map_err(|error| error.kind()), Err(LogErrorKind::NoGroup));
 }
 
 /// moto does no SRP arithmetic.
-async fn takes_any_password(place: &Place) {
-    assert_eq!(sign_in_with(place, "wrong").await, Ok(()));
+async fn takes_any_password(test_cloud: &TestCloud) {
+    assert_eq!(sign_in_with(test_cloud, "wrong").await, Ok(()));
 }
 
 /// moto does not know the service; the daemon pulls without a token then.
-async fn has_no_ecr_public(place: &Place) {
-    let ecr = place.aws.ecr_public("us-east-1").await;
+async fn has_no_ecr_public(test_cloud: &TestCloud) {
+    let ecr = test_cloud.aws.ecr_public("us-east-1").await;
     let refused = ecr.get_authorization_token().send().await.expect_err("moto has no ECR Public");
     let raw = refused.raw_response().expect("it answers");
     let body = raw.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
     assert_eq!((raw.status().as_u16(), refused.code()), (500, None), "{body}");
     assert!(body.contains("<title>500 Internal Server Error</title>"), "{body}");
-    assert_eq!(registry_user(place, PUBLIC).await, None);
+    assert_eq!(registry_user(test_cloud, PUBLIC).await, None);
 }

@@ -40,26 +40,26 @@ fn observed((_, state, restarts, started, ended): &Look) -> Observed {
     }
 }
 
-/// What is known after `looks`, the first of which shows a container that is not known.
-fn after(looks: &[Look]) -> Relapses {
-    let mut relapses = Relapses::default();
+/// What is known after `checks`, the first of which shows a container that is not known.
+fn after(checks: &[Look]) -> CrashTracker {
+    let mut crash_tracker = CrashTracker::default();
     let mut before = None;
-    for look in looks {
+    for look in checks {
         let seen = observed(look);
-        relapses.see(before.as_ref(), &seen, seconds(look.0));
+        crash_tracker.see(before.as_ref(), &seen, seconds(look.0));
         before = Some(seen);
     }
-    relapses
+    crash_tracker
 }
 
 /// Pauses after runs of `runs` milliseconds, one after another.
 fn pauses(runs: &[u64]) -> Vec<Duration> {
-    let (mut relapses, mut now) = (Relapses::default(), Duration::from_secs(1));
+    let (mut crash_tracker, mut now) = (CrashTracker::default(), Duration::from_secs(1));
     let pause = |run: &u64| {
-        relapses.started(now);
+        crash_tracker.started(now);
         now += Duration::from_millis(*run);
-        relapses.ended(1, None, true, now);
-        let pause = relapses.pause(now).map_or(Duration::ZERO, |until| until - now);
+        crash_tracker.ended(1, None, true, now);
+        let pause = crash_tracker.pause(now).map_or(Duration::ZERO, |until| until - now);
         now += pause;
         pause
     };
@@ -78,7 +78,7 @@ fn pauses_grow_to_a_bound_and_a_long_run_clears_them() {
 #[test]
 fn each_end_on_docker_counts_once() {
     let restarting = || ContainerState::Restarting;
-    let looks: Vec<Look> = vec![
+    let checks: Vec<Look> = vec![
         (0.0, running(), 0, 0.0, None),
         (0.4, restarting(), 1, 0.0, Some((0.4, Some(3)))),
         (1.0, running(), 1, 0.6, Some((0.4, None))),
@@ -89,9 +89,9 @@ fn each_end_on_docker_counts_once() {
         // An end and a start between two looks.
         (3.5, restarting(), 5, 3.1, Some((3.4, Some(4)))),
     ];
-    let counts: Vec<u32> = (1..=looks.len()).map(|until| after(&looks[..until]).ends).collect();
+    let counts: Vec<u32> = (1..=checks.len()).map(|until| after(&checks[..until]).ends).collect();
     assert_eq!(counts, [0, 1, 1, 1, 3, 4, 5]);
-    let crash_loop = after(&looks).crash_loop().expect("it is one");
+    let crash_loop = after(&checks).crash_loop().expect("it is one");
     assert_eq!((crash_loop.count, crash_loop.last.code, crash_loop.last.at), (5, Some(4), at(3.4)));
     assert_eq!(crash_loop.window, Some(seconds(3.5)));
     assert_eq!(crash_loop.next_start, Some(NextStart { pause: Duration::from_millis(1_600), by_engine: true }));
@@ -100,7 +100,7 @@ fn each_end_on_docker_counts_once() {
 /// As seen on Podman 4.3: the count grows at the start, and there is no pause.
 #[test]
 fn each_end_on_podman_counts_once() {
-    let looks: Vec<Look> = vec![
+    let checks: Vec<Look> = vec![
         (0.0, running(), 0, 0.0, None),
         (0.4, exited(3), 0, 0.0, Some((0.4, Some(3)))),
         (1.0, running(), 1, 0.6, Some((0.4, None))),
@@ -108,7 +108,7 @@ fn each_end_on_podman_counts_once() {
         (3.0, exited(3), 4, 2.6, Some((2.9, Some(3)))),
         (4.0, exited(3), 5, 3.2, Some((3.6, Some(3)))),
     ];
-    let counts: Vec<u32> = (1..=looks.len()).map(|until| after(&looks[..until]).ends).collect();
+    let counts: Vec<u32> = (1..=checks.len()).map(|until| after(&checks[..until]).ends).collect();
     assert_eq!(counts, [0, 1, 1, 2, 5, 6]);
 }
 
@@ -130,54 +130,54 @@ fn a_code_and_a_memory_kill_come_by_event_where_the_list_is_late() {
     let started = (0.0, running(), 0, 0.0, None);
     let late = (1.0, running(), 1, 0.6, Some((0.4, None)));
     for is_event_first in [true, false] {
-        let mut relapses = after(std::slice::from_ref(&started));
-        let hear = |relapses: &mut Relapses| {
-            relapses.heard_oom();
-            relapses.heard_exit(Some(137));
+        let mut crash_tracker = after(std::slice::from_ref(&started));
+        let hear = |crash_tracker: &mut CrashTracker| {
+            crash_tracker.heard_oom();
+            crash_tracker.heard_exit(Some(137));
         };
         if is_event_first {
-            hear(&mut relapses);
+            hear(&mut crash_tracker);
         }
-        relapses.see(Some(&observed(&started)), &observed(&late), seconds(1.0));
+        crash_tracker.see(Some(&observed(&started)), &observed(&late), seconds(1.0));
         if !is_event_first {
-            hear(&mut relapses);
+            hear(&mut crash_tracker);
         }
         let wanted = ProcessExit { code: Some(137), is_oom: true, at: at(0.4) };
-        assert_eq!(relapses.last_exit(), Some(wanted), "{is_event_first}");
+        assert_eq!(crash_tracker.last_exit(), Some(wanted), "{is_event_first}");
     }
 }
 
 #[test]
 fn a_crash_loop_is_over_when_the_process_has_stayed_up() {
-    let mut relapses = Relapses::default();
+    let mut crash_tracker = CrashTracker::default();
     let mut now = Duration::ZERO;
     for _ in 0..5 {
-        relapses.started(now);
+        crash_tracker.started(now);
         // Too long for a pause, too short to be well.
         now += Duration::from_secs(60);
-        relapses.ended(1, None, true, now);
+        crash_tracker.ended(1, None, true, now);
     }
-    assert_eq!((relapses.ends, relapses.pause(now)), (5, None));
-    relapses.take_notice(now);
-    relapses.started(now);
-    assert_eq!(relapses.clears_at(), Some(now + OVER_AFTER));
-    relapses.clear(now + OVER_AFTER - Duration::from_millis(1));
-    assert!(relapses.crash_loop().is_some() && relapses.take_notice(now).is_none());
-    relapses.clear(now + OVER_AFTER);
-    assert_eq!(relapses.crash_loop(), None);
-    assert_eq!(relapses.take_notice(now), Some(CrashLoopNotice::Over { count: 5 }));
-    assert_eq!(relapses.take_notice(now), None);
+    assert_eq!((crash_tracker.ends, crash_tracker.pause(now)), (5, None));
+    crash_tracker.take_notice(now);
+    crash_tracker.started(now);
+    assert_eq!(crash_tracker.clears_at(), Some(now + OVER_AFTER));
+    crash_tracker.clear(now + OVER_AFTER - Duration::from_millis(1));
+    assert!(crash_tracker.crash_loop().is_some() && crash_tracker.take_notice(now).is_none());
+    crash_tracker.clear(now + OVER_AFTER);
+    assert_eq!(crash_tracker.crash_loop(), None);
+    assert_eq!(crash_tracker.take_notice(now), Some(CrashLoopNotice::Over { count: 5 }));
+    assert_eq!(crash_tracker.take_notice(now), None);
 }
 
 #[test]
 fn reports_become_rare() {
     let reports = |run: Duration, ends: u32| {
-        let (mut relapses, mut now, mut reported) = (Relapses::default(), Duration::ZERO, Vec::new());
+        let (mut crash_tracker, mut now, mut reported) = (CrashTracker::default(), Duration::ZERO, Vec::new());
         for _ in 0..ends {
-            relapses.started(now);
+            crash_tracker.started(now);
             now += run;
-            relapses.ended(1, None, true, now);
-            if let Some(CrashLoopNotice::GoingOn(crash_loop)) = relapses.take_notice(now) {
+            crash_tracker.ended(1, None, true, now);
+            if let Some(CrashLoopNotice::GoingOn(crash_loop)) = crash_tracker.take_notice(now) {
                 reported.push(crash_loop.count);
             }
         }

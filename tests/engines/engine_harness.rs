@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use managed_app::host::lock_directory;
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 use managed_app_fakes::node_image::Options;
 use managed_app_runtimes::{RegistryCredentials, names};
 use secrecy::SecretString;
@@ -27,7 +27,7 @@ pub const NODE_PORT: u16 = 7070;
 pub const GRACE: &str = "10s";
 
 /// Fields are dropped in this order: the daemon must be gone before its containers are removed.
-pub struct Rig {
+pub struct EngineHarness {
     pub host: Host,
     pub engine: Engine,
     /// A part of every name that this test gives to anything.
@@ -37,7 +37,7 @@ pub struct Rig {
     sweeper: Sweeper,
 }
 
-impl Rig {
+impl EngineHarness {
     pub async fn new(engine: Engine) -> Self {
         Self::made(engine, str::to_owned, |builder| builder).await
     }
@@ -91,7 +91,7 @@ impl Rig {
         self.push_whole(reference, version, options).await.id
     }
 
-    /// As [`Rig::push_as`], with all that there is to know of it. Every node listens on [`NODE_PORT`].
+    /// As [`EngineHarness::push_as`], with all that there is to know of it. Every node listens on [`NODE_PORT`].
     pub async fn push_whole(&self, reference: &str, version: &str, options: Options) -> Pushed {
         let options = Options { listen: Some(NODE_PORT), ..options };
         let pushed = images::push(reference, &self.version(version), &options).await;
@@ -114,7 +114,7 @@ impl Rig {
         format!("{}.{version}", self.tag)
     }
 
-    /// Adds a node called [`Rig::name`] of `node`.
+    /// Adds a node called [`EngineHarness::name`] of `node`.
     pub fn add(&self, node: &str, describe: impl FnOnce(Node) -> Node) {
         self.cloud().add_node(&self.name(node), describe);
     }
@@ -126,7 +126,7 @@ impl Rig {
         containers
     }
 
-    /// As [`Rig::started_with`], beside nodes that fail: waits until these ones run.
+    /// As [`EngineHarness::started_with`], beside nodes that fail: waits until these ones run.
     pub async fn started_beside<const COUNT: usize>(&mut self, nodes: [&str; COUNT]) -> [Container; COUNT] {
         let image = self.push("node:1", "1").await;
         for node in nodes {

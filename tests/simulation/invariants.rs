@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app::model::{App, Node, NodeName, Snapshot};
-use managed_app::reconciler::{Effect, Event, Finish, Manner, Operation};
+use managed_app::reconciler::{Effect, Event, Finish, Operation, Strategy};
 use managed_app_runtimes::{ContainerId, ContainerState};
 
 use crate::engine::Kept;
-use crate::weather::Class;
+use crate::fault_plan::Class;
 use crate::world::World;
 
 /// Contract of the design: two snapshots at least so far apart.
@@ -35,7 +35,7 @@ const GONE_APART: Duration = Duration::from_secs(5);
 
 /// What was done and what for.
 #[derive(Default)]
-pub struct Ledger {
+pub struct Invariants {
     /// The first thing that was wrong.
     pub violation: Option<String>,
     allowed: BTreeMap<NodeName, usize>,
@@ -71,10 +71,10 @@ struct Operating {
     number: usize,
     /// Containers that were up, and may have to come back.
     old: Vec<ContainerId>,
-    manner: Option<Manner>,
+    strategy: Option<Strategy>,
 }
 
-impl Ledger {
+impl Invariants {
     pub fn violate(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
@@ -136,17 +136,17 @@ impl Ledger {
                 if matches!(operation, Operation::Start { revision: None, .. }) {
                     self.allow(node, 1);
                 }
-                let (old, manner) = match operation {
-                    Operation::Replace { old, manner, .. } | Operation::Confirm { old, manner, .. } => {
-                        (old.iter().filter(|id| up.contains(id)).cloned().collect(), Some(*manner))
+                let (old, strategy) = match operation {
+                    Operation::Replace { old, strategy, .. } | Operation::Confirm { old, strategy, .. } => {
+                        (old.iter().filter(|id| up.contains(id)).cloned().collect(), Some(*strategy))
                     }
                     _ => (vec![], None),
                 };
-                match manner {
-                    Some(Manner::Overlap) => self.overlapping.insert(node.clone()),
+                match strategy {
+                    Some(Strategy::StartFirst) => self.overlapping.insert(node.clone()),
                     _ => false,
                 };
-                let operating = Operating { number: self.operations, old, manner };
+                let operating = Operating { number: self.operations, old, strategy };
                 self.operating.insert(node.clone(), operating).is_none()
             }
             Effect::Finish(Finish::AppRemoved | Finish::NoSuchApp) => self.is_gone_confirmed,
@@ -215,37 +215,38 @@ pub fn reads<'a>(app: &'a App, node: &'a Node) -> impl PartialEq + 'a {
 impl World {
     /// The daemon asks for something: at most one of a kind at a time.
     pub fn check_effect(&mut self, effect: &Effect) {
-        if let Effect::Operate { operation: Operation::Replace { manner: Manner::Overlap, target, .. }, .. } = effect
+        if let Effect::Operate { operation: Operation::Replace { strategy: Strategy::StartFirst, target, .. }, .. } =
+            effect
             && !(target.spec.ports.is_empty() && target.spec.mounts.is_empty())
         {
-            self.ledger.violate("two containers that share something of the host were to run at once".to_owned());
+            self.invariants.violate("two containers that share something of the host were to run at once".to_owned());
         }
         let up: Vec<ContainerId> = self.engine.containers.iter().filter(|kept| kept.is_up()).map(Kept::id).collect();
-        if !self.ledger.asked(effect, &up) {
+        if !self.invariants.asked(effect, &up) {
             let text = crate::trace::of_effect(effect);
-            self.ledger.violate(format!("asked for while the same is going on, or without confirmation: {text}"));
+            self.invariants.violate(format!("asked for while the same is going on, or without confirmation: {text}"));
         }
     }
 
     /// The daemon is told something: what it asked for is over.
     pub fn check_event(&mut self, event: &Event) {
-        let ledger = &mut self.ledger;
+        let invariants = &mut self.invariants;
         match event {
             Event::Snapshot(result) => {
-                ledger.is_fetching = false;
+                invariants.is_fetching = false;
                 if let Ok(snapshot) = result {
-                    ledger.told_snapshot(snapshot, self.now);
+                    invariants.told_snapshot(snapshot, self.now);
                 }
             }
-            Event::Listed(_) => ledger.is_listing = false,
+            Event::Listed(_) => invariants.is_listing = false,
             Event::Pulled { image, .. } => {
-                ledger.pulling.remove(&image.to_string());
+                invariants.pulling.remove(&image.to_string());
             }
             Event::Finished { node, .. } => {
-                ledger.operating.remove(node);
+                invariants.operating.remove(node);
             }
             Event::Change(managed_app::model::Change::NodeRemoved(name)) => {
-                ledger.removals.insert(name.clone());
+                invariants.removals.insert(name.clone());
             }
             _ => {}
         }
@@ -263,24 +264,24 @@ impl World {
             count += 1;
             is_foreign |= kept.is_foreign_start;
         }
-        let most = if self.ledger.overlapping.contains(node) { 2 } else { 1 };
+        let most = if self.invariants.overlapping.contains(node) { 2 } else { 1 };
         if count > most && !is_foreign {
-            self.ledger.violate(format!("node {node} has {count} running containers"));
+            self.invariants.violate(format!("node {node} has {count} running containers"));
         }
     }
 
     /// A process of a node was ended by us: while it is replaced in the overlapping manner, another one runs on.
     pub fn check_overlap(&mut self, node: &NodeName) {
         use Class::*;
-        let is_overlap = self.ledger.operating.get(node).is_some_and(|o| o.manner == Some(Manner::Overlap));
+        let is_overlap = self.invariants.operating.get(node).is_some_and(|o| o.strategy == Some(Strategy::StartFirst));
         // Where processes end by themselves or by others there may be none.
         let others_act = [Meddling, Dying, EngineRestarts, Hangs, LostReplies, OddStates, Crashes];
-        if !is_overlap || others_act.iter().any(|class| self.weather.knows(*class)) {
+        if !is_overlap || others_act.iter().any(|class| self.fault_plan.knows(*class)) {
             return;
         }
         let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(node));
         if !all.any(|kept| kept.container.state == ContainerState::Running) {
-            self.ledger.violate(format!("node {node} was down while it was replaced in the overlapping manner"));
+            self.invariants.violate(format!("node {node} was down while it was replaced in the overlapping strategy"));
         }
     }
 
@@ -288,12 +289,12 @@ impl World {
     /// old container while that one may still have to come back.
     pub fn check_conflict(&mut self, id: &ContainerId, holder: &ContainerId) {
         let Some(node) = self.engine.nodes.get(id) else { return };
-        let Some(operating) = self.ledger.operating.get(node) else { return };
-        let is_old = operating.old.contains(id) && operating.manner == Some(Manner::Careful);
+        let Some(operating) = self.invariants.operating.get(node) else { return };
+        let is_old = operating.old.contains(id) && operating.strategy == Some(Strategy::StopFirst);
         let taken_in = self.engine.get(holder).and_then(|kept| kept.started_in);
         if is_old && taken_in.is_some_and(|number| number > operating.number) {
             let what = format!("{holder} was given the port of {id}, which then could not come back");
-            self.ledger.violate(what);
+            self.invariants.violate(what);
         }
     }
 
@@ -306,19 +307,19 @@ impl World {
         let made_at = self.engine.get(id).map_or(Duration::ZERO, |kept| kept.made_at);
         let is_lost = self.engine.get(id).is_some_and(|kept| kept.is_lost);
         let is_said = is_lost
-            || self.ledger.is_clearing
-            || self.ledger.robbed.contains(node)
+            || self.invariants.is_clearing
+            || self.invariants.robbed.contains(node)
             || self.cloud.was_absent(node, made_at)
-            || self.ledger.doubtful.contains(node);
+            || self.invariants.doubtful.contains(node);
         if !is_said {
-            self.ledger.violate(format!("the last container of {node} was removed, and the cloud never said so"));
+            self.invariants.violate(format!("the last container of {node} was removed, and the cloud never said so"));
         }
     }
 
     /// A pull brought other content than there was.
     pub fn allow_content(&mut self, image: &str) {
         let uses = |(name, app): &(&NodeName, &Arc<App>)| app.nodes[*name].node_type.image_uri == image;
-        let users: Vec<NodeName> = self.ledger.known.iter().filter(uses).map(|(name, _)| name.clone()).collect();
-        users.iter().for_each(|name| self.ledger.allow(name, 1));
+        let users: Vec<NodeName> = self.invariants.known.iter().filter(uses).map(|(name, _)| name.clone()).collect();
+        users.iter().for_each(|name| self.invariants.allow(name, 1));
     }
 }

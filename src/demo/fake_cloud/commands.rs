@@ -4,14 +4,14 @@
 use clap::{Args, Subcommand};
 use managed_app_fakes::FakeCloud;
 use managed_app_fakes::cloud::World;
-use managed_app_fakes::cloud::words::{Mount, Node, Port};
+use managed_app_fakes::cloud::commands::{Mount, Node, Port};
 use serde::{Deserialize, Serialize};
 
 use super::parts;
 
 /// One word; a control call is its JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
-pub(super) enum Word {
+pub(super) enum Command {
     /// Print the environment of a daemon for the app, or of one node, as NAME=value lines
     ///
     /// The output works with `--env-file` of this program, of `docker run` and of `podman run`.
@@ -160,80 +160,80 @@ pub(super) struct NodeArgs {
 }
 
 /// Changes the cloud by a word that changes it; others do nothing. The error says what is in the way.
-pub(super) fn change(cloud: &FakeCloud, word: &Word) -> Result<(), String> {
+pub(super) fn change(cloud: &FakeCloud, command: &Command) -> Result<(), String> {
     let world = cloud.world();
     if world.app.is_none() {
         return Err("the app was removed; start the fake cloud anew".to_owned());
     }
-    check(&world, word)?;
-    match word {
-        Word::AddNode(arguments) => {
+    check(&world, command)?;
+    match command {
+        Command::AddNode(arguments) => {
             let node = node(arguments)?;
             cloud.add_node(&arguments.node, |_| node);
         }
-        Word::ChangePorts { node, ports } => {
+        Command::ChangePorts { node, ports } => {
             cloud.change_ports(node, all(ports, parts::port)?);
         }
-        Word::ChangeMounts { node, mounts } => {
+        Command::ChangeMounts { node, mounts } => {
             cloud.change_mounts(node, all(mounts, parts::mount)?);
         }
-        Word::SetLoggingLevel { node, level } => {
+        Command::SetLoggingLevel { node, level } => {
             cloud.set_logging_level(node, parts::level(level)?);
         }
-        Word::SetNodeConfig { json, .. } | Word::SetAppConfig { json } | Word::SetTenantConfig { json } => {
+        Command::SetNodeConfig { json, .. } | Command::SetAppConfig { json } | Command::SetTenantConfig { json } => {
             parts::json(json)?;
-            configure(cloud, word);
+            configure(cloud, command);
         }
-        _ => change_more(cloud, word),
+        _ => change_more(cloud, command),
     }
     Ok(())
 }
 
-fn configure(cloud: &FakeCloud, word: &Word) {
-    match word {
-        Word::SetNodeConfig { node, json } => cloud.set_node_config(node, json),
-        Word::SetAppConfig { json } => cloud.set_app_config(json),
-        Word::SetTenantConfig { json } => cloud.set_tenant_config(json),
+fn configure(cloud: &FakeCloud, command: &Command) {
+    match command {
+        Command::SetNodeConfig { node, json } => cloud.set_node_config(node, json),
+        Command::SetAppConfig { json } => cloud.set_app_config(json),
+        Command::SetTenantConfig { json } => cloud.set_tenant_config(json),
         _ => return,
     };
 }
 
 /// The words that need nothing read.
-fn change_more(cloud: &FakeCloud, word: &Word) {
-    match word {
-        Word::RemoveNode { node } => cloud.remove_node(node),
-        Word::SetStopped { node, stopped } => cloud.set_stopped(node, *stopped),
-        Word::SetImage { node_type, image } => cloud.set_image(node_type, image),
-        Word::Connect { source, target } => cloud.connect(source, target),
-        Word::Disconnect { source, target } => cloud.disconnect(source, target),
-        Word::MoveEdge { source, target, new_source, new_target } => {
+fn change_more(cloud: &FakeCloud, command: &Command) {
+    match command {
+        Command::RemoveNode { node } => cloud.remove_node(node),
+        Command::SetStopped { node, stopped } => cloud.set_stopped(node, *stopped),
+        Command::SetImage { node_type, image } => cloud.set_image(node_type, image),
+        Command::Connect { source, target } => cloud.connect(source, target),
+        Command::Disconnect { source, target } => cloud.disconnect(source, target),
+        Command::MoveEdge { source, target, new_source, new_target } => {
             cloud.move_edge((source, target), (new_source, new_target))
         }
-        Word::ChangeAuditor { message_type, source } => cloud.change_auditor(message_type, source),
-        Word::SetTableAccess { access } => cloud.set_table_access(*access),
-        Word::SetAudit { audit } => cloud.set_audit(*audit),
-        Word::RemoveApp => cloud.remove_app(),
+        Command::ChangeAuditor { message_type, source } => cloud.change_auditor(message_type, source),
+        Command::SetTableAccess { access } => cloud.set_table_access(*access),
+        Command::SetAudit { audit } => cloud.set_audit(*audit),
+        Command::RemoveApp => cloud.remove_app(),
         _ => return,
     };
 }
 
 /// Whether all that a word names is there, and all that it makes is not.
-fn check(world: &World, word: &Word) -> Result<(), String> {
-    match word {
-        Word::AddNode(arguments) => check_new(world, arguments),
-        Word::RemoveNode { node }
-        | Word::ChangePorts { node, .. }
-        | Word::ChangeMounts { node, .. }
-        | Word::SetNodeConfig { node, .. }
-        | Word::SetLoggingLevel { node, .. }
-        | Word::SetStopped { node, .. } => known("node", node, world.nodes.keys()),
-        Word::SetImage { node_type, .. } => known("managed node type", node_type, world.node_types.keys()),
-        Word::ChangeAuditor { message_type, .. } => known("message type", message_type, world.message_types.keys()),
-        Word::Connect { source, target } => no_edge(world, source, target),
-        Word::Disconnect { source, target }
-        | Word::Send { source, target, .. }
-        | Word::Receive { source, target, .. } => edge(world, source, target).map(|_| ()),
-        Word::MoveEdge { source, target, new_source, new_target } => {
+fn check(world: &World, command: &Command) -> Result<(), String> {
+    match command {
+        Command::AddNode(arguments) => check_new(world, arguments),
+        Command::RemoveNode { node }
+        | Command::ChangePorts { node, .. }
+        | Command::ChangeMounts { node, .. }
+        | Command::SetNodeConfig { node, .. }
+        | Command::SetLoggingLevel { node, .. }
+        | Command::SetStopped { node, .. } => known("node", node, world.nodes.keys()),
+        Command::SetImage { node_type, .. } => known("managed node type", node_type, world.node_types.keys()),
+        Command::ChangeAuditor { message_type, .. } => known("message type", message_type, world.message_types.keys()),
+        Command::Connect { source, target } => no_edge(world, source, target),
+        Command::Disconnect { source, target }
+        | Command::Send { source, target, .. }
+        | Command::Receive { source, target, .. } => edge(world, source, target).map(|_| ()),
+        Command::MoveEdge { source, target, new_source, new_target } => {
             edge(world, source, target)?;
             no_edge(world, new_source, new_target)
         }

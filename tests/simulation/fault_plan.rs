@@ -19,9 +19,9 @@ pub enum Class {
     /// The list says odd things of a container.
     OddStates,
     /// Engine events are lost.
-    HintsLost,
+    EventsLost,
     /// Engine events come late, twice and in another order.
-    HintsLate,
+    EventsLate,
     /// Change messages come late, twice and in another order.
     QueueLate,
     /// Change messages are lost.
@@ -65,13 +65,13 @@ pub enum Class {
 const CLASSES: u32 = Class::SlowLists as u32 + 1;
 
 /// The faults of a run.
-pub struct Weather {
+pub struct FaultPlan {
     classes: u32,
     /// Whether faults happen now.
-    pub is_stormy: bool,
+    pub is_active: bool,
 }
 
-impl Weather {
+impl FaultPlan {
     /// Some classes by chance: none, few or about half of all.
     pub fn new(prng: &mut Prng) -> Self {
         let all = prng.next() as u32;
@@ -86,7 +86,7 @@ impl Weather {
 
     /// The classes with these bits, as [`Class`] counts them.
     pub fn of(classes: u32) -> Self {
-        Self { classes: classes & ((1 << CLASSES) - 1), is_stormy: false }
+        Self { classes: classes & ((1 << CLASSES) - 1), is_active: false }
     }
 
     /// Whether the run has this class at all.
@@ -96,13 +96,13 @@ impl Weather {
 
     /// Whether a fault of this class may happen now.
     pub fn has(&self, class: Class) -> bool {
-        self.is_stormy && self.knows(class)
+        self.is_active && self.knows(class)
     }
 
     /// Whether something may have been missed that only the next resync finds.
     pub fn loses(&self) -> bool {
         use Class::*;
-        [HintsLost, HintsLate, QueueLoses, Hangs, OddStates, TagsMove, Gaps, Disconnects]
+        [EventsLost, EventsLate, QueueLoses, Hangs, OddStates, TagsMove, Gaps, Disconnects]
             .into_iter()
             .any(|class| self.knows(class))
     }
@@ -149,8 +149,8 @@ impl Weather {
             LostReplies,
             Hangs,
             OddStates,
-            HintsLost,
-            HintsLate,
+            EventsLost,
+            EventsLate,
             QueueLate,
             QueueLoses,
             Stale,

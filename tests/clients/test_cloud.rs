@@ -21,7 +21,7 @@ use crate::script;
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// A cloud that runs.
-pub struct Place {
+pub struct TestCloud {
     /// Its user's name, pool and so on.
     pub account: Account,
     /// The right password.
@@ -60,7 +60,7 @@ impl ControlPlane for Given {
     }
 }
 
-impl Place {
+impl TestCloud {
     /// The fake cloud.
     pub async fn fake() -> Self {
         let cloud = FakeCloud::start().await;

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 use managed_app_fakes::memory::View;
 use managed_app_fakes::{FakeCloud, Faulty, InMemoryRuntime};
 use managed_app_runtimes::{ImageReference, labels, names};
@@ -14,7 +14,7 @@ use crate::support::{Builder, Host};
 pub const IMAGE: &str = "registry.test/node:1";
 
 /// A host whose engine is in memory, with switches for its faults.
-pub struct Site {
+pub struct Harness {
     /// The host.
     pub host: Host,
     /// The engine, for looking and for acts of others.
@@ -91,28 +91,28 @@ impl Plan {
     }
 
     /// The site, its daemon not started.
-    pub fn off(self) -> Site {
+    pub fn off(self) -> Harness {
         let host = (self.shape)(Builder::new(self.cloud, Arc::new(self.faults.clone()))).off();
-        Site { host, memory: self.memory, faults: self.faults }
+        Harness { host, memory: self.memory, faults: self.faults }
     }
 
     /// The site, its daemon started.
-    pub fn start(self) -> Site {
-        let mut site = self.off();
-        site.start();
-        site
+    pub fn start(self) -> Harness {
+        let mut harness = self.off();
+        harness.start();
+        harness
     }
 
     /// The site when all is as wanted; the journal is empty.
-    pub async fn up(self) -> Site {
-        let site = self.start();
-        site.converged().await;
-        site.journal.clear();
-        site
+    pub async fn up(self) -> Harness {
+        let harness = self.start();
+        harness.converged().await;
+        harness.journal.clear();
+        harness
     }
 }
 
-impl Site {
+impl Harness {
     /// A site with these nodes, all up; the journal is empty.
     pub async fn with(nodes: &[&str]) -> Self {
         Plan::new().await.nodes(nodes).up().await
@@ -145,7 +145,7 @@ impl Site {
         assert_eq!(self.journal.sorted_acts(), wanted);
     }
 
-    /// As [`Site::expect`], and nothing else happens that was told before now; `node` is restarted once for that.
+    /// As [`Harness::expect`], and nothing else happens that was told before now; `node` is restarted once for that.
     pub async fn expect_no_more_than(&mut self, acts: &[&str], node: &str) {
         self.expect(acts).await;
         self.journal.clear();
@@ -155,7 +155,7 @@ impl Site {
     }
 }
 
-impl Deref for Site {
+impl Deref for Harness {
     type Target = Host;
 
     fn deref(&self) -> &Host {
@@ -163,7 +163,7 @@ impl Deref for Site {
     }
 }
 
-impl DerefMut for Site {
+impl DerefMut for Harness {
     fn deref_mut(&mut self) -> &mut Host {
         &mut self.host
     }

@@ -7,7 +7,7 @@ use super::retry::{Jitter, Retry};
 
 /// The state of one question: to the cloud, or to the engine.
 #[derive(Debug, Default)]
-pub struct Inquiry {
+pub struct Request {
     /// Whether an answer is on its way.
     pub is_running: bool,
     /// Whether it is to be asked (again).
@@ -21,7 +21,7 @@ pub struct Inquiry {
     retry: Retry,
 }
 
-impl Inquiry {
+impl Request {
     /// Asks for it.
     pub fn want(&mut self) {
         self.is_wanted = true;

@@ -16,7 +16,7 @@ const TOLERANCE: Duration = Duration::milliseconds(50);
 /// set back pieces are older than those before them: then it is asked for all of the stream again, until one is newer
 /// than all before.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct LogPosition {
     since: Option<OffsetDateTime>,
     total: usize,
     from: Option<OffsetDateTime>,
@@ -25,7 +25,7 @@ pub(super) struct Place {
     last: Option<LogChunk>,
 }
 
-impl Place {
+impl LogPosition {
     /// At the beginning of what is not older than `since`.
     pub(super) fn new(since: Option<OffsetDateTime>) -> Self {
         let since = since.map(|since| since.replace_nanosecond(0).unwrap_or(since));
@@ -143,12 +143,12 @@ pub(super) mod tests {
     }
 
     /// What the engine shows of `log`, the known pieces left out; `None` when they are not as they should be.
-    fn read(log: &[LogChunk], place: &mut Place) -> Option<usize> {
-        let shown: Vec<_> = log.iter().filter(|chunk| place.from().is_none_or(|from| chunk.at >= from)).collect();
-        let known = place.known();
-        let is_known = |number: usize| shown.get(number).is_some_and(|chunk| place.knows(chunk, known - 1 - number));
+    fn read(log: &[LogChunk], position: &mut LogPosition) -> Option<usize> {
+        let shown: Vec<_> = log.iter().filter(|chunk| position.from().is_none_or(|from| chunk.at >= from)).collect();
+        let known = position.known();
+        let is_known = |number: usize| shown.get(number).is_some_and(|chunk| position.knows(chunk, known - 1 - number));
         (0..known).all(is_known).then(|| {
-            shown[known..].iter().for_each(|chunk| place.pass(chunk));
+            shown[known..].iter().for_each(|chunk| position.pass(chunk));
             shown.len() - known
         })
     }
@@ -157,30 +157,30 @@ pub(super) mod tests {
     fn each_reading_goes_on_where_the_last_ended() {
         let log = [chunk(5, "a"), chunk(5, "b"), chunk(6, "c"), chunk(6, "c"), chunk(6, "c"), chunk(9, "d")];
         for since in [None, Some(chunk(5, "").at)] {
-            let mut place = Place::new(since);
+            let mut position = LogPosition::new(since);
             for count in 0..=log.len() {
-                assert_eq!(read(&log[..count], &mut place), Some(count.min(1)), "{count}");
+                assert_eq!(read(&log[..count], &mut position), Some(count.min(1)), "{count}");
             }
         }
-        let mut place = Place::new(None);
-        assert_eq!(read(&log[..4], &mut place), Some(4));
-        assert_eq!(read(&[chunk(6, "c"), chunk(9, "d")], &mut place), None, "some has rotated away");
-        assert_eq!(read(&[chunk(6, "c"), chunk(6, "e")], &mut place), None, "another piece is there");
+        let mut position = LogPosition::new(None);
+        assert_eq!(read(&log[..4], &mut position), Some(4));
+        assert_eq!(read(&[chunk(6, "c"), chunk(9, "d")], &mut position), None, "some has rotated away");
+        assert_eq!(read(&[chunk(6, "c"), chunk(6, "e")], &mut position), None, "another piece is there");
     }
 
     #[test]
     fn a_clock_that_is_set_back_hides_nothing() {
         let log = [chunk(105, "a"), chunk(106, "b"), chunk(5, "c"), chunk(6, "d"), chunk(106, "e"), chunk(107, "f")];
-        let mut place = Place::new(None);
-        assert_eq!(read(&log[..2], &mut place), Some(2));
-        assert_eq!(read(&log[..3], &mut place), Some(0), "it is not seen");
-        assert!(place.set_back(chunk(5, "").at));
+        let mut position = LogPosition::new(None);
+        assert_eq!(read(&log[..2], &mut position), Some(2));
+        assert_eq!(read(&log[..3], &mut position), Some(0), "it is not seen");
+        assert!(position.set_back(chunk(5, "").at));
         for count in 3..=log.len() {
-            assert_eq!(read(&log[..count], &mut place), Some(1), "{count}");
+            assert_eq!(read(&log[..count], &mut position), Some(1), "{count}");
         }
-        assert_eq!((place.from(), place.known()), (Some(chunk(107, "").at), 1), "it asks for little again");
-        assert!(!Place::new(Some(chunk(105, "").at)).set_back(chunk(5, "").at));
-        assert!(Place::new(Some(chunk(4, "").at)).set_back(chunk(5, "").at));
+        assert_eq!((position.from(), position.known()), (Some(chunk(107, "").at), 1), "it asks for little again");
+        assert!(!LogPosition::new(Some(chunk(105, "").at)).set_back(chunk(5, "").at));
+        assert!(LogPosition::new(Some(chunk(4, "").at)).set_back(chunk(5, "").at));
     }
 
     #[test]

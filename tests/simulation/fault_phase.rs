@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use managed_app::model::Change;
 
+use crate::fault_plan::Class;
 use crate::script::Step;
-use crate::weather::Class;
 use crate::world::{Occurrence, World};
 
 /// How long a storm goes on after the last step of a script.
@@ -13,15 +13,15 @@ const AFTER_STEPS: Duration = Duration::from_secs(20);
 
 impl World {
     /// Plans all of it. Gives its end.
-    pub fn storm_begins(&mut self) -> Duration {
-        self.weather.is_stormy = true;
-        self.note(|| "--- storm".to_owned());
-        let end = match self.script.as_mut().and_then(|script| script.storms.pop_front()) {
+    pub fn begin_faults(&mut self) -> Duration {
+        self.fault_plan.is_active = true;
+        self.note(|| "--- fault_phase".to_owned());
+        let end = match self.script.as_mut().and_then(|script| script.fault_phases.pop_front()) {
             Some(steps) => self.plan_steps(steps),
             None => self.plan_by_chance(),
         };
         // A cloud that says falsely that the app is gone is asked.
-        if self.weather.has(Class::FalseGone) {
+        if self.fault_plan.has(Class::FalseGone) {
             self.send(Change::AppRemoved);
         }
         end
@@ -39,7 +39,7 @@ impl World {
         };
         plan(users, || Occurrence::User);
         plan(users, || Occurrence::Other);
-        self.plan_blows(length);
+        self.plan_crashes(length);
         self.now + length
     }
 
@@ -54,14 +54,14 @@ impl World {
     }
 
     /// Blows to the daemon and the engine as wholes.
-    fn plan_blows(&mut self, length: Duration) {
-        let blows: [(Class, fn() -> Occurrence); 3] = [
+    fn plan_crashes(&mut self, length: Duration) {
+        let crashes: [(Class, fn() -> Occurrence); 3] = [
             (Class::Crashes, || Occurrence::Crash),
             (Class::Freezes, || Occurrence::Freeze),
             (Class::EngineRestarts, || Occurrence::EngineRestart),
         ];
-        for (class, make) in blows {
-            let count = if self.weather.has(class) { 1 + self.prng.below(4) } else { 0 };
+        for (class, make) in crashes {
+            let count = if self.fault_plan.has(class) { 1 + self.prng.below(4) } else { 0 };
             for _ in 0..count {
                 let delay = self.prng.ms(0, length.as_millis() as usize);
                 self.after(delay, make());

@@ -16,9 +16,9 @@ use source::Source;
 const FOLDERS: [&str; 5] = ["src", "runtimes", "fakes", "tests", "benches"];
 
 #[test]
-fn tree_keeps_the_house_rules() {
+fn tree_keeps_the_rules_of_the_architecture() {
     let sources = sources();
-    for expected in ["src/main.rs", "runtimes/src/lib.rs", "fakes/src/lib.rs", "tests/house/main.rs"] {
+    for expected in ["src/main.rs", "runtimes/src/lib.rs", "fakes/src/lib.rs", "tests/architecture/main.rs"] {
         assert!(sources.iter().any(|source| source.path == expected), "the walk missed {expected}");
     }
     let findings: Vec<String> = sources.iter().flat_map(rules::check).collect();

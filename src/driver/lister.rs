@@ -8,13 +8,13 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 /// The longest wait for a look, in line and for the engine.
-const LOOK_LIMIT: Duration = Duration::from_secs(90);
+const LIST_LIMIT: Duration = Duration::from_secs(90);
 
 /// The newest look, and when it began.
 #[derive(Debug, Default)]
-pub struct Looks(Mutex<Option<(Instant, Arc<Vec<Container>>)>>);
+pub struct ContainerLister(Mutex<Option<(Instant, Arc<Vec<Container>>)>>);
 
-impl Looks {
+impl ContainerLister {
     /// A list that was asked for after this was called: one list serves all who waited for the one before.
     pub async fn look(
         &self,
@@ -35,6 +35,6 @@ impl Looks {
             Ok(found)
         };
         let late = |_| RuntimeError::new(ErrorKind::TimedOut, "list containers of app", &owner.app);
-        timeout(LOOK_LIMIT, look).await.map_err(late)?
+        timeout(LIST_LIMIT, look).await.map_err(late)?
     }
 }

@@ -31,7 +31,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Ships the daemon's own log. Cheap to clone; clones share lines and numbers.
 #[derive(Debug, Clone)]
-pub struct OwnLog {
+pub struct DaemonLog {
     lines: Unshipped,
     redactor: Redactor,
     numbers: Numbers,
@@ -39,7 +39,7 @@ pub struct OwnLog {
     name: NodeName,
 }
 
-impl OwnLog {
+impl DaemonLog {
     /// For these lines. A secret that `redactor` knows by the time a line is sent is in none of them. Starts nothing.
     pub fn new(lines: Unshipped, redactor: Redactor) -> Self {
         let name = NodeName::new("the daemon").expect("a good name");

@@ -13,7 +13,7 @@ use super::plan::ImageView;
 
 /// How long a container that did not stay up is left alone, give or take jitter: as long as the longest pause after
 /// any permanent failure.
-pub const TRY_AGAIN_AFTER: Duration = Duration::from_secs(600);
+pub const QUARANTINE: Duration = Duration::from_secs(600);
 
 /// How often in a row a new container may give way for a reason that may not be its own before it is blamed all the
 /// same: each attempt costs the old one a stop.
@@ -50,7 +50,7 @@ impl Candidate {
 
 /// A candidate that failed.
 #[derive(Debug, Clone)]
-pub struct Rejected {
+pub struct Quarantine {
     /// What.
     pub candidate: Candidate,
     /// Why, for people.
@@ -59,7 +59,7 @@ pub struct Rejected {
     pub until: Duration,
 }
 
-impl Rejected {
+impl Quarantine {
     /// Whether `candidate` is not to be tried at `now`.
     pub fn counts(&self, candidate: &Candidate, now: Duration) -> bool {
         now < self.until && self.candidate.is_same(candidate)

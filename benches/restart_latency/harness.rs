@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use managed_app_fakes::cloud::words::Node;
+use managed_app_fakes::cloud::commands::Node;
 use managed_app_fakes::{FakeCloud, node_image};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ impl Images {
 }
 
 /// The app and what belongs to it.
-pub struct Rig {
+pub struct Harness {
     pub engine: Engine,
     pub cloud: FakeCloud,
     pub images: Images,
@@ -55,7 +55,7 @@ pub struct Rig {
     state: TempDir,
 }
 
-impl Rig {
+impl Harness {
     /// An app of `count` nodes.
     pub async fn new(engine: Engine, images: &Images, count: usize) -> Self {
         let tag = format!("{PREFIX}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));

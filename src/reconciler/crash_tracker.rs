@@ -24,7 +24,7 @@ const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(3_600);
 
 /// The ends of one node's process, as lists and engine events show them.
 #[derive(Debug, Default)]
-pub struct Relapses {
+pub struct CrashTracker {
     running_since: Option<Duration>,
     ended_at: Option<Duration>,
     /// Runs below [`STEADY_RUN`] in a row.
@@ -44,7 +44,7 @@ pub struct Relapses {
     over: Option<u32>,
 }
 
-impl Relapses {
+impl CrashTracker {
     /// A list shows the container as `seen`; `before` is how it was known, if it was.
     pub fn see(&mut self, before: Option<&Observed>, seen: &Observed, now: Duration) {
         let is_new_end = seen.last_exit.is_some_and(|exit| self.last_exit.is_none_or(|last| last.at != exit.at));

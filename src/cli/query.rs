@@ -103,7 +103,7 @@ pub(super) fn of_cloud(error: &CloudError, reach: &str) -> Problem {
         CloudErrorKind::Failed => {
             Problem::unavailable(found, "try again; if it stays so, check APP and TENANT, or ask EchoStream's support")
         }
-        CloudErrorKind::Nonsense => Problem::wrong(found, "check that APPSYNC_ENDPOINT is EchoStream's API"),
+        CloudErrorKind::InvalidResponse => Problem::wrong(found, "check that APPSYNC_ENDPOINT is EchoStream's API"),
     }
 }
 
