@@ -1,41 +1,41 @@
-//! A node whose process keeps ending, as plain data, and how it is described to people. Nothing here decides.
+//! A crash loop as plain data, and its description for people. Decides nothing.
 
 use std::fmt;
 use std::time::Duration;
 
 use managed_app_runtimes::ProcessExit;
 
-/// A process that ended several times, and did not stay up for long in between.
+/// A process that exited several times without staying up in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrashLoop {
-    /// Ends of the process so far.
+    /// Exits of the process so far.
     pub count: u32,
-    /// From the start of the first of these runs to the last end; `None` where the first start was not seen.
+    /// From the start of the first of these runs to the last exit; `None` if the first start was not observed.
     pub window: Option<Duration>,
-    /// The last end.
+    /// The last exit.
     pub last: ProcessExit,
-    /// The next start; `None` while the process runs, and where it cannot be known.
+    /// The next start; `None` while the process runs, or if it is unknown.
     pub next_start: Option<NextStart>,
 }
 
-/// When a process that has ended is started again.
+/// When an exited process is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextStart {
-    /// The pause, from the end on.
+    /// The delay, from the exit.
     pub pause: Duration,
-    /// Whether the engine's restart policy starts it. Docker does not tell its pause: this is its published rule, applied
-    /// to the ends that were seen.
+    /// Whether the engine's restart policy starts it. Docker does not report its delay: this is its published rule,
+    /// applied to the observed exits.
     pub by_engine: bool,
 }
 
 /// What is reported about a crash loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CrashLoopNotice {
-    /// It has begun, or goes on.
+    /// It has begun or continues.
     GoingOn(CrashLoop),
     /// The process has stayed up since.
     Over {
-        /// Ends of the process.
+        /// Exits of the process.
         count: u32,
     },
 }
@@ -51,7 +51,7 @@ impl fmt::Display for CrashLoop {
     }
 }
 
-/// How a process ended: `exited 3 (error)`, `exited 137 (OOM killed)`, `exited 139 (SIGSEGV)`.
+/// The description of an exit: `exited 3 (error)`, `exited 137 (OOM killed)`, `exited 139 (SIGSEGV)`.
 pub fn exit_text(exit: &ProcessExit) -> String {
     let Some(code) = exit.code else {
         return if exit.is_oom { "exited (OOM killed)".to_owned() } else { "exited (code unknown)".to_owned() };
@@ -66,7 +66,7 @@ pub fn exit_text(exit: &ProcessExit) -> String {
     format!("exited {code} ({meaning})")
 }
 
-/// The signal that an exit code stands for: 128 + its number, on Linux.
+/// The signal that an exit code represents: 128 + its number, on Linux.
 pub fn signal(code: i64) -> Option<&'static str> {
     const NAMES: [&str; 31] = [
         "SIGHUP",

@@ -1,5 +1,5 @@
-//! Counts the ends of a node's process, by whomever it is started: how long the next start is put off where the engine's
-//! restart policy does not act, when this is a crash loop, when it is over, and when it is worth a report.
+//! Counts exits of a node's process, whoever starts it. Decides the delay of the next start if the engine's restart
+//! policy does not act, the beginning and end of a crash loop, and when it is reported.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use managed_app_runtimes::{ContainerState, ProcessExit};
 use super::crash_loop::{CrashLoop, CrashLoopNotice, NextStart};
 use super::plan::Observed;
 
-/// A run of this length sets the pause back, as with Docker.
+/// A run of this length resets the delay, as with Docker.
 const STEADY_RUN: Duration = Duration::from_secs(10);
-/// The pause after the first short run; each further one doubles it.
+/// The delay after the first short run; each further one doubles it.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// The longest pause.
+/// The maximum delay.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// So many ends are a crash loop: one or two may be somebody's doing.
+/// The number of exits that make a crash loop: one or two may be intended.
 const LOOP_FROM: u32 = 3;
-/// A crash loop is over when the process has stayed up for so long, twice the longest pause. Ends that are further apart
-/// are none.
+/// A crash loop is over when the process has been up for this time, twice the maximum delay. Exits further apart do not
+/// count.
 pub const OVER_AFTER: Duration = Duration::from_secs(120);
-/// A crash loop that goes on is reported again after so long, and when its count has grown to about the threefold.
+/// A crash loop that continues is reported again after this time, and when its count has roughly tripled.
 const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The ends of one node's process, as lists and engine events show them.
+/// The exits of one node's process, from lists and engine events.
 #[derive(Debug, Default)]
 pub struct CrashTracker {
     running_since: Option<Duration>,
@@ -30,22 +30,22 @@ pub struct CrashTracker {
     /// Runs below [`STEADY_RUN`] in a row.
     short_runs: u32,
     not_before: Option<Duration>,
-    /// Ends of runs below [`OVER_AFTER`] in a row.
+    /// Exits of runs below [`OVER_AFTER`] in a row.
     ends: u32,
     /// When the first of these runs began.
     began: Option<Duration>,
     /// Whether the engine is about to start it.
     is_restarting: bool,
-    /// What events told of an end that no list has shown yet.
+    /// Details from events of an exit that no list has shown yet.
     heard: ProcessExit,
     last_exit: Option<ProcessExit>,
-    /// The count that was reported last, and when.
+    /// The count of the last report, and its time.
     reported: Option<(u32, Duration)>,
     over: Option<u32>,
 }
 
 impl CrashTracker {
-    /// A list shows the container as `seen`; `before` is how it was known, if it was.
+    /// Compares the container in a list (`seen`) with its known state (`before`).
     pub fn see(&mut self, before: Option<&Observed>, seen: &Observed, now: Duration) {
         let is_new_end = seen.last_exit.is_some_and(|exit| self.last_exit.is_none_or(|last| last.at != exit.at));
         self.is_restarting = seen.state == ContainerState::Restarting;
@@ -74,10 +74,10 @@ impl CrashTracker {
         self.is_restarting = false;
     }
 
-    /// An event told of the end of a run. Lists do not show the code when the next run has begun.
+    /// An engine event reported an exit. Lists do not show the code once the next run has begun.
     pub fn heard_exit(&mut self, code: Option<i64>) {
         match &mut self.last_exit {
-            // The list was faster.
+            // The list came first.
             Some(last) if last.code.is_none() && code.is_some() => {
                 last.code = code;
                 last.is_oom |= std::mem::take(&mut self.heard).is_oom;
@@ -86,40 +86,40 @@ impl CrashTracker {
         }
     }
 
-    /// An event told that the kernel killed a process of it for its memory.
+    /// An engine event reported an OOM kill.
     pub fn heard_oom(&mut self) {
         self.heard.is_oom = true;
     }
 
-    /// When the pause is over, if there is one at `now`.
+    /// When the delay ends, if there is one at `now`.
     pub fn pause(&self, now: Duration) -> Option<Duration> {
         self.not_before.filter(|at| *at > now)
     }
 
-    /// The pause is over at once; ends go on counting.
+    /// Ends the delay; exits are still counted.
     pub fn hurry(&mut self) {
         self.not_before = None;
     }
 
-    /// What is wanted has changed: pauses begin anew. Whether the process stays up now remains to be seen.
+    /// The desired state has changed: delays start again. The exits still count until the process stays up.
     pub fn forgive(&mut self) {
         self.short_runs = 0;
         self.hurry();
     }
 
-    /// When the present run will have lasted long enough to clear what was before, if there is anything to clear.
+    /// When the current run is long enough to clear earlier exits, if there are any.
     pub fn clears_at(&self) -> Option<Duration> {
         self.running_since.filter(|_| self.ends > 0).map(|since| since + OVER_AFTER)
     }
 
-    /// Clears what was before a run that has lasted.
+    /// Clears earlier exits if the current run is long enough.
     pub fn clear(&mut self, now: Duration) {
         if self.clears_at().is_some_and(|at| at <= now) {
             self.forget();
         }
     }
 
-    /// The crash loop, if this is one.
+    /// The crash loop, if there is one.
     pub fn crash_loop(&self) -> Option<CrashLoop> {
         (self.ends >= LOOP_FROM).then(|| CrashLoop {
             count: self.ends,
@@ -129,12 +129,12 @@ impl CrashTracker {
         })
     }
 
-    /// The last end of the process.
+    /// The last exit of the process.
     pub fn last_exit(&self) -> Option<ProcessExit> {
         self.last_exit
     }
 
-    /// What is worth a report now, once.
+    /// The report that is due now; it is returned once.
     pub fn take_notice(&mut self, now: Duration) -> Option<CrashLoopNotice> {
         if let Some(count) = self.over.take() {
             return Some(CrashLoopNotice::Over { count });
@@ -161,8 +161,7 @@ impl CrashTracker {
         Some(NextStart { pause, by_engine: false })
     }
 
-    /// A container that a list shows for the first time and that the engine is starting again and again: as many ends as
-    /// the engine counts.
+    /// Exits of a container that is new to this daemon and that the engine restarts repeatedly: the engine's count.
     fn ends_before(&self, seen: &Observed, length: Option<Duration>) -> u32 {
         let is_short = length.is_some_and(|length| length < OVER_AFTER);
         let is_unknown = self.ends == 0 && self.running_since.is_none();
@@ -170,10 +169,10 @@ impl CrashTracker {
         seen.restarts.filter(|_| counts).map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    /// Runs are over, the last of which lasted for `length` by the engine's clock.
+    /// Runs have ended, the last of which lasted for `length` by the engine's clock.
     fn ended(&mut self, count: u32, length: Option<Duration>, is_start_known: bool, now: Duration) {
         let by_engine = length.map(|length| now.saturating_sub(length));
-        // The run of a container that was found running, on an engine that tells no times, may have been a long one.
+        // Without times of the engine, the run of a container that was already running may have been long.
         let Some(since) = self.running_since.take().or(by_engine).or(self.ended_at) else { return };
         let run = now.saturating_sub(since);
         if run >= OVER_AFTER {
@@ -209,7 +208,7 @@ impl CrashTracker {
     }
 }
 
-/// The pause after so many short runs in a row, 1 or more.
+/// The delay after this many short runs in a row, 1 or more.
 fn pause_after(short_runs: u32) -> Duration {
     PAUSE_FIRST.saturating_mul(1 << short_runs.saturating_sub(1).min(16)).min(PAUSE_MAX)
 }
@@ -234,37 +233,36 @@ fn has_ended(container: &Observed) -> bool {
     matches!(container.state, ContainerState::Exited { .. } | ContainerState::Restarting | ContainerState::Dead)
 }
 
-/// Whether the process is another one than before, by the time of its start.
+/// Whether the process is a new one, by its start time.
 fn is_other(before: &Observed, seen: &Observed) -> bool {
     before.started_at.is_some_and(|at| seen.started_at.is_some_and(|now| now != at))
 }
 
-/// How often the process has ended between two looks: by the engine's count where it tells one, at least once where the
-/// process does not run any more or is another one.
+/// Exits between two lists: by the engine's count if there is one, and at least one if the process does not run any
+/// more or is a new one.
 fn ends_between(before: &Observed, seen: &Observed) -> u32 {
     let by_state = u32::from(is_up(before) && (has_ended(seen) || (is_up(seen) && is_other(before, seen))));
     by_state.max(ends_by_count(before, seen).unwrap_or(0))
 }
 
-/// Each start by the engine follows an end. An end without a start yet is the one that is seen now, and not one that was
-/// seen before.
+/// Each start by the engine follows an exit. An exit without a start is the current one, unless it was observed before.
 fn ends_by_count(before: &Observed, seen: &Observed) -> Option<u32> {
     let starts = i64::try_from(engine_starts(seen)?).ok()? - i64::try_from(engine_starts(before)?).ok()?;
     if starts < 0 {
-        // A call has started it, which sets the count back.
+        // A start by a call resets the count.
         return None;
     }
     let ends = starts + i64::from(has_ended(seen)) - i64::from(has_ended(before));
     u32::try_from(ends).ok()
 }
 
-/// Starts by the engine that have come to pass: Docker counts one as soon as it intends to.
+/// Completed starts by the engine: Docker counts one as soon as it is planned.
 fn engine_starts(container: &Observed) -> Option<u64> {
     let is_intended = container.state == ContainerState::Restarting;
     container.restarts.map(|count| count.saturating_sub(u64::from(is_intended)))
 }
 
-/// How long the last run that is over lasted, by the engine's clock.
+/// Duration of the last finished run, by the engine's clock.
 fn run_length(before: Option<&Observed>, seen: &Observed) -> Option<Duration> {
     let ended_at = seen.last_exit?.at?;
     let started_at = if has_ended(seen) { seen.started_at? } else { before?.started_at? };

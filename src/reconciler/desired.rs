@@ -1,4 +1,4 @@
-//! From a node of the cloud to the container it should be.
+//! Derives the desired container of a node of the cloud.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,42 +17,44 @@ use crate::model::{App, Node};
 /// Contract: a line of a node's output that matches this begins a log event; other lines belong to the event before.
 pub const LOG_EVENT_PATTERN: &str = r"^\[(CRITICAL|DEBUG|ERROR|INFO|WARNING)\]";
 
-/// What is the same for all nodes, from the configuration.
+/// Settings that are the same for all nodes.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Whose containers these are.
+    /// The owner of the containers.
     pub owner: Owner,
     /// Environment of every container, apart from NODE (contract) and NAME.
     pub env: BTreeMap<String, EnvValue>,
-    /// Where output goes.
+    /// Destination of the output.
     pub logs: NodeLogSettings,
-    /// Another way that a container which has it keeps: nobody chose one, so that the default may differ from what it was.
+    /// Output settings that existing containers may keep: nobody configured a destination, so the default may differ
+    /// from an earlier one.
     pub kept_logs: Option<NodeLogSettings>,
-    /// How long a node may take to stop.
+    /// Time limit of a stop before the engine kills the node.
     pub stop_grace: Duration,
-    /// How often everything is compared without being told.
+    /// Interval of full comparisons without a change message.
     pub resync: Duration,
-    /// Whether a node without host ports and mounts is replaced without a pause, two containers at a time.
+    /// Whether a node without host ports and mounts is replaced without downtime, with two running containers at a
+    /// time.
     pub overlap: bool,
     /// Whether the nodes are removed when the app is gone, or only stopped.
     pub remove_nodes_with_app: bool,
-    /// What nodes may be made of.
+    /// Allowed images and mounts.
     pub policy: Policy,
-    /// What nodes may not do.
+    /// Restrictions of the containers.
     pub hardening: Hardening,
 }
 
-/// Where the output of nodes goes.
+/// Destination of the output of nodes.
 #[derive(Debug, Clone)]
 pub enum NodeLogSettings {
-    /// Docker's driver ships it to `<group>/node/<node>` in the tenant's region.
+    /// Docker's log driver ships it to `<group>/node/<node>` in the tenant's region.
     Awslogs {
         /// The daemon's own log group.
         group: String,
-        /// What it does while CloudWatch is slow or away.
+        /// The mode while CloudWatch is slow or unavailable.
         mode: AwslogsMode,
     },
-    /// The engine keeps it, for the daemon to ship or for people to read.
+    /// The engine keeps it; the daemon ships it or people read it.
     Engine {
         /// Size of one file, bytes.
         file_bytes_max: u64,
@@ -61,16 +63,16 @@ pub enum NodeLogSettings {
     },
 }
 
-/// What a node's container should be.
+/// The desired container of a node.
 #[derive(Debug, Clone)]
 pub struct Desired {
-    /// What it is made of and what it reads.
+    /// Its spec and startup inputs.
     pub target: Target,
     /// Its image, fully qualified.
     pub image: ImageReference,
-    /// Whether two containers of it may run for a moment.
+    /// Whether two of its containers may run for a moment.
     pub can_overlap: bool,
-    /// Another way of output that is no reason to replace a container which has it.
+    /// Other output settings that do not cause a replacement of a container which has them.
     pub kept_logs: Option<LogSettings>,
 }
 
@@ -103,7 +105,7 @@ impl Settings {
         names::network_name(&self.owner.app)
     }
 
-    /// What `node`'s container should be, or why it cannot be made.
+    /// The desired container of `node`, or why it is not possible.
     pub fn desired(&self, app: &App, node: &Node, app_inputs: &AppInputs) -> Result<Desired, String> {
         let image: ImageReference = node
             .node_type

@@ -1,4 +1,4 @@
-//! Everything the reconciler can ask for. The driver carries it out and answers with an event.
+//! All outputs of the reconciler. The driver executes an effect and responds with an event.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,126 +9,126 @@ use managed_app_runtimes::{ContainerId, ContainerSpec, ImageReference};
 use super::{CrashLoopNotice, Reason, Revision};
 use crate::model::{NodeName, QueueAddress};
 
-/// One thing to do.
+/// One effect.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Ask the cloud for the app. At most one at a time.
+    /// Fetch the app from the cloud. At most one at a time.
     FetchSnapshot,
     /// List our containers. At most one at a time.
     List,
-    /// Fetch an image. At most one at a time per image.
+    /// Pull an image. At most one at a time per image.
     Pull(ImageReference),
-    /// Do something to one node. At most one at a time per node.
+    /// Run an operation on a node. At most one at a time per node.
     Operate {
         /// The node.
         node: NodeName,
-        /// What.
+        /// The operation.
         operation: Operation,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// Read change messages from here from now on.
+    /// Read change messages from this queue from now on.
     Listen(QueueAddress),
-    /// Everything is as it should be, or has failed at least once: the start is over. Sent once.
+    /// The start is complete: each node is settled or has failed at least once. Sent once.
     Ready,
-    /// These containers are all that there are; what is remembered of others can be forgotten. Sent once.
+    /// No other containers exist; the state of others can be dropped. Sent once.
     Forget(HashSet<ContainerId>),
-    /// Report a crash loop of a node: at its beginning, rarely while it goes on, and when it is over.
+    /// Report a crash loop of a node: at its beginning, rarely while it continues, and at its end.
     CrashLoop {
         /// The node.
         node: NodeName,
-        /// What is reported about it.
+        /// The report.
         notice: CrashLoopNotice,
     },
-    /// All is done: the daemon can end.
+    /// Everything is done: the daemon can end.
     Finish(Finish),
 }
 
 /// Why the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// It was told to.
+    /// By a signal.
     Stopped,
     /// The cloud confirmed that the app is gone.
     AppRemoved,
-    /// The cloud knows no such app, and nothing on this host says that there ever was one: a mistake in the settings.
+    /// The cloud knows no such app, and this host has no trace of one: the settings are wrong.
     NoSuchApp,
 }
 
-/// What is done to a node. Each is safe to repeat.
+/// An operation on a node. Each is safe to repeat.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    /// Make the container and start it.
+    /// Create the container and start it.
     Create(Target),
     /// Start a container that does not run.
     Start {
         /// The container.
         id: ContainerId,
-        /// What it will read; `None` while the cloud cannot be asked.
+        /// What it will read at the start; `None` while the cloud is unavailable.
         revision: Option<Revision>,
     },
     /// Restart a container.
     Restart {
         /// The container.
         id: ContainerId,
-        /// What it will read.
+        /// What it will read at the start.
         revision: Revision,
     },
-    /// Put a new container in the place of old ones, and the old one back when the new one does not stay up.
+    /// Replace old containers with a new one, and start the old one again if the new one does not stay up.
     Replace {
-        /// The old ones, the one to come back first.
+        /// The old ones; the first one is started again on a rollback.
         old: Vec<ContainerId>,
-        /// The new one, if an earlier attempt already made it; it does not run.
+        /// The new one, if an earlier attempt created it; it does not run.
         next: Option<ContainerId>,
-        /// What the new one is made of.
+        /// The target of the new one.
         target: Target,
-        /// In which order.
+        /// The order of stop and start.
         strategy: Strategy,
     },
-    /// A new container runs and old ones are still there: see that it stays up, then remove the old ones.
+    /// A new container runs and old ones still exist: check that it stays up, then remove the old ones.
     Confirm {
         /// The new one.
         next: ContainerId,
-        /// The old ones, the one to come back first.
+        /// The old ones; the first one is started again on a rollback.
         old: Vec<ContainerId>,
-        /// What an old one will read if it has to come back.
+        /// What an old one will read if it is started again.
         revision: Revision,
         /// Whether the old ones may run meanwhile.
         strategy: Strategy,
     },
-    /// Give the node's container its proper name.
+    /// Rename the node's container.
     Rename {
         /// The container.
         id: ContainerId,
         /// The name.
         name: String,
     },
-    /// Remove containers, stopping them first.
+    /// Stop and remove containers.
     Remove(Vec<ContainerId>),
     /// Stop containers because the daemon ends.
     Stop(Vec<ContainerId>),
 }
 
-/// How a container takes the place of another.
+/// How a container replaces another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
-    /// The old one is stopped before the new one is started: never two at a time.
+    /// The old one is stopped before the new one is started: never two run at a time.
     StopFirst,
-    /// As careful, and another node lets go of a host port that the new one needs while it waits for one of the old
-    /// one's: the start is tried until the port is free.
+    /// As `StopFirst`, and another node releases a host port that the new one needs while it waits for a port of the
+    /// old one: the start is retried until the port is free.
     PortSwap,
     /// The new one is started first, and both run until it has stayed up.
     StartFirst,
-    /// As careful, but the old one is of no use any more: nothing waits to see whether the new one stays up.
+    /// As `StopFirst`, but the old one is not usable any more: there is no window in which the new one must stay up.
     Force,
 }
 
-/// A container to be made.
+/// A container to create.
 #[derive(Clone)]
 pub struct Target {
-    /// What it is made of; the driver adds the label of the spec and the log stream.
+    /// Its spec; the driver adds the label of the spec and the log stream.
     pub spec: Arc<ContainerSpec>,
-    /// What it will read when it starts.
+    /// What it will read at the start.
     pub revision: Revision,
 }
 

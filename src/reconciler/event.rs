@@ -1,4 +1,4 @@
-//! Everything the reconciler can be told. One closed enum: what is not here cannot influence it.
+//! All inputs of the reconciler in one closed enum: nothing else can influence it.
 
 use std::collections::HashMap;
 
@@ -8,46 +8,46 @@ use managed_app_runtimes::{Container, ContainerId, EngineEvent, ImageId, ImageRe
 use super::{EndOfNodes, Revision, Settings};
 use crate::model::{Change, NodeName, Snapshot};
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The daemon begins: look at everything.
+    /// The daemon starts: fetch and list everything.
     Begin,
     /// A change message.
     Change(Change),
     /// The queue of change messages does not exist (any more).
     QueueLost,
-    /// The answer to [`Effect::FetchSnapshot`](super::Effect::FetchSnapshot).
+    /// The response to [`Effect::FetchSnapshot`](super::Effect::FetchSnapshot).
     Snapshot(Result<Snapshot, Failure>),
-    /// The answer to [`Effect::List`](super::Effect::List).
+    /// The response to [`Effect::List`](super::Effect::List).
     Listed(Result<Listing, Failure>),
-    /// The engine says that something happened to a container.
+    /// The engine reports an event of a container.
     Engine(EngineEvent),
-    /// Hints may have been lost: look for yourself.
+    /// Engine events may have been lost: list the containers.
     EventsLost,
-    /// The answer to [`Effect::Pull`](super::Effect::Pull).
+    /// The response to [`Effect::Pull`](super::Effect::Pull).
     Pulled {
-        /// What was asked for.
+        /// The requested image.
         image: ImageReference,
-        /// What came of it.
+        /// The result.
         outcome: Pulled,
     },
-    /// The answer to [`Effect::Operate`](super::Effect::Operate).
+    /// The response to [`Effect::Operate`](super::Effect::Operate).
     Finished {
         /// The node.
         node: NodeName,
-        /// How it ended.
+        /// The result.
         outcome: Outcome,
     },
-    /// The answer to [`Effect::Forget`](super::Effect::Forget).
+    /// The response to [`Effect::Forget`](super::Effect::Forget).
     Saved,
-    /// The time of [`Reconciler::deadline`](super::Reconciler::deadline) has come.
+    /// The time of [`Reconciler::deadline`](super::Reconciler::deadline) is reached.
     Timer,
-    /// Compare everything anew, as an operator asked for.
+    /// An operator requests a full comparison.
     Resync,
-    /// The configuration was read anew.
+    /// The configuration was reloaded.
     Settings(Box<Settings>),
-    /// The daemon is to end, and this becomes of the nodes.
+    /// The daemon is to end; the value decides what happens to the nodes.
     Stop(EndOfNodes),
 }
 
@@ -73,20 +73,20 @@ impl Event {
     }
 }
 
-/// What there is, and what is known of it from elsewhere.
+/// The containers of the engine, and their revisions of the state file.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// Our containers.
     pub containers: Vec<Container>,
-    /// What containers read when they were last started, from the state file: written by all operations, also by those
-    /// whose answer was lost.
+    /// Revisions that containers read at their last start, from the state file: all operations write them, also those
+    /// whose response was lost.
     pub revisions: HashMap<ContainerId, Revision>,
 }
 
-/// How a pull ended.
+/// The result of a pull.
 #[derive(Debug, Clone)]
 pub enum Pulled {
-    /// The image is what the registry has now.
+    /// The image is the registry's current one.
     Fresh(ImageId),
     /// The pull failed, and an older copy is present.
     Kept {
@@ -99,16 +99,16 @@ pub enum Pulled {
     Failed(Failure),
 }
 
-/// How an operation on a node ended.
+/// The result of an operation on a node.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// The node's one container is this new one, and it runs.
+    /// The node's only container is this new one, and it runs.
     Created(Box<Created>),
-    /// This container runs, started with these inputs; `None` where they were not known.
+    /// This container runs, started with these inputs; `None` if they were unknown.
     Started {
         /// The container.
         id: ContainerId,
-        /// What it read.
+        /// What it read at the start.
         revision: Option<Revision>,
     },
     /// This container has this name now.
@@ -118,9 +118,9 @@ pub enum Outcome {
         /// Its name.
         name: String,
     },
-    /// These containers are gone; others of the node are as they were.
+    /// These containers are removed; other containers of the node are unchanged.
     Removed(Vec<ContainerId>),
-    /// This container could not be started again, whatever is done to it, and is removed; another one can take its place.
+    /// This container could not be started again and was removed; a new one can take its place.
     Discarded {
         /// The container.
         id: ContainerId,
@@ -129,19 +129,19 @@ pub enum Outcome {
     },
     /// These containers are stopped.
     Stopped(Vec<ContainerId>),
-    /// The image that was present is not there any more.
+    /// The image is not present any more.
     ImageMissing,
-    /// The new container did not come up or did not stay up, and is given up; the old one runs. The failure is
-    /// [`FailureKind::Permanent`] where the new container is to blame. What the engine holds now must be looked up.
+    /// The new container did not start or did not stay up, and was abandoned; the old one runs. The failure is
+    /// [`FailureKind::Permanent`] if the new container caused it. The state of the engine must be listed.
     RolledBack(Failure),
-    /// It failed; what the engine holds now must be looked up.
+    /// It failed; the state of the engine must be listed.
     Failed(Failure),
-    /// It was given up half way because the daemon ends; what the engine holds now must be looked up.
+    /// It was abandoned because the daemon ends; the state of the engine must be listed.
     Abandoned,
 }
 
 impl Outcome {
-    /// Whether what the engine holds now must be looked up.
+    /// Whether the state of the engine must be listed.
     pub fn is_unsure(&self) -> bool {
         matches!(self, Self::RolledBack(_) | Self::ImageMissing | Self::Failed(_) | Self::Abandoned)
     }
@@ -154,30 +154,30 @@ pub struct Created {
     pub id: ContainerId,
     /// Its name.
     pub name: String,
-    /// What it read when it started.
+    /// What it read at the start.
     pub revision: Revision,
-    /// What it was made of.
+    /// The record of its spec.
     pub record: SpecRecord,
     /// Its image.
     pub image_id: ImageId,
 }
 
-/// A failure as far as the reconciler cares.
+/// A failure, as the reconciler handles it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// How to go on.
+    /// How to continue.
     pub kind: FailureKind,
-    /// The whole chain of causes, for people; free of secrets.
+    /// The chain of causes, for people; without secrets.
     pub text: String,
 }
 
-/// How to go on after a failure.
+/// How to continue after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// May work the next time.
+    /// May succeed the next time.
     Transient,
-    /// The other side asks for patience.
+    /// The other side throttles.
     Throttled,
-    /// Will fail until somebody changes something; tried again slowly.
+    /// Fails until somebody changes something; retried slowly.
     Permanent,
 }

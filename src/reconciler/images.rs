@@ -1,5 +1,5 @@
-//! The images that nodes want: which are present, which are being fetched, which failed. One pull serves all nodes of
-//! an image; a registry that asks for patience gets it for all its images.
+//! The images of the nodes: present, being pulled or failed. One pull serves all nodes of an image. A registry that
+//! throttles delays the pulls of all its images.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::event::{Failure, FailureKind, Pulled};
 use super::plan::ImageView;
 use super::retry::{Jitter, Retry};
 
-/// All images that nodes want.
+/// All images of the nodes.
 #[derive(Debug, Default)]
 pub struct Images {
     images: BTreeMap<ImageReference, Image>,
-    /// Registries that asked for patience, until when.
+    /// Registries that throttle, until when.
     cool_downs: HashMap<String, Duration>,
 }
 
@@ -28,7 +28,7 @@ struct Image {
 }
 
 impl Images {
-    /// Asks for a pull of `image`: it is due at once unless one is going on.
+    /// Requests a pull of `image`: due at once unless one is running.
     pub fn want(&mut self, image: &ImageReference) {
         let image = self.images.entry(image.clone()).or_default();
         if !image.is_pulling {
@@ -37,18 +37,18 @@ impl Images {
         }
     }
 
-    /// Pulls that failed are due again at once, whatever their registries asked for.
+    /// Failed pulls are due at once, also those of throttling registries.
     pub fn hurry(&mut self) {
         self.images.values_mut().for_each(|image| image.retry.hurry());
         self.cool_downs.clear();
     }
 
-    /// Forgets images that no node wants any more.
+    /// Drops images that no node uses any more.
     pub fn retain(&mut self, is_wanted: impl Fn(&ImageReference) -> bool) {
         self.images.retain(|reference, image| image.is_pulling || is_wanted(reference));
     }
 
-    /// What is known of `image`.
+    /// The known state of `image`.
     pub fn view(&self, image: &ImageReference) -> ImageView<'_> {
         match self.images.get(image) {
             Some(Image { present: Some(id), .. }) => ImageView::Present(id),
@@ -57,12 +57,12 @@ impl Images {
         }
     }
 
-    /// Why `image` could not be fetched, if so.
+    /// The failure of the last pull of `image`, if it failed.
     pub fn failure(&self, image: &ImageReference) -> Option<&Failure> {
         self.images.get(image)?.failure.as_ref()
     }
 
-    /// Pulls that are due at `now`; each counts as begun.
+    /// Pulls that are due at `now`; each counts as started.
     pub fn take_due(&mut self, now: Duration) -> Vec<ImageReference> {
         let mut due = Vec::new();
         for (reference, image) in &mut self.images {
@@ -76,7 +76,7 @@ impl Images {
         due
     }
 
-    /// Takes over how a pull ended.
+    /// Applies the result of a pull.
     pub fn absorb(&mut self, reference: &ImageReference, outcome: Pulled, now: Duration, jitter: &mut Jitter) {
         let Some(image) = self.images.get_mut(reference) else { return };
         image.is_pulling = false;
@@ -104,7 +104,7 @@ impl Images {
         image.failure = Some(failure);
     }
 
-    /// An image that was there is gone from the engine: fetch it again.
+    /// The engine does not have the image any more: pull it again.
     pub fn lost(&mut self, reference: &ImageReference) {
         if let Some(image) = self.images.get_mut(reference) {
             image.present = None;
@@ -112,13 +112,13 @@ impl Images {
         self.want(reference);
     }
 
-    /// Whether the first attempt to pull `image` is going on or about to begin, so that its content may still change.
-    /// Later attempts hold nothing up.
+    /// Whether the first attempt to pull `image` runs or is due, so that its content may still change. Later attempts
+    /// delay nothing.
     pub fn is_fetching(&self, image: &ImageReference) -> bool {
         self.images.get(image).is_some_and(|i| (i.is_pulling || i.is_wanted) && i.retry.attempts() == 0)
     }
 
-    /// Whether any pull is going on.
+    /// Whether any pull is running.
     pub fn is_pulling(&self) -> bool {
         self.images.values().any(|image| image.is_pulling)
     }

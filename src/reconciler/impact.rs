@@ -1,9 +1,9 @@
-//! Which nodes a change may touch. Only a hint for reasons and patience: whether anything happens is decided by
-//! comparing snapshots.
+//! Nodes that a change may affect. Used for reasons and waiting times only: the comparison of snapshots decides whether
+//! anything happens.
 
 use crate::model::{App, Change, Node, NodeName};
 
-/// Names of the nodes of `app` that `change` may touch; nodes that are not there yet count when they are named.
+/// Names of the nodes of `app` that `change` may affect, with named nodes that do not exist yet.
 pub fn touched(change: &Change, app: &App) -> Vec<NodeName> {
     let all_where = |test: &dyn Fn(&Node) -> bool| -> Vec<NodeName> {
         app.nodes.values().filter(|node| test(node)).map(|node| node.name.clone()).collect()

@@ -1,9 +1,9 @@
-//! The brain: desired state, observed state and notes in, effects out. No I/O, no clock, no randomness: time and random
-//! bits arrive from outside, so that the same events always lead to the same effects.
+//! The reconciler: desired state, observed state and pending changes in, effects out. No I/O, no clock, no randomness:
+//! events carry time and random bits, so the same events always produce the same effects.
 //!
-//! The way of one change: [`Event::Change`] leaves a note and asks for a snapshot; the snapshot is compared with what
-//! was wanted before; each node that differs is planned anew ([`plan()`]); the plan's next step becomes
-//! [`Effect::Operate`]; its result comes back as [`Event::Finished`], and the node is planned again until it is settled.
+//! Life of a change: [`Event::Change`] adds a pending change and requests a snapshot. The snapshot is compared with the
+//! desired state. [`plan()`] plans each node that differs. The next step of the plan becomes [`Effect::Operate`], its
+//! result returns as [`Event::Finished`], and the node is planned again until it is settled.
 
 mod crash_loop;
 mod crash_tracker;
@@ -54,11 +54,11 @@ use pending_changes::PendingChanges;
 use request::Request;
 use retry::Jitter;
 
-/// How long a cloud that neither answers nor fails holds up what can be done without it.
+/// How long a cloud that neither responds nor fails delays actions that are possible without it.
 const CLOUD_PATIENCE: Duration = Duration::from_secs(10);
 
-/// When everything is looked at again after the start: the first snapshot may be older than a change whose message the
-/// daemon before this one took out of the queue.
+/// Time of the second full comparison after the start. The first snapshot may be older than a change whose message the
+/// previous daemon took out of the queue.
 const SECOND_RESYNC: Duration = Duration::from_secs(20);
 
 /// The state machine. One value for the life of the daemon.
@@ -67,7 +67,7 @@ pub struct Reconciler {
     settings: Settings,
     jitter: Jitter,
     phase: Phase,
-    /// The last whole answer of the cloud.
+    /// The last complete response of the cloud.
     app: Option<Arc<App>>,
     nodes: BTreeMap<NodeName, NodeState>,
     images: Images,
@@ -75,43 +75,43 @@ pub struct Reconciler {
     fetch: Request,
     list: Request,
     queue: Option<QueueAddress>,
-    /// Since when the cloud says that the app is gone.
+    /// Since when the cloud reports that the app is gone.
     gone_since: Option<Duration>,
     next_resync: Option<Duration>,
-    /// Until when the cloud's first answer is waited for before anything is done without it.
+    /// End of the wait for the first response of the cloud.
     patience_until: Option<Duration>,
-    /// The cloud has let that time pass in silence.
+    /// The cloud did not respond within that time.
     is_cloud_silent: bool,
     /// Nodes that may need a step.
     dirty: BTreeSet<NodeName>,
-    /// When nodes that failed are due again. May name a node that has recovered since.
+    /// When failed nodes are due again. May contain a node that has recovered since.
     retries: BTreeSet<(Duration, NodeName)>,
     /// Nodes that wait for a host port of another node.
     port_waiters: BTreeSet<NodeName>,
-    /// Operations that are going on.
+    /// Running operations.
     busy_count: usize,
-    /// Counts operations and lists, to tell which lists are too old for a node.
+    /// Counts operations and lists, to detect lists that are too old for a node.
     clock: u64,
     list_asked_at: u64,
-    /// What hints ask about a container.
+    /// Containers that engine events are compared with.
     by_container: HashMap<ContainerId, Known>,
-    /// Hints that came in the middle of operations, until these are over.
+    /// Engine events received during operations, until these end.
     early_events: Vec<EngineEvent>,
-    /// Effects of the event at hand.
+    /// Effects of the current event.
     outbox: Vec<Effect>,
 }
 
-/// A container as far as hints ask.
+/// The known state of a container, for comparison with engine events.
 #[derive(Debug)]
 struct Known {
     node: NodeName,
     is_running: bool,
 }
 
-/// What becomes of the nodes when the daemon ends.
+/// What happens to the nodes when the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndOfNodes {
-    /// They go on.
+    /// They keep running.
     Leave,
     /// They are stopped.
     Stop,
@@ -120,7 +120,7 @@ pub enum EndOfNodes {
 }
 
 impl Reconciler {
-    /// A reconciler that knows nothing yet; `seed` is random.
+    /// A reconciler without any state; `seed` is random.
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
             settings,
@@ -149,7 +149,7 @@ impl Reconciler {
         }
     }
 
-    /// Takes in one event at `now` (time since some fixed start, monotonic) and says what to do about it.
+    /// Handles one event at `now` (monotonic time since a fixed start) and returns the resulting effects.
     pub fn on(&mut self, event: Event, now: Duration) -> Vec<Effect> {
         match event {
             Event::Begin => {
@@ -182,12 +182,12 @@ impl Reconciler {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Where the daemon is in its life.
+    /// The phase of the daemon.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// When [`Event::Timer`] is wanted next.
+    /// When the next [`Event::Timer`] is due.
     pub fn deadline(&self) -> Option<Duration> {
         let retry = self.retries.first().map(|(at, _)| *at);
         let list = self.list.deadline();
@@ -217,7 +217,7 @@ impl Reconciler {
         self.next_resync = Some(now + self.jitter.around(self.settings.resync));
     }
 
-    /// An operator has put something right, perhaps: no failure of before holds anything up.
+    /// An operator requests a comparison, perhaps after a repair: earlier failures delay nothing.
     fn resync_now(&mut self, now: Duration) {
         self.resync(now);
         self.fetch.insist();
@@ -253,12 +253,12 @@ impl Reconciler {
         }
     }
 
-    /// Whether enough is known to do something: the app, or that it cannot be had for now.
+    /// Whether the app is known, or known to be unavailable for now.
     fn is_cloud_settled(&self) -> bool {
         self.app.is_some() || self.fetch.failure.is_some() || self.is_cloud_silent
     }
 
-    /// Without the cloud, what is there is brought up as it is.
+    /// Without the cloud, existing containers are started unchanged.
     fn on_snapshot_failed(&mut self, failure: Failure, now: Duration) {
         self.fetch.failed(failure, now, &mut self.jitter);
         if self.app.is_none() {
@@ -276,7 +276,7 @@ impl Reconciler {
             node.retry.reset();
         }
         self.dirty = self.nodes.keys().cloned().collect();
-        // A list that failed before this says nothing about whether one fails now.
+        // An earlier failure of a list does not predict the next one.
         self.list.failure = None;
         self.list.insist();
     }

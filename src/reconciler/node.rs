@@ -1,4 +1,4 @@
-//! What the reconciler remembers of one node.
+//! The state of one node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,53 +13,53 @@ use super::quarantine::{Candidate, Quarantine};
 use super::retry::Retry;
 use crate::model::Change;
 
-/// What the cloud wants of a node.
+/// The desired state of a node.
 #[derive(Debug, Clone, Default)]
 pub enum Intent {
-    /// Not known yet, or no longer: its containers stay as they are.
+    /// Not known yet, or no longer: its containers stay unchanged.
     #[default]
     Unknown,
-    /// One container like this.
+    /// One container with this spec.
     Run(Arc<Desired>),
-    /// It cannot be run as the cloud describes it, for this reason: its containers stay as they are.
+    /// It cannot be run as the cloud describes it, for this reason: its containers stay unchanged.
     Invalid(String),
-    /// None.
+    /// No container.
     Remove,
 }
 
-/// One node: wanted, observed, and what is going on.
+/// One node: desired state, observed state and running operation.
 #[derive(Debug, Default)]
 pub struct NodeState {
-    /// What is wanted.
+    /// The desired state.
     pub intent: Intent,
     /// Its containers.
     pub containers: Vec<Observed>,
-    /// The verb of the operation that is going on.
+    /// The verb of the running operation.
     pub busy: Option<&'static str>,
-    /// Whether nothing is left to do.
+    /// Whether it has reached its desired state.
     pub is_settled: bool,
-    /// Whether an operation failed half way: nothing is done before the next list.
+    /// Whether an operation failed part way: no operation starts before the next list.
     pub is_view_stale: bool,
-    /// When an operation last changed it, by the reconciler's count; a list asked for earlier says nothing about it.
+    /// When an operation last changed it, by the reconciler's count; lists requested earlier do not count.
     pub touched: u64,
-    /// Retries of its operations.
+    /// Delays between attempts.
     pub retry: Retry,
-    /// The last failure, until something succeeds.
+    /// The last failure, until an operation succeeds.
     pub failure: Option<Failure>,
-    /// What the operation that is going on makes or tries out.
+    /// What the running operation creates.
     pub candidate: Option<Candidate>,
-    /// What was tried out and did not stay up.
+    /// The candidate that did not stay up.
     pub quarantine: Option<Quarantine>,
-    /// Ends of its process one after another.
+    /// Exits of its process.
     pub crash_tracker: CrashTracker,
-    /// What it waits for, for people.
+    /// What it waits for, as text.
     pub waits_for: Option<String>,
-    /// The changes that may have touched it, oldest first, until it is settled.
+    /// The changes that may affect it, oldest first, until it is settled.
     pub causes: Vec<Change>,
 }
 
 impl NodeState {
-    /// What its container should be, where one is wanted.
+    /// The desired container, if there is one.
     pub fn desired(&self) -> Option<&Arc<Desired>> {
         match &self.intent {
             Intent::Run(desired) => Some(desired),
@@ -67,17 +67,17 @@ impl NodeState {
         }
     }
 
-    /// Whether something may be done to it at `now`.
+    /// Whether an operation may start at `now`.
     pub fn is_free(&self, now: Duration) -> bool {
         self.busy.is_none() && !self.is_view_stale && self.retry.is_due(now)
     }
 
-    /// Ids of its containers that run, are paused, or may run for all that is known.
+    /// Ids of its containers that run, are paused, or have an unknown state.
     pub fn running(&self) -> Vec<ContainerId> {
         self.containers.iter().filter(|container| container.may_run()).map(|container| container.id.clone()).collect()
     }
 
-    /// Takes over what a list says of its containers.
+    /// Applies the containers of a list.
     pub fn see(&mut self, containers: Vec<Observed>, now: Duration) {
         for container in &containers {
             let before = self.containers.iter().find(|before| before.id == container.id);
@@ -88,7 +88,7 @@ impl NodeState {
         self.is_view_stale = false;
     }
 
-    /// Takes over the result of an operation on `network`, the app's.
+    /// Applies the result of an operation; `network` is the app's.
     pub fn absorb(&mut self, outcome: Outcome, network: &str, now: Duration) {
         self.is_view_stale |= outcome.is_unsure();
         if matches!(outcome, Outcome::Created(_) | Outcome::Started { .. }) {
@@ -97,7 +97,7 @@ impl NodeState {
         match outcome {
             Outcome::Created(made) => self.containers = vec![observed(*made, network)],
             Outcome::Started { id, revision } => self.with(&id, |container| {
-                // A restart sets the engine's count back. A start may have come second to the engine's own.
+                // A restart resets the engine's count. The engine may have started it before this call did.
                 container.restarts = container.state.is_running().then_some(0);
                 container.state = ContainerState::Running;
                 container.revision = revision;
@@ -115,8 +115,8 @@ impl NodeState {
         }
     }
 
-    /// A container that read what is wanted, told by digest, is known to have read these inputs: the next difference can
-    /// then be told by field.
+    /// Adds the inputs to the revision of containers whose digest is the desired one, so that the next difference can
+    /// name fields.
     pub fn learn_inputs(&mut self) {
         let Some(wanted) = self.desired().map(|desired| desired.target.revision.clone()) else { return };
         for container in &mut self.containers {

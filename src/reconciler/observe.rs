@@ -1,4 +1,4 @@
-//! What is learnt of containers: whole lists, hints, and the results of operations.
+//! Updates of the observed state: lists, engine events and results of operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,9 +16,9 @@ use super::status::Phase;
 use super::{Known, Reconciler};
 use crate::model::NodeName;
 
-/// More hints than this are not kept in the middle of operations: a list is asked for instead.
+/// Further engine events during operations are dropped, and a list is requested instead.
 const EARLY_HINTS_MAX: usize = 1_000;
-/// Hints that come in a burst cost one list: the next one is asked for this long after the last answer at the earliest.
+/// A burst of engine events causes one list: the minimum time from one list to the next request.
 const LIST_PAUSE: Duration = Duration::from_millis(200);
 
 impl Reconciler {
@@ -26,7 +26,7 @@ impl Reconciler {
         let Listing { containers, revisions } = match result {
             Ok(listing) => listing,
             Err(failure) => {
-                // Who waits for a list at the end waits no longer.
+                // A stop that waits for a list continues without it.
                 self.dirty.extend(self.nodes.keys().cloned());
                 return self.list.failed(failure, now, &mut self.jitter);
             }
@@ -39,9 +39,9 @@ impl Reconciler {
         let mut found: BTreeMap<NodeName, Vec<Observed>> = BTreeMap::new();
         for container in containers {
             let Some(name) = node_of(&container) else { continue };
-            // Whoever started it since: it has read this or something newer.
+            // A later start by somebody else has read this revision or a newer one.
             let revision = revisions.get(&container.id).cloned();
-            // Labels of a container never change, so its record need not be read again.
+            // Labels of a container never change, so its record is parsed once.
             let known = self.nodes.get(&name).and_then(|node| node.containers.iter().find(|c| c.id == container.id));
             found.entry(name).or_default().push(Observed::new(container, known, revision));
         }
@@ -52,7 +52,7 @@ impl Reconciler {
         }
     }
 
-    /// A list that was asked for before the end of an operation says nothing about its node.
+    /// A list that was requested before the end of an operation is too old for its node.
     fn take_list(&mut self, name: NodeName, containers: Vec<Observed>, now: Duration) {
         let stray = self.intent_for_stray();
         let node =
@@ -71,7 +71,7 @@ impl Reconciler {
         self.outbox.extend(notice.map(|notice| Effect::CrashLoop { node: name.clone(), notice }));
     }
 
-    /// How a process ended: lists may come too late to show it.
+    /// Passes an exit to the crash tracker: lists may come too late to show it.
     fn hear_exit(&mut self, hint: &EngineEvent) {
         let known = self.by_container.get(&hint.container);
         let Some(node) = known.and_then(|known| self.nodes.get_mut(&known.node)) else { return };
@@ -82,7 +82,7 @@ impl Reconciler {
         }
     }
 
-    /// Changes what is known of a node's containers, and which node they belong to with it.
+    /// Changes the known containers of a node and the index by container.
     fn with_containers(&mut self, name: &NodeName, change: impl FnOnce(&mut NodeState)) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         for container in &node.containers {
@@ -95,7 +95,7 @@ impl Reconciler {
         }
     }
 
-    /// A run that lasts is noticed when it has. The end of the daemon does not wait for that.
+    /// Schedules the end of a crash loop. The end of the daemon does not wait for it.
     fn clear_later(&mut self, name: &NodeName) {
         let at = self.nodes.get(name).and_then(|node| node.crash_tracker.clears_at());
         if !matches!(self.phase, Phase::Stopping { .. }) {
@@ -103,11 +103,11 @@ impl Reconciler {
         }
     }
 
-    /// A hint that agrees with what is known costs nothing; any other asks for a list. One that comes in the middle of an
-    /// operation waits for its end, as most are of our own making.
+    /// An event that agrees with the known state has no effect; any other one requests a list. An event during an
+    /// operation waits for its end, because the operation causes most of them.
     pub(super) fn on_engine_event(&mut self, hint: EngineEvent) {
         let known = self.by_container.get(&hint.container);
-        // The usual hint. Among thousands of nodes it is the way to one of them that costs.
+        // The usual event. With thousands of nodes, the look-up of one node is the cost.
         let is_news = hint.action != Action::Started || known.is_none_or(|known| !known.is_running);
         if !is_news && self.busy_count == 0 && !self.list.is_running {
             return;
@@ -120,26 +120,26 @@ impl Reconciler {
             return self.early_events.push(hint);
         }
         let is_known = node.map_or(hint.action == Action::Removed, |node| agrees(node, &hint));
-        // A list that is on its way may be older than the hint.
+        // A list in progress may be older than the event.
         if !is_early && is_known && !self.list.is_running {
             return;
         }
         self.list.want();
     }
 
-    /// An operation on the node `name` is over, before which it had the containers `before`: whether a hint of meanwhile
-    /// tells of something that was not our doing.
+    /// An operation on the node `name` has ended, before which it had the containers `before`. True if an event during
+    /// the operation had another cause.
     fn apply_early_events(&mut self, name: &NodeName, before: &[ContainerId]) -> bool {
         let Some(node) = self.nodes.get(name) else { return false };
         let is_here = |hint: &EngineEvent| node.containers.iter().any(|container| container.id == hint.container);
         let (here, rest): (Vec<_>, Vec<_>) = self.early_events.drain(..).partition(is_here);
         let is_odd = here.iter().enumerate().any(|(index, hint)| is_odd(node, hint, &here[index..]));
-        // What was told of containers that the operation has removed is of no matter.
+        // Events of containers that the operation removed do not count.
         self.early_events = rest.into_iter().filter(|hint| !before.contains(&hint.container)).collect();
         if self.busy_count > 0 {
             return is_odd;
         }
-        // No operation can have made what is left, unless it was removed again.
+        // No operation can have created the rest, unless it was removed again.
         let strays = std::mem::take(&mut self.early_events);
         let is_gone = |id: &ContainerId| strays.iter().any(|h| h.container == *id && h.action == Action::Removed);
         is_odd || strays.iter().any(|hint| !is_gone(&hint.container))
@@ -171,7 +171,7 @@ impl Reconciler {
         }
     }
 
-    /// What the end of an operation says about further attempts.
+    /// Updates retries, failure and quarantine from the result of an operation.
     fn learn(&mut self, name: &NodeName, outcome: &Outcome, now: Duration) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         let candidate = node.candidate.take();
@@ -183,7 +183,7 @@ impl Reconciler {
                 node.quarantine = Some(Quarantine { candidate, reason: failure.text.clone(), until });
                 node.retry.reset();
                 node.failure = None;
-                // The end does not wait for another try.
+                // The end of the daemon does not wait for another attempt.
                 if !matches!(self.phase, Phase::Stopping { .. }) {
                     self.retries.insert((until, name.clone()));
                 }
@@ -193,7 +193,7 @@ impl Reconciler {
                 node.failure = Some(failure.clone());
                 self.retries.extend(node.retry.not_before().map(|at| (at, name.clone())));
             }
-            // Another one is made at once, and after a growing pause if that does not start either.
+            // Another one is created at once, and with increasing delays if that does not start either.
             (Outcome::Discarded { failure, .. }, _) => {
                 node.retry.hurry();
                 node.failure = Some(failure.clone());
@@ -204,7 +204,7 @@ impl Reconciler {
                 }
             }
             (_, candidate) => {
-                // A replacement that went well, or a first container.
+                // A successful replacement, or a first container.
                 if candidate.is_some() || matches!(outcome, Outcome::Created(_)) {
                     node.quarantine = None;
                 }
@@ -215,8 +215,7 @@ impl Reconciler {
     }
 }
 
-/// Whether a hint that came in the middle of an operation on `node`, followed by `later` ones, tells of something that is
-/// not known after it.
+/// Whether an event during an operation on `node`, followed by `later` ones, contradicts the known state after it.
 fn is_odd(node: &NodeState, hint: &EngineEvent, later: &[EngineEvent]) -> bool {
     let is_of_same = |other: &EngineEvent| other.container == hint.container;
     match hint.action {
@@ -241,7 +240,7 @@ fn agrees(node: &NodeState, hint: &EngineEvent) -> bool {
     }
 }
 
-/// The node that one of our containers belongs to; `None` for a name that no node can have.
+/// The node of one of our containers; `None` for a name that no node can have.
 fn node_of(container: &Container) -> Option<NodeName> {
     let name = match container.origin {
         Origin::Labelled => container.labels.get(labels::NODE)?,

@@ -1,7 +1,7 @@
-//! Changes that were told of and not yet seen in a snapshot.
+//! Changes that were received and do not show in a snapshot yet.
 //!
-//! The cloud is eventually consistent: a snapshot fetched right after a change may still lack it. A change that no node
-//! shows is looked for again, twice, and then forgotten: it was a duplicate, or it concerned nothing that counts.
+//! The cloud is eventually consistent: a snapshot fetched right after a change may lack it. A change that shows in no
+//! node is checked twice more and then dropped: it was a duplicate, or it concerned nothing that counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,29 +9,29 @@ use std::time::Duration;
 use super::impact;
 use crate::model::{App, Change, NodeName};
 
-/// When a change that does not show is looked for again, counted from the snapshot that lacked it.
+/// When a change that does not show is checked again, counted from the snapshot that lacked it.
 const CHECK_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
-/// More notes than this are not kept: the next resync finds the rest.
+/// Further changes are not kept: the next resync finds them.
 const PENDING_CHANGES_MAX: usize = 10_000;
 
-/// More changes than this are not named as causes of one operation: the newest are.
+/// Number of changes named as causes of one operation; older ones are left out.
 const CAUSES_MAX: usize = 10;
 
-/// The changes that are waited for.
+/// Changes that no snapshot shows yet.
 #[derive(Debug, Default)]
 pub struct PendingChanges(Vec<PendingChange>);
 
 #[derive(Debug)]
 struct PendingChange {
     change: Change,
-    /// Whether a snapshot was asked for after the change arrived.
+    /// Whether a snapshot was requested after the change arrived.
     is_asked: bool,
     checks: usize,
     due_at: Option<Duration>,
 }
 
 impl PendingChanges {
-    /// Notes a change. One that is already waited for starts afresh.
+    /// Adds a change. A change that is pending already starts again.
     pub fn add(&mut self, change: Change) {
         let undone = match &change {
             Change::Node(name) => Some(Change::NodeRemoved(name.clone())),
@@ -43,31 +43,31 @@ impl PendingChanges {
         }
     }
 
-    /// A snapshot is asked for now: all that arrived so far must show in it.
+    /// A snapshot is requested now: all changes so far must show in it.
     pub fn mark_asked(&mut self) {
         for pending in self.0.iter_mut().filter(|pending| pending.due_at.is_none()) {
             pending.is_asked = true;
         }
     }
 
-    /// Whether a message said that this node is gone.
+    /// Whether a message reported the removal of this node.
     pub fn reports_removed(&self, name: &NodeName) -> bool {
         self.0.iter().any(|pending| pending.change == Change::NodeRemoved(name.clone()))
     }
 
-    /// Whether a message said that this node type changed, and no snapshot has come since.
+    /// Whether a message reported a change of this node type, and no snapshot has arrived since.
     pub fn reports_type_changed(&self, node_type: &str) -> bool {
         let is_it = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
         self.0.iter().any(|pending| pending.is_asked && pending.checks == 0 && is_it(&pending.change))
     }
 
-    /// Whether a message said that any node type changed.
+    /// Whether a message reported a change of any node type.
     pub fn reports_any_type_changed(&self) -> bool {
         self.0.iter().any(|pending| matches!(pending.change, Change::NodeType(_)))
     }
 
-    /// For each node the changes that may have touched it, oldest first: those that no snapshot has been asked for
-    /// before, else those that are still looked for.
+    /// For each node the changes that may affect it, oldest first: those without an earlier snapshot, otherwise those
+    /// that are still pending.
     pub fn causes(&self, app: &App) -> BTreeMap<NodeName, Vec<Change>> {
         let mut causes: BTreeMap<NodeName, Vec<&PendingChange>> = BTreeMap::new();
         for pending in &self.0 {
@@ -78,7 +78,7 @@ impl PendingChanges {
         causes.into_iter().map(|(node, pending_changes)| (node, newest(pending_changes))).collect()
     }
 
-    /// A snapshot came in which the nodes of `changed` differ from before: forgets what shows in it.
+    /// Handles a snapshot in which the nodes of `changed` differ from before: drops the changes that it shows.
     pub fn settle(&mut self, app: &App, changed: &BTreeSet<NodeName>, now: Duration) {
         self.0.retain_mut(|pending| {
             if !pending.is_asked {
@@ -92,7 +92,8 @@ impl PendingChanges {
             }
             pending.is_asked = false;
             if shows {
-                // Perhaps only an earlier change of the same, or in a snapshot newer than the next: one last look.
+                // This may be an earlier change of the same object, or a newer snapshot than the next one: check once
+                // more.
                 pending.checks = pending.checks.max(CHECK_AGAIN.len() - 1);
             }
             pending.due_at = CHECK_AGAIN.get(pending.checks).map(|delay| now + *delay);
@@ -101,7 +102,7 @@ impl PendingChanges {
         });
     }
 
-    /// Whether some change has to be looked for again at `now`.
+    /// Whether a change has to be checked again at `now`.
     pub fn take_due(&mut self, now: Duration) -> bool {
         let mut is_due = false;
         for pending in self.0.iter_mut().filter(|pending| pending.due_at.is_some_and(|at| at <= now)) {
@@ -111,12 +112,12 @@ impl PendingChanges {
         is_due
     }
 
-    /// When the next look is due.
+    /// When the next check is due.
     pub fn deadline(&self) -> Option<Duration> {
         self.0.iter().filter_map(|pending| pending.due_at).min()
     }
 
-    /// Whether a change has arrived that no snapshot was asked for yet, or whose snapshot is on its way.
+    /// Whether a change has no requested snapshot yet, or its snapshot is being fetched.
     pub fn has_new(&self) -> bool {
         self.0.iter().any(|pending| pending.due_at.is_none())
     }
@@ -131,8 +132,8 @@ fn newest(mut pending_changes: Vec<&PendingChange>) -> Vec<Change> {
     pending_changes.into_iter().map(|pending| pending.change.clone()).collect()
 }
 
-/// Whether a snapshot that shows no node which `change` touches proves that there is none: not when nodes are missing in
-/// it or cannot be read, and an app that was removed is still there only in a snapshot of before.
+/// Whether a snapshot in which `change` touches no node proves that there is none. A snapshot with missing or invalid
+/// nodes does not, and a snapshot that still has a removed app is an old one.
 fn can_tell(change: &Change, app: &App) -> bool {
     app.is_complete && app.invalid_nodes.is_empty() && *change != Change::AppRemoved
 }

@@ -1,5 +1,5 @@
-//! The next step for one node: what is wanted, what is there, what follows. Pure, without memory; planning again after
-//! each step leads to the goal from any state, also one that a crash left behind.
+//! The next step for one node, from desired and observed state. Pure and stateless: planning again after each step
+//! reaches the desired state from any state, also one that a crash left.
 
 use managed_app_runtimes::labels::{Difference, SpecRecord};
 use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, Origin, ProcessExit};
@@ -10,7 +10,7 @@ use super::desired::Desired;
 use super::effect::{Operation, Strategy};
 use super::reason::{Reason, ReasonKind};
 
-/// One container of a node, as far as planning needs it.
+/// One container of a node, as planning needs it.
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// Its id.
@@ -21,24 +21,24 @@ pub struct Observed {
     pub image_id: ImageId,
     /// Its state.
     pub state: ContainerState,
-    /// Whose it is.
+    /// Its origin.
     pub origin: Origin,
     /// Its networks.
     pub networks: Vec<String>,
-    /// What it was made of, where it says so.
+    /// The record of its spec, if it has one.
     pub record: Option<SpecRecord>,
-    /// What it read when it started, where that is known.
+    /// What it read when it started, if known.
     pub revision: Option<Revision>,
     /// When its process was started, by the engine's clock; `None` if not known.
     pub started_at: Option<OffsetDateTime>,
     /// Starts by the engine's restart policy, as the engine counts them; `None` if not known.
     pub restarts: Option<u64>,
-    /// The last end of its process, as the engine tells it.
+    /// The last exit of its process, as the engine reports it.
     pub last_exit: Option<ProcessExit>,
 }
 
 impl Observed {
-    /// From what the engine lists, what was known of the same container before, and what the state file remembers.
+    /// Combines the engine's list, the known state of the same container and the state file.
     pub fn new(container: Container, known: Option<&Self>, revision: Option<Revision>) -> Self {
         Self {
             record: known.map_or_else(|| SpecRecord::from_labels(&container.labels), |known| known.record.clone()),
@@ -55,37 +55,37 @@ impl Observed {
         }
     }
 
-    /// Whether it runs or is frozen: it holds its host ports.
+    /// Whether it runs or is paused: it holds its host ports.
     pub fn is_up(&self) -> bool {
         self.state.is_running() || self.state == ContainerState::Paused
     }
 
-    /// Whether it does not run and could.
+    /// Whether it does not run and can be started.
     pub fn can_start(&self) -> bool {
         matches!(self.state, ContainerState::Exited { .. } | ContainerState::Created)
     }
 
-    /// Whether it runs, or may run for all that is known: nothing is started beside it.
+    /// Whether it runs or may run: nothing is started beside it.
     pub fn may_run(&self) -> bool {
         !self.can_start() && !matches!(self.state, ContainerState::Dead | ContainerState::Removing)
     }
 }
 
-/// What is known of the wanted image.
+/// The state of the desired image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageView<'a> {
     /// It is present.
     Present(&'a ImageId),
-    /// It is present, and a new container of it did not stay up: as long as there is an old one, none is made.
+    /// It is present, and a new container of it did not stay up: none is created while there is an old one.
     Quarantined(&'a ImageId),
-    /// It is being fetched for the first time.
+    /// It is being pulled for the first time.
     Pending,
-    /// It cannot be had for now.
+    /// It is unavailable for now.
     Missing,
 }
 
 impl<'a> ImageView<'a> {
-    /// The content, where it is known.
+    /// The content, if known.
     pub fn id(self) -> Option<&'a ImageId> {
         match self {
             Self::Present(id) | Self::Quarantined(id) => Some(id),
@@ -97,15 +97,15 @@ impl<'a> ImageView<'a> {
 /// The next step.
 #[derive(Debug, Clone)]
 pub enum Plan {
-    /// All is as wanted.
+    /// The desired state is reached.
     Settled,
-    /// Not as wanted, and nothing can be done about it for now.
+    /// The desired state is not reached, and no step is possible for now.
     Wait,
-    /// This, for the reason.
+    /// Run this operation for this reason.
     Do(Operation, Reason),
 }
 
-/// The next step towards `desired`; `None` means that the node shall not be.
+/// The next step towards `desired`; `None` means that the node must not exist.
 pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Observed]) -> Plan {
     let Some(desired) = desired else {
         return match containers {
@@ -124,7 +124,7 @@ pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Obser
     }
 }
 
-/// Those that run before those that do not, and those of the proper name before others.
+/// Running containers first, then those with the right name.
 fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&'a Observed> {
     containers.sort_by_key(|container| {
         let has_name = container.name == desired.target.spec.name;
@@ -133,12 +133,12 @@ fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&
     containers
 }
 
-/// Said of a container that runs and reaches nobody. No engine call of ours connects it again.
+/// A container that runs without its network. No engine call of the daemon connects it again.
 const CUT_OFF: &str = "not on the app's network";
-/// Said of a container that the engine has given up, or is about to remove.
+/// A container that the engine cannot use any more, or is removing.
 const DEAD: &str = "dead";
 
-/// In what way a container is not what is wanted; empty when it is.
+/// The differences between a container and the desired one.
 fn spec_differences(desired: &Desired, image: ImageView<'_>, container: &Observed) -> Vec<Difference> {
     let spec = &desired.target.spec;
     if container.origin == Origin::Legacy {
@@ -165,8 +165,8 @@ fn spec_differences(desired: &Desired, image: ImageView<'_>, container: &Observe
     reasons
 }
 
-/// There is a right container: bring it up, then clear away what is beside it. Old ones go only when it has stayed up:
-/// a daemon that died while it was being tried out leaves it to the next one to finish.
+/// A matching container exists: start it, then remove the others. Old ones are removed only after it has stayed up: the
+/// next daemon continues a rollout that was interrupted.
 fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     let revision = desired.target.revision.clone();
     let id = keeper.id.clone();
@@ -199,7 +199,7 @@ fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     Plan::Settled
 }
 
-/// Why a container whose revision is not this one is restarted.
+/// The reason to restart a container with another revision.
 fn stale(container: &Observed, wanted: &Revision) -> Reason {
     match &container.revision {
         Some(read) => Reason::in_fields(ReasonKind::InputsChanged, read.differences(wanted)),
@@ -207,7 +207,7 @@ fn stale(container: &Observed, wanted: &Revision) -> Reason {
     }
 }
 
-/// There is no right container: make one, in the place of what is there.
+/// No matching container exists: create one and replace the others.
 fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
     let target = desired.target.clone();
     match (image, old.first()) {
@@ -224,14 +224,14 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
     }
 }
 
-/// Two at a time, never three, only where that was asked for, where they share nothing of the host, and where it is of use.
+/// Two at a time, never three, and only if configured, if they share nothing of the host, and if the old one runs.
 fn strategy(desired: &Desired, old: &[&Observed]) -> Strategy {
     let mut up = old.iter().filter(|old| old.may_run());
     let is_of_use = up.next().is_some_and(|old| old.state.is_running()) && up.next().is_none();
     if desired.can_overlap && is_of_use { Strategy::StartFirst } else { Strategy::StopFirst }
 }
 
-/// The new container did not stay up: what is left of it goes, and the old one goes on.
+/// The new container did not stay up: remove what is left of it and keep the old one.
 fn roll_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> Plan {
     match right {
         [] => keep_previous(desired, &best_first(desired, wrong), ReasonKind::NotStayingUp),
@@ -242,12 +242,12 @@ fn roll_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> P
     }
 }
 
-/// What is wanted cannot be had: an old container is better than none, and it follows what it reads.
+/// The desired container is unavailable: an old container keeps running and gets its current inputs.
 fn keep_previous(desired: &Desired, old: &[&Observed], why: ReasonKind) -> Plan {
     let revision = desired.target.revision.clone();
     let is_current = |old: &Observed| old.origin == Origin::Legacy || old.revision.as_ref() == Some(&revision);
     if let Some(first) = old.iter().find(|old| old.state.is_running()) {
-        // Somebody else may have made two run: a second one is not started anew beside one that has read all.
+        // Two may run because of somebody else: none is restarted beside one that is current.
         if is_current(first) || old.iter().any(|old| old.state == ContainerState::Running && is_current(old)) {
             return Plan::Wait;
         }

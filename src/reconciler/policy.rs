@@ -1,5 +1,5 @@
-//! What the cloud may have a node be made of: images of which registries, and which paths of the host. The control plane
-//! decides what runs here; these are the bounds that the host's operator sets to that. Pure.
+//! Restrictions on what the cloud may run on this host: registries of images and paths of mounts. The control plane
+//! decides what runs here; the operator of the host sets these limits. Pure.
 
 mod mounts;
 mod registries;
@@ -10,17 +10,17 @@ use crate::model::RegistryHost;
 pub use mounts::AllowedBindMounts;
 pub use registries::AllowedRegistries;
 
-/// The bounds. A node beyond them is not run; a container that it has already stays as it is.
+/// The restrictions. A node that violates them does not run; its existing container stays unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Where images may come from.
+    /// Allowed registries.
     pub registries: AllowedRegistries,
-    /// What of the host may be mounted.
+    /// Allowed host paths.
     pub bind_mounts: AllowedBindMounts,
 }
 
 impl Policy {
-    /// No bounds at all, for tests and for a cloud of one's own.
+    /// No restrictions, for tests and for a private cloud.
     pub fn open() -> Self {
         let all = "every word of it is one of the setting's";
         Self {
@@ -29,9 +29,9 @@ impl Policy {
         }
     }
 
-    /// Whether a node may have this image and these mounts. The error is for people; it names the setting.
+    /// Whether a node may have this image and these mounts. The error is for people and names the setting.
     ///
-    /// `registry`: the registry of AWS that the image is in.
+    /// `registry`: the AWS registry of the image.
     pub fn check(
         &self,
         image: &ImageReference,

@@ -1,8 +1,8 @@
-//! Host ports that pass from one of our nodes to another: who has to move first.
+//! Host ports that move from one of our nodes to another: the order of replacements.
 //!
-//! A node whose new container needs a port that another node's container holds waits, and its old container runs on
-//! meanwhile. Nodes that wait for each other in a circle would wait for ever, so they all move at once, and each start
-//! is tried until its port is free. A port that a stranger holds is not known here: the start fails and is rolled back.
+//! A node whose new container needs a port of another node's container waits, and its old container keeps running.
+//! Nodes that wait for each other in a circle would wait forever, so they are all replaced at once, and each start is
+//! retried until its port is free. Ports of foreign containers are unknown here: the start fails and is rolled back.
 
 use std::collections::BTreeSet;
 
@@ -13,19 +13,19 @@ use super::desired::Desired;
 use super::node::{Intent, NodeState};
 use crate::model::NodeName;
 
-/// What the ports of a new container meet.
+/// Whether the host ports of a new container are free.
 #[derive(Debug)]
 pub enum Ports {
-    /// Nothing that is known.
+    /// No known container holds them.
     Free,
-    /// A container of another node, as said here for people.
+    /// A container of another node holds one; the text is for people.
     Held(String),
-    /// Containers of nodes that in turn wait for this one.
+    /// They belong to nodes that wait for this node in turn.
     Circle,
 }
 
 impl Reconciler {
-    /// What the ports of a new container of `name` meet.
+    /// Whether the host ports of a new container of `name` are free.
     pub(super) fn ports(&self, name: &NodeName, desired: &Desired) -> Ports {
         let holders = self.holders(name, desired);
         let held = holders.iter().find(|(holder, port)| !self.lets_go(holder, port) || !self.waits_for(holder, name));
@@ -55,7 +55,7 @@ impl Reconciler {
             .collect()
     }
 
-    /// Whether `holder` will not have `port` any more once it is as wanted.
+    /// Whether `holder` releases `port` when it reaches its desired state.
     fn lets_go(&self, holder: &NodeName, port: &PortBinding) -> bool {
         match self.nodes.get(holder).map(|node| &node.intent) {
             Some(Intent::Run(desired)) => !desired.target.spec.ports.iter().any(|kept| kept.shares_host_port(port)),
@@ -64,7 +64,7 @@ impl Reconciler {
         }
     }
 
-    /// Whether `from` cannot get its ports before `goal` lets go of one, through others if need be.
+    /// Whether `from` waits, directly or through other nodes, for a port of `goal`.
     fn waits_for(&self, from: &NodeName, goal: &NodeName) -> bool {
         let mut seen = BTreeSet::from([from]);
         let mut open = vec![from];
@@ -83,7 +83,7 @@ impl Reconciler {
     }
 }
 
-/// Whether a container of `node` that is up, or that is being made, has the host port of `port`.
+/// Whether a container of `node` that is up or being created has the host port of `port`.
 fn holds(node: &NodeState, port: &PortBinding) -> bool {
     let mut up = node.containers.iter().filter(|container| container.is_up());
     up.any(|container| container.record.as_ref().is_some_and(|record| record.publishes(port)))

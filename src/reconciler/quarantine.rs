@@ -1,6 +1,6 @@
-//! What was tried out in the place of an old container and did not stay up. It is not tried again for a while, so that
-//! the old one is not bounced again and again; but another spec, image or revision may be the cure. Kept in memory only:
-//! a new daemon tries it once more.
+//! Quarantine of a candidate that replaced an old container and did not stay up. It is not tried again for a while,
+//! because each attempt interrupts the old container. Another spec, image or revision is tried at once. Kept in memory
+//! only: a new daemon tries it once more.
 
 use std::time::Duration;
 
@@ -11,15 +11,14 @@ use super::desired::Desired;
 use super::effect::Target;
 use super::plan::ImageView;
 
-/// How long a container that did not stay up is left alone, give or take jitter: as long as the longest pause after
-/// any permanent failure.
+/// Duration of a quarantine, before jitter: the longest delay after a permanent failure.
 pub const QUARANTINE: Duration = Duration::from_secs(600);
 
-/// How often in a row a new container may give way for a reason that may not be its own before it is blamed all the
-/// same: each attempt costs the old one a stop.
+/// Failures in a row with a cause that may lie outside the new container, before it is quarantined anyway: each attempt
+/// stops the old one.
 pub const DOUBTS_MAX: u32 = 2;
 
-/// What is made or tried out: a spec, what it reads, and the content of its image as far as that is known.
+/// What an operation creates: a spec, its startup inputs, and the content of its image, if known.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     target: Target,
@@ -27,18 +26,18 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What a new container of `desired` is made of now.
+    /// What a new container of `desired` would consist of now.
     pub fn new(desired: &Desired, image: ImageView<'_>) -> Self {
         Self { target: desired.target.clone(), image: image.id().cloned() }
     }
 
-    /// Whether a container of `target` would be the same, whatever its image holds.
+    /// Whether a container of `target` would be the same, apart from the image content.
     pub fn is_of(&self, target: &Target) -> bool {
         let record = || SpecRecord::new(&self.target.spec, "");
         self.target.revision == target.revision && record().differences(&target.spec).is_empty()
     }
 
-    /// Whether a container of it has the host port of `port`.
+    /// Whether its container publishes the host port of `port`.
     pub fn publishes(&self, port: &PortBinding) -> bool {
         self.target.spec.ports.iter().any(|own| own.shares_host_port(port))
     }
@@ -51,16 +50,16 @@ impl Candidate {
 /// A candidate that failed.
 #[derive(Debug, Clone)]
 pub struct Quarantine {
-    /// What.
+    /// The candidate.
     pub candidate: Candidate,
-    /// Why, for people.
+    /// The cause, for people.
     pub reason: String,
-    /// When it is tried again.
+    /// When it may be tried again.
     pub until: Duration,
 }
 
 impl Quarantine {
-    /// Whether `candidate` is not to be tried at `now`.
+    /// Whether `candidate` must not be tried at `now`.
     pub fn counts(&self, candidate: &Candidate, now: Duration) -> bool {
         now < self.until && self.candidate.is_same(candidate)
     }

@@ -1,4 +1,4 @@
-//! Why something is done to a node: what was found, in which fields, and which changes may have led to it.
+//! The reason of an operation: finding, fields that differ, and changes that may have caused it.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use managed_app_runtimes::labels::Difference;
 
 use crate::model::Change;
 
-/// Why an operation is begun. `Display` says it for people, on one line.
+/// The reason of an operation. `Display` is one line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// What was found.
+    /// The finding.
     pub kind: ReasonKind,
-    /// In which fields what is wanted differs from what is there; empty where that is not known or not the point.
+    /// Fields in which desired and observed state differ; empty if unknown or irrelevant.
     pub differences: Vec<Difference>,
-    /// What keeps a better way from being taken.
+    /// Why the preferred operation is not possible.
     pub because: Option<ReasonKind>,
-    /// Changes that may have led to it, oldest first.
+    /// Changes that may have caused it, oldest first.
     pub causes: Vec<Change>,
 }
 
@@ -24,21 +24,21 @@ pub struct Reason {
 pub enum ReasonKind {
     /// The node has no container.
     Absent,
-    /// What the container is made of is not what is wanted.
+    /// The spec of the container differs from the desired one.
     SpecChanged,
     /// What the node reads when it starts has changed.
     InputsChanged,
-    /// Nobody knows what the node read when it was started.
+    /// It is unknown what the node read when it was started.
     InputsUnknown,
     /// The container does not run.
     NotRunning,
     /// The container was paused.
     Paused,
-    /// A daemon before this one had made a new container and not removed the old one.
+    /// A previous daemon created a new container and did not remove the old one.
     LeftOver,
-    /// A replacement was begun and not finished.
+    /// A replacement was started and not finished.
     Begun,
-    /// The container has another name than it should.
+    /// The container has a wrong name.
     Misnamed,
     /// The node was removed from the app.
     NodeRemoved,
@@ -46,16 +46,16 @@ pub enum ReasonKind {
     AppRemoved,
     /// The daemon ends.
     DaemonEnds,
-    /// The cloud cannot be asked, so what is there is brought up as it is.
+    /// The cloud is unavailable, so existing containers are started unchanged.
     CloudAway,
-    /// The new image cannot be had.
+    /// The new image is unavailable.
     ImageAway,
     /// The new container did not stay up.
     NotStayingUp,
 }
 
 impl ReasonKind {
-    /// The class, as shown in metrics and the history.
+    /// The class as an identifier, as in metrics and the history.
     pub fn word(self) -> &'static str {
         match self {
             Self::Absent => "absent",
@@ -76,7 +76,7 @@ impl ReasonKind {
         }
     }
 
-    /// The class in words.
+    /// The class as text.
     pub fn text(self) -> &'static str {
         match self {
             Self::Absent => "there is none",
@@ -99,17 +99,17 @@ impl ReasonKind {
 }
 
 impl Reason {
-    /// A reason that is all in its class.
+    /// A reason without fields.
     pub fn of(kind: ReasonKind) -> Self {
         Self { kind, differences: Vec::new(), because: None, causes: Vec::new() }
     }
 
-    /// A reason that lies in these fields.
+    /// A reason with the fields that differ.
     pub fn in_fields(kind: ReasonKind, differences: Vec<Difference>) -> Self {
         Self { differences, ..Self::of(kind) }
     }
 
-    /// It without the changes that led to it.
+    /// The text without the changes that caused it.
     pub fn text(&self) -> String {
         let mut text = self.kind.text().to_owned();
         for (index, difference) in self.differences.iter().enumerate() {

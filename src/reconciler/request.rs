@@ -1,39 +1,39 @@
-//! A question that is asked at most once at a time, and asked again when it came up meanwhile.
+//! A request that runs at most once at a time, and runs again if it was requested meanwhile.
 
 use std::time::Duration;
 
 use super::event::Failure;
 use super::retry::{Jitter, Retry};
 
-/// The state of one question: to the cloud, or to the engine.
+/// The state of one request to the cloud or the engine.
 #[derive(Debug, Default)]
 pub struct Request {
-    /// Whether an answer is on its way.
+    /// Whether it is running.
     pub is_running: bool,
-    /// Whether it is to be asked (again).
+    /// Whether it is requested (again).
     pub is_wanted: bool,
     /// Not before this time.
     pub not_before: Duration,
-    /// Whether it was ever answered.
+    /// Whether it ever succeeded.
     pub has_answer: bool,
-    /// The last failure, until an answer comes.
+    /// The last failure, until a success.
     pub failure: Option<Failure>,
     retry: Retry,
 }
 
 impl Request {
-    /// Asks for it.
+    /// Requests it.
     pub fn want(&mut self) {
         self.is_wanted = true;
     }
 
-    /// Asks for it without waiting for the end of a pause after failures.
+    /// Requests it without the delay after failures.
     pub fn insist(&mut self) {
         self.want();
         self.retry.hurry();
     }
 
-    /// Whether it is to be asked at `now`; it then counts as asked.
+    /// Whether it is due at `now`; it then counts as running.
     pub fn take_due(&mut self, now: Duration) -> bool {
         let is_due = self.is_wanted && !self.is_running && self.not_before <= now && self.retry.is_due(now);
         if is_due {
@@ -43,13 +43,13 @@ impl Request {
         is_due
     }
 
-    /// When it is to be asked.
+    /// When it is due.
     pub fn deadline(&self) -> Option<Duration> {
         let at = self.not_before.max(self.retry.not_before().unwrap_or_default());
         (self.is_wanted && !self.is_running).then_some(at)
     }
 
-    /// It was answered by a failure: it is asked again later.
+    /// It failed: it is retried later.
     pub fn failed(&mut self, failure: Failure, now: Duration, jitter: &mut Jitter) {
         self.is_running = false;
         self.is_wanted = true;
@@ -57,7 +57,7 @@ impl Request {
         self.failure = Some(failure);
     }
 
-    /// It was answered.
+    /// It succeeded.
     pub fn succeeded(&mut self) {
         self.is_running = false;
         self.has_answer = true;

@@ -1,10 +1,10 @@
-//! When to try again: exponential, with jitter and a ceiling, by kind of failure.
+//! Retry delays: exponential, with jitter and a maximum, by kind of failure.
 
 use std::time::Duration;
 
 use super::event::FailureKind;
 
-/// How often something failed in a row, and when it may be tried again.
+/// Failures in a row and the time of the next attempt.
 #[derive(Debug, Clone, Default)]
 pub struct Retry {
     attempts: u32,
@@ -12,7 +12,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Notes a failure at `now`; the next attempt is due at [`Retry::not_before`].
+    /// Records a failure at `now`; the next attempt is due at [`Retry::not_before`].
     pub fn failed(&mut self, kind: FailureKind, now: Duration, jitter: &mut Jitter) {
         let (first, ceiling) = match kind {
             FailureKind::Transient => (Duration::from_secs(1), Duration::from_secs(60)),
@@ -24,12 +24,12 @@ impl Retry {
         self.not_before = Some(now + jitter.around(delay));
     }
 
-    /// Starts afresh after a success or when what is wanted has changed.
+    /// Starts again after a success or a change of the desired state.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// The next attempt is due at once; a failure of it goes on counting.
+    /// The next attempt is due at once; the count of failures stays.
     pub fn hurry(&mut self) {
         self.not_before = None;
     }

@@ -1,5 +1,5 @@
-//! The revision of a node: a digest of everything it reads when it starts. A running container whose revision is not
-//! the wanted one is stale.
+//! The revision of a node: a digest of everything it reads at its start. A running container with another revision than
+//! the desired one is stale.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +13,14 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{App, Edge, MessageType, Node};
 
-/// Each input of a revision by name, to tell which of them changed: short words as they are, configurations, auditors
-/// and queues as `#` and eight hex digits of their digest, too few to find out what they hold.
+/// The inputs of a revision by name, to report which of them changed. Short values are kept as they are.
+/// Configurations, auditors and queues are kept as `#` and eight hex digits of their digest, too few to recover the
+/// content.
 pub type StartupInputs = BTreeMap<String, String>;
 
-/// Digest of a node's start-time inputs: 32 hex digits. Secrets cannot be read back from it.
+/// Digest of a node's start-time inputs: 32 hex digits. Secrets cannot be recovered from it.
 ///
-/// Two revisions are equal when their digests are; the inputs only explain a difference, and an older state file lacks
+/// Two revisions are equal if their digests are; the inputs only explain a difference, and an older state file lacks
 /// them.
 #[derive(Clone)]
 pub struct Revision {
@@ -28,12 +29,12 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// A revision of which only the digest is known.
+    /// A revision with a known digest only.
     pub fn from_text(digest: impl Into<String>) -> Self {
         Self { digest: digest.into(), inputs: None }
     }
 
-    /// A revision as kept in the state file.
+    /// A revision of the state file.
     pub fn with_inputs(digest: impl Into<String>, inputs: Option<Arc<StartupInputs>>) -> Self {
         Self { digest: digest.into(), inputs }
     }
@@ -43,12 +44,12 @@ impl Revision {
         &self.digest
     }
 
-    /// What it is made of, where that is known.
+    /// Its inputs, if known.
     pub fn inputs(&self) -> Option<&Arc<StartupInputs>> {
         self.inputs.as_ref()
     }
 
-    /// The inputs in which `newer` differs; empty where they are not known of both.
+    /// The inputs in which `newer` differs; empty unless both are known.
     pub fn differences(&self, newer: &Self) -> Vec<Difference> {
         let (Some(before), Some(after)) = (&self.inputs, &newer.inputs) else { return Vec::new() };
         let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -95,7 +96,7 @@ impl fmt::Display for Revision {
     }
 }
 
-/// What all nodes of an app read alike, digested once a snapshot.
+/// The inputs that all nodes of an app share, digested once per snapshot.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AppInputs {
     digest: [u8; 32],
@@ -178,7 +179,7 @@ fn short(text: &str) -> String {
     format!("#{}", hex(&Sha256::digest(text)[..4]))
 }
 
-/// Each text goes in with its length, so that two neighbours never run into each other.
+/// Each text is preceded by its length, so that neighbours cannot be confused.
 fn put(digest: &mut Sha256, text: &str) {
     digest.update((text.len() as u64).to_be_bytes());
     digest.update(text);
@@ -199,7 +200,7 @@ fn put_message_type(digest: &mut Sha256, message_type: Option<&MessageType>) {
     put(digest, message_type.map_or("", |t| &t.auditor));
 }
 
-/// JSON counts by its meaning: another order of keys or other white space is no change.
+/// JSON is compared by meaning: the order of keys and white space do not count.
 fn put_json(digest: &mut Sha256, text: Option<&str>) {
     put(digest, &text.map(canonical).unwrap_or_default());
 }

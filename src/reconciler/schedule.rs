@@ -1,4 +1,4 @@
-//! What to do now: the questions, pulls and operations that are due.
+//! Requests, pulls and operations that are due.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::status::Phase;
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
 
-/// A node that cannot be stopped is given up after this many attempts.
+/// A node that cannot be stopped is skipped after this many attempts.
 const STOP_ATTEMPTS_MAX: u32 = 2;
 
 impl Reconciler {
@@ -81,7 +81,7 @@ impl Reconciler {
         match next {
             Plan::Settled => {
                 node.causes.clear();
-                // What failed was done all the same, or by somebody else.
+                // The failed operation took effect after all, or somebody else did it.
                 node.failure = None;
                 node.retry.reset();
                 if matches!(node.intent, Intent::Run(_)) {
@@ -104,7 +104,7 @@ impl Reconciler {
         }
     }
 
-    /// The operation in the manner that suits the host's ports; `None` when it has to wait for them.
+    /// The operation with the strategy that the host ports require; `None` if it has to wait for them.
     fn with_ports(&mut self, name: &NodeName, mut operation: Operation) -> Option<Operation> {
         if !matches!(operation, Operation::Create(_) | Operation::Replace { .. }) {
             return Some(operation);
@@ -137,7 +137,7 @@ impl Reconciler {
         self.outbox.push(Effect::Operate { node: name, operation, reason });
     }
 
-    /// Whether each node is as wanted or has failed once.
+    /// Whether each node is settled or has failed once.
     fn is_start_over(&self) -> bool {
         let has_failed = |node: &NodeState| {
             let image_failed = node.desired().is_some_and(|desired| self.images.failure(&desired.image).is_some());
@@ -155,7 +155,7 @@ impl Reconciler {
             && self.nodes.values().all(is_over)
     }
 
-    /// Ends the nodes, each as soon as its operation is over.
+    /// Stops the nodes, each when its running operation ends.
     fn schedule_stop(&mut self, nodes: EndOfNodes, finish: Finish, now: Duration) {
         if nodes != EndOfNodes::Leave && !self.list.has_answer && self.list.failure.is_none() {
             return self.ask_list(now);
@@ -179,7 +179,7 @@ impl Reconciler {
         if node.busy.is_some() || !node.retry.is_due(now) || node.retry.attempts() >= STOP_ATTEMPTS_MAX {
             return;
         }
-        // An operation that was given up half way may have left more: the list that was asked for then tells, if any does.
+        // An abandoned operation may have left more containers: the list that was requested then shows them.
         if node.is_view_stale && self.list.failure.is_none() {
             return;
         }
@@ -193,7 +193,7 @@ impl Reconciler {
     }
 }
 
-/// The image as this node may use it: not while a new container of it is known not to stay up.
+/// The image for this node: quarantined if a new container of it did not stay up.
 fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Duration) -> ImageView<'a> {
     let is_rejected = node.quarantine.as_ref().is_some_and(|bad| bad.counts(&Candidate::new(desired, image), now));
     match image {
@@ -202,7 +202,7 @@ fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Dura
     }
 }
 
-/// The cloud cannot be asked: a container of ours that is there and does not run is started as it is.
+/// Without the cloud, a labelled container that does not run is started unchanged.
 fn start_existing(node: &NodeState) -> Plan {
     if node.containers.iter().any(Observed::may_run) {
         return Plan::Settled;

@@ -1,4 +1,4 @@
-//! What a snapshot does: wishes for nodes, pulls for images, the queue to listen to, and the end of the app.
+//! Handling of a snapshot: desired states, image pulls, the queue address, and the removal of the app.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::revision::AppInputs;
 use super::{EndOfNodes, Reconciler};
 use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
 
-/// The app is gone when two snapshots say so that are at least this far apart.
+/// Two snapshots, at least this far apart, must report that the app is gone.
 const GONE_CONFIRMED_AFTER: Duration = Duration::from_secs(5);
 
 impl Reconciler {
@@ -32,7 +32,7 @@ impl Reconciler {
         self.on_app(app, changed, now);
     }
 
-    /// All nodes are thought over again, with the app as it was last seen.
+    /// Re-evaluates all nodes with the last known app.
     pub(super) fn on_settings(&mut self, settings: Settings, now: Duration) {
         self.settings = settings;
         if let Some(app) = self.app.take() {
@@ -49,15 +49,15 @@ impl Reconciler {
             self.fetch.not_before = now + GONE_CONFIRMED_AFTER;
             return;
         }
-        // A mistyped APP looks the same as one that was removed, and must not power the host off.
+        // A mistyped APP looks the same as a removed app, and must not power the host off.
         let was_here = self.app.is_some() || self.nodes.values().any(|node| !node.containers.is_empty());
         let finish = if was_here { Finish::AppRemoved } else { Finish::NoSuchApp };
         let end = if self.settings.remove_nodes_with_app { EndOfNodes::Remove } else { EndOfNodes::Stop };
         self.begin_stop(end, finish);
     }
 
-    /// `differing`: all nodes that are not as in the app before, where that is known and nothing else has changed. The
-    /// others are then not looked at: the cost follows the nodes that changed, not the nodes that there are.
+    /// `differing`: all nodes that differ from the previous app, if known and if nothing else has changed. Other nodes
+    /// are then skipped: the cost depends on the number of changed nodes, not of all nodes.
     fn on_app(&mut self, app: Arc<App>, differing: Option<BTreeSet<NodeName>>, now: Duration) {
         let before = self.app.replace(app.clone());
         let app_inputs = AppInputs::of(&app);
@@ -95,7 +95,7 @@ impl Reconciler {
         self.listen(&app);
     }
 
-    /// The nodes that may not be wanted as before.
+    /// The nodes whose desired state may have changed.
     fn nodes_to_evaluate<'a>(&self, app: &'a App, before: Option<&App>, app_inputs: &AppInputs) -> Vec<&'a Node> {
         let before = before.filter(|before| AppInputs::of(before) == *app_inputs);
         let is_as_before = |node: &Node| before.is_some_and(|before| before.nodes.get(&node.name) == Some(node));
@@ -103,7 +103,7 @@ impl Reconciler {
         app.nodes.values().filter(|node| !(is_as_before(node) && is_evaluated(&node.name))).collect()
     }
 
-    /// Sets what is wanted of `node`; true when that differs from before.
+    /// Sets the desired state of `node`; true if it has changed.
     fn set_intent(&mut self, app: &App, node: &Node, app_inputs: &AppInputs) -> bool {
         let state = self.nodes.entry(node.name.clone()).or_default();
         let desired = match self.settings.desired(app, node, app_inputs) {
@@ -131,7 +131,7 @@ impl Reconciler {
         true
     }
 
-    /// A type that was changed may name the same image as before, whose tag was moved: only a pull can tell.
+    /// A changed type may have the same image reference with a moved tag: only a pull shows that.
     fn pull_changed_types(&mut self, app: &App) {
         if !self.pending_changes.reports_any_type_changed() {
             return;
@@ -143,8 +143,8 @@ impl Reconciler {
         }
     }
 
-    /// A node that the app does not have (any more) goes. A snapshot with gaps proves nothing about a node that is
-    /// missing, unless a message said that it was removed.
+    /// Marks a node that the app does not have (any more) for removal. If the snapshot has gaps, a missing node is kept
+    /// unless a message reported its removal.
     fn mark_removed(&mut self, name: &NodeName, app: &App, changed: &mut BTreeSet<NodeName>) {
         let is_there = app.nodes.contains_key(name) || app.invalid_nodes.contains_key(name);
         let Some(state) = self.nodes.get_mut(name) else { return };
@@ -169,7 +169,7 @@ impl Reconciler {
         }
     }
 
-    /// What is wanted of a node that turned up in a list and that no snapshot has named.
+    /// The intent for a node that a list contains and no snapshot has named.
     pub(super) fn intent_for_stray(&self) -> Intent {
         match &self.app {
             Some(app) if app.is_complete => Intent::Remove,
@@ -178,7 +178,7 @@ impl Reconciler {
     }
 }
 
-/// Whether one of these nodes may have been the last to want its image.
+/// Whether one of these nodes may have been the last user of its image.
 fn may_free_images(names: &BTreeSet<NodeName>, before: Option<&App>, app: &App) -> bool {
     let image = |app: &App, name| app.nodes.get(name).map(|node| node.node_type.image_uri.clone());
     names.iter().any(|name| {

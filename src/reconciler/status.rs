@@ -1,4 +1,4 @@
-//! What the reconciler knows, as plain data for people and monitors.
+//! The state of the reconciler, as plain data for people and monitors.
 
 use managed_app_runtimes::{ContainerId, ContainerState, ProcessExit};
 use time::OffsetDateTime;
@@ -9,16 +9,16 @@ use super::node::{Intent, NodeState};
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
 
-/// Where the daemon is in its life.
+/// The phase of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Not everything has been looked at and tried once.
+    /// Some nodes were not evaluated and tried yet.
     Starting,
     /// Following changes.
     Running,
-    /// Bringing the nodes to their end.
+    /// Stopping.
     Stopping {
-        /// What becomes of the nodes.
+        /// What happens to the nodes.
         nodes: EndOfNodes,
         /// Why.
         finish: Finish,
@@ -27,16 +27,16 @@ pub enum Phase {
     Finished,
 }
 
-/// One moment of the daemon.
+/// The status at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Where it is in its life.
+    /// The phase.
     pub phase: Phase,
-    /// Whether all that is known to be wanted is so, nothing is on its way, and no node is in a crash loop.
+    /// Whether all nodes have their known desired state, no action is pending, and no node is in a crash loop.
     pub is_converged: bool,
-    /// Why the cloud cannot be asked, if so.
+    /// The last failure of the cloud, until it responds.
     pub cloud_failure: Option<String>,
-    /// Why the engine cannot be asked, if so.
+    /// The last failure of the engine, until it responds.
     pub engine_failure: Option<String>,
     /// All nodes by name.
     pub nodes: Vec<NodeStatus>,
@@ -47,41 +47,41 @@ pub struct Status {
 pub struct NodeStatus {
     /// Its name.
     pub name: NodeName,
-    /// Its image, as wanted, or as it is where nothing is known to be wanted.
+    /// Its desired image, or the current one if no desired state is known.
     pub image: Option<String>,
-    /// Its container; of several the one that runs.
+    /// Its container; the running one if there are several.
     pub container: Option<ContainerId>,
-    /// The state of that container in one word; `absent` where there is none.
+    /// The state of that container; `absent` if there is none.
     pub state: &'static str,
-    /// When that container was started, by the engine's clock, where it told since.
+    /// When that container was started, by the engine's clock, if known.
     pub started_at: Option<OffsetDateTime>,
     /// Whether a container of it runs.
     pub is_running: bool,
-    /// Whether it is as wanted.
+    /// Whether its desired state is reached.
     pub is_settled: bool,
-    /// The operation that is going on.
+    /// The running operation.
     pub busy: Option<&'static str>,
-    /// What is wrong, for people.
+    /// The failure, for people.
     pub failure: Option<String>,
-    /// Whether it is not run at all as the cloud describes it, for that reason; its containers stay as they are.
+    /// Whether it cannot be run as the cloud describes it; its containers stay unchanged.
     pub is_refused: bool,
-    /// Its crash loop, if its process keeps ending.
+    /// Its crash loop, if there is one.
     pub crash_loop: Option<CrashLoop>,
     /// Starts of that container by the engine's restart policy, as the engine counts them; `None` if not known.
     pub engine_restarts: Option<u64>,
-    /// The last end of its process that was seen.
+    /// The last observed exit of its process.
     pub last_exit: Option<ProcessExit>,
 }
 
 impl NodeStatus {
-    /// Whether something is wrong with it.
+    /// Whether it has a failure.
     pub fn is_failing(&self) -> bool {
         self.failure.is_some() || self.crash_loop.is_some()
     }
 }
 
 impl Status {
-    /// One line for systemd: counts, and what is wrong first.
+    /// One line for systemd: counts, with failures first.
     pub fn summary(&self) -> String {
         let count = |test: &dyn Fn(&NodeStatus) -> bool| self.nodes.iter().filter(|node| test(node)).count();
         let phase = match self.phase {
@@ -118,7 +118,7 @@ fn word(state: &ContainerState) -> &'static str {
 }
 
 impl Reconciler {
-    /// What is known now. Costs a walk over all nodes.
+    /// The current status. Visits all nodes.
     pub fn status(&self) -> Status {
         let nodes = self.nodes.iter().map(|(name, node)| self.node_status(name, node)).collect();
         Status {

@@ -1,21 +1,21 @@
-//! Which paths of the host may be mounted into nodes. Pure: by the text of the path alone, no link is followed.
+//! Host paths that nodes may mount. Pure: decides by the text of the path and follows no link.
 //!
-//! A bind mount is writable, and nodes run as root: who mounts `/etc` owns the host. Links are the engine's to follow,
-//! so a link that somebody of the host has laid into an allowed folder leads where it leads.
+//! A bind mount is writable, and nodes run as root: a mount of `/etc` controls the host. The engine follows links, so a
+//! link inside an allowed directory leads wherever it points.
 
-/// What MANAGED_APP_ALLOWED_BIND_MOUNTS says. The default is all but what is sensitive.
+/// The value of MANAGED_APP_ALLOWED_BIND_MOUNTS. By default all paths are allowed except sensitive ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedBindMounts {
-    /// Whether what is not sensitive is allowed.
+    /// Whether paths that are not sensitive are allowed.
     ordinary: bool,
-    /// Allowed all the same, with what is below; normalised.
+    /// Allowed in any case, with everything below; normalised.
     named: Vec<String>,
-    /// Sensitive on this host, beside [`SENSITIVE`]; normalised.
+    /// Further sensitive paths of this host, beside [`SENSITIVE`]; normalised.
     own: Vec<String>,
 }
 
-/// Sensitive with all that lies below: programs and settings of the host, its kernel and devices, the engines and what
-/// talks to them, what root runs at times, and what clouds leave on a host.
+/// Sensitive with everything below: programs and settings of the host, its kernel and devices, the engines and their
+/// sockets, files that root executes, and data of cloud-init.
 const SENSITIVE: &[&str] = &[
     "/bin",
     "/boot",
@@ -63,8 +63,8 @@ const SENSITIVE: &[&str] = &[
     "/var/spool/cron",
 ];
 
-/// Lies in something sensitive and is no way into the host: time, names and certificates, which containers are often
-/// given, the socket of the system's log, and shared memory.
+/// Exceptions below sensitive paths that give no access to the host: time, names and certificates, which containers
+/// often mount, the socket of the system log, and shared memory.
 const HARMLESS: &[&str] = &[
     "/dev/log",
     "/dev/shm",
@@ -79,16 +79,16 @@ const HARMLESS: &[&str] = &[
     "/etc/timezone",
 ];
 
-/// Sensitive wherever they are: keys and sign-ins of people, and sockets of engines.
+/// Sensitive in any directory: keys and credentials of users, and sockets of engines.
 const SENSITIVE_NAMES: &[&str] =
     &[".aws", ".docker", ".gnupg", ".kube", ".ssh", "containerd.sock", "crio.sock", "docker.sock", "podman.sock"];
 
-/// Links that every distribution has.
+/// Symbolic links of every distribution.
 const LINKS: &[(&str, &str)] = &[("/var/run", "/run"), ("/var/lock", "/run/lock")];
 
 impl AllowedBindMounts {
-    /// Reads a list with commas of absolute paths and of `default`, which is all but what is sensitive; `none` alone
-    /// allows nothing. `None` if a part is none of these.
+    /// Parses a comma-separated list of absolute paths and `default`, which stands for all paths except sensitive ones;
+    /// `none` alone allows nothing. `None` if a part is invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let mut allowed = Self { ordinary: false, named: Vec::new(), own: Vec::new() };
         if text.trim() == "none" {
@@ -103,7 +103,7 @@ impl AllowedBindMounts {
         Some(allowed)
     }
 
-    /// Makes more paths sensitive: the daemon's own. What is no absolute path is left out.
+    /// Adds sensitive paths: the daemon's own. Paths that are not absolute are ignored.
     pub fn and_sensitive<'a>(mut self, paths: impl IntoIterator<Item = &'a str>) -> Self {
         self.own.extend(paths.into_iter().filter_map(normal));
         self
@@ -127,7 +127,7 @@ impl AllowedBindMounts {
         ))
     }
 
-    /// A folder around something sensitive is sensitive too.
+    /// A directory that contains a sensitive path is sensitive too.
     fn is_sensitive(&self, path: &str) -> bool {
         let touches = |place: &str| is_within(path, place) || is_within(place, path);
         let is_named = path.split('/').any(|part| SENSITIVE_NAMES.contains(&part));
@@ -143,8 +143,8 @@ impl Default for AllowedBindMounts {
     }
 }
 
-/// The path with each part once and the usual links followed; `None` when it is not absolute or climbs: where `..` leads
-/// depends on links.
+/// The path without empty parts and with the usual links resolved; `None` if it is not absolute or contains `..`, whose
+/// target depends on links.
 fn normal(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if parts.contains(&"..") {

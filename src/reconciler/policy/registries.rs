@@ -1,10 +1,10 @@
-//! Which registries images may come from. Pure.
+//! Registries that images may come from. Pure.
 
 use managed_app_runtimes::ImageReference;
 
 use crate::model::RegistryHost;
 
-/// What MANAGED_APP_ALLOWED_REGISTRIES says. The default is all of Amazon ECR and the ECR Public gallery.
+/// The value of MANAGED_APP_ALLOWED_REGISTRIES. The default is all of Amazon ECR and ECR Public.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedRegistries(Vec<Registry>);
 
@@ -22,13 +22,13 @@ enum Registry {
 }
 
 impl AllowedRegistries {
-    /// Reads a list with commas of `ecr`, `ecr-public`, `host[:port][/repository]` and `*`; `None` if a part is none of
-    /// these. A repository stands for itself and what is below it.
+    /// Parses a comma-separated list of `ecr`, `ecr-public`, `host[:port][/repository]` and `*`; `None` if a part is
+    /// invalid. A repository includes everything below it.
     pub fn parse(text: &str) -> Option<Self> {
         text.split(',').map(|part| Registry::parse(part.trim())).collect::<Option<_>>().map(Self)
     }
 
-    /// The error is for people; it names the setting. `of_aws`: the registry of AWS that the image is in.
+    /// The error is for people and names the setting. `of_aws`: the AWS registry of the image.
     pub fn check(&self, image: &ImageReference, of_aws: Option<&RegistryHost>) -> Result<(), String> {
         if self.0.iter().any(|place| place.holds(image, of_aws)) {
             return Ok(());
@@ -52,7 +52,7 @@ impl Registry {
             "ecr-public" => return Some(Self::EcrPublic),
             _ => {}
         }
-        // An image below it makes it a reference, which has one reader.
+        // With an image below it, the text is a reference and the usual parser reads it.
         const BELOW: &str = "/x";
         let image: ImageReference = format!("{text}{BELOW}").parse().ok()?;
         let repository = image.repository().strip_suffix(BELOW).map(str::to_owned);
@@ -81,7 +81,7 @@ mod tests {
 
     const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
-    /// Which hosts are of AWS is not known here; hosts that only look like it are the matter of `cloud::registry_host`.
+    /// A simplified detection of AWS hosts; `cloud::registry_host` handles hosts that only resemble one.
     fn of_aws(host: &str) -> Option<RegistryHost> {
         match host.split_once('.')? {
             ("public", "ecr.aws") => Some(RegistryHost::EcrPublic),
