@@ -19,7 +19,7 @@ use crate::status::Recorder;
 use crate::telemetry::PROGRESS;
 
 /// A driver whose loop was not seen for so long hangs; it shows itself every few seconds.
-const BEAT_AGE_MAX: Duration = Duration::from_secs(30);
+const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(30);
 /// An engine that has not answered for so long may answer a new process.
 const ENGINE_LOST_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -167,7 +167,7 @@ impl Convergence {
 pub(super) async fn keep_alive(
     notifier: Arc<Notifier>,
     every: Duration,
-    beat: watch::Receiver<Instant>,
+    heartbeat: watch::Receiver<Instant>,
     mut status: watch::Receiver<Status>,
 ) {
     let mut engine_lost: Option<Instant> = None;
@@ -178,7 +178,7 @@ pub(super) async fn keep_alive(
             Some(_) => engine_lost.or_else(|| Some(Instant::now())),
             None => None,
         };
-        let is_turning = beat.borrow().elapsed() < BEAT_AGE_MAX;
+        let is_turning = heartbeat.borrow().elapsed() < HEARTBEAT_AGE_MAX;
         let has_engine = engine_lost.is_none_or(|since| since.elapsed() < ENGINE_LOST_MAX);
         if is_turning && has_engine {
             notifier.alive();

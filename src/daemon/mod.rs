@@ -212,7 +212,7 @@ impl Daemon {
         tasks
             .spawn("status", tell_status(status.clone(), self.status.clone(), notifier.clone(), self.recorder.clone()));
         if let Some(every) = watchdog_interval(&self.config.systemd, std::process::id()) {
-            tasks.spawn("watchdog", keep_alive(notifier.clone(), every, driver.beat(), status));
+            tasks.spawn("watchdog", keep_alive(notifier.clone(), every, driver.heartbeat(), status));
         }
         let driver = driver.run(events);
         tokio::pin!(driver);

@@ -15,17 +15,17 @@ const LIST_LIMIT: Duration = Duration::from_secs(90);
 pub struct ContainerLister(Mutex<Option<(Instant, Arc<Vec<Container>>)>>);
 
 impl ContainerLister {
-    /// A list that was asked for after this was called: one list serves all who waited for the one before.
-    pub async fn look(
+    /// A list that was requested_at for after this was called: one list serves all who waited for the one before.
+    pub async fn list(
         &self,
         runtime: &dyn ContainerRuntime,
         owner: &Owner,
     ) -> Result<Arc<Vec<Container>>, RuntimeError> {
-        let asked = Instant::now();
-        let look = async {
+        let requested_at = Instant::now();
+        let list = async {
             let mut newest = self.0.lock().await;
             if let Some((began, found)) = &*newest
-                && *began > asked
+                && *began > requested_at
             {
                 return Ok(found.clone());
             }
@@ -34,7 +34,7 @@ impl ContainerLister {
             *newest = Some((began, found.clone()));
             Ok(found)
         };
-        let late = |_| RuntimeError::new(ErrorKind::TimedOut, "list containers of app", &owner.app);
-        timeout(LIST_LIMIT, look).await.map_err(late)?
+        let timed_out = |_| RuntimeError::new(ErrorKind::TimedOut, "list containers of app", &owner.app);
+        timeout(LIST_LIMIT, list).await.map_err(timed_out)?
     }
 }

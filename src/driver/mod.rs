@@ -45,7 +45,7 @@ const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);
 /// The status is published at most this often, and at once when the phase changes.
 const STATUS_EVERY: Duration = Duration::from_millis(100);
 /// How often the loop shows that it is alive when nothing happens.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// Notices that may wait for those who watch; one who misses some looks for itself.
 pub const NOTICES_MAX: usize = 256;
@@ -127,7 +127,7 @@ pub struct Driver {
     began: Instant,
     publish_at: Option<Instant>,
     /// When the loop was last seen alive.
-    beat: watch::Sender<Instant>,
+    heartbeat: watch::Sender<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -158,14 +158,14 @@ impl Driver {
             status,
             began: Instant::now(),
             publish_at: None,
-            beat: watch::Sender::new(Instant::now()),
+            heartbeat: watch::Sender::new(Instant::now()),
         };
         (driver, receiver)
     }
 
     /// When the loop was last seen alive; at least every few seconds, unless something in it hangs.
-    pub fn beat(&self) -> watch::Receiver<Instant> {
-        self.beat.subscribe()
+    pub fn heartbeat(&self) -> watch::Receiver<Instant> {
+        self.heartbeat.subscribe()
     }
 
     /// The app as the cloud last described it; `None` before that. It stays when the app is gone.
@@ -217,14 +217,14 @@ impl Driver {
     async fn next(&mut self, inbox: &mut mpsc::Receiver<Event>) -> Event {
         loop {
             let deadline = self.reconciler.deadline().map(|at| self.began + at);
-            self.beat.send_replace(Instant::now());
+            self.heartbeat.send_replace(Instant::now());
             tokio::select! {
                 biased;
                 Some(event) = inbox.recv() => return event,
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => return self.finished(done),
                 () = sleep_until(deadline) => return Event::Timer,
                 () = sleep_until(self.publish_at) => self.publish_status(),
-                () = tokio::time::sleep(BEAT_EVERY) => {}
+                () = tokio::time::sleep(HEARTBEAT_EVERY) => {}
             }
         }
     }

@@ -22,19 +22,19 @@ impl Executor {
         let done = match operation {
             Operation::Stop(ids) => self.stop_all(ids).await,
             Operation::Remove(ids) => {
-                let turn = self.turn().await;
-                self.remove_all(ids, turn).await
+                let permit = self.acquire_permit().await;
+                self.remove_all(ids, permit).await
             }
             other => {
-                let Some(turn) = self.turn().await else { return Outcome::Abandoned };
-                self.change(other, turn).await
+                let Some(permit) = self.acquire_permit().await else { return Outcome::Abandoned };
+                self.change(other, permit).await
             }
         };
         done.unwrap_or_else(|error| Outcome::Failed(failure::of_runtime(&error)))
     }
 
     /// The turn of an operation; `None` when the daemon ends before it comes, for others may hang in theirs.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn acquire_permit(&self) -> Option<SemaphorePermit<'_>> {
         // Both arms are cancel-safe.
         tokio::select! {
             biased;
@@ -43,7 +43,7 @@ impl Executor {
         }
     }
 
-    async fn change(&self, operation: Operation, turn: SemaphorePermit<'_>) -> Result<Outcome, RuntimeError> {
+    async fn change(&self, operation: Operation, permit: SemaphorePermit<'_>) -> Result<Outcome, RuntimeError> {
         match operation {
             Operation::Create(target) => self.create(target).await,
             Operation::Start { id, revision } => {
@@ -52,27 +52,29 @@ impl Executor {
                     None => self.state.forget(std::slice::from_ref(&id)).await,
                 }
                 match self.runtime.start(&id).await {
-                    Err(error) if is_final(&error) => self.discard(id, error, turn).await,
+                    Err(error) if is_final(&error) => self.discard(id, error, permit).await,
                     started => started.map(|()| Outcome::Started { id, revision }),
                 }
             }
             Operation::Restart { id, revision } => match self.runtime.restart(&id, self.stop_grace).await {
-                Err(error) if is_final(&error) => self.discard(id, error, turn).await,
+                Err(error) if is_final(&error) => self.discard(id, error, permit).await,
                 restarted => {
                     restarted?;
                     self.state.record(&id, &revision).await;
                     Ok(Outcome::Started { id, revision: Some(revision) })
                 }
             },
-            Operation::Replace { old, next, target, strategy } => self.replace(old, next, target, strategy, turn).await,
+            Operation::Replace { old, next, target, strategy } => {
+                self.replace(old, next, target, strategy, permit).await
+            }
             Operation::Confirm { next, old, revision, strategy } => {
-                self.confirm(next, old, &revision, strategy, turn).await
+                self.confirm(next, old, &revision, strategy, permit).await
             }
             Operation::Rename { id, name } => {
                 self.runtime.rename(&id, &name).await?;
                 Ok(Outcome::Renamed { id, name })
             }
-            Operation::Remove(ids) => self.remove_all(ids, Some(turn)).await,
+            Operation::Remove(ids) => self.remove_all(ids, Some(permit)).await,
             Operation::Stop(ids) => self.stop_all(ids).await,
         }
     }
@@ -82,11 +84,11 @@ impl Executor {
         &self,
         id: ContainerId,
         error: RuntimeError,
-        turn: SemaphorePermit<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let failure = failure::of_runtime(&error);
         warn!(container = %id, error = failure.text, "container cannot be started again: it is removed and created anew");
-        self.remove_all(vec![id.clone()], Some(turn)).await?;
+        self.remove_all(vec![id.clone()], Some(permit)).await?;
         Ok(Outcome::Discarded { id, failure })
     }
 
@@ -143,12 +145,12 @@ impl Executor {
     pub(super) async fn remove_all(
         &self,
         ids: Vec<ContainerId>,
-        turn: Option<SemaphorePermit<'_>>,
+        permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Outcome, RuntimeError> {
         self.stop_all(ids.clone()).await?;
-        drop(turn);
+        drop(permit);
         self.shipping.finish(&ids).await;
-        let _turn = self.turn().await;
+        let _permit = self.acquire_permit().await;
         for result in join_all(ids.iter().map(|id| self.runtime.remove(id))).await {
             ignore_absent(result)?;
         }

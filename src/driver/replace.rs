@@ -33,9 +33,9 @@ use super::{Executor, Notice, failure};
 use crate::reconciler::{Failure, FailureKind, Outcome, Revision, Strategy, Target};
 
 /// How long a start may wait for a host port that another node lets go, beyond the time that node may take to stop.
-const PORT_PATIENCE: Duration = Duration::from_secs(10);
+const PORT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause between two attempts to start with such a port.
-const PORT_PAUSE: Duration = Duration::from_millis(50);
+const PORT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// A new container that is being tried out in the place of old ones.
 struct Rollout {
@@ -68,7 +68,7 @@ impl Executor {
         next: Option<ContainerId>,
         target: Target,
         strategy: Strategy,
-        turn: SemaphorePermit<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let (mut spec, record) = with_labels(&target.spec, next_name(&target.spec.name));
         let next = match next {
@@ -93,17 +93,17 @@ impl Executor {
             self.stop_all(rollout.old.clone()).await?;
         }
         // Whoever holds the port may need a turn to let go of it.
-        let turn = Some(turn).filter(|_| strategy != Strategy::PortSwap);
+        let permit = Some(permit).filter(|_| strategy != Strategy::PortSwap);
         if let Err(error) = self.start_next(&rollout).await {
             let failure = of_start(&error, strategy);
             return self.roll_back(&rollout, failure).await;
         }
-        drop(turn);
+        drop(permit);
         if let Some(outcome) = self.watch(&mut rollout).await? {
             return Ok(outcome);
         }
-        let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(rollout.old, Some(turn)).await?;
+        let Some(permit) = self.acquire_permit().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(rollout.old, Some(permit)).await?;
         self.runtime.rename(&rollout.next, &target.spec.name).await?;
         Ok(created(rollout.next, target.spec.name.clone(), target, record, image_id))
     }
@@ -115,18 +115,18 @@ impl Executor {
         old: Vec<ContainerId>,
         revision: &Revision,
         strategy: Strategy,
-        turn: SemaphorePermit<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let mut rollout = self.rollout(next, old, revision, strategy);
         if strategy != Strategy::StartFirst {
             self.stop_all(rollout.old.clone()).await?;
         }
-        drop(turn);
+        drop(permit);
         if let Some(outcome) = self.watch(&mut rollout).await? {
             return Ok(outcome);
         }
-        let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(rollout.old, Some(turn)).await
+        let Some(permit) = self.acquire_permit().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(rollout.old, Some(permit)).await
     }
 
     fn rollout(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, strategy: Strategy) -> Rollout {
@@ -134,13 +134,13 @@ impl Executor {
     }
 
     async fn start_next(&self, rollout: &Rollout) -> Result<(), RuntimeError> {
-        let patience =
-            if rollout.strategy == Strategy::PortSwap { self.stop_grace + PORT_PATIENCE } else { Duration::ZERO };
-        let until = Instant::now() + patience;
+        let port_wait =
+            if rollout.strategy == Strategy::PortSwap { self.stop_grace + PORT_WAIT_MAX } else { Duration::ZERO };
+        let until = Instant::now() + port_wait;
         loop {
             match self.runtime.start(&rollout.next).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until && !self.is_stopping() => {
-                    sleep(PORT_PAUSE).await;
+                    sleep(PORT_RETRY_DELAY).await;
                 }
                 result => return result,
             }
@@ -195,12 +195,12 @@ impl Executor {
     }
 
     async fn find(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
-        let found = self.lister.look(self.runtime.as_ref(), &self.owner).await?;
+        let found = self.lister.list(self.runtime.as_ref(), &self.owner).await?;
         Ok(found.iter().find(|container| container.id == *id).cloned())
     }
 
     /// The new one is stopped before the old one is started. The old one reads what is current now. A node that is
-    /// down does not wait for its turn.
+    /// down does not wait for its permit.
     async fn roll_back(&self, rollout: &Rollout, failure: Failure) -> Result<Outcome, RuntimeError> {
         warn!(container = %rollout.next, error = failure.text, "the new container is given up for the old one");
         ignore_absent(self.runtime.stop(&rollout.next, self.stop_grace).await)?;

@@ -56,7 +56,7 @@ struct Contents {
 
 /// The same as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ContentsRef<'a> {
     version: u32,
     revisions: HashMap<&'a str, &'a str>,
     inputs: HashMap<&'a str, &'a StartupInputs>,
@@ -80,7 +80,7 @@ impl StateFile {
                 HashMap::new()
             }
         };
-        Self::with(revisions, Box::new(File { path }))
+        Self::with(revisions, Box::new(FileDisk { path }))
     }
 
     /// The state as `text` has it, kept on `disk` from now on. A text that makes no sense counts as unknown.
@@ -164,12 +164,12 @@ impl StateFile {
 
 /// The disk that there really is.
 #[derive(Debug)]
-struct File {
+struct FileDisk {
     path: PathBuf,
 }
 
 #[async_trait]
-impl Disk for File {
+impl Disk for FileDisk {
     async fn write(&self, text: Vec<u8>) -> io::Result<()> {
         let path = self.path.clone();
         tokio::task::spawn_blocking(move || replace(&path, &text)).await.map_err(io::Error::other).flatten()
@@ -187,32 +187,32 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 /// A file that is there and makes no sense is `InvalidData`.
 fn read(path: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(nonsense("it is too large".to_owned())),
+        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(invalid_data("it is too large".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         _ => {}
     }
     parse(&std::fs::read(path)?)
 }
 
-fn nonsense(reason: String) -> io::Error {
+fn invalid_data(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 /// What the text of a file holds.
 pub(super) fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
-    let contents: Contents = serde_json::from_slice(text).map_err(|error| nonsense(error.to_string()))?;
+    let contents: Contents = serde_json::from_slice(text).map_err(|error| invalid_data(error.to_string()))?;
     if contents.version > VERSION {
-        return Err(nonsense(format!("its version is {}, and this program knows {VERSION}", contents.version)));
+        return Err(invalid_data(format!("its version is {}, and this program knows {VERSION}", contents.version)));
     }
     Ok(contents.into_revisions())
 }
 
 /// The text of a file.
 pub(super) fn to_text(revisions: &HashMap<ContainerId, Revision>) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&Written::of(revisions))
+    serde_json::to_vec(&ContentsRef::of(revisions))
 }
 
-impl<'a> Written<'a> {
+impl<'a> ContentsRef<'a> {
     fn of(all: &'a HashMap<ContainerId, Revision>) -> Self {
         let (mut revisions, mut inputs) = (HashMap::new(), HashMap::new());
         for (id, revision) in all {

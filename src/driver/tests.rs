@@ -223,7 +223,7 @@ async fn a_daemon_that_ends_leaves_the_rest_to_the_next_one() {
     assert!(matches!(outcome, Outcome::Abandoned), "{outcome:?}");
     assert!(began.elapsed() < WINDOW);
     assert_eq!(harness.memory.containers().len(), 2);
-    let harness = harness.reborn();
+    let harness = harness.restarted();
     harness.settle(&next(), false).await;
     let only = harness.view("aa").expect("the new one");
     assert_eq!((only.starts, harness.memory.containers().len()), (1, 1), "it was not started again");

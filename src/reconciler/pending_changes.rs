@@ -25,7 +25,7 @@ pub struct PendingChanges(Vec<PendingChange>);
 struct PendingChange {
     change: Change,
     /// Whether a snapshot was requested after the change arrived.
-    is_asked: bool,
+    is_requested: bool,
     checks: usize,
     due_at: Option<Duration>,
 }
@@ -39,14 +39,14 @@ impl PendingChanges {
         };
         self.0.retain(|pending| pending.change != change && Some(&pending.change) != undone.as_ref());
         if self.0.len() < PENDING_CHANGES_MAX {
-            self.0.push(PendingChange { change, is_asked: false, checks: 0, due_at: None });
+            self.0.push(PendingChange { change, is_requested: false, checks: 0, due_at: None });
         }
     }
 
     /// A snapshot is requested now: all changes so far must show in it.
-    pub fn mark_asked(&mut self) {
+    pub fn mark_requested(&mut self) {
         for pending in self.0.iter_mut().filter(|pending| pending.due_at.is_none()) {
-            pending.is_asked = true;
+            pending.is_requested = true;
         }
     }
 
@@ -58,7 +58,7 @@ impl PendingChanges {
     /// Whether a message reported a change of this node type, and no snapshot has arrived since.
     pub fn reports_type_changed(&self, node_type: &str) -> bool {
         let is_it = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
-        self.0.iter().any(|pending| pending.is_asked && pending.checks == 0 && is_it(&pending.change))
+        self.0.iter().any(|pending| pending.is_requested && pending.checks == 0 && is_it(&pending.change))
     }
 
     /// Whether a message reported a change of any node type.
@@ -81,7 +81,7 @@ impl PendingChanges {
     /// Handles a snapshot in which the nodes of `changed` differ from before: drops the changes that it shows.
     pub fn settle(&mut self, app: &App, changed: &BTreeSet<NodeName>, now: Duration) {
         self.0.retain_mut(|pending| {
-            if !pending.is_asked {
+            if !pending.is_requested {
                 return true;
             }
             let touched = impact::touched(&pending.change, app);
@@ -90,7 +90,7 @@ impl PendingChanges {
             if is_moot {
                 return false;
             }
-            pending.is_asked = false;
+            pending.is_requested = false;
             if shows {
                 // This may be an earlier change of the same object, or a newer snapshot than the next one: check once
                 // more.

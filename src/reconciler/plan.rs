@@ -113,18 +113,18 @@ pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Obser
             some => Plan::Do(Operation::Remove(ids(some.iter())), Reason::of(ReasonKind::NodeRemoved)),
         };
     };
-    let (right, wrong): (Vec<&Observed>, Vec<&Observed>) =
+    let (matching, outdated): (Vec<&Observed>, Vec<&Observed>) =
         containers.iter().partition(|container| spec_differences(desired, image, container).is_empty());
-    if matches!(image, ImageView::Quarantined(_)) && wrong.iter().any(|old| old.is_up() || old.can_start()) {
-        return roll_back(desired, &right, wrong);
+    if matches!(image, ImageView::Quarantined(_)) && outdated.iter().any(|old| old.is_up() || old.can_start()) {
+        return roll_back(desired, &matching, outdated);
     }
-    match best_first(desired, right).first() {
-        Some(keeper) => keep(desired, keeper, containers),
-        None => make(desired, image, best_first(desired, wrong)),
+    match best_first(desired, matching).first() {
+        Some(keeper) => converge(desired, keeper, containers),
+        None => create_or_replace(desired, image, best_first(desired, outdated)),
     }
 }
 
-/// Running containers first, then those with the right name.
+/// Running containers first, then those with the matching name.
 fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&'a Observed> {
     containers.sort_by_key(|container| {
         let has_name = container.name == desired.target.spec.name;
@@ -167,7 +167,7 @@ fn spec_differences(desired: &Desired, image: ImageView<'_>, container: &Observe
 
 /// A matching container exists: start it, then remove the others. Old ones are removed only after it has stayed up: the
 /// next daemon continues a rollout that was interrupted.
-fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
+fn converge(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     let revision = desired.target.revision.clone();
     let id = keeper.id.clone();
     let others = best_first(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
@@ -208,7 +208,7 @@ fn stale(container: &Observed, wanted: &Revision) -> Reason {
 }
 
 /// No matching container exists: create one and replace the others.
-fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
+fn create_or_replace(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
     let target = desired.target.clone();
     match (image, old.first()) {
         (ImageView::Pending, _) => Plan::Wait,
@@ -216,8 +216,8 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
         (_, None) => Plan::Do(Operation::Create(target), Reason::of(ReasonKind::Absent)),
         (_, Some(first)) => {
             let reasons = spec_differences(desired, image, first);
-            let is_of_no_use = matches!(&reasons[..], [only] if only.field == CUT_OFF || only.field == DEAD);
-            let strategy = if is_of_no_use { Strategy::Force } else { strategy(desired, &old) };
+            let is_unusable = matches!(&reasons[..], [only] if only.field == CUT_OFF || only.field == DEAD);
+            let strategy = if is_unusable { Strategy::Force } else { strategy(desired, &old) };
             let (old, reason) = (ids(old.iter().copied()), Reason::in_fields(ReasonKind::SpecChanged, reasons));
             Plan::Do(Operation::Replace { old, next: None, target, strategy }, reason)
         }
@@ -227,14 +227,14 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
 /// Two at a time, never three, and only if configured, if they share nothing of the host, and if the old one runs.
 fn strategy(desired: &Desired, old: &[&Observed]) -> Strategy {
     let mut up = old.iter().filter(|old| old.may_run());
-    let is_of_use = up.next().is_some_and(|old| old.state.is_running()) && up.next().is_none();
-    if desired.can_overlap && is_of_use { Strategy::StartFirst } else { Strategy::StopFirst }
+    let is_overlap_useful = up.next().is_some_and(|old| old.state.is_running()) && up.next().is_none();
+    if desired.can_overlap && is_overlap_useful { Strategy::StartFirst } else { Strategy::StopFirst }
 }
 
 /// The new container did not stay up: remove what is left of it and keep the old one.
-fn roll_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> Plan {
-    match right {
-        [] => keep_previous(desired, &best_first(desired, wrong), ReasonKind::NotStayingUp),
+fn roll_back(desired: &Desired, matching: &[&Observed], outdated: Vec<&Observed>) -> Plan {
+    match matching {
+        [] => keep_previous(desired, &best_first(desired, outdated), ReasonKind::NotStayingUp),
         some => {
             let reason = Reason::of(ReasonKind::NotStayingUp);
             Plan::Do(Operation::Remove(ids(some.iter().copied())), reason)

@@ -175,7 +175,7 @@ fn a_cloud_that_is_silent_at_boot_holds_up_what_is_there_for_seconds_only() {
     world.cloud_is_silent = true;
     world.begin();
     assert_eq!(world.take_log(), [""; 0]);
-    world.advance(CLOUD_PATIENCE);
+    world.advance(CLOUD_WAIT_MAX);
     assert_eq!(world.take_log(), ["start a"]);
     assert!(world.is_ready);
 }

@@ -95,7 +95,7 @@ impl Harness {
     }
 
     /// Another daemon after this one died: it has what is on disk.
-    pub fn reborn(self) -> Self {
+    pub fn restarted(self) -> Self {
         self.with_permits(64)
     }
 

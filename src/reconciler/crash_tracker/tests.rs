@@ -1,4 +1,4 @@
-//! Ends of a process as engines show them, from look to look.
+//! Ends of a process as engines show them, from sample to sample.
 
 use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
 use time::OffsetDateTime;
@@ -17,14 +17,14 @@ fn exited(code: i64) -> ContainerState {
     ContainerState::Exited { code: Some(code) }
 }
 
-/// One look: the time, the state, the engine's count, the start of the newest run, the last end and its code.
-type Look = (f64, ContainerState, u64, f64, Option<(f64, Option<i64>)>);
+/// One sample: the time, the state, the engine's count, the start of the newest run, the last end and its code.
+type Sample = (f64, ContainerState, u64, f64, Option<(f64, Option<i64>)>);
 
 fn at(second: f64) -> Option<OffsetDateTime> {
     Some(OffsetDateTime::UNIX_EPOCH + seconds(second))
 }
 
-fn observed((_, state, restarts, started, ended): &Look) -> Observed {
+fn observed((_, state, restarts, started, ended): &Sample) -> Observed {
     Observed {
         id: ContainerId("c1".to_owned()),
         name: "a".to_owned(),
@@ -41,12 +41,12 @@ fn observed((_, state, restarts, started, ended): &Look) -> Observed {
 }
 
 /// What is known after `checks`, the first of which shows a container that is not known.
-fn after(checks: &[Look]) -> CrashTracker {
+fn after(checks: &[Sample]) -> CrashTracker {
     let mut crash_tracker = CrashTracker::default();
     let mut before = None;
-    for look in checks {
-        let seen = observed(look);
-        crash_tracker.see(before.as_ref(), &seen, seconds(look.0));
+    for sample in checks {
+        let seen = observed(sample);
+        crash_tracker.observe(before.as_ref(), &seen, seconds(sample.0));
         before = Some(seen);
     }
     crash_tracker
@@ -78,7 +78,7 @@ fn pauses_grow_to_a_bound_and_a_long_run_clears_them() {
 #[test]
 fn each_end_on_docker_counts_once() {
     let restarting = || ContainerState::Restarting;
-    let checks: Vec<Look> = vec![
+    let checks: Vec<Sample> = vec![
         (0.0, running(), 0, 0.0, None),
         (0.4, restarting(), 1, 0.0, Some((0.4, Some(3)))),
         (1.0, running(), 1, 0.6, Some((0.4, None))),
@@ -100,7 +100,7 @@ fn each_end_on_docker_counts_once() {
 /// As seen on Podman 4.3: the count grows at the start, and there is no pause.
 #[test]
 fn each_end_on_podman_counts_once() {
-    let checks: Vec<Look> = vec![
+    let checks: Vec<Sample> = vec![
         (0.0, running(), 0, 0.0, None),
         (0.4, exited(3), 0, 0.0, Some((0.4, Some(3)))),
         (1.0, running(), 1, 0.6, Some((0.4, None))),
@@ -131,16 +131,16 @@ fn a_code_and_a_memory_kill_come_by_event_where_the_list_is_late() {
     let late = (1.0, running(), 1, 0.6, Some((0.4, None)));
     for is_event_first in [true, false] {
         let mut crash_tracker = after(std::slice::from_ref(&started));
-        let hear = |crash_tracker: &mut CrashTracker| {
-            crash_tracker.heard_oom();
-            crash_tracker.heard_exit(Some(137));
+        let send_events = |crash_tracker: &mut CrashTracker| {
+            crash_tracker.on_oom_event();
+            crash_tracker.on_exit_event(Some(137));
         };
         if is_event_first {
-            hear(&mut crash_tracker);
+            send_events(&mut crash_tracker);
         }
-        crash_tracker.see(Some(&observed(&started)), &observed(&late), seconds(1.0));
+        crash_tracker.observe(Some(&observed(&started)), &observed(&late), seconds(1.0));
         if !is_event_first {
-            hear(&mut crash_tracker);
+            send_events(&mut crash_tracker);
         }
         let wanted = ProcessExit { code: Some(137), is_oom: true, at: at(0.4) };
         assert_eq!(crash_tracker.last_exit(), Some(wanted), "{is_event_first}");

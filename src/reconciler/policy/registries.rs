@@ -30,7 +30,7 @@ impl AllowedRegistries {
 
     /// The error is for people and names the setting. `of_aws`: the AWS registry of the image.
     pub fn check(&self, image: &ImageReference, of_aws: Option<&RegistryHost>) -> Result<(), String> {
-        if self.0.iter().any(|place| place.holds(image, of_aws)) {
+        if self.0.iter().any(|entry| entry.holds(image, of_aws)) {
             return Ok(());
         }
         let registry = image.registry();

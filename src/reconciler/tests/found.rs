@@ -167,7 +167,7 @@ fn a_node_that_could_not_be_read_while_it_was_made_is_not_made_again() {
     let outcome = Pulled::Fresh(world.content(&image));
     let effects = world.reconciler.on(Event::Pulled { image, outcome }, world.now);
     show(&mut world, &odd);
-    let made: Vec<Event> = effects.into_iter().filter_map(|effect| world.carry_out(effect)).collect();
+    let made: Vec<Event> = effects.into_iter().filter_map(|effect| world.execute(effect)).collect();
     assert_eq!(world.take_log(), ["create a"]);
     for event in made {
         world.reconciler.on(event, world.now);
@@ -216,7 +216,7 @@ fn what_a_replacement_left_half_way_is_stopped_too() {
     world.containers[0].state = ContainerState::Exited { code: Some(0) };
     world.containers.push(next);
     for effect in world.reconciler.on(Event::Stop(EndOfNodes::Stop), world.now) {
-        let answer = world.carry_out(effect).expect("a list");
+        let answer = world.execute(effect).expect("a list");
         world.tell(answer);
     }
     world.tell(Event::Finished { node: name("a"), outcome: Outcome::Abandoned });

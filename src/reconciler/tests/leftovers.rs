@@ -139,10 +139,10 @@ fn where_the_new_container_does_not_stay_up_the_old_one_runs() {
         let mut view = ImageView::Present(&image);
         let mut steps = 0;
         while let Plan::Do(operation, _) = plan(Some(&desired), view, &containers) {
-            let is_trial = matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. });
-            assert!(!(is_trial && view == ImageView::Quarantined(&image)), "it is not tried again");
+            let is_rollout = matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. });
+            assert!(!(is_rollout && view == ImageView::Quarantined(&image)), "it is not tried again");
             apply(operation, &desired, &mut containers, false);
-            if is_trial {
+            if is_rollout {
                 view = ImageView::Quarantined(&image);
             }
             steps += 1;

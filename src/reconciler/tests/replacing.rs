@@ -37,7 +37,7 @@ fn failure_of(world: &World, node: &str) -> Option<String> {
 /// Node `a` whose image `b` does not stay up, after the first attempt.
 fn rolled_back() -> World {
     let mut world = up(&["a"]);
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     give_image(&mut world, "a", "b");
     assert_eq!(world.take_log(), ["pull img/b", "replace a"]);
     world
@@ -53,7 +53,7 @@ fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
     assert_eq!(world.take_log(), [""; 0]);
     world.advance(QUARANTINE.mul_f64(0.6));
     assert_eq!(world.take_log(), ["replace a"]);
-    world.unsteady_images.clear();
+    world.crashing_images.clear();
     world.advance(QUARANTINE.mul_f64(1.3));
     assert_eq!(world.take_log(), ["replace a"]);
     assert_eq!(failure_of(&world, "a"), None);
@@ -63,7 +63,7 @@ fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
 #[test]
 fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
     let mut world = up(&["a"]);
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     world.blame = FailureKind::Transient;
     give_image(&mut world, "a", "b");
     world.advance(QUARANTINE.mul_f64(0.7));
@@ -81,7 +81,7 @@ fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
     world.containers[0].state = ContainerState::Exited { code: Some(1) };
     world.tell(Event::EventsLost);
     assert_eq!(world.take_log(), ["start a"]);
-    world.unsteady_images.clear();
+    world.crashing_images.clear();
     world.edit_node("a", |node| node.config = Some(r#"{"cure":1}"#.to_owned()));
     world.tell(Event::Change(Change::Node(name("a"))));
     assert_eq!((world.take_log(), failure_of(&world, "a")), (vec!["replace a".to_owned()], None));
@@ -91,7 +91,7 @@ fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
 #[test]
 fn the_old_container_follows_what_it_reads_where_it_was_not_stopped() {
     let mut world = begun(World::new(&["a"]).with_settings(Settings { overlap: true, ..settings() }));
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     give_image(&mut world, "a", "b");
     assert_eq!(world.take_log(), ["pull img/b", "replace a overlap"]);
     world.connect("a", "x");
@@ -122,7 +122,7 @@ fn without_an_old_container_what_did_not_stay_up_is_tried_all_the_same() {
 #[test]
 fn a_start_with_a_node_rolled_back_is_over() {
     let mut world = up(&["a", "b"]).restart_daemon();
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     world.edit_node("a", |node| node.node_type.image_uri = "registry.test/img/b:1".to_owned());
     world.begin();
     assert!(world.is_ready);

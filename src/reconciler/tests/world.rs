@@ -28,7 +28,7 @@ pub struct World {
     pub tags_moved: usize,
     pub broken_nodes: BTreeSet<String>,
     /// Images whose containers do not stay up in the place of others.
-    pub unsteady_images: BTreeSet<String>,
+    pub crashing_images: BTreeSet<String>,
     /// Whether that is blamed on them.
     pub blame: FailureKind,
     pub is_ready: bool,
@@ -36,10 +36,10 @@ pub struct World {
     pub crash_loops: Vec<(String, CrashLoopNotice)>,
     pub finish: Option<Finish>,
     /// The cloud's last answer.
-    given: Option<Arc<App>>,
+    last_app: Option<Arc<App>>,
     state: HashMap<ContainerId, Revision>,
     log: Vec<String>,
-    made: usize,
+    created_count: usize,
 }
 
 pub fn name(text: &str) -> NodeName {
@@ -101,7 +101,7 @@ impl World {
             reconciler: Reconciler::new(settings(), 1),
             now: Duration::ZERO,
             app,
-            given: None,
+            last_app: None,
             is_gone: false,
             cloud_is_down: false,
             cloud_is_silent: false,
@@ -112,13 +112,13 @@ impl World {
             broken_images: BTreeSet::new(),
             tags_moved: 0,
             broken_nodes: BTreeSet::new(),
-            unsteady_images: BTreeSet::new(),
+            crashing_images: BTreeSet::new(),
             blame: FailureKind::Permanent,
             is_ready: false,
             finish: None,
             state: HashMap::new(),
             log: vec![],
-            made: 0,
+            created_count: 0,
         }
     }
 
@@ -168,7 +168,7 @@ impl World {
         loop {
             while let Some(event) = events.pop_front() {
                 for effect in self.reconciler.on(event, self.now) {
-                    events.extend(self.carry_out(effect));
+                    events.extend(self.execute(effect));
                 }
             }
             // The short pause between lists is part of the moment.
@@ -192,7 +192,7 @@ impl World {
         self.now = self.now.max(end);
     }
 
-    pub fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+    pub fn execute(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::FetchSnapshot if self.cloud_is_silent => None,
             Effect::FetchSnapshot => Some(Event::Snapshot(self.snapshot())),
@@ -254,7 +254,7 @@ impl World {
             (_, true) => Ok(Snapshot::Gone),
             _ => {
                 let app = Arc::new(self.app.clone());
-                let before = self.given.replace(app.clone());
+                let before = self.last_app.replace(app.clone());
                 Ok(Snapshot::App(app).since(before.as_ref()))
             }
         }
@@ -262,7 +262,7 @@ impl World {
 
     fn operate(&mut self, operation: Operation) -> Outcome {
         match operation {
-            Operation::Create(target) => self.make(target),
+            Operation::Create(target) => self.create(target),
             Operation::Start { id, revision } => {
                 self.set(&id, ContainerState::Running, revision.clone());
                 Outcome::Started { id, revision }
@@ -276,7 +276,7 @@ impl World {
                 Outcome::Removed(old)
             }
             Operation::Replace { old, next, target, strategy }
-                if self.unsteady_images.contains(target.spec.image.repository()) =>
+                if self.crashing_images.contains(target.spec.image.repository()) =>
             {
                 self.containers.retain(|container| Some(&container.id) != next.as_ref());
                 if strategy != Strategy::StartFirst {
@@ -288,7 +288,7 @@ impl World {
             Operation::Replace { old, next, target, .. } => {
                 self.containers.retain(|container| !old.contains(&container.id));
                 match next {
-                    None => self.make(target),
+                    None => self.create(target),
                     Some(id) => {
                         self.set(&id, ContainerState::Running, Some(target.revision.clone()));
                         self.rename(&id, &target.spec.name);
@@ -318,9 +318,9 @@ impl World {
         ImageId(format!("{image} {}", self.tags_moved))
     }
 
-    fn make(&mut self, target: Target) -> Outcome {
-        self.made += 1;
-        let id = ContainerId(format!("c{}", self.made));
+    fn create(&mut self, target: Target) -> Outcome {
+        self.created_count += 1;
+        let id = ContainerId(format!("c{}", self.created_count));
         let record = SpecRecord::new(&target.spec, "");
         let mut all = target.spec.labels.clone();
         all.insert(labels::SPEC.to_owned(), record.to_label());
