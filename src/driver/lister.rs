@@ -1,4 +1,4 @@
-//! Looks at all containers, shared by those who wonder about single ones at the same time.
+//! Lists of containers, shared by concurrent callers that need single containers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use managed_app_runtimes::{Container, ContainerRuntime, ErrorKind, Owner, Runtim
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-/// The longest wait for a look, in line and for the engine.
+/// The longest wait for a list, in line and for the engine.
 const LIST_LIMIT: Duration = Duration::from_secs(90);
 
-/// The newest look, and when it began.
+/// The newest list, and when it was requested.
 #[derive(Debug, Default)]
 pub struct ContainerLister(Mutex<Option<(Instant, Arc<Vec<Container>>)>>);
 
 impl ContainerLister {
-    /// A list that was requested_at for after this was called: one list serves all who waited for the one before.
+    /// A list that was requested after this call: one list serves all callers that waited for the previous one.
     pub async fn list(
         &self,
         runtime: &dyn ContainerRuntime,

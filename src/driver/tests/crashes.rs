@@ -1,4 +1,4 @@
-//! The daemon dies before each call of a replacement, of a rollback and of an overlap; the next one finishes the job.
+//! The daemon dies before each call of a replacement, of a rollback and of an overlap; the next one completes it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::reconciler::*;
 /// Longer than a replacement takes, and shorter than the limit of any call.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The calls of an engine, each with how many of its kind come first.
+/// Engine calls, each with the number of earlier calls of its kind.
 const CALLS: [(Verb, usize); 11] = [
     (Verb::Create, 0),
     (Verb::Stop, 0),
@@ -26,7 +26,7 @@ const CALLS: [(Verb, usize); 11] = [
     (Verb::Stop, 2),
 ];
 
-/// Replaces `one` by `two`, dies before the given call, and lets another daemon finish. False: there is no such call.
+/// Replaces `one` by `two`, dies before the given call, and lets another daemon continue. False: there is no such call.
 async fn crash_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: bool) -> bool {
     let harness = Harness::with_old(vec![]).await;
     if !stays_up {
@@ -39,7 +39,7 @@ async fn crash_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: boo
     let hung = harness.faults.on(verb).times(1).hang();
     let next = target("aa", "two", "2", vec![]);
     let has_crashed = tokio::time::timeout(LONG, harness.replace(next.clone(), strategy)).await.is_err();
-    // The call is never made: the daemon that would have made it is gone.
+    // The call is never made: its daemon is dead.
     drop(hung);
     let old_is_there = harness.view("aa").and_then(|view| view.spec).is_some_and(|spec| spec.image == image("one"));
     let new_runs = harness.running().iter().any(|(_, image)| image == "two");

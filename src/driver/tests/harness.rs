@@ -1,4 +1,4 @@
-//! The driver's hands on the engine in memory, and a loop that plans and operates until nothing is left to do.
+//! The driver's executor on the engine in memory, and a loop that plans and operates until nothing is left to do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::reconciler::*;
 use crate::registry::Registry;
 use crate::status::{About, Recorder};
 
-/// The window of a rig's replacements.
+/// The replacement window.
 pub const WINDOW: Duration = Duration::from_secs(2);
-/// Longer than any way to the goal.
+/// More steps than any plan needs.
 const STEPS_MAX: usize = 8;
 
 pub struct Harness {
@@ -94,12 +94,12 @@ impl Harness {
         Self { executor: executor(&self.faults, &self.directory, permits), ..self }
     }
 
-    /// Another daemon after this one died: it has what is on disk.
+    /// A new daemon after this one died: it has the state on disk.
     pub fn restarted(self) -> Self {
         self.with_permits(64)
     }
 
-    /// Makes and starts a container of node `a` and image `one`, which has read `1`.
+    /// Creates and starts a container of node `a` and image `one`, which has read `1`.
     pub async fn with_old(ports: Vec<PortBinding>) -> Self {
         let harness = Self::new();
         harness.create(target("aa", "one", "1", ports)).await;
@@ -130,12 +130,12 @@ impl Harness {
         views.map(|view| (view.container.name.clone(), image_of(&view))).collect()
     }
 
-    /// The calls of the engine since the rig was set up.
+    /// The calls of the engine since the journal was cleared.
     pub fn calls(&self) -> Vec<String> {
         self.memory.journal().into_iter().map(|call| format!("{} {}", call.verb, call.subject)).collect()
     }
 
-    /// Plans and operates until nothing is left to do, and remembers what was rolled back.
+    /// Plans and operates until nothing is left to do, and keeps rollbacks in quarantine.
     pub async fn settle(&self, target: &Target, can_overlap: bool) {
         let image = target.spec.image.clone();
         let image_id = self.memory.image(&image).await.expect("an answer").expect("the image is here");

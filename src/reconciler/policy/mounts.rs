@@ -112,18 +112,18 @@ impl AllowedBindMounts {
     /// Whether `path` may be mounted. The error is for people; it names the setting.
     pub fn check(&self, path: &str) -> Result<(), String> {
         let Some(path) = normalize(path) else {
-            return Err(format!("mount source {path:?} may not be used: it is not absolute or holds `..`"));
+            return Err(format!("mount source {path:?} may not be used: it is not absolute or contains `..`"));
         };
         if self.named.iter().any(|allowed| is_within(&path, allowed)) {
             return Ok(());
         }
         let why = match (self.allows_ordinary, self.is_sensitive(&path)) {
             (true, false) => return Ok(()),
-            (true, true) => ", as it is, holds or lies in something sensitive",
+            (true, true) => ": it is or contains a sensitive path of the host",
             (false, _) => "",
         };
         Err(format!(
-            "mount source {path:?} may not be used{why}: MANAGED_APP_ALLOWED_BIND_MOUNTS would have to allow it"
+            "mount source {path:?} may not be used{why}; to allow it, add it to MANAGED_APP_ALLOWED_BIND_MOUNTS"
         ))
     }
 

@@ -34,7 +34,7 @@ impl AllowedRegistries {
             return Ok(());
         }
         let registry = image.registry();
-        Err(format!("its image {image} may not be used: MANAGED_APP_ALLOWED_REGISTRIES would have to allow {registry}"))
+        Err(format!("its image {image} may not be used; to allow it, add {registry} to MANAGED_APP_ALLOWED_REGISTRIES"))
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_error_names_image_and_remedy() {
         let error = AllowedRegistries::default().check(&"registry.test/a:1".parse().expect("a reference"), None);
-        let text = "its image registry.test/a:1 may not be used: MANAGED_APP_ALLOWED_REGISTRIES would have to allow registry.test";
+        let text = "its image registry.test/a:1 may not be used; to allow it, add registry.test to MANAGED_APP_ALLOWED_REGISTRIES";
         assert_eq!(error, Err(text.to_owned()));
     }
 }
