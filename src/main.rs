@@ -1,5 +1,5 @@
-//! The binary: reads the command line and the configuration, starts what they ask for, and ends the process with the
-//! documented codes. Everything else is in the library.
+//! The binary: reads the command line and the configuration, starts the command, and ends the process with the
+//! documented exit codes. Everything else is in the library.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,14 +19,14 @@ use managed_app::{driver, engine};
 use managed_app_runtimes::Limits;
 use tokio::sync::{mpsc, watch};
 
-/// How long the history of before may take to be read.
+/// Time limit for reading the existing history.
 const HISTORY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// The daemon waits nearly all of the time: more threads than this cost memory on large hosts and save no time.
+/// The daemon is idle nearly all of the time: more threads than this cost memory on large hosts and save no time.
 const WORKERS_MAX: usize = 2;
 
-/// Dependencies call one function of the C library's mathematics, for the pauses of retries and the speed of bars. As it is
-/// here, that library is not loaded, which would be half a megabyte of memory.
+/// Dependencies call one function of the C math library, for retry delays and the speed of progress bars. This
+/// definition avoids loading that library, which would take half a megabyte of memory.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 extern "C" fn pow(base: f64, exponent: f64) -> f64 {
@@ -62,12 +62,12 @@ fn begin(cli: &Cli) -> Exit {
         }
     };
     let exit = runtime.block_on(run(cli));
-    // What still runs is a blocking call at most; nobody waits for it.
+    // At most a blocking call is still running; nothing waits for it.
     runtime.shutdown_background();
     exit
 }
 
-/// Whether the command answers signals in its own way.
+/// Whether the command handles signals itself.
 fn handles_signals(command: &Command) -> bool {
     match command {
         Command::Run(_) => true,
@@ -77,9 +77,9 @@ fn handles_signals(command: &Command) -> bool {
     }
 }
 
-/// From now on SIGINT and SIGTERM end this process, whoever started it: `nohup` in a script and background jobs of shells
-/// without job control pass SIGINT on as ignored, and for process 1 of a container the kernel ignores whatever has no
-/// handler. SIGHUP stays as it was inherited, which is what `nohup` is for.
+/// From now on SIGINT and SIGTERM end this process, whoever started it: `nohup` in a script and background jobs of
+/// shells without job control pass SIGINT on as ignored, and for process 1 of a container the kernel ignores signals
+/// without a handler. SIGHUP keeps its inherited action, which is the purpose of `nohup`.
 #[allow(unsafe_code)]
 fn end_on_signals() {
     const SIG_DFL: usize = 0;
@@ -89,11 +89,11 @@ fn end_on_signals() {
         fn signal(number: i32, action: usize) -> usize;
         safe fn _exit(code: i32) -> !;
     }
-    /// With the code by which shells tell of a death by signal.
+    /// Uses the exit code by which shells report a death by signal.
     extern "C" fn end(number: i32) {
         _exit(128 + number)
     }
-    // A death by the signal itself is what shells look for before they end a loop or a script as well.
+    // Shells check for a death by the signal itself before they end a loop or a script too.
     let action = if std::process::id() == 1 { end as extern "C" fn(i32) as usize } else { SIG_DFL };
     for number in [SIGINT, SIGTERM] {
         // SAFETY: the action is the default one, or a handler that only makes a call that is safe in handlers
@@ -122,7 +122,7 @@ async fn run(cli: &Cli) -> Exit {
         Err(errors) => return refuse(&errors),
     };
     if let Command::Run(arguments) = cli.chosen() {
-        // On the heap: its type is too deep to be a part of this one.
+        // On the heap: its type is too deep to be part of this one.
         return Box::pin(run_alone(cli, config, arguments.takeover)).await;
     }
     let telemetry = match start_log(&config, Console::Stderr) {
@@ -140,7 +140,7 @@ async fn run(cli: &Cli) -> Exit {
     exit
 }
 
-/// Touches nothing, the log file included, before it is the only daemon of its app on this host.
+/// Changes nothing, including the log file, before it is the only daemon of its app on this host.
 async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
     let mut requests = match Requests::listen() {
         Ok(requests) => requests,
@@ -149,7 +149,7 @@ async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
             return Exit::Internal;
         }
     };
-    // Both arms are cancel-safe. Nothing runs yet that a signal would have to end in order.
+    // Both arms are cancel-safe. Nothing runs yet that needs an orderly shutdown.
     let locked = tokio::select! {
         locked = cli::only_daemon(&config, takeover) => locked,
         () = told_to_end(&mut requests.signals) => return Exit::Done,
@@ -167,12 +167,12 @@ async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
     }
     let exit = ship_and_run(config, &telemetry, reload(cli, &telemetry), requests.signals).await;
     drop(telemetry);
-    // A blocking call may still run, and write the state: the kernel releases the lock when the process is gone.
+    // A blocking call may still run and write the state: the kernel releases the lock at the end of the process.
     std::mem::forget(lock);
     exit
 }
 
-/// Commands that ask a running daemon; `None` for any other.
+/// Commands that query a running daemon; `None` for any other command.
 async fn ask(cli: &Cli) -> Option<Exit> {
     let command = cli.chosen();
     if !matches!(command, Command::Status(_) | Command::Why(_) | Command::Events(_)) {
@@ -210,7 +210,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
     })?;
     let redactor = telemetry.redactor();
     redactor.add(&config.password);
-    // Other AWS credentials of the host come from files and roles, and are known to the SDK alone.
+    // Other AWS credentials of the host come from files and roles, and only the SDK knows them.
     for name in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
         if let Some(secret) = config::process_environment(name) {
             redactor.add(&secret.into());
@@ -220,7 +220,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
     Ok(telemetry)
 }
 
-/// Reads the configuration as at the start; a new password must not show in the log either.
+/// Reads the configuration as at the start; a new password must not appear in the log either.
 fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
     let (flags, redactor) = (cli.flags.0.clone(), telemetry.redactor());
     Reload(Box::new(move || {
@@ -230,7 +230,7 @@ fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
     }))
 }
 
-/// Whatever the daemon says from its first to its last word is shipped.
+/// Ships all log lines of the daemon, from the first to the last.
 async fn ship_and_run(config: Config, telemetry: &Telemetry, reload: Reload, signals: mpsc::Receiver<Signal>) -> Exit {
     let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(telemetry.redactor()));
     let shipping = LogShipping::start(&config, telemetry, aws.clone());
@@ -258,11 +258,11 @@ async fn run_daemon(
     exit
 }
 
-/// The status can be asked for before anything else works.
+/// Serves the status before anything else works.
 async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
     let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
     let (again, directory) = (about.clone(), config.state_directory.clone());
-    // A disk that does not answer costs the history, not the daemon.
+    // A disk that does not respond costs the history, not the daemon.
     let open = tokio::task::spawn_blocking(move || Recorder::open(again, &directory));
     let opened = tokio::time::timeout(HISTORY_WAIT, open).await;
     let recorder = opened.ok().and_then(Result::ok).unwrap_or_else(|| {
@@ -283,7 +283,7 @@ async fn connect_and_run(
     mut signals: mpsc::Receiver<Signal>,
     recorder: &Arc<Recorder>,
 ) -> Exit {
-    // Both arms are cancel-safe. Nothing runs yet that a signal would have to end in order.
+    // Both arms are cancel-safe. Nothing runs yet that needs an orderly shutdown.
     let runtime = tokio::select! {
         runtime = engine::connect_patiently(&config, Limits::default()) => runtime,
         () = told_to_end(&mut signals) => return Exit::Done,
@@ -304,7 +304,7 @@ async fn told_to_end(signals: &mut mpsc::Receiver<Signal>) {
     while signals.recv().await == Some(Signal::Hangup) {}
 }
 
-/// Says it on standard error. `eprintln!` would panic when nobody reads there any more.
+/// Prints to standard error. `eprintln!` would panic if nobody reads it any more.
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,9 +1,9 @@
-//! Whether dockerd has AWS credentials of its own, as far as that can be known from outside. Reads files of the host and
-//! asks the instance metadata service; changes nothing.
+//! Detects whether dockerd has AWS credentials of its own, as far as that is visible from outside. Reads files of the
+//! host and queries the instance metadata service; changes nothing.
 //!
-//! The log driver `awslogs` runs inside dockerd, with dockerd's environment. A host may have credentials that the daemon
-//! finds and dockerd does not: a system unit has no HOME, and short-lived keys in a file are read once for each start of
-//! a container.
+//! The log driver `awslogs` runs inside dockerd, with dockerd's environment. A host may have credentials that the
+//! daemon finds and dockerd does not: a system unit has no HOME, and short-lived keys in a file are read once for each
+//! start of a container.
 
 mod environment;
 mod role;
@@ -22,32 +22,32 @@ use tokio::time::timeout;
 
 use environment::{Evidence, Variables};
 
-/// The longest wait for the socket and for the host's files.
+/// Time limit for the socket and for the host's files.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// The cgroup of dockerd where systemd runs it.
+/// The cgroup of dockerd if systemd runs it.
 const UNIT_CGROUP: &str = "/system.slice/docker.service";
 
-/// Whether dockerd has AWS credentials of its own. The texts say how that is known; they hold no secret.
+/// Whether dockerd has AWS credentials of its own. The texts contain the evidence and no secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerdCredentials {
-    /// It has some that it can go on with.
+    /// It has some that last.
     Found(String),
-    /// It has none, or some that end.
+    /// It has none, or some that expire.
     Absent(String),
-    /// That cannot be known from here.
+    /// Not visible from here.
     Unknown(String),
 }
 
-/// Where to look. The default is this host.
+/// The host to examine. The default is this host.
 #[derive(Debug, Clone)]
 pub(super) struct Host {
     root: PathBuf,
-    /// The instance metadata service; `None` is not asked.
+    /// The instance metadata service; `None` skips it.
     metadata: Option<String>,
 }
 
 impl Host {
-    /// This host. With AWS_EC2_METADATA_DISABLED in the daemon's own environment the metadata service is not asked.
+    /// This host. AWS_EC2_METADATA_DISABLED in the daemon's own environment disables the metadata service.
     pub(super) fn this() -> Self {
         let is_disabled = crate::config::process_environment("AWS_EC2_METADATA_DISABLED")
             .is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -55,7 +55,7 @@ impl Host {
     }
 }
 
-/// What is known of the credentials of the dockerd behind `info`. Ends within seconds, whatever the host does.
+/// Examines the credentials of the dockerd behind `info`. Ends within seconds, whatever the state of the host is.
 pub(super) async fn credentials(host: Host, info: &EngineInfo) -> DockerdCredentials {
     let Some(socket) = info.endpoint.strip_prefix("unix://") else {
         return DockerdCredentials::Unknown(format!("its socket {} tells nothing about its process", info.endpoint));
@@ -84,17 +84,17 @@ pub(super) async fn credentials(host: Host, info: &EngineInfo) -> DockerdCredent
     }
 }
 
-/// The process that listens on a socket: dockerd, or systemd where it made the socket. `None` when it is in no process
-/// namespace of ours, so that the daemon runs in a container.
+/// The process that listens on a socket: dockerd, or systemd if it created the socket. `None` if it is not in our
+/// process namespace, because the daemon runs in a container.
 async fn listener(socket: &str) -> Option<u32> {
     let stream = UnixStream::connect(socket).await.ok()?;
     stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0)
 }
 
-/// What the environment of dockerd says. Fails with why it cannot be known.
+/// Examines the environment of dockerd. Fails with the reason if it is not visible.
 ///
-/// Where systemd runs dockerd, its unit files are read and not `/proc`: the daemon's own unit hides that from it
-/// (ProtectProc=, no CAP_SYS_PTRACE), and `check` in a shell shall find what the unit finds.
+/// If systemd runs dockerd, its unit files are read instead of `/proc`: the daemon's own unit hides `/proc`
+/// (ProtectProc=, no CAP_SYS_PTRACE), and `check` in a shell must have the same result as the unit.
 fn look(root: &Path, process: u32, version: &str) -> Result<Evidence, String> {
     let folder = root.join(format!("proc/{process}"));
     let cgroup = fs::read_to_string(folder.join("cgroup")).ok();

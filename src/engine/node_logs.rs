@@ -1,18 +1,18 @@
-//! The way in which the output of nodes reaches CloudWatch, and why. Pure: what is known of dockerd comes from outside.
+//! The destination of the output of nodes, and its reason. Pure: the caller examines dockerd.
 
 use managed_app_runtimes::EngineInfo;
 
 use super::dockerd::DockerdCredentials;
 use crate::config::NodeLogs;
 
-/// The way of the output of new containers.
+/// The destination of the output of new containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeLogsChoice {
-    /// The way.
+    /// The destination.
     pub way: NodeLogs,
-    /// Whether no setting names it. Containers that have another way then keep theirs.
+    /// Whether it is the default. Containers with another destination then keep it.
     pub is_default: bool,
-    /// Why this one, for people.
+    /// The reason, for people.
     pub reason: String,
     /// Whether the engine has Docker's `awslogs` driver.
     pub has_awslogs: bool,
@@ -25,11 +25,12 @@ impl NodeLogsChoice {
     }
 }
 
-/// MANAGED_APP_NODE_LOGS decides. Without it, `awslogs` is the way only where dockerd is known to have AWS credentials of
-/// its own: without any, the driver loses the output in its mode `non-blocking` and keeps nodes from starting in
-/// `blocking`, while the daemon can always ship what it has credentials for. So not to know counts as none.
+/// MANAGED_APP_NODE_LOGS decides. The default is `awslogs` only if dockerd is known to have AWS credentials of its own.
+/// Without credentials, the driver loses the output in its mode `non-blocking` and prevents nodes from starting in
+/// `blocking`, while the daemon can always ship output with its own credentials. Unknown credentials therefore count as
+/// none.
 ///
-/// Fails, with what to do, when the engine cannot do what was chosen.
+/// Fails with a remedy if the engine does not support the configured destination.
 pub fn choose_node_logs(
     chosen: Option<NodeLogs>,
     info: &EngineInfo,

@@ -1,4 +1,4 @@
-//! Which engine is chosen, and what is said when there is none.
+//! Selection of the engine, and the error when there is none.
 
 use managed_app_fakes::InMemoryRuntime;
 

@@ -1,5 +1,5 @@
-//! What an environment gives to the AWS SDK for Go inside dockerd, in that SDK's order. Reads the shared files that the
-//! environment names.
+//! Credentials that the AWS SDK for Go inside dockerd finds in an environment, in that SDK's order. Reads the shared
+//! files that the environment names.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 /// Environment variables by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// The first dockerd whose AWS SDK (version 2) takes the home directory from the user database where HOME is not set.
+/// The first dockerd whose AWS SDK (version 2) takes the home directory from the user database if HOME is not set.
 const HOME_OF_USER_SINCE: u32 = 25;
 
-/// What an environment says about credentials.
+/// Evidence of credentials in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// Credentials that last, or that are renewed.
+    /// Credentials that last or are renewed.
     Lasting(String),
-    /// Credentials that end and that dockerd never reads again for a container that runs.
+    /// Credentials that expire and that dockerd does not read again for a running container.
     Ending(String),
-    /// No credentials; the SDK would go on to the instance's role.
+    /// No credentials; the SDK would try the instance's role.
     None(String),
-    /// No credentials, and the SDK would not ask for a role.
+    /// No credentials, and the SDK would not try a role.
     NoneAndNoRole(String),
-    /// That cannot be judged here.
+    /// Not visible here.
     Elsewhere(String),
 }
 
-/// What `variables`, which are those `of` something, say. `major`: the version of dockerd.
+/// Evaluates the `variables` of `of`. `major`: the version of dockerd.
 pub(super) fn judge(variables: &Variables, of: &str, root: &Path, major: u32) -> Evidence {
     let get = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let either = |one, other| get(one).or_else(|| get(other));
@@ -61,7 +61,7 @@ pub(super) fn judge(variables: &Variables, of: &str, root: &Path, major: u32) ->
     }
 }
 
-/// What the shared files say of the profile, if anything.
+/// The evidence in the shared files for the profile, if any.
 fn in_files<'a>(
     get: &impl Fn(&str) -> Option<&'a str>,
     root: &Path,

@@ -1,4 +1,4 @@
-//! What can be known of dockerd's credentials: units and shared files as data, and real processes behind real sockets.
+//! Evidence of dockerd's credentials: units and shared files as data, and real processes behind real sockets.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -29,7 +29,7 @@ fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
     root
 }
 
-/// What is judged of dockerd on such a host, in one word and the reason.
+/// The evidence on such a host, as its kind and reason.
 fn judged(files: &[(&str, &str)], version: &str) -> String {
     let root = host(files);
     match look(root.path(), 1, version) {
@@ -100,7 +100,7 @@ fn no_secret_is_in_what_is_said() {
     assert!(!said.contains("AKIAVERYSECRET") && !said.contains("hunter2"), "{said}");
 }
 
-/// Plays both parts: as the child it listens like dockerd, in the environment that the parent gave it.
+/// Runs as parent and as child: the child listens like dockerd, in the environment that the parent sets.
 #[tokio::test]
 async fn the_environment_of_the_process_behind_the_socket_decides() {
     const SOCKET: &str = "MANAGED_APP_TEST_LISTEN_AT";
@@ -108,7 +108,7 @@ async fn the_environment_of_the_process_behind_the_socket_decides() {
     if let Some(path) = crate::config::process_environment(SOCKET) {
         let _listener = UnixListener::bind(path).expect("a socket");
         println!("listening");
-        // Until the parent has gone.
+        // Until the parent ends.
         let _ = std::io::stdin().read(&mut [0]);
         return;
     }
@@ -160,7 +160,7 @@ async fn metadata(answers: Vec<&'static str>) -> (String, tokio::task::JoinHandl
             let _ = stream.read(&mut bytes).await;
             let _ = stream.write_all(answer.as_bytes()).await;
         }
-        // Later questions meet silence.
+        // Later requests get no response.
         std::future::pending::<()>().await;
     });
     (address, task)

@@ -1,4 +1,4 @@
-//! The lock between two takers in one process: `flock` belongs to the open file, so they meet as two processes do.
+//! The lock between two holders in one process: `flock` belongs to the open file, so they behave as two processes.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::host::Signal;
 
-/// Far more than a hand-over takes here.
+/// Much longer than a hand-over takes here.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A holder that answers, as `main` and `daemon::Requests` compose it.
+/// A holder that responds, composed as in `main` and `daemon::Requests`.
 struct Daemon {
     lock: HostLock,
     signals: mpsc::Receiver<Signal>,
@@ -148,7 +148,7 @@ async fn a_daemon_that_is_ending_is_waited_for() {
 #[tokio::test]
 async fn a_daemon_that_hangs_is_reported_and_nothing_changes() {
     let folder = folder();
-    // Its socket is open and nobody answers there.
+    // Its socket is open and nothing responds.
     let (lock, successors) = acquire(&key(&folder), false, PATIENCE, |_| ()).await.expect("the lock is free");
     let (before, pid) = (inode(&key(&folder)), std::process::id());
     let error = acquire(&key(&folder), true, PATIENCE, |_| ()).await.expect_err("it hangs");
