@@ -25,14 +25,14 @@ pub use remedy::remedy;
 
 use crate::config::{Config, RuntimeChoice};
 use crate::driver::chain;
-use choice::{Answer, Tried, choose};
+use choice::{FailedAttempt, FoundEngine, select_engine};
 
 /// Time limit of the response of an engine when several are possible.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a configured engine may take to become available when the daemon starts.
 const START_WAIT: Duration = Duration::from_secs(30);
 /// Delay between two attempts to reach it.
-const START_PAUSE: Duration = Duration::from_secs(1);
+const START_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Docker's address unless DOCKER_HOST is set.
 const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
 
@@ -54,7 +54,7 @@ pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn Containe
             made.map(|made| Arc::new(made) as _).map_err(|error| NoEngine::of(EngineKind::Docker, endpoint, &error))
         }
         RuntimeChoice::Memory => memory(),
-        RuntimeChoice::Podman | RuntimeChoice::Auto => pick(config, limits).await,
+        RuntimeChoice::Podman | RuntimeChoice::Auto => select(config, limits).await,
     }
 }
 
@@ -63,9 +63,9 @@ pub async fn connect_patiently(config: &Config, limits: Limits) -> Result<Arc<dy
     let until = Instant::now() + START_WAIT;
     loop {
         match connect(config, limits).await {
-            Err(error) if is_worth_waiting(config, &error) && Instant::now() + START_PAUSE < until => {
+            Err(error) if is_worth_waiting(config, &error) && Instant::now() + START_RETRY_DELAY < until => {
                 warn!(%error, "the engine does not answer yet");
-                tokio::time::sleep(START_PAUSE).await;
+                tokio::time::sleep(START_RETRY_DELAY).await;
             }
             other => return other,
         }
@@ -82,7 +82,7 @@ fn is_worth_waiting(config: &Config, error: &NoEngine) -> bool {
 pub async fn node_logs(config: &Config, info: &EngineInfo) -> Result<NodeLogsChoice, String> {
     let dockerd = match config.node_logs {
         None if info.has_awslogs => dockerd::credentials(dockerd::Host::this(), info).await,
-        _ => DockerdCredentials::Unknown("nobody asked".to_owned()),
+        _ => DockerdCredentials::Unknown("not examined".to_owned()),
     };
     choose_node_logs(config.node_logs, info, &dockerd)
 }
@@ -116,20 +116,20 @@ fn candidates(config: &Config) -> Vec<Candidate> {
 }
 
 fn is_same_socket(one: &str, other: &str) -> bool {
-    let place = |endpoint: &str| Path::new(endpoint.strip_prefix("unix://")?).canonicalize().ok();
-    matches!((place(one), place(other)), (Some(one), Some(other)) if one == other)
+    let canonical = |endpoint: &str| Path::new(endpoint.strip_prefix("unix://")?).canonicalize().ok();
+    matches!((canonical(one), canonical(other)), (Some(one), Some(other)) if one == other)
 }
 
 /// Queries all candidates concurrently and selects the best.
-async fn pick(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+async fn select(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     let owner = Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() };
     let candidates = candidates(config);
     if let [only] = candidates.as_slice() {
         return reach(only, limits).await;
     }
-    let asked = join_all(candidates.iter().map(|candidate| ask(candidate, &owner, limits))).await;
-    let (chosen, reason) = choose(asked)?;
-    let Answer { runtime, info, containers } = chosen;
+    let results = join_all(candidates.iter().map(|candidate| query(candidate, &owner, limits))).await;
+    let (chosen, reason) = select_engine(results)?;
+    let FoundEngine { runtime, info, containers } = chosen;
     info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, containers, reason, "engine chosen");
     Ok(runtime)
 }
@@ -138,21 +138,21 @@ async fn pick(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntim
 async fn reach(only: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     let reached = within_limit(only, connected(only, limits)).await;
     let runtime = reached.map_err(|error| NoEngine::of(only.kind, &only.endpoint, &error))?;
-    info!(engine = %only.kind, endpoint = only.endpoint, reason = "it is the only one there can be", "engine chosen");
+    info!(engine = %only.kind, endpoint = only.endpoint, reason = "it is the only possible one", "engine chosen");
     Ok(runtime)
 }
 
-async fn ask(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, Tried> {
-    let answer = within_limit(candidate, answer(candidate, owner, limits)).await;
-    answer.map_err(|error| Tried::new(candidate.kind, &candidate.endpoint, &error))
+async fn query(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<FoundEngine, FailedAttempt> {
+    let found = within_limit(candidate, inspect(candidate, owner, limits)).await;
+    found.map_err(|error| FailedAttempt::new(candidate.kind, &candidate.endpoint, &error))
 }
 
 async fn within_limit<T>(
     candidate: &Candidate,
     call: impl Future<Output = Result<T, RuntimeError>>,
 ) -> Result<T, RuntimeError> {
-    let late = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine at", candidate.endpoint.as_str()));
-    timeout(ANSWER_LIMIT, call).await.unwrap_or_else(late)
+    let timed_out = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine at", candidate.endpoint.as_str()));
+    timeout(RESPONSE_LIMIT, call).await.unwrap_or_else(timed_out)
 }
 
 async fn connected(candidate: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, RuntimeError> {
@@ -163,7 +163,7 @@ async fn connected(candidate: &Candidate, limits: Limits) -> Result<Arc<dyn Cont
     })
 }
 
-async fn answer(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, RuntimeError> {
+async fn inspect(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<FoundEngine, RuntimeError> {
     let endpoint = candidate.endpoint.as_str();
     let runtime = connected(candidate, limits).await?;
     let info = runtime.info().await?;
@@ -175,5 +175,5 @@ async fn answer(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<
             0
         }
     };
-    Ok(Answer { runtime, info, containers })
+    Ok(FoundEngine { runtime, info, containers })
 }

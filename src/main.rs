@@ -35,29 +35,29 @@ extern "C" fn pow(base: f64, exponent: f64) -> f64 {
 
 fn main() -> ExitCode {
     let exit = match Cli::read(std::env::args_os()) {
-        Ok(cli) => begin(&cli),
+        Ok(cli) => start(&cli),
         Err(exit) => exit,
     };
     exit.into()
 }
 
-fn begin(cli: &Cli) -> Exit {
+fn start(cli: &Cli) -> Exit {
     if let Err(error) = config::adopt_library_variables(&cli.flags.0) {
-        complain(&format!("failed to start over with the variables of the environment file: {error}"));
+        print_error(&format!("failed to restart with the variables of the environment file: {error}"));
         return Exit::Internal;
     }
     if !handles_signals(&cli.chosen()) {
         end_on_signals();
     }
     if let Err(error) = host::keep_memory_private() {
-        complain(&format!("the memory of this process cannot be kept from core dumps: {error}"));
+        print_error(&format!("core dumps of this process cannot be disabled: {error}"));
     }
     rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a crypto provider");
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("failed to start the asynchronous runtime: {error}"));
+            print_error(&format!("failed to start the asynchronous runtime: {error}"));
             return Exit::Internal;
         }
     };
@@ -114,12 +114,12 @@ async fn run(cli: &Cli) -> Exit {
         Command::FakeCloud(arguments) => return managed_app::demo::fake_cloud::run(*arguments).await,
         _ => {}
     }
-    if let Some(exit) = ask(cli).await {
+    if let Some(exit) = query_daemon(cli).await {
         return exit;
     }
     let config = match Config::load(&cli.flags.0, config::process_environment) {
         Ok(config) => config,
-        Err(errors) => return refuse(&errors),
+        Err(errors) => return report_config_errors(&errors),
     };
     if let Command::Run(arguments) = cli.chosen() {
         // On the heap: its type is too deep to be part of this one.
@@ -145,14 +145,14 @@ async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
     let mut requests = match Requests::listen() {
         Ok(requests) => requests,
         Err(error) => {
-            complain(&format!("failed to follow signals: {error}"));
+            print_error(&format!("failed to receive signals: {error}"));
             return Exit::Internal;
         }
     };
     // Both arms are cancel-safe. Nothing runs yet that needs an orderly shutdown.
     let locked = tokio::select! {
         locked = cli::only_daemon(&config, takeover) => locked,
-        () = told_to_end(&mut requests.signals) => return Exit::Done,
+        () = wait_for_end_signal(&mut requests.signals) => return Exit::Done,
     };
     let (lock, successors) = match locked {
         Ok(locked) => locked.unzip(),
@@ -173,25 +173,25 @@ async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
 }
 
 /// Commands that query a running daemon; `None` for any other command.
-async fn ask(cli: &Cli) -> Option<Exit> {
+async fn query_daemon(cli: &Cli) -> Option<Exit> {
     let command = cli.chosen();
     if !matches!(command, Command::Status(_) | Command::Why(_) | Command::Events(_)) {
         return None;
     }
-    let place = match ClientConfig::load(&cli.flags.0, config::process_environment) {
-        Ok(place) => place,
-        Err(errors) => return Some(refuse(&errors)),
+    let client = match ClientConfig::load(&cli.flags.0, config::process_environment) {
+        Ok(client) => client,
+        Err(errors) => return Some(report_config_errors(&errors)),
     };
     Some(match command {
-        Command::Status(options) => cli::status(&place, &options).await,
-        Command::Why(options) => cli::why(&place, &options).await,
-        Command::Events(options) => cli::events(&place, &options).await,
+        Command::Status(options) => cli::status(&client, &options).await,
+        Command::Why(options) => cli::why(&client, &options).await,
+        Command::Events(options) => cli::events(&client, &options).await,
         _ => return None,
     })
 }
 
-fn refuse(errors: &ConfigErrors) -> Exit {
-    complain(&errors.to_string());
+fn report_config_errors(errors: &ConfigErrors) -> Exit {
+    print_error(&errors.to_string());
     Exit::Configuration
 }
 
@@ -205,7 +205,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
         is_shipped: console == Console::Stdout && config.daemon_logs,
     };
     let telemetry = telemetry::start(options).map_err(|error| {
-        complain(&format!("failed to {}", driver::chain(&error)));
+        print_error(&format!("failed to {}", driver::chain(&error)));
         Exit::Internal
     })?;
     let redactor = telemetry.redactor();
@@ -261,17 +261,18 @@ async fn run_daemon(
 /// Serves the status before anything else works.
 async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
     let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
-    let (again, directory) = (about.clone(), config.state_directory.clone());
+    let (for_history, directory) = (about.clone(), config.state_directory.clone());
     // A disk that does not respond costs the history, not the daemon.
-    let open = tokio::task::spawn_blocking(move || Recorder::open(again, &directory));
+    let open = tokio::task::spawn_blocking(move || Recorder::open(for_history, &directory));
     let opened = tokio::time::timeout(HISTORY_WAIT, open).await;
     let recorder = opened.ok().and_then(Result::ok).unwrap_or_else(|| {
-        tracing::warn!("the history of before could not be read in time");
+        tracing::warn!("the existing history could not be read in time");
         Recorder::in_memory(about)
     });
     recorder.stage("waiting for the engine");
-    let places = ListenAddresses { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
-    status::serve(tasks, &recorder, places);
+    let addresses =
+        ListenAddresses { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
+    status::serve(tasks, &recorder, addresses);
     tasks.spawn("history", recorder.clone().keep_writing());
     recorder
 }
@@ -286,7 +287,7 @@ async fn connect_and_run(
     // Both arms are cancel-safe. Nothing runs yet that needs an orderly shutdown.
     let runtime = tokio::select! {
         runtime = engine::connect_patiently(&config, Limits::default()) => runtime,
-        () = told_to_end(&mut signals) => return Exit::Done,
+        () = wait_for_end_signal(&mut signals) => return Exit::Done,
     };
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -300,11 +301,11 @@ async fn connect_and_run(
     Daemon { config, runtime, aws, signals, status, recorder, search_path: None, reload }.run().await
 }
 
-async fn told_to_end(signals: &mut mpsc::Receiver<Signal>) {
+async fn wait_for_end_signal(signals: &mut mpsc::Receiver<Signal>) {
     while signals.recv().await == Some(Signal::Hangup) {}
 }
 
 /// Prints to standard error. `eprintln!` would panic if nobody reads it any more.
-fn complain(text: &str) {
+fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -27,9 +27,9 @@ const ENGINE_LOST_MAX: Duration = Duration::from_secs(15 * 60);
 /// read.
 const STREAM_LIFE_MIN: Duration = Duration::from_secs(60);
 /// Delay before the daemon subscribes to engine events again.
-const EVENTS_PAUSE: Duration = Duration::from_secs(1);
+const EVENTS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-pub(super) async fn hand_over(
+pub(super) async fn forward_changes(
     mut messages: mpsc::Receiver<ChangeMessage>,
     inbox: mpsc::Sender<Event>,
     recorder: Arc<Recorder>,
@@ -51,7 +51,11 @@ pub(super) async fn hand_over(
 
 /// Engine events are hints. When a stream begins or fails, events may have been missed, so the containers are listed;
 /// that also detects an unavailable engine. When the engine responds again, pending retry delays end.
-pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, inbox: mpsc::Sender<Event>) {
+pub(super) async fn receive_engine_events(
+    runtime: Arc<dyn ContainerRuntime>,
+    owner: Owner,
+    inbox: mpsc::Sender<Event>,
+) {
     let mut was_away = false;
     loop {
         let events = runtime.events(&owner).await;
@@ -79,12 +83,12 @@ pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Own
             }
             Err(error) => warn!(error = chain(&error), "engine events cannot be received; retrying"),
         }
-        tokio::time::sleep(EVENTS_PAUSE).await;
+        tokio::time::sleep(EVENTS_RETRY_DELAY).await;
     }
 }
 
 /// Publishes each status, notifies systemd with one line, and once at the end of the start.
-pub(super) async fn tell_status(
+pub(super) async fn publish_status(
     mut status: watch::Receiver<Status>,
     publish: watch::Sender<Option<Status>>,
     notifier: Arc<Notifier>,
@@ -96,7 +100,7 @@ pub(super) async fn tell_status(
     let mut convergence = Convergence::new();
     loop {
         let now = status.borrow_and_update().clone();
-        tell_refused(&now, &mut refused);
+        log_refused(&now, &mut refused);
         convergence.show(&now);
         let line = now.summary();
         if line != last {
@@ -116,14 +120,14 @@ pub(super) async fn tell_status(
 }
 
 /// Logs each refused node, once for each reason; `reported` contains the previous ones.
-fn tell_refused(status: &Status, told: &mut BTreeMap<NodeName, String>) {
+fn log_refused(status: &Status, reported: &mut BTreeMap<NodeName, String>) {
     let refused = status.nodes.iter().filter(|node| node.is_refused);
     let now: BTreeMap<_, _> =
         refused.map(|node| (node.name.clone(), node.failure.clone().unwrap_or_default())).collect();
-    for (node, reason) in now.iter().filter(|(node, reason)| told.get(*node) != Some(*reason)) {
+    for (node, reason) in now.iter().filter(|(node, reason)| reported.get(*node) != Some(*reason)) {
         warn!(%node, reason, "node is refused; its containers stay unchanged");
     }
-    *told = now;
+    *reported = now;
 }
 
 /// Interval of convergence lines in a log without a terminal.
@@ -165,7 +169,7 @@ impl Convergence {
 
 /// Notifies systemd's watchdog while the driver's loop runs and the engine has not been unreachable for so long that a
 /// new process may help.
-pub(super) async fn keep_alive(
+pub(super) async fn notify_watchdog(
     notifier: Arc<Notifier>,
     every: Duration,
     heartbeat: watch::Receiver<Instant>,
@@ -179,12 +183,12 @@ pub(super) async fn keep_alive(
             Some(_) => engine_lost.or_else(|| Some(Instant::now())),
             None => None,
         };
-        let is_turning = heartbeat.borrow().elapsed() < HEARTBEAT_AGE_MAX;
+        let is_loop_running = heartbeat.borrow().elapsed() < HEARTBEAT_AGE_MAX;
         let has_engine = engine_lost.is_none_or(|since| since.elapsed() < ENGINE_LOST_MAX);
-        if is_turning && has_engine {
+        if is_loop_running && has_engine {
             notifier.alive();
         } else {
-            error!(is_turning, has_engine, "watchdog notification skipped: the daemon is not healthy");
+            error!(is_loop_running, has_engine, "watchdog notification skipped: the daemon is not healthy");
         }
     }
 }
@@ -211,7 +215,7 @@ mod tests {
             assert_eq!(next().await, "resync");
         };
         tokio::select! {
-            () = follow_engine(Arc::new(faults.clone()), owner, inbox) => panic!("it ended"),
+            () = receive_engine_events(Arc::new(faults.clone()), owner, inbox) => panic!("it ended"),
             () = check => {}
         }
     }

@@ -3,8 +3,8 @@
 //! Start: sign-in and engine concurrently, then the network and the driver concurrently. The driver reads the app,
 //! pulls and converges; READY=1 follows. An unreachable cloud delays nothing that is possible without it.
 
+mod dependencies;
 mod feeds;
-mod foundation;
 mod shipping;
 mod signals;
 
@@ -23,8 +23,8 @@ use tracing::{error, info, warn};
 pub use self::shipping::LogShipping;
 pub use self::signals::Requests;
 
-use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
-use self::foundation::{end_of_nodes, engine_logs, ensure_network, interruptible, meet, shipper, sign_in};
+use self::dependencies::{end_of_nodes, engine_logs, ensure_network, interruptible, shipper, sign_in, wait_for_engine};
+use self::feeds::{forward_changes, notify_watchdog, publish_status, receive_engine_events};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
@@ -44,11 +44,11 @@ const INBOX_MAX: usize = 1024;
 /// How long the engine may take to respond when the daemon starts.
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
 /// The same after a signal: long enough to stop running nodes, if the engine is healthy.
-const ENGINE_LAST_WAIT: Duration = Duration::from_secs(2);
+const ENGINE_WAIT_AFTER_SIGNAL: Duration = Duration::from_secs(2);
 /// How long the last tasks may take after the driver has ended.
-const LINGER: Duration = Duration::from_secs(2);
+const TASKS_END_LIMIT: Duration = Duration::from_secs(2);
 /// How long deletions of messages and audit records may take after the driver has ended; above the limits of both.
-const CHANGES_LINGER: Duration = Duration::from_secs(4);
+const CHANGES_END_LIMIT: Duration = Duration::from_secs(4);
 
 /// The parts of the daemon.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ struct Controls {
 }
 
 /// Dependencies that are ready when the driver starts.
-struct Foundation {
+struct Dependencies {
     cloud: Arc<EchoStream>,
     /// The source of the password for the cloud's client.
     password: watch::Sender<SecretString>,
@@ -102,13 +102,13 @@ impl Daemon {
     /// Runs until a signal or the removal of the app, and returns the exit code of the process.
     pub async fn run(mut self) -> Exit {
         let notifier = self.notifier();
-        let foundation = match self.lay_foundation(&notifier).await {
-            Ok(foundation) => foundation,
+        let dependencies = match self.start_dependencies(&notifier).await {
+            Ok(dependencies) => dependencies,
             Err(exit) => return exit,
         };
-        let settings = settings_of(&self.config, &foundation.node_logs);
-        let shipper = foundation.node_logs.ships().then(|| shipper(&self, &settings));
-        let finish = self.drive(foundation, settings, shipper, &notifier).await;
+        let settings = settings_of(&self.config, &dependencies.node_logs);
+        let shipper = dependencies.node_logs.ships().then(|| shipper(&self, &settings));
+        let finish = self.drive(dependencies, settings, shipper, &notifier).await;
         match finish {
             Some(Finish::AppRemoved) => self.end_of_app().await,
             Some(Finish::NoSuchApp) => {
@@ -135,7 +135,7 @@ impl Daemon {
 
     /// Signs in and waits for the engine, concurrently. A signal shortens the wait; running nodes are then stopped all
     /// the same.
-    async fn lay_foundation(&mut self, notifier: &Notifier) -> Result<Foundation, Exit> {
+    async fn start_dependencies(&mut self, notifier: &Notifier) -> Result<Dependencies, Exit> {
         info!(app = self.config.app, tenant = self.config.tenant, version = env!("CARGO_PKG_VERSION"), "daemon starts");
         notifier.status("signing in");
         self.recorder.stage("signing in");
@@ -154,36 +154,36 @@ impl Daemon {
             Ok(())
         };
         let config = self.config.clone();
-        let both = try_join(signed_in, meet(self.runtime.as_ref(), &config, ENGINE_WAIT));
+        let both = try_join(signed_in, wait_for_engine(self.runtime.as_ref(), &config, ENGINE_WAIT));
         let (info, node_logs) = match interruptible(&mut self.signals, &mut self.config.on_exit, both).await {
             Some(both) => both?.1,
             None => {
                 is_interrupted = true;
-                self.meet_engine_at_last().await?
+                self.wait_for_engine_after_signal().await?
             }
         };
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
         self.recorder.engine(&info);
         info!(way = ?node_logs.way, reason = node_logs.reason, "destination of the output of new containers chosen");
-        Ok(Foundation { cloud: Arc::new(cloud), password, node_logs, is_interrupted })
+        Ok(Dependencies { cloud: Arc::new(cloud), password, node_logs, is_interrupted })
     }
 
     /// After the first signal the engine gets a short time to respond, after a second one none.
-    async fn meet_engine_at_last(&mut self) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
+    async fn wait_for_engine_after_signal(&mut self) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
         let config = self.config.clone();
-        let met = meet(self.runtime.as_ref(), &config, ENGINE_LAST_WAIT);
-        let last = interruptible(&mut self.signals, &mut self.config.on_exit, met).await;
+        let connected = wait_for_engine(self.runtime.as_ref(), &config, ENGINE_WAIT_AFTER_SIGNAL);
+        let last = interruptible(&mut self.signals, &mut self.config.on_exit, connected).await;
         last.and_then(Result::ok).ok_or(Exit::Done)
     }
 
     async fn drive(
         &mut self,
-        foundation: Foundation,
+        dependencies: Dependencies,
         settings: Settings,
         shipper: Option<(Shipper, Shipping)>,
         notifier: &Arc<Notifier>,
     ) -> Option<Finish> {
-        let Foundation { cloud, password, is_interrupted, .. } = foundation;
+        let Dependencies { cloud, password, is_interrupted, .. } = dependencies;
         let token = cloud.clone();
         self.recorder.watch_expiry("sign_in", move || token.token_left());
         let keys = self.aws.host_credentials().await;
@@ -206,12 +206,15 @@ impl Daemon {
         let trail = audit.clone();
         self.recorder.watch_audit(move || trail.numbers());
         let messages = self.start_changes(&mut closing, cloud, queue_receiver, audit, &shutdown);
-        tasks.spawn("change-messages", hand_over(messages, inbox.clone(), self.recorder.clone()));
-        tasks.spawn("engine-events", follow_engine(self.runtime.clone(), settings.owner.clone(), inbox.clone()));
+        tasks.spawn("change-messages", forward_changes(messages, inbox.clone(), self.recorder.clone()));
         tasks
-            .spawn("status", tell_status(status.clone(), self.status.clone(), notifier.clone(), self.recorder.clone()));
+            .spawn("engine-events", receive_engine_events(self.runtime.clone(), settings.owner.clone(), inbox.clone()));
+        tasks.spawn(
+            "status",
+            publish_status(status.clone(), self.status.clone(), notifier.clone(), self.recorder.clone()),
+        );
         if let Some(every) = watchdog_interval(&self.config.systemd, std::process::id()) {
-            tasks.spawn("watchdog", keep_alive(notifier.clone(), every, driver.heartbeat(), status));
+            tasks.spawn("watchdog", notify_watchdog(notifier.clone(), every, driver.heartbeat(), status));
         }
         let driver = driver.run(events);
         tokio::pin!(driver);
@@ -224,11 +227,11 @@ impl Daemon {
         shutdown.cancel();
         notifier.stopping();
         if finish.is_some() {
-            closing.finish(CHANGES_LINGER).await;
+            closing.finish(CHANGES_END_LIMIT).await;
             // The last output of nodes that were just stopped. A second signal does not wait for it.
             interruptible(&mut self.signals, &mut self.config.on_exit, shipping.close()).await;
         }
-        let _ = tokio::time::timeout(LINGER, tasks.shutdown()).await;
+        let _ = tokio::time::timeout(TASKS_END_LIMIT, tasks.shutdown()).await;
         finish
     }
 
@@ -268,7 +271,7 @@ impl Daemon {
             };
             tokio::select! {
                 finish = &mut driver => return Some(finish),
-                _ = controls.inbox.send_timeout(event, LINGER) => {}
+                _ = controls.inbox.send_timeout(event, TASKS_END_LIMIT) => {}
             }
         }
     }

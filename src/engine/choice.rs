@@ -10,7 +10,7 @@ use crate::driver::chain;
 
 /// An engine that responds.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct FoundEngine {
     pub(super) runtime: Arc<dyn ContainerRuntime>,
     pub(super) info: EngineInfo,
     /// Number of containers of this app.
@@ -19,7 +19,7 @@ pub(super) struct Answer {
 
 /// An engine that does not respond.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tried {
+pub(super) struct FailedAttempt {
     engine: EngineKind,
     endpoint: String,
     kind: ErrorKind,
@@ -27,7 +27,7 @@ pub(super) struct Tried {
     remedy: String,
 }
 
-impl Tried {
+impl FailedAttempt {
     pub(super) fn new(engine: EngineKind, endpoint: &str, error: &RuntimeError) -> Self {
         Self {
             engine,
@@ -50,19 +50,19 @@ pub enum NoEngineKind {
 
 /// No engine is usable. `Display` fits after "failed to" and contains the attempts and a remedy for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoEngine(Vec<Tried>);
+pub struct NoEngine(Vec<FailedAttempt>);
 
 impl NoEngine {
     /// The only possible engine failed with `error`.
     pub fn of(engine: EngineKind, endpoint: &str, error: &RuntimeError) -> Self {
-        Self(vec![Tried::new(engine, endpoint, error)])
+        Self(vec![FailedAttempt::new(engine, endpoint, error)])
     }
 
     /// The engine in memory is configured and not part of this program.
     #[cfg(not(feature = "demo"))]
     pub(super) fn not_built_in() -> Self {
         let remedy = "choose docker, podman or auto for MANAGED_APP_RUNTIME, or build with the feature `demo`";
-        Self(vec![Tried {
+        Self(vec![FailedAttempt {
             engine: EngineKind::Memory,
             endpoint: "memory".to_owned(),
             kind: ErrorKind::Refused,
@@ -96,13 +96,13 @@ impl NoEngine {
     }
 }
 
-fn joined(all: &[Tried], between: &str, form: impl Fn(&Tried) -> String) -> String {
+fn joined(all: &[FailedAttempt], between: &str, form: impl Fn(&FailedAttempt) -> String) -> String {
     all.iter().map(form).collect::<Vec<_>>().join(between)
 }
 
 impl fmt::Display for NoEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "find a container engine: none answers ({}). What to do {}", self.tried(), self.remedy())
+        write!(f, "find a container engine: none responds ({}). Remedy {}", self.tried(), self.remedy())
     }
 }
 
@@ -111,20 +111,22 @@ impl std::error::Error for NoEngine {}
 /// Selects the engine with most containers of this app, otherwise the first one that responds, and returns the reason.
 ///
 /// Running nodes take precedence over the order: another engine would start each node a second time.
-pub(super) fn choose(asked: Vec<Result<Answer, Tried>>) -> Result<(Answer, &'static str), NoEngine> {
-    let (mut answers, mut tried) = (Vec::new(), Vec::new());
-    for one in asked {
+pub(super) fn select_engine(
+    results: Vec<Result<FoundEngine, FailedAttempt>>,
+) -> Result<(FoundEngine, &'static str), NoEngine> {
+    let (mut found, mut tried) = (Vec::new(), Vec::new());
+    for one in results {
         match one {
-            Ok(answer) => answers.push(answer),
+            Ok(engine) => found.push(engine),
             Err(failed) => tried.push(failed),
         }
     }
-    let most = answers.iter().map(|answer| answer.containers).max().unwrap_or(0);
-    let reason = match (answers.len(), most) {
-        (1, _) => "it is the only one that answers",
-        (_, 0) => "it is the preferred one of those that answer",
+    let most = found.iter().map(|engine| engine.containers).max().unwrap_or(0);
+    let reason = match (found.len(), most) {
+        (1, _) => "it is the only one that responds",
+        (_, 0) => "it is the preferred one of those that respond",
         _ => "it already holds containers of this app",
     };
-    let best = answers.into_iter().find(|answer| answer.containers == most);
+    let best = found.into_iter().find(|engine| engine.containers == most);
     best.map(|best| (best, reason)).ok_or(NoEngine(tried))
 }

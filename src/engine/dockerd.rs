@@ -58,10 +58,10 @@ impl Host {
 /// Examines the credentials of the dockerd behind `info`. Ends within seconds, whatever the state of the host is.
 pub(super) async fn credentials(host: Host, info: &EngineInfo) -> DockerdCredentials {
     let Some(socket) = info.endpoint.strip_prefix("unix://") else {
-        return DockerdCredentials::Unknown(format!("its socket {} tells nothing about its process", info.endpoint));
+        return DockerdCredentials::Unknown(format!("its socket {} does not identify its process", info.endpoint));
     };
     let Ok(Some(process)) = timeout(LOOK_LIMIT, listener(socket)).await else {
-        return DockerdCredentials::Unknown(format!("the process behind {socket} cannot be seen from here"));
+        return DockerdCredentials::Unknown(format!("the process behind {socket} is not visible from here"));
     };
     let (root, version) = (host.root.clone(), info.version.clone());
     let looked = spawn_blocking(move || look(&root, process, &version));
@@ -102,10 +102,10 @@ fn look(root: &Path, process: u32, version: &str) -> Result<Evidence, String> {
     let (variables, of) = match is_unit {
         true => {
             if !root.join("run/systemd/system").is_dir() {
-                return Err("its environment is hidden, and no systemd runs it".to_owned());
+                return Err("its environment is hidden, and systemd does not run it".to_owned());
             }
             let found = unit::variables(root, "docker.service");
-            (found.ok_or("systemd has no unit docker.service here")?, "docker.service")
+            (found.ok_or("systemd has no unit docker.service")?, "docker.service")
         }
         false => {
             let bytes = fs::read(folder.join("environ")).map_err(|error| format!("its environment: {error}"))?;

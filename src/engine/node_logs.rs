@@ -40,18 +40,20 @@ pub fn choose_node_logs(
     let choice = |way, is_default, reason| Ok(NodeLogsChoice { way, is_default, reason, has_awslogs });
     match (chosen, dockerd) {
         (Some(NodeLogs::Awslogs), _) if !has_awslogs => {
-            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=agent, or leave it out", info.kind))
+            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=agent, or remove it", info.kind))
         }
-        (Some(way), _) => choice(way, false, "MANAGED_APP_NODE_LOGS names it".to_owned()),
+        (Some(way), _) => choice(way, false, "MANAGED_APP_NODE_LOGS is set".to_owned()),
         (None, _) if !has_awslogs => choice(NodeLogs::Agent, true, format!("{} has no awslogs log driver", info.kind)),
         (None, DockerdCredentials::Found(what)) => {
             choice(NodeLogs::Awslogs, true, format!("dockerd has AWS credentials of its own: {what}"))
         }
-        (None, DockerdCredentials::Absent(why)) => {
-            choice(NodeLogs::Agent, true, format!("dockerd has no AWS credentials of its own that last: {why}"))
-        }
+        (None, DockerdCredentials::Absent(why)) => choice(
+            NodeLogs::Agent,
+            true,
+            format!("dockerd has no AWS credentials of its own that do not expire: {why}"),
+        ),
         (None, DockerdCredentials::Unknown(why)) => {
-            choice(NodeLogs::Agent, true, format!("dockerd's own AWS credentials are not known: {why}"))
+            choice(NodeLogs::Agent, true, format!("dockerd's own AWS credentials are unknown: {why}"))
         }
     }
 }

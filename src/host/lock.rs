@@ -41,7 +41,7 @@ const CONTENT_BYTES_MAX: u64 = 4096;
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How long a lock must be held before the second daemon gives up. The first one may be ending because of a signal that
 /// it has not received yet, or that the kernel is still processing.
-const SETTLE: Duration = Duration::from_secs(1);
+const HELD_MIN: Duration = Duration::from_secs(1);
 /// How often a wait is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -94,7 +94,7 @@ pub enum LockError {
         uid: u32,
     },
     /// Another daemon holds it.
-    #[error("app {app:?} of tenant {tenant:?} already has a daemon on this host: {}", shown(holder))]
+    #[error("app {app:?} of tenant {tenant:?} already has a daemon on this host: {}", holder_text(holder))]
     Taken {
         /// The app.
         app: String,
@@ -104,13 +104,13 @@ pub enum LockError {
         holder: Option<Holder>,
     },
     /// The other daemon does not respond to the request to hand over.
-    #[error("the daemon on this host does not answer the request to hand over: {}", shown(holder))]
+    #[error("the daemon on this host does not respond to the request to hand over: {}", holder_text(holder))]
     Silent {
         /// The holder.
         holder: Option<Holder>,
     },
     /// The other daemon takes too long to end.
-    #[error("the daemon on this host has not ended within {} s: {}", waited.as_secs(), shown(holder))]
+    #[error("the daemon on this host has not ended within {} s: {}", waited.as_secs(), holder_text(holder))]
     StillEnding {
         /// The holder.
         holder: Option<Holder>,
@@ -142,15 +142,15 @@ impl LockKey {
 
     /// The daemon that holds the lock and responds. Changes nothing.
     pub async fn holder(&self) -> Option<Holder> {
-        match socket::ask(&self.socket(), Request::Describe).await {
+        match socket::send(&self.socket(), Request::Describe).await {
             Response::Holder { holder, .. } => Some(holder),
-            Response::Silent(visible_pid) => self.written(visible_pid),
+            Response::Silent(visible_pid) => self.read_holder(visible_pid),
             Response::Nobody => None,
         }
     }
 
     /// The content of the file, for a holder that does not respond.
-    fn written(&self, visible_pid: Option<u32>) -> Option<Holder> {
+    fn read_holder(&self, visible_pid: Option<u32>) -> Option<Holder> {
         let mut text = String::new();
         File::open(self.path()).ok()?.take(CONTENT_BYTES_MAX).read_to_string(&mut text).ok()?;
         let holder: Holder = serde_json::from_str(&text).ok()?;
@@ -202,22 +202,23 @@ pub fn lock_directory() -> PathBuf {
 
 /// Takes the lock, at once if it is free.
 ///
-/// Waits at most `patience` for a holder that is ending. With `takeover`, first asks a running holder once to hand
+/// Waits at most `wait_max` for a holder that is ending. With `takeover`, first asks a running holder once to hand
 /// over. `report` receives the progress of a wait. Cancel-safe: a dropped call has changed nothing, but a holder that
 /// was asked to hand over does so.
 pub async fn acquire(
     key: &LockKey,
     takeover: bool,
-    patience: Duration,
+    wait_max: Duration,
     report: impl Fn(&str),
 ) -> Result<(HostLock, Successors), LockError> {
     key.prepare()?;
-    let mut wait = Wait { key, began: Instant::now(), patience, asks: takeover, is_ending: None, last_report: None };
+    let mut wait =
+        Wait { key, began: Instant::now(), wait_max, requests_takeover: takeover, is_ending: None, last_report: None };
     loop {
         if let Some(file) = key.try_lock()? {
             return Ok(hold(key, file));
         }
-        wait.look(&report).await?;
+        wait.query_holder(&report).await?;
         sleep(POLL_EVERY).await;
     }
 }
@@ -236,9 +237,9 @@ fn hold(key: &LockKey, mut file: File) -> (HostLock, Successors) {
 struct Wait<'a> {
     key: &'a LockKey,
     began: Instant,
-    patience: Duration,
+    wait_max: Duration,
     /// Whether the holder is still to be asked to hand over.
-    asks: bool,
+    requests_takeover: bool,
     /// The holder that reported that it is ending.
     is_ending: Option<Holder>,
     last_report: Option<Instant>,
@@ -246,22 +247,22 @@ struct Wait<'a> {
 
 impl Wait<'_> {
     /// Queries the holder. An error ends the wait.
-    async fn look(&mut self, report: impl Fn(&str)) -> Result<(), LockError> {
-        let request = if self.asks { Request::TakeOver } else { Request::Describe };
-        let response = socket::ask(&self.key.socket(), request).await;
+    async fn query_holder(&mut self, report: impl Fn(&str)) -> Result<(), LockError> {
+        let request = if self.requests_takeover { Request::TakeOver } else { Request::Describe };
+        let response = socket::send(&self.key.socket(), request).await;
         match response {
             Response::Holder { holder, is_ending: true } => {
-                self.asks = false;
+                self.requests_takeover = false;
                 self.is_ending = Some(holder);
             }
             Response::Holder { holder, is_ending: false } => {
                 self.is_ending = None;
-                self.give_up_after(SETTLE, || self.taken(Some(holder)))?;
+                self.fail_after(HELD_MIN, || self.taken(Some(holder)))?;
             }
             // An ending daemon stops answering before it releases the lock.
             Response::Nobody | Response::Silent(_) if self.is_ending.is_some() => {}
-            Response::Nobody => self.give_up_after(SETTLE, || self.unheard(None))?,
-            Response::Silent(pid) => self.give_up_after(SETTLE, || self.unheard(pid))?,
+            Response::Nobody => self.fail_after(HELD_MIN, || self.no_response(None))?,
+            Response::Silent(pid) => self.fail_after(HELD_MIN, || self.no_response(pid))?,
         }
         let Some(holder) = &self.is_ending else { return Ok(()) };
         if self.last_report.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
@@ -269,11 +270,11 @@ impl Wait<'_> {
             let waited = self.began.elapsed().as_secs();
             report(&format!("waiting for the daemon before to end, for {waited} s: {holder}"));
         }
-        let waited = self.patience;
-        self.give_up_after(waited, || LockError::StillEnding { holder: self.is_ending.clone(), waited })
+        let waited = self.wait_max;
+        self.fail_after(waited, || LockError::StillEnding { holder: self.is_ending.clone(), waited })
     }
 
-    fn give_up_after(&self, limit: Duration, error: impl FnOnce() -> LockError) -> Result<(), LockError> {
+    fn fail_after(&self, limit: Duration, error: impl FnOnce() -> LockError) -> Result<(), LockError> {
         if self.began.elapsed() < limit { Ok(()) } else { Err(error()) }
     }
 
@@ -282,14 +283,14 @@ impl Wait<'_> {
     }
 
     /// A holder that does not respond.
-    fn unheard(&self, visible_pid: Option<u32>) -> LockError {
-        let holder = self.key.written(visible_pid);
-        if self.asks { LockError::Silent { holder } } else { self.taken(holder) }
+    fn no_response(&self, visible_pid: Option<u32>) -> LockError {
+        let holder = self.key.read_holder(visible_pid);
+        if self.requests_takeover { LockError::Silent { holder } } else { self.taken(holder) }
     }
 }
 
-fn shown(holder: &Option<Holder>) -> String {
-    holder.as_ref().map_or_else(|| "it does not say its process id".to_owned(), ToString::to_string)
+fn holder_text(holder: &Option<Holder>) -> String {
+    holder.as_ref().map_or_else(|| "its process id is unknown".to_owned(), ToString::to_string)
 }
 
 impl fmt::Display for Holder {

@@ -58,7 +58,7 @@ impl Notifier {
     fn send(&self, message: &str) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(message.as_bytes()) {
-            tracing::debug!(%error, "systemd was not told");
+            tracing::debug!(%error, "systemd cannot be notified");
         }
     }
 }

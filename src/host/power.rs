@@ -14,7 +14,7 @@ const STDERR_CHARS_MAX: usize = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum PowerOffError {
     /// `shutdown` does not exist, or must not be run.
-    #[error("run `shutdown now`; is it on PATH?")]
+    #[error("run `shutdown now`; check that it is on PATH")]
     NotRun(#[source] std::io::Error),
     /// `shutdown` failed.
     #[error("power off: `shutdown now` ended with {status}: {stderr}")]

@@ -35,7 +35,7 @@ pub(super) fn judge(variables: &Variables, of: &str, root: &Path, major: u32) ->
     if key.is_some() && either("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY").is_some() {
         return match get("AWS_SESSION_TOKEN") {
             None => Evidence::Lasting(format!("AWS_ACCESS_KEY_ID in the environment of {of}")),
-            Some(_) => Evidence::Ending(format!("those in the environment of {of} have a session token, so they end")),
+            Some(_) => Evidence::Ending(format!("those in the environment of {of} have a session token and expire")),
         };
     }
     if get("AWS_WEB_IDENTITY_TOKEN_FILE").is_some() && get("AWS_ROLE_ARN").is_some() {
@@ -51,12 +51,12 @@ pub(super) fn judge(variables: &Variables, of: &str, root: &Path, major: u32) ->
             return Evidence::Lasting(format!("{name} in the environment of {of}"));
         }
     }
-    let none = format!("the environment of {of} names none");
+    let none = format!("the environment of {of} has none");
     if get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Evidence::NoneAndNoRole(none);
     }
     match get("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
-        Some(_) => Evidence::Elsewhere(format!("{of} has a metadata service of its own")),
+        Some(_) => Evidence::Elsewhere(format!("{of} uses another metadata service")),
         None => Evidence::None(none),
     }
 }
@@ -96,7 +96,7 @@ fn of_profile(entries: &Variables, path: &Path) -> Option<Evidence> {
         return Some(match has("aws_session_token") {
             false => Evidence::Lasting(format!("those in {path}")),
             true => Evidence::Ending(format!(
-                "those in {path} have a session token, so they end, and dockerd reads them only when a container starts"
+                "those in {path} have a session token and expire, and dockerd reads them only when a container starts"
             )),
         });
     }

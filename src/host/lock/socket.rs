@@ -113,8 +113,8 @@ impl Successors {
             };
             match timeout(EXCHANGE_LIMIT, answer(stream, &self.holder, &ending, &signals)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "a request at the lock's socket was not answered"),
-                Err(_) => debug!("a request at the lock's socket did not come in time"),
+                Ok(Err(error)) => debug!(%error, "request at the socket of the lock failed"),
+                Err(_) => debug!("request at the socket of the lock timed out"),
             }
         }
     }
@@ -141,7 +141,7 @@ async fn answer(
 }
 
 /// Sends a request to the process that listens at `path`, with a time limit.
-pub(super) async fn ask(path: &Path, request: Request) -> Response {
+pub(super) async fn send(path: &Path, request: Request) -> Response {
     let Ok(stream) = UnixStream::connect(path).await else { return Response::Nobody };
     // In the PID namespace of the calling process; 0 if the other process is not in it.
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());

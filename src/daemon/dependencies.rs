@@ -22,7 +22,7 @@ use crate::reconciler::{EndOfNodes, NodeLogSettings, Settings};
 /// How long a silent cloud may delay the start; the first snapshot then signs in.
 const SIGN_IN_WAIT: Duration = Duration::from_secs(10);
 /// Delay between two attempts to reach the engine.
-const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+const ENGINE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long the start tries to create the app's network.
 const NETWORK_WAIT: Duration = Duration::from_secs(10);
 
@@ -49,12 +49,12 @@ pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
 }
 
 /// Waits until the engine responds, and chooses the destination of the nodes' output.
-pub(super) async fn meet(
+pub(super) async fn wait_for_engine(
     runtime: &dyn ContainerRuntime,
     config: &Config,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
-    let info = answer(runtime, patience).await?;
+    let info = engine_info(runtime, limit).await?;
     let node_logs = engine::node_logs(config, &info).await.map_err(|error| {
         error!(error, "the output of nodes cannot be kept as configured");
         Exit::Configuration
@@ -62,15 +62,15 @@ pub(super) async fn meet(
     Ok((info, node_logs))
 }
 
-async fn answer(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
-    let until = Instant::now() + patience;
+async fn engine_info(runtime: &dyn ContainerRuntime, limit: Duration) -> Result<EngineInfo, Exit> {
+    let until = Instant::now() + limit;
     loop {
-        let silent = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine for its version", ""));
-        match timeout_at(until, runtime.info()).await.unwrap_or_else(silent) {
+        let timed_out = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine for its version", ""));
+        match timeout_at(until, runtime.info()).await.unwrap_or_else(timed_out) {
             Ok(info) => return Ok(info),
-            Err(error) if Instant::now() + ENGINE_PAUSE < until => {
+            Err(error) if Instant::now() + ENGINE_RETRY_DELAY < until => {
                 warn!(error = chain(&error), "the engine does not answer yet");
-                tokio::time::sleep(ENGINE_PAUSE).await;
+                tokio::time::sleep(ENGINE_RETRY_DELAY).await;
             }
             Err(error) => {
                 let remedy = engine::remedy(runtime.kind(), error.subject(), &error);
