@@ -1,8 +1,9 @@
-//! The daemon of an EchoStream managed app. It keeps the containers of the app, the *managed nodes*, running on one host.
+//! The daemon of an EchoStream managed app. It keeps the containers of the app, the *managed nodes*, running on one
+//! host.
 //!
-//! **In one sentence:** change messages never act on containers, they add pending changes; one state machine without I/O
-//! turns *desired state + observed state + pending changes* into effects; the driver executes the effects and returns the
-//! results as events.
+//! **In one sentence:** change messages never act on containers, they add pending changes; one state machine without
+//! I/O turns *desired state + observed state + pending changes* into effects; the driver executes the effects and
+//! returns the results as events.
 //!
 //! ```text
 //!  SQS ─> changes ─┐                                        ┌─> cloud      (snapshot of the app)
@@ -29,8 +30,8 @@
 //! 5. The reconciler plans A and B ([`reconciler::plan()`]) and emits one [`reconciler::Effect::Operate`] for each.
 //! 6. The driver runs each operation as a task. The engine restarts the containers, the state file records the new
 //!    revisions, and the results return as events. The nodes are planned again until no step remains.
-//! 7. The [`status::Recorder`] records the message, the operation with its reason and the fields that differ, each engine
-//!    call and the outcome. `why A` prints them.
+//! 7. The [`status::Recorder`] records the message, the operation with its reason and the fields that differ, each
+//!    engine call and the outcome. `why A` prints them.
 //!
 //! # Modules
 //!
@@ -45,16 +46,16 @@
 //! | [`cloud`], [`changes`], [`registry`], [`logs`] | clients: AppSync, Cognito and audit records; SQS; ECR tokens; CloudWatch Logs |
 //!
 //! Layers use only layers to their right: main > cli > daemon > {driver, changes, registry, cloud, host} > status >
-//! reconciler > model. The crate `managed-app-runtimes` contains the engines behind one trait, `managed-app-fakes` a fake
-//! cloud on the wire and an engine in memory.
+//! reconciler > model. The crate `managed-app-runtimes` contains the engines behind one trait, `managed-app-fakes` a
+//! fake cloud on the wire and an engine in memory.
 //!
 //! # Invariants
 //!
 //! `docs/architecture.md` lists them. `tests/architecture` checks over the source tree that:
 //!
 //! - `model` and `reconciler` contain no async code, clock, randomness or client crate.
-//! - `bollard` is used only by the Docker backend, `podman_api` only by the Podman backend, `aws_sdk_*` only by `changes`,
-//!   `registry`, `logs` and `cloud`.
+//! - `bollard` is used only by the Docker backend, `podman_api` only by the Podman backend, `aws_sdk_*` only by
+//!   `changes`, `registry`, `logs` and `cloud`.
 //! - Only `tasks.rs` and the driver spawn tasks, only `config` reads the environment, only `main.rs` ends the process.
 
 pub mod changes;

@@ -354,7 +354,7 @@ impl Executor {
                 warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "operation failed; retrying");
             }
             Outcome::RolledBack(failure) => {
-                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "replacement rolled back; the old container runs");
+                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "replacement rolled back");
             }
             Outcome::ImageMissing => warn!(node = %node, action, reason, "image was removed; pulling it again"),
             Outcome::Abandoned => info!(node = %node, action, "operation abandoned because the daemon ends"),

@@ -1,23 +1,23 @@
 //! Replacement of a container: a new one takes the place of an old one, and a rollback starts the old one again.
 //!
-//! `StopFirst`, the default: create the new one, stop the old one, start the new one, wait for a short window in which it
-//! must stay up, remove the old one, rename the new one. The node is down for one stop and one start. `StartFirst`: the
-//! new one is started before the old one is stopped, which happens at the end of the window. `Force`: as `StopFirst`,
-//! without a window, if the old one is dead or cut off from its network and not worth keeping.
+//! `StopFirst`, the default: create the new one, stop the old one, start the new one, wait for a short window in which
+//! it must stay up, remove the old one, rename the new one. The node is down for one stop and one start. `StartFirst`:
+//! the new one is started before the old one is stopped, which happens at the end of the window. `Force`: as
+//! `StopFirst`, without a window, if the old one is dead or cut off from its network and not worth keeping.
 //!
 //! A daemon that dies during a replacement leaves one of these states, told apart by the running containers and specs:
 //!
 //! | leftover | action of the next daemon |
 //! | --- | --- |
 //! | old one runs, new one created or exited | continues the replacement |
-//! | old one stopped, new one created or exited | starts the new one; if it does not stay up, starts the old one again |
+//! | old one stopped, new one created or exited | starts the new one; if it does not stay up, rolls back |
 //! | old one stopped, new one runs | waits for the window, removes the old one |
 //! | both run (`StartFirst`) | the same; with `StopFirst` it stops the old one first |
 //! | new one alone under its first name | renames it |
 //! | rolled back, new one not yet removed | tries the new one once more, because no failure is recorded |
 //!
-//! An engine that was unavailable during the window leaves the same states and causes the same actions: an exit together
-//! with the engine is not a failure of the container.
+//! An engine that was unavailable during the window leaves the same states and causes the same actions: an exit
+//! together with the engine is not a failure of the container.
 //!
 //! The old one is never removed before the new one has stayed up.
 
@@ -218,7 +218,7 @@ impl Executor {
         match self.runtime.remove(&rollout.next).await {
             Ok(()) => self.state.forget(std::slice::from_ref(&rollout.next)).await,
             Err(error) => {
-                warn!(container = %rollout.next, error = failure::chain(&error), "the failed new container cannot be removed");
+                warn!(container = %rollout.next, error = failure::chain(&error), "failed container cannot be removed");
             }
         }
         gone.map_or(Ok(Outcome::RolledBack(failure)), Err)
