@@ -74,7 +74,7 @@ fn pauses_grow_to_a_bound_and_a_long_run_clears_them() {
     assert_eq!(pauses(&[5, 5, 10_000, 5]), ms(&[100, 200, 0, 100]));
 }
 
-/// As seen on Docker 20.10: the count grows at the end, the code is gone when the next run has begun.
+/// As seen on Docker 20.10: the count grows at the exit, the code is gone when the next run has begun.
 #[test]
 fn each_end_on_docker_counts_once() {
     let restarting = || ContainerState::Restarting;
@@ -83,10 +83,10 @@ fn each_end_on_docker_counts_once() {
         (0.4, restarting(), 1, 0.0, Some((0.4, Some(3)))),
         (1.0, running(), 1, 0.6, Some((0.4, None))),
         (1.1, running(), 1, 0.6, Some((0.4, None))),
-        // Two ends between two looks.
+        // Two exits between two lists.
         (2.0, running(), 3, 1.9, Some((1.5, None))),
         (2.5, restarting(), 4, 1.9, Some((2.3, Some(3)))),
-        // An end and a start between two looks.
+        // An exit and a start between two lists.
         (3.5, restarting(), 5, 3.1, Some((3.4, Some(4)))),
     ];
     let counts: Vec<u32> = (1..=checks.len()).map(|until| after(&checks[..until]).ends).collect();
@@ -97,7 +97,7 @@ fn each_end_on_docker_counts_once() {
     assert_eq!(crash_loop.next_start, Some(NextStart { pause: Duration::from_millis(1_600), by_engine: true }));
 }
 
-/// As seen on Podman 4.3: the count grows at the start, and there is no pause.
+/// As seen on Podman 4.3: the count grows at the start, and there is no delay.
 #[test]
 fn each_end_on_podman_counts_once() {
     let checks: Vec<Sample> = vec![
@@ -153,7 +153,7 @@ fn a_crash_loop_is_over_when_the_process_has_stayed_up() {
     let mut now = Duration::ZERO;
     for _ in 0..5 {
         crash_tracker.started(now);
-        // Too long for a pause, too short to be well.
+        // Too long for a delay, too short to end the crash loop.
         now += Duration::from_secs(60);
         crash_tracker.ended(1, None, true, now);
     }

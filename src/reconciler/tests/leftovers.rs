@@ -1,5 +1,5 @@
-//! Every state that a crash in the middle of a replacement, a rollback or an overlap can leave leads to exactly one
-//! running container, the right one, and no old one goes before a right one has been seen to run.
+//! Every state that a crash during a replacement, a rollback or an overlap can leave leads to exactly one running
+//! container with the desired spec, and no old container is removed before it has run.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
 use super::world::{World, name, settings};
 use crate::reconciler::*;
 
-/// Longer than any way to the goal.
+/// More steps than any plan needs.
 const STEPS_MAX: usize = 6;
 
 fn desired(can_overlap: bool) -> Desired {
@@ -40,7 +40,7 @@ fn container(desired: &Desired, id: &str, its_name: String, state: ContainerStat
     }
 }
 
-/// Carries one operation out. `stays_up` is whether new containers do.
+/// Applies one operation. `stays_up`: whether new containers do.
 fn apply(operation: Operation, desired: &Desired, containers: &mut Vec<Observed>, stays_up: bool) {
     let mut at: HashMap<ContainerId, Observed> = containers.drain(..).map(|c| (c.id.clone(), c)).collect();
     match operation {
@@ -87,7 +87,7 @@ fn swap(
     }
 }
 
-/// All states of up to one old and one new container, under the names they may have.
+/// All states of up to one old and one new container, with the names they can have.
 fn leftovers(desired: &Desired) -> Vec<Vec<Observed>> {
     let exited = || ContainerState::Exited { code: Some(1) };
     let states = [ContainerState::Created, ContainerState::Running, ContainerState::Restarting, exited()];
@@ -186,7 +186,7 @@ fn three_containers_never_run_at_once() {
 fn of_two_that_run_and_cannot_be_replaced_none_is_restarted_beside_one_that_has_read_all() {
     let desired = desired(false);
     let current = Some(desired.target.revision.clone());
-    // Both are of a spec of before, and the image of the one that is wanted cannot be had.
+    // Both have an earlier spec, and the desired image is unavailable.
     let check = |revisions: [Option<Revision>; 2], restarted: Option<&str>| {
         let mut both = ["old", "next"].map(|name| container(&desired, "old", name.to_owned(), ContainerState::Running));
         both[1].id = ContainerId("next".to_owned());

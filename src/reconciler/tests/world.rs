@@ -1,4 +1,4 @@
-//! A cloud, an engine and a disk of plain data, which carry the reconciler's effects out at once.
+//! A cloud, an engine and a disk of plain data, which execute the reconciler's effects at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,26 +16,26 @@ pub struct World {
     pub app: App,
     pub is_gone: bool,
     pub cloud_is_down: bool,
-    /// It does not answer at all.
+    /// It does not respond at all.
     pub cloud_is_silent: bool,
     /// Pulls never end.
     pub pulls_hang: bool,
-    /// So many operations are carried out and told as failed.
+    /// Number of operations that are executed and reported as failed.
     pub lost_answers: usize,
     pub containers: Vec<Container>,
     pub broken_images: BTreeSet<String>,
-    /// How often tags were moved to other content.
+    /// Number of moves of tags to other content.
     pub tags_moved: usize,
     pub broken_nodes: BTreeSet<String>,
-    /// Images whose containers do not stay up in the place of others.
+    /// Images whose containers do not stay up when they replace others.
     pub crashing_images: BTreeSet<String>,
-    /// Whether that is blamed on them.
+    /// The kind of failure of such a rollback.
     pub blame: FailureKind,
     pub is_ready: bool,
-    /// What was reported of crash loops.
+    /// Reported crash loops.
     pub crash_loops: Vec<(String, CrashLoopNotice)>,
     pub finish: Option<Finish>,
-    /// The cloud's last answer.
+    /// The last response of the cloud.
     last_app: Option<Arc<App>>,
     state: HashMap<ContainerId, Revision>,
     log: Vec<String>,
@@ -122,20 +122,20 @@ impl World {
         }
     }
 
-    /// A new daemon beside the same cloud, engine and disk.
+    /// A new daemon with the same cloud, engine and disk.
     pub fn restart_daemon(self) -> Self {
         let reconciler = Reconciler::new(settings(), 1);
         Self { reconciler, now: Duration::ZERO, is_ready: false, finish: None, ..self }
     }
 
-    /// The same with other settings, before it begins.
+    /// The same with other settings; call it before the start.
     pub fn with_settings(self, settings: Settings) -> Self {
         let reconciler = Reconciler::new(settings, 1);
         Self { reconciler, ..self }
     }
 
     pub fn begin(&mut self) {
-        self.tell(Event::Begin);
+        self.send(Event::Begin);
     }
 
     pub fn edit(&mut self, edit: impl FnOnce(&mut App)) {
@@ -157,13 +157,13 @@ impl World {
         }
     }
 
-    /// What was done since the last call, images without registry and tag.
+    /// The operations and pulls since the last call; images without registry and tag.
     pub fn take_log(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
 
-    /// Feeds `event` and all that follows from it at this moment; lists asked for within their pause come later.
-    pub fn tell(&mut self, event: Event) {
+    /// Sends `event` and everything that follows from it at this moment; lists within their delay come later.
+    pub fn send(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         loop {
             while let Some(event) = events.pop_front() {
@@ -171,7 +171,7 @@ impl World {
                     events.extend(self.execute(effect));
                 }
             }
-            // The short pause between lists is part of the moment.
+            // The short delay between lists is part of the moment.
             let soon = self.now + Duration::from_millis(250);
             match self.reconciler.deadline() {
                 Some(at) if at <= soon => {
@@ -187,7 +187,7 @@ impl World {
         let end = self.now + by;
         while let Some(at) = self.reconciler.deadline().filter(|at| *at <= end) {
             self.now = self.now.max(at);
-            self.tell(Event::Timer);
+            self.send(Event::Timer);
         }
         self.now = self.now.max(end);
     }
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    /// As the driver gives it to the reconciler.
+    /// The snapshot as the driver sends it.
     fn snapshot(&mut self) -> Result<Snapshot, Failure> {
         match (self.cloud_is_down, self.is_gone) {
             (true, _) => Err(failure()),
