@@ -194,7 +194,7 @@ fn what_others_do_to_containers_is_put_right() {
         _ => container.state = ContainerState::Paused,
     });
     world.send(Event::EventsLost);
-    assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d atonce", "restart e"]);
+    assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d force", "restart e"]);
 }
 
 #[test]

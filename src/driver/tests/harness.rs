@@ -154,7 +154,7 @@ impl Harness {
             is_rejected |= matches!(outcome, Outcome::RolledBack(_));
             assert!(!matches!(outcome, Outcome::Failed(_) | Outcome::ImageMissing), "{outcome:?}");
         }
-        panic!("no end in sight; {:?}", self.memory.containers());
+        panic!("no convergence; {:?}", self.memory.containers());
     }
 }
 

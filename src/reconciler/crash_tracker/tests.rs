@@ -1,4 +1,4 @@
-//! Ends of a process as engines show them, from sample to sample.
+//! Exits of a process as engines show them, from list to list.
 
 use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
 use time::OffsetDateTime;
@@ -17,7 +17,7 @@ fn exited(code: i64) -> ContainerState {
     ContainerState::Exited { code: Some(code) }
 }
 
-/// One sample: the time, the state, the engine's count, the start of the newest run, the last end and its code.
+/// One sample: time, state, the engine's count, start of the newest run, last exit and its code.
 type Sample = (f64, ContainerState, u64, f64, Option<(f64, Option<i64>)>);
 
 fn at(second: f64) -> Option<OffsetDateTime> {
@@ -40,7 +40,7 @@ fn observed((_, state, restarts, started, ended): &Sample) -> Observed {
     }
 }
 
-/// What is known after `checks`, the first of which shows a container that is not known.
+/// The tracker after `checks`, the first of which shows an unknown container.
 fn after(checks: &[Sample]) -> CrashTracker {
     let mut crash_tracker = CrashTracker::default();
     let mut before = None;
@@ -52,7 +52,7 @@ fn after(checks: &[Sample]) -> CrashTracker {
     crash_tracker
 }
 
-/// Pauses after runs of `runs` milliseconds, one after another.
+/// Delays after runs of `runs` milliseconds, one after another.
 fn pauses(runs: &[u64]) -> Vec<Duration> {
     let (mut crash_tracker, mut now) = (CrashTracker::default(), Duration::from_secs(1));
     let pause = |run: &u64| {
@@ -119,7 +119,7 @@ fn what_was_going_on_before_the_daemon_counts_as_the_engine_does() {
     assert_eq!((crash_loop.count, crash_loop.window), (26, None));
     assert_eq!(crash_loop.next_start, Some(NextStart { pause: PAUSE_MAX, by_engine: true }));
     assert_eq!(crash_loop.to_string(), "crash loop: exited 139 (SIGSEGV) 26 times");
-    // One end after weeks is none, however many there were before.
+    // One exit after weeks is no crash loop, whatever the count before.
     let long_ago = (100.0, ContainerState::Restarting, 26, 0.0, Some((99_000.0, Some(1))));
     assert_eq!(after(&[long_ago]).crash_loop(), None);
     assert_eq!(after(&[(100.0, running(), 26, 90.0, Some((80.0, None)))]).ends, 0);

@@ -120,7 +120,7 @@ fn every_leftover_of_a_replacement_is_finished() {
                 assert!(!matches!(operation, Operation::Remove(_)), "old ones go only with a right one: {before:?}");
                 apply(operation, &desired, &mut containers, true);
                 steps += 1;
-                assert!(steps <= STEPS_MAX, "no end in sight from {before:?}");
+                assert!(steps <= STEPS_MAX, "no convergence from {before:?}");
             }
             let [only] = &containers[..] else { panic!("{before:?} leads to {containers:?}") };
             assert_eq!((only.id.0.as_str(), &only.name), ("next", &desired.target.spec.name), "{before:?}");
@@ -146,7 +146,7 @@ fn where_the_new_container_does_not_stay_up_the_old_one_runs() {
                 view = ImageView::Quarantined(&image);
             }
             steps += 1;
-            assert!(steps <= STEPS_MAX, "no end in sight from {before:?}");
+            assert!(steps <= STEPS_MAX, "no convergence from {before:?}");
         }
         let [only] = &containers[..] else { panic!("{before:?} leads to {containers:?}") };
         assert!(only.id.0 == "old" && only.state.is_running(), "{before:?} leads to {only:?}");

@@ -93,10 +93,10 @@ fn the_old_container_follows_what_it_reads_where_it_was_not_stopped() {
     let mut world = begun(World::new(&["a"]).with_settings(Settings { overlap: true, ..settings() }));
     world.crashing_images.insert("img/b".to_owned());
     give_image(&mut world, "a", "b");
-    assert_eq!(world.take_log(), ["pull img/b", "replace a overlap"]);
+    assert_eq!(world.take_log(), ["pull img/b", "replace a startfirst"]);
     world.connect("a", "x");
     world.send(Event::Change(Change::Edge(vec![name("a")])));
-    assert_eq!(world.take_log(), ["replace a overlap", "restart a"]);
+    assert_eq!(world.take_log(), ["replace a startfirst", "restart a"]);
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
 }
 
@@ -155,7 +155,7 @@ fn ports_that_change_hands_in_a_circle_move_at_once() {
         world.edit_node(node, |node| node.ports = vec![port(number)]);
     }
     world.send(Event::Resync);
-    assert_eq!(world.take_log(), ["replace a swap", "replace b swap", "replace c swap", "replace d"]);
+    assert_eq!(world.take_log(), ["replace a portswap", "replace b portswap", "replace c portswap", "replace d"]);
     assert!(world.reconciler.status().is_converged);
 }
 
@@ -187,7 +187,7 @@ fn overlap_is_for_nodes_that_share_nothing_of_the_host() {
     world.send(Event::Resync);
     let log = world.take_log();
     let replaced: Vec<_> = log.iter().filter(|line| line.starts_with("replace")).collect();
-    assert_eq!(replaced, ["replace a overlap", "replace b", "replace c"]);
+    assert_eq!(replaced, ["replace a startfirst", "replace b", "replace c"]);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_container_that_is_cut_off_is_replaced_without_a_window() {
     let mut world = up(&["a", "b"]);
     world.containers[0].networks.clear();
     world.send(Event::EventsLost);
-    assert_eq!(world.take_log(), ["replace a atonce"]);
+    assert_eq!(world.take_log(), ["replace a force"]);
     assert!(world.reconciler.status().is_converged);
 }
 
@@ -240,7 +240,7 @@ fn a_container_that_is_dead_or_about_to_go_is_replaced_without_a_window() {
         let mut world = up(&["a", "b"]);
         world.containers[0].state = state;
         world.send(Event::EventsLost);
-        assert_eq!(world.take_log(), ["replace a atonce"]);
+        assert_eq!(world.take_log(), ["replace a force"]);
         assert!(world.reconciler.status().is_converged);
     }
 }
