@@ -50,8 +50,10 @@ pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn Containe
     match config.runtime {
         RuntimeChoice::Docker => {
             let endpoint = docker_endpoint(config);
-            let made = DockerRuntime::connect(Some(endpoint), limits);
-            made.map(|made| Arc::new(made) as _).map_err(|error| NoEngine::of(EngineKind::Docker, endpoint, &error))
+            let runtime = DockerRuntime::connect(Some(endpoint), limits);
+            runtime
+                .map(|runtime| Arc::new(runtime) as _)
+                .map_err(|error| NoEngine::of(EngineKind::Docker, endpoint, &error))
         }
         RuntimeChoice::Memory => memory(),
         RuntimeChoice::Podman | RuntimeChoice::Auto => select(config, limits).await,

@@ -63,7 +63,7 @@ impl Notice {
     /// The notice of `event`, if it has one.
     pub fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::Engine(hint) if hint.action == Action::Died => Some(Self::Died(hint.container.clone())),
+            Event::Engine(event) if event.action == Action::Died => Some(Self::Died(event.container.clone())),
             Event::EventsLost => Some(Self::EngineAway),
             _ => None,
         }
@@ -204,7 +204,7 @@ impl Driver {
             let _ = self.executor.notices.send(notice);
         }
         match event {
-            Event::Engine(hint) => self.executor.shipping.look(hint.action == Action::Started),
+            Event::Engine(event) => self.executor.shipping.look(event.action == Action::Started),
             Event::EventsLost => self.executor.shipping.look(true),
             Event::Snapshot(Ok(Snapshot::App(app))) => {
                 self.app.send_replace(Some(app.clone()));

@@ -51,12 +51,12 @@ impl Executor {
                     None => self.state.forget(std::slice::from_ref(&id)).await,
                 }
                 match self.runtime.start(&id).await {
-                    Err(error) if is_final(&error) => self.discard(id, error, permit).await,
+                    Err(error) if is_permanent(&error) => self.discard(id, error, permit).await,
                     started => started.map(|()| Outcome::Started { id, revision }),
                 }
             }
             Operation::Restart { id, revision } => match self.runtime.restart(&id, self.stop_grace).await {
-                Err(error) if is_final(&error) => self.discard(id, error, permit).await,
+                Err(error) if is_permanent(&error) => self.discard(id, error, permit).await,
                 restarted => {
                     restarted?;
                     self.state.record(&id, &revision).await;
@@ -93,7 +93,7 @@ impl Executor {
 
     async fn create(&self, target: Target) -> Result<Outcome, RuntimeError> {
         let (spec, record) = with_labels(&target.spec, target.spec.name.clone());
-        let Some(id) = self.make(&spec).await? else { return Ok(Outcome::ImageMissing) };
+        let Some(id) = self.create_container(&spec).await? else { return Ok(Outcome::ImageMissing) };
         self.state.record(&id, &target.revision).await;
         if self.is_stopping() {
             return Ok(Outcome::Abandoned);
@@ -104,7 +104,7 @@ impl Executor {
     }
 
     /// Creates a container; `None` if its image does not exist. Creates the network again if somebody removed it.
-    pub(super) async fn make(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
+    pub(super) async fn create_container(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
         let spec = &self.with_log_endpoint(spec).await;
         match self.runtime.create(spec).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -160,7 +160,7 @@ impl Executor {
 
 /// Whether a failed start can never succeed: the container is gone, or it refers to something that does not exist and
 /// that the engine could not create.
-fn is_final(error: &RuntimeError) -> bool {
+fn is_permanent(error: &RuntimeError) -> bool {
     matches!(error.kind(), ErrorKind::Broken | ErrorKind::NotFound)
 }
 

@@ -73,11 +73,11 @@ impl Executor {
         let (mut spec, record) = with_labels(&target.spec, next_name(&target.spec.name));
         let next = match next {
             Some(next) => Some(next),
-            None => match self.make(&spec).await {
+            None => match self.create_container(&spec).await {
                 // A foreign or leftover container has this name: use any other one.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     spec.name = format!("{}-{:08x}", spec.name, rand::random::<u32>());
-                    self.make(&spec).await?
+                    self.create_container(&spec).await?
                 }
                 result => result?,
             },
@@ -95,7 +95,7 @@ impl Executor {
         // The holder of the port may need a permit to release it.
         let permit = Some(permit).filter(|_| strategy != Strategy::PortSwap);
         if let Err(error) = self.start_next(&rollout).await {
-            let failure = of_start(&error, strategy);
+            let failure = start_failure(&error, strategy);
             return self.roll_back(&rollout, failure).await;
         }
         drop(permit);
@@ -255,7 +255,7 @@ fn unhealthy_reason(started_at: Option<OffsetDateTime>, now: Option<&Container>)
 
 /// The failure of a start that replaces an old container. It is permanent if the engine refuses the container or a port
 /// is taken, unless that port was to be released. Anything else may be caused by the engine.
-fn of_start(error: &RuntimeError, strategy: Strategy) -> Failure {
+fn start_failure(error: &RuntimeError, strategy: Strategy) -> Failure {
     let kind = match error.kind() {
         ErrorKind::Conflict if strategy != Strategy::PortSwap => FailureKind::Permanent,
         ErrorKind::Refused => FailureKind::Permanent,

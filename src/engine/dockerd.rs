@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use environment::{Evidence, Variables};
 
 /// Time limit for the socket and for the host's files.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
+const EXAMINE_LIMIT: Duration = Duration::from_secs(5);
 /// The cgroup of dockerd if systemd runs it.
 const UNIT_CGROUP: &str = "/system.slice/docker.service";
 
@@ -60,27 +60,27 @@ pub(super) async fn credentials(host: Host, info: &EngineInfo) -> DockerdCredent
     let Some(socket) = info.endpoint.strip_prefix("unix://") else {
         return DockerdCredentials::Unknown(format!("its socket {} does not identify its process", info.endpoint));
     };
-    let Ok(Some(process)) = timeout(LOOK_LIMIT, listener(socket)).await else {
+    let Ok(Some(process)) = timeout(EXAMINE_LIMIT, listener(socket)).await else {
         return DockerdCredentials::Unknown(format!("the process behind {socket} is not visible from here"));
     };
     let (root, version) = (host.root.clone(), info.version.clone());
-    let looked = spawn_blocking(move || look(&root, process, &version));
-    let evidence = match timeout(LOOK_LIMIT, looked).await {
+    let examined = spawn_blocking(move || examine(&root, process, &version));
+    let evidence = match timeout(EXAMINE_LIMIT, examined).await {
         Ok(Ok(Ok(evidence))) => evidence,
         Ok(Ok(Err(unknown))) => return DockerdCredentials::Unknown(unknown),
         _ => return DockerdCredentials::Unknown("the files of this host cannot be read in time".to_owned()),
     };
     match evidence {
         Evidence::Lasting(what) => DockerdCredentials::Found(what),
-        Evidence::Ending(what) => DockerdCredentials::Absent(what),
-        Evidence::Elsewhere(what) => DockerdCredentials::Unknown(what),
+        Evidence::Expiring(what) => DockerdCredentials::Absent(what),
+        Evidence::Unknown(what) => DockerdCredentials::Unknown(what),
         Evidence::None(why) => match host.metadata {
             Some(metadata) if role::has_role(&metadata).await => {
                 DockerdCredentials::Found("the role of this instance".to_owned())
             }
             _ => DockerdCredentials::Absent(format!("{why}, and this host has no instance role")),
         },
-        Evidence::NoneAndNoRole(why) => DockerdCredentials::Absent(why),
+        Evidence::NoneWithoutRole(why) => DockerdCredentials::Absent(why),
     }
 }
 
@@ -95,7 +95,7 @@ async fn listener(socket: &str) -> Option<u32> {
 ///
 /// If systemd runs dockerd, its unit files are read instead of `/proc`: the daemon's own unit hides `/proc`
 /// (ProtectProc=, no CAP_SYS_PTRACE), and `check` in a shell must have the same result as the unit.
-fn look(root: &Path, process: u32, version: &str) -> Result<Evidence, String> {
+fn examine(root: &Path, process: u32, version: &str) -> Result<Evidence, String> {
     let folder = root.join(format!("proc/{process}"));
     let cgroup = fs::read_to_string(folder.join("cgroup")).ok();
     let is_unit = process == 1 || cgroup.is_none_or(|cgroup| cgroup.lines().any(|line| line.ends_with(UNIT_CGROUP)));
@@ -112,7 +112,7 @@ fn look(root: &Path, process: u32, version: &str) -> Result<Evidence, String> {
             (of_process(&bytes), "its process")
         }
     };
-    Ok(environment::judge(&variables, of, root, major(version)))
+    Ok(environment::evaluate(&variables, of, root, major(version)))
 }
 
 fn of_process(bytes: &[u8]) -> Variables {

@@ -74,9 +74,9 @@ mod tests {
         use DockerdCredentials::{Absent, Found, Unknown};
         use NodeLogs::{Agent, Awslogs, Engine};
         let check = |chosen, has_awslogs, dockerd: &DockerdCredentials, expected: Option<(NodeLogs, bool, bool)>| {
-            let made = choose_node_logs(chosen, &info(has_awslogs), dockerd);
-            let made = made.map(|made| (made.way, made.is_default, made.ships())).ok();
-            assert_eq!(made, expected, "{chosen:?} {has_awslogs} {dockerd:?}");
+            let choice = choose_node_logs(chosen, &info(has_awslogs), dockerd);
+            let choice = choice.map(|choice| (choice.way, choice.is_default, choice.ships())).ok();
+            assert_eq!(choice, expected, "{chosen:?} {has_awslogs} {dockerd:?}");
         };
         let (found, absent, unknown) = (Found("x".to_owned()), Absent("x".to_owned()), Unknown("x".to_owned()));
         check(None, true, &found, Some((Awslogs, true, true)));

@@ -82,8 +82,8 @@ mod tests {
         ];
         for (name, expected) in cases {
             kill(name);
-            let told = tokio::time::timeout(Duration::from_secs(60), signals.next()).await;
-            assert_eq!(told.expect("the signal arrives in time"), expected);
+            let received = tokio::time::timeout(Duration::from_secs(60), signals.next()).await;
+            assert_eq!(received.expect("the signal arrives in time"), expected);
         }
     }
 }

@@ -28,7 +28,7 @@ impl Snapshot {
     /// snapshot need not.
     pub fn since(self, before: Option<&Arc<App>>) -> Self {
         match (self, before) {
-            (Self::App(app), Some(since)) if app.is_readable() && app.differs_in_nodes_alone(since) => {
+            (Self::App(app), Some(since)) if app.is_valid() && app.differs_only_in_nodes(since) => {
                 let changed = app.changed_nodes(since);
                 Self::Update { app, since: since.clone(), changed }
             }
@@ -47,12 +47,12 @@ impl Snapshot {
 
 impl App {
     /// Whether all nodes are present and valid.
-    fn is_readable(&self) -> bool {
+    fn is_valid(&self) -> bool {
         self.is_complete && self.invalid_nodes.is_empty()
     }
 
-    fn differs_in_nodes_alone(&self, before: &Self) -> bool {
-        before.is_readable()
+    fn differs_only_in_nodes(&self, before: &Self) -> bool {
+        before.is_valid()
             && self.name == before.name
             && self.tenant == before.tenant
             && self.config == before.config

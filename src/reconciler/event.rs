@@ -142,7 +142,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Whether the state of the engine must be listed.
-    pub fn is_unsure(&self) -> bool {
+    pub fn needs_list(&self) -> bool {
         matches!(self, Self::RolledBack(_) | Self::ImageMissing | Self::Failed(_) | Self::Abandoned)
     }
 }

@@ -41,7 +41,7 @@ pub struct NodeState {
     /// Whether an operation failed part way: no operation starts before the next list.
     pub is_view_stale: bool,
     /// When an operation last changed it, by the reconciler's count; lists requested earlier do not count.
-    pub touched: u64,
+    pub changed_at: u64,
     /// Delays between attempts.
     pub retry: Retry,
     /// The last failure, until an operation succeeds.
@@ -90,7 +90,7 @@ impl NodeState {
 
     /// Applies the result of an operation; `network` is the app's.
     pub fn apply_outcome(&mut self, outcome: Outcome, network: &str, now: Duration) {
-        self.is_view_stale |= outcome.is_unsure();
+        self.is_view_stale |= outcome.needs_list();
         if matches!(outcome, Outcome::Created(_) | Outcome::Started { .. }) {
             self.crash_tracker.started(now);
         }

@@ -57,7 +57,7 @@ impl Reconciler {
         let stray = self.intent_for_stray();
         let node =
             self.nodes.entry(name.clone()).or_insert_with(|| NodeState { intent: stray, ..NodeState::default() });
-        if node.busy.is_some() || node.touched > self.list_requested_at {
+        if node.busy.is_some() || node.changed_at > self.list_requested_at {
             return;
         }
         self.with_containers(&name, |node| node.update_observed(containers, now));
@@ -156,17 +156,17 @@ impl Reconciler {
         if node.busy.take().is_some() {
             self.busy_count -= 1;
         }
-        node.touched = self.clock;
+        node.changed_at = self.clock;
         self.dirty.insert(name.clone());
         self.dirty.append(&mut self.port_waiters);
         self.update_retry(name, &outcome, now);
         let Some(node) = self.nodes.get(name) else { return };
         let before: Vec<ContainerId> = node.containers.iter().map(|container| container.id.clone()).collect();
-        let is_unsure = outcome.is_unsure();
+        let needs_list = outcome.needs_list();
         let network = self.settings.network();
         self.with_containers(name, |node| node.apply_outcome(outcome, &network, now));
         self.schedule_clear(name);
-        if self.apply_early_events(name, &before) || is_unsure {
+        if self.apply_early_events(name, &before) || needs_list {
             self.list.request();
         }
     }

@@ -57,8 +57,8 @@ impl PendingChanges {
 
     /// Whether a message reported a change of this node type, and no snapshot has arrived since.
     pub fn reports_type_changed(&self, node_type: &str) -> bool {
-        let is_it = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
-        self.0.iter().any(|pending| pending.is_requested && pending.checks == 0 && is_it(&pending.change))
+        let is_this_type = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
+        self.0.iter().any(|pending| pending.is_requested && pending.checks == 0 && is_this_type(&pending.change))
     }
 
     /// Whether a message reported a change of any node type.
@@ -71,7 +71,7 @@ impl PendingChanges {
     pub fn causes(&self, app: &App) -> BTreeMap<NodeName, Vec<Change>> {
         let mut causes: BTreeMap<NodeName, Vec<&PendingChange>> = BTreeMap::new();
         for pending in &self.0 {
-            for node in impact::touched(&pending.change, app) {
+            for node in impact::affected_nodes(&pending.change, app) {
                 causes.entry(node).or_default().push(pending);
             }
         }
@@ -84,9 +84,9 @@ impl PendingChanges {
             if !pending.is_requested {
                 return true;
             }
-            let touched = impact::touched(&pending.change, app);
-            let is_moot = touched.is_empty() && can_tell(&pending.change, app);
-            let shows = touched.iter().any(|name| changed.contains(name));
+            let affected = impact::affected_nodes(&pending.change, app);
+            let is_moot = affected.is_empty() && is_conclusive(&pending.change, app);
+            let shows = affected.iter().any(|name| changed.contains(name));
             if is_moot {
                 return false;
             }
@@ -134,6 +134,6 @@ fn newest(mut pending_changes: Vec<&PendingChange>) -> Vec<Change> {
 
 /// Whether a snapshot in which `change` touches no node proves that there is none. A snapshot with missing or invalid
 /// nodes does not, and a snapshot that still has a removed app is an old one.
-fn can_tell(change: &Change, app: &App) -> bool {
+fn is_conclusive(change: &Change, app: &App) -> bool {
     app.is_complete && app.invalid_nodes.is_empty() && *change != Change::AppRemoved
 }

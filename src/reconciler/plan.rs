@@ -118,14 +118,14 @@ pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Obser
     if matches!(image, ImageView::Quarantined(_)) && outdated.iter().any(|old| old.is_up() || old.can_start()) {
         return roll_back(desired, &matching, outdated);
     }
-    match best_first(desired, matching).first() {
+    match by_preference(desired, matching).first() {
         Some(keeper) => converge(desired, keeper, containers),
-        None => create_or_replace(desired, image, best_first(desired, outdated)),
+        None => create_or_replace(desired, image, by_preference(desired, outdated)),
     }
 }
 
 /// Running containers first, then those with the matching name.
-fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&'a Observed> {
+fn by_preference<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&'a Observed> {
     containers.sort_by_key(|container| {
         let has_name = container.name == desired.target.spec.name;
         std::cmp::Reverse((container.state == ContainerState::Running, has_name, container.state.is_running()))
@@ -170,7 +170,7 @@ fn spec_differences(desired: &Desired, image: ImageView<'_>, container: &Observe
 fn converge(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     let revision = desired.target.revision.clone();
     let id = keeper.id.clone();
-    let others = best_first(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
+    let others = by_preference(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
     let (old, strategy) = (ids(others.iter().copied()), strategy(desired, &others));
     match &keeper.state {
         ContainerState::Paused => return Plan::Do(Operation::Restart { id, revision }, Reason::of(ReasonKind::Paused)),
@@ -189,7 +189,7 @@ fn converge(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Pl
         }
     }
     if keeper.revision.as_ref() != Some(&revision) {
-        let reason = stale(keeper, &revision);
+        let reason = restart_reason(keeper, &revision);
         return Plan::Do(Operation::Restart { id, revision }, reason);
     }
     if keeper.name != desired.target.spec.name {
@@ -200,7 +200,7 @@ fn converge(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Pl
 }
 
 /// The reason to restart a container with another revision.
-fn stale(container: &Observed, wanted: &Revision) -> Reason {
+fn restart_reason(container: &Observed, wanted: &Revision) -> Reason {
     match &container.revision {
         Some(read) => Reason::in_fields(ReasonKind::InputsChanged, read.differences(wanted)),
         None => Reason::of(ReasonKind::InputsUnknown),
@@ -234,7 +234,7 @@ fn strategy(desired: &Desired, old: &[&Observed]) -> Strategy {
 /// The new container did not stay up: remove what is left of it and keep the old one.
 fn roll_back(desired: &Desired, matching: &[&Observed], outdated: Vec<&Observed>) -> Plan {
     match matching {
-        [] => keep_previous(desired, &best_first(desired, outdated), ReasonKind::NotStayingUp),
+        [] => keep_previous(desired, &by_preference(desired, outdated), ReasonKind::NotStayingUp),
         some => {
             let reason = Reason::of(ReasonKind::NotStayingUp);
             Plan::Do(Operation::Remove(ids(some.iter().copied())), reason)
@@ -251,7 +251,7 @@ fn keep_previous(desired: &Desired, old: &[&Observed], why: ReasonKind) -> Plan 
         if is_current(first) || old.iter().any(|old| old.state == ContainerState::Running && is_current(old)) {
             return Plan::Wait;
         }
-        let reason = Reason { because: Some(why), ..stale(first, &revision) };
+        let reason = Reason { because: Some(why), ..restart_reason(first, &revision) };
         return Plan::Do(Operation::Restart { id: first.id.clone(), revision }, reason);
     }
     match old.iter().find(|old| old.can_start()) {

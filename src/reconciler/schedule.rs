@@ -126,7 +126,7 @@ impl Reconciler {
         let Some(node) = self.nodes.get_mut(&name) else { return };
         self.clock += 1;
         self.busy_count += 1;
-        node.touched = self.clock;
+        node.changed_at = self.clock;
         node.busy = Some(operation.verb());
         node.candidate = match &operation {
             Operation::Create(_) | Operation::Replace { .. } | Operation::Confirm { .. } => {
@@ -166,9 +166,9 @@ impl Reconciler {
             }
             self.request_list(now);
         }
-        let is_unsure = nodes != EndOfNodes::Leave && (self.list.is_running || self.list.is_requested);
+        let is_list_pending = nodes != EndOfNodes::Leave && (self.list.is_running || self.list.is_requested);
         let has_new = nodes != EndOfNodes::Leave && !self.retries.is_empty();
-        if self.busy_count == 0 && !has_new && (!is_unsure || self.list.failure.is_some()) {
+        if self.busy_count == 0 && !has_new && (!is_list_pending || self.list.failure.is_some()) {
             self.phase = Phase::Finished;
             self.outbox.push(Effect::Finish(finish));
         }

@@ -200,7 +200,7 @@ fn what_others_do_to_containers_is_put_right() {
 #[test]
 fn a_start_whose_answer_was_lost_is_not_repeated() {
     let mut world = World::new(&["a"]);
-    world.lost_answers = 1;
+    world.lost_responses = 1;
     world.begin();
     assert_eq!(world.take_log(), ["pull img/a", "create a"]);
     world.advance(Duration::from_secs(5));

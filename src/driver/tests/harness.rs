@@ -140,7 +140,7 @@ impl Harness {
         let image = target.spec.image.clone();
         let image_id = self.memory.image(&image).await.expect("an answer").expect("the image is here");
         let desired = Desired { target: target.clone(), image, can_overlap, kept_logs: None };
-        let mut is_rejected = false;
+        let mut is_quarantined = false;
         for _ in 0..STEPS_MAX {
             let revisions = self.executor.state.revisions();
             let listed = self.memory.list(&owner()).await.expect("a list");
@@ -148,10 +148,10 @@ impl Harness {
                 let revision = revisions.get(&container.id).cloned();
                 Observed::new(container, None, revision)
             });
-            let view = if is_rejected { ImageView::Quarantined(&image_id) } else { ImageView::Present(&image_id) };
+            let view = if is_quarantined { ImageView::Quarantined(&image_id) } else { ImageView::Present(&image_id) };
             let Plan::Do(operation, _) = plan(Some(&desired), view, &observed.collect::<Vec<_>>()) else { return };
             let outcome = self.executor.operate(operation).await;
-            is_rejected |= matches!(outcome, Outcome::RolledBack(_));
+            is_quarantined |= matches!(outcome, Outcome::RolledBack(_));
             assert!(!matches!(outcome, Outcome::Failed(_) | Outcome::ImageMissing), "{outcome:?}");
         }
         panic!("no convergence; {:?}", self.memory.containers());

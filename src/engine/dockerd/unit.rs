@@ -24,7 +24,7 @@ pub(super) fn variables(root: &Path, name: &str) -> Option<Variables> {
     texts.extend(drop_ins(root, name).iter().filter_map(|path| fs::read_to_string(path).ok()));
     let (mut set, mut files) = (Variables::new(), Vec::new());
     for text in &texts {
-        take_in(text, &mut set, &mut files);
+        apply_file(text, &mut set, &mut files);
     }
     let home = home_of_root(root);
     let home = home.as_ref().map(|home| home.display().to_string()).unwrap_or_default();
@@ -52,7 +52,7 @@ fn drop_ins(root: &Path, name: &str) -> Vec<PathBuf> {
 }
 
 /// Applies one file; an empty assignment clears earlier ones.
-fn take_in(text: &str, set: &mut Variables, files: &mut Vec<String>) {
+fn apply_file(text: &str, set: &mut Variables, files: &mut Vec<String>) {
     let text = text.replace("\\\n", " ");
     let mut is_service = false;
     for line in text.lines().map(str::trim) {
@@ -63,7 +63,7 @@ fn take_in(text: &str, set: &mut Variables, files: &mut Vec<String>) {
         match (key.trim(), value.trim()) {
             ("Environment", "") => set.clear(),
             ("Environment", value) => {
-                let words = words(value);
+                let words = split_words(value);
                 let pairs = words.iter().filter_map(|word| word.split_once('='));
                 set.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
             }
@@ -75,7 +75,7 @@ fn take_in(text: &str, set: &mut Variables, files: &mut Vec<String>) {
 }
 
 /// Splits at white space; quotes group, and a backslash escapes the next character.
-fn words(text: &str) -> Vec<String> {
+fn split_words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut is_open) = (Vec::new(), String::new(), None, false);
     let mut rest = text.chars();
     while let Some(character) = rest.next() {

@@ -119,7 +119,7 @@ fn nothing_is_started_beside_a_container_whose_state_is_not_known() {
 
 #[test]
 fn a_process_that_ends_right_after_our_start_is_noticed() {
-    let hint = |world: &World, action| {
+    let engine_event = |world: &World, action| {
         let id = world.containers[0].id.clone();
         Event::Engine(EngineEvent {
             container: id,
@@ -144,7 +144,7 @@ fn a_process_that_ends_right_after_our_start_is_noticed() {
             _ => None,
         });
         for action in actions {
-            let event = hint(&world, action);
+            let event = engine_event(&world, action);
             assert!(world.reconciler.on(event, world.now).is_empty());
         }
         let outcome = Outcome::Started { id: world.containers[0].id.clone(), revision };
@@ -167,9 +167,9 @@ fn a_node_that_could_not_be_read_while_it_was_made_is_not_made_again() {
     let outcome = Pulled::Fresh(world.content(&image));
     let effects = world.reconciler.on(Event::Pulled { image, outcome }, world.now);
     show(&mut world, &odd);
-    let made: Vec<Event> = effects.into_iter().filter_map(|effect| world.execute(effect)).collect();
+    let created: Vec<Event> = effects.into_iter().filter_map(|effect| world.execute(effect)).collect();
     assert_eq!(world.take_log(), ["create a"]);
-    for event in made {
+    for event in created {
         world.reconciler.on(event, world.now);
     }
     world.send(Event::Snapshot(Ok(Snapshot::App(Arc::new(app)))));
@@ -179,7 +179,7 @@ fn a_node_that_could_not_be_read_while_it_was_made_is_not_made_again() {
 #[test]
 fn an_answer_that_was_lost_leaves_no_failure_behind() {
     let mut world = World::new(&["a"]);
-    world.lost_answers = 1;
+    world.lost_responses = 1;
     world.begin();
     world.advance(seconds(5));
     let status = world.reconciler.status();

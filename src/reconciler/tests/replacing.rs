@@ -193,20 +193,20 @@ fn overlap_is_for_nodes_that_share_nothing_of_the_host() {
 #[test]
 fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
     let mut world = up(&["a"]);
-    let hint = |action, exit_code| {
+    let engine_event = |action, exit_code| {
         let container = ContainerId("c1".to_owned());
         Event::Engine(EngineEvent { container, name: "a".to_owned(), action, at: None, exit_code })
     };
     for round in 1..=12_u32 {
         world.containers[0].state = ContainerState::Restarting;
         world.containers[0].restarts = Some(round.into());
-        world.send(hint(Action::Died, Some(139)));
+        world.send(engine_event(Action::Died, Some(139)));
         let status = world.reconciler.status();
         assert_eq!(status.nodes[0].crash_loop.as_ref().map(|found| found.count), Some(round).filter(|r| *r >= 3));
         assert_eq!(status.is_converged, round < 3);
         world.advance(Duration::from_secs(1));
         world.containers[0].state = ContainerState::Running;
-        world.send(hint(Action::Started, None));
+        world.send(engine_event(Action::Started, None));
         world.advance(Duration::from_secs(1));
         assert_eq!(world.reconciler.status().is_converged, round < 3, "not between two ends either");
     }

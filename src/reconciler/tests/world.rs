@@ -21,7 +21,7 @@ pub struct World {
     /// Pulls never end.
     pub pulls_hang: bool,
     /// Number of operations that are executed and reported as failed.
-    pub lost_answers: usize,
+    pub lost_responses: usize,
     pub containers: Vec<Container>,
     pub broken_images: BTreeSet<String>,
     /// Number of moves of tags to other content.
@@ -106,7 +106,7 @@ impl World {
             cloud_is_down: false,
             cloud_is_silent: false,
             pulls_hang: false,
-            lost_answers: 0,
+            lost_responses: 0,
             crash_loops: Vec::new(),
             containers: vec![],
             broken_images: BTreeSet::new(),
@@ -222,8 +222,8 @@ impl World {
                     true => Outcome::Failed(failure()),
                     false => self.operate(operation),
                 };
-                let is_lost = self.lost_answers > 0;
-                self.lost_answers -= usize::from(is_lost);
+                let is_lost = self.lost_responses > 0;
+                self.lost_responses -= usize::from(is_lost);
                 let outcome = if is_lost { Outcome::Failed(failure()) } else { outcome };
                 Some(Event::Finished { node, outcome })
             }
