@@ -130,7 +130,7 @@ pub(super) fn engine_logs(options: &NodeLogOptions) -> NodeLogSettings {
     NodeLogSettings::Engine { file_bytes_max: options.file_bytes_max, files_max: options.files_max }
 }
 
-/// What happens to the nodes when the daemon ends.
+/// The treatment of the nodes at the end of the daemon.
 pub(super) fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {
     match on_exit {
         OnExit::Stop => EndOfNodes::Stop,

@@ -41,7 +41,7 @@ const PORT_RETRY_DELAY: Duration = Duration::from_millis(50);
 struct Rollout {
     next: ContainerId,
     old: Vec<ContainerId>,
-    /// What the old one reads if it is started again.
+    /// The startup inputs of the old one if it is started again.
     revision: Revision,
     strategy: Strategy,
     /// Notices since before the new one was started.

@@ -61,9 +61,9 @@ pub struct Node {
     pub receive_edges: Vec<Edge>,
     /// Edges it sends to; the other end is the target.
     pub send_edges: Vec<Edge>,
-    /// What it receives.
+    /// The message type that it receives.
     pub receive_message_type: Option<MessageType>,
-    /// What it sends.
+    /// The message type that it sends.
     pub send_message_type: Option<MessageType>,
 }
 

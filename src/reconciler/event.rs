@@ -108,7 +108,7 @@ pub enum Outcome {
     Started {
         /// The container.
         id: ContainerId,
-        /// What it read at the start.
+        /// Its startup inputs.
         revision: Option<Revision>,
     },
     /// This container has this name now.
@@ -154,7 +154,7 @@ pub struct Created {
     pub id: ContainerId,
     /// Its name.
     pub name: String,
-    /// What it read at the start.
+    /// Its startup inputs.
     pub revision: Revision,
     /// The record of its spec.
     pub record: SpecRecord,

@@ -108,7 +108,7 @@ struct KnownContainer {
     is_running: bool,
 }
 
-/// What happens to the nodes when the daemon ends.
+/// The treatment of the nodes at the end of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndOfNodes {
     /// They keep running.

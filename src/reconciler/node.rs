@@ -46,13 +46,13 @@ pub struct NodeState {
     pub retry: Retry,
     /// The last failure, until an operation succeeds.
     pub failure: Option<Failure>,
-    /// What the running operation creates.
+    /// The candidate of the running operation.
     pub candidate: Option<Candidate>,
     /// The candidate that did not stay up.
     pub quarantine: Option<Quarantine>,
     /// Exits of its process.
     pub crash_tracker: CrashTracker,
-    /// What it waits for, as text.
+    /// The reason why it waits, for people.
     pub waits_for: Option<String>,
     /// The changes that may affect it, oldest first, until it is settled.
     pub causes: Vec<Change>,

@@ -27,7 +27,7 @@ pub struct Observed {
     pub networks: Vec<String>,
     /// The record of its spec, if it has one.
     pub record: Option<SpecRecord>,
-    /// What it read when it started, if known.
+    /// Its startup inputs, if known.
     pub revision: Option<Revision>,
     /// When its process was started, by the engine's clock; `None` if not known.
     pub started_at: Option<OffsetDateTime>,

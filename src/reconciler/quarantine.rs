@@ -18,7 +18,7 @@ pub const QUARANTINE: Duration = Duration::from_secs(600);
 /// stops the old one.
 pub const UNCERTAIN_FAILURES_MAX: u32 = 2;
 
-/// What an operation creates: a spec, its startup inputs, and the content of its image, if known.
+/// A container to create: its spec, its startup inputs, and the content of its image, if known.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     target: Target,
@@ -26,7 +26,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What a new container of `desired` would consist of now.
+    /// The candidate that `desired` yields now.
     pub fn new(desired: &Desired, image: ImageView<'_>) -> Self {
         Self { target: desired.target.clone(), image: image.id().cloned() }
     }

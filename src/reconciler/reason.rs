@@ -26,7 +26,7 @@ pub enum ReasonKind {
     Absent,
     /// The spec of the container differs from the desired one.
     SpecChanged,
-    /// What the node reads when it starts has changed.
+    /// The startup inputs of the node have changed.
     InputsChanged,
     /// It is unknown what the node read when it was started.
     InputsUnknown,

@@ -18,7 +18,7 @@ pub enum Phase {
     Running,
     /// Stopping.
     Stopping {
-        /// What happens to the nodes.
+        /// The treatment of the nodes.
         nodes: EndOfNodes,
         /// Why.
         finish: Finish,
