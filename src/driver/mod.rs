@@ -354,10 +354,10 @@ impl Executor {
                 warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "operation failed; retrying");
             }
             Outcome::RolledBack(failure) => {
-                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "replacement rolled back");
+                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "the old container is back");
             }
-            Outcome::ImageMissing => warn!(node = %node, action, reason, "image was removed; pulling it again"),
-            Outcome::Abandoned => info!(node = %node, action, "operation abandoned because the daemon ends"),
+            Outcome::ImageMissing => warn!(node = %node, action, reason, "image is gone; fetching it again"),
+            Outcome::Abandoned => info!(node = %node, action, "operation was given up because the daemon ends"),
             _ => info!(node = %node, action, reason, elapsed_ms, "operation is done"),
         }
         Event::Finished { node, outcome }
