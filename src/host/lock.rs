@@ -104,7 +104,7 @@ pub enum LockError {
         holder: Option<Holder>,
     },
     /// The other daemon does not respond to the request to hand over.
-    #[error("the daemon on this host does not respond to the request to hand over: {}", holder_text(holder))]
+    #[error("the daemon on this host does not answer the request to hand over: {}", holder_text(holder))]
     Silent {
         /// The holder.
         holder: Option<Holder>,
