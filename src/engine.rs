@@ -1,4 +1,4 @@
-//! Which container engine is used: the one that was chosen, or the best of those that answer. Changes nothing in any.
+//! Selection of the container engine: the configured one, or the best one that responds. Changes nothing in any engine.
 
 mod choice;
 mod dockerd;
@@ -25,47 +25,49 @@ pub use remedy::remedy;
 
 use crate::config::{Config, RuntimeChoice};
 use crate::driver::chain;
-use choice::{Answer, Tried, choose};
+use choice::{FailedAttempt, FoundEngine, select_engine};
 
-/// How long an engine may take to answer when there is a choice.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// How long an engine that was named may take to come up when the daemon starts.
+/// Time limit of the response of an engine when several are possible.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a configured engine may take to become available when the daemon starts.
 const START_WAIT: Duration = Duration::from_secs(30);
-/// Pause between two attempts to reach it.
-const START_PAUSE: Duration = Duration::from_secs(1);
-/// Docker's address unless DOCKER_HOST says another.
+/// Delay between two attempts to reach it.
+const START_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Docker's address unless DOCKER_HOST is set.
 const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
 
-/// An engine that may be there.
+/// An engine that may exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Candidate {
     kind: EngineKind,
     endpoint: String,
 }
 
-/// The engine of the configuration, as it is now.
+/// Connects to the configured engine.
 ///
-/// Docker need not answer yet when it was named; Podman and `auto` must. Fails with all that was tried.
+/// A configured Docker need not respond yet; Podman and `auto` must. Fails with all attempts.
 pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     match config.runtime {
         RuntimeChoice::Docker => {
             let endpoint = docker_endpoint(config);
-            let made = DockerRuntime::connect(Some(endpoint), limits);
-            made.map(|made| Arc::new(made) as _).map_err(|error| NoEngine::of(EngineKind::Docker, endpoint, &error))
+            let runtime = DockerRuntime::connect(Some(endpoint), limits);
+            runtime
+                .map(|runtime| Arc::new(runtime) as _)
+                .map_err(|error| NoEngine::of(EngineKind::Docker, endpoint, &error))
         }
         RuntimeChoice::Memory => memory(),
-        RuntimeChoice::Podman | RuntimeChoice::Auto => pick(config, limits).await,
+        RuntimeChoice::Podman | RuntimeChoice::Auto => select(config, limits).await,
     }
 }
 
-/// As [`connect`], but an engine that was named and cannot be reached yet is waited for, as it may be starting too.
+/// As [`connect`], but waits for a configured engine that is unreachable, because it may be starting too.
 pub async fn connect_patiently(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     let until = Instant::now() + START_WAIT;
     loop {
         match connect(config, limits).await {
-            Err(error) if is_worth_waiting(config, &error) && Instant::now() + START_PAUSE < until => {
+            Err(error) if is_worth_waiting(config, &error) && Instant::now() + START_RETRY_DELAY < until => {
                 warn!(%error, "the engine does not answer yet");
-                tokio::time::sleep(START_PAUSE).await;
+                tokio::time::sleep(START_RETRY_DELAY).await;
             }
             other => return other,
         }
@@ -76,12 +78,13 @@ fn is_worth_waiting(config: &Config, error: &NoEngine) -> bool {
     config.runtime == RuntimeChoice::Podman && error.kind() == NoEngineKind::Unreachable
 }
 
-/// The way of the output of new containers: as was chosen, else by what is known of dockerd's own AWS credentials, which are
-/// looked for only then. Fails, with what to do, when the engine cannot do what was chosen. Ends within seconds.
+/// The destination of the output of new containers: the configured one, or by what is known of dockerd's own AWS
+/// credentials, which are examined only then. Fails with a remedy if the engine does not support the configured
+/// destination. Ends within seconds.
 pub async fn node_logs(config: &Config, info: &EngineInfo) -> Result<NodeLogsChoice, String> {
     let dockerd = match config.node_logs {
         None if info.has_awslogs => dockerd::credentials(dockerd::Host::this(), info).await,
-        _ => DockerdCredentials::Unknown("nobody asked".to_owned()),
+        _ => DockerdCredentials::Unknown("not examined".to_owned()),
     };
     choose_node_logs(config.node_logs, info, &dockerd)
 }
@@ -100,14 +103,14 @@ fn docker_endpoint(config: &Config) -> &str {
     config.docker_host.as_deref().unwrap_or(DOCKER_DEFAULT)
 }
 
-/// All engines that the configuration allows, the preferred one first.
+/// All engines that the configuration allows, in order of preference.
 fn candidates(config: &Config) -> Vec<Candidate> {
     let podman = match &config.container_host {
         Some(endpoint) => vec![endpoint.clone()],
         None => podman::default_endpoints(config.xdg_runtime_dir.as_deref()),
     };
     let docker = docker_endpoint(config);
-    // Debian's podman-docker lays a link at Docker's place: that is Podman, and it is spoken to as such.
+    // Debian's podman-docker links Docker's socket to Podman's: such an engine is used as Podman.
     let is_docker = config.runtime == RuntimeChoice::Auto && !podman.iter().any(|other| is_same_socket(docker, other));
     let docker = is_docker.then(|| Candidate { kind: EngineKind::Docker, endpoint: docker.to_owned() });
     let podman = podman.into_iter().map(|endpoint| Candidate { kind: EngineKind::Podman, endpoint });
@@ -115,43 +118,43 @@ fn candidates(config: &Config) -> Vec<Candidate> {
 }
 
 fn is_same_socket(one: &str, other: &str) -> bool {
-    let place = |endpoint: &str| Path::new(endpoint.strip_prefix("unix://")?).canonicalize().ok();
-    matches!((place(one), place(other)), (Some(one), Some(other)) if one == other)
+    let canonical = |endpoint: &str| Path::new(endpoint.strip_prefix("unix://")?).canonicalize().ok();
+    matches!((canonical(one), canonical(other)), (Some(one), Some(other)) if one == other)
 }
 
-/// Asks all candidates at once and takes the best.
-async fn pick(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+/// Queries all candidates concurrently and selects the best.
+async fn select(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     let owner = Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() };
     let candidates = candidates(config);
     if let [only] = candidates.as_slice() {
         return reach(only, limits).await;
     }
-    let asked = join_all(candidates.iter().map(|candidate| ask(candidate, &owner, limits))).await;
-    let (chosen, reason) = choose(asked)?;
-    let Answer { runtime, info, containers } = chosen;
+    let results = join_all(candidates.iter().map(|candidate| query(candidate, &owner, limits))).await;
+    let (chosen, reason) = select_engine(results)?;
+    let FoundEngine { runtime, info, containers } = chosen;
     info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, containers, reason, "engine chosen");
     Ok(runtime)
 }
 
-/// There is no choice: that it answers is enough. What it is, is asked during the sign-in.
+/// The only candidate: a response is enough. The sign-in phase reads its version.
 async fn reach(only: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     let reached = within_limit(only, connected(only, limits)).await;
     let runtime = reached.map_err(|error| NoEngine::of(only.kind, &only.endpoint, &error))?;
-    info!(engine = %only.kind, endpoint = only.endpoint, reason = "it is the only one there can be", "engine chosen");
+    info!(engine = %only.kind, endpoint = only.endpoint, reason = "it is the only possible one", "engine chosen");
     Ok(runtime)
 }
 
-async fn ask(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, Tried> {
-    let answer = within_limit(candidate, answer(candidate, owner, limits)).await;
-    answer.map_err(|error| Tried::new(candidate.kind, &candidate.endpoint, &error))
+async fn query(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<FoundEngine, FailedAttempt> {
+    let found = within_limit(candidate, inspect(candidate, owner, limits)).await;
+    found.map_err(|error| FailedAttempt::new(candidate.kind, &candidate.endpoint, &error))
 }
 
 async fn within_limit<T>(
     candidate: &Candidate,
     call: impl Future<Output = Result<T, RuntimeError>>,
 ) -> Result<T, RuntimeError> {
-    let late = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine at", candidate.endpoint.as_str()));
-    timeout(ANSWER_LIMIT, call).await.unwrap_or_else(late)
+    let timed_out = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine at", candidate.endpoint.as_str()));
+    timeout(RESPONSE_LIMIT, call).await.unwrap_or_else(timed_out)
 }
 
 async fn connected(candidate: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, RuntimeError> {
@@ -162,11 +165,11 @@ async fn connected(candidate: &Candidate, limits: Limits) -> Result<Arc<dyn Cont
     })
 }
 
-async fn answer(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<Answer, RuntimeError> {
+async fn inspect(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<FoundEngine, RuntimeError> {
     let endpoint = candidate.endpoint.as_str();
     let runtime = connected(candidate, limits).await?;
     let info = runtime.info().await?;
-    // An engine that answers and cannot list may still be the only one there is.
+    // An engine that responds and cannot list may still be the only one.
     let containers = match runtime.list(owner).await {
         Ok(containers) => containers.len(),
         Err(error) => {
@@ -174,5 +177,5 @@ async fn answer(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<
             0
         }
     };
-    Ok(Answer { runtime, info, containers })
+    Ok(FoundEngine { runtime, info, containers })
 }

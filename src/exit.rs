@@ -1,17 +1,17 @@
-//! The exit codes, in one place: they are an interface to systemd and to scripts. Only `main` ends the process.
+//! The exit codes: an interface to systemd and scripts. Only `main` ends the process.
 
 use std::process::ExitCode;
 
 /// How the program ended. The numbers are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All was done that was asked for.
+    /// Everything that was requested is done.
     Done,
     /// The command line could not be read.
     Usage,
     /// An engine or the cloud could not be reached at a step that is not retried.
     Unavailable,
-    /// A mistake in this program.
+    /// A bug in this program.
     Internal,
     /// Another daemon of the same app and tenant runs on this host.
     AlreadyRunning,
@@ -22,7 +22,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// All of them, for the help.
+    /// All values, for the help.
     pub const ALL: [Self; 7] = [
         Self::Done,
         Self::Usage,
@@ -46,7 +46,7 @@ impl Exit {
         }
     }
 
-    /// What it means, and what to do, for the help.
+    /// The meaning and the remedy, for the help.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Done => "success; for `run`: stopped by a signal, or the app was removed from EchoStream",

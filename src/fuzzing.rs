@@ -1,5 +1,5 @@
-//! All formats that come from outside, and what must hold of any bytes in them. `fuzz/` has a corpus and a cargo-fuzz
-//! target for each; the test here replays the corpora. Built with the feature `fuzzing` alone.
+//! All external formats, and the properties of any bytes in them. `fuzz/` has a corpus and a cargo-fuzz target for
+//! each; the test here replays the corpora. Built only with the feature `fuzzing`.
 
 use managed_app_runtimes::LogSource;
 use managed_app_runtimes::fuzzing::{TARGETS as OF_RUNTIMES, Target};
@@ -27,13 +27,14 @@ pub fn targets() -> impl Iterator<Item = Target> {
 /// Runs the target of this name.
 ///
 /// # Panics
-/// When the bytes show a mistake in the program, or there is no such target.
+///
+/// If the bytes reveal a bug in the program, or no such target exists.
 pub fn run(name: &str, data: &[u8]) {
     let (_, target) = targets().find(|(known, _)| *known == name).expect("the name is a target's");
     target(data);
 }
 
-/// Whatever is taken for a change is one line of sane names.
+/// Any decoded change is one line without control characters.
 fn change(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let decoded = decode(&text, "app");
@@ -52,7 +53,7 @@ fn joiner(data: &[u8]) {
         let (piece, next) = after.split_at(length);
         rest = next;
         let source = if head & 1 == 0 { LogSource::Stdout } else { LogSource::Stderr };
-        // At most one line a piece, as engines give them.
+        // At most one line per piece, as engines send them.
         for line in piece.split_inclusive(|&byte| byte == b'\n') {
             number += 1;
             taken += line.len();
@@ -109,7 +110,7 @@ mod tests {
         paths.iter().map(|path| std::fs::read(path).expect("it can be read")).collect()
     }
 
-    /// One change of bytes: place, what is done there, with what.
+    /// One edit of the bytes: position, kind, value.
     fn edit(data: &mut Vec<u8>, (place, how, byte): (Index, u8, u8)) {
         if data.is_empty() {
             return data.push(byte);
@@ -139,7 +140,7 @@ mod tests {
     fn bytes_near_the_corpora_show_no_mistake() {
         for (name, target) in targets() {
             let corpus = corpus(name);
-            // The arithmetic of a sign-in takes its time.
+            // The arithmetic of a sign-in is slow.
             let cases = if name == "proof" { 16 } else { 256 };
             let edits = prop::collection::vec((any::<Index>(), 0_u8..5, any::<u8>()), 1..8);
             proptest!(ProptestConfig::with_cases(cases), |(seed in any::<Index>(), edits in edits)| {

@@ -1,5 +1,5 @@
-//! The binary: reads the command line and the configuration, starts what they ask for, and ends the process with the
-//! documented codes. Everything else is in the library.
+//! The binary: reads the command line and the configuration, starts the command, and ends the process with the
+//! documented exit codes. Everything else is in the library.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,14 +19,14 @@ use managed_app::{driver, engine};
 use managed_app_runtimes::Limits;
 use tokio::sync::{mpsc, watch};
 
-/// How long the history of before may take to be read.
+/// Time limit for reading the existing history.
 const HISTORY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// The daemon waits nearly all of the time: more threads than this cost memory on large hosts and save no time.
+/// The daemon is idle nearly all of the time: more threads than this cost memory on large hosts and save no time.
 const WORKERS_MAX: usize = 2;
 
-/// Dependencies call one function of the C library's mathematics, for the pauses of retries and the speed of bars. As it is
-/// here, that library is not loaded, which would be half a megabyte of memory.
+/// Dependencies call one function of the C math library, for retry delays and the speed of progress bars. This
+/// definition avoids loading that library, which would take half a megabyte of memory.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 extern "C" fn pow(base: f64, exponent: f64) -> f64 {
@@ -35,39 +35,39 @@ extern "C" fn pow(base: f64, exponent: f64) -> f64 {
 
 fn main() -> ExitCode {
     let exit = match Cli::read(std::env::args_os()) {
-        Ok(cli) => begin(&cli),
+        Ok(cli) => start(&cli),
         Err(exit) => exit,
     };
     exit.into()
 }
 
-fn begin(cli: &Cli) -> Exit {
+fn start(cli: &Cli) -> Exit {
     if let Err(error) = config::adopt_library_variables(&cli.flags.0) {
-        complain(&format!("failed to start over with the variables of the environment file: {error}"));
+        print_error(&format!("failed to restart with the variables of the environment file: {error}"));
         return Exit::Internal;
     }
     if !handles_signals(&cli.chosen()) {
         end_on_signals();
     }
     if let Err(error) = host::keep_memory_private() {
-        complain(&format!("the memory of this process cannot be kept from core dumps: {error}"));
+        print_error(&format!("core dumps of this process cannot be disabled: {error}"));
     }
     rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a crypto provider");
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("failed to start the asynchronous runtime: {error}"));
+            print_error(&format!("failed to start the asynchronous runtime: {error}"));
             return Exit::Internal;
         }
     };
     let exit = runtime.block_on(run(cli));
-    // What still runs is a blocking call at most; nobody waits for it.
+    // At most a blocking call is still running; nothing waits for it.
     runtime.shutdown_background();
     exit
 }
 
-/// Whether the command answers signals in its own way.
+/// Whether the command handles signals itself.
 fn handles_signals(command: &Command) -> bool {
     match command {
         Command::Run(_) => true,
@@ -77,9 +77,9 @@ fn handles_signals(command: &Command) -> bool {
     }
 }
 
-/// From now on SIGINT and SIGTERM end this process, whoever started it: `nohup` in a script and background jobs of shells
-/// without job control pass SIGINT on as ignored, and for process 1 of a container the kernel ignores whatever has no
-/// handler. SIGHUP stays as it was inherited, which is what `nohup` is for.
+/// From now on SIGINT and SIGTERM end this process, whoever started it: `nohup` in a script and background jobs of
+/// shells without job control pass SIGINT on as ignored, and for process 1 of a container the kernel ignores signals
+/// without a handler. SIGHUP keeps its inherited action, which is the purpose of `nohup`.
 #[allow(unsafe_code)]
 fn end_on_signals() {
     const SIG_DFL: usize = 0;
@@ -89,11 +89,11 @@ fn end_on_signals() {
         fn signal(number: i32, action: usize) -> usize;
         safe fn _exit(code: i32) -> !;
     }
-    /// With the code by which shells tell of a death by signal.
+    /// Uses the exit code by which shells report a death by signal.
     extern "C" fn end(number: i32) {
         _exit(128 + number)
     }
-    // A death by the signal itself is what shells look for before they end a loop or a script as well.
+    // Shells check for a death by the signal itself before they end a loop or a script too.
     let action = if std::process::id() == 1 { end as extern "C" fn(i32) as usize } else { SIG_DFL };
     for number in [SIGINT, SIGTERM] {
         // SAFETY: the action is the default one, or a handler that only makes a call that is safe in handlers
@@ -114,15 +114,15 @@ async fn run(cli: &Cli) -> Exit {
         Command::FakeCloud(arguments) => return managed_app::demo::fake_cloud::run(*arguments).await,
         _ => {}
     }
-    if let Some(exit) = ask(cli).await {
+    if let Some(exit) = query_daemon(cli).await {
         return exit;
     }
     let config = match Config::load(&cli.flags.0, config::process_environment) {
         Ok(config) => config,
-        Err(errors) => return refuse(&errors),
+        Err(errors) => return report_config_errors(&errors),
     };
     if let Command::Run(arguments) = cli.chosen() {
-        // On the heap: its type is too deep to be a part of this one.
+        // On the heap: its type is too deep to be part of this one.
         return Box::pin(run_alone(cli, config, arguments.takeover)).await;
     }
     let telemetry = match start_log(&config, Console::Stderr) {
@@ -140,19 +140,19 @@ async fn run(cli: &Cli) -> Exit {
     exit
 }
 
-/// Touches nothing, the log file included, before it is the only daemon of its app on this host.
+/// Changes nothing, including the log file, before it is the only daemon of its app on this host.
 async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
     let mut requests = match Requests::listen() {
         Ok(requests) => requests,
         Err(error) => {
-            complain(&format!("failed to follow signals: {error}"));
+            print_error(&format!("failed to receive signals: {error}"));
             return Exit::Internal;
         }
     };
-    // Both arms are cancel-safe. Nothing runs yet that a signal would have to end in order.
+    // Both arms are cancel-safe. Nothing runs yet that needs an orderly shutdown.
     let locked = tokio::select! {
         locked = cli::only_daemon(&config, takeover) => locked,
-        () = told_to_end(&mut requests.signals) => return Exit::Done,
+        () = wait_for_end_signal(&mut requests.signals) => return Exit::Done,
     };
     let (lock, successors) = match locked {
         Ok(locked) => locked.unzip(),
@@ -167,31 +167,31 @@ async fn run_alone(cli: &Cli, config: Config, takeover: bool) -> Exit {
     }
     let exit = ship_and_run(config, &telemetry, reload(cli, &telemetry), requests.signals).await;
     drop(telemetry);
-    // A blocking call may still run, and write the state: the kernel releases the lock when the process is gone.
+    // A blocking call may still run and write the state: the kernel releases the lock at the end of the process.
     std::mem::forget(lock);
     exit
 }
 
-/// Commands that ask a running daemon; `None` for any other.
-async fn ask(cli: &Cli) -> Option<Exit> {
+/// Commands that query a running daemon; `None` for any other command.
+async fn query_daemon(cli: &Cli) -> Option<Exit> {
     let command = cli.chosen();
     if !matches!(command, Command::Status(_) | Command::Why(_) | Command::Events(_)) {
         return None;
     }
-    let place = match ClientConfig::load(&cli.flags.0, config::process_environment) {
-        Ok(place) => place,
-        Err(errors) => return Some(refuse(&errors)),
+    let client = match ClientConfig::load(&cli.flags.0, config::process_environment) {
+        Ok(client) => client,
+        Err(errors) => return Some(report_config_errors(&errors)),
     };
     Some(match command {
-        Command::Status(options) => cli::status(&place, &options).await,
-        Command::Why(options) => cli::why(&place, &options).await,
-        Command::Events(options) => cli::events(&place, &options).await,
+        Command::Status(options) => cli::status(&client, &options).await,
+        Command::Why(options) => cli::why(&client, &options).await,
+        Command::Events(options) => cli::events(&client, &options).await,
         _ => return None,
     })
 }
 
-fn refuse(errors: &ConfigErrors) -> Exit {
-    complain(&errors.to_string());
+fn report_config_errors(errors: &ConfigErrors) -> Exit {
+    print_error(&errors.to_string());
     Exit::Configuration
 }
 
@@ -205,12 +205,12 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
         is_shipped: console == Console::Stdout && config.daemon_logs,
     };
     let telemetry = telemetry::start(options).map_err(|error| {
-        complain(&format!("failed to {}", driver::chain(&error)));
+        print_error(&format!("failed to {}", driver::chain(&error)));
         Exit::Internal
     })?;
     let redactor = telemetry.redactor();
     redactor.add(&config.password);
-    // Other AWS credentials of the host come from files and roles, and are known to the SDK alone.
+    // Other AWS credentials of the host come from files and roles, and only the SDK knows them.
     for name in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
         if let Some(secret) = config::process_environment(name) {
             redactor.add(&secret.into());
@@ -220,7 +220,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
     Ok(telemetry)
 }
 
-/// Reads the configuration as at the start; a new password must not show in the log either.
+/// Reads the configuration as at the start; a new password must not appear in the log either.
 fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
     let (flags, redactor) = (cli.flags.0.clone(), telemetry.redactor());
     Reload(Box::new(move || {
@@ -230,7 +230,7 @@ fn reload(cli: &Cli, telemetry: &Telemetry) -> Reload {
     }))
 }
 
-/// Whatever the daemon says from its first to its last word is shipped.
+/// Ships all log lines of the daemon, from the first to the last.
 async fn ship_and_run(config: Config, telemetry: &Telemetry, reload: Reload, signals: mpsc::Receiver<Signal>) -> Exit {
     let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(telemetry.redactor()));
     let shipping = LogShipping::start(&config, telemetry, aws.clone());
@@ -258,20 +258,21 @@ async fn run_daemon(
     exit
 }
 
-/// The status can be asked for before anything else works.
+/// Serves the status before anything else works.
 async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
     let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
-    let (again, directory) = (about.clone(), config.state_directory.clone());
-    // A disk that does not answer costs the history, not the daemon.
-    let open = tokio::task::spawn_blocking(move || Recorder::open(again, &directory));
+    let (for_history, directory) = (about.clone(), config.state_directory.clone());
+    // A disk that does not respond costs the history, not the daemon.
+    let open = tokio::task::spawn_blocking(move || Recorder::open(for_history, &directory));
     let opened = tokio::time::timeout(HISTORY_WAIT, open).await;
     let recorder = opened.ok().and_then(Result::ok).unwrap_or_else(|| {
-        tracing::warn!("the history of before could not be read in time");
+        tracing::warn!("the existing history could not be read in time");
         Recorder::in_memory(about)
     });
     recorder.stage("waiting for the engine");
-    let places = ListenAddresses { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
-    status::serve(tasks, &recorder, places);
+    let addresses =
+        ListenAddresses { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
+    status::serve(tasks, &recorder, addresses);
     tasks.spawn("history", recorder.clone().keep_writing());
     recorder
 }
@@ -283,10 +284,10 @@ async fn connect_and_run(
     mut signals: mpsc::Receiver<Signal>,
     recorder: &Arc<Recorder>,
 ) -> Exit {
-    // Both arms are cancel-safe. Nothing runs yet that a signal would have to end in order.
+    // Both arms are cancel-safe. Nothing runs yet that needs an orderly shutdown.
     let runtime = tokio::select! {
         runtime = engine::connect_patiently(&config, Limits::default()) => runtime,
-        () = told_to_end(&mut signals) => return Exit::Done,
+        () = wait_for_end_signal(&mut signals) => return Exit::Done,
     };
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -300,11 +301,11 @@ async fn connect_and_run(
     Daemon { config, runtime, aws, signals, status, recorder, search_path: None, reload }.run().await
 }
 
-async fn told_to_end(signals: &mut mpsc::Receiver<Signal>) {
+async fn wait_for_end_signal(signals: &mut mpsc::Receiver<Signal>) {
     while signals.recv().await == Some(Signal::Hangup) {}
 }
 
-/// Says it on standard error. `eprintln!` would panic when nobody reads there any more.
-fn complain(text: &str) {
+/// Prints to standard error. `eprintln!` would panic if nobody reads it any more.
+fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

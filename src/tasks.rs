@@ -29,7 +29,7 @@ impl Tasks {
         self.0.spawn(named.instrument(info_span!("task", name)));
     }
 
-    /// Waits until all tasks have ended by themselves, at most `limit`; what runs on then is aborted.
+    /// Waits at most `limit` until all tasks have ended; remaining tasks are aborted.
     pub async fn finish(mut self, limit: Duration) {
         let all = async {
             while let Some(ended) = self.0.join_next().await {
@@ -42,7 +42,7 @@ impl Tasks {
         self.shutdown().await;
     }
 
-    /// Aborts all tasks and waits until they are gone.
+    /// Aborts all tasks and waits until they have ended.
     pub async fn shutdown(mut self) {
         self.0.abort_all();
         while let Some(ended) = self.0.join_next().await {

@@ -1,4 +1,4 @@
-//! The tasks around the driver: those that feed its inbox, and those that tell how it is.
+//! The tasks around the driver: those that send events to it, and those that publish its status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,17 +18,18 @@ use crate::reconciler::{Event, Phase, Status};
 use crate::status::Recorder;
 use crate::telemetry::PROGRESS;
 
-/// A driver whose loop was not seen for so long hangs; it shows itself every few seconds.
-const BEAT_AGE_MAX: Duration = Duration::from_secs(30);
-/// An engine that has not answered for so long may answer a new process.
+/// A driver without a heartbeat for this long hangs; heartbeats are seconds apart.
+const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(30);
+/// An engine that has been unreachable for this long may respond to a new process.
 const ENGINE_LOST_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// A stream of events that ends sooner may do so each time: then the engine is looked at, and the cloud is not asked.
+/// A stream of events that ends sooner may do so repeatedly: then only the containers are listed, and the cloud is not
+/// read.
 const STREAM_LIFE_MIN: Duration = Duration::from_secs(60);
-/// Pause before the engine's events are followed again.
-const EVENTS_PAUSE: Duration = Duration::from_secs(1);
+/// Delay before the daemon subscribes to engine events again.
+const EVENTS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-pub(super) async fn hand_over(
+pub(super) async fn forward_changes(
     mut messages: mpsc::Receiver<ChangeMessage>,
     inbox: mpsc::Sender<Event>,
     recorder: Arc<Recorder>,
@@ -48,10 +49,13 @@ pub(super) async fn hand_over(
     }
 }
 
-/// Engine events are hints. Whenever the stream begins or cannot be had, something may have been missed, so everything
-/// is looked at; that also shows an engine that is away. When it answers again, nothing waits for the end of a pause that
-/// it made others take.
-pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, inbox: mpsc::Sender<Event>) {
+/// Engine events are hints. When a stream begins or fails, events may have been missed, so the containers are listed;
+/// that also detects an unavailable engine. When the engine responds again, pending retry delays end.
+pub(super) async fn receive_engine_events(
+    runtime: Arc<dyn ContainerRuntime>,
+    owner: Owner,
+    inbox: mpsc::Sender<Event>,
+) {
     let mut was_away = false;
     loop {
         let events = runtime.events(&owner).await;
@@ -69,21 +73,22 @@ pub(super) async fn follow_engine(runtime: Arc<dyn ContainerRuntime>, owner: Own
                         return;
                     }
                 }
-                debug!("the stream of engine events ended");
+                debug!("stream of engine events ended");
                 was_away = began.elapsed() >= STREAM_LIFE_MIN;
-                // Whoever watches a container must know before it looks again, perhaps when the engine is long back.
+                // Observers of a container must know this before they list it again, perhaps long after the engine has
+                // returned.
                 if inbox.send(Event::EventsLost).await.is_err() {
                     return;
                 }
             }
-            Err(error) => warn!(error = chain(&error), "the engine's events cannot be followed; trying again"),
+            Err(error) => warn!(error = chain(&error), "engine events cannot be received; retrying"),
         }
-        tokio::time::sleep(EVENTS_PAUSE).await;
+        tokio::time::sleep(EVENTS_RETRY_DELAY).await;
     }
 }
 
-/// Publishes each status, tells systemd in one line, and once that the start is over.
-pub(super) async fn tell_status(
+/// Publishes each status, notifies systemd with one line, and once at the end of the start.
+pub(super) async fn publish_status(
     mut status: watch::Receiver<Status>,
     publish: watch::Sender<Option<Status>>,
     notifier: Arc<Notifier>,
@@ -95,7 +100,7 @@ pub(super) async fn tell_status(
     let mut convergence = Convergence::new();
     loop {
         let now = status.borrow_and_update().clone();
-        tell_refused(&now, &mut refused);
+        log_refused(&now, &mut refused);
         convergence.show(&now);
         let line = now.summary();
         if line != last {
@@ -114,21 +119,21 @@ pub(super) async fn tell_status(
     }
 }
 
-/// Logs each node that is refused, once for each reason; `told` holds those of before.
-fn tell_refused(status: &Status, told: &mut BTreeMap<NodeName, String>) {
+/// Logs each refused node, once for each reason; `reported` contains the previous ones.
+fn log_refused(status: &Status, reported: &mut BTreeMap<NodeName, String>) {
     let refused = status.nodes.iter().filter(|node| node.is_refused);
     let now: BTreeMap<_, _> =
         refused.map(|node| (node.name.clone(), node.failure.clone().unwrap_or_default())).collect();
-    for (node, reason) in now.iter().filter(|(node, reason)| told.get(*node) != Some(*reason)) {
-        warn!(%node, reason, "node is refused; what it has stays as it is");
+    for (node, reason) in now.iter().filter(|(node, reason)| reported.get(*node) != Some(*reason)) {
+        warn!(%node, reason, "node is refused; its containers stay unchanged");
     }
-    *told = now;
+    *reported = now;
 }
 
-/// How often a log without a terminal says how far the nodes are.
+/// Interval of convergence lines in a log without a terminal.
 const CONVERGENCE_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells people how far the nodes are on their way to what is wanted.
+/// Reports how many nodes have reached their desired state.
 struct Convergence {
     last_line: Instant,
     is_shown: bool,
@@ -140,7 +145,7 @@ impl Convergence {
     }
 
     fn show(&mut self, now: &Status) {
-        // A crash loop may go on for days, with nothing on its way.
+        // A crash loop may last for days without any pending action.
         let is_only_crashing = || {
             let is_looping = now.nodes.iter().any(|node| node.crash_loop.is_some());
             is_looping && now.nodes.iter().all(|node| node.is_settled && node.busy.is_none())
@@ -157,17 +162,17 @@ impl Convergence {
         info!(target: PROGRESS, subject = "nodes as wanted", unit = "nodes", done = done as u64, total = total as u64);
         if self.last_line.elapsed() >= CONVERGENCE_EVERY {
             self.last_line = Instant::now();
-            info!(done, total, "nodes are on their way to what is wanted");
+            info!(done, total, "nodes are converging");
         }
     }
 }
 
-/// Tells systemd's watchdog that the daemon is alive: as long as the driver's loop turns, and the engine has not been out
-/// of reach for so long that a new process may do better.
-pub(super) async fn keep_alive(
+/// Notifies systemd's watchdog while the driver's loop runs and the engine has not been unreachable for so long that a
+/// new process may help.
+pub(super) async fn notify_watchdog(
     notifier: Arc<Notifier>,
     every: Duration,
-    beat: watch::Receiver<Instant>,
+    heartbeat: watch::Receiver<Instant>,
     mut status: watch::Receiver<Status>,
 ) {
     let mut engine_lost: Option<Instant> = None;
@@ -178,12 +183,12 @@ pub(super) async fn keep_alive(
             Some(_) => engine_lost.or_else(|| Some(Instant::now())),
             None => None,
         };
-        let is_turning = beat.borrow().elapsed() < BEAT_AGE_MAX;
+        let is_loop_running = heartbeat.borrow().elapsed() < HEARTBEAT_AGE_MAX;
         let has_engine = engine_lost.is_none_or(|since| since.elapsed() < ENGINE_LOST_MAX);
-        if is_turning && has_engine {
+        if is_loop_running && has_engine {
             notifier.alive();
         } else {
-            error!(is_turning, has_engine, "the watchdog is not told that the daemon is well");
+            error!(is_loop_running, has_engine, "watchdog notification skipped: the daemon is not healthy");
         }
     }
 }
@@ -202,15 +207,15 @@ mod tests {
         let mut next = async || events.recv().await.expect("it goes on").name();
         let check = async {
             for life in [Duration::ZERO, Duration::ZERO, STREAM_LIFE_MIN] {
-                assert_eq!(next().await, "hints_lost", "the stream begins");
+                assert_eq!(next().await, "events_lost", "the stream begins");
                 tokio::time::sleep(life).await;
                 faults.end_event_streams();
-                assert_eq!(next().await, "hints_lost", "the stream has ended");
+                assert_eq!(next().await, "events_lost", "the stream has ended");
             }
             assert_eq!(next().await, "resync");
         };
         tokio::select! {
-            () = follow_engine(Arc::new(faults.clone()), owner, inbox) => panic!("it ended"),
+            () = receive_engine_events(Arc::new(faults.clone()), owner, inbox) => panic!("it ended"),
             () = check => {}
         }
     }

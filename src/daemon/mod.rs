@@ -1,11 +1,10 @@
-//! The composition of the daemon: what is started in which order, who talks to whom, and the ordered end.
+//! The composition of the daemon: order of the start, connections between the parts, and orderly shutdown.
 //!
-//! Start: sign-in and engine at the same time, then the network and the driver at the same time, which reads the app,
-//! pulls, and converges; READY=1 when that is over. A cloud that cannot be reached holds up nothing that can be done
-//! without it.
+//! Start: sign-in and engine concurrently, then the network and the driver concurrently. The driver reads the app,
+//! pulls and converges; READY=1 follows. An unreachable cloud delays nothing that is possible without it.
 
+mod dependencies;
 mod feeds;
-mod foundation;
 mod shipping;
 mod signals;
 
@@ -24,8 +23,8 @@ use tracing::{error, info, warn};
 pub use self::shipping::LogShipping;
 pub use self::signals::Requests;
 
-use self::feeds::{follow_engine, hand_over, keep_alive, tell_status};
-use self::foundation::{end_of_nodes, engine_logs, ensure_network, interruptible, meet, shipper, sign_in};
+use self::dependencies::{end_of_nodes, engine_logs, ensure_network, interruptible, shipper, sign_in, wait_for_engine};
+use self::feeds::{forward_changes, notify_watchdog, publish_status, receive_engine_events};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
@@ -42,16 +41,16 @@ use crate::tasks::Tasks;
 
 /// Events that may wait for the driver.
 const INBOX_MAX: usize = 1024;
-/// How long the engine may take to answer when the daemon starts.
+/// How long the engine may take to respond when the daemon starts.
 const ENGINE_WAIT: Duration = Duration::from_secs(30);
-/// The same when a signal came meanwhile: long enough to stop what runs, if the engine is well.
-const ENGINE_LAST_WAIT: Duration = Duration::from_secs(2);
-/// How long the last tasks may take after the driver is done.
-const LINGER: Duration = Duration::from_secs(2);
-/// How long deletions of messages and audit records may take after the driver is done; over the limits of both.
-const CHANGES_LINGER: Duration = Duration::from_secs(4);
+/// The same after a signal: long enough to stop running nodes, if the engine is healthy.
+const ENGINE_WAIT_AFTER_SIGNAL: Duration = Duration::from_secs(2);
+/// How long the last tasks may take after the driver has ended.
+const TASKS_END_LIMIT: Duration = Duration::from_secs(2);
+/// How long deletions of messages and audit records may take after the driver has ended; above the limits of both.
+const CHANGES_END_LIMIT: Duration = Duration::from_secs(4);
 
-/// What the daemon is made of.
+/// The parts of the daemon.
 #[derive(Debug)]
 pub struct Daemon {
     /// The settings.
@@ -60,19 +59,19 @@ pub struct Daemon {
     pub runtime: Arc<dyn ContainerRuntime>,
     /// AWS.
     pub aws: Arc<Aws>,
-    /// Signals of the operator, as they come.
+    /// Signals of the operator, in order.
     pub signals: mpsc::Receiver<Signal>,
-    /// Where the status goes.
+    /// Receives the status.
     pub status: watch::Sender<Option<Status>>,
-    /// Takes note of what happens, for those who ask.
+    /// Records events for queries.
     pub recorder: Arc<Recorder>,
-    /// PATH for `shutdown`; `None` takes the process's own.
+    /// PATH for `shutdown`; `None` uses that of the process.
     pub search_path: Option<std::ffi::OsString>,
-    /// Reads the configuration anew when SIGHUP asks for it.
+    /// Reads the configuration again on SIGHUP.
     pub reload: Reload,
 }
 
-/// A way to read the configuration again.
+/// Reads the configuration again.
 pub struct Reload(pub Box<dyn Fn() -> Result<Config, ConfigErrors> + Send + Sync>);
 
 impl std::fmt::Debug for Reload {
@@ -81,7 +80,7 @@ impl std::fmt::Debug for Reload {
     }
 }
 
-/// What signals act on.
+/// State that signals act on.
 struct Controls {
     inbox: mpsc::Sender<Event>,
     password: watch::Sender<SecretString>,
@@ -89,27 +88,27 @@ struct Controls {
     is_stopping: bool,
 }
 
-/// What has been set up when the driver starts.
-struct Foundation {
+/// Dependencies that are ready when the driver starts.
+struct Dependencies {
     cloud: Arc<EchoStream>,
-    /// Where the cloud's client takes its password from.
+    /// The source of the password for the cloud's client.
     password: watch::Sender<SecretString>,
     node_logs: NodeLogsChoice,
-    /// A signal came meanwhile.
+    /// A signal arrived during the start.
     is_interrupted: bool,
 }
 
 impl Daemon {
-    /// Runs until it is told to end or the app is gone, and says how the process should end.
+    /// Runs until a signal or the removal of the app, and returns the exit code of the process.
     pub async fn run(mut self) -> Exit {
         let notifier = self.notifier();
-        let foundation = match self.lay_foundation(&notifier).await {
-            Ok(foundation) => foundation,
+        let dependencies = match self.start_dependencies(&notifier).await {
+            Ok(dependencies) => dependencies,
             Err(exit) => return exit,
         };
-        let settings = settings_of(&self.config, &foundation.node_logs);
-        let shipper = foundation.node_logs.ships().then(|| shipper(&self, &settings));
-        let finish = self.drive(foundation, settings, shipper, &notifier).await;
+        let settings = settings_of(&self.config, &dependencies.node_logs);
+        let shipper = dependencies.node_logs.ships().then(|| shipper(&self, &settings));
+        let finish = self.drive(dependencies, settings, shipper, &notifier).await;
         match finish {
             Some(Finish::AppRemoved) => self.end_of_app().await,
             Some(Finish::NoSuchApp) => {
@@ -121,7 +120,7 @@ impl Daemon {
                 return Exit::Configuration;
             }
             Some(Finish::Stopped) => info!("daemon has ended"),
-            None => warn!("daemon ends at once, as a second signal came"),
+            None => warn!("daemon ends at once after a second signal"),
         }
         Exit::Done
     }
@@ -129,14 +128,14 @@ impl Daemon {
     fn notifier(&self) -> Arc<Notifier> {
         let name = self.config.systemd.notify_socket.as_deref();
         Arc::new(Notifier::connect(name).unwrap_or_else(|error| {
-            warn!(%error, "systemd cannot be told how the daemon is");
+            warn!(%error, "systemd cannot be notified of the status");
             Notifier::connect(None).expect("without a name there is nothing to connect to")
         }))
     }
 
-    /// Signs in and meets the engine, at the same time. A signal cuts the wait short; the nodes that run are then ended
-    /// all the same.
-    async fn lay_foundation(&mut self, notifier: &Notifier) -> Result<Foundation, Exit> {
+    /// Signs in and waits for the engine, concurrently. A signal shortens the wait; running nodes are then stopped all
+    /// the same.
+    async fn start_dependencies(&mut self, notifier: &Notifier) -> Result<Dependencies, Exit> {
         info!(app = self.config.app, tenant = self.config.tenant, version = env!("CARGO_PKG_VERSION"), "daemon starts");
         notifier.status("signing in");
         self.recorder.stage("signing in");
@@ -147,7 +146,7 @@ impl Daemon {
                 Exit::Configuration
             })?;
         let mut is_interrupted = false;
-        // At the same time, for both may take long. A refused sign-in ends the wait for the engine too.
+        // Both may take long. A rejected sign-in ends the wait for the engine too.
         let signed_in = async {
             sign_in(&cloud).await?;
             notifier.status("waiting for the engine");
@@ -155,36 +154,36 @@ impl Daemon {
             Ok(())
         };
         let config = self.config.clone();
-        let both = try_join(signed_in, meet(self.runtime.as_ref(), &config, ENGINE_WAIT));
+        let both = try_join(signed_in, wait_for_engine(self.runtime.as_ref(), &config, ENGINE_WAIT));
         let (info, node_logs) = match interruptible(&mut self.signals, &mut self.config.on_exit, both).await {
             Some(both) => both?.1,
             None => {
                 is_interrupted = true;
-                self.meet_engine_at_last().await?
+                self.wait_for_engine_after_signal().await?
             }
         };
         info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
         self.recorder.engine(&info);
-        info!(way = ?node_logs.way, reason = node_logs.reason, "way of the output of new containers is chosen");
-        Ok(Foundation { cloud: Arc::new(cloud), password, node_logs, is_interrupted })
+        info!(way = ?node_logs.way, reason = node_logs.reason, "destination of the output of new containers chosen");
+        Ok(Dependencies { cloud: Arc::new(cloud), password, node_logs, is_interrupted })
     }
 
-    /// A first signal leaves the engine a last moment, a second one none.
-    async fn meet_engine_at_last(&mut self) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
+    /// After the first signal the engine gets a short time to respond, after a second one none.
+    async fn wait_for_engine_after_signal(&mut self) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
         let config = self.config.clone();
-        let met = meet(self.runtime.as_ref(), &config, ENGINE_LAST_WAIT);
-        let last = interruptible(&mut self.signals, &mut self.config.on_exit, met).await;
+        let connected = wait_for_engine(self.runtime.as_ref(), &config, ENGINE_WAIT_AFTER_SIGNAL);
+        let last = interruptible(&mut self.signals, &mut self.config.on_exit, connected).await;
         last.and_then(Result::ok).ok_or(Exit::Done)
     }
 
     async fn drive(
         &mut self,
-        foundation: Foundation,
+        dependencies: Dependencies,
         settings: Settings,
         shipper: Option<(Shipper, Shipping)>,
         notifier: &Arc<Notifier>,
     ) -> Option<Finish> {
-        let Foundation { cloud, password, is_interrupted, .. } = foundation;
+        let Dependencies { cloud, password, is_interrupted, .. } = dependencies;
         let token = cloud.clone();
         self.recorder.watch_expiry("sign_in", move || token.token_left());
         let keys = self.aws.host_credentials().await;
@@ -207,12 +206,15 @@ impl Daemon {
         let trail = audit.clone();
         self.recorder.watch_audit(move || trail.numbers());
         let messages = self.start_changes(&mut closing, cloud, queue_receiver, audit, &shutdown);
-        tasks.spawn("change-messages", hand_over(messages, inbox.clone(), self.recorder.clone()));
-        tasks.spawn("engine-events", follow_engine(self.runtime.clone(), settings.owner.clone(), inbox.clone()));
+        tasks.spawn("change-messages", forward_changes(messages, inbox.clone(), self.recorder.clone()));
         tasks
-            .spawn("status", tell_status(status.clone(), self.status.clone(), notifier.clone(), self.recorder.clone()));
+            .spawn("engine-events", receive_engine_events(self.runtime.clone(), settings.owner.clone(), inbox.clone()));
+        tasks.spawn(
+            "status",
+            publish_status(status.clone(), self.status.clone(), notifier.clone(), self.recorder.clone()),
+        );
         if let Some(every) = watchdog_interval(&self.config.systemd, std::process::id()) {
-            tasks.spawn("watchdog", keep_alive(notifier.clone(), every, driver.beat(), status));
+            tasks.spawn("watchdog", notify_watchdog(notifier.clone(), every, driver.heartbeat(), status));
         }
         let driver = driver.run(events);
         tokio::pin!(driver);
@@ -225,15 +227,15 @@ impl Daemon {
         shutdown.cancel();
         notifier.stopping();
         if finish.is_some() {
-            closing.finish(CHANGES_LINGER).await;
-            // The last lines of nodes that have just been stopped. A second signal does not wait for them.
+            closing.finish(CHANGES_END_LIMIT).await;
+            // The last output of nodes that were just stopped. A second signal does not wait for it.
             interruptible(&mut self.signals, &mut self.config.on_exit, shipping.close()).await;
         }
-        let _ = tokio::time::timeout(LINGER, tasks.shutdown()).await;
+        let _ = tokio::time::timeout(TASKS_END_LIMIT, tasks.shutdown()).await;
         finish
     }
 
-    /// Waits for the driver and hands signals on. `None`: a second signal came.
+    /// Waits for the driver and forwards signals. `None`: a second signal arrived.
     async fn follow(
         &mut self,
         mut driver: std::pin::Pin<&mut impl Future<Output = Finish>>,
@@ -255,13 +257,13 @@ impl Daemon {
                 }
                 Signal::Terminate | Signal::Interrupt | Signal::HandOver if controls.is_stopping => return None,
                 Signal::HandOver => {
-                    info!("ending, as a successor is about to start; the nodes are left to it");
+                    info!("ending at the request of a successor; its nodes keep running");
                     controls.is_stopping = true;
                     notifier.stopping();
                     Event::Stop(EndOfNodes::Leave)
                 }
                 Signal::Terminate | Signal::Interrupt => {
-                    info!("ending, as a signal asked for; a second signal ends at once");
+                    info!("ending after a signal; a second signal ends the daemon at once");
                     controls.is_stopping = true;
                     notifier.stopping();
                     Event::Stop(end_of_nodes(self.config.on_exit))
@@ -269,21 +271,21 @@ impl Daemon {
             };
             tokio::select! {
                 finish = &mut driver => return Some(finish),
-                _ = controls.inbox.send_timeout(event, LINGER) => {}
+                _ = controls.inbox.send_timeout(event, TASKS_END_LIMIT) => {}
             }
         }
     }
 
-    /// Takes a new password from the configuration, for the daemon and for the nodes, and looks at everything anew.
+    /// Applies a new password of the configuration to the daemon and the nodes, and requests a full comparison.
     fn reload(&self, controls: &Controls) -> Event {
         let config = match (self.reload.0)() {
             Ok(config) => config,
             Err(errors) => {
-                error!(error = %errors, "the configuration cannot be read anew; the old one stays");
+                error!(error = %errors, "the configuration cannot be reloaded; the old one stays in use");
                 return Event::Resync;
             }
         };
-        info!("configuration was read anew; a new PASSWORD counts from now on, other settings from the next start");
+        info!("configuration reloaded; a new PASSWORD applies now, other settings after the next start");
         controls.password.send_replace(config.password.clone());
         let settings = Settings { env: env_of(&config), ..controls.settings.clone() };
         Event::Settings(Box::new(settings))
@@ -310,7 +312,7 @@ impl Daemon {
         }
     }
 
-    /// Receives changes until `shutdown`; the audit trail of them ends after the last one.
+    /// Receives changes until `shutdown`; their audit trail ends after the last one.
     fn start_changes(
         &self,
         tasks: &mut Tasks,
@@ -347,18 +349,19 @@ impl Daemon {
     }
 }
 
-/// Whose containers the daemon of this configuration looks after.
+/// The owner of the containers of this configuration.
 pub fn owner_of(config: &Config) -> Owner {
     Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() }
 }
 
-/// What the reconciler needs of the configuration.
+/// The reconciler's settings of this configuration.
 pub fn settings_of(config: &Config, node_logs: &NodeLogsChoice) -> Settings {
     let awslogs =
         || NodeLogSettings::Awslogs { group: config.log_group.clone(), mode: config.node_log_options.awslogs };
     let kept_by_engine = || engine_logs(&config.node_log_options);
     let is_awslogs = node_logs.way == NodeLogs::Awslogs;
-    // A container that exists keeps its way where nobody chose one: the default follows what is known of dockerd.
+    // Without a configured destination, existing containers keep theirs: the default depends on what is known of
+    // dockerd.
     let has_both = node_logs.is_default && node_logs.has_awslogs;
     Settings {
         owner: owner_of(config),

@@ -1,4 +1,4 @@
-//! The daemon's own log on its way to CloudWatch: begins before anything else, ends after everything else.
+//! Shipping of the daemon's own log to CloudWatch: starts before and ends after everything else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::logs::{DaemonLog, LogService};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 
-/// How long the last lines may take; over the limit of shipping itself.
+/// How long the last lines may take; above the limit of the shipping itself.
 const FINISH_LIMIT: Duration = Duration::from_secs(3);
 
-/// The shipping of the daemon's own log. Dropping it gives up what is not shipped.
+/// The shipping of the daemon's own log. Dropping it discards unshipped lines.
 #[derive(Debug)]
 pub struct LogShipping {
     log: Option<DaemonLog>,
@@ -23,7 +23,7 @@ pub struct LogShipping {
 }
 
 impl LogShipping {
-    /// Starts it, unless the log was started without it (MANAGED_APP_DAEMON_LOGS).
+    /// Starts it, unless the log was started without shipping (MANAGED_APP_DAEMON_LOGS).
     pub fn start(config: &Config, telemetry: &Telemetry, aws: Arc<Aws>) -> Self {
         let log = telemetry.unshipped().map(|lines| DaemonLog::new(lines, telemetry.redactor()));
         let (mut tasks, end) = (Tasks::new(), CancellationToken::new());
@@ -34,12 +34,12 @@ impl LogShipping {
         Self { log, tasks, end }
     }
 
-    /// The log with its numbers; `None` when it is not shipped.
+    /// The log with its numbers; `None` if it is not shipped.
     pub fn log(&self) -> Option<DaemonLog> {
         self.log.clone()
     }
 
-    /// Ships what was written so far, within seconds, and ends.
+    /// Ships all lines so far, within seconds, and ends.
     pub async fn finish(self) {
         self.end.cancel();
         self.tasks.finish(FINISH_LIMIT).await;

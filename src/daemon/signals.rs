@@ -1,4 +1,4 @@
-//! What asks a running daemon to end, to reload or to hand over: signals of the operator, and a successor at the lock.
+//! Requests to end, reload or hand over: signals of the operator, and a successor at the lock.
 
 use std::io;
 
@@ -10,17 +10,17 @@ use crate::tasks::spawn_detached;
 /// Signals that may wait for the daemon.
 const SIGNALS_MAX: usize = 8;
 
-/// The signals of a process, and those that a successor asks for.
+/// The signals of a process, and those that a successor requests.
 #[derive(Debug)]
 pub struct Requests {
-    /// What came, in its order.
+    /// The signals, in order.
     pub signals: mpsc::Receiver<Signal>,
     sender: mpsc::Sender<Signal>,
     ending: Ending,
 }
 
 impl Requests {
-    /// Signals from now on. They are followed by a task that lives as long as the process.
+    /// Receives signals from now on, in a task that lives as long as the process.
     pub fn listen() -> io::Result<Self> {
         let mut followed = Signals::listen()?;
         let (sender, signals) = mpsc::channel(SIGNALS_MAX);
@@ -40,7 +40,7 @@ impl Requests {
         Ok(Self { signals, sender, ending })
     }
 
-    /// Answers daemons that want the lock, as long as the process lives.
+    /// Responds to daemons that request the lock, as long as the process lives.
     pub fn answer(&self, successors: Successors) {
         spawn_detached("successors", successors.serve(self.ending.clone(), self.sender.clone()));
     }

@@ -1,4 +1,4 @@
-//! From errors of engine, cloud and registry to what the reconciler makes of them.
+//! Converts errors of engine, cloud and registry into failures of the reconciler.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use crate::cloud::{CloudError, CloudErrorKind};
 use crate::reconciler::{Failure, FailureKind};
 use crate::registry::{RegistryError, RegistryErrorKind};
 
-/// Longest text of a failure, characters.
+/// Maximum length of a failure's text, characters.
 const TEXT_MAX: usize = 1_000;
 
 /// The failure of an engine call.
@@ -21,7 +21,7 @@ pub fn of_runtime(error: &RuntimeError) -> Failure {
     Failure { kind, text: chain(error) }
 }
 
-/// The failure of a pull: an image that is not there will hardly come by itself.
+/// The failure of a pull. An image that does not exist is a permanent failure.
 pub fn of_pull(error: &RuntimeError) -> Failure {
     let failure = of_runtime(error);
     let kind = if error.kind() == ErrorKind::NotFound { FailureKind::Permanent } else { failure.kind };
@@ -48,7 +48,7 @@ pub fn of_registry(error: &RegistryError) -> Failure {
     Failure { kind, text: chain(error) }
 }
 
-/// An error with all that lies beneath it, on one line.
+/// An error with its chain of sources, on one line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! Looks at all containers, shared by those who wonder about single ones at the same time.
+//! Lists of containers, shared by concurrent callers that need single containers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use managed_app_runtimes::{Container, ContainerRuntime, ErrorKind, Owner, Runtim
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-/// The longest wait for a look, in line and for the engine.
+/// The longest wait for a list, in line and for the engine.
 const LIST_LIMIT: Duration = Duration::from_secs(90);
 
-/// The newest look, and when it began.
+/// The newest list, and when it was requested.
 #[derive(Debug, Default)]
 pub struct ContainerLister(Mutex<Option<(Instant, Arc<Vec<Container>>)>>);
 
 impl ContainerLister {
-    /// A list that was asked for after this was called: one list serves all who waited for the one before.
-    pub async fn look(
+    /// A list that was requested after this call: one list serves all callers that waited for the previous one.
+    pub async fn list(
         &self,
         runtime: &dyn ContainerRuntime,
         owner: &Owner,
     ) -> Result<Arc<Vec<Container>>, RuntimeError> {
-        let asked = Instant::now();
-        let look = async {
+        let requested_at = Instant::now();
+        let list = async {
             let mut newest = self.0.lock().await;
             if let Some((began, found)) = &*newest
-                && *began > asked
+                && *began > requested_at
             {
                 return Ok(found.clone());
             }
@@ -34,7 +34,7 @@ impl ContainerLister {
             *newest = Some((began, found.clone()));
             Ok(found)
         };
-        let late = |_| RuntimeError::new(ErrorKind::TimedOut, "list containers of app", &owner.app);
-        timeout(LIST_LIMIT, look).await.map_err(late)?
+        let timed_out = |_| RuntimeError::new(ErrorKind::TimedOut, "list containers of app", &owner.app);
+        timeout(LIST_LIMIT, list).await.map_err(timed_out)?
     }
 }

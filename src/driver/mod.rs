@@ -1,7 +1,7 @@
-//! The hands: carries out what the reconciler asks for and reports back. Decides nothing.
+//! Executes the effects of the reconciler and returns the results as events. Decides nothing.
 //!
-//! One loop owns the reconciler. Each effect that takes time becomes a task of its own; its result is the next event. A
-//! slow or hung node therefore never holds up another, and nothing here awaits anything but the next event.
+//! One loop owns the reconciler. Each effect that takes time becomes a task, and its result is the next event. A slow
+//! or hung node therefore never delays another, and the loop awaits only the next event.
 
 mod failure;
 #[cfg(feature = "fuzzing")]
@@ -40,70 +40,70 @@ use crate::reconciler::{
 use crate::registry::Registry;
 use crate::status::Recorder;
 
-/// The longest wait for a whole snapshot, over the limits of the client itself.
+/// The longest wait for a complete snapshot, above the limits of the client itself.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);
 /// The status is published at most this often, and at once when the phase changes.
 const STATUS_EVERY: Duration = Duration::from_millis(100);
-/// How often the loop shows that it is alive when nothing happens.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// Interval of heartbeats of an idle loop.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
-/// Notices that may wait for those who watch; one who misses some looks for itself.
+/// Notices that are buffered for observers; an observer that misses some lists the containers.
 pub const NOTICES_MAX: usize = 256;
 
-/// What those who watch a new container are told.
+/// A notice for those who observe a new container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// The engine says that the process of this container has ended.
+    /// The engine reported that the process of this container exited.
     Died(ContainerId),
-    /// The engine was out of reach, or may have been: processes may have ended with it.
+    /// The engine was or may have been unavailable: processes may have ended with it.
     EngineAway,
 }
 
 impl Notice {
-    /// What `event` says to those who watch, if anything.
+    /// The notice of `event`, if it has one.
     pub fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::Engine(hint) if hint.action == Action::Died => Some(Self::Died(hint.container.clone())),
+            Event::Engine(event) if event.action == Action::Died => Some(Self::Died(event.container.clone())),
             Event::EventsLost => Some(Self::EngineAway),
             _ => None,
         }
     }
 }
 
-/// What the tasks work with.
+/// The dependencies of the tasks.
 #[derive(Debug)]
 pub struct Executor {
     /// The engine.
     pub runtime: Arc<dyn ContainerRuntime>,
     /// The control plane.
     pub cloud: Arc<dyn ControlPlane>,
-    /// AWS, for where its services are.
+    /// AWS, for the endpoints of its services.
     pub aws: Arc<Aws>,
     /// Credentials for images.
     pub registry: Arc<Registry>,
-    /// What containers were started with.
+    /// Revisions that containers were started with.
     pub state: Arc<StateFile>,
-    /// Whose containers these are.
+    /// The owner of the containers.
     pub owner: Owner,
-    /// How long a node may take to stop.
+    /// Time limit of a stop before the engine kills the node.
     pub stop_grace: Duration,
-    /// Engine operations at a time.
+    /// Permits of engine operations.
     pub operations: Semaphore,
-    /// Pulls at a time.
+    /// Permits of pulls.
     pub pulls: Semaphore,
-    /// How long a new container must stay up before the old one is removed; zero does not look.
+    /// How long a new container must stay up before the old one is removed; zero skips the check.
     pub replace_window: Duration,
-    /// Tells those who watch a new container what may have become of it.
+    /// Notifies those who observe a new container.
     pub notices: broadcast::Sender<Notice>,
-    /// Looks of those who watch.
+    /// Lists for those who observe a container.
     pub lister: ContainerLister,
-    /// Takes note of what is done.
+    /// Records operations.
     pub recorder: Arc<Recorder>,
-    /// The last answer about the app, to tell what has changed since.
+    /// The last response about the app, to determine what has changed since.
     pub last_app: Mutex<Option<Arc<App>>>,
-    /// Who ships the output of nodes: a stopped container is kept until its output is shipped, within a limit.
+    /// Ships the output of nodes: a stopped container is kept until its output is shipped, within a limit.
     pub shipping: Shipping,
-    /// Set when the daemon is told to end: operations then stop between two steps.
+    /// Cancelled when the daemon ends: operations then stop between two steps.
     pub stopping: CancellationToken,
 }
 
@@ -119,15 +119,15 @@ pub struct Driver {
     reconciler: Reconciler,
     executor: Arc<Executor>,
     tasks: JoinSet<Event>,
-    /// What each task is about, to report for one that panicked.
+    /// The subject of each task, to report one that panicked.
     subjects: HashMap<Id, Subject>,
     queue: watch::Sender<Option<QueueAddress>>,
     app: watch::Sender<Option<Arc<App>>>,
     status: watch::Sender<Status>,
     began: Instant,
     publish_at: Option<Instant>,
-    /// When the loop was last seen alive.
-    beat: watch::Sender<Instant>,
+    /// When the loop last ran.
+    heartbeat: watch::Sender<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -140,7 +140,7 @@ enum Subject {
 }
 
 impl Driver {
-    /// A driver with a fresh reconciler. The queue to listen to and the status are published on the watches.
+    /// A driver with a new reconciler. The queue address and the status are published on the watches.
     pub fn new(
         settings: Settings,
         executor: Executor,
@@ -158,22 +158,22 @@ impl Driver {
             status,
             began: Instant::now(),
             publish_at: None,
-            beat: watch::Sender::new(Instant::now()),
+            heartbeat: watch::Sender::new(Instant::now()),
         };
         (driver, receiver)
     }
 
-    /// When the loop was last seen alive; at least every few seconds, unless something in it hangs.
-    pub fn beat(&self) -> watch::Receiver<Instant> {
-        self.beat.subscribe()
+    /// When the loop last ran; at least every few seconds, unless something in it hangs.
+    pub fn heartbeat(&self) -> watch::Receiver<Instant> {
+        self.heartbeat.subscribe()
     }
 
-    /// The app as the cloud last described it; `None` before that. It stays when the app is gone.
+    /// The app as the cloud last described it; `None` before that. It stays after the removal of the app.
     pub fn app(&self) -> watch::Receiver<Option<Arc<App>>> {
         self.app.subscribe()
     }
 
-    /// Runs until all is done. Dropping the future aborts all tasks.
+    /// Runs until everything is done. Dropping the future aborts all tasks.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Finish {
         let mut event = Event::Begin;
         loop {
@@ -197,14 +197,14 @@ impl Driver {
         }
     }
 
-    /// Who watches a new container learns at once that it ended, who ships output that there may be more of it, and who
-    /// follows the app how it is now. Nobody watching is fine.
+    /// Notifies observers of new containers about exits, the shipper about new output, and followers of the app about
+    /// its state. None of them need exist.
     fn publish(&self, event: &Event) {
         if let Some(notice) = Notice::of(event) {
             let _ = self.executor.notices.send(notice);
         }
         match event {
-            Event::Engine(hint) => self.executor.shipping.look(hint.action == Action::Started),
+            Event::Engine(event) => self.executor.shipping.look(event.action == Action::Started),
             Event::EventsLost => self.executor.shipping.look(true),
             Event::Snapshot(Ok(Snapshot::App(app))) => {
                 self.app.send_replace(Some(app.clone()));
@@ -217,14 +217,14 @@ impl Driver {
     async fn next(&mut self, inbox: &mut mpsc::Receiver<Event>) -> Event {
         loop {
             let deadline = self.reconciler.deadline().map(|at| self.began + at);
-            self.beat.send_replace(Instant::now());
+            self.heartbeat.send_replace(Instant::now());
             tokio::select! {
                 biased;
                 Some(event) = inbox.recv() => return event,
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => return self.finished(done),
                 () = sleep_until(deadline) => return Event::Timer,
                 () = sleep_until(self.publish_at) => self.publish_status(),
-                () = tokio::time::sleep(BEAT_EVERY) => {}
+                () = tokio::time::sleep(HEARTBEAT_EVERY) => {}
             }
         }
     }
@@ -280,7 +280,7 @@ impl Driver {
         self.subjects.insert(handle.id(), subject);
     }
 
-    /// A task that panicked must not leave its node busy for ever.
+    /// A task that panicked must not leave its node busy forever.
     fn finished(&mut self, done: Result<(Id, Event), JoinError>) -> Event {
         let error = match done {
             Ok((id, event)) => {
@@ -302,22 +302,24 @@ impl Driver {
 }
 
 impl Executor {
-    /// Asks the cloud for the app.
+    /// Fetches the app from the cloud.
     pub async fn snapshot(&self) -> Event {
         let answer = tokio::time::timeout(SNAPSHOT_LIMIT, self.cloud.app()).await;
         Event::Snapshot(match answer {
             Ok(Ok(snapshot)) => Ok(self.compared(snapshot)),
             Ok(Err(error)) => {
-                warn!(error = chain(&error), "the app cannot be read; trying again");
+                warn!(error = chain(&error), "the app cannot be read; retrying");
                 let failure = failure::of_cloud(&error);
                 self.recorder.failed("cloud", failure.kind);
                 Err(failure)
             }
-            Err(_) => Err(Failure { kind: FailureKind::Transient, text: "read the app: no answer in time".to_owned() }),
+            Err(_) => {
+                Err(Failure { kind: FailureKind::Transient, text: "read the app: no response in time".to_owned() })
+            }
         })
     }
 
-    /// Compared here and not by the reconciler, whose loop all nodes share.
+    /// Runs here instead of in the reconciler, whose loop all nodes share.
     fn compared(&self, snapshot: Snapshot) -> Snapshot {
         let mut last = self.last_app.lock().unwrap_or_else(PoisonError::into_inner);
         let compared = snapshot.since(last.as_ref());
@@ -330,26 +332,26 @@ impl Executor {
         let listed = self.runtime.list(&self.owner).await;
         let listing = |containers| Listing { containers, revisions: self.state.revisions() };
         Event::Listed(listed.map(listing).map_err(|error| {
-            warn!(error = chain(&error), "containers cannot be listed; trying again");
+            warn!(error = chain(&error), "containers cannot be listed; retrying");
             let failure = failure::of_runtime(&error);
             self.recorder.failed("engine", failure.kind);
             failure
         }))
     }
 
-    /// Runs one operation and tells how it went.
+    /// Runs one operation and returns its result as an event.
     async fn run(&self, node: NodeName, operation: Operation, reason: Reason) -> Event {
         let began = Instant::now();
         let action = operation.verb();
         let begun = self.recorder.begin(&node, &operation, &reason);
         let reason = reason.to_string();
-        debug!(node = %node, action, reason, "operation begins");
+        debug!(node = %node, action, reason, "operation started");
         let outcome = begun.watch(self.operate(operation)).await;
         self.recorder.end(begun, &outcome);
         let elapsed_ms = began.elapsed().as_millis() as u64;
         match &outcome {
             Outcome::Failed(failure) => {
-                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "operation failed; trying again");
+                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "operation failed; retrying");
             }
             Outcome::RolledBack(failure) => {
                 warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "the old container is back");
@@ -362,7 +364,7 @@ impl Executor {
     }
 }
 
-/// What an operator should learn without asking.
+/// Logs what an operator should know without asking.
 fn log_crash_loop(node: &NodeName, notice: &CrashLoopNotice) {
     match notice {
         CrashLoopNotice::GoingOn(CrashLoop { count, window, last, next_start }) => warn!(
@@ -373,7 +375,7 @@ fn log_crash_loop(node: &NodeName, notice: &CrashLoopNotice) {
             signal = last.code.and_then(signal),
             oom_killed = last.is_oom,
             next_start_ms = next_start.map(|next| next.pause.as_millis() as u64),
-            "crash loop: the process of the node keeps ending"
+            "crash loop: the process of the node exits repeatedly"
         ),
         CrashLoopNotice::Over { count } => {
             info!(%node, count, up_ms = OVER_AFTER.as_millis() as u64, "crash loop is over: the process stays up");
@@ -381,7 +383,7 @@ fn log_crash_loop(node: &NodeName, notice: &CrashLoopNotice) {
     }
 }
 
-/// Never ends without a time.
+/// Never ends if there is no time.
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

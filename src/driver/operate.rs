@@ -1,9 +1,8 @@
 //! The operations on one node, each a short sequence of engine calls.
 //!
-//! The order of the calls is chosen for the case that the daemon dies between any two of them: what is then in the
-//! engine and in the state file leads the next start to the same goal. A revision is written down before a container
-//! that does not run is started, and after a running one is restarted: a crash costs at most one restart too many, and
-//! never leaves a stale node that is taken for fresh.
+//! The order of the calls allows the daemon to die between any two of them: the engine and the state file then lead the
+//! next start to the same result. A revision is recorded before a stopped container is started, and after a running one
+//! is restarted: a crash costs at most one extra restart, and never leaves a stale node that appears current.
 
 use futures_util::future::{join, join_all};
 use managed_app_runtimes::labels::{self, SpecRecord};
@@ -17,24 +16,24 @@ use crate::logs::stream_name;
 use crate::reconciler::{Created, Operation, Outcome, Target};
 
 impl Executor {
-    /// Carries out `operation`; never fails, only reports.
+    /// Runs `operation`; never fails, only reports.
     pub async fn operate(&self, operation: Operation) -> Outcome {
         let done = match operation {
             Operation::Stop(ids) => self.stop_all(ids).await,
             Operation::Remove(ids) => {
-                let turn = self.turn().await;
-                self.remove_all(ids, turn).await
+                let permit = self.acquire_permit().await;
+                self.remove_all(ids, permit).await
             }
             other => {
-                let Some(turn) = self.turn().await else { return Outcome::Abandoned };
-                self.change(other, turn).await
+                let Some(permit) = self.acquire_permit().await else { return Outcome::Abandoned };
+                self.change(other, permit).await
             }
         };
         done.unwrap_or_else(|error| Outcome::Failed(failure::of_runtime(&error)))
     }
 
-    /// The turn of an operation; `None` when the daemon ends before it comes, for others may hang in theirs.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// The permit of an operation; `None` if the daemon ends before, because other operations may hang with theirs.
+    pub(super) async fn acquire_permit(&self) -> Option<SemaphorePermit<'_>> {
         // Both arms are cancel-safe.
         tokio::select! {
             biased;
@@ -43,7 +42,7 @@ impl Executor {
         }
     }
 
-    async fn change(&self, operation: Operation, turn: SemaphorePermit<'_>) -> Result<Outcome, RuntimeError> {
+    async fn change(&self, operation: Operation, permit: SemaphorePermit<'_>) -> Result<Outcome, RuntimeError> {
         match operation {
             Operation::Create(target) => self.create(target).await,
             Operation::Start { id, revision } => {
@@ -52,27 +51,29 @@ impl Executor {
                     None => self.state.forget(std::slice::from_ref(&id)).await,
                 }
                 match self.runtime.start(&id).await {
-                    Err(error) if is_final(&error) => self.discard(id, error, turn).await,
+                    Err(error) if is_permanent(&error) => self.discard(id, error, permit).await,
                     started => started.map(|()| Outcome::Started { id, revision }),
                 }
             }
             Operation::Restart { id, revision } => match self.runtime.restart(&id, self.stop_grace).await {
-                Err(error) if is_final(&error) => self.discard(id, error, turn).await,
+                Err(error) if is_permanent(&error) => self.discard(id, error, permit).await,
                 restarted => {
                     restarted?;
                     self.state.record(&id, &revision).await;
                     Ok(Outcome::Started { id, revision: Some(revision) })
                 }
             },
-            Operation::Replace { old, next, target, strategy } => self.replace(old, next, target, strategy, turn).await,
+            Operation::Replace { old, next, target, strategy } => {
+                self.replace(old, next, target, strategy, permit).await
+            }
             Operation::Confirm { next, old, revision, strategy } => {
-                self.confirm(next, old, &revision, strategy, turn).await
+                self.confirm(next, old, &revision, strategy, permit).await
             }
             Operation::Rename { id, name } => {
                 self.runtime.rename(&id, &name).await?;
                 Ok(Outcome::Renamed { id, name })
             }
-            Operation::Remove(ids) => self.remove_all(ids, Some(turn)).await,
+            Operation::Remove(ids) => self.remove_all(ids, Some(permit)).await,
             Operation::Stop(ids) => self.stop_all(ids).await,
         }
     }
@@ -82,17 +83,17 @@ impl Executor {
         &self,
         id: ContainerId,
         error: RuntimeError,
-        turn: SemaphorePermit<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let failure = failure::of_runtime(&error);
-        warn!(container = %id, error = failure.text, "container cannot be started again: it is removed and created anew");
-        self.remove_all(vec![id.clone()], Some(turn)).await?;
+        warn!(container = %id, error = failure.text, "container cannot be started again; it is removed and recreated");
+        self.remove_all(vec![id.clone()], Some(permit)).await?;
         Ok(Outcome::Discarded { id, failure })
     }
 
     async fn create(&self, target: Target) -> Result<Outcome, RuntimeError> {
         let (spec, record) = with_labels(&target.spec, target.spec.name.clone());
-        let Some(id) = self.make(&spec).await? else { return Ok(Outcome::ImageMissing) };
+        let Some(id) = self.create_container(&spec).await? else { return Ok(Outcome::ImageMissing) };
         self.state.record(&id, &target.revision).await;
         if self.is_stopping() {
             return Ok(Outcome::Abandoned);
@@ -102,8 +103,8 @@ impl Executor {
         Ok(created(id, spec.name, target, record, image_id))
     }
 
-    /// Makes a container; `None` when its image is not there. The network is made again if somebody removed it.
-    pub(super) async fn make(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
+    /// Creates a container; `None` if its image does not exist. Creates the network again if somebody removed it.
+    pub(super) async fn create_container(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
         let spec = &self.with_log_endpoint(spec).await;
         match self.runtime.create(spec).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -116,7 +117,7 @@ impl Executor {
         self.runtime.create(spec).await.map(Some)
     }
 
-    /// dockerd does not know the endpoints that this daemon was told: AWS_ENDPOINT_URL, FIPS, dual stack.
+    /// dockerd does not know the endpoints that this daemon is configured with: AWS_ENDPOINT_URL, FIPS, dual stack.
     async fn with_log_endpoint(&self, spec: &ContainerSpec) -> ContainerSpec {
         let mut spec = spec.clone();
         if let LogSettings::Awslogs { region, endpoint, .. } = &mut spec.logs {
@@ -125,7 +126,7 @@ impl Executor {
         spec
     }
 
-    /// The image that a container of `spec` was just made of; none is empty.
+    /// The image of the container that was just created from `spec`; empty if unknown.
     pub(super) async fn image_of(&self, spec: &ContainerSpec) -> ImageId {
         self.runtime.image(&spec.image).await.ok().flatten().unwrap_or(ImageId(String::new()))
     }
@@ -138,17 +139,17 @@ impl Executor {
         Ok(Outcome::Stopped(ids))
     }
 
-    /// Stops containers, and removes them when their output is shipped. Nobody else waits for that: the turn is given
-    /// back meanwhile. At the end of the daemon there are no turns: all go at once.
+    /// Stops containers, and removes them when their output is shipped. The permit is released during the shipping. At
+    /// the end of the daemon no permits are needed: all are removed at once.
     pub(super) async fn remove_all(
         &self,
         ids: Vec<ContainerId>,
-        turn: Option<SemaphorePermit<'_>>,
+        permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Outcome, RuntimeError> {
         self.stop_all(ids.clone()).await?;
-        drop(turn);
+        drop(permit);
         self.shipping.finish(&ids).await;
-        let _turn = self.turn().await;
+        let _permit = self.acquire_permit().await;
         for result in join_all(ids.iter().map(|id| self.runtime.remove(id))).await {
             ignore_absent(result)?;
         }
@@ -157,9 +158,9 @@ impl Executor {
     }
 }
 
-/// Whether a container that could not be started cannot be started ever: it is gone, or it refers to something that is and
-/// that the engine could not make again.
-fn is_final(error: &RuntimeError) -> bool {
+/// Whether a failed start can never succeed: the container is gone, or it refers to something that does not exist and
+/// that the engine could not create.
+fn is_permanent(error: &RuntimeError) -> bool {
     matches!(error.kind(), ErrorKind::Broken | ErrorKind::NotFound)
 }
 
@@ -174,7 +175,7 @@ pub(super) fn created(id: ContainerId, name: String, target: Target, record: Spe
     Outcome::Created(Box::new(Created { id, name, revision: target.revision, record, image_id }))
 }
 
-/// The spec as the engine gets it: under `name`, with the label that records it and a log stream of its own.
+/// The spec for the engine: with `name`, the label that records it and its own log stream.
 pub(super) fn with_labels(spec: &ContainerSpec, name: String) -> (ContainerSpec, SpecRecord) {
     let mut spec = ContainerSpec { name, ..spec.clone() };
     if let LogSettings::Awslogs { stream, .. } = &mut spec.logs {
@@ -185,8 +186,8 @@ pub(super) fn with_labels(spec: &ContainerSpec, name: String) -> (ContainerSpec,
     (spec, record)
 }
 
-/// The name of the container that will take the place of `name`. No node can have it: names of nodes hold no control
-/// characters, and engine names with a hash at their end are made only by rewriting.
+/// The name of the container that will replace `name`. No node can have it: node names contain no control characters,
+/// and only rewriting creates engine names with a hash at their end.
 pub fn next_name(name: &str) -> String {
     names::container_name(&format!("{name}\u{1}next"))
 }

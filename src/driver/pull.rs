@@ -1,4 +1,4 @@
-//! One pull: credentials, fetch, and what is left when it fails.
+//! One pull: credentials, pull, and the local copy when it fails.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::reconciler::{Failure, Pulled};
 use crate::telemetry::PROGRESS;
 
 impl Executor {
-    /// Fetches `image`; when that fails, says whether an older copy is present.
+    /// Pulls `image`; on a failure, reports whether an older copy is present.
     pub async fn pull(&self, image: &ImageReference) -> Pulled {
         let _permit = self.pulls.acquire().await.expect("the semaphore is never closed");
         let began = Instant::now();
@@ -22,7 +22,7 @@ impl Executor {
             }
             Err(failure) => match self.runtime.image(image).await {
                 Ok(Some(id)) => {
-                    warn!(image = %image, error = failure.text, "image cannot be pulled; the copy that is here is used");
+                    warn!(image = %image, error = failure.text, "image cannot be pulled; the local copy is used");
                     Pulled::Kept { id, failure }
                 }
                 _ => {
@@ -33,9 +33,9 @@ impl Executor {
         }
     }
 
-    /// Content with a digest never changes: a copy that is here is the image. The same goes for an image of `localhost`,
-    /// which by Podman's convention is of no registry. Credentials that a registry refuses may be stale, so they are
-    /// fetched anew once.
+    /// Content with a digest never changes: a local copy is the image. The same applies to images of `localhost`, which
+    /// by Podman's convention belong to no registry. Credentials that a registry rejects may be stale, so they are
+    /// requested again once.
     async fn fetch(&self, image: &ImageReference) -> Result<ImageId, Failure> {
         let is_local = image.registry() == "localhost";
         if (is_local || image.digest().is_some())
@@ -54,7 +54,7 @@ impl Executor {
 }
 
 enum PullError {
-    /// The registry refused the credentials that were used.
+    /// The registry rejected the credentials.
     Unauthorized(Failure),
     Other(Failure),
 }
@@ -83,7 +83,7 @@ impl Executor {
     }
 }
 
-/// The bar goes also when the pull was given up.
+/// Removes the progress bar also when the pull was cancelled.
 impl Drop for Report<'_> {
     fn drop(&mut self) {
         info!(target: PROGRESS, subject = %self.image, is_over = true);
@@ -93,7 +93,7 @@ impl Drop for Report<'_> {
 /// How often the progress of a long pull is logged.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells people now and then how far a long pull is.
+/// Logs the progress of a long pull from time to time.
 struct Report<'a> {
     image: &'a ImageReference,
     last: Mutex<Instant>,

@@ -1,25 +1,25 @@
-//! Putting a new container in the place of an old one, and the old one back when the new one does not stay up.
+//! Replacement of a container: a new one takes the place of an old one, and a rollback starts the old one again.
 //!
-//! Careful, the usual manner: make the new one, stop the old one, start the new one, see that it stays up for a short
-//! window, remove the old one, rename the new one. The node is down for one stop and one start. Overlap: the new one is
-//! started before the old one is stopped, which stops only when the window is over. At once: as careful, without a
-//! window, where the old one is dead or cut off from its network and nothing is gained by keeping it.
+//! `StopFirst`, the default: create the new one, stop the old one, start the new one, wait for a short window in which
+//! it must stay up, remove the old one, rename the new one. The node is down for one stop and one start. `StartFirst`:
+//! the new one is started before the old one is stopped, which happens at the end of the window. `Force`: as
+//! `StopFirst`, without a window, if the old one is dead or cut off from its network and not worth keeping.
 //!
-//! A daemon that dies on the way leaves one of these, told apart by what runs and what each container is made of:
+//! A daemon that dies during a replacement leaves one of these states, told apart by the running containers and specs:
 //!
-//! | left over | what the next daemon does |
+//! | leftover | action of the next daemon |
 //! | --- | --- |
-//! | old one runs, new one made or ended | goes on with the replacement |
-//! | old one stopped, new one made or ended | starts the new one; when it does not stay up, the old one comes back |
-//! | old one stopped, new one runs | sees that it stays up, removes the old one |
-//! | both run (overlap) | the same; in the careful manner it stops the old one first |
+//! | old one runs, new one created or exited | continues the replacement |
+//! | old one stopped, new one created or exited | starts the new one; if it does not stay up, rolls back |
+//! | old one stopped, new one runs | waits for the window, removes the old one |
+//! | both run (`StartFirst`) | the same; with `StopFirst` it stops the old one first |
 //! | new one alone under its first name | renames it |
-//! | rolled back, new one not yet removed | tries the new one once more, as nobody remembers that it failed |
+//! | rolled back, new one not yet removed | tries the new one once more, because no failure is recorded |
 //!
-//! An engine that was away in the window leaves one of the same, and what is done is the same: that a container ended with
-//! its engine says nothing against it.
+//! An engine that was unavailable during the window leaves the same states and causes the same actions: an exit
+//! together with the engine is not a failure of the container.
 //!
-//! In no case is the old one removed before the new one has stayed up.
+//! The old one is never removed before the new one has stayed up.
 
 use futures_util::future::join;
 use managed_app_runtimes::{Container, ContainerId, ContainerState, ErrorKind, RuntimeError};
@@ -32,58 +32,58 @@ use super::operate::{created, ignore_absent, next_name, with_labels};
 use super::{Executor, Notice, failure};
 use crate::reconciler::{Failure, FailureKind, Outcome, Revision, Strategy, Target};
 
-/// How long a start may wait for a host port that another node lets go, beyond the time that node may take to stop.
-const PORT_PATIENCE: Duration = Duration::from_secs(10);
-/// Pause between two attempts to start with such a port.
-const PORT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a start may wait for a host port of another node, in addition to that node's stop grace.
+const PORT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Delay between two attempts to start with such a port.
+const PORT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// A new container that is being tried out in the place of old ones.
+/// A new container during its replacement window.
 struct Rollout {
     next: ContainerId,
     old: Vec<ContainerId>,
-    /// What the old one reads when it has to come back.
+    /// The startup inputs of the old one if it is started again.
     revision: Revision,
     strategy: Strategy,
-    /// What was said since before the new one was started.
+    /// Notices since before the new one was started.
     notices: broadcast::Receiver<Notice>,
 }
 
-/// What came of a trial.
+/// The result of a rollout.
 enum RolloutResult {
     Healthy,
-    /// It does not, for this reason.
+    /// It did not stay up, for this reason.
     Failed(String),
-    /// It does not, but the engine was away meanwhile, which may have ended it.
+    /// It did not stay up, but the engine was unavailable meanwhile, which may be the cause.
     Unknown,
     /// The daemon ends.
     Interrupted,
 }
 
 impl Executor {
-    /// Makes the next container beside the old one; the old one does not notice anything that fails until then. No
-    /// permit is held while the new one is watched.
+    /// Creates the next container beside the old one; a failure until then does not affect the old one. No permit is
+    /// held during the replacement window.
     pub(super) async fn replace(
         &self,
         old: Vec<ContainerId>,
         next: Option<ContainerId>,
         target: Target,
         strategy: Strategy,
-        turn: SemaphorePermit<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let (mut spec, record) = with_labels(&target.spec, next_name(&target.spec.name));
         let next = match next {
             Some(next) => Some(next),
-            None => match self.make(&spec).await {
-                // A stranger or something left over is called so: any other name will do as well.
+            None => match self.create_container(&spec).await {
+                // A foreign or leftover container has this name: use any other one.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     spec.name = format!("{}-{:08x}", spec.name, rand::random::<u32>());
-                    self.make(&spec).await?
+                    self.create_container(&spec).await?
                 }
                 result => result?,
             },
         };
         let Some(next) = next else { return Ok(Outcome::ImageMissing) };
-        // Another image may have the tag when the window is over.
+        // The tag may have another image at the end of the window.
         let ((), image_id) = join(self.state.record(&next, &target.revision), self.image_of(&target.spec)).await;
         if self.is_stopping() {
             return Ok(Outcome::Abandoned);
@@ -92,41 +92,41 @@ impl Executor {
         if strategy != Strategy::StartFirst {
             self.stop_all(rollout.old.clone()).await?;
         }
-        // Whoever holds the port may need a turn to let go of it.
-        let turn = Some(turn).filter(|_| strategy != Strategy::PortSwap);
+        // The holder of the port may need a permit to release it.
+        let permit = Some(permit).filter(|_| strategy != Strategy::PortSwap);
         if let Err(error) = self.start_next(&rollout).await {
-            let failure = of_start(&error, strategy);
+            let failure = start_failure(&error, strategy);
             return self.roll_back(&rollout, failure).await;
         }
-        drop(turn);
+        drop(permit);
         if let Some(outcome) = self.watch(&mut rollout).await? {
             return Ok(outcome);
         }
-        let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(rollout.old, Some(turn)).await?;
+        let Some(permit) = self.acquire_permit().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(rollout.old, Some(permit)).await?;
         self.runtime.rename(&rollout.next, &target.spec.name).await?;
         Ok(created(rollout.next, target.spec.name.clone(), target, record, image_id))
     }
 
-    /// Goes on with a replacement whose new container runs already.
+    /// Continues a replacement whose new container runs already.
     pub(super) async fn confirm(
         &self,
         next: ContainerId,
         old: Vec<ContainerId>,
         revision: &Revision,
         strategy: Strategy,
-        turn: SemaphorePermit<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Outcome, RuntimeError> {
         let mut rollout = self.rollout(next, old, revision, strategy);
         if strategy != Strategy::StartFirst {
             self.stop_all(rollout.old.clone()).await?;
         }
-        drop(turn);
+        drop(permit);
         if let Some(outcome) = self.watch(&mut rollout).await? {
             return Ok(outcome);
         }
-        let Some(turn) = self.turn().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(rollout.old, Some(turn)).await
+        let Some(permit) = self.acquire_permit().await else { return Ok(Outcome::Abandoned) };
+        self.remove_all(rollout.old, Some(permit)).await
     }
 
     fn rollout(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, strategy: Strategy) -> Rollout {
@@ -134,26 +134,26 @@ impl Executor {
     }
 
     async fn start_next(&self, rollout: &Rollout) -> Result<(), RuntimeError> {
-        let patience =
-            if rollout.strategy == Strategy::PortSwap { self.stop_grace + PORT_PATIENCE } else { Duration::ZERO };
-        let until = Instant::now() + patience;
+        let port_wait =
+            if rollout.strategy == Strategy::PortSwap { self.stop_grace + PORT_WAIT_MAX } else { Duration::ZERO };
+        let until = Instant::now() + port_wait;
         loop {
             match self.runtime.start(&rollout.next).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until && !self.is_stopping() => {
-                    sleep(PORT_PAUSE).await;
+                    sleep(PORT_RETRY_DELAY).await;
                 }
                 result => return result,
             }
         }
     }
 
-    /// Sees whether the new container stays up, and brings the old one back if not. `None`: it does.
+    /// Waits for the window and rolls back if the new container does not stay up. `None`: it stays up.
     async fn watch(&self, rollout: &mut Rollout) -> Result<Option<Outcome>, RuntimeError> {
         match self.result_of(rollout).await? {
             RolloutResult::Healthy => Ok(None),
             RolloutResult::Interrupted => Ok(Some(Outcome::Abandoned)),
             RolloutResult::Unknown => {
-                let text = "the engine was away while the new container was watched".to_owned();
+                let text = "the engine was unavailable during the replacement window".to_owned();
                 Ok(Some(Outcome::Failed(Failure { kind: FailureKind::Transient, text })))
             }
             RolloutResult::Failed(reason) => {
@@ -163,8 +163,8 @@ impl Executor {
         }
     }
 
-    /// A container that ended and was started again by the engine has another start time. Engine events only make
-    /// this look earlier.
+    /// A container that exited and was restarted by the engine has another start time. Engine events only cause an
+    /// earlier check.
     async fn result_of(&self, rollout: &mut Rollout) -> Result<RolloutResult, RuntimeError> {
         if self.replace_window.is_zero() || rollout.strategy == Strategy::Force {
             return Ok(RolloutResult::Healthy);
@@ -195,12 +195,12 @@ impl Executor {
     }
 
     async fn find(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
-        let found = self.lister.look(self.runtime.as_ref(), &self.owner).await?;
+        let found = self.lister.list(self.runtime.as_ref(), &self.owner).await?;
         Ok(found.iter().find(|container| container.id == *id).cloned())
     }
 
-    /// The new one is stopped before the old one is started. The old one reads what is current now. A node that is
-    /// down does not wait for its turn.
+    /// Stops the new container before the old one is started. The old one reads its current inputs. A node that is down
+    /// does not wait for a permit.
     async fn roll_back(&self, rollout: &Rollout, failure: Failure) -> Result<Outcome, RuntimeError> {
         warn!(container = %rollout.next, error = failure.text, "the new container is given up for the old one");
         ignore_absent(self.runtime.stop(&rollout.next, self.stop_grace).await)?;
@@ -208,17 +208,17 @@ impl Executor {
         if let (Some(old), true) = (rollout.old.first(), rollout.strategy != Strategy::StartFirst) {
             self.state.record(old, &rollout.revision).await;
             match self.runtime.start(old).await {
-                // Neither can be started: the new one goes, so that a newer one can be made.
+                // Neither can be started: remove the new one, so that another can be created.
                 Err(error) if error.kind() == ErrorKind::NotFound => gone = Some(error),
                 started => started?,
             }
         }
-        // Its last words say why it did not stay up.
+        // Its last output shows why it did not stay up.
         self.shipping.finish(std::slice::from_ref(&rollout.next)).await;
         match self.runtime.remove(&rollout.next).await {
             Ok(()) => self.state.forget(std::slice::from_ref(&rollout.next)).await,
             Err(error) => {
-                warn!(container = %rollout.next, error = failure::chain(&error), "the failed container cannot be removed");
+                warn!(container = %rollout.next, error = failure::chain(&error), "failed container cannot be removed");
             }
         }
         gone.map_or(Ok(Outcome::RolledBack(failure)), Err)
@@ -226,7 +226,7 @@ impl Executor {
 }
 
 impl Rollout {
-    /// What is said of the new container or of the engine; `None` when something was missed.
+    /// The next notice about the new container or the engine; `None` if one was missed.
     async fn notice(&mut self) -> Option<Notice> {
         loop {
             match self.notices.recv().await {
@@ -239,24 +239,23 @@ impl Rollout {
     }
 }
 
-/// Why a container that was started at `started_at` does not count as staying up, if so. No answer about it is no
-/// proof against it.
+/// Why a container that was started at `started_at` did not stay up, if so. An unknown state is not a failure.
 fn unhealthy_reason(started_at: Option<OffsetDateTime>, now: Option<&Container>) -> Option<String> {
     let Some(now) = now else { return Some("it was removed".to_owned()) };
     match &now.state {
         ContainerState::Running | ContainerState::Paused if now.started_at == started_at => None,
-        ContainerState::Running | ContainerState::Paused => Some("it ended and was started again".to_owned()),
+        ContainerState::Running | ContainerState::Paused => Some("it exited and was restarted".to_owned()),
         ContainerState::Unknown(_) => None,
-        ContainerState::Restarting => Some("it keeps ending".to_owned()),
-        ContainerState::Exited { code: Some(code) } => Some(format!("it ended with code {code}")),
-        ContainerState::Exited { code: None } => Some("it ended".to_owned()),
-        ContainerState::Created | ContainerState::Removing | ContainerState::Dead => Some("it is not up".to_owned()),
+        ContainerState::Restarting => Some("it exits repeatedly".to_owned()),
+        ContainerState::Exited { code: Some(code) } => Some(format!("it exited with code {code}")),
+        ContainerState::Exited { code: None } => Some("it exited".to_owned()),
+        ContainerState::Created | ContainerState::Removing | ContainerState::Dead => Some("it does not run".to_owned()),
     }
 }
 
-/// The failure of a start in the place of an old container: the new one's own where the engine will not have it or a
-/// port is taken, but not where that port was to come free. Anything else may have been the engine's.
-fn of_start(error: &RuntimeError, strategy: Strategy) -> Failure {
+/// The failure of a start that replaces an old container. It is permanent if the engine refuses the container or a port
+/// is taken, unless that port was to be released. Anything else may be caused by the engine.
+fn start_failure(error: &RuntimeError, strategy: Strategy) -> Failure {
     let kind = match error.kind() {
         ErrorKind::Conflict if strategy != Strategy::PortSwap => FailureKind::Permanent,
         ErrorKind::Refused => FailureKind::Permanent,

@@ -1,7 +1,7 @@
-//! The state file: for each container the revision it was started with, and of what inputs. Small, written whole,
-//! replaced atomically.
+//! The state file: for each container the revision it was started with, and the inputs of that. Small, written as a
+//! whole, replaced atomically.
 //!
-//! Losing it costs one restart of each node, never more; so trouble with it is a warning and no reason to stop.
+//! Its loss costs one restart of each node, never more; problems with it are therefore warnings.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -17,25 +17,25 @@ use tracing::warn;
 
 use crate::reconciler::{Revision, StartupInputs};
 
-/// Version of the file that this program writes; a newer one is set aside.
+/// Version of the file that this program writes; a newer file is set aside.
 const VERSION: u32 = 1;
 const FILE_NAME: &str = "state.json";
-/// A file larger than this is not ours.
+/// A larger file is invalid.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Where the text of the state is kept.
+/// Storage of the state.
 #[async_trait]
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Puts this text in the place of the one before; when it fails, the one before is still there.
+    /// Replaces the stored text atomically: after a failure, the previous one is still there.
     async fn write(&self, text: Vec<u8>) -> io::Result<()>;
 }
 
-/// The file and what it holds. Cheap to share.
+/// The file and its content.
 #[derive(Debug)]
 pub struct StateFile {
     disk: Box<dyn Disk>,
     memory: Mutex<Memory>,
-    /// Held while the file is written: the number of the newest change that is on disk.
+    /// Held during a write: the number of the newest change on disk.
     written: tokio::sync::Mutex<u64>,
 }
 
@@ -45,7 +45,7 @@ struct Memory {
     changes: u64,
 }
 
-/// Files of before hold no inputs, and are as good; a daemon of before does not look at them.
+/// Older files contain no inputs and are valid; older daemons ignore them.
 #[derive(Deserialize)]
 struct Contents {
     version: u32,
@@ -54,17 +54,17 @@ struct Contents {
     inputs: HashMap<String, StartupInputs>,
 }
 
-/// The same as it is written.
+/// [`Contents`] by reference, for writing.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ContentsRef<'a> {
     version: u32,
     revisions: HashMap<&'a str, &'a str>,
     inputs: HashMap<&'a str, &'a StartupInputs>,
 }
 
 impl StateFile {
-    /// Reads `state.json` in `directory`, which is made if absent. A file that cannot be read is set aside with a
-    /// warning, and what it held counts as unknown.
+    /// Reads `state.json` in `directory`, which is created if absent. An invalid file is set aside with a warning, and
+    /// its content counts as unknown.
     pub fn open(directory: &Path) -> Self {
         let path = directory.join(FILE_NAME);
         if let Err(error) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory) {
@@ -80,10 +80,10 @@ impl StateFile {
                 HashMap::new()
             }
         };
-        Self::with(revisions, Box::new(File { path }))
+        Self::with(revisions, Box::new(FileDisk { path }))
     }
 
-    /// The state as `text` has it, kept on `disk` from now on. A text that makes no sense counts as unknown.
+    /// The state of `text`, stored on `disk` from now on. An invalid text counts as unknown.
     pub fn of(text: Option<&[u8]>, disk: Box<dyn Disk>) -> Self {
         Self::with(text.and_then(|text| parse(text).ok()).unwrap_or_default(), disk)
     }
@@ -93,20 +93,21 @@ impl StateFile {
         Self { disk, memory, written: tokio::sync::Mutex::new(0) }
     }
 
-    /// What the file in `directory` holds, for `plan`: makes, moves and writes nothing. No file means nothing is known.
+    /// The content of the file in `directory`, for `plan`: creates, moves and writes nothing. Empty if there is no
+    /// file.
     ///
-    /// Fails with `InvalidData` for a file that [`StateFile::open`] would set aside, and as the system says for one that
-    /// this user may not read.
+    /// Fails with `InvalidData` for a file that [`StateFile::open`] would set aside, and with the system's error if
+    /// this user may not read it.
     pub fn peek(directory: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
         read(&directory.join(FILE_NAME))
     }
 
-    /// All that is known.
+    /// All known revisions.
     pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).revisions.clone()
     }
 
-    /// Notes that `id` is started with `revision`; on disk when this returns, unless a warning was logged.
+    /// Records that `id` is started with `revision`; on disk when this returns, unless a warning was logged.
     pub async fn record(self: &Arc<Self>, id: &ContainerId, revision: &Revision) {
         self.change(|revisions| {
             revisions.insert(id.clone(), revision.clone());
@@ -114,12 +115,12 @@ impl StateFile {
         .await;
     }
 
-    /// Notes that these containers are gone, or that it is not known what they read.
+    /// Drops containers that are removed, or whose inputs are unknown.
     pub async fn forget(self: &Arc<Self>, ids: &[ContainerId]) {
         self.change(|revisions| revisions.retain(|id, _| !ids.contains(id))).await;
     }
 
-    /// Forgets all containers but these: at once, so that what is recorded from now on stays. The future writes it.
+    /// Drops all containers but these in memory at once, so that later records stay. The future writes the file.
     pub fn retain(self: &Arc<Self>, ids: &HashSet<ContainerId>) -> impl Future<Output = ()> + Send + use<> {
         let number = self.edit(|revisions| revisions.retain(|id, _| ids.contains(id)));
         let this = self.clone();
@@ -131,7 +132,7 @@ impl StateFile {
         self.save(number).await;
     }
 
-    /// Changes what is in memory; the number of the change.
+    /// Changes the state in memory; returns the number of the change.
     fn edit(&self, change: impl FnOnce(&mut HashMap<ContainerId, Revision>)) -> u64 {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut memory.revisions);
@@ -139,7 +140,7 @@ impl StateFile {
         memory.changes
     }
 
-    /// Sees to it that the change of this number is on disk. Changes that come while a write is going on share the next.
+    /// Writes the file unless this change is on disk already. Changes during a write share the next one.
     async fn save(self: &Arc<Self>, number: u64) {
         let mut written = self.written.lock().await;
         if *written >= number {
@@ -152,7 +153,7 @@ impl StateFile {
         }
     }
 
-    /// What is to be written, and the number of the newest change in it.
+    /// The text to write, and the number of the newest change in it.
     fn text(&self) -> (Vec<u8>, u64) {
         let (revisions, number) = {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,14 +163,14 @@ impl StateFile {
     }
 }
 
-/// The disk that there really is.
+/// The file system.
 #[derive(Debug)]
-struct File {
+struct FileDisk {
     path: PathBuf,
 }
 
 #[async_trait]
-impl Disk for File {
+impl Disk for FileDisk {
     async fn write(&self, text: Vec<u8>) -> io::Result<()> {
         let path = self.path.clone();
         tokio::task::spawn_blocking(move || replace(&path, &text)).await.map_err(io::Error::other).flatten()
@@ -184,35 +185,38 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     std::fs::rename(&next, path)
 }
 
-/// A file that is there and makes no sense is `InvalidData`.
+/// An invalid file is `InvalidData`.
 fn read(path: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(nonsense("it is too large".to_owned())),
+        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(invalid_data("it is too large".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         _ => {}
     }
     parse(&std::fs::read(path)?)
 }
 
-fn nonsense(reason: String) -> io::Error {
+fn invalid_data(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// What the text of a file holds.
+/// Parses the text of a file.
 pub(super) fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
-    let contents: Contents = serde_json::from_slice(text).map_err(|error| nonsense(error.to_string()))?;
+    let contents: Contents = serde_json::from_slice(text).map_err(|error| invalid_data(error.to_string()))?;
     if contents.version > VERSION {
-        return Err(nonsense(format!("its version is {}, and this program knows {VERSION}", contents.version)));
+        return Err(invalid_data(format!(
+            "version {} is newer than version {VERSION} of this program",
+            contents.version
+        )));
     }
     Ok(contents.into_revisions())
 }
 
 /// The text of a file.
 pub(super) fn to_text(revisions: &HashMap<ContainerId, Revision>) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&Written::of(revisions))
+    serde_json::to_vec(&ContentsRef::of(revisions))
 }
 
-impl<'a> Written<'a> {
+impl<'a> ContentsRef<'a> {
     fn of(all: &'a HashMap<ContainerId, Revision>) -> Self {
         let (mut revisions, mut inputs) = (HashMap::new(), HashMap::new());
         for (id, revision) in all {

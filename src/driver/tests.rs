@@ -1,4 +1,4 @@
-//! Replacements on the engine in memory: downtime, the window, the way back, and a crash before each call.
+//! Replacements on the engine in memory: downtime, window, rollback, and a crash before each call.
 
 mod crashes;
 mod harness;
@@ -27,7 +27,7 @@ fn next() -> Target {
     target("aa", "two", "2", vec![])
 }
 
-/// Containers of the image `two` behave so from now on.
+/// Containers of the image `two` have this behaviour from now on.
 fn behave(harness: &Harness, behaviour: Behaviour) {
     harness.memory.set_behaviour_of_image(&image("two"), behaviour);
 }
@@ -71,10 +71,10 @@ async fn where_the_old_one_is_of_no_use_nothing_waits_for_a_window() {
 async fn what_does_not_stay_up_gives_way_to_the_old_one() {
     let dies = |code, ms| Behaviour::Exits { code, after: Duration::from_millis(ms) };
     let table = [
-        (dies(3, 0), "it ended with code 3"),
-        (dies(0, 1_500), "it ended with code 0"),
-        (crashes(Duration::ZERO), "it keeps ending"),
-        (crashes(Duration::from_millis(1_700)), "it ended and was started again"),
+        (dies(3, 0), "it exited with code 3"),
+        (dies(0, 1_500), "it exited with code 0"),
+        (crashes(Duration::ZERO), "it exits repeatedly"),
+        (crashes(Duration::from_millis(1_700)), "it exited and was restarted"),
     ];
     for (behaviour, reason) in table {
         let harness = Harness::with_old(vec![]).await;
@@ -138,7 +138,7 @@ async fn where_the_old_one_cannot_come_back_nothing_is_given_up() {
     assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 
-/// Something that both refer to is gone: a newer one can be made when the new one is out of the way.
+/// An object that both refer to is gone: another container can be created once the new one is removed.
 #[tokio::test(start_paused = true)]
 async fn where_neither_can_be_started_the_new_one_goes() {
     let harness = Harness::with_old(vec![]).await;
@@ -223,7 +223,7 @@ async fn a_daemon_that_ends_leaves_the_rest_to_the_next_one() {
     assert!(matches!(outcome, Outcome::Abandoned), "{outcome:?}");
     assert!(began.elapsed() < WINDOW);
     assert_eq!(harness.memory.containers().len(), 2);
-    let harness = harness.reborn();
+    let harness = harness.restarted();
     harness.settle(&next(), false).await;
     let only = harness.view("aa").expect("the new one");
     assert_eq!((only.starts, harness.memory.containers().len()), (1, 1), "it was not started again");

@@ -1,4 +1,4 @@
-//! The choice among engines that were asked. Pure: asks nothing itself.
+//! Selection among engines that were queried. Pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use managed_app_runtimes::{ContainerRuntime, EngineInfo, EngineKind, ErrorKind, 
 use super::remedy::remedy;
 use crate::driver::chain;
 
-/// An engine that answers.
+/// An engine that responds.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct FoundEngine {
     pub(super) runtime: Arc<dyn ContainerRuntime>,
     pub(super) info: EngineInfo,
-    /// How many containers of this app it holds.
+    /// Number of containers of this app.
     pub(super) containers: usize,
 }
 
-/// An engine that does not answer.
+/// An engine that does not respond.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tried {
+pub(super) struct FailedAttempt {
     engine: EngineKind,
     endpoint: String,
     kind: ErrorKind,
@@ -27,7 +27,7 @@ pub(super) struct Tried {
     remedy: String,
 }
 
-impl Tried {
+impl FailedAttempt {
     pub(super) fn new(engine: EngineKind, endpoint: &str, error: &RuntimeError) -> Self {
         Self {
             engine,
@@ -39,30 +39,30 @@ impl Tried {
     }
 }
 
-/// Why no engine can be used.
+/// Why no engine is usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoEngineKind {
-    /// One may answer later.
+    /// One may respond later.
     Unreachable,
-    /// Its address cannot be used, or it is not part of this program.
+    /// Its address is invalid, or it is not part of this program.
     Unusable,
 }
 
-/// No engine can be used. `Display` fits after "failed to" and says what was tried and what to do about each.
+/// No engine is usable. `Display` fits after "failed to" and contains the attempts and a remedy for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoEngine(Vec<Tried>);
+pub struct NoEngine(Vec<FailedAttempt>);
 
 impl NoEngine {
-    /// The one engine there could be failed with `error`.
+    /// The only possible engine failed with `error`.
     pub fn of(engine: EngineKind, endpoint: &str, error: &RuntimeError) -> Self {
-        Self(vec![Tried::new(engine, endpoint, error)])
+        Self(vec![FailedAttempt::new(engine, endpoint, error)])
     }
 
-    /// The engine in memory was chosen and is not there.
+    /// The engine in memory is configured and not part of this program.
     #[cfg(not(feature = "demo"))]
     pub(super) fn not_built_in() -> Self {
         let remedy = "choose docker, podman or auto for MANAGED_APP_RUNTIME, or build with the feature `demo`";
-        Self(vec![Tried {
+        Self(vec![FailedAttempt {
             engine: EngineKind::Memory,
             endpoint: "memory".to_owned(),
             kind: ErrorKind::Refused,
@@ -71,13 +71,13 @@ impl NoEngine {
         }])
     }
 
-    /// Why.
+    /// The kind of the error.
     pub fn kind(&self) -> NoEngineKind {
         let is_final = self.0.iter().all(|tried| tried.kind == ErrorKind::Refused);
         if is_final { NoEngineKind::Unusable } else { NoEngineKind::Unreachable }
     }
 
-    /// What was tried and how it failed.
+    /// The attempts and their errors.
     pub fn tried(&self) -> String {
         match self.0.as_slice() {
             [only] => only.why.clone(),
@@ -85,7 +85,7 @@ impl NoEngine {
         }
     }
 
-    /// What to do, an alternative for each engine that was tried.
+    /// The remedies, an alternative for each attempt.
     pub fn remedy(&self) -> String {
         match self.0.as_slice() {
             [only] => only.remedy.clone(),
@@ -96,35 +96,37 @@ impl NoEngine {
     }
 }
 
-fn joined(all: &[Tried], between: &str, form: impl Fn(&Tried) -> String) -> String {
+fn joined(all: &[FailedAttempt], between: &str, form: impl Fn(&FailedAttempt) -> String) -> String {
     all.iter().map(form).collect::<Vec<_>>().join(between)
 }
 
 impl fmt::Display for NoEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "find a container engine: none answers ({}). What to do {}", self.tried(), self.remedy())
+        write!(f, "find a container engine: none responds ({}). Remedy {}", self.tried(), self.remedy())
     }
 }
 
 impl std::error::Error for NoEngine {}
 
-/// The engine that holds most of this app's containers, else the first that answers, and why it was chosen.
+/// Selects the engine with most containers of this app, otherwise the first one that responds, and returns the reason.
 ///
-/// Nodes that run are worth more than a preference: another engine would start every node a second time.
-pub(super) fn choose(asked: Vec<Result<Answer, Tried>>) -> Result<(Answer, &'static str), NoEngine> {
-    let (mut answers, mut tried) = (Vec::new(), Vec::new());
-    for one in asked {
+/// Running nodes take precedence over the order: another engine would start each node a second time.
+pub(super) fn select_engine(
+    results: Vec<Result<FoundEngine, FailedAttempt>>,
+) -> Result<(FoundEngine, &'static str), NoEngine> {
+    let (mut found, mut tried) = (Vec::new(), Vec::new());
+    for one in results {
         match one {
-            Ok(answer) => answers.push(answer),
+            Ok(engine) => found.push(engine),
             Err(failed) => tried.push(failed),
         }
     }
-    let most = answers.iter().map(|answer| answer.containers).max().unwrap_or(0);
-    let reason = match (answers.len(), most) {
-        (1, _) => "it is the only one that answers",
-        (_, 0) => "it is the preferred one of those that answer",
+    let most = found.iter().map(|engine| engine.containers).max().unwrap_or(0);
+    let reason = match (found.len(), most) {
+        (1, _) => "it is the only one that responds",
+        (_, 0) => "it is the preferred one of those that respond",
         _ => "it already holds containers of this app",
     };
-    let best = answers.into_iter().find(|answer| answer.containers == most);
+    let best = found.into_iter().find(|engine| engine.containers == most);
     best.map(|best| (best, reason)).ok_or(NoEngine(tried))
 }

@@ -1,18 +1,18 @@
-//! The way in which the output of nodes reaches CloudWatch, and why. Pure: what is known of dockerd comes from outside.
+//! The destination of the output of nodes, and its reason. Pure: the caller examines dockerd.
 
 use managed_app_runtimes::EngineInfo;
 
 use super::dockerd::DockerdCredentials;
 use crate::config::NodeLogs;
 
-/// The way of the output of new containers.
+/// The destination of the output of new containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeLogsChoice {
-    /// The way.
+    /// The destination.
     pub way: NodeLogs,
-    /// Whether no setting names it. Containers that have another way then keep theirs.
+    /// Whether it is the default. Containers with another destination then keep it.
     pub is_default: bool,
-    /// Why this one, for people.
+    /// The reason, for people.
     pub reason: String,
     /// Whether the engine has Docker's `awslogs` driver.
     pub has_awslogs: bool,
@@ -25,11 +25,12 @@ impl NodeLogsChoice {
     }
 }
 
-/// MANAGED_APP_NODE_LOGS decides. Without it, `awslogs` is the way only where dockerd is known to have AWS credentials of
-/// its own: without any, the driver loses the output in its mode `non-blocking` and keeps nodes from starting in
-/// `blocking`, while the daemon can always ship what it has credentials for. So not to know counts as none.
+/// MANAGED_APP_NODE_LOGS decides. The default is `awslogs` only if dockerd is known to have AWS credentials of its own.
+/// Without credentials, the driver loses the output in its mode `non-blocking` and prevents nodes from starting in
+/// `blocking`, while the daemon can always ship output with its own credentials. Unknown credentials therefore count as
+/// none.
 ///
-/// Fails, with what to do, when the engine cannot do what was chosen.
+/// Fails with a remedy if the engine does not support the configured destination.
 pub fn choose_node_logs(
     chosen: Option<NodeLogs>,
     info: &EngineInfo,
@@ -39,18 +40,20 @@ pub fn choose_node_logs(
     let choice = |way, is_default, reason| Ok(NodeLogsChoice { way, is_default, reason, has_awslogs });
     match (chosen, dockerd) {
         (Some(NodeLogs::Awslogs), _) if !has_awslogs => {
-            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=agent, or leave it out", info.kind))
+            Err(format!("{} has no awslogs log driver: set MANAGED_APP_NODE_LOGS=agent, or remove it", info.kind))
         }
-        (Some(way), _) => choice(way, false, "MANAGED_APP_NODE_LOGS names it".to_owned()),
+        (Some(way), _) => choice(way, false, "MANAGED_APP_NODE_LOGS is set".to_owned()),
         (None, _) if !has_awslogs => choice(NodeLogs::Agent, true, format!("{} has no awslogs log driver", info.kind)),
         (None, DockerdCredentials::Found(what)) => {
             choice(NodeLogs::Awslogs, true, format!("dockerd has AWS credentials of its own: {what}"))
         }
-        (None, DockerdCredentials::Absent(why)) => {
-            choice(NodeLogs::Agent, true, format!("dockerd has no AWS credentials of its own that last: {why}"))
-        }
+        (None, DockerdCredentials::Absent(why)) => choice(
+            NodeLogs::Agent,
+            true,
+            format!("dockerd has no AWS credentials of its own that do not expire: {why}"),
+        ),
         (None, DockerdCredentials::Unknown(why)) => {
-            choice(NodeLogs::Agent, true, format!("dockerd's own AWS credentials are not known: {why}"))
+            choice(NodeLogs::Agent, true, format!("dockerd's own AWS credentials are unknown: {why}"))
         }
     }
 }
@@ -71,9 +74,9 @@ mod tests {
         use DockerdCredentials::{Absent, Found, Unknown};
         use NodeLogs::{Agent, Awslogs, Engine};
         let check = |chosen, has_awslogs, dockerd: &DockerdCredentials, expected: Option<(NodeLogs, bool, bool)>| {
-            let made = choose_node_logs(chosen, &info(has_awslogs), dockerd);
-            let made = made.map(|made| (made.way, made.is_default, made.ships())).ok();
-            assert_eq!(made, expected, "{chosen:?} {has_awslogs} {dockerd:?}");
+            let choice = choose_node_logs(chosen, &info(has_awslogs), dockerd);
+            let choice = choice.map(|choice| (choice.way, choice.is_default, choice.ships())).ok();
+            assert_eq!(choice, expected, "{chosen:?} {has_awslogs} {dockerd:?}");
         };
         let (found, absent, unknown) = (Found("x".to_owned()), Absent("x".to_owned()), Unknown("x".to_owned()));
         check(None, true, &found, Some((Awslogs, true, true)));

@@ -1,13 +1,13 @@
-//! What an operator can do about an engine that does not answer, in that engine's own words. Text only.
+//! Remedies for an engine that does not respond, in the terms of that engine. Text only.
 
 use managed_app_runtimes::{EngineKind, ErrorKind, RuntimeError};
 
 use crate::driver::chain;
 
-/// What to do about `error`, which came from the engine of `kind` at `endpoint`.
+/// The remedy for `error` of the engine of `kind` at `endpoint`.
 pub fn remedy(kind: EngineKind, endpoint: &str, error: &RuntimeError) -> String {
     let variable = if kind == EngineKind::Podman { "CONTAINER_HOST" } else { "DOCKER_HOST" };
-    // A socket that may not be opened is "unreachable" to every client; only the text tells.
+    // Clients report a socket without permission as "unreachable"; only the text differs.
     if chain(error).to_ascii_lowercase().contains("permission denied") {
         return permission(kind).to_owned();
     }
@@ -45,7 +45,7 @@ fn restart(kind: EngineKind, endpoint: &str) -> &'static str {
     }
 }
 
-/// systemd puts the sockets of a user below `/run/user/<uid>`.
+/// systemd creates the sockets of a user below `/run/user/<uid>`.
 fn is_of_user(endpoint: &str) -> bool {
     endpoint.starts_with("unix:///run/user/")
 }

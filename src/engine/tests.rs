@@ -1,46 +1,46 @@
-//! Which engine is chosen, and what is said when there is none.
+//! Selection of the engine, and the error when there is none.
 
 use managed_app_fakes::InMemoryRuntime;
 
 use super::*;
 
-fn answer(endpoint: &str, containers: usize) -> Result<Answer, Tried> {
+fn engine(endpoint: &str, containers: usize) -> Result<FoundEngine, FailedAttempt> {
     let info = EngineInfo {
         kind: EngineKind::Memory,
         version: "1".to_owned(),
         endpoint: endpoint.to_owned(),
         has_awslogs: false,
     };
-    Ok(Answer { runtime: Arc::new(InMemoryRuntime::new()), info, containers })
+    Ok(FoundEngine { runtime: Arc::new(InMemoryRuntime::new()), info, containers })
 }
 
-fn silent(kind: EngineKind, endpoint: &str, error: ErrorKind, words: &'static str) -> Tried {
-    Tried::new(kind, endpoint, &RuntimeError::new(error, "ask the engine at", endpoint).with_source(words))
+fn failed(kind: EngineKind, endpoint: &str, error: ErrorKind, words: &'static str) -> FailedAttempt {
+    FailedAttempt::new(kind, endpoint, &RuntimeError::new(error, "ask the engine at", endpoint).with_source(words))
 }
 
 #[test]
 fn containers_of_the_app_decide_and_then_the_order() {
-    let down = || Err(silent(EngineKind::Docker, "d", ErrorKind::Unreachable, "no such file"));
-    let check = |asked: Vec<Result<Answer, Tried>>, endpoint: &str, reason: &str| {
-        let (chosen, why) = choose(asked).expect("one answers");
+    let down = || Err(failed(EngineKind::Docker, "d", ErrorKind::Unreachable, "no such file"));
+    let check = |results: Vec<Result<FoundEngine, FailedAttempt>>, endpoint: &str, reason: &str| {
+        let (chosen, why) = select_engine(results).expect("one found");
         assert_eq!(chosen.info.endpoint, endpoint);
         assert!(why.contains(reason), "{why}");
     };
-    check(vec![answer("a", 0), answer("b", 0)], "a", "preferred");
-    check(vec![answer("a", 0), answer("b", 3)], "b", "already holds");
-    check(vec![answer("a", 1), answer("b", 3), answer("c", 3)], "b", "already holds");
-    check(vec![down(), answer("b", 0)], "b", "only one");
-    check(vec![answer("a", 2)], "a", "only one");
+    check(vec![engine("a", 0), engine("b", 0)], "a", "preferred");
+    check(vec![engine("a", 0), engine("b", 3)], "b", "already holds");
+    check(vec![engine("a", 1), engine("b", 3), engine("c", 3)], "b", "already holds");
+    check(vec![down(), engine("b", 0)], "b", "only one");
+    check(vec![engine("a", 2)], "a", "only one");
 }
 
 #[test]
 fn without_any_engine_all_that_was_tried_is_named_with_its_remedy() {
     let tried = vec![
-        Err(silent(EngineKind::Docker, "unix:///d", ErrorKind::Unreachable, "no such file")),
-        Err(silent(EngineKind::Podman, "unix:///run/user/7/p", ErrorKind::Unreachable, "no such file")),
-        Err(silent(EngineKind::Podman, "unix:///p", ErrorKind::TimedOut, "silence")),
+        Err(failed(EngineKind::Docker, "unix:///d", ErrorKind::Unreachable, "no such file")),
+        Err(failed(EngineKind::Podman, "unix:///run/user/7/p", ErrorKind::Unreachable, "no such file")),
+        Err(failed(EngineKind::Podman, "unix:///p", ErrorKind::TimedOut, "silence")),
     ];
-    let error = choose(tried).expect_err("none answers");
+    let error = select_engine(tried).expect_err("none found");
     assert_eq!(error.kind(), NoEngineKind::Unreachable);
     let text = error.to_string();
     for part in [

@@ -1,19 +1,19 @@
-//! Whether this process runs in a container beside others of its host, and whether a folder of the host is mounted there.
-//! Knows nothing of engines.
+//! Detects whether this process runs in a container, and whether a directory of the host is mounted there. Independent
+//! of engines.
 
 use std::fs;
 use std::path::Path;
 
 /// Files that Docker and Podman put into their containers.
 const MARKERS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
-/// There when systemd runs as process 1: a system container (systemd-nspawn, LXC) is a host of its own.
+/// Exists if systemd runs as process 1: a system container (systemd-nspawn, LXC) is a host of its own.
 const SYSTEMD_BOOTED: &str = "/run/systemd/system";
 const INIT_ENVIRONMENT: &str = "/proc/1/environ";
 const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// A mount, as `mountinfo` lists it (proc_pid_mountinfo(5)).
 struct Mount<'a> {
-    /// The folder of the file system that is mounted.
+    /// The directory of the file system that is mounted.
     root: &'a str,
     /// Where it is mounted.
     point: &'a str,
@@ -21,7 +21,7 @@ struct Mount<'a> {
     kind: &'a str,
 }
 
-/// Whether this process runs in an application container and sees a `directory` of the container's own.
+/// Whether this process runs in an application container and `directory` is not mounted from the host.
 pub fn lacks_mount(directory: &Path) -> bool {
     let Ok(mounts) = fs::read_to_string(MOUNTS) else { return false };
     let marked = MARKERS.iter().any(|path| Path::new(path).exists()) || init_is_marked();
@@ -34,13 +34,13 @@ fn init_is_marked() -> bool {
     variables.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"container="))
 }
 
-/// A virtual machine made of a container's files still has their marker, but its root is a file system as a whole.
+/// A virtual machine built from a container's files still has the marker, but its root is a complete file system.
 fn has_root_of_container(mounts: &str) -> bool {
     let root = mounts_of(mounts).filter(|mount| mount.point == "/").last();
     root.is_some_and(|mount| mount.kind.contains("overlay") || mount.root != "/")
 }
 
-/// A folder below a mount does not count: engines mount a `/run` of the container's own.
+/// A directory below a mount does not count: engines mount a `/run` of the container's own.
 fn is_mount(mounts: &str, directory: &Path) -> bool {
     mounts_of(mounts).any(|mount| Path::new(mount.point) == directory)
 }

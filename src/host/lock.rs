@@ -1,9 +1,9 @@
-//! The lock that lets one daemon of a tenant and app run on a host: an advisory lock (`flock`) on a file at a fixed path.
+//! The lock that allows one daemon of a tenant and app per host: an advisory lock (`flock`) on a file at a fixed path.
 //!
-//! The key is tenant and app alone, so that daemons with other host ids, state directories or sockets meet here too. The
-//! kernel releases the lock when the process ends, however it ends. The file is never removed: a daemon could hold the
-//! lock of a removed file beside another one that has the lock of the new file. It is opened close-on-exec, so no child
-//! process keeps it. What the file says is for people; the lock alone decides.
+//! The key consists of tenant and app alone, so it also covers daemons with other host ids, state directories or
+//! sockets. The kernel releases the lock when the process ends, for any reason. The file is never removed: one daemon
+//! could hold the lock of a removed file and another one the lock of the new file. It is opened close-on-exec, so no
+//! child process keeps it. The content of the file is for people; only the lock decides.
 
 mod socket;
 #[cfg(test)]
@@ -27,25 +27,25 @@ use socket::{Request, Response};
 
 pub use socket::{Ending, Successors};
 
-/// The folder of root's locks, the same on every host and in every container. It is outside the unit's runtime
+/// The directory of root's locks, the same on every host and in every container. It is outside the unit's runtime
 /// directory, which systemd removes when the unit stops.
 pub const LOCK_DIRECTORY: &str = "/run/lock/echostream-managed-app";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-/// The longest part of a file's name that comes from the app; the address of a Unix socket has 107 bytes at most.
+/// The longest part of a file name that comes from the app; the address of a Unix socket has at most 107 bytes.
 const STEM_CHARS_MAX: usize = 32;
-/// Hex digits of the hash that tells apps and tenants apart: 40 bits, for some apps on a host.
+/// Hex digits of the hash that distinguishes apps and tenants: 40 bits, for some apps on a host.
 const HASH_DIGITS: usize = 10;
 /// The longest content of a lock file that is read.
 const CONTENT_BYTES_MAX: u64 = 4096;
-/// How often a lock that is taken is tried again.
+/// Interval of attempts to take a held lock.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-/// How long a lock must be taken before the second daemon gives up: the first one may just be ending, by a signal that
-/// it has not seen yet or by one that the kernel is still at work on.
-const SETTLE: Duration = Duration::from_secs(1);
+/// How long a lock must be held before the second daemon gives up. The first one may be ending because of a signal that
+/// it has not received yet, or that the kernel is still processing.
+const HELD_MIN: Duration = Duration::from_secs(1);
 /// How often a wait is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Which lock is meant.
+/// The key of a lock.
 #[derive(Debug, Clone)]
 pub struct LockKey {
     directory: PathBuf,
@@ -59,62 +59,62 @@ pub struct LockKey {
 pub struct Holder {
     /// Its process id, in its own PID namespace.
     pub pid: u32,
-    /// Its host's name; a container has one of its own.
+    /// The name of its host; a container has its own.
     pub host: String,
     /// When it took the lock.
     pub since: Stamp,
-    /// Its process id in our PID namespace, by the kernel; `None` when it is not in ours.
+    /// Its process id in our PID namespace, from the kernel; `None` if it is in another one.
     #[serde(skip)]
     pub visible_pid: Option<u32>,
 }
 
-/// A lock that is held as long as this lives.
+/// A held lock; released when dropped.
 #[derive(Debug)]
 pub struct HostLock {
     _file: File,
 }
 
-/// Why the lock is not ours.
+/// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// The folder or the file cannot be made, opened or locked.
+    /// The directory or the file cannot be created, opened or locked.
     #[error("lock {}: {source}", path.display())]
     Unusable {
-        /// What was tried.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// Other users can write to the folder.
+    /// Other users can write to the directory.
     #[error("lock {}: it must be a directory that user {uid} owns and nobody else can write to", path.display())]
     NotPrivate {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// Who must own it.
+        /// The required owner.
         uid: u32,
     },
-    /// Another daemon has it.
-    #[error("app {app:?} of tenant {tenant:?} already has a daemon on this host: {}", shown(holder))]
+    /// Another daemon holds it.
+    #[error("app {app:?} of tenant {tenant:?} already has a daemon on this host: {}", holder_text(holder))]
     Taken {
         /// The app.
         app: String,
         /// Its tenant.
         tenant: String,
-        /// Who has it, where it answered or its file says so.
+        /// The holder, if it responded or its file names it.
         holder: Option<Holder>,
     },
-    /// The other daemon was asked to hand over and does not answer.
-    #[error("the daemon on this host does not answer the request to hand over: {}", shown(holder))]
+    /// The other daemon does not respond to the request to hand over.
+    #[error("the daemon on this host does not answer the request to hand over: {}", holder_text(holder))]
     Silent {
-        /// Who has the lock.
+        /// The holder.
         holder: Option<Holder>,
     },
-    /// The other daemon is ending, for too long.
-    #[error("the daemon on this host has not ended within {} s: {}", waited.as_secs(), shown(holder))]
+    /// The other daemon takes too long to end.
+    #[error("the daemon on this host has not ended within {} s: {}", waited.as_secs(), holder_text(holder))]
     StillEnding {
-        /// Who has the lock.
+        /// The holder.
         holder: Option<Holder>,
-        /// How long it was waited for.
+        /// The duration of the wait.
         waited: Duration,
     },
 }
@@ -124,40 +124,40 @@ impl LockKey {
     pub fn new(directory: impl Into<PathBuf>, app: &str, tenant: &str) -> Self {
         let valid = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
         let sanitized: String = app.chars().map(valid).take(STEM_CHARS_MAX).collect();
-        // The length keeps two pairs apart whose names are the same text when joined.
+        // The length distinguishes pairs whose names are the same text when joined.
         let digest = Sha256::digest(format!("{}:{tenant}{app}", tenant.len()));
         let stem = format!("{sanitized}-{}", &hex(&digest)[..HASH_DIGITS]);
         Self { directory: directory.into(), stem, app: app.to_owned(), tenant: tenant.to_owned() }
     }
 
-    /// The file that is locked.
+    /// The locked file.
     pub fn path(&self) -> PathBuf {
         self.directory.join(format!("{}.lock", self.stem))
     }
 
-    /// Where its holder answers requests.
+    /// The socket on which its holder responds to requests.
     fn socket(&self) -> PathBuf {
         self.directory.join(format!("{}.sock", self.stem))
     }
 
-    /// The daemon that holds the lock and answers, without touching anything.
+    /// The daemon that holds the lock and responds. Changes nothing.
     pub async fn holder(&self) -> Option<Holder> {
-        match socket::ask(&self.socket(), Request::Describe).await {
+        match socket::send(&self.socket(), Request::Describe).await {
             Response::Holder { holder, .. } => Some(holder),
-            Response::Silent(visible_pid) => self.written(visible_pid),
+            Response::Silent(visible_pid) => self.read_holder(visible_pid),
             Response::Nobody => None,
         }
     }
 
-    /// What the file says, for a holder that does not answer.
-    fn written(&self, visible_pid: Option<u32>) -> Option<Holder> {
+    /// The content of the file, for a holder that does not respond.
+    fn read_holder(&self, visible_pid: Option<u32>) -> Option<Holder> {
         let mut text = String::new();
         File::open(self.path()).ok()?.take(CONTENT_BYTES_MAX).read_to_string(&mut text).ok()?;
         let holder: Holder = serde_json::from_str(&text).ok()?;
         Some(Holder { visible_pid, ..holder })
     }
 
-    /// Makes the folder if it is absent. Nobody else may be able to replace what is in it.
+    /// Creates the directory if it is absent. Nobody else may be able to replace its files.
     fn prepare(&self) -> Result<(), LockError> {
         let unusable = |source| LockError::Unusable { path: self.directory.clone(), source };
         DirBuilder::new().recursive(true).mode(0o755).create(&self.directory).map_err(unusable)?;
@@ -169,7 +169,7 @@ impl LockKey {
         Err(LockError::NotPrivate { path: self.directory.clone(), uid })
     }
 
-    /// `None`: somebody else has the lock.
+    /// `None`: another process holds the lock.
     fn try_lock(&self) -> Result<Option<File>, LockError> {
         let path = self.path();
         let attempt = || {
@@ -185,14 +185,14 @@ impl LockKey {
     }
 }
 
-/// Somebody may have removed the file meanwhile, by hand: the lock of another file is worth nothing.
+/// Somebody may have removed the file meanwhile: the lock of a removed file is worthless.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let (held, found) = (file.metadata()?, std::fs::metadata(path));
     Ok(found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())))
 }
 
-/// The folder of the locks of this process's user. Users other than root have their own engines, and cannot write to
-/// root's folder.
+/// The lock directory of this process's user. Other users than root have their own engines, and cannot write to root's
+/// directory.
 pub fn lock_directory() -> PathBuf {
     match geteuid().as_raw() {
         0 => PathBuf::from(LOCK_DIRECTORY),
@@ -200,34 +200,35 @@ pub fn lock_directory() -> PathBuf {
     }
 }
 
-/// Takes the lock, at once where it is free.
+/// Takes the lock, at once if it is free.
 ///
-/// A holder that is ending is waited for, at most `patience`. With `takeover` a holder that runs is asked to hand over
-/// first, once. `report` receives the progress of a wait. Cancel-safe: nothing was changed when it is dropped, but a
-/// holder that was asked to hand over does so.
+/// Waits at most `wait_max` for a holder that is ending. With `takeover`, first asks a running holder once to hand
+/// over. `report` receives the progress of a wait. Cancel-safe: a dropped call has changed nothing, but a holder that
+/// was asked to hand over does so.
 pub async fn acquire(
     key: &LockKey,
     takeover: bool,
-    patience: Duration,
+    wait_max: Duration,
     report: impl Fn(&str),
 ) -> Result<(HostLock, Successors), LockError> {
     key.prepare()?;
-    let mut wait = Wait { key, began: Instant::now(), patience, asks: takeover, is_ending: None, last_report: None };
+    let mut wait =
+        Wait { key, began: Instant::now(), wait_max, requests_takeover: takeover, is_ending: None, last_report: None };
     loop {
         if let Some(file) = key.try_lock()? {
             return Ok(hold(key, file));
         }
-        wait.look(&report).await?;
+        wait.query_holder(&report).await?;
         sleep(POLL_EVERY).await;
     }
 }
 
-/// Writes down who holds the lock, and listens for who asks.
+/// Writes the holder to the file and listens for requests.
 fn hold(key: &LockKey, mut file: File) -> (HostLock, Successors) {
     let host = std::fs::read_to_string(HOST_NAME).map(|name| name.trim().to_owned()).unwrap_or_default();
     let holder = Holder { pid: std::process::id(), host, since: Stamp::now(), visible_pid: None };
     let written = serde_json::to_string(&holder).unwrap_or_default();
-    // For people: without it the lock is held all the same.
+    // For people only: the lock is held without it too.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{written}"));
     (HostLock { _file: file }, Successors::bind(&key.socket(), holder))
 }
@@ -236,32 +237,32 @@ fn hold(key: &LockKey, mut file: File) -> (HostLock, Successors) {
 struct Wait<'a> {
     key: &'a LockKey,
     began: Instant,
-    patience: Duration,
-    /// The holder is still to be asked to hand over.
-    asks: bool,
-    /// The holder that said that it is ending.
+    wait_max: Duration,
+    /// Whether the holder is still to be asked to hand over.
+    requests_takeover: bool,
+    /// The holder that reported that it is ending.
     is_ending: Option<Holder>,
     last_report: Option<Instant>,
 }
 
 impl Wait<'_> {
-    /// Asks the holder how it is. An error ends the wait.
-    async fn look(&mut self, report: impl Fn(&str)) -> Result<(), LockError> {
-        let request = if self.asks { Request::TakeOver } else { Request::Describe };
-        let response = socket::ask(&self.key.socket(), request).await;
+    /// Queries the holder. An error ends the wait.
+    async fn query_holder(&mut self, report: impl Fn(&str)) -> Result<(), LockError> {
+        let request = if self.requests_takeover { Request::TakeOver } else { Request::Describe };
+        let response = socket::send(&self.key.socket(), request).await;
         match response {
             Response::Holder { holder, is_ending: true } => {
-                self.asks = false;
+                self.requests_takeover = false;
                 self.is_ending = Some(holder);
             }
             Response::Holder { holder, is_ending: false } => {
                 self.is_ending = None;
-                self.give_up_after(SETTLE, || self.taken(Some(holder)))?;
+                self.fail_after(HELD_MIN, || self.taken(Some(holder)))?;
             }
             // An ending daemon stops answering before it releases the lock.
             Response::Nobody | Response::Silent(_) if self.is_ending.is_some() => {}
-            Response::Nobody => self.give_up_after(SETTLE, || self.unheard(None))?,
-            Response::Silent(pid) => self.give_up_after(SETTLE, || self.unheard(pid))?,
+            Response::Nobody => self.fail_after(HELD_MIN, || self.no_response(None))?,
+            Response::Silent(pid) => self.fail_after(HELD_MIN, || self.no_response(pid))?,
         }
         let Some(holder) = &self.is_ending else { return Ok(()) };
         if self.last_report.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
@@ -269,11 +270,11 @@ impl Wait<'_> {
             let waited = self.began.elapsed().as_secs();
             report(&format!("waiting for the daemon before to end, for {waited} s: {holder}"));
         }
-        let waited = self.patience;
-        self.give_up_after(waited, || LockError::StillEnding { holder: self.is_ending.clone(), waited })
+        let waited = self.wait_max;
+        self.fail_after(waited, || LockError::StillEnding { holder: self.is_ending.clone(), waited })
     }
 
-    fn give_up_after(&self, limit: Duration, error: impl FnOnce() -> LockError) -> Result<(), LockError> {
+    fn fail_after(&self, limit: Duration, error: impl FnOnce() -> LockError) -> Result<(), LockError> {
         if self.began.elapsed() < limit { Ok(()) } else { Err(error()) }
     }
 
@@ -281,15 +282,15 @@ impl Wait<'_> {
         LockError::Taken { app: self.key.app.clone(), tenant: self.key.tenant.clone(), holder }
     }
 
-    /// A holder that does not answer.
-    fn unheard(&self, visible_pid: Option<u32>) -> LockError {
-        let holder = self.key.written(visible_pid);
-        if self.asks { LockError::Silent { holder } } else { self.taken(holder) }
+    /// A holder that does not respond.
+    fn no_response(&self, visible_pid: Option<u32>) -> LockError {
+        let holder = self.key.read_holder(visible_pid);
+        if self.requests_takeover { LockError::Silent { holder } } else { self.taken(holder) }
     }
 }
 
-fn shown(holder: &Option<Holder>) -> String {
-    holder.as_ref().map_or_else(|| "it does not say its process id".to_owned(), ToString::to_string)
+fn holder_text(holder: &Option<Holder>) -> String {
+    holder.as_ref().map_or_else(|| "its process id is unknown".to_owned(), ToString::to_string)
 }
 
 impl fmt::Display for Holder {

@@ -1,21 +1,22 @@
-//! Keeps the memory of this process, which holds the password and tokens, from files and from others, and keeps it small.
+//! Keeps the memory of this process, which contains the password and tokens, out of files and other processes, and
+//! keeps it small.
 
 use std::io;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// How often free memory is given back.
+/// Interval at which free memory is returned.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(30);
 
-/// Gives pages of the heap that are free back to the kernel, for ever. The C library keeps them otherwise unless they lie
-/// at the end: what fifty containers took to be made at the same time would be kept for all of the quiet life after it.
+/// Returns free pages of the heap to the kernel, forever. The C library otherwise returns only pages at the end of the
+/// heap: the memory for the concurrent creation of fifty containers would be kept for the quiet time after it.
 #[cfg(target_env = "gnu")]
 pub async fn give_back_memory() {
     #[allow(unsafe_code)]
     mod heap {
         unsafe extern "C" {
-            // Takes no pointer and locks the heap by itself, malloc_trim(3).
+            // Takes no pointer and locks the heap itself, malloc_trim(3).
             pub(super) safe fn malloc_trim(pad: usize) -> i32;
         }
     }
@@ -29,9 +30,9 @@ pub async fn give_back_memory() {
 #[cfg(not(target_env = "gnu"))]
 pub async fn give_back_memory() {}
 
-/// No core dumps from now on, and nobody but root may look into this process (`/proc/<pid>/mem`, `environ`, ptrace).
+/// Disables core dumps, and access to this process by other users than root (`/proc/<pid>/mem`, `environ`, ptrace).
 ///
-/// Call it after the last `execve` of this process, which would undo it. On an error what came before it counts.
+/// Call this after the last `execve` of this process, which would undo it. On an error, the previous settings stay.
 pub fn keep_memory_private() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
@@ -45,8 +46,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether this process runs `test` alone. The parent runs itself once more for it: what a whole process has would be
-    /// moved by the tests beside this one, or these by it.
+    /// Whether this process runs `test` alone. The parent runs itself once more for it: other tests of the process
+    /// would change its properties, or be changed.
     fn is_alone(test: &str) -> bool {
         const PART: &str = "MANAGED_APP_TEST_ALONE";
         if crate::config::process_environment(PART).is_some() {

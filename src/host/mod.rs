@@ -1,5 +1,5 @@
-//! What the daemon has to do with its host: systemd, signals, power, its own memory, and the lock that keeps a second
-//! daemon away. Knows nothing of nodes.
+//! The host of the daemon: systemd, signals, power, memory of the process, and the lock against a second daemon. Knows
+//! nothing of nodes.
 
 mod container;
 mod lock;

@@ -1,5 +1,5 @@
-//! Tells systemd how the daemon is (`sd_notify(3)`). Reads no environment: the socket's name comes from the
-//! configuration, which is why this is no job for a crate that looks it up itself.
+//! Notifies systemd (`sd_notify(3)`). Reads no environment: the configuration has the socket's name, so crates that
+//! read the environment do not fit.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use crate::config::SystemdEnvironment;
 
-/// The line to systemd; does nothing where there is none. Sends never wait and never fail the caller, since a service
-/// must work the same under a manager that does not listen.
+/// The connection to systemd; does nothing without one. Sends never wait and never fail the caller, because a service
+/// must also work under a manager that does not listen.
 #[derive(Debug)]
 pub struct Notifier {
     socket: Option<UnixDatagram>,
 }
 
 impl Notifier {
-    /// Connects to the socket of `NOTIFY_SOCKET`: an absolute path, or `@` and an abstract name. `None` is no systemd.
+    /// Connects to the socket of `NOTIFY_SOCKET`: an absolute path, or `@` and an abstract name. `None`: no systemd.
     pub fn connect(name: Option<&str>) -> io::Result<Self> {
         let Some(name) = name else { return Ok(Self { socket: None }) };
         let address = match name.strip_prefix('@') {
@@ -29,12 +29,12 @@ impl Notifier {
         Ok(Self { socket: Some(socket) })
     }
 
-    /// Start-up, or a reload, is over.
+    /// The start or a reload is complete.
     pub fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// Settings are being read anew; [`Notifier::ready`] ends it.
+    /// A reload begins; [`Notifier::ready`] ends it.
     pub fn reloading(&self) {
         self.send("RELOADING=1");
     }
@@ -49,7 +49,7 @@ impl Notifier {
         self.send("WATCHDOG=1");
     }
 
-    /// One line for `systemctl status`. Control characters become spaces: a line's end would begin another message.
+    /// One line for `systemctl status`. Control characters become spaces: a line break would begin another message.
     pub fn status(&self, text: &str) {
         let line: String = text.chars().map(|next| if next.is_control() { ' ' } else { next }).collect();
         self.send(&format!("STATUS={line}"));
@@ -58,13 +58,13 @@ impl Notifier {
     fn send(&self, message: &str) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(message.as_bytes()) {
-            tracing::debug!(%error, "systemd was not told");
+            tracing::debug!(%error, "systemd cannot be notified");
         }
     }
 }
 
-/// How often [`Notifier::alive`] is due: half of what systemd allows, as `sd_watchdog_enabled(3)` advises. `None` when
-/// there is no watchdog, or when it watches another process.
+/// Interval of [`Notifier::alive`]: half of systemd's limit, as `sd_watchdog_enabled(3)` recommends. `None` without a
+/// watchdog, or if it watches another process.
 pub fn watchdog_interval(systemd: &SystemdEnvironment, process_id: u32) -> Option<Duration> {
     let ours = systemd.watchdog_pid.is_none_or(|watched| watched == process_id);
     systemd.watchdog.filter(|_| ours).map(|limit| limit / 2)

@@ -1,4 +1,4 @@
-//! Powers the host off. Asks no questions: whoever calls this has made sure that the app is gone.
+//! Powers the host off. The caller has verified that the app is gone.
 
 use std::ffi::OsStr;
 use std::process::Stdio;
@@ -6,31 +6,31 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// How long `shutdown` may take to hand the wish on; the real thing needs well under a second.
+/// Time limit of `shutdown`; it needs well under a second.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(30);
 const STDERR_CHARS_MAX: usize = 500;
 
-/// Why the host stays on.
+/// Why the host was not powered off.
 #[derive(Debug, thiserror::Error)]
 pub enum PowerOffError {
-    /// There is no `shutdown`, or it may not be run.
-    #[error("run `shutdown now`; is it on PATH?")]
+    /// `shutdown` does not exist, or must not be run.
+    #[error("run `shutdown now`; check that it is on PATH")]
     NotRun(#[source] std::io::Error),
-    /// `shutdown` refused.
+    /// `shutdown` failed.
     #[error("power off: `shutdown now` ended with {status}: {stderr}")]
     Refused {
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
-        /// What it said, cut.
+        /// Its standard error, shortened.
         stderr: String,
     },
-    /// `shutdown` did not end in time, and was killed.
+    /// `shutdown` did not end in time and was killed.
     #[error("power off: `shutdown now` did not end within {} s", SHUTDOWN_TIME_MAX.as_secs())]
     TimedOut,
 }
 
-/// Runs `shutdown now`, found on PATH; `search_path` replaces PATH. Returns when the wish was taken, so that the caller
-/// still has the moments until SIGTERM to end in order.
+/// Runs `shutdown now` from PATH; `search_path` replaces PATH. Returns when the request was accepted, so that the
+/// caller can still end in order before SIGTERM.
 pub async fn power_off(search_path: Option<&OsStr>) -> Result<(), PowerOffError> {
     run(search_path, SHUTDOWN_TIME_MAX).await
 }
@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder with a `shutdown` of our own. Another process writes it: were it open for writing here while another
+    /// A directory with a test `shutdown`. Another process writes it: if it were open for writing here while another
     /// test forks, running it would fail as "text file busy".
     fn fake(script: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,23 +1,23 @@
-//! Signals that the daemon answers. Says which one came; what follows from it is the daemon's business.
+//! Signals that the daemon handles. Reports which one arrived; the daemon decides about the effect.
 
 use std::io;
 
 use tokio::signal::unix::{self, SignalKind};
 
-/// A signal that came.
+/// A received signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM: systemd, or `kill`.
     Terminate,
     /// SIGINT: Ctrl-C.
     Interrupt,
-    /// SIGHUP: look again.
+    /// SIGHUP: reload and compare everything.
     Hangup,
-    /// SIGUSR2: a successor is about to start; end and leave the nodes to it.
+    /// SIGUSR2: a successor is about to start; end and leave the nodes running.
     HandOver,
 }
 
-/// The signals from now on; from then on they no longer end the process by themselves.
+/// Receives signals; from its creation on they do not end the process by themselves.
 #[derive(Debug)]
 pub struct Signals {
     terminate: unix::Signal,
@@ -28,7 +28,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen; needs a running tokio runtime.
+    /// Starts to receive signals; needs a running tokio runtime.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: unix::signal(SignalKind::terminate())?,
@@ -39,8 +39,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one. Cancel-safe: a signal that came meanwhile is told by the next call. Several of one kind
-    /// may be told as one. SIGUSR1 is none of them: it is logged and changes nothing.
+    /// Waits for the next signal. Cancel-safe: the next call reports a signal that arrived meanwhile. Several signals
+    /// of one kind may be reported as one. SIGUSR1 is logged and ignored.
     pub async fn next(&mut self) -> Signal {
         loop {
             tokio::select! {
@@ -72,7 +72,7 @@ mod tests {
     #[tokio::test]
     async fn each_signal_is_told_as_what_it_is() {
         let mut signals = Signals::listen().expect("signals can be had");
-        // It would end this process, were it not followed.
+        // Without a handler it would end this process.
         kill("-USR1");
         let cases = [
             ("-TERM", Signal::Terminate),
@@ -82,8 +82,8 @@ mod tests {
         ];
         for (name, expected) in cases {
             kill(name);
-            let told = tokio::time::timeout(Duration::from_secs(60), signals.next()).await;
-            assert_eq!(told.expect("the signal arrives in time"), expected);
+            let received = tokio::time::timeout(Duration::from_secs(60), signals.next()).await;
+            assert_eq!(received.expect("the signal arrives in time"), expected);
         }
     }
 }

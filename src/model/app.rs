@@ -1,34 +1,34 @@
-//! The app and its surroundings, as one whole snapshot.
+//! The app with its tenant, as one complete snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Node, NodeName};
 
-/// One answer of the control plane about the whole app.
+/// One response of the control plane about the whole app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Snapshot {
-    /// The app as it is now.
+    /// The current app.
     App(Arc<App>),
-    /// The app as it is now, where it is known by node what has changed since an earlier answer.
+    /// The current app, and the nodes that have changed since an earlier response.
     Update {
-        /// As it is now.
+        /// The current app.
         app: Arc<App>,
-        /// The earlier answer.
+        /// The earlier response.
         since: Arc<App>,
-        /// The nodes that are new, gone or not as they were; everything that nodes read besides is as it was.
+        /// The nodes that are new, removed or different; everything else that nodes read is unchanged.
         changed: BTreeSet<NodeName>,
     },
-    /// The cloud says that there is no such app (any more).
+    /// The cloud reports that this app does not exist (any more).
     Gone,
 }
 
 impl Snapshot {
-    /// The same with what has changed since `before`, where that can be told by node. Costs a walk over all nodes, so
-    /// that whoever takes the snapshot in need not walk.
+    /// Adds the changed nodes since `before`, if only nodes have changed. Visits all nodes, so that the receiver of the
+    /// snapshot need not.
     pub fn since(self, before: Option<&Arc<App>>) -> Self {
         match (self, before) {
-            (Self::App(app), Some(since)) if app.is_readable() && app.differs_in_nodes_alone(since) => {
+            (Self::App(app), Some(since)) if app.is_valid() && app.differs_only_in_nodes(since) => {
                 let changed = app.changed_nodes(since);
                 Self::Update { app, since: since.clone(), changed }
             }
@@ -46,13 +46,13 @@ impl Snapshot {
 }
 
 impl App {
-    /// Whether all nodes are there and can be run.
-    fn is_readable(&self) -> bool {
+    /// Whether all nodes are present and valid.
+    fn is_valid(&self) -> bool {
         self.is_complete && self.invalid_nodes.is_empty()
     }
 
-    fn differs_in_nodes_alone(&self, before: &Self) -> bool {
-        before.is_readable()
+    fn differs_only_in_nodes(&self, before: &Self) -> bool {
+        before.is_valid()
             && self.name == before.name
             && self.tenant == before.tenant
             && self.config == before.config
@@ -73,32 +73,33 @@ pub struct App {
     pub name: String,
     /// The tenant it belongs to.
     pub tenant: Tenant,
-    /// Its configuration, JSON text as the cloud gave it.
+    /// Its configuration, JSON text from the cloud.
     pub config: Option<String>,
     /// Whether its nodes may use the tenant's table.
     pub table_access: bool,
-    /// Where audit records go.
+    /// Destination of audit records.
     pub audit_records_endpoint: Option<String>,
-    /// Where change messages come from; `None` while the cloud has not made it.
+    /// Source of change messages; `None` until the cloud has created it.
     pub change_receiver: Option<ChangeReceiver>,
-    /// The nodes that can be read.
+    /// The valid nodes.
     pub nodes: BTreeMap<NodeName, Node>,
-    /// Nodes that exist and cannot be run as the cloud describes them, with the reason. Their containers stay as they are.
+    /// Nodes that exist and cannot be run as the cloud describes them, with the reason. Their containers stay
+    /// unchanged.
     pub invalid_nodes: BTreeMap<NodeName, String>,
-    /// Whether the list of nodes is whole. When the cloud gave nulls among them, a node that is missing is not gone.
+    /// Whether the list of nodes is complete. If the cloud returned nulls in it, a missing node is not removed.
     pub is_complete: bool,
 }
 
-/// The tenant, as far as its nodes read it.
+/// The tenant, with what its nodes read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     /// Its name.
     pub name: String,
     /// AWS region of its queues and of its nodes' log groups.
     pub region: String,
-    /// Its configuration, JSON text as the cloud gave it.
+    /// Its configuration, JSON text from the cloud.
     pub config: Option<String>,
-    /// Whether audit records are wanted.
+    /// Whether audit records are requested.
     pub audit: bool,
     /// Name of its table.
     pub table: String,
@@ -115,7 +116,7 @@ pub struct ChangeReceiver {
     pub source: String,
 }
 
-/// Where change messages come from.
+/// Source of change messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueAddress {
     /// URL of the queue.

@@ -1,4 +1,4 @@
-//! A change that the cloud told of. A hint where to look and why; the truth is the next snapshot.
+//! A change that the cloud reported. It only selects what to read; the next snapshot is the truth.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum Change {
     Node(NodeName),
     /// A node of this app was removed.
     NodeRemoved(NodeName),
-    /// A node type changed: its image, or what the image's tag means.
+    /// A node type changed: its image, or the content of the image's tag.
     NodeType(String),
     /// The auditor of a message type changed.
     MessageType(String),

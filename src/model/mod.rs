@@ -1,5 +1,5 @@
-//! What the cloud says: the app with its nodes, and changes to it. Plain types without I/O, never serialized; the wire
-//! forms live in `cloud` and `changes`.
+//! The cloud's data: the app with its nodes, and changes to it. Plain types without I/O, never serialized; `cloud` and
+//! `changes` contain the wire formats.
 
 mod app;
 mod change;

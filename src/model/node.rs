@@ -7,20 +7,20 @@ use thiserror::Error;
 
 use super::RegistryHost;
 
-/// The name of a node: 1 to 256 characters, none of them a control character. May hold spaces and colons.
+/// The name of a node: 1 to 256 characters without control characters. May contain spaces and colons.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeName(String);
 
-/// Why a text is no node name.
+/// Why a text is not a node name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("node name {0:?} is not 1 to 256 characters without control characters")]
 pub struct InvalidName(pub String);
 
 impl NodeName {
-    /// Longest name taken, characters.
+    /// Maximum length of a name, characters.
     pub const LENGTH_MAX: usize = 256;
 
-    /// Checks a name that came from outside.
+    /// Validates an external name.
     pub fn new(name: impl Into<String>) -> Result<Self, InvalidName> {
         let name = name.into();
         let is_sane =
@@ -47,11 +47,11 @@ pub struct Node {
     pub name: NodeName,
     /// Its template.
     pub node_type: NodeType,
-    /// Its configuration, JSON text as the cloud gave it.
+    /// Its configuration, JSON text from the cloud.
     pub config: Option<String>,
-    /// Its logging level, as the cloud spells it.
+    /// Its logging level, in the cloud's spelling.
     pub logging_level: Option<String>,
-    /// Whether it was told to process nothing. Its container runs all the same and reads this when it starts.
+    /// Whether it must not process anything. Its container runs all the same and reads this when it starts.
     pub is_stopped: bool,
     /// Ports to publish.
     pub ports: Vec<PortBinding>,
@@ -61,33 +61,33 @@ pub struct Node {
     pub receive_edges: Vec<Edge>,
     /// Edges it sends to; the other end is the target.
     pub send_edges: Vec<Edge>,
-    /// What it receives.
+    /// The message type that it receives.
     pub receive_message_type: Option<MessageType>,
-    /// What it sends.
+    /// The message type that it sends.
     pub send_message_type: Option<MessageType>,
 }
 
-/// A managed node type, as far as a container depends on it.
+/// A managed node type, with what a container depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeType {
     /// Its name.
     pub name: String,
-    /// Its image, as the cloud spells it; parsed when a container is planned.
+    /// Its image, in the cloud's spelling; parsed when a container is planned.
     pub image_uri: String,
-    /// The registry of AWS that the image is in; `None` for any other registry.
+    /// The AWS registry of the image; `None` for any other registry.
     pub registry: Option<RegistryHost>,
 }
 
-/// One edge, seen from a node.
+/// One edge of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Edge {
-    /// Name of the node at the other end; need not be of this app.
+    /// Name of the node at the other end; it may belong to another app.
     pub other: String,
     /// URL of the queue between them.
     pub queue: String,
 }
 
-/// A message type, as far as a node reads it when it starts.
+/// A message type, with what a node reads at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageType {
     /// Its name.

@@ -1,6 +1,6 @@
-//! A registry of AWS. Which host names mean one is told by the partition data of the AWS SDK (`cloud::registry_host`).
+//! An AWS registry. The partition data of the AWS SDK determines which host names are one (`cloud::registry_host`).
 
-/// A registry of AWS, as far as its credentials depend on it. Docker Hub and others have none here.
+/// An AWS registry, with what its credentials depend on. Docker Hub and others have no value here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RegistryHost {
     /// A private registry.
@@ -10,7 +10,7 @@ pub enum RegistryHost {
         /// Its own region, not the daemon's.
         region: String,
     },
-    /// The public gallery.
+    /// ECR Public.
     EcrPublic,
 }
 

@@ -28,7 +28,7 @@ pub struct NextStart {
     pub by_engine: bool,
 }
 
-/// What is reported about a crash loop.
+/// A report about a crash loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CrashLoopNotice {
     /// It has begun or continues.

@@ -37,7 +37,7 @@ pub struct CrashTracker {
     /// Whether the engine is about to start it.
     is_restarting: bool,
     /// Details from events of an exit that no list has shown yet.
-    heard: ProcessExit,
+    event_exit: ProcessExit,
     last_exit: Option<ProcessExit>,
     /// The count of the last report, and its time.
     reported: Option<(u32, Duration)>,
@@ -46,7 +46,7 @@ pub struct CrashTracker {
 
 impl CrashTracker {
     /// Compares the container in a list (`seen`) with its known state (`before`).
-    pub fn see(&mut self, before: Option<&Observed>, seen: &Observed, now: Duration) {
+    pub fn observe(&mut self, before: Option<&Observed>, seen: &Observed, now: Duration) {
         let is_new_end = seen.last_exit.is_some_and(|exit| self.last_exit.is_none_or(|last| last.at != exit.at));
         self.is_restarting = seen.state == ContainerState::Restarting;
         let length = run_length(before, seen);
@@ -55,7 +55,7 @@ impl CrashTracker {
             None => self.ends_before(seen, length),
         };
         if is_new_end || ends > 0 {
-            self.learn_exit(seen);
+            self.record_exit(seen);
         }
         if ends > 0 {
             self.ended(ends, length, before.is_some(), now);
@@ -75,20 +75,20 @@ impl CrashTracker {
     }
 
     /// An engine event reported an exit. Lists do not show the code once the next run has begun.
-    pub fn heard_exit(&mut self, code: Option<i64>) {
+    pub fn on_exit_event(&mut self, code: Option<i64>) {
         match &mut self.last_exit {
             // The list came first.
             Some(last) if last.code.is_none() && code.is_some() => {
                 last.code = code;
-                last.is_oom |= std::mem::take(&mut self.heard).is_oom;
+                last.is_oom |= std::mem::take(&mut self.event_exit).is_oom;
             }
-            _ => self.heard.code = code,
+            _ => self.event_exit.code = code,
         }
     }
 
     /// An engine event reported an OOM kill.
-    pub fn heard_oom(&mut self) {
-        self.heard.is_oom = true;
+    pub fn on_oom_event(&mut self) {
+        self.event_exit.is_oom = true;
     }
 
     /// When the delay ends, if there is one at `now`.
@@ -97,14 +97,14 @@ impl CrashTracker {
     }
 
     /// Ends the delay; exits are still counted.
-    pub fn hurry(&mut self) {
+    pub fn skip_delay(&mut self) {
         self.not_before = None;
     }
 
     /// The desired state has changed: delays start again. The exits still count until the process stays up.
-    pub fn forgive(&mut self) {
+    pub fn reset_delay(&mut self) {
         self.short_runs = 0;
-        self.hurry();
+        self.skip_delay();
     }
 
     /// When the current run is long enough to clear earlier exits, if there are any.
@@ -196,15 +196,15 @@ impl CrashTracker {
         (self.ends, self.began, self.short_runs) = (0, None, 0);
     }
 
-    fn learn_exit(&mut self, seen: &Observed) {
-        let heard = std::mem::take(&mut self.heard);
-        let told = seen.last_exit.unwrap_or_default();
+    fn record_exit(&mut self, seen: &Observed) {
+        let event = std::mem::take(&mut self.event_exit);
+        let listed = seen.last_exit.unwrap_or_default();
         let of_state = match seen.state {
             ContainerState::Exited { code } => code,
             _ => None,
         };
-        let code = told.code.or(of_state).or(heard.code);
-        self.last_exit = Some(ProcessExit { code, is_oom: told.is_oom || heard.is_oom, at: told.at });
+        let code = listed.code.or(of_state).or(event.code);
+        self.last_exit = Some(ProcessExit { code, is_oom: listed.is_oom || event.is_oom, at: listed.at });
     }
 }
 

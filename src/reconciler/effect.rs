@@ -64,14 +64,14 @@ pub enum Operation {
     Start {
         /// The container.
         id: ContainerId,
-        /// What it will read at the start; `None` while the cloud is unavailable.
+        /// Its startup inputs; `None` while the cloud is unavailable.
         revision: Option<Revision>,
     },
     /// Restart a container.
     Restart {
         /// The container.
         id: ContainerId,
-        /// What it will read at the start.
+        /// Its startup inputs.
         revision: Revision,
     },
     /// Replace old containers with a new one, and start the old one again if the new one does not stay up.
@@ -91,7 +91,7 @@ pub enum Operation {
         next: ContainerId,
         /// The old ones; the first one is started again on a rollback.
         old: Vec<ContainerId>,
-        /// What an old one will read if it is started again.
+        /// The startup inputs of an old one if it is started again.
         revision: Revision,
         /// Whether the old ones may run meanwhile.
         strategy: Strategy,
@@ -128,7 +128,7 @@ pub enum Strategy {
 pub struct Target {
     /// Its spec; the driver adds the label of the spec and the log stream.
     pub spec: Arc<ContainerSpec>,
-    /// What it will read at the start.
+    /// Its startup inputs.
     pub revision: Revision,
 }
 

@@ -60,8 +60,8 @@ impl Event {
             Self::QueueLost => "queue_lost",
             Self::Snapshot(_) => "snapshot",
             Self::Listed(_) => "listed",
-            Self::Engine(_) => "hint",
-            Self::EventsLost => "hints_lost",
+            Self::Engine(_) => "engine_event",
+            Self::EventsLost => "events_lost",
             Self::Pulled { .. } => "pulled",
             Self::Finished { .. } => "finished",
             Self::Saved => "saved",
@@ -108,7 +108,7 @@ pub enum Outcome {
     Started {
         /// The container.
         id: ContainerId,
-        /// What it read at the start.
+        /// Its startup inputs.
         revision: Option<Revision>,
     },
     /// This container has this name now.
@@ -142,7 +142,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Whether the state of the engine must be listed.
-    pub fn is_unsure(&self) -> bool {
+    pub fn needs_list(&self) -> bool {
         matches!(self, Self::RolledBack(_) | Self::ImageMissing | Self::Failed(_) | Self::Abandoned)
     }
 }
@@ -154,7 +154,7 @@ pub struct Created {
     pub id: ContainerId,
     /// Its name.
     pub name: String,
-    /// What it read at the start.
+    /// Its startup inputs.
     pub revision: Revision,
     /// The record of its spec.
     pub record: SpecRecord,

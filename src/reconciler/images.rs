@@ -22,30 +22,30 @@ pub struct Images {
 struct Image {
     present: Option<ImageId>,
     is_pulling: bool,
-    is_wanted: bool,
+    is_requested: bool,
     retry: Retry,
     failure: Option<Failure>,
 }
 
 impl Images {
     /// Requests a pull of `image`: due at once unless one is running.
-    pub fn want(&mut self, image: &ImageReference) {
+    pub fn request(&mut self, image: &ImageReference) {
         let image = self.images.entry(image.clone()).or_default();
         if !image.is_pulling {
-            image.is_wanted = true;
+            image.is_requested = true;
             image.retry.reset();
         }
     }
 
     /// Failed pulls are due at once, also those of throttling registries.
-    pub fn hurry(&mut self) {
-        self.images.values_mut().for_each(|image| image.retry.hurry());
+    pub fn skip_delay(&mut self) {
+        self.images.values_mut().for_each(|image| image.retry.skip_delay());
         self.cool_downs.clear();
     }
 
     /// Drops images that no node uses any more.
-    pub fn retain(&mut self, is_wanted: impl Fn(&ImageReference) -> bool) {
-        self.images.retain(|reference, image| image.is_pulling || is_wanted(reference));
+    pub fn retain(&mut self, is_used: impl Fn(&ImageReference) -> bool) {
+        self.images.retain(|reference, image| image.is_pulling || is_used(reference));
     }
 
     /// The known state of `image`.
@@ -67,9 +67,9 @@ impl Images {
         let mut due = Vec::new();
         for (reference, image) in &mut self.images {
             let is_cool = || self.cool_downs.get(reference.registry()).is_none_or(|until| *until <= now);
-            if image.is_wanted && !image.is_pulling && image.retry.is_due(now) && is_cool() {
+            if image.is_requested && !image.is_pulling && image.retry.is_due(now) && is_cool() {
                 image.is_pulling = true;
-                image.is_wanted = false;
+                image.is_requested = false;
                 due.push(reference.clone());
             }
         }
@@ -77,7 +77,7 @@ impl Images {
     }
 
     /// Applies the result of a pull.
-    pub fn absorb(&mut self, reference: &ImageReference, outcome: Pulled, now: Duration, jitter: &mut Jitter) {
+    pub fn apply_result(&mut self, reference: &ImageReference, outcome: Pulled, now: Duration, jitter: &mut Jitter) {
         let Some(image) = self.images.get_mut(reference) else { return };
         image.is_pulling = false;
         let failure = match outcome {
@@ -96,7 +96,7 @@ impl Images {
                 failure
             }
         };
-        image.is_wanted = true;
+        image.is_requested = true;
         image.retry.failed(failure.kind, now, jitter);
         if let (FailureKind::Throttled, Some(until)) = (failure.kind, image.retry.not_before()) {
             self.cool_downs.insert(reference.registry().to_owned(), until);
@@ -109,13 +109,13 @@ impl Images {
         if let Some(image) = self.images.get_mut(reference) {
             image.present = None;
         }
-        self.want(reference);
+        self.request(reference);
     }
 
     /// Whether the first attempt to pull `image` runs or is due, so that its content may still change. Later attempts
     /// delay nothing.
     pub fn is_fetching(&self, image: &ImageReference) -> bool {
-        self.images.get(image).is_some_and(|i| (i.is_pulling || i.is_wanted) && i.retry.attempts() == 0)
+        self.images.get(image).is_some_and(|i| (i.is_pulling || i.is_requested) && i.retry.attempts() == 0)
     }
 
     /// Whether any pull is running.
@@ -127,7 +127,7 @@ impl Images {
     pub fn deadline(&self) -> Option<Duration> {
         self.images
             .iter()
-            .filter(|(_, image)| image.is_wanted && !image.is_pulling)
+            .filter(|(_, image)| image.is_requested && !image.is_pulling)
             .map(|(reference, image)| {
                 let cool = self.cool_downs.get(reference.registry()).copied().unwrap_or_default();
                 image.retry.not_before().unwrap_or_default().max(cool)

@@ -4,7 +4,7 @@
 use crate::model::{App, Change, Node, NodeName};
 
 /// Names of the nodes of `app` that `change` may affect, with named nodes that do not exist yet.
-pub fn touched(change: &Change, app: &App) -> Vec<NodeName> {
+pub fn affected_nodes(change: &Change, app: &App) -> Vec<NodeName> {
     let all_where = |test: &dyn Fn(&Node) -> bool| -> Vec<NodeName> {
         app.nodes.values().filter(|node| test(node)).map(|node| node.name.clone()).collect()
     };

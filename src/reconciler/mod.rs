@@ -55,7 +55,7 @@ use request::Request;
 use retry::Jitter;
 
 /// How long a cloud that neither responds nor fails delays actions that are possible without it.
-const CLOUD_PATIENCE: Duration = Duration::from_secs(10);
+const CLOUD_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Time of the second full comparison after the start. The first snapshot may be older than a change whose message the
 /// previous daemon took out of the queue.
@@ -79,7 +79,7 @@ pub struct Reconciler {
     gone_since: Option<Duration>,
     next_resync: Option<Duration>,
     /// End of the wait for the first response of the cloud.
-    patience_until: Option<Duration>,
+    cloud_wait_until: Option<Duration>,
     /// The cloud did not respond within that time.
     is_cloud_silent: bool,
     /// Nodes that may need a step.
@@ -92,9 +92,9 @@ pub struct Reconciler {
     busy_count: usize,
     /// Counts operations and lists, to detect lists that are too old for a node.
     clock: u64,
-    list_asked_at: u64,
+    list_requested_at: u64,
     /// Containers that engine events are compared with.
-    by_container: HashMap<ContainerId, Known>,
+    by_container: HashMap<ContainerId, KnownContainer>,
     /// Engine events received during operations, until these end.
     early_events: Vec<EngineEvent>,
     /// Effects of the current event.
@@ -103,12 +103,12 @@ pub struct Reconciler {
 
 /// The known state of a container, for comparison with engine events.
 #[derive(Debug)]
-struct Known {
+struct KnownContainer {
     node: NodeName,
     is_running: bool,
 }
 
-/// What happens to the nodes when the daemon ends.
+/// The treatment of the nodes at the end of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndOfNodes {
     /// They keep running.
@@ -135,14 +135,14 @@ impl Reconciler {
             queue: None,
             gone_since: None,
             next_resync: None,
-            patience_until: None,
+            cloud_wait_until: None,
             is_cloud_silent: false,
             dirty: BTreeSet::new(),
             retries: BTreeSet::new(),
             port_waiters: BTreeSet::new(),
             busy_count: 0,
             clock: 0,
-            list_asked_at: 0,
+            list_requested_at: 0,
             by_container: HashMap::new(),
             early_events: Vec::new(),
             outbox: Vec::new(),
@@ -153,7 +153,7 @@ impl Reconciler {
     pub fn on(&mut self, event: Event, now: Duration) -> Vec<Effect> {
         match event {
             Event::Begin => {
-                self.patience_until = Some(now + CLOUD_PATIENCE);
+                self.cloud_wait_until = Some(now + CLOUD_WAIT_MAX);
                 self.resync(now);
                 self.next_resync = Some(now + SECOND_RESYNC);
             }
@@ -161,18 +161,18 @@ impl Reconciler {
             Event::Timer => self.tick(now),
             Event::Change(change) => {
                 self.pending_changes.add(change);
-                self.fetch.want();
+                self.fetch.request();
             }
-            Event::QueueLost => self.fetch.want(),
+            Event::QueueLost => self.fetch.request(),
             Event::Snapshot(Ok(snapshot)) => self.on_snapshot(snapshot, now),
             Event::Snapshot(Err(failure)) => self.on_snapshot_failed(failure, now),
             Event::Listed(result) => self.on_listed(result, now),
-            Event::Engine(hint) => self.on_engine_event(hint),
-            Event::EventsLost => self.list.want(),
+            Event::Engine(event) => self.on_engine_event(event),
+            Event::EventsLost => self.list.request(),
             Event::Saved => {}
             Event::Pulled { image, outcome } => {
-                self.images.absorb(&image, outcome, now, &mut self.jitter);
-                self.mark_users(&image);
+                self.images.apply_result(&image, outcome, now, &mut self.jitter);
+                self.mark_image_users(&image);
             }
             Event::Finished { node, outcome } => self.on_finished(&node, outcome, now),
             Event::Settings(settings) => self.on_settings(*settings, now),
@@ -196,7 +196,7 @@ impl Reconciler {
             Phase::Stopping { .. } => vec![list, retry],
             Phase::Starting | Phase::Running => {
                 let fetch = self.fetch.deadline();
-                let patience = self.patience_until;
+                let cloud_wait = self.cloud_wait_until;
                 vec![
                     list,
                     retry,
@@ -204,7 +204,7 @@ impl Reconciler {
                     self.images.deadline(),
                     self.next_resync,
                     self.pending_changes.deadline(),
-                    patience,
+                    cloud_wait,
                 ]
             }
         };
@@ -212,20 +212,20 @@ impl Reconciler {
     }
 
     fn resync(&mut self, now: Duration) {
-        self.fetch.want();
-        self.list.want();
+        self.fetch.request();
+        self.list.request();
         self.next_resync = Some(now + self.jitter.around(self.settings.resync));
     }
 
     /// An operator requests a comparison, perhaps after a repair: earlier failures delay nothing.
     fn resync_now(&mut self, now: Duration) {
         self.resync(now);
-        self.fetch.insist();
-        self.list.insist();
-        self.images.hurry();
+        self.fetch.request_now();
+        self.list.request_now();
+        self.images.skip_delay();
         for node in self.nodes.values_mut() {
-            node.retry.hurry();
-            node.crash_tracker.hurry();
+            node.retry.skip_delay();
+            node.crash_tracker.skip_delay();
         }
         self.dirty.extend(self.nodes.keys().cloned());
     }
@@ -234,13 +234,13 @@ impl Reconciler {
         if self.next_resync.is_some_and(|at| at <= now) {
             self.resync(now);
         }
-        if self.patience_until.is_some_and(|at| at <= now) {
-            self.patience_until = None;
+        if self.cloud_wait_until.is_some_and(|at| at <= now) {
+            self.cloud_wait_until = None;
             self.is_cloud_silent = self.app.is_none();
             self.dirty.extend(self.nodes.keys().cloned());
         }
         if self.pending_changes.take_due(now) {
-            self.fetch.want();
+            self.fetch.request();
         }
         while self.retries.first().is_some_and(|(at, _)| *at <= now) {
             let due = self.retries.pop_first();
@@ -278,6 +278,6 @@ impl Reconciler {
         self.dirty = self.nodes.keys().cloned().collect();
         // An earlier failure of a list does not predict the next one.
         self.list.failure = None;
-        self.list.insist();
+        self.list.request_now();
     }
 }

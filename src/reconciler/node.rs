@@ -41,18 +41,18 @@ pub struct NodeState {
     /// Whether an operation failed part way: no operation starts before the next list.
     pub is_view_stale: bool,
     /// When an operation last changed it, by the reconciler's count; lists requested earlier do not count.
-    pub touched: u64,
+    pub changed_at: u64,
     /// Delays between attempts.
     pub retry: Retry,
     /// The last failure, until an operation succeeds.
     pub failure: Option<Failure>,
-    /// What the running operation creates.
+    /// The candidate of the running operation.
     pub candidate: Option<Candidate>,
     /// The candidate that did not stay up.
     pub quarantine: Option<Quarantine>,
     /// Exits of its process.
     pub crash_tracker: CrashTracker,
-    /// What it waits for, as text.
+    /// The reason why it waits, for people.
     pub waits_for: Option<String>,
     /// The changes that may affect it, oldest first, until it is settled.
     pub causes: Vec<Change>,
@@ -78,24 +78,24 @@ impl NodeState {
     }
 
     /// Applies the containers of a list.
-    pub fn see(&mut self, containers: Vec<Observed>, now: Duration) {
+    pub fn update_observed(&mut self, containers: Vec<Observed>, now: Duration) {
         for container in &containers {
             let before = self.containers.iter().find(|before| before.id == container.id);
-            self.crash_tracker.see(before, container, now);
+            self.crash_tracker.observe(before, container, now);
         }
         self.containers = containers;
-        self.learn_inputs();
+        self.fill_in_inputs();
         self.is_view_stale = false;
     }
 
     /// Applies the result of an operation; `network` is the app's.
-    pub fn absorb(&mut self, outcome: Outcome, network: &str, now: Duration) {
-        self.is_view_stale |= outcome.is_unsure();
+    pub fn apply_outcome(&mut self, outcome: Outcome, network: &str, now: Duration) {
+        self.is_view_stale |= outcome.needs_list();
         if matches!(outcome, Outcome::Created(_) | Outcome::Started { .. }) {
             self.crash_tracker.started(now);
         }
         match outcome {
-            Outcome::Created(made) => self.containers = vec![observed(*made, network)],
+            Outcome::Created(created) => self.containers = vec![observed(*created, network)],
             Outcome::Started { id, revision } => self.with(&id, |container| {
                 // A restart resets the engine's count. The engine may have started it before this call did.
                 container.restarts = container.state.is_running().then_some(0);
@@ -117,11 +117,11 @@ impl NodeState {
 
     /// Adds the inputs to the revision of containers whose digest is the desired one, so that the next difference can
     /// name fields.
-    pub fn learn_inputs(&mut self) {
-        let Some(wanted) = self.desired().map(|desired| desired.target.revision.clone()) else { return };
+    pub fn fill_in_inputs(&mut self) {
+        let Some(desired) = self.desired().map(|desired| desired.target.revision.clone()) else { return };
         for container in &mut self.containers {
-            if container.revision.as_ref() == Some(&wanted) {
-                container.revision = Some(wanted.clone());
+            if container.revision.as_ref() == Some(&desired) {
+                container.revision = Some(desired.clone());
             }
         }
     }
@@ -133,16 +133,16 @@ impl NodeState {
     }
 }
 
-fn observed(made: Created, network: &str) -> Observed {
+fn observed(created: Created, network: &str) -> Observed {
     Observed {
-        id: made.id,
-        name: made.name,
-        image_id: made.image_id,
+        id: created.id,
+        name: created.name,
+        image_id: created.image_id,
         state: ContainerState::Running,
         origin: Origin::Labelled,
         networks: vec![network.to_owned()],
-        record: Some(made.record),
-        revision: Some(made.revision),
+        record: Some(created.record),
+        revision: Some(created.revision),
         started_at: None,
         restarts: Some(0),
         last_exit: None,

@@ -11,13 +11,13 @@ use super::effect::Effect;
 use super::event::{Failure, FailureKind, Listing, Outcome};
 use super::node::{Intent, NodeState};
 use super::plan::Observed;
-use super::quarantine::{DOUBTS_MAX, QUARANTINE, Quarantine};
+use super::quarantine::{QUARANTINE, Quarantine, UNCERTAIN_FAILURES_MAX};
 use super::status::Phase;
-use super::{Known, Reconciler};
+use super::{KnownContainer, Reconciler};
 use crate::model::NodeName;
 
 /// Further engine events during operations are dropped, and a list is requested instead.
-const EARLY_HINTS_MAX: usize = 1_000;
+const EARLY_EVENTS_MAX: usize = 1_000;
 /// A burst of engine events causes one list: the minimum time from one list to the next request.
 const LIST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -31,7 +31,7 @@ impl Reconciler {
                 return self.list.failed(failure, now, &mut self.jitter);
             }
         };
-        if !self.list.has_answer {
+        if !self.list.has_succeeded {
             self.outbox.push(Effect::Forget(containers.iter().map(|container| container.id.clone()).collect()));
         }
         self.list.succeeded();
@@ -57,11 +57,11 @@ impl Reconciler {
         let stray = self.intent_for_stray();
         let node =
             self.nodes.entry(name.clone()).or_insert_with(|| NodeState { intent: stray, ..NodeState::default() });
-        if node.busy.is_some() || node.touched > self.list_asked_at {
+        if node.busy.is_some() || node.changed_at > self.list_requested_at {
             return;
         }
-        self.with_containers(&name, |node| node.see(containers, now));
-        self.clear_later(&name);
+        self.with_containers(&name, |node| node.update_observed(containers, now));
+        self.schedule_clear(&name);
         self.notify_crash_loop(&name, now);
         self.dirty.insert(name);
     }
@@ -72,12 +72,12 @@ impl Reconciler {
     }
 
     /// Passes an exit to the crash tracker: lists may come too late to show it.
-    fn hear_exit(&mut self, hint: &EngineEvent) {
-        let known = self.by_container.get(&hint.container);
+    fn track_exit(&mut self, event: &EngineEvent) {
+        let known = self.by_container.get(&event.container);
         let Some(node) = known.and_then(|known| self.nodes.get_mut(&known.node)) else { return };
-        match hint.action {
-            Action::Died => node.crash_tracker.heard_exit(hint.exit_code),
-            Action::OutOfMemory => node.crash_tracker.heard_oom(),
+        match event.action {
+            Action::Died => node.crash_tracker.on_exit_event(event.exit_code),
+            Action::OutOfMemory => node.crash_tracker.on_oom_event(),
             _ => {}
         }
     }
@@ -91,12 +91,12 @@ impl Reconciler {
         change(node);
         for container in &node.containers {
             let is_running = container.state == ContainerState::Running;
-            self.by_container.insert(container.id.clone(), Known { node: name.clone(), is_running });
+            self.by_container.insert(container.id.clone(), KnownContainer { node: name.clone(), is_running });
         }
     }
 
     /// Schedules the end of a crash loop. The end of the daemon does not wait for it.
-    fn clear_later(&mut self, name: &NodeName) {
+    fn schedule_clear(&mut self, name: &NodeName) {
         let at = self.nodes.get(name).and_then(|node| node.crash_tracker.clears_at());
         if !matches!(self.phase, Phase::Stopping { .. }) {
             self.retries.extend(at.map(|at| (at, name.clone())));
@@ -105,47 +105,47 @@ impl Reconciler {
 
     /// An event that agrees with the known state has no effect; any other one requests a list. An event during an
     /// operation waits for its end, because the operation causes most of them.
-    pub(super) fn on_engine_event(&mut self, hint: EngineEvent) {
-        let known = self.by_container.get(&hint.container);
+    pub(super) fn on_engine_event(&mut self, event: EngineEvent) {
+        let known = self.by_container.get(&event.container);
         // The usual event. With thousands of nodes, the look-up of one node is the cost.
-        let is_news = hint.action != Action::Started || known.is_none_or(|known| !known.is_running);
+        let is_news = event.action != Action::Started || known.is_none_or(|known| !known.is_running);
         if !is_news && self.busy_count == 0 && !self.list.is_running {
             return;
         }
-        self.hear_exit(&hint);
-        let known = self.by_container.get(&hint.container);
+        self.track_exit(&event);
+        let known = self.by_container.get(&event.container);
         let node = known.and_then(|known| self.nodes.get(&known.node));
         let is_early = node.map_or(self.busy_count > 0, |node| node.busy.is_some());
-        if is_early && self.early_events.len() < EARLY_HINTS_MAX {
-            return self.early_events.push(hint);
+        if is_early && self.early_events.len() < EARLY_EVENTS_MAX {
+            return self.early_events.push(event);
         }
-        let is_known = node.map_or(hint.action == Action::Removed, |node| agrees(node, &hint));
+        let is_known = node.map_or(event.action == Action::Removed, |node| agrees(node, &event));
         // A list in progress may be older than the event.
         if !is_early && is_known && !self.list.is_running {
             return;
         }
-        self.list.want();
+        self.list.request();
     }
 
     /// An operation on the node `name` has ended, before which it had the containers `before`. True if an event during
     /// the operation had another cause.
     fn apply_early_events(&mut self, name: &NodeName, before: &[ContainerId]) -> bool {
         let Some(node) = self.nodes.get(name) else { return false };
-        let is_here = |hint: &EngineEvent| node.containers.iter().any(|container| container.id == hint.container);
+        let is_here = |event: &EngineEvent| node.containers.iter().any(|container| container.id == event.container);
         let (here, rest): (Vec<_>, Vec<_>) = self.early_events.drain(..).partition(is_here);
-        let is_odd = here.iter().enumerate().any(|(index, hint)| is_odd(node, hint, &here[index..]));
+        let is_unexpected = here.iter().enumerate().any(|(index, event)| contradicts(node, event, &here[index..]));
         // Events of containers that the operation removed do not count.
-        self.early_events = rest.into_iter().filter(|hint| !before.contains(&hint.container)).collect();
+        self.early_events = rest.into_iter().filter(|event| !before.contains(&event.container)).collect();
         if self.busy_count > 0 {
-            return is_odd;
+            return is_unexpected;
         }
         // No operation can have created the rest, unless it was removed again.
         let strays = std::mem::take(&mut self.early_events);
         let is_gone = |id: &ContainerId| strays.iter().any(|h| h.container == *id && h.action == Action::Removed);
-        is_odd || strays.iter().any(|hint| !is_gone(&hint.container))
+        is_unexpected || strays.iter().any(|event| !is_gone(&event.container))
     }
 
-    pub(super) fn mark_users(&mut self, image: &ImageReference) {
+    pub(super) fn mark_image_users(&mut self, image: &ImageReference) {
         let uses = |node: &NodeState| node.desired().is_some_and(|desired| desired.image == *image);
         self.dirty.extend(self.nodes.iter().filter(|(_, node)| uses(node)).map(|(name, _)| name.clone()));
     }
@@ -156,27 +156,28 @@ impl Reconciler {
         if node.busy.take().is_some() {
             self.busy_count -= 1;
         }
-        node.touched = self.clock;
+        node.changed_at = self.clock;
         self.dirty.insert(name.clone());
         self.dirty.append(&mut self.port_waiters);
-        self.learn(name, &outcome, now);
+        self.update_retry(name, &outcome, now);
         let Some(node) = self.nodes.get(name) else { return };
         let before: Vec<ContainerId> = node.containers.iter().map(|container| container.id.clone()).collect();
-        let is_unsure = outcome.is_unsure();
+        let needs_list = outcome.needs_list();
         let network = self.settings.network();
-        self.with_containers(name, |node| node.absorb(outcome, &network, now));
-        self.clear_later(name);
-        if self.apply_early_events(name, &before) || is_unsure {
-            self.list.want();
+        self.with_containers(name, |node| node.apply_outcome(outcome, &network, now));
+        self.schedule_clear(name);
+        if self.apply_early_events(name, &before) || needs_list {
+            self.list.request();
         }
     }
 
     /// Updates retries, failure and quarantine from the result of an operation.
-    fn learn(&mut self, name: &NodeName, outcome: &Outcome, now: Duration) {
+    fn update_retry(&mut self, name: &NodeName, outcome: &Outcome, now: Duration) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         let candidate = node.candidate.take();
-        let may_blame =
-            |failure: &Failure| failure.kind == FailureKind::Permanent || node.retry.attempts() >= DOUBTS_MAX;
+        let may_blame = |failure: &Failure| {
+            failure.kind == FailureKind::Permanent || node.retry.attempts() >= UNCERTAIN_FAILURES_MAX
+        };
         match (outcome, candidate) {
             (Outcome::RolledBack(failure), Some(candidate)) if may_blame(failure) => {
                 let until = now + self.jitter.around(QUARANTINE);
@@ -195,7 +196,7 @@ impl Reconciler {
             }
             // Another one is created at once, and with increasing delays if that does not start either.
             (Outcome::Discarded { failure, .. }, _) => {
-                node.retry.hurry();
+                node.retry.skip_delay();
                 node.failure = Some(failure.clone());
             }
             (Outcome::ImageMissing, _) => {
@@ -216,26 +217,26 @@ impl Reconciler {
 }
 
 /// Whether an event during an operation on `node`, followed by `later` ones, contradicts the known state after it.
-fn is_odd(node: &NodeState, hint: &EngineEvent, later: &[EngineEvent]) -> bool {
-    let is_of_same = |other: &EngineEvent| other.container == hint.container;
-    match hint.action {
+fn contradicts(node: &NodeState, event: &EngineEvent, later: &[EngineEvent]) -> bool {
+    let is_of_same = |other: &EngineEvent| other.container == event.container;
+    match event.action {
         Action::Created | Action::Started => false,
-        Action::Renamed => !agrees(node, hint),
+        Action::Renamed => !agrees(node, event),
         Action::Network | Action::Paused => true,
         _ => {
-            let runs = node.containers.iter().any(|known| known.id == hint.container && known.state.is_running());
+            let runs = node.containers.iter().any(|known| known.id == event.container && known.state.is_running());
             let is_started_since = later.iter().any(|next| is_of_same(next) && next.action == Action::Started);
             runs && !is_started_since
         }
     }
 }
 
-fn agrees(node: &NodeState, hint: &EngineEvent) -> bool {
-    let known = node.containers.iter().find(|known| known.id == hint.container);
-    match hint.action {
+fn agrees(node: &NodeState, event: &EngineEvent) -> bool {
+    let known = node.containers.iter().find(|known| known.id == event.container);
+    match event.action {
         Action::Created => true,
         Action::Started | Action::Unpaused => known.is_some_and(|known| known.state == ContainerState::Running),
-        Action::Renamed => known.is_some_and(|known| known.name == hint.name),
+        Action::Renamed => known.is_some_and(|known| known.name == event.name),
         _ => false,
     }
 }

@@ -25,7 +25,7 @@ pub struct PendingChanges(Vec<PendingChange>);
 struct PendingChange {
     change: Change,
     /// Whether a snapshot was requested after the change arrived.
-    is_asked: bool,
+    is_requested: bool,
     checks: usize,
     due_at: Option<Duration>,
 }
@@ -39,14 +39,14 @@ impl PendingChanges {
         };
         self.0.retain(|pending| pending.change != change && Some(&pending.change) != undone.as_ref());
         if self.0.len() < PENDING_CHANGES_MAX {
-            self.0.push(PendingChange { change, is_asked: false, checks: 0, due_at: None });
+            self.0.push(PendingChange { change, is_requested: false, checks: 0, due_at: None });
         }
     }
 
     /// A snapshot is requested now: all changes so far must show in it.
-    pub fn mark_asked(&mut self) {
+    pub fn mark_requested(&mut self) {
         for pending in self.0.iter_mut().filter(|pending| pending.due_at.is_none()) {
-            pending.is_asked = true;
+            pending.is_requested = true;
         }
     }
 
@@ -57,8 +57,8 @@ impl PendingChanges {
 
     /// Whether a message reported a change of this node type, and no snapshot has arrived since.
     pub fn reports_type_changed(&self, node_type: &str) -> bool {
-        let is_it = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
-        self.0.iter().any(|pending| pending.is_asked && pending.checks == 0 && is_it(&pending.change))
+        let is_this_type = |change: &Change| matches!(change, Change::NodeType(name) if name == node_type);
+        self.0.iter().any(|pending| pending.is_requested && pending.checks == 0 && is_this_type(&pending.change))
     }
 
     /// Whether a message reported a change of any node type.
@@ -71,7 +71,7 @@ impl PendingChanges {
     pub fn causes(&self, app: &App) -> BTreeMap<NodeName, Vec<Change>> {
         let mut causes: BTreeMap<NodeName, Vec<&PendingChange>> = BTreeMap::new();
         for pending in &self.0 {
-            for node in impact::touched(&pending.change, app) {
+            for node in impact::affected_nodes(&pending.change, app) {
                 causes.entry(node).or_default().push(pending);
             }
         }
@@ -81,16 +81,16 @@ impl PendingChanges {
     /// Handles a snapshot in which the nodes of `changed` differ from before: drops the changes that it shows.
     pub fn settle(&mut self, app: &App, changed: &BTreeSet<NodeName>, now: Duration) {
         self.0.retain_mut(|pending| {
-            if !pending.is_asked {
+            if !pending.is_requested {
                 return true;
             }
-            let touched = impact::touched(&pending.change, app);
-            let is_moot = touched.is_empty() && can_tell(&pending.change, app);
-            let shows = touched.iter().any(|name| changed.contains(name));
+            let affected = impact::affected_nodes(&pending.change, app);
+            let is_moot = affected.is_empty() && is_conclusive(&pending.change, app);
+            let shows = affected.iter().any(|name| changed.contains(name));
             if is_moot {
                 return false;
             }
-            pending.is_asked = false;
+            pending.is_requested = false;
             if shows {
                 // This may be an earlier change of the same object, or a newer snapshot than the next one: check once
                 // more.
@@ -134,6 +134,6 @@ fn newest(mut pending_changes: Vec<&PendingChange>) -> Vec<Change> {
 
 /// Whether a snapshot in which `change` touches no node proves that there is none. A snapshot with missing or invalid
 /// nodes does not, and a snapshot that still has a removed app is an old one.
-fn can_tell(change: &Change, app: &App) -> bool {
+fn is_conclusive(change: &Change, app: &App) -> bool {
     app.is_complete && app.invalid_nodes.is_empty() && *change != Change::AppRemoved
 }

@@ -27,7 +27,7 @@ pub struct Observed {
     pub networks: Vec<String>,
     /// The record of its spec, if it has one.
     pub record: Option<SpecRecord>,
-    /// What it read when it started, if known.
+    /// Its startup inputs, if known.
     pub revision: Option<Revision>,
     /// When its process was started, by the engine's clock; `None` if not known.
     pub started_at: Option<OffsetDateTime>,
@@ -113,19 +113,19 @@ pub fn plan(desired: Option<&Desired>, image: ImageView<'_>, containers: &[Obser
             some => Plan::Do(Operation::Remove(ids(some.iter())), Reason::of(ReasonKind::NodeRemoved)),
         };
     };
-    let (right, wrong): (Vec<&Observed>, Vec<&Observed>) =
+    let (matching, outdated): (Vec<&Observed>, Vec<&Observed>) =
         containers.iter().partition(|container| spec_differences(desired, image, container).is_empty());
-    if matches!(image, ImageView::Quarantined(_)) && wrong.iter().any(|old| old.is_up() || old.can_start()) {
-        return roll_back(desired, &right, wrong);
+    if matches!(image, ImageView::Quarantined(_)) && outdated.iter().any(|old| old.is_up() || old.can_start()) {
+        return roll_back(desired, &matching, outdated);
     }
-    match best_first(desired, right).first() {
-        Some(keeper) => keep(desired, keeper, containers),
-        None => make(desired, image, best_first(desired, wrong)),
+    match by_preference(desired, matching).first() {
+        Some(keeper) => converge(desired, keeper, containers),
+        None => create_or_replace(desired, image, by_preference(desired, outdated)),
     }
 }
 
-/// Running containers first, then those with the right name.
-fn best_first<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&'a Observed> {
+/// Running containers first, then those with the matching name.
+fn by_preference<'a>(desired: &Desired, mut containers: Vec<&'a Observed>) -> Vec<&'a Observed> {
     containers.sort_by_key(|container| {
         let has_name = container.name == desired.target.spec.name;
         std::cmp::Reverse((container.state == ContainerState::Running, has_name, container.state.is_running()))
@@ -167,10 +167,10 @@ fn spec_differences(desired: &Desired, image: ImageView<'_>, container: &Observe
 
 /// A matching container exists: start it, then remove the others. Old ones are removed only after it has stayed up: the
 /// next daemon continues a rollout that was interrupted.
-fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
+fn converge(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
     let revision = desired.target.revision.clone();
     let id = keeper.id.clone();
-    let others = best_first(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
+    let others = by_preference(desired, containers.iter().filter(|other| other.id != keeper.id).collect());
     let (old, strategy) = (ids(others.iter().copied()), strategy(desired, &others));
     match &keeper.state {
         ContainerState::Paused => return Plan::Do(Operation::Restart { id, revision }, Reason::of(ReasonKind::Paused)),
@@ -189,7 +189,7 @@ fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
         }
     }
     if keeper.revision.as_ref() != Some(&revision) {
-        let reason = stale(keeper, &revision);
+        let reason = restart_reason(keeper, &revision);
         return Plan::Do(Operation::Restart { id, revision }, reason);
     }
     if keeper.name != desired.target.spec.name {
@@ -200,7 +200,7 @@ fn keep(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Plan {
 }
 
 /// The reason to restart a container with another revision.
-fn stale(container: &Observed, wanted: &Revision) -> Reason {
+fn restart_reason(container: &Observed, wanted: &Revision) -> Reason {
     match &container.revision {
         Some(read) => Reason::in_fields(ReasonKind::InputsChanged, read.differences(wanted)),
         None => Reason::of(ReasonKind::InputsUnknown),
@@ -208,7 +208,7 @@ fn stale(container: &Observed, wanted: &Revision) -> Reason {
 }
 
 /// No matching container exists: create one and replace the others.
-fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
+fn create_or_replace(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
     let target = desired.target.clone();
     match (image, old.first()) {
         (ImageView::Pending, _) => Plan::Wait,
@@ -216,8 +216,8 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
         (_, None) => Plan::Do(Operation::Create(target), Reason::of(ReasonKind::Absent)),
         (_, Some(first)) => {
             let reasons = spec_differences(desired, image, first);
-            let is_of_no_use = matches!(&reasons[..], [only] if only.field == CUT_OFF || only.field == DEAD);
-            let strategy = if is_of_no_use { Strategy::Force } else { strategy(desired, &old) };
+            let is_unusable = matches!(&reasons[..], [only] if only.field == CUT_OFF || only.field == DEAD);
+            let strategy = if is_unusable { Strategy::Force } else { strategy(desired, &old) };
             let (old, reason) = (ids(old.iter().copied()), Reason::in_fields(ReasonKind::SpecChanged, reasons));
             Plan::Do(Operation::Replace { old, next: None, target, strategy }, reason)
         }
@@ -227,14 +227,14 @@ fn make(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed>) -> Plan {
 /// Two at a time, never three, and only if configured, if they share nothing of the host, and if the old one runs.
 fn strategy(desired: &Desired, old: &[&Observed]) -> Strategy {
     let mut up = old.iter().filter(|old| old.may_run());
-    let is_of_use = up.next().is_some_and(|old| old.state.is_running()) && up.next().is_none();
-    if desired.can_overlap && is_of_use { Strategy::StartFirst } else { Strategy::StopFirst }
+    let is_overlap_useful = up.next().is_some_and(|old| old.state.is_running()) && up.next().is_none();
+    if desired.can_overlap && is_overlap_useful { Strategy::StartFirst } else { Strategy::StopFirst }
 }
 
 /// The new container did not stay up: remove what is left of it and keep the old one.
-fn roll_back(desired: &Desired, right: &[&Observed], wrong: Vec<&Observed>) -> Plan {
-    match right {
-        [] => keep_previous(desired, &best_first(desired, wrong), ReasonKind::NotStayingUp),
+fn roll_back(desired: &Desired, matching: &[&Observed], outdated: Vec<&Observed>) -> Plan {
+    match matching {
+        [] => keep_previous(desired, &by_preference(desired, outdated), ReasonKind::NotStayingUp),
         some => {
             let reason = Reason::of(ReasonKind::NotStayingUp);
             Plan::Do(Operation::Remove(ids(some.iter().copied())), reason)
@@ -251,7 +251,7 @@ fn keep_previous(desired: &Desired, old: &[&Observed], why: ReasonKind) -> Plan 
         if is_current(first) || old.iter().any(|old| old.state == ContainerState::Running && is_current(old)) {
             return Plan::Wait;
         }
-        let reason = Reason { because: Some(why), ..stale(first, &revision) };
+        let reason = Reason { because: Some(why), ..restart_reason(first, &revision) };
         return Plan::Do(Operation::Restart { id: first.id.clone(), revision }, reason);
     }
     match old.iter().find(|old| old.can_start()) {

@@ -21,17 +21,17 @@ pub enum Ports {
     /// A container of another node holds one; the text is for people.
     Held(String),
     /// They belong to nodes that wait for this node in turn.
-    Circle,
+    Cycle,
 }
 
 impl Reconciler {
     /// Whether the host ports of a new container of `name` are free.
     pub(super) fn ports(&self, name: &NodeName, desired: &Desired) -> Ports {
         let holders = self.holders(name, desired);
-        let held = holders.iter().find(|(holder, port)| !self.lets_go(holder, port) || !self.waits_for(holder, name));
+        let held = holders.iter().find(|(holder, port)| !self.releases(holder, port) || !self.waits_for(holder, name));
         match held {
             None if holders.is_empty() => Ports::Free,
-            None => Ports::Circle,
+            None => Ports::Cycle,
             Some((holder, port)) => {
                 let protocol = port.protocol.as_str();
                 Ports::Held(format!(
@@ -56,7 +56,7 @@ impl Reconciler {
     }
 
     /// Whether `holder` releases `port` when it reaches its desired state.
-    fn lets_go(&self, holder: &NodeName, port: &PortBinding) -> bool {
+    fn releases(&self, holder: &NodeName, port: &PortBinding) -> bool {
         match self.nodes.get(holder).map(|node| &node.intent) {
             Some(Intent::Run(desired)) => !desired.target.spec.ports.iter().any(|kept| kept.shares_host_port(port)),
             Some(Intent::Remove) => true,

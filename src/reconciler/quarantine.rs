@@ -16,9 +16,9 @@ pub const QUARANTINE: Duration = Duration::from_secs(600);
 
 /// Failures in a row with a cause that may lie outside the new container, before it is quarantined anyway: each attempt
 /// stops the old one.
-pub const DOUBTS_MAX: u32 = 2;
+pub const UNCERTAIN_FAILURES_MAX: u32 = 2;
 
-/// What an operation creates: a spec, its startup inputs, and the content of its image, if known.
+/// A container to create: its spec, its startup inputs, and the content of its image, if known.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     target: Target,
@@ -26,7 +26,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What a new container of `desired` would consist of now.
+    /// The candidate that `desired` yields now.
     pub fn new(desired: &Desired, image: ImageView<'_>) -> Self {
         Self { target: desired.target.clone(), image: image.id().cloned() }
     }
@@ -60,7 +60,7 @@ pub struct Quarantine {
 
 impl Quarantine {
     /// Whether `candidate` must not be tried at `now`.
-    pub fn counts(&self, candidate: &Candidate, now: Duration) -> bool {
+    pub fn blocks(&self, candidate: &Candidate, now: Duration) -> bool {
         now < self.until && self.candidate.is_same(candidate)
     }
 }

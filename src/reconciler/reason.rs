@@ -26,7 +26,7 @@ pub enum ReasonKind {
     Absent,
     /// The spec of the container differs from the desired one.
     SpecChanged,
-    /// What the node reads when it starts has changed.
+    /// The startup inputs of the node have changed.
     InputsChanged,
     /// It is unknown what the node read when it was started.
     InputsUnknown,
@@ -82,17 +82,17 @@ impl ReasonKind {
             Self::Absent => "there is none",
             Self::SpecChanged => "changed",
             Self::InputsChanged => "what it reads has changed",
-            Self::InputsUnknown => "what it read is unknown",
+            Self::InputsUnknown => "its startup inputs are unknown",
             Self::NotRunning => "it was not running",
             Self::Paused => "it was paused",
             Self::LeftOver => "left over from a replacement",
-            Self::Begun => "a replacement was begun",
-            Self::Misnamed => "it has another name",
+            Self::Begun => "a replacement was not finished",
+            Self::Misnamed => "it has a wrong name",
             Self::NodeRemoved => "the node was removed",
             Self::AppRemoved => "the app was removed",
             Self::DaemonEnds => "the daemon ends",
-            Self::CloudAway => "the cloud cannot be asked",
-            Self::ImageAway => "its new image cannot be had",
+            Self::CloudAway => "the cloud is unavailable",
+            Self::ImageAway => "its new image is unavailable",
             Self::NotStayingUp => "its new container did not stay up",
         }
     }
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(reason.to_string(), "what it reads has changed: node config, edge to b");
         let causes = vec![Change::App, Change::MessageType("m".to_owned())];
         let reason = Reason { because: Some(ReasonKind::ImageAway), causes, ..reason };
-        let text = "what it reads has changed: node config, edge to b, and its new image cannot be had";
+        let text = "what it reads has changed: node config, edge to b, and its new image is unavailable";
         assert_eq!(reason.text(), text);
         assert_eq!(reason.to_string(), format!("{text} (message_type m, and 1 more)"));
         let reason = Reason { causes: vec![Change::Tenant], ..Reason::of(ReasonKind::Paused) };

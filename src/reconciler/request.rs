@@ -11,11 +11,11 @@ pub struct Request {
     /// Whether it is running.
     pub is_running: bool,
     /// Whether it is requested (again).
-    pub is_wanted: bool,
+    pub is_requested: bool,
     /// Not before this time.
     pub not_before: Duration,
     /// Whether it ever succeeded.
-    pub has_answer: bool,
+    pub has_succeeded: bool,
     /// The last failure, until a success.
     pub failure: Option<Failure>,
     retry: Retry,
@@ -23,22 +23,22 @@ pub struct Request {
 
 impl Request {
     /// Requests it.
-    pub fn want(&mut self) {
-        self.is_wanted = true;
+    pub fn request(&mut self) {
+        self.is_requested = true;
     }
 
     /// Requests it without the delay after failures.
-    pub fn insist(&mut self) {
-        self.want();
-        self.retry.hurry();
+    pub fn request_now(&mut self) {
+        self.request();
+        self.retry.skip_delay();
     }
 
     /// Whether it is due at `now`; it then counts as running.
     pub fn take_due(&mut self, now: Duration) -> bool {
-        let is_due = self.is_wanted && !self.is_running && self.not_before <= now && self.retry.is_due(now);
+        let is_due = self.is_requested && !self.is_running && self.not_before <= now && self.retry.is_due(now);
         if is_due {
             self.is_running = true;
-            self.is_wanted = false;
+            self.is_requested = false;
         }
         is_due
     }
@@ -46,13 +46,13 @@ impl Request {
     /// When it is due.
     pub fn deadline(&self) -> Option<Duration> {
         let at = self.not_before.max(self.retry.not_before().unwrap_or_default());
-        (self.is_wanted && !self.is_running).then_some(at)
+        (self.is_requested && !self.is_running).then_some(at)
     }
 
     /// It failed: it is retried later.
     pub fn failed(&mut self, failure: Failure, now: Duration, jitter: &mut Jitter) {
         self.is_running = false;
-        self.is_wanted = true;
+        self.is_requested = true;
         self.retry.failed(failure.kind, now, jitter);
         self.failure = Some(failure);
     }
@@ -60,7 +60,7 @@ impl Request {
     /// It succeeded.
     pub fn succeeded(&mut self) {
         self.is_running = false;
-        self.has_answer = true;
+        self.has_succeeded = true;
         self.failure = None;
         self.retry.reset();
     }

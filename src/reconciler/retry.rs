@@ -30,7 +30,7 @@ impl Retry {
     }
 
     /// The next attempt is due at once; the count of failures stays.
-    pub fn hurry(&mut self) {
+    pub fn skip_delay(&mut self) {
         self.not_before = None;
     }
 

@@ -115,12 +115,12 @@ impl AppInputs {
         put_json(&mut digest, app.config.as_deref());
         put(&mut digest, if app.table_access { "table" } else { "" });
         let mut inputs = StartupInputs::new();
-        note_json(&mut inputs, "tenant config", app.tenant.config.as_deref());
-        pending(&mut inputs, "tenant audit", yes_no(app.tenant.audit));
-        pending(&mut inputs, "tenant region", &app.tenant.region);
-        pending(&mut inputs, "tenant table", &app.tenant.table);
-        note_json(&mut inputs, "app config", app.config.as_deref());
-        pending(&mut inputs, "app table access", yes_no(app.table_access));
+        insert_json(&mut inputs, "tenant config", app.tenant.config.as_deref());
+        insert(&mut inputs, "tenant audit", yes_no(app.tenant.audit));
+        insert(&mut inputs, "tenant region", &app.tenant.region);
+        insert(&mut inputs, "tenant table", &app.tenant.table);
+        insert_json(&mut inputs, "app config", app.config.as_deref());
+        insert(&mut inputs, "app table access", yes_no(app.table_access));
         Self { digest: digest.finalize().into(), inputs }
     }
 
@@ -140,10 +140,10 @@ impl AppInputs {
 
     fn inputs_of(&self, node: &Node) -> StartupInputs {
         let mut inputs = self.inputs.clone();
-        note_json(&mut inputs, "node config", node.config.as_deref());
-        pending(&mut inputs, "stopped", yes_no(node.is_stopped));
+        insert_json(&mut inputs, "node config", node.config.as_deref());
+        insert(&mut inputs, "stopped", yes_no(node.is_stopped));
         if let Some(level) = &node.logging_level {
-            pending(&mut inputs, "logging level", level);
+            insert(&mut inputs, "logging level", level);
         }
         for (direction, edges) in [("from", &node.receive_edges), ("to", &node.send_edges)] {
             for edge in edges {
@@ -153,19 +153,19 @@ impl AppInputs {
         let types = [("receive", &node.receive_message_type), ("send", &node.send_message_type)];
         for (direction, message_type) in types {
             if let Some(message_type) = message_type {
-                pending(&mut inputs, &format!("{direction} message type"), &message_type.name);
-                pending(&mut inputs, &format!("{direction} auditor"), &short(&message_type.auditor));
+                insert(&mut inputs, &format!("{direction} message type"), &message_type.name);
+                insert(&mut inputs, &format!("{direction} auditor"), &short(&message_type.auditor));
             }
         }
         inputs
     }
 }
 
-fn pending(inputs: &mut StartupInputs, name: &str, value: &str) {
+fn insert(inputs: &mut StartupInputs, name: &str, value: &str) {
     inputs.insert(name.to_owned(), value.to_owned());
 }
 
-fn note_json(inputs: &mut StartupInputs, name: &str, text: Option<&str>) {
+fn insert_json(inputs: &mut StartupInputs, name: &str, text: Option<&str>) {
     if let Some(text) = text {
         inputs.insert(name.to_owned(), short(&canonical(text)));
     }

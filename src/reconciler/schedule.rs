@@ -24,7 +24,7 @@ impl Reconciler {
             Phase::Finished => {}
             Phase::Stopping { nodes, finish } => self.schedule_stop(nodes, finish, now),
             Phase::Starting | Phase::Running => {
-                self.ask(now);
+                self.send_requests(now);
                 self.step_nodes(now);
                 for image in self.images.take_due(now) {
                     self.outbox.push(Effect::Pull(image));
@@ -37,23 +37,23 @@ impl Reconciler {
         }
     }
 
-    fn ask(&mut self, now: Duration) {
+    fn send_requests(&mut self, now: Duration) {
         if self.fetch.take_due(now) {
-            self.pending_changes.mark_asked();
+            self.pending_changes.mark_requested();
             self.outbox.push(Effect::FetchSnapshot);
         }
-        self.ask_list(now);
+        self.request_list(now);
     }
 
-    fn ask_list(&mut self, now: Duration) {
+    fn request_list(&mut self, now: Duration) {
         if self.list.take_due(now) {
-            self.list_asked_at = self.clock;
+            self.list_requested_at = self.clock;
             self.outbox.push(Effect::List);
         }
     }
 
     fn step_nodes(&mut self, now: Duration) {
-        if !self.list.has_answer || !self.is_cloud_settled() {
+        if !self.list.has_succeeded || !self.is_cloud_settled() {
             return;
         }
         for name in std::mem::take(&mut self.dirty) {
@@ -116,7 +116,7 @@ impl Reconciler {
                 self.port_waiters.insert(name.clone());
                 return None;
             }
-            (Ports::Circle, Operation::Replace { strategy, .. }) => *strategy = Strategy::PortSwap,
+            (Ports::Cycle, Operation::Replace { strategy, .. }) => *strategy = Strategy::PortSwap,
             _ => {}
         }
         Some(operation)
@@ -126,7 +126,7 @@ impl Reconciler {
         let Some(node) = self.nodes.get_mut(&name) else { return };
         self.clock += 1;
         self.busy_count += 1;
-        node.touched = self.clock;
+        node.changed_at = self.clock;
         node.busy = Some(operation.verb());
         node.candidate = match &operation {
             Operation::Create(_) | Operation::Replace { .. } | Operation::Confirm { .. } => {
@@ -148,7 +148,7 @@ impl Reconciler {
                 || image_failed
         };
         let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));
-        self.list.has_answer
+        self.list.has_succeeded
             && self.is_cloud_settled()
             && self.busy_count == 0
             && self.dirty.is_empty()
@@ -157,18 +157,18 @@ impl Reconciler {
 
     /// Stops the nodes, each when its running operation ends.
     fn schedule_stop(&mut self, nodes: EndOfNodes, finish: Finish, now: Duration) {
-        if nodes != EndOfNodes::Leave && !self.list.has_answer && self.list.failure.is_none() {
-            return self.ask_list(now);
+        if nodes != EndOfNodes::Leave && !self.list.has_succeeded && self.list.failure.is_none() {
+            return self.request_list(now);
         }
         if nodes != EndOfNodes::Leave {
             for name in std::mem::take(&mut self.dirty) {
                 self.step_stop(name, nodes, now);
             }
-            self.ask_list(now);
+            self.request_list(now);
         }
-        let is_unsure = nodes != EndOfNodes::Leave && (self.list.is_running || self.list.is_wanted);
+        let is_list_pending = nodes != EndOfNodes::Leave && (self.list.is_running || self.list.is_requested);
         let has_new = nodes != EndOfNodes::Leave && !self.retries.is_empty();
-        if self.busy_count == 0 && !has_new && (!is_unsure || self.list.failure.is_some()) {
+        if self.busy_count == 0 && !has_new && (!is_list_pending || self.list.failure.is_some()) {
             self.phase = Phase::Finished;
             self.outbox.push(Effect::Finish(finish));
         }
@@ -195,9 +195,10 @@ impl Reconciler {
 
 /// The image for this node: quarantined if a new container of it did not stay up.
 fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Duration) -> ImageView<'a> {
-    let is_rejected = node.quarantine.as_ref().is_some_and(|bad| bad.counts(&Candidate::new(desired, image), now));
+    let is_quarantined =
+        node.quarantine.as_ref().is_some_and(|quarantine| quarantine.blocks(&Candidate::new(desired, image), now));
     match image {
-        ImageView::Present(id) if is_rejected => ImageView::Quarantined(id),
+        ImageView::Present(id) if is_quarantined => ImageView::Quarantined(id),
         other => other,
     }
 }

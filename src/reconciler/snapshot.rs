@@ -43,9 +43,9 @@ impl Reconciler {
 
     fn on_gone(&mut self, now: Duration) {
         let since = *self.gone_since.get_or_insert(now);
-        let is_unlisted = !self.list.has_answer && self.list.failure.is_none();
+        let is_unlisted = !self.list.has_succeeded && self.list.failure.is_none();
         if now.saturating_sub(since) < GONE_CONFIRMED_AFTER || is_unlisted {
-            self.fetch.want();
+            self.fetch.request();
             self.fetch.not_before = now + GONE_CONFIRMED_AFTER;
             return;
         }
@@ -119,14 +119,14 @@ impl Reconciler {
             return false;
         }
         if before.is_none_or(|before| before.image != desired.image) {
-            self.images.want(&desired.image);
+            self.images.request(&desired.image);
         }
-        state.quarantine = state.quarantine.take().filter(|bad| bad.candidate.is_of(&desired.target));
+        state.quarantine = state.quarantine.take().filter(|quarantine| quarantine.candidate.is_of(&desired.target));
         state.intent = Intent::Run(desired);
-        state.learn_inputs();
+        state.fill_in_inputs();
         state.is_settled = false;
         state.retry.reset();
-        state.crash_tracker.forgive();
+        state.crash_tracker.reset_delay();
         self.dirty.insert(node.name.clone());
         true
     }
@@ -138,7 +138,7 @@ impl Reconciler {
         }
         for node in app.nodes.values().filter(|node| self.pending_changes.reports_type_changed(&node.node_type.name)) {
             if let Some(desired) = self.nodes.get(&node.name).and_then(NodeState::desired) {
-                self.images.want(&desired.image);
+                self.images.request(&desired.image);
             }
         }
     }

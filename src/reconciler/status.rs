@@ -18,7 +18,7 @@ pub enum Phase {
     Running,
     /// Stopping.
     Stopping {
-        /// What happens to the nodes.
+        /// The treatment of the nodes.
         nodes: EndOfNodes,
         /// Why.
         finish: Finish,
@@ -104,7 +104,7 @@ impl Status {
     }
 }
 
-fn word(state: &ContainerState) -> &'static str {
+fn state_name(state: &ContainerState) -> &'static str {
     match state {
         ContainerState::Created => "created",
         ContainerState::Running => "running",
@@ -131,7 +131,7 @@ impl Reconciler {
     }
 
     fn is_converged(&self) -> bool {
-        let is_quiet = |request: &super::Request| !request.is_running && !request.is_wanted && request.has_answer;
+        let is_quiet = |request: &super::Request| !request.is_running && !request.is_requested && request.has_succeeded;
         is_quiet(&self.fetch)
             && is_quiet(&self.list)
             && self.busy_count == 0
@@ -157,13 +157,13 @@ impl Reconciler {
                 .or_else(|| node.waits_for.clone())
                 .or_else(|| Some(image_failure?.text.clone())),
         };
-        let wanted = node.desired().map(|desired| desired.image.to_string());
+        let desired_image = node.desired().map(|desired| desired.image.to_string());
         let shown = node.containers.iter().max_by_key(|container| (container.is_up(), container.started_at));
         NodeStatus {
             name: name.clone(),
-            image: wanted.or_else(|| Some(shown?.record.as_ref()?.image().to_owned())),
+            image: desired_image.or_else(|| Some(shown?.record.as_ref()?.image().to_owned())),
             container: shown.map(|container| container.id.clone()),
-            state: shown.map_or("absent", |container| word(&container.state)),
+            state: shown.map_or("absent", |container| state_name(&container.state)),
             started_at: shown.and_then(|container| container.started_at),
             is_running: node.containers.iter().any(|container| container.state.is_running()),
             is_settled: node.is_settled,

@@ -1,4 +1,4 @@
-//! Tests of the reconciler: a small world of plain data carries its effects out, in no time and without I/O.
+//! Tests of the reconciler: a simulated world of plain data executes its effects, without time and I/O.
 
 mod found;
 mod leftovers;
@@ -19,8 +19,8 @@ fn a_new_app_gets_its_containers_and_is_then_left_alone() {
     world.begin();
     assert_eq!(world.take_log(), ["pull img/a", "create a", "create b"]);
     assert!(world.is_ready && world.reconciler.status().is_converged);
-    world.tell(Event::Resync);
-    world.tell(Event::EventsLost);
+    world.send(Event::Resync);
+    world.send(Event::EventsLost);
     assert_eq!(world.take_log(), [""; 0]);
 }
 
@@ -53,7 +53,7 @@ fn edge_change_restarts_both_ends_once() {
     world.take_log();
     world.connect("a", "b");
     for _ in 0..50 {
-        world.tell(Event::Change(Change::Edge(vec![name("a"), name("b")])));
+        world.send(Event::Change(Change::Edge(vec![name("a"), name("b")])));
     }
     assert_eq!(world.take_log(), ["restart a", "restart b"]);
     world.advance(Duration::from_secs(60));
@@ -65,7 +65,7 @@ fn a_change_that_the_snapshot_does_not_show_yet_is_looked_for_again() {
     let mut world = World::new(&["a", "b"]);
     world.begin();
     world.take_log();
-    world.tell(Event::Change(Change::Edge(vec![name("a"), name("b")])));
+    world.send(Event::Change(Change::Edge(vec![name("a"), name("b")])));
     assert_eq!(world.take_log(), [""; 0]);
     world.connect("a", "b");
     world.advance(Duration::from_secs(3));
@@ -82,7 +82,7 @@ fn an_image_change_pulls_and_then_replaces() {
             node.node_type.image_uri = "registry.test/img/b:1".to_owned();
         }
     });
-    world.tell(Event::Change(Change::NodeType("type".to_owned())));
+    world.send(Event::Change(Change::NodeType("type".to_owned())));
     assert_eq!(world.take_log(), ["pull img/b", "replace a", "replace b"]);
 }
 
@@ -92,11 +92,11 @@ fn a_type_change_that_names_the_same_image_pulls_once_and_replaces_when_the_tag_
     world.begin();
     world.take_log();
     let change = || Event::Change(Change::NodeType("type".to_owned()));
-    world.tell(change());
+    world.send(change());
     world.advance(Duration::from_secs(60));
     assert_eq!(world.take_log(), ["pull img/a"]);
     world.tags_moved += 1;
-    world.tell(change());
+    world.send(change());
     assert_eq!(world.take_log(), ["pull img/a", "replace a", "replace b"]);
 }
 
@@ -108,10 +108,10 @@ fn a_failed_pull_stops_no_running_node_and_its_edges_still_count() {
     world.broken_images.insert("img/b".to_owned());
     world
         .edit(|app| app.nodes.get_mut(&name("a")).expect("a").node_type.image_uri = "registry.test/img/b:1".to_owned());
-    world.tell(Event::Change(Change::Node(name("a"))));
+    world.send(Event::Change(Change::Node(name("a"))));
     assert_eq!(world.take_log(), ["pull img/b"]);
     world.connect("a", "b");
-    world.tell(Event::Change(Change::Edge(vec![name("a"), name("b")])));
+    world.send(Event::Change(Change::Edge(vec![name("a"), name("b")])));
     assert_eq!(world.take_log(), ["restart a", "restart b"]);
     world.broken_images.clear();
     world.advance(Duration::from_secs(30));
@@ -128,12 +128,12 @@ fn removed_nodes_go_and_gaps_remove_nothing() {
         app.nodes.remove(&name("b"));
         app.is_complete = false;
     });
-    world.tell(Event::Resync);
+    world.send(Event::Resync);
     assert_eq!(world.take_log(), [""; 0]);
-    world.tell(Event::Change(Change::NodeRemoved(name("a"))));
+    world.send(Event::Change(Change::NodeRemoved(name("a"))));
     assert_eq!(world.take_log(), ["remove a"]);
     world.edit(|app| app.is_complete = true);
-    world.tell(Event::Resync);
+    world.send(Event::Resync);
     assert_eq!(world.take_log(), ["remove b"]);
 }
 
@@ -143,7 +143,7 @@ fn a_failed_snapshot_changes_nothing_and_is_fetched_again() {
     world.begin();
     world.take_log();
     world.cloud_is_down = true;
-    world.tell(Event::Change(Change::NodeRemoved(name("a"))));
+    world.send(Event::Change(Change::NodeRemoved(name("a"))));
     assert_eq!(world.take_log(), [""; 0]);
     assert!(world.reconciler.status().cloud_failure.is_some());
     world.cloud_is_down = false;
@@ -175,7 +175,7 @@ fn a_cloud_that_is_silent_at_boot_holds_up_what_is_there_for_seconds_only() {
     world.cloud_is_silent = true;
     world.begin();
     assert_eq!(world.take_log(), [""; 0]);
-    world.advance(CLOUD_PATIENCE);
+    world.advance(CLOUD_WAIT_MAX);
     assert_eq!(world.take_log(), ["start a"]);
     assert!(world.is_ready);
 }
@@ -193,14 +193,14 @@ fn what_others_do_to_containers_is_put_right() {
         "d" => container.networks.clear(),
         _ => container.state = ContainerState::Paused,
     });
-    world.tell(Event::EventsLost);
-    assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d atonce", "restart e"]);
+    world.send(Event::EventsLost);
+    assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d force", "restart e"]);
 }
 
 #[test]
 fn a_start_whose_answer_was_lost_is_not_repeated() {
     let mut world = World::new(&["a"]);
-    world.lost_answers = 1;
+    world.lost_responses = 1;
     world.begin();
     assert_eq!(world.take_log(), ["pull img/a", "create a"]);
     world.advance(Duration::from_secs(5));
@@ -215,12 +215,12 @@ fn a_pull_that_is_tried_again_holds_up_no_repair() {
     let image: ImageReference = "registry.test/img/a:1".parse().expect("a valid reference");
     let failure = Failure { kind: FailureKind::Transient, text: "away".to_owned() };
     let kept = Pulled::Kept { id: world.content(&image), failure };
-    world.tell(Event::Pulled { image, outcome: kept });
+    world.send(Event::Pulled { image, outcome: kept });
     world.take_log();
     world.pulls_hang = true;
     world.advance(Duration::from_secs(2));
     world.containers.clear();
-    world.tell(Event::EventsLost);
+    world.send(Event::EventsLost);
     assert_eq!(world.take_log(), ["pull img/a", "create a"]);
 }
 
@@ -234,13 +234,13 @@ fn an_operator_who_asks_for_it_need_not_wait_for_the_end_of_a_pause() {
     world.broken_images.insert("img/b".to_owned());
     world.begin();
     world.cloud_is_down = true;
-    world.tell(Event::QueueLost);
+    world.send(Event::QueueLost);
     world.connect("b", "x");
     world.take_log();
     world.cloud_is_down = false;
     world.broken_nodes.clear();
     world.broken_images.clear();
-    world.tell(Event::Resync);
+    world.send(Event::Resync);
     let mut log = world.take_log();
     log.sort();
     assert_eq!(log, ["create a", "create c", "pull img/b", "restart b"]);
@@ -267,12 +267,12 @@ fn the_app_is_gone_only_when_two_snapshots_say_so() {
     world.begin();
     world.take_log();
     world.is_gone = true;
-    world.tell(Event::Change(Change::AppRemoved));
+    world.send(Event::Change(Change::AppRemoved));
     world.is_gone = false;
     world.advance(Duration::from_secs(60));
     assert_eq!((world.take_log(), world.finish), (vec![], None));
     world.is_gone = true;
-    world.tell(Event::Resync);
+    world.send(Event::Resync);
     assert_eq!(world.finish, None);
     world.advance(Duration::from_secs(6));
     assert_eq!((world.take_log(), world.finish), (vec!["stop a".to_owned()], Some(Finish::AppRemoved)));
@@ -302,12 +302,12 @@ fn stop_stops_all_and_leave_leaves_them() {
     let mut other = world.restart_daemon();
     other.begin();
     other.take_log();
-    other.tell(Event::Stop(EndOfNodes::Leave));
+    other.send(Event::Stop(EndOfNodes::Leave));
     assert_eq!((other.take_log(), other.finish), (vec![], Some(Finish::Stopped)));
     let mut world = other.restart_daemon();
     world.begin();
     world.take_log();
-    world.tell(Event::Stop(EndOfNodes::Stop));
+    world.send(Event::Stop(EndOfNodes::Stop));
     assert_eq!(world.take_log(), ["stop a", "stop b"]);
     assert_eq!(world.finish, Some(Finish::Stopped));
 }
@@ -318,7 +318,7 @@ fn stop_before_anything_is_known_still_stops_what_runs() {
     world.begin();
     let mut world = world.restart_daemon();
     world.take_log();
-    world.tell(Event::Stop(EndOfNodes::Stop));
+    world.send(Event::Stop(EndOfNodes::Stop));
     assert_eq!(world.take_log(), ["stop a"]);
     assert_eq!(world.finish, Some(Finish::Stopped));
 }

@@ -1,4 +1,4 @@
-//! The daemon dies before each call of a replacement, of a rollback and of an overlap; the next one finishes the job.
+//! The daemon dies before each call of a replacement, of a rollback and of an overlap; the next one completes it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::reconciler::*;
 /// Longer than a replacement takes, and shorter than the limit of any call.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The calls of an engine, each with how many of its kind come first.
+/// Engine calls, each with the number of earlier calls of its kind.
 const CALLS: [(Verb, usize); 11] = [
     (Verb::Create, 0),
     (Verb::Stop, 0),
@@ -26,8 +26,8 @@ const CALLS: [(Verb, usize); 11] = [
     (Verb::Stop, 2),
 ];
 
-/// Replaces `one` by `two`, dies before the given call, and lets another daemon finish. False: there is no such call.
-async fn die_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: bool) -> bool {
+/// Replaces `one` by `two`, dies before the given call, and lets another daemon continue. False: there is no such call.
+async fn crash_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: bool) -> bool {
     let harness = Harness::with_old(vec![]).await;
     if !stays_up {
         let behaviour = Behaviour::CrashLoops { code: 1, after: Duration::from_millis(500) };
@@ -38,14 +38,14 @@ async fn die_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: bool)
     }
     let hung = harness.faults.on(verb).times(1).hang();
     let next = target("aa", "two", "2", vec![]);
-    let has_died = tokio::time::timeout(LONG, harness.replace(next.clone(), strategy)).await.is_err();
-    // The call is never made: the daemon that would have made it is gone.
+    let has_crashed = tokio::time::timeout(LONG, harness.replace(next.clone(), strategy)).await.is_err();
+    // The call is never made: its daemon is dead.
     drop(hung);
     let old_is_there = harness.view("aa").and_then(|view| view.spec).is_some_and(|spec| spec.image == image("one"));
     let new_runs = harness.running().iter().any(|(_, image)| image == "two");
     assert!(old_is_there || new_runs, "{verb:?} {skip}: the old one went too early");
     harness.faults.clear();
-    let harness = harness.reborn();
+    let harness = harness.restarted();
     harness.settle(&next, strategy == Strategy::StartFirst).await;
     let wanted = if stays_up { "two" } else { "one" };
     assert_eq!(harness.running(), [("aa".to_owned(), wanted.to_owned())], "{verb:?} {skip} {strategy:?}");
@@ -53,13 +53,13 @@ async fn die_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: bool)
     let revisions = harness.executor.state.revisions();
     let id = harness.view("aa").expect("the one that runs").container.id;
     assert_eq!(revisions.get(&id), Some(&Revision::from_text("2")), "{verb:?} {skip} {strategy:?}");
-    has_died
+    has_crashed
 }
 
-async fn die_everywhere(strategy: Strategy, stays_up: bool) -> Vec<(Verb, usize)> {
+async fn crash_before_each(strategy: Strategy, stays_up: bool) -> Vec<(Verb, usize)> {
     let mut died = Vec::new();
     for (verb, skip) in CALLS {
-        if die_before(verb, skip, strategy, stays_up).await {
+        if crash_before(verb, skip, strategy, stays_up).await {
             died.push((verb, skip));
         }
     }
@@ -68,15 +68,15 @@ async fn die_everywhere(strategy: Strategy, stays_up: bool) -> Vec<(Verb, usize)
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_a_replacement_is_mended() {
-    assert_eq!(die_everywhere(Strategy::StopFirst, true).await.len(), 9);
+    assert_eq!(crash_before_each(Strategy::StopFirst, true).await.len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_a_rollback_is_mended() {
-    assert_eq!(die_everywhere(Strategy::StopFirst, false).await.len(), 9);
+    assert_eq!(crash_before_each(Strategy::StopFirst, false).await.len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_an_overlap_is_mended() {
-    assert_eq!(die_everywhere(Strategy::StartFirst, true).await.len(), 8);
+    assert_eq!(crash_before_each(Strategy::StartFirst, true).await.len(), 8);
 }

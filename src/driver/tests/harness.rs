@@ -1,4 +1,4 @@
-//! The driver's hands on the engine in memory, and a loop that plans and operates until nothing is left to do.
+//! The driver's executor on the engine in memory, and a loop that plans and operates until nothing is left to do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::reconciler::*;
 use crate::registry::Registry;
 use crate::status::{About, Recorder};
 
-/// The window of a rig's replacements.
+/// The replacement window.
 pub const WINDOW: Duration = Duration::from_secs(2);
-/// Longer than any way to the goal.
+/// More steps than any plan needs.
 const STEPS_MAX: usize = 8;
 
 pub struct Harness {
@@ -94,12 +94,12 @@ impl Harness {
         Self { executor: executor(&self.faults, &self.directory, permits), ..self }
     }
 
-    /// Another daemon after this one died: it has what is on disk.
-    pub fn reborn(self) -> Self {
+    /// A new daemon after this one died: it has the state on disk.
+    pub fn restarted(self) -> Self {
         self.with_permits(64)
     }
 
-    /// Makes and starts a container of node `a` and image `one`, which has read `1`.
+    /// Creates and starts a container of node `a` and image `one`, which has read `1`.
     pub async fn with_old(ports: Vec<PortBinding>) -> Self {
         let harness = Self::new();
         harness.create(target("aa", "one", "1", ports)).await;
@@ -130,17 +130,17 @@ impl Harness {
         views.map(|view| (view.container.name.clone(), image_of(&view))).collect()
     }
 
-    /// The calls of the engine since the rig was set up.
+    /// The calls of the engine since the journal was cleared.
     pub fn calls(&self) -> Vec<String> {
         self.memory.journal().into_iter().map(|call| format!("{} {}", call.verb, call.subject)).collect()
     }
 
-    /// Plans and operates until nothing is left to do, and remembers what was rolled back.
+    /// Plans and operates until nothing is left to do, and keeps rollbacks in quarantine.
     pub async fn settle(&self, target: &Target, can_overlap: bool) {
         let image = target.spec.image.clone();
         let image_id = self.memory.image(&image).await.expect("an answer").expect("the image is here");
         let desired = Desired { target: target.clone(), image, can_overlap, kept_logs: None };
-        let mut is_rejected = false;
+        let mut is_quarantined = false;
         for _ in 0..STEPS_MAX {
             let revisions = self.executor.state.revisions();
             let listed = self.memory.list(&owner()).await.expect("a list");
@@ -148,13 +148,13 @@ impl Harness {
                 let revision = revisions.get(&container.id).cloned();
                 Observed::new(container, None, revision)
             });
-            let view = if is_rejected { ImageView::Quarantined(&image_id) } else { ImageView::Present(&image_id) };
+            let view = if is_quarantined { ImageView::Quarantined(&image_id) } else { ImageView::Present(&image_id) };
             let Plan::Do(operation, _) = plan(Some(&desired), view, &observed.collect::<Vec<_>>()) else { return };
             let outcome = self.executor.operate(operation).await;
-            is_rejected |= matches!(outcome, Outcome::RolledBack(_));
+            is_quarantined |= matches!(outcome, Outcome::RolledBack(_));
             assert!(!matches!(outcome, Outcome::Failed(_) | Outcome::ImageMissing), "{outcome:?}");
         }
-        panic!("no end in sight; {:?}", self.memory.containers());
+        panic!("no convergence; {:?}", self.memory.containers());
     }
 }
 

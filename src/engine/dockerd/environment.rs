@@ -1,5 +1,5 @@
-//! What an environment gives to the AWS SDK for Go inside dockerd, in that SDK's order. Reads the shared files that the
-//! environment names.
+//! Credentials that the AWS SDK for Go inside dockerd finds in an environment, in that SDK's order. Reads the shared
+//! files that the environment names.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,33 +9,33 @@ use std::path::{Path, PathBuf};
 /// Environment variables by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// The first dockerd whose AWS SDK (version 2) takes the home directory from the user database where HOME is not set.
+/// The first dockerd whose AWS SDK (version 2) takes the home directory from the user database if HOME is not set.
 const HOME_OF_USER_SINCE: u32 = 25;
 
-/// What an environment says about credentials.
+/// Evidence of credentials in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// Credentials that last, or that are renewed.
+    /// Credentials that last or are renewed.
     Lasting(String),
-    /// Credentials that end and that dockerd never reads again for a container that runs.
-    Ending(String),
-    /// No credentials; the SDK would go on to the instance's role.
+    /// Credentials that expire and that dockerd does not read again for a running container.
+    Expiring(String),
+    /// No credentials; the SDK would try the instance's role.
     None(String),
-    /// No credentials, and the SDK would not ask for a role.
-    NoneAndNoRole(String),
-    /// That cannot be judged here.
-    Elsewhere(String),
+    /// No credentials, and the SDK would not try a role.
+    NoneWithoutRole(String),
+    /// Not visible here.
+    Unknown(String),
 }
 
-/// What `variables`, which are those `of` something, say. `major`: the version of dockerd.
-pub(super) fn judge(variables: &Variables, of: &str, root: &Path, major: u32) -> Evidence {
+/// Evaluates the `variables` of `of`. `major`: the version of dockerd.
+pub(super) fn evaluate(variables: &Variables, of: &str, root: &Path, major: u32) -> Evidence {
     let get = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let either = |one, other| get(one).or_else(|| get(other));
     let key = either("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY");
     if key.is_some() && either("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY").is_some() {
         return match get("AWS_SESSION_TOKEN") {
             None => Evidence::Lasting(format!("AWS_ACCESS_KEY_ID in the environment of {of}")),
-            Some(_) => Evidence::Ending(format!("those in the environment of {of} have a session token, so they end")),
+            Some(_) => Evidence::Expiring(format!("those in the environment of {of} have a session token and expire")),
         };
     }
     if get("AWS_WEB_IDENTITY_TOKEN_FILE").is_some() && get("AWS_ROLE_ARN").is_some() {
@@ -44,24 +44,24 @@ pub(super) fn judge(variables: &Variables, of: &str, root: &Path, major: u32) ->
     match in_files(&get, root, major) {
         Ok(Some(evidence)) => return evidence,
         Ok(None) => {}
-        Err((path, error)) => return Evidence::Elsewhere(format!("{} cannot be read: {error}", path.display())),
+        Err((path, error)) => return Evidence::Unknown(format!("{} cannot be read: {error}", path.display())),
     }
     for name in ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"] {
         if get(name).is_some() {
             return Evidence::Lasting(format!("{name} in the environment of {of}"));
         }
     }
-    let none = format!("the environment of {of} names none");
+    let none = format!("the environment of {of} has none");
     if get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return Evidence::NoneAndNoRole(none);
+        return Evidence::NoneWithoutRole(none);
     }
     match get("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
-        Some(_) => Evidence::Elsewhere(format!("{of} has a metadata service of its own")),
+        Some(_) => Evidence::Unknown(format!("{of} uses another metadata service")),
         None => Evidence::None(none),
     }
 }
 
-/// What the shared files say of the profile, if anything.
+/// The evidence in the shared files for the profile, if any.
 fn in_files<'a>(
     get: &impl Fn(&str) -> Option<&'a str>,
     root: &Path,
@@ -95,8 +95,8 @@ fn of_profile(entries: &Variables, path: &Path) -> Option<Evidence> {
     if has("aws_access_key_id") && has("aws_secret_access_key") {
         return Some(match has("aws_session_token") {
             false => Evidence::Lasting(format!("those in {path}")),
-            true => Evidence::Ending(format!(
-                "those in {path} have a session token, so they end, and dockerd reads them only when a container starts"
+            true => Evidence::Expiring(format!(
+                "those in {path} have a session token and expire, and dockerd reads them only when a container starts"
             )),
         });
     }
@@ -106,11 +106,12 @@ fn of_profile(entries: &Variables, path: &Path) -> Option<Evidence> {
 
 /// The entries of these sections of an ini file, keys in lower case.
 fn entries(text: &str, sections: &[String]) -> Variables {
-    let (mut found, mut is_meant) = (Variables::new(), false);
+    let (mut found, mut is_selected) = (Variables::new(), false);
     for line in text.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            is_meant = sections.iter().any(|wanted| wanted == section.trim());
-        } else if let Some((key, value)) = line.split_once('=').filter(|_| is_meant && !line.starts_with(['#', ';'])) {
+            is_selected = sections.iter().any(|wanted| wanted == section.trim());
+        } else if let Some((key, value)) = line.split_once('=').filter(|_| is_selected && !line.starts_with(['#', ';']))
+        {
             found.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
         }
     }

@@ -1,15 +1,15 @@
-//! Whether this instance has a role: the question that an AWS SDK asks, asked directly and with a short limit.
+//! Detects whether this instance has a role, with the requests of an AWS SDK and a short limit.
 
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 
-/// The instance metadata service of EC2; the address is link-local, so that it is on this host or nowhere.
+/// The instance metadata service of EC2. The address is link-local: the service is on this host or does not exist.
 pub(super) const METADATA: &str = "http://169.254.169.254";
-/// The longest wait for both answers.
+/// Time limit of both responses.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Whether the metadata service at `metadata` names a role. No answer is none. Never goes through a proxy.
+/// Whether the metadata service at `metadata` names a role; false without a response. Never uses a proxy.
 pub(super) async fn has_role(metadata: &str) -> bool {
     let asked = async {
         let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().ok()?;

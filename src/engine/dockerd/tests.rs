@@ -1,4 +1,4 @@
-//! What can be known of dockerd's credentials: units and shared files as data, and real processes behind real sockets.
+//! Evidence of dockerd's credentials: units and shared files as data, and real processes behind real sockets.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -29,15 +29,15 @@ fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
     root
 }
 
-/// What is judged of dockerd on such a host, in one word and the reason.
-fn judged(files: &[(&str, &str)], version: &str) -> String {
+/// The evidence on such a host, as its kind and reason.
+fn evidence(files: &[(&str, &str)], version: &str) -> String {
     let root = host(files);
-    match look(root.path(), 1, version) {
+    match examine(root.path(), 1, version) {
         Ok(Evidence::Lasting(what)) => format!("lasting: {what}"),
-        Ok(Evidence::Ending(what)) => format!("ending: {what}"),
+        Ok(Evidence::Expiring(what)) => format!("ending: {what}"),
         Ok(Evidence::None(why)) => format!("none: {why}"),
-        Ok(Evidence::NoneAndNoRole(why)) => format!("no role: {why}"),
-        Ok(Evidence::Elsewhere(why)) => format!("elsewhere: {why}"),
+        Ok(Evidence::NoneWithoutRole(why)) => format!("no role: {why}"),
+        Ok(Evidence::Unknown(why)) => format!("elsewhere: {why}"),
         Err(why) => format!("unknown: {why}"),
     }
 }
@@ -47,7 +47,7 @@ fn units_and_shared_files_tell_what_dockerd_has() {
     let drop_in = "etc/systemd/system/docker.service.d/aws.conf";
     let shared = "root/.aws/credentials";
     let check = |files: &[(&str, &str)], version: &str, expected: &str| {
-        let found = judged(files, version);
+        let found = evidence(files, version);
         assert!(found.starts_with(expected), "{files:?} on {version}: {found}");
     };
     check(&[], "26.1.5", "none: ");
@@ -86,21 +86,21 @@ fn units_and_shared_files_tell_what_dockerd_has() {
 #[test]
 fn a_host_that_tells_nothing_is_unknown() {
     let root = tempfile::tempdir().expect("a folder");
-    let unknown = look(root.path(), 1, "26").expect_err("there is no systemd");
+    let unknown = examine(root.path(), 1, "26").expect_err("there is no systemd");
     assert!(unknown.contains("no systemd"), "{unknown}");
     fs::create_dir_all(root.path().join("run/systemd/system")).expect("made");
-    let unknown = look(root.path(), 1, "26").expect_err("there is no unit");
+    let unknown = examine(root.path(), 1, "26").expect_err("there is no unit");
     assert!(unknown.contains("docker.service"), "{unknown}");
 }
 
 #[test]
 fn no_secret_is_in_what_is_said() {
     let text = "[Service]\nEnvironment=AWS_ACCESS_KEY_ID=AKIAVERYSECRET AWS_SECRET_ACCESS_KEY=hunter2\n";
-    let said = judged(&[("etc/systemd/system/docker.service.d/a.conf", text)], "26");
+    let said = evidence(&[("etc/systemd/system/docker.service.d/a.conf", text)], "26");
     assert!(!said.contains("AKIAVERYSECRET") && !said.contains("hunter2"), "{said}");
 }
 
-/// Plays both parts: as the child it listens like dockerd, in the environment that the parent gave it.
+/// Runs as parent and as child: the child listens like dockerd, in the environment that the parent sets.
 #[tokio::test]
 async fn the_environment_of_the_process_behind_the_socket_decides() {
     const SOCKET: &str = "MANAGED_APP_TEST_LISTEN_AT";
@@ -108,7 +108,7 @@ async fn the_environment_of_the_process_behind_the_socket_decides() {
     if let Some(path) = crate::config::process_environment(SOCKET) {
         let _listener = UnixListener::bind(path).expect("a socket");
         println!("listening");
-        // Until the parent has gone.
+        // Until the parent ends.
         let _ = std::io::stdin().read(&mut [0]);
         return;
     }
@@ -160,7 +160,7 @@ async fn metadata(answers: Vec<&'static str>) -> (String, tokio::task::JoinHandl
             let _ = stream.read(&mut bytes).await;
             let _ = stream.write_all(answer.as_bytes()).await;
         }
-        // Later questions meet silence.
+        // Later requests get no response.
         std::future::pending::<()>().await;
     });
     (address, task)

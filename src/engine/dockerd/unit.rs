@@ -1,5 +1,5 @@
-//! The environment that systemd gives to a service of the system, read from its unit file, its drop-ins and the files
-//! that these name. `DefaultEnvironment=` and `PassEnvironment=` are not looked for.
+//! The environment of a system service of systemd, from its unit file, its drop-ins and the files that these name.
+//! `DefaultEnvironment=` and `PassEnvironment=` are ignored.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::environment::{Variables, below, home_of_root};
 use crate::config;
 
-/// Where systemd looks for units (`systemd.unit(5)`), the strongest first.
+/// The unit directories of systemd (`systemd.unit(5)`), by precedence.
 const FOLDERS: [&str; 5] = [
     "etc/systemd/system",
     "run/systemd/system",
@@ -24,12 +24,12 @@ pub(super) fn variables(root: &Path, name: &str) -> Option<Variables> {
     texts.extend(drop_ins(root, name).iter().filter_map(|path| fs::read_to_string(path).ok()));
     let (mut set, mut files) = (Variables::new(), Vec::new());
     for text in &texts {
-        take_in(text, &mut set, &mut files);
+        apply_file(text, &mut set, &mut files);
     }
     let home = home_of_root(root);
     let home = home.as_ref().map(|home| home.display().to_string()).unwrap_or_default();
     let mut variables: Variables = set.into_iter().map(|(name, value)| (name, value.replace("%h", &home))).collect();
-    // Variables of files beat those of `Environment=`.
+    // Variables of files override those of `Environment=`.
     for file in files {
         let path = below(root, Path::new(file.trim_start_matches('-')));
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) fn variables(root: &Path, name: &str) -> Option<Variables> {
     Some(variables)
 }
 
-/// By file name, of the strongest folder that has it.
+/// By file name, from the directory with the highest precedence that has it.
 fn drop_ins(root: &Path, name: &str) -> Vec<PathBuf> {
     let mut found: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
     for folder in FOLDERS.iter().map(|folder| root.join(folder).join(format!("{name}.d"))) {
@@ -51,8 +51,8 @@ fn drop_ins(root: &Path, name: &str) -> Vec<PathBuf> {
     found.into_values().collect()
 }
 
-/// Takes in what one file says; an empty assignment drops what stood before it.
-fn take_in(text: &str, set: &mut Variables, files: &mut Vec<String>) {
+/// Applies one file; an empty assignment clears earlier ones.
+fn apply_file(text: &str, set: &mut Variables, files: &mut Vec<String>) {
     let text = text.replace("\\\n", " ");
     let mut is_service = false;
     for line in text.lines().map(str::trim) {
@@ -63,7 +63,7 @@ fn take_in(text: &str, set: &mut Variables, files: &mut Vec<String>) {
         match (key.trim(), value.trim()) {
             ("Environment", "") => set.clear(),
             ("Environment", value) => {
-                let words = words(value);
+                let words = split_words(value);
                 let pairs = words.iter().filter_map(|word| word.split_once('='));
                 set.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
             }
@@ -74,8 +74,8 @@ fn take_in(text: &str, set: &mut Variables, files: &mut Vec<String>) {
     }
 }
 
-/// Words between blanks; quotes hold words together, a backslash takes the next character as it is.
-fn words(text: &str) -> Vec<String> {
+/// Splits at white space; quotes group, and a backslash escapes the next character.
+fn split_words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut is_open) = (Vec::new(), String::new(), None, false);
     let mut rest = text.chars();
     while let Some(character) = rest.next() {

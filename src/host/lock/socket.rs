@@ -1,5 +1,5 @@
-//! The socket beside the lock: the holder says who it is and whether it is ending, and takes requests to hand over. It
-//! works across PID namespaces, where a signal does not reach. Never decides who holds the lock.
+//! The socket beside the lock: the holder reports its identity and whether it is ending, and receives requests to hand
+//! over. It works across PID namespaces, which signals do not. The lock alone decides who holds it.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -21,9 +21,9 @@ use tracing::{debug, info, warn};
 use super::super::Signal;
 use super::Holder;
 
-/// How long a whole exchange may take, on either side.
+/// Time limit of a complete exchange, on either side.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(2);
-/// Pause after a connection that could not be accepted.
+/// Delay after a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// The longest response.
 const RESPONSE_BYTES_MAX: u64 = 4096;
@@ -31,21 +31,21 @@ const RESPONSE_BYTES_MAX: u64 = 4096;
 const DESCRIBE: u8 = b'd';
 const TAKE_OVER: u8 = b't';
 
-/// What can be asked.
+/// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Who are you, and are you ending?
+    /// Report identity and whether the daemon is ending.
     Describe,
-    /// The same; and end, if you are not ending already, and leave the nodes.
+    /// The same, and end unless already ending; the nodes keep running.
     TakeOver,
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub(super) enum Response {
-    /// The holder's answer.
+    /// The response of the holder.
     Holder { holder: Holder, is_ending: bool },
-    /// Somebody listens and does not answer; its process id, if it is in our PID namespace.
+    /// A process listens and does not respond; its process id, if it is in our PID namespace.
     Silent(Option<u32>),
     /// Nobody listens.
     Nobody,
@@ -63,7 +63,7 @@ struct Message {
 pub struct Ending(Arc<AtomicBool>);
 
 impl Ending {
-    /// It is ending from now on. False: it was before.
+    /// Marks this daemon as ending. False: it was ending already.
     pub fn begin(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)
     }
@@ -73,7 +73,7 @@ impl Ending {
     }
 }
 
-/// The requests of daemons that want the lock.
+/// Requests of daemons that want the lock.
 #[derive(Debug)]
 pub struct Successors {
     listener: io::Result<UnixListener>,
@@ -81,7 +81,7 @@ pub struct Successors {
 }
 
 impl Successors {
-    /// Call it with the lock held: what a daemon before has left at `path` is replaced.
+    /// Call this with the lock held: it replaces the leftover socket of an earlier daemon at `path`.
     pub(super) fn bind(path: &Path, holder: Holder) -> Self {
         let bind = || {
             match fs::remove_file(path) {
@@ -96,8 +96,8 @@ impl Successors {
         Self { listener: bind(), holder }
     }
 
-    /// Answers, one after another. A request to hand over is sent to `signals` as SIGUSR2 would be, unless the daemon is
-    /// ending already: a second one would end it at once.
+    /// Responds to one request after another. Sends a request to hand over to `signals` as SIGUSR2, unless the daemon
+    /// is ending already: a second signal would end it at once.
     pub async fn serve(self, ending: Ending, signals: mpsc::Sender<Signal>) {
         let listener = match self.listener {
             Ok(listener) => listener,
@@ -113,8 +113,8 @@ impl Successors {
             };
             match timeout(EXCHANGE_LIMIT, answer(stream, &self.holder, &ending, &signals)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "a request at the lock's socket was not answered"),
-                Err(_) => debug!("a request at the lock's socket did not come in time"),
+                Ok(Err(error)) => debug!(%error, "request at the socket of the lock failed"),
+                Err(_) => debug!("request at the socket of the lock timed out"),
             }
         }
     }
@@ -127,7 +127,7 @@ async fn answer(
     signals: &mpsc::Sender<Signal>,
 ) -> io::Result<()> {
     let peer = stream.peer_cred()?;
-    // The mode of the socket says so too, but not in the moment in which it is made.
+    // The mode of the socket enforces this too, but not right after its creation.
     if ![0, geteuid().as_raw()].contains(&peer.uid()) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
@@ -140,10 +140,10 @@ async fn answer(
     stream.shutdown().await
 }
 
-/// Asks whoever listens at `path`, with a limit.
-pub(super) async fn ask(path: &Path, request: Request) -> Response {
+/// Sends a request to the process that listens at `path`, with a time limit.
+pub(super) async fn send(path: &Path, request: Request) -> Response {
     let Ok(stream) = UnixStream::connect(path).await else { return Response::Nobody };
-    // In the PID namespace of the process that asks; 0 when the other one is not in it.
+    // In the PID namespace of the calling process; 0 if the other process is not in it.
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
     let visible_pid = pid.filter(|pid| *pid != 0);
     match timeout(EXCHANGE_LIMIT, exchange(stream, request)).await {

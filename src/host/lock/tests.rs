@@ -1,4 +1,4 @@
-//! The lock between two takers in one process: `flock` belongs to the open file, so they meet as two processes do.
+//! The lock between two holders in one process: `flock` belongs to the open file, so they behave as two processes.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::host::Signal;
 
-/// Far more than a hand-over takes here.
+/// Much longer than a hand-over takes here.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A holder that answers, as `main` and `daemon::Requests` compose it.
+/// A holder that responds, composed as in `main` and `daemon::Requests`.
 struct Daemon {
     lock: HostLock,
     signals: mpsc::Receiver<Signal>,
@@ -61,7 +61,7 @@ async fn a_second_daemon_is_refused_with_the_pid_of_the_first() {
     assert!(matches!(error, LockError::Taken { .. }), "{error:?}");
     let (text, pid) = (error.to_string(), std::process::id());
     assert!(text.contains(&format!("pid {pid}, host name")) && text.contains("plant 7"), "{text}");
-    assert!(began.elapsed() < SETTLE * 4, "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < HELD_MIN * 4, "it took {:?}", began.elapsed());
     let asked = key(&folder).holder().await.expect("it answers");
     assert_eq!((asked.pid, asked.visible_pid), (pid, Some(pid)));
     first.end();
@@ -133,12 +133,12 @@ async fn a_daemon_that_is_ending_is_waited_for() {
     let folder = folder();
     let mut first = take(&key(&folder)).await.expect("the lock is free");
     assert!(first.ending.begin() && !first.ending.begin());
-    let (key, limit) = (key(&folder), SETTLE * 2);
+    let (key, limit) = (key(&folder), HELD_MIN * 2);
     let error = acquire(&key, false, limit, |_| ()).await.expect_err("it does not end");
     assert!(matches!(error, LockError::StillEnding { .. }), "{error:?}");
     assert!(first.signals.try_recv().is_err(), "nobody asked it to take over");
     let ends = async {
-        sleep(SETTLE * 2).await;
+        sleep(HELD_MIN * 2).await;
         first.end();
     };
     let (next, ()) = tokio::join!(take(&key), ends);
@@ -148,7 +148,7 @@ async fn a_daemon_that_is_ending_is_waited_for() {
 #[tokio::test]
 async fn a_daemon_that_hangs_is_reported_and_nothing_changes() {
     let folder = folder();
-    // Its socket is open and nobody answers there.
+    // Its socket is open and nothing responds.
     let (lock, successors) = acquire(&key(&folder), false, PATIENCE, |_| ()).await.expect("the lock is free");
     let (before, pid) = (inode(&key(&folder)), std::process::id());
     let error = acquire(&key(&folder), true, PATIENCE, |_| ()).await.expect_err("it hangs");

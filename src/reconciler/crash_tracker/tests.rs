@@ -1,4 +1,4 @@
-//! Ends of a process as engines show them, from look to look.
+//! Exits of a process as engines show them, from list to list.
 
 use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
 use time::OffsetDateTime;
@@ -17,14 +17,14 @@ fn exited(code: i64) -> ContainerState {
     ContainerState::Exited { code: Some(code) }
 }
 
-/// One look: the time, the state, the engine's count, the start of the newest run, the last end and its code.
-type Look = (f64, ContainerState, u64, f64, Option<(f64, Option<i64>)>);
+/// One sample: time, state, the engine's count, start of the newest run, last exit and its code.
+type Sample = (f64, ContainerState, u64, f64, Option<(f64, Option<i64>)>);
 
 fn at(second: f64) -> Option<OffsetDateTime> {
     Some(OffsetDateTime::UNIX_EPOCH + seconds(second))
 }
 
-fn observed((_, state, restarts, started, ended): &Look) -> Observed {
+fn observed((_, state, restarts, started, ended): &Sample) -> Observed {
     Observed {
         id: ContainerId("c1".to_owned()),
         name: "a".to_owned(),
@@ -40,19 +40,19 @@ fn observed((_, state, restarts, started, ended): &Look) -> Observed {
     }
 }
 
-/// What is known after `checks`, the first of which shows a container that is not known.
-fn after(checks: &[Look]) -> CrashTracker {
+/// The tracker after `checks`, the first of which shows an unknown container.
+fn after(checks: &[Sample]) -> CrashTracker {
     let mut crash_tracker = CrashTracker::default();
     let mut before = None;
-    for look in checks {
-        let seen = observed(look);
-        crash_tracker.see(before.as_ref(), &seen, seconds(look.0));
+    for sample in checks {
+        let seen = observed(sample);
+        crash_tracker.observe(before.as_ref(), &seen, seconds(sample.0));
         before = Some(seen);
     }
     crash_tracker
 }
 
-/// Pauses after runs of `runs` milliseconds, one after another.
+/// Delays after runs of `runs` milliseconds, one after another.
 fn pauses(runs: &[u64]) -> Vec<Duration> {
     let (mut crash_tracker, mut now) = (CrashTracker::default(), Duration::from_secs(1));
     let pause = |run: &u64| {
@@ -74,19 +74,19 @@ fn pauses_grow_to_a_bound_and_a_long_run_clears_them() {
     assert_eq!(pauses(&[5, 5, 10_000, 5]), ms(&[100, 200, 0, 100]));
 }
 
-/// As seen on Docker 20.10: the count grows at the end, the code is gone when the next run has begun.
+/// As seen on Docker 20.10: the count grows at the exit, the code is gone when the next run has begun.
 #[test]
 fn each_end_on_docker_counts_once() {
     let restarting = || ContainerState::Restarting;
-    let checks: Vec<Look> = vec![
+    let checks: Vec<Sample> = vec![
         (0.0, running(), 0, 0.0, None),
         (0.4, restarting(), 1, 0.0, Some((0.4, Some(3)))),
         (1.0, running(), 1, 0.6, Some((0.4, None))),
         (1.1, running(), 1, 0.6, Some((0.4, None))),
-        // Two ends between two looks.
+        // Two exits between two lists.
         (2.0, running(), 3, 1.9, Some((1.5, None))),
         (2.5, restarting(), 4, 1.9, Some((2.3, Some(3)))),
-        // An end and a start between two looks.
+        // An exit and a start between two lists.
         (3.5, restarting(), 5, 3.1, Some((3.4, Some(4)))),
     ];
     let counts: Vec<u32> = (1..=checks.len()).map(|until| after(&checks[..until]).ends).collect();
@@ -97,10 +97,10 @@ fn each_end_on_docker_counts_once() {
     assert_eq!(crash_loop.next_start, Some(NextStart { pause: Duration::from_millis(1_600), by_engine: true }));
 }
 
-/// As seen on Podman 4.3: the count grows at the start, and there is no pause.
+/// As seen on Podman 4.3: the count grows at the start, and there is no delay.
 #[test]
 fn each_end_on_podman_counts_once() {
-    let checks: Vec<Look> = vec![
+    let checks: Vec<Sample> = vec![
         (0.0, running(), 0, 0.0, None),
         (0.4, exited(3), 0, 0.0, Some((0.4, Some(3)))),
         (1.0, running(), 1, 0.6, Some((0.4, None))),
@@ -119,7 +119,7 @@ fn what_was_going_on_before_the_daemon_counts_as_the_engine_does() {
     assert_eq!((crash_loop.count, crash_loop.window), (26, None));
     assert_eq!(crash_loop.next_start, Some(NextStart { pause: PAUSE_MAX, by_engine: true }));
     assert_eq!(crash_loop.to_string(), "crash loop: exited 139 (SIGSEGV) 26 times");
-    // One end after weeks is none, however many there were before.
+    // One exit after weeks is no crash loop, whatever the count before.
     let long_ago = (100.0, ContainerState::Restarting, 26, 0.0, Some((99_000.0, Some(1))));
     assert_eq!(after(&[long_ago]).crash_loop(), None);
     assert_eq!(after(&[(100.0, running(), 26, 90.0, Some((80.0, None)))]).ends, 0);
@@ -131,16 +131,16 @@ fn a_code_and_a_memory_kill_come_by_event_where_the_list_is_late() {
     let late = (1.0, running(), 1, 0.6, Some((0.4, None)));
     for is_event_first in [true, false] {
         let mut crash_tracker = after(std::slice::from_ref(&started));
-        let hear = |crash_tracker: &mut CrashTracker| {
-            crash_tracker.heard_oom();
-            crash_tracker.heard_exit(Some(137));
+        let send_events = |crash_tracker: &mut CrashTracker| {
+            crash_tracker.on_oom_event();
+            crash_tracker.on_exit_event(Some(137));
         };
         if is_event_first {
-            hear(&mut crash_tracker);
+            send_events(&mut crash_tracker);
         }
-        crash_tracker.see(Some(&observed(&started)), &observed(&late), seconds(1.0));
+        crash_tracker.observe(Some(&observed(&started)), &observed(&late), seconds(1.0));
         if !is_event_first {
-            hear(&mut crash_tracker);
+            send_events(&mut crash_tracker);
         }
         let wanted = ProcessExit { code: Some(137), is_oom: true, at: at(0.4) };
         assert_eq!(crash_tracker.last_exit(), Some(wanted), "{is_event_first}");
@@ -153,7 +153,7 @@ fn a_crash_loop_is_over_when_the_process_has_stayed_up() {
     let mut now = Duration::ZERO;
     for _ in 0..5 {
         crash_tracker.started(now);
-        // Too long for a pause, too short to be well.
+        // Too long for a delay, too short to end the crash loop.
         now += Duration::from_secs(60);
         crash_tracker.ended(1, None, true, now);
     }

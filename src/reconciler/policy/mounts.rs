@@ -7,11 +7,11 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedBindMounts {
     /// Whether paths that are not sensitive are allowed.
-    ordinary: bool,
+    allows_ordinary: bool,
     /// Allowed in any case, with everything below; normalised.
     named: Vec<String>,
     /// Further sensitive paths of this host, beside [`SENSITIVE`]; normalised.
-    own: Vec<String>,
+    extra_sensitive: Vec<String>,
 }
 
 /// Sensitive with everything below: programs and settings of the host, its kernel and devices, the engines and their
@@ -65,7 +65,7 @@ const SENSITIVE: &[&str] = &[
 
 /// Exceptions below sensitive paths that give no access to the host: time, names and certificates, which containers
 /// often mount, the socket of the system log, and shared memory.
-const HARMLESS: &[&str] = &[
+const SENSITIVE_EXCEPTIONS: &[&str] = &[
     "/dev/log",
     "/dev/shm",
     "/etc/ca-certificates",
@@ -90,14 +90,14 @@ impl AllowedBindMounts {
     /// Parses a comma-separated list of absolute paths and `default`, which stands for all paths except sensitive ones;
     /// `none` alone allows nothing. `None` if a part is invalid.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut allowed = Self { ordinary: false, named: Vec::new(), own: Vec::new() };
+        let mut allowed = Self { allows_ordinary: false, named: Vec::new(), extra_sensitive: Vec::new() };
         if text.trim() == "none" {
             return Some(allowed);
         }
         for part in text.split(',').map(str::trim) {
             match part {
-                "default" => allowed.ordinary = true,
-                path => allowed.named.push(normal(path)?),
+                "default" => allowed.allows_ordinary = true,
+                path => allowed.named.push(normalize(path)?),
             }
         }
         Some(allowed)
@@ -105,59 +105,59 @@ impl AllowedBindMounts {
 
     /// Adds sensitive paths: the daemon's own. Paths that are not absolute are ignored.
     pub fn and_sensitive<'a>(mut self, paths: impl IntoIterator<Item = &'a str>) -> Self {
-        self.own.extend(paths.into_iter().filter_map(normal));
+        self.extra_sensitive.extend(paths.into_iter().filter_map(normalize));
         self
     }
 
     /// Whether `path` may be mounted. The error is for people; it names the setting.
     pub fn check(&self, path: &str) -> Result<(), String> {
-        let Some(path) = normal(path) else {
-            return Err(format!("mount source {path:?} may not be used: it is not absolute or holds `..`"));
+        let Some(path) = normalize(path) else {
+            return Err(format!("mount source {path:?} may not be used: it is not absolute or contains `..`"));
         };
         if self.named.iter().any(|allowed| is_within(&path, allowed)) {
             return Ok(());
         }
-        let why = match (self.ordinary, self.is_sensitive(&path)) {
+        let why = match (self.allows_ordinary, self.is_sensitive(&path)) {
             (true, false) => return Ok(()),
-            (true, true) => ", as it is, holds or lies in something sensitive",
+            (true, true) => ": it is or contains a sensitive path of the host",
             (false, _) => "",
         };
         Err(format!(
-            "mount source {path:?} may not be used{why}: MANAGED_APP_ALLOWED_BIND_MOUNTS would have to allow it"
+            "mount source {path:?} may not be used{why}; to allow it, add it to MANAGED_APP_ALLOWED_BIND_MOUNTS"
         ))
     }
 
     /// A directory that contains a sensitive path is sensitive too.
     fn is_sensitive(&self, path: &str) -> bool {
-        let touches = |place: &str| is_within(path, place) || is_within(place, path);
+        let overlaps = |parent: &str| is_within(path, parent) || is_within(parent, path);
         let is_named = path.split('/').any(|part| SENSITIVE_NAMES.contains(&part));
-        let is_listed = SENSITIVE.iter().any(|place| touches(place));
-        let is_harmless = HARMLESS.iter().any(|place| is_within(path, place));
-        is_named || (is_listed && !is_harmless) || self.own.iter().any(|place| touches(place))
+        let is_listed = SENSITIVE.iter().any(|parent| overlaps(parent));
+        let is_exception = SENSITIVE_EXCEPTIONS.iter().any(|parent| is_within(path, parent));
+        is_named || (is_listed && !is_exception) || self.extra_sensitive.iter().any(|parent| overlaps(parent))
     }
 }
 
 impl Default for AllowedBindMounts {
     fn default() -> Self {
-        Self { ordinary: true, named: Vec::new(), own: Vec::new() }
+        Self { allows_ordinary: true, named: Vec::new(), extra_sensitive: Vec::new() }
     }
 }
 
 /// The path without empty parts and with the usual links resolved; `None` if it is not absolute or contains `..`, whose
 /// target depends on links.
-fn normal(path: &str) -> Option<String> {
+fn normalize(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if parts.contains(&"..") {
         return None;
     }
     let path = format!("/{}", parts.join("/"));
     let followed = LINKS.iter().find(|(link, _)| is_within(&path, link));
-    Some(followed.map_or_else(|| path.clone(), |(link, place)| format!("{place}{}", &path[link.len()..])))
+    Some(followed.map_or_else(|| path.clone(), |(link, target)| format!("{target}{}", &path[link.len()..])))
 }
 
 /// Both are normalised.
-fn is_within(path: &str, place: &str) -> bool {
-    place == "/" || path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+fn is_within(path: &str, parent: &str) -> bool {
+    parent == "/" || path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

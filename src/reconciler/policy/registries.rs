@@ -30,11 +30,11 @@ impl AllowedRegistries {
 
     /// The error is for people and names the setting. `of_aws`: the AWS registry of the image.
     pub fn check(&self, image: &ImageReference, of_aws: Option<&RegistryHost>) -> Result<(), String> {
-        if self.0.iter().any(|place| place.holds(image, of_aws)) {
+        if self.0.iter().any(|entry| entry.holds(image, of_aws)) {
             return Ok(());
         }
         let registry = image.registry();
-        Err(format!("its image {image} may not be used: MANAGED_APP_ALLOWED_REGISTRIES would have to allow {registry}"))
+        Err(format!("its image {image} may not be used; to allow it, add {registry} to MANAGED_APP_ALLOWED_REGISTRIES"))
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_error_names_image_and_remedy() {
         let error = AllowedRegistries::default().check(&"registry.test/a:1".parse().expect("a reference"), None);
-        let text = "its image registry.test/a:1 may not be used: MANAGED_APP_ALLOWED_REGISTRIES would have to allow registry.test";
-        assert_eq!(error, Err(text.to_owned()));
+        let text = "its image registry.test/a:1 may not be used; to allow it, add registry.test to";
+        assert_eq!(error, Err(format!("{text} MANAGED_APP_ALLOWED_REGISTRIES")));
     }
 }

@@ -1,5 +1,5 @@
-//! What the simulation found, each reduced to a few steps. Snapshots that are older than a change, lists that cannot
-//! tell, and hints that come in the middle of an operation.
+//! Findings of the simulation, each reduced to a few steps: snapshots older than a change, lists without the answer,
+//! and engine events during an operation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn begun(nodes: &[&str]) -> World {
     world
 }
 
-/// Begins an operation and leaves it going on.
+/// Starts an operation and leaves it running.
 fn show(world: &mut World, app: &App) -> Vec<Effect> {
     world.reconciler.on(Event::Snapshot(Ok(Snapshot::App(Arc::new(app.clone())))), world.now)
 }
@@ -37,7 +37,7 @@ fn asks_for_list(world: &World, effects: &[Effect]) -> bool {
 #[test]
 fn a_removed_app_that_the_snapshot_still_has_is_looked_for_again() {
     let mut world = begun(&["a"]);
-    world.tell(Event::Change(Change::AppRemoved));
+    world.send(Event::Change(Change::AppRemoved));
     world.is_gone = true;
     world.advance(seconds(15));
     assert_eq!(world.finish, Some(Finish::AppRemoved));
@@ -57,7 +57,7 @@ fn a_change_of_a_node_in_a_gap_is_looked_for_again() {
             app.nodes.clear();
             hide(app);
         });
-        world.tell(Event::Change(Change::NodeType("type".to_owned())));
+        world.send(Event::Change(Change::NodeType("type".to_owned())));
         world.edit(|app| *app = whole);
         world.connect("a", "x");
         world.advance(seconds(3));
@@ -69,7 +69,7 @@ fn a_change_of_a_node_in_a_gap_is_looked_for_again() {
 fn the_second_of_two_quick_changes_is_not_taken_for_the_first() {
     let mut world = begun(&["a"]);
     world.connect("a", "x");
-    world.tell(Event::Change(Change::Node(name("a"))));
+    world.send(Event::Change(Change::Node(name("a"))));
     assert_eq!(world.take_log(), ["restart a"]);
     world.connect("a", "y");
     world.advance(seconds(20));
@@ -82,9 +82,9 @@ fn a_removed_node_that_an_older_snapshot_brings_back_goes_for_good() {
     let before = world.app.clone();
     world.edit(|app| app.nodes.retain(|node, _| *node != name("a")));
     let after = world.app.clone();
-    world.tell(Event::Change(Change::NodeRemoved(name("a"))));
+    world.send(Event::Change(Change::NodeRemoved(name("a"))));
     world.edit(|app| *app = before);
-    world.tell(Event::QueueLost);
+    world.send(Event::QueueLost);
     world.edit(|app| *app = after);
     world.advance(seconds(20));
     assert_eq!(world.take_log().last().map(String::as_str), Some("remove a"));
@@ -119,7 +119,7 @@ fn nothing_is_started_beside_a_container_whose_state_is_not_known() {
 
 #[test]
 fn a_process_that_ends_right_after_our_start_is_noticed() {
-    let hint = |world: &World, action| {
+    let engine_event = |world: &World, action| {
         let id = world.containers[0].id.clone();
         Event::Engine(EngineEvent {
             container: id,
@@ -144,7 +144,7 @@ fn a_process_that_ends_right_after_our_start_is_noticed() {
             _ => None,
         });
         for action in actions {
-            let event = hint(&world, action);
+            let event = engine_event(&world, action);
             assert!(world.reconciler.on(event, world.now).is_empty());
         }
         let outcome = Outcome::Started { id: world.containers[0].id.clone(), revision };
@@ -167,19 +167,19 @@ fn a_node_that_could_not_be_read_while_it_was_made_is_not_made_again() {
     let outcome = Pulled::Fresh(world.content(&image));
     let effects = world.reconciler.on(Event::Pulled { image, outcome }, world.now);
     show(&mut world, &odd);
-    let made: Vec<Event> = effects.into_iter().filter_map(|effect| world.carry_out(effect)).collect();
+    let created: Vec<Event> = effects.into_iter().filter_map(|effect| world.execute(effect)).collect();
     assert_eq!(world.take_log(), ["create a"]);
-    for event in made {
+    for event in created {
         world.reconciler.on(event, world.now);
     }
-    world.tell(Event::Snapshot(Ok(Snapshot::App(Arc::new(app)))));
+    world.send(Event::Snapshot(Ok(Snapshot::App(Arc::new(app)))));
     assert_eq!(world.take_log(), ["pull img/a"]);
 }
 
 #[test]
 fn an_answer_that_was_lost_leaves_no_failure_behind() {
     let mut world = World::new(&["a"]);
-    world.lost_answers = 1;
+    world.lost_responses = 1;
     world.begin();
     world.advance(seconds(5));
     let status = world.reconciler.status();
@@ -211,15 +211,15 @@ fn what_a_replacement_left_half_way_is_stopped_too() {
     let app = world.app.clone();
     let effects = show(&mut world, &app);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Operate { .. })), "{effects:?}");
-    // The daemon ends while the new container is watched.
+    // The daemon ends during the replacement window.
     let next = Container { id: ContainerId("next".to_owned()), name: "next".to_owned(), ..world.containers[0].clone() };
     world.containers[0].state = ContainerState::Exited { code: Some(0) };
     world.containers.push(next);
     for effect in world.reconciler.on(Event::Stop(EndOfNodes::Stop), world.now) {
-        let answer = world.carry_out(effect).expect("a list");
-        world.tell(answer);
+        let answer = world.execute(effect).expect("a list");
+        world.send(answer);
     }
-    world.tell(Event::Finished { node: name("a"), outcome: Outcome::Abandoned });
+    world.send(Event::Finished { node: name("a"), outcome: Outcome::Abandoned });
     assert_eq!(world.finish, Some(Finish::Stopped));
     assert!(world.containers.iter().all(|container| !container.state.is_running()), "{:?}", world.containers);
 }
@@ -228,8 +228,8 @@ fn what_a_replacement_left_half_way_is_stopped_too() {
 fn a_container_of_which_nothing_is_known_is_stopped_at_the_end() {
     let mut world = begun(&["a"]);
     world.containers[0].state = ContainerState::Unknown("odd".to_owned());
-    world.tell(Event::EventsLost);
+    world.send(Event::EventsLost);
     world.take_log();
-    world.tell(Event::Stop(EndOfNodes::Stop));
+    world.send(Event::Stop(EndOfNodes::Stop));
     assert_eq!((world.take_log(), world.finish), (vec!["stop a".to_owned()], Some(Finish::Stopped)));
 }

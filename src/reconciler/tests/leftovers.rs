@@ -1,5 +1,5 @@
-//! Every state that a crash in the middle of a replacement, a rollback or an overlap can leave leads to exactly one
-//! running container, the right one, and no old one goes before a right one has been seen to run.
+//! Every state that a crash during a replacement, a rollback or an overlap can leave leads to exactly one running
+//! container with the desired spec, and no old container is removed before it has run.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
 use super::world::{World, name, settings};
 use crate::reconciler::*;
 
-/// Longer than any way to the goal.
+/// More steps than any plan needs.
 const STEPS_MAX: usize = 6;
 
 fn desired(can_overlap: bool) -> Desired {
@@ -40,7 +40,7 @@ fn container(desired: &Desired, id: &str, its_name: String, state: ContainerStat
     }
 }
 
-/// Carries one operation out. `stays_up` is whether new containers do.
+/// Applies one operation. `stays_up`: whether new containers do.
 fn apply(operation: Operation, desired: &Desired, containers: &mut Vec<Observed>, stays_up: bool) {
     let mut at: HashMap<ContainerId, Observed> = containers.drain(..).map(|c| (c.id.clone(), c)).collect();
     match operation {
@@ -87,7 +87,7 @@ fn swap(
     }
 }
 
-/// All states of up to one old and one new container, under the names they may have.
+/// All states of up to one old and one new container, with the names they can have.
 fn leftovers(desired: &Desired) -> Vec<Vec<Observed>> {
     let exited = || ContainerState::Exited { code: Some(1) };
     let states = [ContainerState::Created, ContainerState::Running, ContainerState::Restarting, exited()];
@@ -120,7 +120,7 @@ fn every_leftover_of_a_replacement_is_finished() {
                 assert!(!matches!(operation, Operation::Remove(_)), "old ones go only with a right one: {before:?}");
                 apply(operation, &desired, &mut containers, true);
                 steps += 1;
-                assert!(steps <= STEPS_MAX, "no end in sight from {before:?}");
+                assert!(steps <= STEPS_MAX, "no convergence from {before:?}");
             }
             let [only] = &containers[..] else { panic!("{before:?} leads to {containers:?}") };
             assert_eq!((only.id.0.as_str(), &only.name), ("next", &desired.target.spec.name), "{before:?}");
@@ -139,14 +139,14 @@ fn where_the_new_container_does_not_stay_up_the_old_one_runs() {
         let mut view = ImageView::Present(&image);
         let mut steps = 0;
         while let Plan::Do(operation, _) = plan(Some(&desired), view, &containers) {
-            let is_trial = matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. });
-            assert!(!(is_trial && view == ImageView::Quarantined(&image)), "it is not tried again");
+            let is_rollout = matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. });
+            assert!(!(is_rollout && view == ImageView::Quarantined(&image)), "it is not tried again");
             apply(operation, &desired, &mut containers, false);
-            if is_trial {
+            if is_rollout {
                 view = ImageView::Quarantined(&image);
             }
             steps += 1;
-            assert!(steps <= STEPS_MAX, "no end in sight from {before:?}");
+            assert!(steps <= STEPS_MAX, "no convergence from {before:?}");
         }
         let [only] = &containers[..] else { panic!("{before:?} leads to {containers:?}") };
         assert!(only.id.0 == "old" && only.state.is_running(), "{before:?} leads to {only:?}");
@@ -186,7 +186,7 @@ fn three_containers_never_run_at_once() {
 fn of_two_that_run_and_cannot_be_replaced_none_is_restarted_beside_one_that_has_read_all() {
     let desired = desired(false);
     let current = Some(desired.target.revision.clone());
-    // Both are of a spec of before, and the image of the one that is wanted cannot be had.
+    // Both have an earlier spec, and the desired image is unavailable.
     let check = |revisions: [Option<Revision>; 2], restarted: Option<&str>| {
         let mut both = ["old", "next"].map(|name| container(&desired, "old", name.to_owned(), ContainerState::Running));
         both[1].id = ContainerId("next".to_owned());

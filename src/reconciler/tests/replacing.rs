@@ -1,4 +1,4 @@
-//! Replacements: what did not stay up is remembered, ports change hands in order, overlap is for those that can.
+//! Replacements: quarantine, order of moving ports, and nodes that may overlap.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn begun(mut world: World) -> World {
 
 fn give_image(world: &mut World, node: &str, image: &str) {
     world.edit_node(node, |node| node.node_type.image_uri = format!("registry.test/img/{image}:1"));
-    world.tell(Event::Change(Change::Node(name(node))));
+    world.send(Event::Change(Change::Node(name(node))));
 }
 
 fn port(host_port: u16) -> PortBinding {
@@ -34,10 +34,10 @@ fn failure_of(world: &World, node: &str) -> Option<String> {
     status.nodes.into_iter().find(|found| found.name == name(node)).and_then(|found| found.failure)
 }
 
-/// Node `a` whose image `b` does not stay up, after the first attempt.
+/// Node `a` after the first failed attempt with image `b`, which does not stay up.
 fn rolled_back() -> World {
     let mut world = up(&["a"]);
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     give_image(&mut world, "a", "b");
     assert_eq!(world.take_log(), ["pull img/b", "replace a"]);
     world
@@ -48,12 +48,12 @@ fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
     let mut world = rolled_back();
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
     assert!(world.containers[0].state.is_running() && !world.reconciler.status().is_converged);
-    world.tell(Event::Resync);
+    world.send(Event::Resync);
     world.advance(QUARANTINE.mul_f64(0.7));
     assert_eq!(world.take_log(), [""; 0]);
     world.advance(QUARANTINE.mul_f64(0.6));
     assert_eq!(world.take_log(), ["replace a"]);
-    world.unsteady_images.clear();
+    world.crashing_images.clear();
     world.advance(QUARANTINE.mul_f64(1.3));
     assert_eq!(world.take_log(), ["replace a"]);
     assert_eq!(failure_of(&world, "a"), None);
@@ -63,7 +63,7 @@ fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
 #[test]
 fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
     let mut world = up(&["a"]);
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     world.blame = FailureKind::Transient;
     give_image(&mut world, "a", "b");
     world.advance(QUARANTINE.mul_f64(0.7));
@@ -75,15 +75,15 @@ fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
 fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
     let mut world = rolled_back();
     world.connect("a", "x");
-    world.tell(Event::Change(Change::Edge(vec![name("a")])));
+    world.send(Event::Change(Change::Edge(vec![name("a")])));
     assert_eq!(world.take_log(), ["replace a"], "once");
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
     world.containers[0].state = ContainerState::Exited { code: Some(1) };
-    world.tell(Event::EventsLost);
+    world.send(Event::EventsLost);
     assert_eq!(world.take_log(), ["start a"]);
-    world.unsteady_images.clear();
+    world.crashing_images.clear();
     world.edit_node("a", |node| node.config = Some(r#"{"cure":1}"#.to_owned()));
-    world.tell(Event::Change(Change::Node(name("a"))));
+    world.send(Event::Change(Change::Node(name("a"))));
     assert_eq!((world.take_log(), failure_of(&world, "a")), (vec!["replace a".to_owned()], None));
     assert!(world.reconciler.status().is_converged);
 }
@@ -91,12 +91,12 @@ fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
 #[test]
 fn the_old_container_follows_what_it_reads_where_it_was_not_stopped() {
     let mut world = begun(World::new(&["a"]).with_settings(Settings { overlap: true, ..settings() }));
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     give_image(&mut world, "a", "b");
-    assert_eq!(world.take_log(), ["pull img/b", "replace a overlap"]);
+    assert_eq!(world.take_log(), ["pull img/b", "replace a startfirst"]);
     world.connect("a", "x");
-    world.tell(Event::Change(Change::Edge(vec![name("a")])));
-    assert_eq!(world.take_log(), ["replace a overlap", "restart a"]);
+    world.send(Event::Change(Change::Edge(vec![name("a")])));
+    assert_eq!(world.take_log(), ["replace a startfirst", "restart a"]);
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
 }
 
@@ -115,14 +115,14 @@ fn another_spec_is_tried_at_once() {
 fn without_an_old_container_what_did_not_stay_up_is_tried_all_the_same() {
     let mut world = rolled_back();
     world.containers.clear();
-    world.tell(Event::EventsLost);
+    world.send(Event::EventsLost);
     assert_eq!(world.take_log(), ["create a"]);
 }
 
 #[test]
 fn a_start_with_a_node_rolled_back_is_over() {
     let mut world = up(&["a", "b"]).restart_daemon();
-    world.unsteady_images.insert("img/b".to_owned());
+    world.crashing_images.insert("img/b".to_owned());
     world.edit_node("a", |node| node.node_type.image_uri = "registry.test/img/b:1".to_owned());
     world.begin();
     assert!(world.is_ready);
@@ -135,11 +135,11 @@ fn a_port_goes_from_one_node_to_another_in_order() {
     world.edit_node("b", |node| node.ports = vec![port(8080)]);
     let mut world = begun(world);
     world.edit_node("a", |node| node.ports = vec![port(8080)]);
-    world.tell(Event::Change(Change::Node(name("a"))));
+    world.send(Event::Change(Change::Node(name("a"))));
     assert_eq!(world.take_log(), [""; 0]);
     assert_eq!(failure_of(&world, "a").as_deref(), Some("host port 8080/tcp is still held by node \"b\""));
     world.edit_node("b", |node| node.ports.clear());
-    world.tell(Event::Change(Change::Node(name("b"))));
+    world.send(Event::Change(Change::Node(name("b"))));
     assert_eq!(world.take_log(), ["replace b", "replace a"]);
     assert!(world.reconciler.status().is_converged);
 }
@@ -154,8 +154,8 @@ fn ports_that_change_hands_in_a_circle_move_at_once() {
     for (node, number) in [("a", 2), ("b", 3), ("c", 1), ("d", 4)] {
         world.edit_node(node, |node| node.ports = vec![port(number)]);
     }
-    world.tell(Event::Resync);
-    assert_eq!(world.take_log(), ["replace a swap", "replace b swap", "replace c swap", "replace d"]);
+    world.send(Event::Resync);
+    assert_eq!(world.take_log(), ["replace a portswap", "replace b portswap", "replace c portswap", "replace d"]);
     assert!(world.reconciler.status().is_converged);
 }
 
@@ -167,7 +167,7 @@ fn a_node_that_takes_the_port_of_a_removed_one_waits_for_it() {
     let mut a = world.app.nodes[&name("b")].clone();
     a.name = name("a");
     world.app.nodes = std::iter::once((name("a"), a)).collect();
-    world.tell(Event::Resync);
+    world.send(Event::Resync);
     assert_eq!(world.take_log(), ["remove b", "pull img/a", "create a"]);
 }
 
@@ -184,29 +184,29 @@ fn overlap_is_for_nodes_that_share_nothing_of_the_host() {
             node.node_type.image_uri = "registry.test/img/b:1".to_owned();
         }
     });
-    world.tell(Event::Resync);
+    world.send(Event::Resync);
     let log = world.take_log();
     let replaced: Vec<_> = log.iter().filter(|line| line.starts_with("replace")).collect();
-    assert_eq!(replaced, ["replace a overlap", "replace b", "replace c"]);
+    assert_eq!(replaced, ["replace a startfirst", "replace b", "replace c"]);
 }
 
 #[test]
 fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
     let mut world = up(&["a"]);
-    let hint = |action, exit_code| {
+    let engine_event = |action, exit_code| {
         let container = ContainerId("c1".to_owned());
         Event::Engine(EngineEvent { container, name: "a".to_owned(), action, at: None, exit_code })
     };
     for round in 1..=12_u32 {
         world.containers[0].state = ContainerState::Restarting;
         world.containers[0].restarts = Some(round.into());
-        world.tell(hint(Action::Died, Some(139)));
+        world.send(engine_event(Action::Died, Some(139)));
         let status = world.reconciler.status();
         assert_eq!(status.nodes[0].crash_loop.as_ref().map(|found| found.count), Some(round).filter(|r| *r >= 3));
         assert_eq!(status.is_converged, round < 3);
         world.advance(Duration::from_secs(1));
         world.containers[0].state = ContainerState::Running;
-        world.tell(hint(Action::Started, None));
+        world.send(engine_event(Action::Started, None));
         world.advance(Duration::from_secs(1));
         assert_eq!(world.reconciler.status().is_converged, round < 3, "not between two ends either");
     }
@@ -229,8 +229,8 @@ fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
 fn a_container_that_is_cut_off_is_replaced_without_a_window() {
     let mut world = up(&["a", "b"]);
     world.containers[0].networks.clear();
-    world.tell(Event::EventsLost);
-    assert_eq!(world.take_log(), ["replace a atonce"]);
+    world.send(Event::EventsLost);
+    assert_eq!(world.take_log(), ["replace a force"]);
     assert!(world.reconciler.status().is_converged);
 }
 
@@ -239,8 +239,8 @@ fn a_container_that_is_dead_or_about_to_go_is_replaced_without_a_window() {
     for state in [ContainerState::Dead, ContainerState::Removing] {
         let mut world = up(&["a", "b"]);
         world.containers[0].state = state;
-        world.tell(Event::EventsLost);
-        assert_eq!(world.take_log(), ["replace a atonce"]);
+        world.send(Event::EventsLost);
+        assert_eq!(world.take_log(), ["replace a force"]);
         assert!(world.reconciler.status().is_converged);
     }
 }
@@ -259,9 +259,9 @@ fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_repor
         assert_eq!(crash_loop_of(&world).is_some(), round >= 3, "{round}");
         world.containers[0].state = ContainerState::Exited { code: Some(1) };
         let ended = world.now;
-        world.tell(Event::EventsLost);
+        world.send(Event::EventsLost);
         world.connect("b", "x");
-        world.tell(Event::Change(Change::Edge(vec![name("b")])));
+        world.send(Event::Change(Change::Edge(vec![name("b")])));
         let mut log = world.take_log();
         assert!(log.contains(&"restart b".to_owned()), "others are not held up: {log:?}");
         while !log.contains(&"start a".to_owned()) {
@@ -274,7 +274,7 @@ fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_repor
     assert!(pauses[15] >= Duration::from_secs(60) && pauses[15] < Duration::from_secs(62), "{pauses:?}");
     world.advance(Duration::from_secs(11));
     world.containers[0].state = ContainerState::Exited { code: Some(1) };
-    world.tell(Event::EventsLost);
+    world.send(Event::EventsLost);
     assert_eq!(world.take_log(), ["start a"], "at once");
     world.advance(OVER_AFTER);
     assert_eq!(crash_loop_of(&world), None);
@@ -285,7 +285,7 @@ fn what_the_engine_starts_again_and_again_is_reported_whatever_it_calls_that() {
     let mut world = up(&["a"]);
     for second in 1..=4 {
         world.containers[0].started_at = Some(time::OffsetDateTime::UNIX_EPOCH + Duration::from_secs(second));
-        world.tell(Event::EventsLost);
+        world.send(Event::EventsLost);
         world.advance(Duration::from_secs(1));
     }
     assert_eq!(world.take_log(), [""; 0]);

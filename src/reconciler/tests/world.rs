@@ -1,4 +1,4 @@
-//! A cloud, an engine and a disk of plain data, which carry the reconciler's effects out at once.
+//! A cloud, an engine and a disk of plain data, which execute the reconciler's effects at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,30 +16,30 @@ pub struct World {
     pub app: App,
     pub is_gone: bool,
     pub cloud_is_down: bool,
-    /// It does not answer at all.
+    /// It does not respond at all.
     pub cloud_is_silent: bool,
     /// Pulls never end.
     pub pulls_hang: bool,
-    /// So many operations are carried out and told as failed.
-    pub lost_answers: usize,
+    /// Number of operations that are executed and reported as failed.
+    pub lost_responses: usize,
     pub containers: Vec<Container>,
     pub broken_images: BTreeSet<String>,
-    /// How often tags were moved to other content.
+    /// Number of moves of tags to other content.
     pub tags_moved: usize,
     pub broken_nodes: BTreeSet<String>,
-    /// Images whose containers do not stay up in the place of others.
-    pub unsteady_images: BTreeSet<String>,
-    /// Whether that is blamed on them.
+    /// Images whose containers do not stay up when they replace others.
+    pub crashing_images: BTreeSet<String>,
+    /// The kind of failure of such a rollback.
     pub blame: FailureKind,
     pub is_ready: bool,
-    /// What was reported of crash loops.
+    /// Reported crash loops.
     pub crash_loops: Vec<(String, CrashLoopNotice)>,
     pub finish: Option<Finish>,
-    /// The cloud's last answer.
-    given: Option<Arc<App>>,
+    /// The last response of the cloud.
+    last_app: Option<Arc<App>>,
     state: HashMap<ContainerId, Revision>,
     log: Vec<String>,
-    made: usize,
+    created_count: usize,
 }
 
 pub fn name(text: &str) -> NodeName {
@@ -101,41 +101,41 @@ impl World {
             reconciler: Reconciler::new(settings(), 1),
             now: Duration::ZERO,
             app,
-            given: None,
+            last_app: None,
             is_gone: false,
             cloud_is_down: false,
             cloud_is_silent: false,
             pulls_hang: false,
-            lost_answers: 0,
+            lost_responses: 0,
             crash_loops: Vec::new(),
             containers: vec![],
             broken_images: BTreeSet::new(),
             tags_moved: 0,
             broken_nodes: BTreeSet::new(),
-            unsteady_images: BTreeSet::new(),
+            crashing_images: BTreeSet::new(),
             blame: FailureKind::Permanent,
             is_ready: false,
             finish: None,
             state: HashMap::new(),
             log: vec![],
-            made: 0,
+            created_count: 0,
         }
     }
 
-    /// A new daemon beside the same cloud, engine and disk.
+    /// A new daemon with the same cloud, engine and disk.
     pub fn restart_daemon(self) -> Self {
         let reconciler = Reconciler::new(settings(), 1);
         Self { reconciler, now: Duration::ZERO, is_ready: false, finish: None, ..self }
     }
 
-    /// The same with other settings, before it begins.
+    /// The same with other settings; call it before the start.
     pub fn with_settings(self, settings: Settings) -> Self {
         let reconciler = Reconciler::new(settings, 1);
         Self { reconciler, ..self }
     }
 
     pub fn begin(&mut self) {
-        self.tell(Event::Begin);
+        self.send(Event::Begin);
     }
 
     pub fn edit(&mut self, edit: impl FnOnce(&mut App)) {
@@ -157,21 +157,21 @@ impl World {
         }
     }
 
-    /// What was done since the last call, images without registry and tag.
+    /// The operations and pulls since the last call; images without registry and tag.
     pub fn take_log(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
 
-    /// Feeds `event` and all that follows from it at this moment; lists asked for within their pause come later.
-    pub fn tell(&mut self, event: Event) {
+    /// Sends `event` and everything that follows from it at this moment; lists within their delay come later.
+    pub fn send(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         loop {
             while let Some(event) = events.pop_front() {
                 for effect in self.reconciler.on(event, self.now) {
-                    events.extend(self.carry_out(effect));
+                    events.extend(self.execute(effect));
                 }
             }
-            // The short pause between lists is part of the moment.
+            // The short delay between lists is part of the moment.
             let soon = self.now + Duration::from_millis(250);
             match self.reconciler.deadline() {
                 Some(at) if at <= soon => {
@@ -187,12 +187,12 @@ impl World {
         let end = self.now + by;
         while let Some(at) = self.reconciler.deadline().filter(|at| *at <= end) {
             self.now = self.now.max(at);
-            self.tell(Event::Timer);
+            self.send(Event::Timer);
         }
         self.now = self.now.max(end);
     }
 
-    pub fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+    pub fn execute(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::FetchSnapshot if self.cloud_is_silent => None,
             Effect::FetchSnapshot => Some(Event::Snapshot(self.snapshot())),
@@ -222,8 +222,8 @@ impl World {
                     true => Outcome::Failed(failure()),
                     false => self.operate(operation),
                 };
-                let is_lost = self.lost_answers > 0;
-                self.lost_answers -= usize::from(is_lost);
+                let is_lost = self.lost_responses > 0;
+                self.lost_responses -= usize::from(is_lost);
                 let outcome = if is_lost { Outcome::Failed(failure()) } else { outcome };
                 Some(Event::Finished { node, outcome })
             }
@@ -247,14 +247,14 @@ impl World {
         }
     }
 
-    /// As the driver gives it to the reconciler.
+    /// The snapshot as the driver sends it.
     fn snapshot(&mut self) -> Result<Snapshot, Failure> {
         match (self.cloud_is_down, self.is_gone) {
             (true, _) => Err(failure()),
             (_, true) => Ok(Snapshot::Gone),
             _ => {
                 let app = Arc::new(self.app.clone());
-                let before = self.given.replace(app.clone());
+                let before = self.last_app.replace(app.clone());
                 Ok(Snapshot::App(app).since(before.as_ref()))
             }
         }
@@ -262,7 +262,7 @@ impl World {
 
     fn operate(&mut self, operation: Operation) -> Outcome {
         match operation {
-            Operation::Create(target) => self.make(target),
+            Operation::Create(target) => self.create(target),
             Operation::Start { id, revision } => {
                 self.set(&id, ContainerState::Running, revision.clone());
                 Outcome::Started { id, revision }
@@ -276,7 +276,7 @@ impl World {
                 Outcome::Removed(old)
             }
             Operation::Replace { old, next, target, strategy }
-                if self.unsteady_images.contains(target.spec.image.repository()) =>
+                if self.crashing_images.contains(target.spec.image.repository()) =>
             {
                 self.containers.retain(|container| Some(&container.id) != next.as_ref());
                 if strategy != Strategy::StartFirst {
@@ -288,7 +288,7 @@ impl World {
             Operation::Replace { old, next, target, .. } => {
                 self.containers.retain(|container| !old.contains(&container.id));
                 match next {
-                    None => self.make(target),
+                    None => self.create(target),
                     Some(id) => {
                         self.set(&id, ContainerState::Running, Some(target.revision.clone()));
                         self.rename(&id, &target.spec.name);
@@ -318,9 +318,9 @@ impl World {
         ImageId(format!("{image} {}", self.tags_moved))
     }
 
-    fn make(&mut self, target: Target) -> Outcome {
-        self.made += 1;
-        let id = ContainerId(format!("c{}", self.made));
+    fn create(&mut self, target: Target) -> Outcome {
+        self.created_count += 1;
+        let id = ContainerId(format!("c{}", self.created_count));
         let record = SpecRecord::new(&target.spec, "");
         let mut all = target.spec.labels.clone();
         all.insert(labels::SPEC.to_owned(), record.to_label());

@@ -1,4 +1,4 @@
-//! What has to stand before the driver starts: the sign-in and the engine, and who ships output.
+//! Dependencies of the driver: sign-in, engine and shipper.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::host::Signal;
 use crate::logs::{Shipper, ShipperOptions, Shipping};
 use crate::reconciler::{EndOfNodes, NodeLogSettings, Settings};
 
-/// How long a silent cloud may hold up the start; signing in then goes on with the first snapshot.
+/// How long a silent cloud may delay the start; the first snapshot then signs in.
 const SIGN_IN_WAIT: Duration = Duration::from_secs(10);
-/// Pause between two attempts to reach the engine.
-const ENGINE_PAUSE: Duration = Duration::from_secs(1);
-/// How long the start tries to make the app's network.
+/// Delay between two attempts to reach the engine.
+const ENGINE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long the start tries to create the app's network.
 const NETWORK_WAIT: Duration = Duration::from_secs(10);
 
-/// Refused credentials end the daemon; a cloud that cannot be reached is tried again later, with each snapshot.
+/// Rejected credentials end the daemon; an unreachable cloud is retried with each snapshot.
 pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
     match timeout(SIGN_IN_WAIT, cloud.sign_in()).await {
         Ok(Ok(())) => {
@@ -38,39 +38,39 @@ pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
             Err(Exit::SignInRefused)
         }
         Ok(Err(error)) => {
-            warn!(error = chain(&error), "cannot sign in yet; going on with what is here");
+            warn!(error = chain(&error), "cannot sign in yet; continuing without the cloud");
             Ok(())
         }
         Err(_) => {
-            warn!("the cloud does not answer yet; going on with what is here");
+            warn!("the cloud does not respond yet; continuing without it");
             Ok(())
         }
     }
 }
 
-/// Waits until the engine answers, and chooses the way of the output of nodes.
-pub(super) async fn meet(
+/// Waits until the engine responds, and chooses the destination of the nodes' output.
+pub(super) async fn wait_for_engine(
     runtime: &dyn ContainerRuntime,
     config: &Config,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<(EngineInfo, NodeLogsChoice), Exit> {
-    let info = answer(runtime, patience).await?;
+    let info = engine_info(runtime, limit).await?;
     let node_logs = engine::node_logs(config, &info).await.map_err(|error| {
-        error!(error, "the output of nodes cannot be kept as was chosen");
+        error!(error, "the output of nodes cannot be kept as configured");
         Exit::Configuration
     })?;
     Ok((info, node_logs))
 }
 
-async fn answer(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<EngineInfo, Exit> {
-    let until = Instant::now() + patience;
+async fn engine_info(runtime: &dyn ContainerRuntime, limit: Duration) -> Result<EngineInfo, Exit> {
+    let until = Instant::now() + limit;
     loop {
-        let silent = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine for its version", ""));
-        match timeout_at(until, runtime.info()).await.unwrap_or_else(silent) {
+        let timed_out = |_| Err(RuntimeError::new(ErrorKind::TimedOut, "ask the engine for its version", ""));
+        match timeout_at(until, runtime.info()).await.unwrap_or_else(timed_out) {
             Ok(info) => return Ok(info),
-            Err(error) if Instant::now() + ENGINE_PAUSE < until => {
+            Err(error) if Instant::now() + ENGINE_RETRY_DELAY < until => {
                 warn!(error = chain(&error), "the engine does not answer yet");
-                tokio::time::sleep(ENGINE_PAUSE).await;
+                tokio::time::sleep(ENGINE_RETRY_DELAY).await;
             }
             Err(error) => {
                 let remedy = engine::remedy(runtime.kind(), error.subject(), &error);
@@ -81,7 +81,7 @@ async fn answer(runtime: &dyn ContainerRuntime, patience: Duration) -> Result<En
     }
 }
 
-/// `None` when a signal to end came first. One that asks to hand over leaves the nodes, whatever the settings say.
+/// `None` if a signal to end arrived first. A signal to hand over keeps the nodes running, whatever the settings are.
 pub(super) async fn interruptible<T>(
     signals: &mut mpsc::Receiver<Signal>,
     on_exit: &mut OnExit,
@@ -104,7 +104,7 @@ pub(super) async fn interruptible<T>(
     }
 }
 
-/// The shipper of nodes' output, not started.
+/// The shipper of the nodes' output, not started.
 pub(super) fn shipper(daemon: &Daemon, settings: &Settings) -> (Shipper, Shipping) {
     Shipper::new(ShipperOptions {
         runtime: daemon.runtime.clone(),
@@ -115,8 +115,8 @@ pub(super) fn shipper(daemon: &Daemon, settings: &Settings) -> (Shipper, Shippin
     })
 }
 
-/// Makes the app's network while the app is read. A node that comes too early for it, or misses it later, makes it by
-/// itself, so trouble here holds up nothing.
+/// Creates the app's network while the app is read. A node that needs the network earlier or later creates it itself,
+/// so a failure here delays nothing.
 pub(super) async fn ensure_network(runtime: Arc<dyn ContainerRuntime>, network: String, owner: Owner) {
     match timeout(NETWORK_WAIT, runtime.ensure_network(&network, &owner)).await {
         Ok(Ok(())) => {}
@@ -125,12 +125,12 @@ pub(super) async fn ensure_network(runtime: Arc<dyn ContainerRuntime>, network: 
     }
 }
 
-/// The engine keeps the output of nodes, within these bounds, for itself or for the shipper to read.
+/// The engine keeps the output of nodes, within these limits, for itself or for the shipper.
 pub(super) fn engine_logs(options: &NodeLogOptions) -> NodeLogSettings {
     NodeLogSettings::Engine { file_bytes_max: options.file_bytes_max, files_max: options.files_max }
 }
 
-/// What becomes of the nodes when the daemon ends.
+/// The treatment of the nodes at the end of the daemon.
 pub(super) fn end_of_nodes(on_exit: OnExit) -> EndOfNodes {
     match on_exit {
         OnExit::Stop => EndOfNodes::Stop,
