@@ -2,7 +2,7 @@
 //! memory, and hints that agree with what is known. Run with `cargo bench --bench reconciler`; the report of
 //! `restart_latency` measures the same, and `tests/costs` guards the ratios.
 
-use std::engine_event::black_box;
+use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

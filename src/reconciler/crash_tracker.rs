@@ -25,7 +25,10 @@ const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(3_600);
 /// The exits of one node's process, from lists and engine events.
 #[derive(Debug, Default)]
 pub struct CrashTracker {
+    /// When the current run began, if this daemon observed it.
     running_since: Option<Duration>,
+    /// Since when a container of the node runs, as far as lists show.
+    up_since: Option<Duration>,
     ended_at: Option<Duration>,
     /// Runs below [`STEADY_RUN`] in a row.
     short_runs: u32,
@@ -70,8 +73,15 @@ impl CrashTracker {
     /// A run has begun.
     pub fn started(&mut self, now: Duration) {
         self.running_since = Some(now);
+        self.up_since = Some(now);
         self.not_before = None;
         self.is_restarting = false;
+    }
+
+    /// A list shows whether a container of the node runs. The start of a run is not always observed: a container that
+    /// replaces another one can be running in the first list that has it.
+    pub fn observe_running(&mut self, is_running: bool, now: Duration) {
+        self.up_since = if is_running { self.up_since.or(Some(now)) } else { None };
     }
 
     /// An engine event reported an exit. Lists do not show the code once the next run has begun.
@@ -109,7 +119,7 @@ impl CrashTracker {
 
     /// When the current run is long enough to clear earlier exits, if there are any.
     pub fn clears_at(&self) -> Option<Duration> {
-        self.running_since.filter(|_| self.ends > 0).map(|since| since + OVER_AFTER)
+        self.running_since.or(self.up_since).filter(|_| self.ends > 0).map(|since| since + OVER_AFTER)
     }
 
     /// Clears earlier exits if the current run is long enough.
@@ -183,6 +193,7 @@ impl CrashTracker {
             self.began = Some(since);
         }
         self.ended_at = Some(now);
+        self.up_since = None;
         if run >= STEADY_RUN {
             self.short_runs = 0;
             return;

@@ -83,6 +83,8 @@ impl NodeState {
             let before = self.containers.iter().find(|before| before.id == container.id);
             self.crash_tracker.observe(before, container, now);
         }
+        let is_running = containers.iter().any(|container| container.state == ContainerState::Running);
+        self.crash_tracker.observe_running(is_running, now);
         self.containers = containers;
         self.fill_in_inputs();
         self.is_view_stale = false;

@@ -4,7 +4,7 @@
 //!
 //! Each figure is the best of several runs. The world is that of the benches, which tell the figures themselves.
 
-use std::engine_event::black_box;
+use std::hint::black_box;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;

@@ -187,3 +187,21 @@ fn reports_become_rare() {
     assert_eq!(reports(Duration::from_secs(60), 200), [3, 10, 30, 90, 100, 160], "at least once an hour");
     assert_eq!(next_threshold(u32::MAX), u32::MAX);
 }
+
+/// A container that replaces a crashed one can already run in the first list that shows it.
+#[test]
+fn a_run_whose_start_was_not_observed_ends_a_crash_loop() {
+    let mut crash_tracker = after(&[
+        (0.0, running(), 0, 0.0, None),
+        (2.0, running(), 3, 1.9, Some((1.5, Some(1)))),
+        (2.5, exited(1), 3, 1.9, Some((2.4, Some(1)))),
+    ]);
+    crash_tracker.observe_running(false, seconds(2.5));
+    assert!(crash_tracker.crash_loop().is_some());
+    assert_eq!(crash_tracker.clears_at(), None);
+    crash_tracker.observe_running(true, seconds(10.0));
+    crash_tracker.observe_running(true, seconds(100.0));
+    assert_eq!(crash_tracker.clears_at(), Some(seconds(130.0)));
+    crash_tracker.clear(seconds(130.0));
+    assert_eq!(crash_tracker.crash_loop(), None);
+}
