@@ -94,7 +94,7 @@ fn row(setting: &Setting) -> String {
         Absent::Default(text) => format!("`{text}`"),
         Absent::Means(text) => text.to_owned(),
     };
-    let cells = [&format!("`{}`", setting.variable), &flag, &default, setting.about, setting.holds];
+    let cells = [&format!("`{}`", setting.variable), &flag, &default, setting.about, setting.expected];
     format!("| {} |\n", cells.map(|cell| cell.replace('<', "&lt;")).join(" | "))
 }
 
