@@ -26,7 +26,7 @@ const ENGINE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Remedy for missing or rejected AWS credentials of the host.
 pub(super) const AWS_CREDENTIALS: &str =
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or mend ~/.aws/credentials or the host's role";
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or correct ~/.aws/credentials or the role of the host";
 
 /// A failure with its remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -94,7 +94,7 @@ fn try_create(path: &Path) -> io::Result<&'static str> {
     if fs::symlink_metadata(path).is_ok() || !nearest.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    try_new_file(nearest).map(|()| "does not exist yet and can be created")
+    try_new_file(nearest).map(|()| "is not there yet and can be made")
 }
 
 fn try_new_file(folder: &Path) -> io::Result<()> {
@@ -114,12 +114,12 @@ mod tests {
         fs::write(&file, "kept").expect("a file");
         let ok = |result: io::Result<&'static str>| result.map_err(|error| error.kind());
         assert_eq!(ok(try_directory(folder.path())), Ok("can be written"));
-        assert_eq!(ok(try_directory(&folder.path().join("a/b"))), Ok("does not exist yet and can be created"));
+        assert_eq!(ok(try_directory(&folder.path().join("a/b"))), Ok("is not there yet and can be made"));
         assert_eq!(ok(try_directory(&file)), Err(io::ErrorKind::NotADirectory));
         assert!(try_directory(&file.join("below")).is_err());
         assert_eq!(ok(try_file(&file)), Ok("can be written"));
-        assert_eq!(ok(try_file(&folder.path().join("new"))), Ok("does not exist yet and can be created"));
-        assert_eq!(ok(try_file(&folder.path().join("a/new"))), Ok("does not exist yet and can be created"));
+        assert_eq!(ok(try_file(&folder.path().join("new"))), Ok("is not there yet and can be made"));
+        assert_eq!(ok(try_file(&folder.path().join("a/new"))), Ok("is not there yet and can be made"));
         assert_eq!(ok(try_file(&file.join("new"))), Err(io::ErrorKind::NotADirectory));
         assert!(try_file(folder.path()).is_err());
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);

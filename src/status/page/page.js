@@ -241,7 +241,7 @@ function showUnreachable() {
   const chip = byId("phase");
   chip.textContent = "no answer";
   chip.className = "chip bad";
-  showProblem("The daemon does not respond; the state below may be outdated. Retrying.");
+  showProblem("The daemon does not answer; the state below may be outdated. Retrying.");
 }
 
 const events = new EventSource("/v1/events");
