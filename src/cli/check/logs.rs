@@ -1,4 +1,4 @@
-//! The steps of `check` about CloudWatch Logs: the log group of the daemon, and those of nodes if their output is shipped.
+//! The steps of `check` about CloudWatch Logs: the log group of the daemon, and those of nodes if output is shipped.
 
 use std::future::Future;
 use std::time::Duration;

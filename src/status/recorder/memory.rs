@@ -317,7 +317,7 @@ impl Memory {
         self.receipts.iter().rev().find(|receipt| receipt.change == *change)
     }
 
-    /// The pull that this container waited for: the last one of its image, unless it ended before the change was received.
+    /// The pull that this container waited for: the last one of its image, unless it ended before the change came in.
     fn pull_before(&self, target: &Target, received: Option<Instant>) -> Option<Step> {
         let (began, ended) = self.pulls.get(&target.spec.image)?;
         if received.is_some_and(|received| *ended < received) {
