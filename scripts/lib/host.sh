@@ -1,21 +1,21 @@
 # shellcheck shell=bash
-# A host of its own for what is installed: systemd as process 1 of its own namespaces, on a copy-on-write view of this
-# machine's files that is gone afterwards. No image, no download, and nothing here is changed. The network is a private
-# loopback; the engines are those of scripts/engines, by their sockets.
-# Sourced, not run. The caller has sourced setup.sh, sets `tag`, which is a part of the name of whatever it makes, and
-# hands its arguments to `boot` when the first one is `boot`.
+# A temporary host for installed packages: systemd as process 1 of separate namespaces, on a copy-on-write view of the files
+# of this machine. It needs no image and no download, and changes no files here. The network is a private loopback; the
+# engines are those of scripts/engines, by their sockets.
+# Sourced, not run. The caller has sourced setup.sh, sets `tag`, which is part of all names that it creates, and passes its
+# arguments to `boot` if the first one is `boot`.
 
-# Where systemd keeps its groups: one hierarchy, or two where the older layout is in use.
+# The cgroup hierarchies of systemd: one, or two with the older layout.
 hierarchies=(/sys/fs/cgroup)
 [[ $(stat -f -c %T /sys/fs/cgroup) == cgroup2fs ]] || hierarchies=(/sys/fs/cgroup/systemd /sys/fs/cgroup/unified)
 wait_limit_s=60
-# What `cleanup` removes besides: images of the engines and folders of this machine.
+# `cleanup` also removes these images of the engines and directories of this machine.
 images=()
 folders=()
 
 # --- Inside -----------------------------------------------------------------------------------------------------------
 
-# boot DIR TREE SOCKETS: makes a view of the files the root and becomes systemd.
+# boot DIR TREE SOCKETS: makes a view of the files the root directory and executes systemd.
 boot() {
     local dir=$1 tree=$2 sockets=$3 root=$1/root device
     mount --make-rprivate /
@@ -39,7 +39,7 @@ boot() {
         touch "$root/dev/$device"
         mount --bind "/dev/$device" "$root/dev/$device"
     done
-    # A unit with PrivateDevices gets these from here.
+    # A unit with PrivateDevices gets its devices from here.
     mkdir "$root"/dev/{shm,pts}
     mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
     ln -s pts/ptmx "$root/dev/ptmx"
@@ -49,7 +49,7 @@ boot() {
     mount --bind "$tree" "$root/run/tree"
     mount --bind "$sockets" "$root/run/engine"
     mount -t tmpfs tmpfs "$root/tmp"
-    # None of this machine's own services, and no keys of it.
+    # No services and no keys of this machine.
     rm -rf "$root"/etc/systemd/system/*.wants "$root/etc/echostream-managed-app.env" "$root/root/.aws"
     ip link set lo up
     mkdir "$root/run/old"
@@ -67,7 +67,7 @@ inside() {
         DEBIAN_FRONTEND=noninteractive HOME=/root "$@"
 }
 
-# The engine on which the nodes run now.
+# The current engine of the nodes.
 engine=docker
 engine_cli() {
     case $engine in
@@ -76,7 +76,7 @@ engine_cli() {
     esac
 }
 
-# Its socket, as the view shows it.
+# The path of its socket in the view.
 engine_socket() {
     local address=MANAGED_APP_TEST_${engine^^}
     echo "/run/engine/$(basename "${!address}")"
@@ -90,7 +90,7 @@ cleanup() {
         ((${#images[@]} == 0)) || engine_cli rmi --force "${images[@]}" 2>&1 || true
     done >/dev/null
     rm -rf "${folders[@]}"
-    # Its processes take a moment to go.
+    # Its processes take a moment to end.
     local tries hierarchy
     for hierarchy in "${hierarchies[@]}"; do
         for tries in 1 2 3 4 5; do
@@ -109,7 +109,7 @@ until_true() {
     until "$@" >/dev/null 2>&1; do
         if ((SECONDS >= deadline)); then
             inside journalctl --no-pager --lines 40 --unit echostream-managed-app >&2 || true
-            fail "not within $wait_limit_s s: $what"
+            fail "timeout after $wait_limit_s s: $what"
         fi
         sleep 0.2
     done
@@ -121,10 +121,10 @@ is() { # is WHAT EXPECTED FOUND
 
 show() { inside systemctl show --value --property "$1" echostream-managed-app; }
 
-# run_of NAME: changes whenever the container or its process does.
+# run_of NAME: identifies the container and its process.
 run_of() { engine_cli inspect --format '{{.Id}} {{.State.StartedAt}}' "$1"; }
 
-# make_image NAME: of a busybox that runs the script on standard input.
+# make_image NAME: builds an image of a busybox that runs the script on standard input.
 make_image() {
     local files
     files=$(mktemp -d)
@@ -139,7 +139,7 @@ start_systemd() {
     local self hierarchy
     self=$(realpath "$0")
     (
-        # The root of its view: what it makes must not be among the groups of this machine.
+        # The root of its view: its cgroups must be separate from those of this machine.
         for hierarchy in "${hierarchies[@]}"; do
             mkdir "$hierarchy/$tag"
             echo "$BASHPID" >"$hierarchy/$tag/cgroup.procs"
@@ -155,19 +155,19 @@ start_systemd() {
     rm -f "$dir.log"
 }
 
-# serve_fake_cloud: with the seed on standard input.
+# serve_fake_cloud: starts a fake cloud with the seed on standard input.
 serve_fake_cloud() {
     inside tee /tmp/seed.toml >/dev/null
     inside systemd-run --quiet --unit fake-cloud "$program" fake-cloud serve --seed /tmp/seed.toml
     until_true 'the fake cloud answers' inside "$program" fake-cloud show
 }
 
-# write_settings: those of the fake cloud, and after them what is on standard input. As on a host: for root alone.
+# write_settings: writes the settings of the fake cloud and those on standard input, readable by root only.
 write_settings() {
     inside sh -c "umask 077; $program fake-cloud env >/etc/echostream-managed-app.env; cat >>/etc/echostream-managed-app.env"
 }
 
-# is_settled COUNT: whether the daemon has heard of every change, and runs so many nodes as they are wanted.
+# is_settled COUNT: whether the daemon has received every change and COUNT nodes match the desired state.
 is_settled() {
     inside "$program" fake-cloud show | grep -q ' 0 changes not taken' &&
         inside echostream-managed-app status --json | python3 -c 'import json, sys

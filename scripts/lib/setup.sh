@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What the scripts that start test engines have in common: packages, and Podman's settings for this machine.
+# Common functions of the scripts that start test engines: packages, and settings of Podman for this machine.
 # Sourced, not run. The caller sets `-euo pipefail`.
 
-# Output of programs is read here, and files are for other users too (apt's, and those inside of debootstrap's tree).
+# The scripts parse output of programs, and other users read files (that of apt, and those in the tree of debootstrap).
 export LC_ALL=C.UTF-8
 unset LANGUAGE
 umask 022
@@ -12,7 +12,7 @@ fail() {
     exit 1
 }
 
-# install_packages NAME...: installs with apt-get what is missing.
+# install_packages NAME...: installs missing packages with apt-get.
 install_packages() {
     local missing=() package
     for package in "$@"; do
@@ -40,15 +40,15 @@ has_sys_resource() {
 # podman_settings [LINE...]: a containers.conf for a private Podman; the lines go into its section [network].
 podman_settings() {
     echo '[containers]'
-    # Podman raises the limits of a container by default, which takes a capability that some machines lack.
+    # Podman raises the limits of containers by default; this needs a capability that some machines do not have.
     has_sys_resource || echo 'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]'
     echo '[network]'
     echo 'network_backend = "netavark"'
     printf '%s\n' "$@"
     echo '[engine]'
-    # A private process namespace cannot share the journal and the cgroups of systemd.
+    # The journal and the cgroups of systemd are not available in a private process namespace.
     echo 'events_logger = "file"'
     echo 'cgroup_manager = "cgroupfs"'
-    # crun, the default, refuses the older layout of cgroups.
+    # crun, the default, does not support the older layout of cgroups.
     [[ $(stat -f -c %T /sys/fs/cgroup) == cgroup2fs ]] || echo 'runtime = "runc"'
 }

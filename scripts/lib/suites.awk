@@ -1,10 +1,10 @@
-# What `cargo test --no-fail-fast` said, in short: a line for each suite with the number of its tests and its seconds, the
-# longest first; then each test that failed, and each suite that ended before its result.
+# Summary of the output of `cargo test --no-fail-fast`: a line for each suite with the number of its tests and its seconds,
+# the longest first; then each failed test, and each suite that ended without a result.
 
 /^ +Running / {
     suite = $0
     sub(/^ +Running (unittests )?/, "", suite)
-    # Where its program is. That of unit tests is named like the crate.
+    # The path of its program. That of unit tests has the name of the crate.
     program = suite
     sub(/.*\//, "", program)
     sub(/-[0-9a-f]+\)$/, "", program)
@@ -14,7 +14,7 @@
 }
 /^ +Doc-tests / { suite = "doc tests of " $2; has_result = 0 }
 
-# The last such list before the result has the names; others hold what the tests have said.
+# The last such list before the result has the names; earlier ones contain the output of tests.
 /^failures:$/ { names = 0; is_list = 1; next }
 is_list && /^    [^ ]/ { listed[++names] = substr($0, 5) }
 

@@ -1,5 +1,5 @@
-//! `check`: tries each thing that the daemon needs, and says for each whether it works and what to do where it does
-//! not. Changes nothing but one stream and one event in CloudWatch Logs, which is the only way to know.
+//! `check`: tests each requirement of the daemon, and prints a result and, for a failure, a remedy. The only change is
+//! one stream and one event in CloudWatch Logs: these permissions cannot be tested otherwise.
 
 mod bounds;
 mod bundle;
@@ -38,30 +38,30 @@ use permissions::Permissions;
 /// The longest wait for a token of the public gallery.
 const PUBLIC_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// What later steps need of the engine.
+/// The engine, for later steps.
 struct Engine {
     runtime: Arc<dyn ContainerRuntime>,
-    /// `None`: they cannot be kept as was chosen.
+    /// `None`: the configured mode is not possible.
     node_logs: Option<NodeLogs>,
     host: EngineHost,
 }
 
-/// Tries everything, a line each on standard output, and a summary; writes the archive if one is asked for.
+/// Runs all steps, prints one line each and a summary on standard output, and writes the archive of `--bundle`.
 ///
-/// Steps that need one that failed are skipped. Ends with the code of the first failure, or with [`Exit::Done`].
+/// Skips steps that depend on a failed step. Returns the code of the first failure, or [`Exit::Done`].
 ///
-/// `redactor` is told of keys and tokens.
+/// Adds keys and tokens to `redactor`.
 pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing, redactor: Redactor) -> Exit {
     let mut report = Report::new(config);
-    let whose = format!("app {:?} of tenant {:?}, on host {:?}", config.app, config.tenant, config.host_id);
-    report.ok("configuration", &whose);
+    let identity = format!("app {:?} of tenant {:?}, on host {:?}", config.app, config.tenant, config.host_id);
+    report.ok("configuration", &identity);
     let aws = Arc::new(Aws::new(AwsOptions::default()).with_redactor(redactor.clone()));
     let mut endpoints = Endpoints::of(config, &aws).await;
     let clock = endpoints.check(&mut report).await;
     network::check_clock(clock, &mut report);
     let app = cloud::check(config, &aws, &mut report).await;
     if let Some(app) = &app {
-        add_places_of(app, &aws, &mut endpoints).await;
+        add_app_endpoints(app, &aws, &mut endpoints).await;
         endpoints.check(&mut report).await;
     }
     let engine = check_engine(config, &mut report).await;
@@ -93,13 +93,13 @@ async fn write_bundle(
         }
         Err(error) => {
             let found = format!("{}: {error}", path.display());
-            report.problem("bundle", &Problem::wrong(found, "name a file in a folder that this user may write"));
+            report.problem("bundle", &Problem::wrong(found, "name a file in a directory that this user may write to"));
         }
     }
 }
 
-/// Places that only the app's description names.
-async fn add_places_of(app: &App, aws: &Aws, endpoints: &mut Endpoints) {
+/// Adds the endpoints that depend on the app: its queue and its registries.
+async fn add_app_endpoints(app: &App, aws: &Aws, endpoints: &mut Endpoints) {
     endpoints.add_aws(aws, Service::Sqs, &app.tenant.region).await;
     let registries = app.nodes.values().filter_map(|node| node.node_type.registry.as_ref());
     let regions: BTreeSet<&str> = registries.filter_map(RegistryHost::region).collect();
@@ -108,7 +108,7 @@ async fn add_places_of(app: &App, aws: &Aws, endpoints: &mut Endpoints) {
     }
 }
 
-/// Images and log groups, and then a line for each permission that they showed.
+/// Checks images and log groups, then prints a line for each permission that these steps tried.
 async fn check_permissions(
     config: &Config,
     app: Option<&App>,
@@ -121,11 +121,11 @@ async fn check_permissions(
     if app.is_some_and(|app| has_image(app, |host| *host == RegistryHost::EcrPublic)) {
         let asked = async { Ok::<_, Problem>(registry::public_token(aws).await) };
         for (permission, result) in within(PUBLIC_LIMIT, "check the network", asked).await.unwrap_or_default() {
-            permissions.note_registry(permission, "public.ecr.aws", &result);
+            permissions.record_registry(permission, "public.ecr.aws", &result);
         }
     }
     logs::check(config, app, engine, aws, &mut permissions, report).await;
-    permissions.tell(report, |permission| match (app, permission) {
+    permissions.print(report, |permission| match (app, permission) {
         (None, _) => "no app".to_owned(),
         (Some(app), name) if name.starts_with("ecr:") && has_image(app, |host| *host != RegistryHost::EcrPublic) => {
             "no token to try it with".to_owned()
@@ -136,9 +136,9 @@ async fn check_permissions(
     });
 }
 
-/// Whether an image of the app is in a registry of AWS that `is_meant`.
-fn has_image(app: &App, is_meant: impl Fn(&RegistryHost) -> bool) -> bool {
-    app.nodes.values().filter_map(|node| node.node_type.registry.as_ref()).any(is_meant)
+/// Whether an image of the app is in an AWS registry that matches `predicate`.
+fn has_image(app: &App, predicate: impl Fn(&RegistryHost) -> bool) -> bool {
+    app.nodes.values().filter_map(|node| node.node_type.registry.as_ref()).any(predicate)
 }
 
 async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
@@ -154,7 +154,7 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
         Ok(host) => host,
         Err(error) => {
             report.problem("engine", &query::engine_problem(runtime.as_ref(), &error));
-            report.skipped("node output", "the engine does not tell about its host");
+            report.skipped("node output", "the engine does not report its host");
             return None;
         }
     };
@@ -165,7 +165,7 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
     Some(Engine { runtime, node_logs, host })
 }
 
-/// Which way the output of new containers goes, and why; and whether containers that exist have a way that leads nowhere.
+/// The log mode of new containers and its reason; warns about existing containers with a mode that may not work.
 async fn check_node_logs(
     config: &Config,
     runtime: &dyn ContainerRuntime,
@@ -175,32 +175,32 @@ async fn check_node_logs(
     let choice = match engine::node_logs(config, info).await {
         Ok(choice) => choice,
         Err(remedy) => {
-            report.failed("node output", "it cannot be kept as was chosen", remedy, Exit::Configuration);
+            report.failed("node output", "the configured log mode is not possible", remedy, Exit::Configuration);
             return None;
         }
     };
     let (kind, reason) = (info.kind, &choice.reason);
     let found = match choice.way {
         NodeLogs::Awslogs => {
-            format!("{kind} ships it with its driver awslogs, for which it needs AWS credentials of its own")
+            format!("{kind} ships it with its driver awslogs, which needs AWS credentials of {kind}'s own")
         }
         NodeLogs::Agent => format!("{kind} keeps it, limited by size, and the daemon ships it"),
         NodeLogs::Engine => format!("{kind} keeps it, limited by size"),
     };
     report.ok("node output", &format!("{found} ({reason})"));
     if choice.is_default && choice.has_awslogs && choice.way == NodeLogs::Agent {
-        check_left_awslogs(config, runtime, report).await;
+        check_remaining_awslogs(config, runtime, report).await;
     }
     Some(choice.way)
 }
 
-/// Containers made while `awslogs` was the default keep it until they are replaced for another reason.
-async fn check_left_awslogs(config: &Config, runtime: &dyn ContainerRuntime, report: &mut Report) {
+/// Containers that were created while `awslogs` was the default keep it until they are replaced for another reason.
+async fn check_remaining_awslogs(config: &Config, runtime: &dyn ContainerRuntime, report: &mut Report) {
     let Ok(containers) = runtime.list(&owner_of(config)).await else { return };
     let records = containers.iter().filter_map(|container| SpecRecord::from_labels(&container.labels));
-    let left = records.filter(|record| !record.keeps_output()).count();
-    if left > 0 {
-        let found = format!("{left} existing containers keep the driver awslogs until they are replaced");
+    let count = records.filter(|record| !record.keeps_output()).count();
+    if count > 0 {
+        let found = format!("{count} existing containers keep the driver awslogs until they are replaced");
         let remedy = "if their output does not arrive, give dockerd AWS credentials that last by a drop-in of docker.service, \
                       or set MANAGED_APP_NODE_LOGS=agent, which replaces each of them once";
         report.skipped("node output", &format!("{found}; {remedy}"));

@@ -1,5 +1,5 @@
 //! The reference of the settings as Markdown: `docs/configuration.md` is this text, and a test compares the two.
-//! Owns the text around the tables; the rows come from the table of settings and from the exit codes.
+//! Owns the text around the tables. The rows come from the table of settings and from the exit codes.
 
 use std::fmt::Write;
 
@@ -75,14 +75,14 @@ pub(super) fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     for setting in SETTINGS {
         if let Some((heading, _)) = GROUPS.iter().find(|(_, first)| *first == setting.variable) {
-            write!(page, "\n## {heading}\n{GROUP_HEAD}").expect("a String takes all text");
+            write!(page, "\n## {heading}\n{GROUP_HEAD}").expect("writing to a String cannot fail");
         }
         page.push_str(&row(setting));
     }
     page.push_str(VALUES);
     page.push_str(EXIT_CODES);
     for exit in Exit::ALL {
-        writeln!(page, "| {} | {} |", exit.code(), exit.meaning()).expect("a String takes all text");
+        writeln!(page, "| {} | {} |", exit.code(), exit.meaning()).expect("writing to a String cannot fail");
     }
     page
 }
@@ -94,7 +94,7 @@ fn row(setting: &Setting) -> String {
         Absent::Default(text) => format!("`{text}`"),
         Absent::Means(text) => text.to_owned(),
     };
-    let cells = [&format!("`{}`", setting.variable), &flag, &default, setting.about, setting.holds];
+    let cells = [&format!("`{}`", setting.variable), &flag, &default, setting.about, setting.expected];
     format!("| {} |\n", cells.map(|cell| cell.replace('<', "&lt;")).join(" | "))
 }
 
@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn the_page_in_docs_is_what_the_program_generates() {
         let (page, file) = (page(), include_str!("../../docs/configuration.md"));
-        for (made, found) in page.lines().zip(file.lines()) {
-            assert_eq!(made, found, "run `echostream-managed-app generate configuration >docs/configuration.md`");
+        for (generated, found) in page.lines().zip(file.lines()) {
+            assert_eq!(generated, found, "run `echostream-managed-app generate configuration >docs/configuration.md`");
         }
         assert!(page == file, "run `echostream-managed-app generate configuration >docs/configuration.md`");
     }

@@ -1,19 +1,19 @@
-//! `events`: what happens, as it happens.
+//! `events`: prints actions and state changes as they happen.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::report::complain;
-use super::status::{client, moment, print, refuse};
+use super::report::print_error;
+use super::status::{client, moment, print, report_client_error};
 use crate::config::ClientConfig;
 use crate::exit::Exit;
 use crate::status::{ClientError, Event, sanitize};
 
-/// Pause before a daemon that is gone is looked for again.
+/// Delay before a reconnection.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How to show them.
+/// Options of `events`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 pub struct EventsOptions {
     /// Print JSON, one line per event
@@ -21,29 +21,29 @@ pub struct EventsOptions {
     pub json: bool,
 }
 
-/// Prints events until nobody reads them any more. A daemon that goes away meanwhile is waited for.
-pub async fn events(place: &ClientConfig, options: &EventsOptions) -> Exit {
-    let client = match client(place) {
+/// Prints events until standard output is closed. Reconnects after a restart of the daemon.
+pub async fn events(config: &ClientConfig, options: &EventsOptions) -> Exit {
+    let client = match client(config) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
-    let (mut newest, mut is_first, mut is_told) = (None, true, false);
+    let (mut last_id, mut is_first, mut is_reported) = (None, true, false);
     loop {
-        match client.follow(newest).await {
-            Ok(mut following) => {
-                (is_first, is_told) = (false, false);
-                while let Ok(Some(event)) = following.next().await {
-                    newest = Some(event.id);
+        match client.follow(last_id).await {
+            Ok(mut stream) => {
+                (is_first, is_reported) = (false, false);
+                while let Ok(Some(event)) = stream.next().await {
+                    last_id = Some(event.id);
                     if !print(&line(&event, options)) {
                         return Exit::Done;
                     }
                 }
             }
-            Err(error) if is_first => return refuse(&error),
+            Err(error) if is_first => return report_client_error(&error),
             Err(error) => {
-                if !std::mem::replace(&mut is_told, true) {
+                if !std::mem::replace(&mut is_reported, true) {
                     let waiting = if matches!(error, ClientError::NotRunning(_)) { "; waiting for it" } else { "" };
-                    complain(&format!("{error}{waiting}"));
+                    print_error(&format!("{error}{waiting}"));
                 }
             }
         }

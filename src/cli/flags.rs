@@ -1,5 +1,5 @@
-//! Makes command line flags of the table of settings. Takes text as it is: the configuration checks it, so that a bad
-//! value reads the same wherever it came from.
+//! Creates command line flags from the table of settings. Does not validate values: the configuration does, so that
+//! errors are the same for all sources.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::config::{Absent, Flags, SETTINGS, Setting};
 
 const ENV_FILE: &str = "env-file";
 
-/// [`Flags`] as clap sees them.
+/// [`Flags`] for clap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingFlags(pub Flags);
 
@@ -33,12 +33,12 @@ impl FromArgMatches for SettingFlags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        let wrong = |error| clap::Error::raw(ErrorKind::InvalidValue, error);
-        if let Some(path) = matches.try_get_one::<PathBuf>(ENV_FILE).map_err(wrong)? {
+        let invalid = |error| clap::Error::raw(ErrorKind::InvalidValue, error);
+        if let Some(path) = matches.try_get_one::<PathBuf>(ENV_FILE).map_err(invalid)? {
             self.0.env_file = Some(path.clone());
         }
         for setting in SETTINGS.iter().filter(|setting| setting.flag.is_some()) {
-            if let Some(value) = matches.try_get_one::<String>(setting.variable).map_err(wrong)? {
+            if let Some(value) = matches.try_get_one::<String>(setting.variable).map_err(invalid)? {
                 self.0.set(setting.variable, value.clone());
             }
         }
@@ -46,8 +46,8 @@ impl FromArgMatches for SettingFlags {
     }
 }
 
-/// For a command that uses but some settings: the others, which it takes like any command, do not fill its help.
-pub(super) fn shown_alone(flags: &[&str]) -> impl Iterator<Item = Arg> {
+/// For a command that uses only `flags`: it accepts the other flags too, but its help hides them.
+pub(super) fn hide_all_except(flags: &[&str]) -> impl Iterator<Item = Arg> {
     let is_shown = |arg: &Arg| arg.get_long().is_some_and(|flag| flags.contains(&flag));
     let hidden = arguments().filter(|arg| !is_shown(arg)).map(|arg| arg.hide(true));
     hidden.collect::<Vec<_>>().into_iter()

@@ -1,4 +1,4 @@
-//! `generate`: the man page, the reference of the settings and the shells' completions, from the same definitions as
+//! `generate`: prints the man page, the reference of the settings and shell completions, from the same definitions as
 //! `--help`. For packages and for `docs/`.
 
 use std::io::Write;
@@ -25,45 +25,45 @@ pub enum Text {
     Fish,
 }
 
-/// Writes it to standard output.
+/// Writes `text` to standard output.
 pub fn generate(text: Text) -> Exit {
     let mut command = Cli::command();
-    let mut made = Vec::new();
-    let mut completions = |shell| clap_complete::generate(shell, &mut command, "echostream-managed-app", &mut made);
+    let mut output = Vec::new();
+    let mut completions = |shell| clap_complete::generate(shell, &mut command, "echostream-managed-app", &mut output);
     match text {
         Text::Bash => completions(clap_complete::Shell::Bash),
         Text::Zsh => completions(clap_complete::Shell::Zsh),
         Text::Fish => completions(clap_complete::Shell::Fish),
-        Text::Man => man(command, &mut made).expect("a Vec takes all text"),
-        Text::Configuration => made = super::configuration::page().into_bytes(),
+        Text::Man => man(command, &mut output).expect("writing to a Vec cannot fail"),
+        Text::Configuration => output = super::configuration::page().into_bytes(),
     }
-    // Output that nobody reads is no failure.
-    let _ = std::io::stdout().write_all(&made);
+    // A closed standard output is not a failure.
+    let _ = std::io::stdout().write_all(&output);
     Exit::Done
 }
 
-/// One page for all: the settings once, and each command with what it alone takes.
+/// One page for all commands: the settings once, and each command with its own options.
 fn man(command: Command, page: &mut Vec<u8>) -> std::io::Result<()> {
-    // What the short help leaves out for its length has room here.
+    // The man page also lists the flags that the short help hides.
     let mut command = command.mut_args(|argument| argument.hide_short_help(false));
     command.build();
     let mut commands = Roff::new();
     commands.control("SH", ["COMMANDS"]);
     add_commands(&command, &mut commands);
-    let whole = Man::new(command).section("8");
-    whole.render_title(page)?;
-    whole.render_name_section(page)?;
-    whole.render_synopsis_section(page)?;
-    whole.render_description_section(page)?;
+    let page_parts = Man::new(command).section("8");
+    page_parts.render_title(page)?;
+    page_parts.render_name_section(page)?;
+    page_parts.render_synopsis_section(page)?;
+    page_parts.render_description_section(page)?;
     commands.to_writer(page)?;
-    whole.render_options_section(page)?;
-    whole.render_extra_section(page)?;
-    whole.render_version_section(page)
+    page_parts.render_options_section(page)?;
+    page_parts.render_extra_section(page)?;
+    page_parts.render_version_section(page)
 }
 
 fn add_commands(command: &Command, into: &mut Roff) {
-    let is_meant = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
-    for command in command.get_subcommands().filter(is_meant) {
+    let is_visible = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+    for command in command.get_subcommands().filter(is_visible) {
         let usage = command.clone().render_usage().to_string();
         into.control("SS", [usage.trim_start_matches("Usage: echostream-managed-app ")]);
         if let Some(about) = command.get_long_about().or(command.get_about()) {

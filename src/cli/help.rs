@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::config::{Absent, SETTINGS, Setting};
 use crate::exit::Exit;
 
-/// What the program is, above the usage.
+/// The description above the usage.
 pub(super) const ABOUT: &str = "\
 Keeps the managed nodes of an EchoStream managed app running on this host.
 
@@ -50,24 +50,25 @@ pub(super) fn after() -> String {
 fn environment_table() -> String {
     let mut table = String::from("Environment:\n");
     for setting in SETTINGS {
-        writeln!(table, "  {}\n      {}", setting.variable, explain(setting)).expect("a String takes all text");
+        writeln!(table, "  {}\n      {}", setting.variable, describe(setting))
+            .expect("writing to a String cannot fail");
     }
     table
 }
 
-fn explain(setting: &Setting) -> String {
+fn describe(setting: &Setting) -> String {
     let absent = match setting.absent {
         Absent::Required => "required".to_owned(),
         Absent::Default(text) => format!("default: {text}"),
         Absent::Means(text) => format!("default: {text}"),
     };
-    format!("{}: {} ({absent})", setting.about, setting.holds)
+    format!("{}: {} ({absent})", setting.about, setting.expected)
 }
 
 fn exit_table() -> String {
     let mut table = String::from("Exit codes:\n");
     for exit in Exit::ALL {
-        writeln!(table, "  {:>2}  {}", exit.code(), exit.meaning()).expect("a String takes all text");
+        writeln!(table, "  {:>2}  {}", exit.code(), exit.meaning()).expect("writing to a String cannot fail");
     }
     table
 }

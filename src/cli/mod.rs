@@ -1,4 +1,4 @@
-//! The command line: definitions and help. Decides nothing; `main` runs the commands.
+//! The command line: definitions and help. `main` runs the commands.
 
 mod check;
 mod configuration;
@@ -47,7 +47,7 @@ pub use why::{WhyOptions, why};
     max_term_width = 120
 )]
 pub struct Cli {
-    /// What to do; `None` is [`Command::Run`].
+    /// The command; `None` is [`Command::Run`].
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Settings, before or after the command.
@@ -55,7 +55,7 @@ pub struct Cli {
     pub flags: SettingFlags,
 }
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the daemon (also without any command)
@@ -65,16 +65,16 @@ pub enum Command {
     /// Show the actions that `run` would take now; changes nothing
     Plan,
     /// Show the nodes of the running daemon
-    #[command(args = flags::shown_alone(&["env-file", "status-socket"]))]
+    #[command(args = flags::hide_all_except(&["env-file", "status-socket"]))]
     Status(StatusOptions),
     /// Show the actions on a node, each with its cause, steps and outcome
-    #[command(args = flags::shown_alone(&["env-file", "status-socket", "state-directory"]))]
+    #[command(args = flags::hide_all_except(&["env-file", "status-socket", "state-directory"]))]
     Why(WhyOptions),
     /// Print actions and state changes as they happen
-    #[command(args = flags::shown_alone(&["env-file", "status-socket"]))]
+    #[command(args = flags::hide_all_except(&["env-file", "status-socket"]))]
     Events(EventsOptions),
     /// Print the man page, the reference of the settings or the completions of a shell
-    #[command(hide = true, args = flags::shown_alone(&[]))]
+    #[command(hide = true, args = flags::hide_all_except(&[]))]
     Generate {
         /// Text to print
         text: Text,
@@ -84,11 +84,11 @@ pub enum Command {
     /// Uses an engine in memory. `--runtime docker` and `--runtime podman` run real containers and remove them at the
     /// end.
     #[cfg(feature = "demo")]
-    #[command(args = flags::shown_alone(&["runtime"]))]
+    #[command(args = flags::hide_all_except(&["runtime"]))]
     Demo,
     /// Serve a fake cloud on a port, for authors of nodes, and change its content by commands
     #[cfg(feature = "demo")]
-    #[command(args = flags::shown_alone(&[]))]
+    #[command(args = flags::hide_all_except(&[]))]
     FakeCloud(Box<crate::demo::fake_cloud::FakeCloudArgs>),
 }
 
@@ -98,18 +98,18 @@ impl Default for Command {
     }
 }
 
-/// What stands after `run`.
+/// Options of `run`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RunArgs {
-    /// Ask the daemon of this app that runs on this host, or in a container on it, to end and leave its nodes to this one
+    /// Ask the running daemon of this app on this host, or in a container on it, to end, and take over its nodes
     ///
-    /// It ends as by SIGUSR2. This one waits for its end, at most the stop grace and a minute; without an answer it ends
-    /// with code 75 and has changed nothing.
+    /// The running daemon ends as after SIGUSR2, and its nodes keep running. The new daemon waits for at most the stop
+    /// grace and one minute. If the running daemon does not respond, the new one exits with code 75 and changes nothing.
     #[arg(long)]
     pub takeover: bool,
 }
 
-/// What stands after `check`.
+/// Options of `check`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct CheckArgs {
     /// Write the results, settings, versions, state and the end of the log into an archive (tar.gz), without secrets
@@ -118,18 +118,18 @@ pub struct CheckArgs {
 }
 
 impl Cli {
-    /// Reads the command line, the program's name first. On failure, or when only help or the version was asked for,
-    /// it has been printed already and the program should end as returned ([`Exit::Usage`] or [`Exit::Done`]; clap's
-    /// own code 2 would be taken for anything).
+    /// Parses the command line, the program's name first. For an error, `--help` or `--version`, the text is already
+    /// printed, and the program should end with the returned code ([`Exit::Usage`] or [`Exit::Done`], not clap's own
+    /// code 2).
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
         Self::try_parse_from(arguments).map_err(|error| {
-            // Nobody is left to tell when not even this can be printed.
+            // There is no other way to report a failure to print.
             let _ = error.print();
             if error.use_stderr() { Exit::Usage } else { Exit::Done }
         })
     }
 
-    /// What to do.
+    /// The command to run.
     pub fn chosen(&self) -> Command {
         self.command.clone().unwrap_or_default()
     }

@@ -1,30 +1,30 @@
-//! The first step of `run`: become the only daemon of the app on this host, before anything is touched, also the log file.
-//! Reports on standard error and to systemd.
+//! The first step of `run`, before any file is opened: become the only daemon of the app on this host. Reports on
+//! standard error and to systemd.
 
 use std::time::Duration;
 
-use super::report::complain;
+use super::report::print_error;
 use crate::config::{Config, RuntimeChoice};
 use crate::exit::Exit;
 use crate::host::{
     HostLock, LOCK_DIRECTORY, LockError, LockKey, Notifier, Successors, acquire, lacks_mount, lock_directory,
 };
 
-/// How much longer than the grace of its nodes a daemon may take to end.
+/// Time that a daemon has to end, in addition to the stop grace of its nodes.
 const END_MARGIN: Duration = Duration::from_secs(60);
 
-/// The lock, and who asks for it. `None` where no other daemon could act on the same nodes.
+/// The lock, and the requests of successors for it. `None` where no other daemon could act on the same nodes.
 pub async fn only_daemon(config: &Config, takeover: bool) -> Result<Option<(HostLock, Successors)>, Exit> {
     if config.runtime == RuntimeChoice::Memory {
         return Ok(None);
     }
     if let Some((found, remedy)) = missing_mount() {
-        complain(&format!("{found} -> {remedy}"));
+        print_error(&format!("{found} -> {remedy}"));
         return Err(Exit::Configuration);
     }
     let notifier = Notifier::connect(config.systemd.notify_socket.as_deref());
     let report = |line: &str| {
-        complain(line);
+        print_error(line);
         if let Ok(notifier) = &notifier {
             notifier.status(line);
         }
@@ -33,19 +33,21 @@ pub async fn only_daemon(config: &Config, takeover: bool) -> Result<Option<(Host
     match acquire(&key, takeover, config.stop_grace + END_MARGIN, report).await {
         Ok(held) => Ok(Some(held)),
         Err(error) => {
-            complain(&format!("{error} -> {}", remedy(&error)));
+            print_error(&format!("{error} -> {}", remedy(&error)));
             Err(exit_of(&error))
         }
     }
 }
 
-/// In a container without the host's locks: what is wrong, and what to do.
+/// In a container without the lock directory of the host: the problem and its remedy.
 pub(super) fn missing_mount() -> Option<(String, String)> {
     let directory = lock_directory();
     lacks_mount(&directory).then(|| {
-        let shown = directory.display();
-        let found = format!("{shown} of the host is not mounted into this container, so other daemons cannot be seen");
-        let remedy = format!("run the container with `-v {LOCK_DIRECTORY}:{shown}` (as it is on the host for root)");
+        let path = directory.display();
+        let found =
+            format!("{path} of the host is not mounted into this container, so other daemons cannot be detected");
+        let remedy =
+            format!("run the container with `-v {LOCK_DIRECTORY}:{path}` (the path on the host is that of root)");
         (found, remedy)
     })
 }
@@ -60,16 +62,14 @@ fn exit_of(error: &LockError) -> Exit {
 
 fn remedy(error: &LockError) -> &'static str {
     match error {
-        LockError::Unusable { .. } => "make its folder, owned by the daemon's user; see docs/security.md",
-        LockError::NotPrivate { .. } => "remove it, if it is not in use; the daemon makes it anew",
+        LockError::Unusable { .. } => "create its directory, owned by the user of the daemon; see docs/security.md",
+        LockError::NotPrivate { .. } => "remove it if it is not in use; the daemon creates it again",
         LockError::Taken { .. } => {
-            "this one ends and has changed nothing; stop the other one, or take over its nodes with `run --takeover`"
+            "this daemon exits without a change; stop the other one, or take over its nodes with `run --takeover`"
         }
-        LockError::Silent { .. } => {
-            "this one ends and has changed nothing; stop or kill the other one, and start again"
-        }
+        LockError::Silent { .. } => "this daemon exits without a change; stop or kill the other one, then start again",
         LockError::StillEnding { .. } => {
-            "this one ends and has changed nothing; start it again later, or kill the other one"
+            "this daemon exits without a change; start it again later, or kill the other one"
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `plan`: what `run` would do now. Reads the cloud, the engine and the state file, asks the real planner, and changes
-//! nothing anywhere.
+//! `plan`: prints what `run` would do now. Reads the cloud, the engine and the state file, runs the real reconciler, and
+//! changes nothing.
 
-mod foresight;
+mod simulation;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,7 @@ use managed_app_runtimes::{ContainerId, ContainerRuntime, EngineInfo, RuntimeErr
 use tokio::task::spawn_blocking;
 
 use super::query::{self, Problem, within};
-use super::report::{complain, remark, tell};
+use super::report::{print_error, print_line, print_row};
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, OnRemoved};
 use crate::daemon::settings_of;
@@ -24,37 +24,37 @@ use crate::engine;
 use crate::exit::Exit;
 use crate::model::Snapshot;
 use crate::reconciler::{Revision, Settings};
-use foresight::{Foreseen, Foresight, Image, Step};
+use simulation::{Image, Preview, Simulation, Step};
 
 /// The longest wait for the disk, which may be on a network.
 const DISK_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was read, before anything is planned.
+/// The inputs of the simulation.
 struct Read {
     snapshot: Snapshot,
     runtime: Arc<dyn ContainerRuntime>,
     info: EngineInfo,
     settings: Settings,
-    remembered: HashMap<ContainerId, Revision>,
-    /// Whether the state file would be set aside.
+    revisions: HashMap<ContainerId, Revision>,
+    /// Whether `run` would set the state file aside.
     is_state_lost: bool,
 }
 
-/// Prints what `run` would do now, on standard output; what keeps it from knowing, on standard error.
+/// Prints what `run` would do now on standard output, and failures on standard error.
 pub async fn plan(config: &Config) -> Exit {
-    match look(config).await {
-        Ok((read, foreseen)) => print(config, &read, &foreseen),
+    match read_and_simulate(config).await {
+        Ok((read, preview)) => print(config, &read, &preview),
         Err(problem) => {
-            complain(&format!("failed to plan: {} -> {}", problem.found, problem.remedy));
+            print_error(&format!("failed to plan: {} -> {}", problem.found, problem.remedy));
             problem.exit
         }
     }
 }
 
-async fn look(config: &Config) -> Result<(Read, Foreseen), Problem> {
+async fn read_and_simulate(config: &Config) -> Result<(Read, Preview), Problem> {
     let read = read(config).await?;
-    let foreseen = foresee(&read).await?;
-    Ok((read, foreseen))
+    let preview = simulate(&read).await?;
+    Ok((read, preview))
 }
 
 async fn read(config: &Config) -> Result<Read, Problem> {
@@ -64,89 +64,91 @@ async fn read(config: &Config) -> Result<Read, Problem> {
     let (runtime, info) = query::engine(config).await?;
     let node_logs = engine::node_logs(config, &info)
         .await
-        .map_err(|remedy| Problem::wrong("the output of nodes cannot be kept as was chosen", remedy))?;
-    let known = read_state(&config.state_directory).await?;
+        .map_err(|remedy| Problem::wrong("the configured log mode of nodes is not possible", remedy))?;
+    let state = read_state(&config.state_directory).await?;
     Ok(Read {
         snapshot,
         runtime,
         info,
         settings: settings_of(config, &node_logs),
-        is_state_lost: known.is_none(),
-        remembered: known.unwrap_or_default(),
+        is_state_lost: state.is_none(),
+        revisions: state.unwrap_or_default(),
     })
 }
 
-/// `None`: the file makes no sense, and `run` would set it aside.
+/// `None`: the file is invalid, and `run` would set it aside.
 async fn read_state(directory: &Path) -> Result<Option<HashMap<ContainerId, Revision>>, Problem> {
     let path = directory.to_owned();
     let work = async {
         let peeked = spawn_blocking(move || StateFile::peek(&path)).await.map_err(io::Error::other).flatten();
         match peeked {
-            Ok(known) => Ok(Some(known)),
+            Ok(revisions) => Ok(Some(revisions)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             Err(error) => Err(Problem::wrong(
                 format!("the state file in {} cannot be read: {error}", directory.display()),
-                "plan as the user that runs the daemon, usually root, and check MANAGED_APP_STATE_DIRECTORY",
+                "run `plan` as the user of the daemon, usually root, and check MANAGED_APP_STATE_DIRECTORY",
             )),
         }
     };
     within(DISK_LIMIT, "the disk does not answer", work).await
 }
 
-/// Asks the planner, and the engine for what the planner wants to know.
-async fn foresee(read: &Read) -> Result<Foreseen, Problem> {
+/// Runs the simulation with the images and containers of the engine.
+async fn simulate(read: &Read) -> Result<Preview, Problem> {
     let runtime = read.runtime.as_ref();
     let problem = |error: RuntimeError| {
         Problem::unavailable(chain(&error), engine::remedy(runtime.kind(), &read.info.endpoint, &error))
     };
-    let (mut foresight, wanted) = Foresight::begin(&read.settings, read.remembered.clone(), read.snapshot.clone());
+    let (mut simulation, required) = Simulation::begin(&read.settings, read.revisions.clone(), read.snapshot.clone());
     let mut images = Vec::new();
-    for reference in wanted {
+    for reference in required {
         let present = runtime.image(&reference).await.map_err(problem)?;
         images.push(Image { reference, present });
     }
     let containers = runtime.list(&read.settings.owner).await.map_err(problem)?;
-    foresight.absorb(images, containers);
-    Ok(foresight.finish())
+    simulation.observe(images, containers);
+    Ok(simulation.finish())
 }
 
-fn print(config: &Config, read: &Read, foreseen: &Foreseen) -> Exit {
+fn print(config: &Config, read: &Read, preview: &Preview) -> Exit {
     let Read { info, .. } = read;
-    let whose = format!("app {:?} of tenant {:?}", config.app, config.tenant);
-    remark(&format!("{whose}, on {} {} at {}; nothing is changed", info.kind, info.version, info.endpoint));
+    let identity = format!("app {:?} of tenant {:?}", config.app, config.tenant);
+    print_line(&format!("{identity}, on {} {} at {}; nothing is changed", info.kind, info.version, info.endpoint));
     if read.is_state_lost {
-        remark("the state file makes no sense: it would be set aside, and nodes that run would restart once");
+        print_line("the state file makes no sense: it would be set aside, and nodes that run would restart once");
     }
-    for image in &foreseen.images {
+    for image in &preview.images {
         let (word, text) = image_line(image);
-        tell(word, "image", &text);
+        print_row(word, "image", &text);
     }
-    for (node, step) in &foreseen.nodes {
+    for (node, step) in &preview.nodes {
         let (word, text) = match step {
-            Step::Do { verb, reason } => (*verb, reason.as_str()),
-            Step::Nothing => ("nothing", "it is as wanted"),
-            Step::Left(reason) => ("left", reason.as_str()),
+            Step::Act { verb, reason } => (*verb, reason.as_str()),
+            Step::Nothing => ("nothing", "matches the desired state"),
+            Step::Blocked(reason) => ("left", reason.as_str()),
         };
-        tell(word, "node", &format!("{:?}: {text}", node.as_str()));
+        print_row(word, "node", &format!("{:?}: {text}", node.as_str()));
     }
-    if !foreseen.images.is_empty() {
-        remark("image content is compared after the pull: a node whose image has changed by then is replaced");
+    if !preview.images.is_empty() {
+        print_line("image content is compared after the pull: a node whose image has changed by then is replaced");
     }
     if matches!(read.snapshot, Snapshot::Gone) {
-        return tell_gone(config);
+        return print_app_removed(config);
     }
-    remark(&summary(foreseen));
+    print_line(&summary(preview));
     Exit::Done
 }
 
-/// A name that is wrong looks the same as an app that was removed, and the host would be powered off.
-fn tell_gone(config: &Config) -> Exit {
-    let end = match config.on_removed {
+/// An error, because a wrong name cannot be told from a removed app, and `run` would power the host off.
+fn print_app_removed(config: &Config) -> Exit {
+    let action = match config.on_removed {
         OnRemoved::Shutdown => "power this host off",
         OnRemoved::Exit => "end",
     };
-    remark(&format!("the cloud has no such app: once it has said so twice, `run` would do this and {end}"));
-    complain("the app does not exist -> check APP and TENANT, unless the app was removed");
+    print_line(&format!(
+        "the cloud has no such app: after a second read confirms it, `run` would do this and {action}"
+    ));
+    print_error("the app does not exist -> check APP and TENANT, unless the app was removed");
     Exit::Configuration
 }
 
@@ -158,11 +160,11 @@ fn image_line(image: &Image) -> (&'static str, String) {
     }
 }
 
-fn summary(foreseen: &Foreseen) -> String {
+fn summary(preview: &Preview) -> String {
     let is_pulled = |image: &&Image| image.present.is_none() || image.reference.digest().is_none();
-    let pulls = foreseen.images.iter().filter(is_pulled).count();
-    match foreseen.count() {
-        0 => format!("nothing to do to {} nodes; {pulls} images to pull", foreseen.nodes.len()),
-        count => format!("{count} of {} nodes to act on; {pulls} images to pull", foreseen.nodes.len()),
+    let pulls = preview.images.iter().filter(is_pulled).count();
+    match preview.count() {
+        0 => format!("nothing to do to {} nodes; {pulls} images to pull", preview.nodes.len()),
+        count => format!("{count} of {} nodes to act on; {pulls} images to pull", preview.nodes.len()),
     }
 }

@@ -1,5 +1,5 @@
-//! What `check` and `plan` both ask for: sign-in, the app, the engine. Each wait has a limit, and each failure says what
-//! to do about it. Prints nothing.
+//! Requests of both `check` and `plan`: sign-in, the app, the engine. Each wait has a limit, and each failure has a
+//! remedy. Prints nothing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use crate::model::Snapshot;
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(30);
 /// The longest wait for the app.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(45);
-/// The longest wait for one answer of the engine.
+/// The longest wait for one response of the engine.
 const ENGINE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How the host comes to AWS credentials.
+/// Remedy for missing or rejected AWS credentials of the host.
 pub(super) const AWS_CREDENTIALS: &str =
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or mend ~/.aws/credentials or the host's role";
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or correct ~/.aws/credentials or the role of the host";
 
-/// Something that does not work.
+/// A failure with its remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// What was found.
+    /// What failed, and why.
     pub(super) found: String,
-    /// What to do about it.
+    /// What to do.
     pub(super) remedy: String,
-    /// The code that the program ends with.
+    /// Exit code of the program.
     pub(super) exit: Exit,
 }
 
@@ -44,17 +44,17 @@ impl Problem {
         Self { found: found.into(), remedy: remedy.into(), exit }
     }
 
-    /// The host has no AWS credentials. The SDK's own words name every place it has looked in, on many lines.
+    /// The host has no AWS credentials. Replaces the SDK's error, which lists every source on many lines.
     pub(super) fn no_aws_credentials() -> Self {
         Self::wrong("this host has no AWS credentials", AWS_CREDENTIALS)
     }
 
-    /// Not reached in time, or at all.
+    /// Unreachable, or no response in time.
     pub(super) fn unavailable(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(found, remedy, Exit::Unavailable)
     }
 
-    /// Something is set up wrong.
+    /// Wrong configuration.
     pub(super) fn wrong(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(found, remedy, Exit::Configuration)
     }
@@ -66,32 +66,32 @@ pub(super) async fn within<T>(
     remedy: &str,
     work: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Problem> {
-    let late = || Problem::unavailable(format!("no answer within {} s", limit.as_secs()), remedy);
-    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+    let timed_out = || Problem::unavailable(format!("no answer within {} s", limit.as_secs()), remedy);
+    timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
 /// A client that is signed in.
 pub(super) async fn sign_in(config: &Config, aws: &Arc<Aws>) -> Result<Arc<EchoStream>, Problem> {
     const REACH: &str = "check the network, proxies (HTTPS_PROXY) and the region in USER_POOL_ID";
-    // The sender may go: the password does not change while a command runs.
+    // The sender may be dropped: the password does not change while a command runs.
     let (_, password) = watch::channel::<SecretString>(config.password.clone());
     within(SIGN_IN_LIMIT, REACH, async {
         let cloud = EchoStream::new(&Account::from(config), password, aws).await;
         let cloud = cloud.map_err(|error| Problem::wrong(chain(&error), "check APPSYNC_ENDPOINT and SSL_CERT_FILE"))?;
-        cloud.sign_in().await.map_err(|error| of_cloud(&error, REACH))?;
+        cloud.sign_in().await.map_err(|error| cloud_problem(&error, REACH))?;
         Ok(Arc::new(cloud))
     })
     .await
 }
 
-/// The app as the cloud has it.
+/// Reads the app from the cloud.
 pub(super) async fn snapshot(cloud: &EchoStream) -> Result<Snapshot, Problem> {
     const REACH: &str = "check APPSYNC_ENDPOINT, the network and proxies (HTTPS_PROXY)";
-    within(SNAPSHOT_LIMIT, REACH, async { cloud.app().await.map_err(|error| of_cloud(&error, REACH)) }).await
+    within(SNAPSHOT_LIMIT, REACH, async { cloud.app().await.map_err(|error| cloud_problem(&error, REACH)) }).await
 }
 
-/// What a failure of the cloud means to the one who set it up.
-pub(super) fn of_cloud(error: &CloudError, reach: &str) -> Problem {
+/// Maps a failure of the cloud to a remedy and an exit code.
+pub(super) fn cloud_problem(error: &CloudError, reach: &str) -> Problem {
     let found = chain(error);
     match error.kind() {
         CloudErrorKind::Refused => {
@@ -100,14 +100,15 @@ pub(super) fn of_cloud(error: &CloudError, reach: &str) -> Problem {
         }
         CloudErrorKind::Unreachable | CloudErrorKind::TimedOut => Problem::unavailable(found, reach),
         CloudErrorKind::Throttled => Problem::unavailable(found, "try again in a minute"),
-        CloudErrorKind::Failed => {
-            Problem::unavailable(found, "try again; if it stays so, check APP and TENANT, or ask EchoStream's support")
-        }
+        CloudErrorKind::Failed => Problem::unavailable(
+            found,
+            "try again; if it fails again, check APP and TENANT, or ask EchoStream's support",
+        ),
         CloudErrorKind::InvalidResponse => Problem::wrong(found, "check that APPSYNC_ENDPOINT is EchoStream's API"),
     }
 }
 
-/// The engine of the configuration, which answers.
+/// Connects to the configured engine.
 pub(super) async fn engine(config: &Config) -> Result<(Arc<dyn ContainerRuntime>, EngineInfo), Problem> {
     let limits = Limits { call: ENGINE_LIMIT, ..Limits::default() };
     let runtime = engine::connect(config, limits).await;
@@ -116,12 +117,12 @@ pub(super) async fn engine(config: &Config) -> Result<(Arc<dyn ContainerRuntime>
     Ok((runtime, info))
 }
 
-/// The engine does not answer as it should.
+/// A failed call of the engine.
 pub(super) fn engine_problem(runtime: &dyn ContainerRuntime, error: &RuntimeError) -> Problem {
     Problem::unavailable(chain(error), engine::remedy(runtime.kind(), error.subject(), error))
 }
 
-/// The code to end with when there is no engine.
+/// The exit code when no engine can be used.
 pub fn exit_of(error: &NoEngine) -> Exit {
     match error.kind() {
         NoEngineKind::Unreachable => Exit::Unavailable,

@@ -1,4 +1,4 @@
-//! Lines for people on standard output: one finding a line, aligned. Decides nothing.
+//! Prints human-readable lines on standard output: one result a line, in aligned columns.
 
 use std::io::{IsTerminal, Write};
 
@@ -7,22 +7,22 @@ use crate::config::Config;
 use crate::exit::Exit;
 
 /// Width of the first column.
-const VERDICT_WIDTH: usize = 7;
+const STATUS_WIDTH: usize = 7;
 /// Width of the second column.
 const SUBJECT_WIDTH: usize = 15;
 
-/// What became of one step.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It works.
+pub(super) enum StepResult {
+    /// It succeeded.
     Ok,
-    /// It does not; what to do, and the code that the program ends with if nothing failed before.
+    /// It failed; the remedy, and the exit code of the program if this is the first failure.
     Failed { remedy: String, exit: Exit },
-    /// It could not be tried, or is not wanted.
+    /// It was not possible, or does not apply.
     Skipped,
 }
 
-/// Standard output with a count of what was said. Output that nobody reads is no failure: the exit code tells too.
+/// Prints the results of steps and counts them. A closed standard output is ignored: the exit code has the result too.
 #[derive(Debug)]
 pub(super) struct Report {
     is_coloured: bool,
@@ -43,86 +43,86 @@ impl Report {
         Self { is_coloured, counts: [0; 3], first_failure: None, lines: Vec::new() }
     }
 
-    /// A step that works.
+    /// Adds a step that succeeded.
     pub(super) fn ok(&mut self, subject: &str, found: &str) {
-        self.tell(subject, found, Verdict::Ok);
+        self.add(subject, found, StepResult::Ok);
     }
 
-    /// A step that fails.
+    /// Adds a step that failed.
     pub(super) fn failed(&mut self, subject: &str, found: &str, remedy: impl Into<String>, exit: Exit) {
-        self.tell(subject, found, Verdict::Failed { remedy: remedy.into(), exit });
+        self.add(subject, found, StepResult::Failed { remedy: remedy.into(), exit });
     }
 
-    /// A step that fails with a [`Problem`].
+    /// Adds a step that failed with a [`Problem`].
     pub(super) fn problem(&mut self, subject: &str, problem: &Problem) {
         self.failed(subject, &problem.found, problem.remedy.as_str(), problem.exit);
     }
 
-    /// A step that was not tried, with the reason.
+    /// Adds a step that was skipped, with the reason.
     pub(super) fn skipped(&mut self, subject: &str, reason: &str) {
-        self.tell(subject, reason, Verdict::Skipped);
+        self.add(subject, reason, StepResult::Skipped);
     }
 
-    fn tell(&mut self, subject: &str, found: &str, verdict: Verdict) {
-        let (word, colour, index) = match &verdict {
-            Verdict::Ok => ("ok", GREEN, 0),
-            Verdict::Failed { .. } => ("failed", RED, 1),
-            Verdict::Skipped => ("skipped", YELLOW, 2),
+    fn add(&mut self, subject: &str, found: &str, result: StepResult) {
+        let (status, colour, index) = match &result {
+            StepResult::Ok => ("ok", GREEN, 0),
+            StepResult::Failed { .. } => ("failed", RED, 1),
+            StepResult::Skipped => ("skipped", YELLOW, 2),
         };
         self.counts[index] += 1;
         let mut text = found.to_owned();
-        if let Verdict::Failed { remedy, exit } = verdict {
+        if let StepResult::Failed { remedy, exit } = result {
             text = format!("{found} -> {remedy}");
             self.first_failure.get_or_insert(exit);
         }
-        self.line(word, colour, subject, &text);
+        self.line(status, colour, subject, &text);
     }
 
-    /// What was said so far, without colours.
+    /// The lines so far, without colours.
     pub(super) fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    fn line(&mut self, word: &str, colour: u8, subject: &str, text: &str) {
-        self.lines.push(line(word, None, subject, text));
-        say(&line(word, self.is_coloured.then_some(colour), subject, text));
+    fn line(&mut self, status: &str, colour: u8, subject: &str, text: &str) {
+        self.lines.push(line(status, None, subject, text));
+        write_line(&line(status, self.is_coloured.then_some(colour), subject, text));
     }
 
-    /// How many steps went how, and the code to end with.
+    /// Prints the summary and returns the exit code.
     pub(super) fn finish(self) -> Exit {
         let [ok, failed, skipped] = self.counts;
-        say(&format!("{ok} ok, {failed} failed, {skipped} skipped"));
+        write_line(&format!("{ok} ok, {failed} failed, {skipped} skipped"));
         self.first_failure.unwrap_or(Exit::Done)
     }
 }
 
-/// An aligned line without colour.
-pub(super) fn tell(word: &str, subject: &str, text: &str) {
-    say(&line(word, None, subject, text));
+/// Prints an aligned line without colour.
+pub(super) fn print_row(status: &str, subject: &str, text: &str) {
+    write_line(&line(status, None, subject, text));
 }
 
-/// A line that is not in columns.
-pub(super) fn remark(text: &str) {
-    say(&sanitize(text));
+/// Prints a line without columns.
+pub(super) fn print_line(text: &str) {
+    write_line(&sanitize(text));
 }
 
-/// A line on standard error, for what cannot be done at all.
-pub(super) fn complain(text: &str) {
+/// Prints a line on standard error.
+pub(super) fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", sanitize(text));
 }
 
-/// `println!` would panic when nobody reads any more.
-fn say(text: &str) {
+/// Unlike `println!`, does not panic when standard output is closed.
+fn write_line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn line(word: &str, colour: Option<u8>, subject: &str, text: &str) -> String {
-    let word = format!("{word:<VERDICT_WIDTH$}");
-    let word = colour.map_or(word.clone(), |colour| format!("\u{1b}[{colour}m{word}\u{1b}[0m"));
-    format!("{word}  {:<SUBJECT_WIDTH$}  {}", sanitize(subject), sanitize(text))
+fn line(status: &str, colour: Option<u8>, subject: &str, text: &str) -> String {
+    let status = format!("{status:<STATUS_WIDTH$}");
+    let status = colour.map_or(status.clone(), |colour| format!("\u{1b}[{colour}m{status}\u{1b}[0m"));
+    format!("{status}  {:<SUBJECT_WIDTH$}  {}", sanitize(subject), sanitize(text))
 }
 
-/// One line stays one line and no text steers the terminal, whatever the cloud put into a name.
+/// Replaces control characters, so that a name from the cloud cannot break the line or control the terminal.
 fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -141,9 +141,9 @@ mod tests {
     fn the_first_failure_gives_the_code() {
         let mut report = Report { is_coloured: false, counts: [0; 3], first_failure: None, lines: Vec::new() };
         report.ok("one", "fine");
-        report.failed("two", "refused", "mend it", Exit::SignInRefused);
-        report.failed("three", "wrong", "mend it", Exit::Configuration);
-        report.skipped("four", "of no use");
+        report.failed("two", "refused", "correct it", Exit::SignInRefused);
+        report.failed("three", "wrong", "correct it", Exit::Configuration);
+        report.skipped("four", "not needed");
         assert_eq!(report.counts, [1, 2, 1]);
         assert_eq!(report.finish(), Exit::SignInRefused);
     }

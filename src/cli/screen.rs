@@ -1,4 +1,4 @@
-//! What of a table fits on a terminal, so that drawing it over and over does not scroll.
+//! Fits a table to the size of the terminal, so that repeated drawing does not scroll.
 
 use std::num::NonZeroU16;
 
@@ -12,37 +12,37 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// That of standard output; `None` when it is no terminal, or one that does not know its size.
+    /// The terminal of standard output; `None` if it is not a terminal or its size is unknown.
     pub(super) fn of_stdout() -> Option<Self> {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
         Some(Self { rows: NonZeroU16::new(size.ws_row)?, columns: NonZeroU16::new(size.ws_col)? })
     }
 
-    /// The head, and as many nodes as there is room for; the last line says how many are left out.
+    /// The head and as many nodes as fit; the last line has the number of the remaining nodes.
     pub(super) fn fit(self, table: &Table) -> String {
-        // The cursor stands on a line of its own below.
-        let room = usize::from(self.rows.get()) - 1;
+        // The cursor needs one line below the text.
+        let rows_max = usize::from(self.rows.get()) - 1;
         let mut used = self.height(&table.head);
         let heights: Vec<usize> = table.nodes.iter().map(|node| self.height(node)).collect();
-        if used + heights.iter().sum::<usize>() <= room {
+        if used + heights.iter().sum::<usize>() <= rows_max {
             return table.head.clone() + &table.nodes.concat();
         }
         let fits = |height: &&usize| {
             used += **height;
-            used < room
+            used < rows_max
         };
         let shown = heights.iter().take_while(fits).count();
-        let (left, nodes) = (table.nodes.len() - shown, table.nodes[..shown].concat());
-        format!("{}{nodes}and {left} more {}\n", table.head, if left == 1 { "node" } else { "nodes" })
+        let (remaining, nodes) = (table.nodes.len() - shown, table.nodes[..shown].concat());
+        format!("{}{nodes}and {remaining} more {}\n", table.head, if remaining == 1 { "node" } else { "nodes" })
     }
 
-    /// How many of its lines a text takes, with those that are too long for one.
+    /// Number of rows of a text, with wrapped lines.
     fn height(self, text: &str) -> usize {
         text.lines().map(|line| visible(line).div_ceil(self.columns.get().into()).max(1)).sum()
     }
 }
 
-/// The characters of a line that take room: all but the sequences that colour it.
+/// Number of visible characters of a line: all but the escape sequences for colours.
 fn visible(line: &str) -> usize {
     let mut parts = line.split("\u{1b}[");
     let plain = parts.next().map_or(0, |part| part.chars().count());

@@ -1,16 +1,16 @@
-//! `status`: the running daemon and its nodes, as a table or as JSON, once; `watch` shows it again and again.
+//! `status`: prints the running daemon and its nodes once, as a table or as JSON. `watch` prints them repeatedly.
 
 use std::io::{IsTerminal, Write};
 
 use time::OffsetDateTime;
 
-use super::report::complain;
+use super::report::print_error;
 use super::watch::watch;
 use crate::config::ClientConfig;
 use crate::exit::Exit;
 use crate::status::{Amount, Client, ClientError, LogReport, NodeReport, Report, Stamp, sanitize};
 
-/// How to show it.
+/// Options of `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 pub struct StatusOptions {
     /// Print JSON, one line per report
@@ -21,76 +21,76 @@ pub struct StatusOptions {
     pub watch: bool,
 }
 
-/// Prints what the daemon says of itself and its nodes.
-pub async fn status(place: &ClientConfig, options: &StatusOptions) -> Exit {
-    let client = match client(place) {
+/// Prints the status report of the daemon.
+pub async fn status(config: &ClientConfig, options: &StatusOptions) -> Exit {
+    let client = match client(config) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     if options.watch {
-        return watch(&client, place, options).await;
+        return watch(&client, config, options).await;
     }
     match client.report().await {
         Ok(report) => {
-            print(&shown(&report, options, is_coloured(place)));
+            print(&render(&report, options, is_coloured(config)));
             Exit::Done
         }
-        Err(error) => refuse(&error),
+        Err(error) => report_client_error(&error),
     }
 }
 
 /// A client of the daemon's socket.
-pub(super) fn client(place: &ClientConfig) -> Result<Client, Exit> {
-    let Some(path) = &place.status_socket else {
-        complain("the status socket is switched off: MANAGED_APP_STATUS_SOCKET is off");
+pub(super) fn client(config: &ClientConfig) -> Result<Client, Exit> {
+    let Some(path) = &config.status_socket else {
+        print_error("the status socket is switched off: MANAGED_APP_STATUS_SOCKET is off");
         return Err(Exit::Configuration);
     };
-    Client::new(path).map_err(|error| refuse(&error))
+    Client::new(path).map_err(|error| report_client_error(&error))
 }
 
-/// Says why the daemon cannot be asked, and what to do.
-pub(super) fn refuse(error: &ClientError) -> Exit {
+/// Prints the failure of a request to the daemon with its remedy.
+pub(super) fn report_client_error(error: &ClientError) -> Exit {
     let remedy = match error {
         ClientError::NotRunning(_) => {
-            " -> start it (systemctl start echostream-managed-app), or say where it listens: --status-socket"
+            " -> start it (systemctl start echostream-managed-app), or name its socket with --status-socket"
         }
-        ClientError::Forbidden(_) => " -> ask as the user that runs the daemon, usually root",
-        ClientError::UnknownNode => " -> `status` names all nodes",
+        ClientError::Forbidden(_) => " -> run this command as the user of the daemon, usually root",
+        ClientError::UnknownNode => " -> `status` lists all nodes",
         ClientError::Failed(_) => "",
     };
-    complain(&format!("{error}{remedy}"));
+    print_error(&format!("{error}{remedy}"));
     if matches!(error, ClientError::UnknownNode) { Exit::Usage } else { Exit::Unavailable }
 }
 
 /// Coloured on a terminal, unless NO_COLOR is set.
-pub(super) fn is_coloured(place: &ClientConfig) -> bool {
-    std::io::stdout().is_terminal() && !place.no_color
+pub(super) fn is_coloured(config: &ClientConfig) -> bool {
+    std::io::stdout().is_terminal() && !config.no_color
 }
 
-/// Whether somebody still reads.
+/// Prints `text`; false if standard output is closed.
 pub(super) fn print(text: &str) -> bool {
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
-/// A report as it is asked for.
-pub(super) fn shown(report: &Report, options: &StatusOptions, is_coloured: bool) -> String {
+/// A report as text in the requested format.
+pub(super) fn render(report: &Report, options: &StatusOptions, is_coloured: bool) -> String {
     match options.json {
         true => serde_json::to_string(report).expect("strings and numbers are always JSON") + "\n",
-        false => table(report, is_coloured).whole(),
+        false => table(report, is_coloured).into_text(),
     }
 }
 
-/// The report for people.
+/// The report as a table for people.
 pub(super) struct Table {
-    /// All that stands above the nodes.
+    /// The lines above the nodes.
     pub(super) head: String,
     /// The lines of each node.
     pub(super) nodes: Vec<String>,
 }
 
 impl Table {
-    fn whole(self) -> String {
+    fn into_text(self) -> String {
         self.head + &self.nodes.concat()
     }
 }
@@ -171,7 +171,7 @@ fn heading(report: &Report) -> String {
     text
 }
 
-/// What of the output is not in CloudWatch and never will be; `None` when that is nothing.
+/// Output that will never be in CloudWatch; `None` if there is none.
 fn losses(log: &LogReport) -> Option<String> {
     let mut all = Vec::new();
     for (amount, what) in [(log.lost, "lost"), (log.rejected, "rejected by CloudWatch for their time")] {
@@ -180,7 +180,7 @@ fn losses(log: &LogReport) -> Option<String> {
         }
     }
     if log.gaps > 0 {
-        all.push(format!("{} gaps of {:.1}s together, where the engine's log had rotated", log.gaps, log.gap_s));
+        all.push(format!("{} gaps of {:.1}s in total, where the engine's log had rotated", log.gaps, log.gap_s));
     }
     (!all.is_empty()).then(|| all.join(", "))
 }
@@ -215,7 +215,7 @@ fn colour_of(node: &NodeReport) -> u8 {
     }
 }
 
-/// How long ago, in the largest unit that is not zero.
+/// Time since `at`, in the largest unit that is not zero.
 pub(super) fn age(at: Stamp, now: Stamp) -> String {
     let seconds = (now.time() - at.time()).whole_seconds().max(0);
     match seconds {
@@ -226,7 +226,7 @@ pub(super) fn age(at: Stamp, now: Stamp) -> String {
     }
 }
 
-/// A moment for people, UTC.
+/// Date and time for people, UTC.
 pub(super) fn moment(at: Stamp) -> String {
     let at: OffsetDateTime = at.time();
     let (date, time) = (at.date(), at.time());

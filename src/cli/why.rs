@@ -1,16 +1,16 @@
-//! `why`: the history of one node, from each cause to its outcome. Without a daemon, what the last one left on disk.
+//! `why`: prints the history of one node, from each cause to its outcome. If no daemon runs, reads the history file.
 
 use tokio::task::spawn_blocking;
 
-use super::report::complain;
-use super::status::{age, client, moment, print, refuse};
+use super::report::print_error;
+use super::status::{age, client, moment, print, report_client_error};
 use crate::config::ClientConfig;
 use crate::exit::Exit;
 use crate::status::{
     Action, Cause, ClientError, FieldChange, NodeHistory, NodeReport, Outcome, Stamp, Step, offline_history, sanitize,
 };
 
-/// What to show.
+/// Options of `why`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct WhyOptions {
     /// Name of the node
@@ -20,24 +20,24 @@ pub struct WhyOptions {
     pub json: bool,
 }
 
-/// Prints what was done to a node, and why.
-pub async fn why(place: &ClientConfig, options: &WhyOptions) -> Exit {
-    let asked = match client(place) {
+/// Prints the actions on a node and their causes.
+pub async fn why(config: &ClientConfig, options: &WhyOptions) -> Exit {
+    let result = match client(config) {
         Ok(client) => client.history(&options.node).await,
         Err(exit) => return exit,
     };
-    match asked {
+    match result {
         Ok(history) => show(&history, options),
-        Err(error @ ClientError::NotRunning(_)) => without_daemon(place, options, &error).await,
-        Err(error) => refuse(&error),
+        Err(error @ ClientError::NotRunning(_)) => without_daemon(config, options, &error).await,
+        Err(error) => report_client_error(&error),
     }
 }
 
-async fn without_daemon(place: &ClientConfig, options: &WhyOptions, error: &ClientError) -> Exit {
-    let (directory, node) = (place.state_directory.clone(), options.node.clone());
+async fn without_daemon(config: &ClientConfig, options: &WhyOptions, error: &ClientError) -> Exit {
+    let (directory, node) = (config.state_directory.clone(), options.node.clone());
     let found = spawn_blocking(move || offline_history(&directory, &node)).await;
-    let Ok(Ok(Some(history))) = found else { return refuse(error) };
-    complain(&format!("{error}; this is what the last one left in {}", place.state_directory.display()));
+    let Ok(Ok(Some(history))) = found else { return report_client_error(error) };
+    print_error(&format!("{error}; this is what the last one left in {}", config.state_directory.display()));
     show(&history, options);
     Exit::Unavailable
 }
@@ -61,7 +61,7 @@ fn text(history: &NodeHistory, now: Stamp) -> String {
             restarts(node),
             node.image.as_deref().unwrap_or("unknown")
         ),
-        None => format!("node \"{}\": not there now", history.node),
+        None => format!("node \"{}\": does not exist now", history.node),
     });
     lines.extend(history.now.iter().filter_map(|node| node.error.as_ref()).map(|error| format!("  ! {error}")));
     lines.extend(history.now.iter().filter_map(|node| last_exit(node, now)));
@@ -91,7 +91,7 @@ fn action_lines(action: &Action) -> Vec<String> {
     let mut lines = vec![format!("{}  {}: {}", moment(action.began_at), action.action, action.because)];
     let mut add = |what: &str, text: String| lines.push(format!("  {what:<9} {text}"));
     if action.causes.is_empty() {
-        add("cause", "no message: found by comparing".to_owned());
+        add("cause", "no message: found by a comparison".to_owned());
     }
     action.causes.iter().for_each(|cause| add("cause", cause_text(cause)));
     action.differences.iter().for_each(|difference| add("field", field_text(difference)));
@@ -174,7 +174,7 @@ mod tests {
                 "name": "a", "state": "running", "since": at(0), "is_settled": true, "restarts": 1,
             });
             node.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-            serde_json::from_value::<NodeReport>(node).expect("what a daemon of version 0.1 said, and more")
+            serde_json::from_value::<NodeReport>(node).expect("the fields of version 0.1, and more")
         };
         let old = node(serde_json::json!({}));
         let new = node(serde_json::json!({

@@ -1,5 +1,5 @@
-//! What single values must look like. Pure: text in, typed value or nothing out; what a value *should* hold is said by
-//! the table of settings.
+//! Validation of single values. Pure: takes text and returns a typed value or `None`. The table of settings describes the
+//! valid values.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ pub(super) fn host_id(text: &str) -> Option<String> {
     bounded(text, 128, |character| !character.is_control() && !character.is_whitespace())
 }
 
-/// CloudWatch's rule: `[.\-_/#A-Za-z0-9]{1,512}`, and `aws/` is reserved.
+/// The rule of CloudWatch: `[.\-_/#A-Za-z0-9]{1,512}`; the prefix `aws/` is reserved.
 pub(super) fn log_group(text: &str) -> Option<String> {
     let group = bounded(text, 512, |character| character.is_ascii_alphanumeric() || "._-/#".contains(character))?;
     (!group.starts_with("aws/")).then_some(group)
@@ -34,12 +34,12 @@ pub(super) fn text(text: &str) -> Option<String> {
 fn bounded(text: &str, characters_max: usize, allowed: impl Fn(char) -> bool) -> Option<String> {
     let length = text.chars().count();
     let fits = (1..=characters_max).contains(&length);
-    // U+FFFD stands where the environment held bytes that are not UTF-8.
+    // U+FFFD replaces bytes of the environment that are not UTF-8.
     (fits && text.chars().all(|character| character != char::REPLACEMENT_CHARACTER && allowed(character)))
         .then(|| text.to_owned())
 }
 
-/// https, because the token travels with every request. http goes to this host only, or to the place that `fake` names.
+/// https, because each request contains the token. http is allowed to this host and to the endpoint `fake` only.
 pub(super) fn endpoint(text: &str, fake: Option<&str>) -> Option<String> {
     if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
         return None;
@@ -48,13 +48,13 @@ pub(super) fn endpoint(text: &str, fake: Option<&str>) -> Option<String> {
     let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     let private = match url.scheme() {
         "https" => true,
-        "http" => is_loopback(url.host_str()?) || fake.is_some_and(|fake| is_same_place(&url, fake)),
+        "http" => is_loopback(url.host_str()?) || fake.is_some_and(|fake| is_same_origin(&url, fake)),
         _ => false,
     };
     (bare && private).then(|| text.to_owned())
 }
 
-fn is_same_place(url: &reqwest::Url, other: &str) -> bool {
+fn is_same_origin(url: &reqwest::Url, other: &str) -> bool {
     reqwest::Url::parse(other).is_ok_and(|other| other.origin() == url.origin())
 }
 
@@ -63,7 +63,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Words of lower-case letters and a last number, like `us-gov-west-1`.
+/// Parts of lower-case letters and a final number, like `us-gov-west-1`.
 pub(super) fn region(text: &str) -> Option<String> {
     let (words, number) = text.rsplit_once('-')?;
     let numbered = (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -84,7 +84,7 @@ pub(super) fn number(text: &str, bounds: std::ops::RangeInclusive<usize>) -> Opt
     text.parse().ok().filter(|number| digits && bounds.contains(number))
 }
 
-/// A whole number and one of k, m, g, of 1024 each; a bare number is bytes, as engines have it.
+/// A whole number and one of k, m, g (1024-based); a number without unit is bytes, as in the engines.
 pub(super) fn bytes(text: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<u64> {
     let unit_at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (count, unit) = text.split_at(unit_at);
@@ -114,7 +114,7 @@ pub(super) fn yes_or_no(text: &str) -> Option<bool> {
     choice(text, &[("yes", true), ("no", false)])
 }
 
-/// A whole number and one of ms, s, m, h. A bare number is refused, as nobody could tell its unit.
+/// A whole number and one of ms, s, m, h. A number without unit is ambiguous and rejected.
 pub(super) fn duration(text: &str, bounds: std::ops::RangeInclusive<Duration>) -> Option<Duration> {
     let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
     let (count, unit) = text.split_at(unit_at);
@@ -151,12 +151,12 @@ pub(super) fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-/// The same, of this host alone.
+/// A loopback address and a port.
 pub(super) fn loopback_address(text: &str) -> Option<SocketAddr> {
     address(text).filter(|address| address.ip().is_loopback())
 }
 
-/// `Some(None)` is a file that was switched off.
+/// `Some(None)` means off.
 pub(super) fn path_or_off(value: &str) -> Option<Option<PathBuf>> {
     if value.eq_ignore_ascii_case("off") { Some(None) } else { path(value).map(Some) }
 }

@@ -1,13 +1,13 @@
-//! Reads the text of a systemd EnvironmentFile. Pure: opens no file, expands nothing, and never repeats a line's
-//! content in an error, for the content may be a password.
+//! Parses the text of a systemd EnvironmentFile. Pure: opens no file and expands no variables. Errors never contain the
+//! content of a line, because it may be a password.
 //!
-//! The syntax is systemd's (`systemd.exec(5)`, EnvironmentFile=): `NAME=value` lines; blank lines and lines that begin
-//! with `#` or `;` are skipped; a backslash takes the next character as it is and swallows a line's end; single quotes
-//! take all as it is, over several lines too; in double quotes a backslash is special before `"`, `\`, `` ` ``, `$` and a
-//! line's end. White space around names and bare values goes. The last of several lines with one name counts.
+//! The syntax is that of systemd (`systemd.exec(5)`, EnvironmentFile=): `NAME=value` lines. Blank lines and lines that
+//! begin with `#` or `;` are skipped. A backslash escapes the next character and joins lines. Single quotes keep all
+//! characters, also over several lines. In double quotes a backslash is special before `"`, `\`, `` ` ``, `$` and a line
+//! end. White space around names and unquoted values is removed. The last of several lines with one name counts.
 //!
-//! systemd drops what it cannot read with a warning; here it is an error, because a lost line is a daemon that starts
-//! with the wrong settings.
+//! systemd warns about invalid lines and ignores them. Here they are errors, because the daemon would start with wrong
+//! settings.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -30,26 +30,26 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// A line that is no assignment.
+/// A line that is not an assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub(super) struct SyntaxError {
     /// Line at which the assignment begins, from 1.
     pub(super) line: usize,
-    /// What is wrong, without the line's content.
+    /// The reason, without the line's content.
     pub(super) reason: &'static str,
 }
 
-/// Reads `text`; the entries stand in the order of the file, and all mistakes are found at once.
-pub(super) fn parse(text: &str) -> (Vec<Entry>, Vec<Mistake>) {
+/// Parses `text`. Entries are in the order of the file; all syntax errors are returned.
+pub(super) fn parse(text: &str) -> (Vec<Entry>, Vec<SyntaxError>) {
     let mut reader = Reader { rest: text.chars().peekable(), line: 1 };
-    let (mut entries, mut mistakes) = (Vec::new(), Vec::new());
+    let (mut entries, mut errors) = (Vec::new(), Vec::new());
     while let Some(line) = reader.find_assignment() {
         match reader.assignment() {
             Ok((name, value)) => entries.push(Entry { name, value, line }),
-            Err(reason) => mistakes.push(Mistake { line, reason }),
+            Err(reason) => errors.push(SyntaxError { line, reason }),
         }
     }
-    (entries, mistakes)
+    (entries, errors)
 }
 
 struct Reader<'a> {
@@ -66,7 +66,7 @@ impl Reader<'_> {
         next
     }
 
-    /// Skips blank lines and comments; the line at which the next assignment begins.
+    /// Skips blank lines and comments; returns the line of the next assignment.
     fn find_assignment(&mut self) -> Option<usize> {
         loop {
             match *self.rest.peek()? {
@@ -79,7 +79,7 @@ impl Reader<'_> {
         }
     }
 
-    // A comment never goes on in the next line, as in systemd since version 254.
+    // A comment never continues on the next line, as in systemd since version 254.
     fn skip_line(&mut self) {
         while self.next().is_some_and(|character| !is_line_end(character)) {}
     }
@@ -93,17 +93,17 @@ impl Reader<'_> {
                 _ => return Err("has no `=`; an assignment is NAME=value"),
             }
         }
-        // Read the value before judging the name, so that a value of several lines is not taken for assignments.
+        // Parse the value before the name is checked, so that the lines of a value do not count as assignments.
         let value = self.value()?;
         let name = name.trim_end_matches(is_blank);
         check_name(name)?;
         if value.contains('\0') {
-            return Err("holds a NUL byte");
+            return Err("contains a NUL byte");
         }
         Ok((name.to_owned(), value))
     }
 
-    /// Quoted parts, one after another, then perhaps a bare one up to the end of the line.
+    /// Quoted parts, then optionally an unquoted part up to the end of the line.
     fn value(&mut self) -> Result<String, &'static str> {
         let mut value = String::new();
         while let Some(&character) = self.rest.peek() {
@@ -115,7 +115,7 @@ impl Reader<'_> {
                     self.next();
                 }
                 _ => {
-                    self.bare(&mut value);
+                    self.unquoted(&mut value);
                     break;
                 }
             }
@@ -150,8 +150,8 @@ impl Reader<'_> {
         }
     }
 
-    /// To the end of the line; blanks at the end go unless a backslash keeps them.
-    fn bare(&mut self, value: &mut String) {
+    /// Unquoted, to the end of the line; removes blanks at the end unless they are escaped.
+    fn unquoted(&mut self, value: &mut String) {
         let mut kept = value.len();
         while let Some(character) = self.next() {
             match character {
@@ -173,7 +173,7 @@ impl Reader<'_> {
         value.truncate(kept);
     }
 
-    /// The character after a backslash in a bare value; `None` when that was the end of a line, in either form.
+    /// The character after a backslash in an unquoted value; `None` for a line end (LF or CRLF).
     fn escaped(&mut self) -> Option<char> {
         match self.next()? {
             '\n' => None,
@@ -195,7 +195,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     if first && characters.all(|next| next == '_' || next.is_ascii_alphanumeric()) {
         return Ok(());
     }
-    Err("has no valid name before `=`; names are letters, digits and `_`, not first a digit")
+    Err("has no valid name before `=`; names are letters, digits and `_`, and do not begin with a digit")
 }
 
 fn is_blank(character: char) -> bool {

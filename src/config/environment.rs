@@ -1,4 +1,4 @@
-//! The process's own environment: the one place that reads it, and the one that adds to it.
+//! The environment of the process: the only code that reads it and adds to it.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -8,24 +8,23 @@ use std::process::Command;
 use super::Flags;
 use super::sources::EnvFile;
 
-/// A variable of this process. Bytes that are not UTF-8 become U+FFFD, which every check refuses.
+/// A variable of this process. Bytes that are not UTF-8 become U+FFFD, which every check rejects.
 pub fn process_environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Makes variables of the environment file that *libraries* read (`AWS_*`, proxies, certificates), and HOME where it is
-/// absent or empty, part of the process's environment, by starting this program over in its own process (`execve`: same
-/// process id, same open files, so systemd does not notice).
+/// Adds variables of the environment file that *libraries* read (`AWS_*`, proxies, certificates), and HOME if it is
+/// absent or empty, to the environment of the process. For this it executes the program again in the same process
+/// (`execve`: same process ID and open files, so systemd does not notice).
 ///
-/// A system unit without `User=` has no HOME, and without it no AWS SDK finds `~/.aws`; the user database has it. Where that
-/// has no entry either, as in a container without `/etc/passwd`, HOME stays absent.
+/// A system unit without `User=` has no HOME, and without HOME no AWS SDK finds `~/.aws`. The user database has it. If it
+/// has no entry, as in a container without `/etc/passwd`, HOME stays absent.
 ///
-/// Call it first thing in `main`; it returns when nothing is missing, and an error when the start failed. The second
-/// run finds all variables in its environment and does not start a third. Variables that the environment already has
-/// stay as they are.
+/// Call it first in `main`. It returns if no variable is missing, and an error if `execve` fails. The second execution
+/// finds all variables in its environment. Existing variables stay unchanged.
 ///
-/// The alternatives are worse: `set_var` is unsafe beside threads, and a provider for each of the many `AWS_*`
-/// settings would have to repeat the SDK. Our own settings, the password above all, are not passed on.
+/// Rejected alternatives: `set_var` is unsafe with threads, and a provider for each of the many `AWS_*` settings would
+/// repeat the SDK. Settings of the daemon, in particular the password, are not added.
 pub fn adopt_library_variables(flags: &Flags) -> io::Result<()> {
     let file = EnvFile::read(flags.env_file.as_deref(), |path| std::fs::read_to_string(path));
     let mut missing = missing_library_variables(&file, process_environment);
@@ -47,17 +46,17 @@ fn missing_library_variables(file: &EnvFile, environment: impl Fn(&str) -> Optio
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// HOME as the user database has it. The standard library asks that where the variable is absent or empty.
-fn missing_home(home: Option<String>, ask: impl Fn() -> Option<PathBuf>) -> Option<(String, String)> {
+/// HOME from the user database, which the standard library reads if the variable is absent or empty.
+fn missing_home(home: Option<String>, lookup: impl Fn() -> Option<PathBuf>) -> Option<(String, String)> {
     if home.is_some_and(|home| !home.is_empty()) {
         return None;
     }
-    let home = ask().filter(|home| !home.as_os_str().is_empty())?;
+    let home = lookup().filter(|home| !home.as_os_str().is_empty())?;
     Some(("HOME".to_owned(), home.to_string_lossy().into_owned()))
 }
 
-/// The home directory of this process's user by `/etc/passwd`, whatever HOME says; `None` where that has no entry, or
-/// cannot be read.
+/// The home directory of the user of this process in `/etc/passwd`, regardless of HOME; `None` without an entry or if the
+/// file cannot be read.
 pub(crate) fn home_by_passwd() -> Option<PathBuf> {
     home_in(&std::fs::read_to_string("/etc/passwd").ok()?, rustix::process::getuid().as_raw())
 }
@@ -71,7 +70,7 @@ fn home_in(passwd: &str, user: u32) -> Option<PathBuf> {
 fn is_for_libraries(name: &str) -> bool {
     const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
     const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
-    // The last one is read where URLs of the cloud are judged.
+    // MANAGED_APP_FAKE_CLOUD is read where URLs of the cloud are checked.
     name.starts_with("AWS_")
         || name == "MANAGED_APP_FAKE_CLOUD"
         || CERTIFICATES.contains(&name)
@@ -131,14 +130,14 @@ mod tests {
         assert_eq!(missing(text, &now), []);
     }
 
-    /// Plays both parts: as the parent it runs itself once more with an environment file, and as that child it adopts
-    /// the file's variables, which replaces the child by a third run in the same process.
+    /// Has two roles: as the parent it runs itself with an environment file; as the child it adopts the variables of the
+    /// file, which executes it again in the same process.
     #[test]
     fn variables_of_the_file_reach_the_environment_of_the_same_process() {
-        const PART: &str = "MANAGED_APP_TEST_ADOPT_FROM";
+        const ROLE: &str = "MANAGED_APP_TEST_ADOPT_FROM";
         const NAME: &str =
             "config::environment::tests::variables_of_the_file_reach_the_environment_of_the_same_process";
-        if let Some(path) = process_environment(PART) {
+        if let Some(path) = process_environment(ROLE) {
             let mut flags = Flags::default();
             flags.env_file = Some(path.into());
             adopt_library_variables(&flags).expect("the program can be started over");
@@ -150,12 +149,12 @@ mod tests {
         let path = folder.path().join("env");
         std::fs::write(&path, "AWS_TEST_ADOPT='from the file'\nPASSWORD=hunter2\n").expect("written");
         let mut run = Command::new(std::env::current_exe().expect("this program has a path"));
-        run.args(["--exact", NAME, "--nocapture"]).env(PART, &path).env_remove("PASSWORD");
+        run.args(["--exact", NAME, "--nocapture"]).env(ROLE, &path).env_remove("PASSWORD");
         let child = run.stdout(std::process::Stdio::piped()).spawn().expect("this program can be run");
         let process = child.id();
         let output = child.wait_with_output().expect("the child ends");
-        let said = String::from_utf8_lossy(&output.stdout);
+        let stdout = String::from_utf8_lossy(&output.stdout);
         let expected = format!("process {process} has Some(\"from the file\") and None.");
-        assert!(said.contains(&expected), "{said}");
+        assert!(stdout.contains(&expected), "{stdout}");
     }
 }

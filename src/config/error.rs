@@ -1,11 +1,11 @@
-//! What was wrong with the configuration, all of it at once. Holds no values of secrets.
+//! All problems of a configuration. Contains no values of secrets.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::settings::{Absent, Setting};
 
-/// Every problem that was found; never empty.
+/// All problems; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors(pub(super) Vec<Problem>);
 
@@ -25,7 +25,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// One thing to mend.
+/// One problem of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
     /// The environment file, or one line of it, cannot be read.
@@ -37,23 +37,23 @@ pub enum Problem {
         /// What is wrong, without the line's content.
         reason: String,
     },
-    /// A setting is given nowhere.
+    /// No source sets a required setting.
     Missing {
         /// Name of the variable.
         variable: &'static str,
     },
-    /// A value is not what it should be.
-    Bad {
+    /// A value is invalid.
+    Invalid {
         /// Name of the variable.
         variable: &'static str,
-        /// The value, escaped and cut; `None` where it may be or hold a secret.
+        /// The value, escaped and truncated; `None` if it may be or contain a secret.
         value: Option<String>,
-        /// Where it came from.
+        /// Its source.
         origin: Origin,
     },
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The command line.
@@ -72,10 +72,10 @@ pub enum Origin {
 }
 
 impl Problem {
-    pub(super) fn bad(setting: &'static Setting, value: &str, origin: Origin) -> Self {
+    pub(super) fn invalid(setting: &'static Setting, value: &str, origin: Origin) -> Self {
         const SHOWN_MAX: usize = 60;
         let shown = || value.chars().take(SHOWN_MAX).collect::<String>().escape_debug().to_string();
-        Self::Bad { variable: setting.variable, value: setting.printable.then(shown), origin }
+        Self::Invalid { variable: setting.variable, value: setting.printable.then(shown), origin }
     }
 }
 
@@ -86,18 +86,21 @@ impl fmt::Display for Problem {
             Self::EnvFile { path, line: None, reason } => write!(f, "{} cannot be read: {reason}", path.display()),
             Self::Missing { variable } => {
                 let setting = super::settings::setting(variable);
-                let wanted = if setting.absent == Absent::Required { "is missing" } else { "cannot be found out" };
-                write!(f, "{variable} {wanted}; it should hold {}", setting.holds)
+                let found = match setting.absent {
+                    Absent::Required => "is missing",
+                    _ => "is not set and cannot be determined",
+                };
+                write!(f, "{variable} {found}; expected: {}", setting.expected)
             }
-            Self::Bad { variable, value, origin } => {
+            Self::Invalid { variable, value, origin } => {
                 let setting = super::settings::setting(variable);
-                write!(f, "{variable} should hold {}; ", setting.holds)?;
+                write!(f, "{variable} from ")?;
+                origin.describe(setting, f)?;
                 match value {
-                    Some(value) => write!(f, "\"{value}\"")?,
-                    None => write!(f, "the value (not shown)")?,
+                    Some(value) => write!(f, " is invalid: \"{value}\"")?,
+                    None => write!(f, " is invalid (value not shown)")?,
                 }
-                write!(f, " came from ")?;
-                origin.describe(setting, f)
+                write!(f, "; expected: {}", setting.expected)
             }
         }
     }
@@ -109,7 +112,7 @@ impl Origin {
             Self::Flag => write!(f, "the flag --{}", setting.flag.unwrap_or_default()),
             Self::Environment => write!(f, "the environment"),
             Self::EnvFile { path, line } => write!(f, "{} line {line}", path.display()),
-            Self::Default => write!(f, "the program itself"),
+            Self::Default => write!(f, "the default"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The settings as they count, with their sources and without secrets, for people who help others.
+//! Lists the effective settings with their sources and without secrets, for support.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use super::error::Origin;
 use super::settings::{SETTINGS, Setting};
 use super::sources::{EnvFile, Sources};
 
-/// Variables of libraries whose values are no secrets; of others only the names are shown.
+/// Variables of libraries whose values are not secret; for others only the names are shown.
 const PLAIN: [&str; 13] = [
     "HOME",
     "AWS_REGION",
@@ -25,13 +25,13 @@ const PLAIN: [&str; 13] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
-/// Variables of libraries that hold, or may hold, secrets.
+/// Variables of libraries that contain, or may contain, secrets.
 const SECRET: [&str; 12] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    // Their paths are all that is needed to get the keys of a task.
+    // Their paths are sufficient to get the keys of a task.
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "HTTPS_PROXY",
@@ -53,10 +53,10 @@ pub struct Listing {
     pub aws: Vec<(&'static str, String)>,
 }
 
-/// A source for people.
-struct From<'a>(&'a Origin, &'a Setting);
+/// Displays a source.
+struct DisplayOrigin<'a>(&'a Origin, &'a Setting);
 
-impl fmt::Display for From<'_> {
+impl fmt::Display for DisplayOrigin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.describe(self.1, f)
     }
@@ -80,10 +80,10 @@ fn listing_with(
             None => format!("{} is not set", setting.variable),
             Some((value, origin)) if setting.variable == "PASSWORD" => {
                 listing.secrets.push(value);
-                format!("{} (not shown), from {}", setting.variable, From(&origin, setting))
+                format!("{} (not shown), from {}", setting.variable, DisplayOrigin(&origin, setting))
             }
             Some((value, origin)) => {
-                format!("{}={value:?}, from {}", setting.variable, From(&origin, setting))
+                format!("{}={value:?}, from {}", setting.variable, DisplayOrigin(&origin, setting))
             }
         };
         listing.lines.push(line);
@@ -136,7 +136,7 @@ mod tests {
                 ("AWS_SECRET_ACCESS_KEY", "key-of-the-host"),
                 ("HTTPS_PROXY", "http://me:proxy-word@proxy:3128"),
                 ("AWS_REGION", "eu-west-1"),
-                // As the program finds it once it was started over with what the file has for libraries.
+                // As after the second execution with the library variables of the file.
                 ("AWS_PROFILE", "plant"),
             ];
             given.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())

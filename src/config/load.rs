@@ -1,4 +1,4 @@
-//! Puts a [`Config`] together from its sources. Reads files only through the function it is given.
+//! Builds a [`Config`] from its sources. Reads files only with the function that the caller passes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,22 +18,22 @@ const STATE_DIRECTORY: &str = "/var/lib/echostream-managed-app";
 const RUNTIME_DIRECTORY: &str = "/run/echostream-managed-app";
 const STATUS_SOCKET: &str = "status.sock";
 const MACHINE_ID: &str = "/etc/machine-id";
-/// What a node may be limited to: 16 MiB to 16 TiB, and as many processes as Linux can count.
+/// Bounds of the limits of a node: 16 MiB to 16 TiB, and the maximum of process IDs of Linux.
 const MEMORY_MIN: u64 = 16 << 20;
 const MEMORY_MAX: u64 = 16 << 40;
 const PIDS_MAX: usize = 4_194_304;
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 impl Config {
-    /// Checks everything the daemon was told, and reports all problems at once.
+    /// Validates all settings and reports all problems at once.
     ///
-    /// `environment` is usually [`super::process_environment`]. Reads the environment file and, for the host id, the
-    /// machine id and the host's name.
+    /// `environment` is usually [`super::process_environment`]. Reads the environment file and, for the host ID, the
+    /// machine ID and the host name.
     pub fn load(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         Self::load_with(flags, environment, |path| std::fs::read_to_string(path))
     }
 
-    /// As [`Config::load`], with files read by `read`.
+    /// Like [`Config::load`], but reads files with `read`.
     pub fn load_with(
         flags: &Flags,
         environment: impl Fn(&str) -> Option<String>,
@@ -49,7 +49,7 @@ impl Config {
     }
 }
 
-/// Asks for every setting before it gives up on one, so that all problems are known.
+/// Reads every setting before it fails, so that all problems are reported.
 fn assemble(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>) -> Option<Config> {
     let app = sources.take("APP", check::name);
     let appsync_endpoint = appsync_endpoint(sources);
@@ -129,14 +129,14 @@ fn replace_window(sources: &mut Sources<'_>) -> Option<Duration> {
     sources.take("MANAGED_APP_REPLACE_WINDOW", |text| check::duration(text, Duration::ZERO..=Duration::from_secs(600)))
 }
 
-/// By plain http only to this host, or to the fake cloud that was named.
+/// Plain http is allowed only to this host, or to `MANAGED_APP_FAKE_CLOUD`.
 fn appsync_endpoint(sources: &mut Sources<'_>) -> Option<String> {
     let fake = sources.take("MANAGED_APP_FAKE_CLOUD", check::text);
     sources.take("AWS_ENDPOINT_URL", |text| check::endpoint(text, fake.as_deref()));
     sources.take("APPSYNC_ENDPOINT", |text| check::endpoint(text, fake.as_deref()))
 }
 
-/// What is the daemon's own on this host is sensitive: no node may have it unless it is named.
+/// Files and sockets of the daemon are sensitive: nodes may mount them only if the setting names them.
 fn policy(sources: &mut Sources<'_>, state_directory: &Path, engines: &[&Option<String>]) -> Option<Policy> {
     let registries = sources.take("MANAGED_APP_ALLOWED_REGISTRIES", AllowedRegistries::parse);
     let bind_mounts = sources.take("MANAGED_APP_ALLOWED_BIND_MOUNTS", AllowedBindMounts::parse);
@@ -153,12 +153,12 @@ fn hardening(sources: &mut Sources<'_>) -> Hardening {
         dropped_capabilities: sources
             .take("MANAGED_APP_NODE_DROP_CAPABILITIES", check::capabilities)
             .unwrap_or_default(),
-        pids_max: pids.and_then(|most| u32::try_from(most).ok()),
+        pids_max: pids.and_then(|max| u32::try_from(max).ok()),
         memory_bytes_max: memory,
     }
 }
 
-/// systemd gives RUNTIME_DIRECTORY as a list with colons; the first one is ours.
+/// systemd passes RUNTIME_DIRECTORY as a colon-separated list; the first entry is that of the daemon.
 fn status_socket(sources: &mut Sources<'_>) -> Option<PathBuf> {
     if let Some(given) = sources.take("MANAGED_APP_STATUS_SOCKET", check::path_or_off) {
         return given;
@@ -169,16 +169,16 @@ fn status_socket(sources: &mut Sources<'_>) -> Option<PathBuf> {
 }
 
 impl ClientConfig {
-    /// As [`Config::load`], for commands that need no more.
+    /// Like [`Config::load`], for commands that only connect to the daemon.
     pub fn load(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let file = EnvFile::read(flags.env_file.as_deref(), |path| std::fs::read_to_string(path));
         let mut sources = Sources::new(flags, &environment, file);
-        let place = Self {
+        let config = Self {
             status_socket: status_socket(&mut sources),
             state_directory: state_directory(&mut sources),
             no_color: sources.take("NO_COLOR", check::text).is_some(),
         };
-        if sources.problems.is_empty() { Ok(place) } else { Err(ConfigErrors(sources.problems)) }
+        if sources.problems.is_empty() { Ok(config) } else { Err(ConfigErrors(sources.problems)) }
     }
 }
 
@@ -191,14 +191,14 @@ fn node_log_options(sources: &mut Sources<'_>) -> Option<NodeLogOptions> {
     Some(NodeLogOptions { awslogs, file_bytes_max: bytes?, files_max: u32::try_from(files?).ok()? })
 }
 
-/// systemd gives STATE_DIRECTORY as a list with colons; the first one is ours.
+/// systemd passes STATE_DIRECTORY as a colon-separated list; the first entry is that of the daemon.
 fn state_directory(sources: &mut Sources<'_>) -> PathBuf {
     let given = sources.take("MANAGED_APP_STATE_DIRECTORY", check::path);
     let from_systemd = || check::path(sources.process_only("STATE_DIRECTORY")?.split(':').next()?);
     given.or_else(from_systemd).unwrap_or_else(|| STATE_DIRECTORY.into())
 }
 
-/// The machine id survives a change of the host's name, so it comes first.
+/// The machine ID has priority, because it does not change with the host name.
 fn host_id(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>) -> Option<String> {
     let problems_before = sources.problems.len();
     if let Some(given) = sources.take("MANAGED_APP_HOST_ID", check::host_id) {
@@ -213,7 +213,7 @@ fn host_id(sources: &mut Sources<'_>, read: &dyn Fn(&Path) -> io::Result<String>
     found
 }
 
-/// Numbers that cannot be read count as absent: nobody but systemd sets them.
+/// Invalid numbers count as absent: only systemd sets these variables.
 fn systemd(sources: &Sources<'_>) -> SystemdEnvironment {
     let number = |variable| sources.process_only(variable).and_then(|text| text.parse().ok());
     SystemdEnvironment {

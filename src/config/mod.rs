@@ -1,6 +1,7 @@
-//! The daemon's configuration: text in, one checked [`Config`] out. The only place that reads the environment.
+//! The configuration of the daemon: validates text from all sources and builds one [`Config`]. The only module that reads
+//! the environment.
 //!
-//! Sources, from weak to strong: defaults, the environment file, the environment, flags.
+//! Sources in ascending priority: defaults, the environment file, the environment, flags.
 
 mod check;
 mod envfile;
@@ -29,22 +30,22 @@ use secrecy::SecretString;
 
 use crate::reconciler::Policy;
 
-/// A URL of the cloud that may be used: https, or http to this host or to the fake cloud of `MANAGED_APP_FAKE_CLOUD`.
+/// Checks a URL of the cloud: https, or http to this host or to the fake cloud of `MANAGED_APP_FAKE_CLOUD`.
 pub(crate) fn endpoint(text: &str) -> Option<String> {
     check::endpoint(text, process_environment("MANAGED_APP_FAKE_CLOUD").as_deref())
 }
 
-/// Whether this is an AWS region by its form, like us-east-1.
+/// Whether `text` has the form of an AWS region, like us-east-1.
 pub(crate) fn is_region(text: &str) -> bool {
     check::region(text).is_some()
 }
 
-/// The assignments of an EnvironmentFile of systemd, in their order; lines that are none are skipped.
+/// The assignments of an EnvironmentFile of systemd, in order; skips invalid lines.
 pub(crate) fn assignments(text: &str) -> impl Iterator<Item = (String, String)> {
     envfile::parse(text).0.into_iter().map(|entry| (entry.name, entry.value))
 }
 
-/// Everything the daemon was told, checked once.
+/// The validated settings of the daemon.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// APP: name of the app.
@@ -63,15 +64,15 @@ pub struct Config {
     pub user_name: String,
     /// PASSWORD.
     pub password: SecretString,
-    /// LOG_GROUP_NAME: the daemon's log group; nodes log to `<it>/node/<node>`.
+    /// LOG_GROUP_NAME: log group of the daemon; that of a node is `<LOG_GROUP_NAME>/node/<node>`.
     pub log_group: String,
     /// LOGGING_LEVEL.
     pub logging_level: LoggingLevel,
     /// MANAGED_APP_RUNTIME.
     pub runtime: RuntimeChoice,
-    /// MANAGED_APP_NODE_LOGS; `None` takes what suits the engine (see [`crate::engine::node_logs`]).
+    /// MANAGED_APP_NODE_LOGS; `None` selects a mode for the engine (see [`crate::engine::node_logs`]).
     pub node_logs: Option<NodeLogs>,
-    /// More about it.
+    /// Options of the log modes.
     pub node_log_options: NodeLogOptions,
     /// MANAGED_APP_DAEMON_LOGS: whether the daemon's own log goes to its log group.
     pub daemon_logs: bool,
@@ -85,41 +86,41 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// MANAGED_APP_HOST_ID, else the machine id, else the host name.
     pub host_id: String,
-    /// MANAGED_APP_PARALLEL_OPERATIONS: engine operations at a time, over all nodes.
+    /// MANAGED_APP_PARALLEL_OPERATIONS: maximum of concurrent engine operations, over all nodes.
     pub parallel_operations: usize,
-    /// MANAGED_APP_PARALLEL_PULLS: pulls at a time.
+    /// MANAGED_APP_PARALLEL_PULLS: maximum of concurrent pulls.
     pub parallel_pulls: usize,
-    /// MANAGED_APP_STOP_GRACE: how long a node may take to stop before it is killed.
+    /// MANAGED_APP_STOP_GRACE: time that a node has to stop before the engine kills it.
     pub stop_grace: Duration,
-    /// MANAGED_APP_REPLACE: whether two containers of a node may run for a moment.
+    /// MANAGED_APP_REPLACE: whether two containers of a node may run at the same time during a replacement.
     pub replace: Replace,
-    /// MANAGED_APP_REPLACE_WINDOW: how long a new container must stay up before the old one is removed.
+    /// MANAGED_APP_REPLACE_WINDOW: time that a new container must run before the old one is removed.
     pub replace_window: Duration,
-    /// MANAGED_APP_RESYNC: how often everything is compared anew without being told; jittered.
+    /// MANAGED_APP_RESYNC: interval of the full comparison without a change message; jittered.
     pub resync: Duration,
-    /// MANAGED_APP_ALLOWED_REGISTRIES and MANAGED_APP_ALLOWED_BIND_MOUNTS: what nodes may be made of.
+    /// MANAGED_APP_ALLOWED_REGISTRIES and MANAGED_APP_ALLOWED_BIND_MOUNTS: images and mounts that nodes may use.
     pub policy: Policy,
-    /// MANAGED_APP_NODE_...: what nodes may not do.
+    /// MANAGED_APP_NODE_...: restrictions and limits of nodes.
     pub hardening: Hardening,
     /// MANAGED_APP_STATUS_SOCKET, else `status.sock` in RUNTIME_DIRECTORY, else a default; `None` serves none.
     pub status_socket: Option<PathBuf>,
-    /// MANAGED_APP_METRICS: where metrics are served.
+    /// MANAGED_APP_METRICS: listen address of the metrics.
     pub metrics: Option<SocketAddr>,
-    /// MANAGED_APP_HTTP: where the status page is served, a loopback address.
+    /// MANAGED_APP_HTTP: listen address of the status page, a loopback address.
     pub http: Option<SocketAddr>,
     /// DOCKER_HOST: address of Docker.
     pub docker_host: Option<String>,
     /// CONTAINER_HOST: address of Podman.
     pub container_host: Option<String>,
-    /// XDG_RUNTIME_DIR: where a user's own Podman has its socket.
+    /// XDG_RUNTIME_DIR: directory of the socket of rootless Podman.
     pub xdg_runtime_dir: Option<String>,
-    /// NO_COLOR: whether nothing is coloured, also on a terminal.
+    /// NO_COLOR: disables colours on a terminal.
     pub no_color: bool,
-    /// What systemd told this process.
+    /// Variables that systemd sets.
     pub systemd: SystemdEnvironment,
 }
 
-/// What commands need that only ask a daemon of this host: none of the app's settings.
+/// Settings of commands that only connect to the daemon on this host.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
     /// As [`Config::status_socket`].
@@ -130,27 +131,27 @@ pub struct ClientConfig {
     pub no_color: bool,
 }
 
-/// What systemd tells a service through its environment; empty elsewhere.
+/// Variables that systemd sets for a service; empty elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SystemdEnvironment {
     /// NOTIFY_SOCKET: a path, or `@` and an abstract name.
     pub notify_socket: Option<String>,
-    /// WATCHDOG_USEC: the service is killed when it was silent for so long.
+    /// WATCHDOG_USEC: systemd kills the service after this time without a keep-alive.
     pub watchdog: Option<Duration>,
-    /// WATCHDOG_PID: the process that is meant; `None` is any.
+    /// WATCHDOG_PID: the process that the watchdog expects; `None` is any.
     pub watchdog_pid: Option<u32>,
 }
 
 /// An Amazon Cognito user pool id, split at its underscore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserPoolId {
-    /// Region of the pool, not always the daemon's.
+    /// Region of the pool; may differ from that of the daemon.
     pub region: String,
     /// The part after the underscore, which the SRP hash uses.
     pub id: String,
 }
 
-/// How much is logged.
+/// Log level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LoggingLevel {
@@ -170,51 +171,51 @@ pub enum RuntimeChoice {
     Podman,
     /// The in-memory engine, for the demo and for tests.
     Memory,
-    /// Whichever answers.
+    /// The engine that has containers of the app, else one that responds.
     Auto,
 }
 
-/// How each way to keep the output of nodes is set.
+/// Options of the log modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeLogOptions {
     /// MANAGED_APP_AWSLOGS_MODE with MANAGED_APP_AWSLOGS_BUFFER.
     pub awslogs: AwslogsMode,
-    /// MANAGED_APP_NODE_LOG_SIZE: the size of one file of a node's log in the engine, bytes.
+    /// MANAGED_APP_NODE_LOG_SIZE: maximum size of one log file of a node in the engine, bytes.
     pub file_bytes_max: u64,
-    /// MANAGED_APP_NODE_LOG_FILES: the number of these files.
+    /// MANAGED_APP_NODE_LOG_FILES: number of these files.
     pub files_max: u32,
 }
 
-/// How the output of nodes is kept.
+/// Log mode: how the output of nodes is kept and shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeLogs {
     /// The engine ships it with its `awslogs` driver.
     Awslogs,
     /// The engine keeps it, limited by size, and the daemon ships it.
     Agent,
-    /// The engine keeps it, limited by size, and nobody ships it.
+    /// The engine keeps it, limited by size, and it is not shipped.
     Engine,
 }
 
-/// What happens to the nodes when the daemon is told to end.
+/// The effect of the end of the daemon on its nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnExit {
     /// They are stopped.
     Stop,
-    /// They go on.
+    /// They keep running.
     Leave,
 }
 
-/// How a new container takes the place of an old one.
+/// Order of a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
-    /// The old one is stopped first.
+    /// The old container is stopped first.
     StopFirst,
-    /// The new one is started first, where the node has neither host ports nor mounts.
+    /// The new container is started first, if the node has no host ports and no mounts.
     StartFirst,
 }
 
-/// What happens when the cloud says that the app is gone.
+/// The effect of the removal of the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnRemoved {
     /// The host is powered off.

@@ -7,44 +7,44 @@ pub struct Setting {
     pub variable: &'static str,
     /// Long flag without its dashes; `None` has no flag.
     pub flag: Option<&'static str>,
-    /// What it is for, as a noun.
+    /// Its meaning, as a noun phrase.
     pub about: &'static str,
-    /// What it should hold, to follow "should hold".
-    pub holds: &'static str,
-    /// What happens without it.
+    /// Valid values, to follow "expected:".
+    pub expected: &'static str,
+    /// The effect if it is not set.
     pub absent: Absent,
-    /// Whether a bad value may be repeated in an error.
+    /// Whether an error may contain an invalid value.
     pub printable: bool,
 }
 
-/// What counts when a setting is given nowhere.
+/// The effect of a setting that no source sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
     /// It is an error.
     Required,
-    /// This text counts, read like any other value.
+    /// This value applies, parsed like any other.
     Default(&'static str),
-    /// What this says happens.
+    /// The effect that this text describes.
     Means(&'static str),
 }
 
-const fn required(variable: &'static str, flag: &'static str, about: &'static str, holds: &'static str) -> Setting {
-    Setting { variable, flag: Some(flag), about, holds, absent: Absent::Required, printable: true }
+const fn required(variable: &'static str, flag: &'static str, about: &'static str, expected: &'static str) -> Setting {
+    Setting { variable, flag: Some(flag), about, expected, absent: Absent::Required, printable: true }
 }
 
 const fn optional(
     (variable, flag): (&'static str, Option<&'static str>),
     absent: Absent,
     about: &'static str,
-    holds: &'static str,
+    expected: &'static str,
 ) -> Setting {
-    Setting { variable, flag, about, holds, absent, printable: true }
+    Setting { variable, flag, about, expected, absent, printable: true }
 }
 
 const NAME: &str = "1 to 256 characters, without control characters";
 use Absent::{Default, Means};
 
-/// Every setting, in the order of the help. The password has no flag, because command lines are public on a host.
+/// Every setting, in the order of the help. The password has no flag: other users of the host can read command lines.
 pub const SETTINGS: &[Setting] = &[
     required("APP", "app", "name of the managed app", NAME),
     Setting {
@@ -281,9 +281,9 @@ pub const SETTINGS: &[Setting] = &[
     optional(("NO_COLOR", None), Means("colours on a terminal"), "disables colours on a terminal", "any value"),
 ];
 
-/// The setting of `variable`; a name outside the table is a mistake in this program.
+/// The setting of `variable`; panics for a name outside the table.
 pub(super) fn setting(variable: &str) -> &'static Setting {
-    SETTINGS.iter().find(|setting| setting.variable == variable).expect("the name is one of the table's")
+    SETTINGS.iter().find(|setting| setting.variable == variable).expect("the name is in the table")
 }
 
 #[cfg(test)]

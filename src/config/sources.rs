@@ -1,9 +1,9 @@
-//! Finds the value of a setting among its sources: flags, then the environment, then the environment file, then the
-//! default. Collects problems instead of stopping at one.
+//! Finds the value of a setting: flags have priority, then the environment, the environment file and the default.
+//! Collects all problems.
 //!
-//! The environment beats the file, so that one run can be changed from the outside (`LOGGING_LEVEL=DEBUG program
-//! --env-file ..`) without editing a file that may belong to the boot image. An empty value in the environment or the
-//! file counts as none at all.
+//! The environment overrides the file, so that a single run can be changed (`LOGGING_LEVEL=DEBUG program --env-file ..`)
+//! without an edit of a file that may belong to the boot image. An empty value in the environment or the file counts as
+//! unset.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +13,7 @@ use super::envfile::{self, Entry};
 use super::error::{Origin, Problem};
 use super::settings::{Absent, setting};
 
-/// What the command line says about the configuration.
+/// Settings from the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--env-file`.
@@ -22,25 +22,25 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Sets the flag that belongs to `variable`; the text is checked by [`super::Config::load`].
+    /// Sets the flag of `variable`; [`super::Config::load`] validates the value.
     pub fn set(&mut self, variable: &'static str, value: impl Into<String>) {
         self.values.insert(variable, value.into());
     }
 
-    /// What the command line said for `variable`.
+    /// The value of the flag of `variable`.
     pub fn get(&self, variable: &str) -> Option<&str> {
         self.values.get(variable).map(String::as_str)
     }
 }
 
-/// An environment file as far as it could be read.
+/// A parsed environment file.
 #[derive(Debug, Default)]
 pub(super) struct EnvFile {
     path: PathBuf,
     entries: Vec<Entry>,
     pub(super) problems: Vec<Problem>,
-    /// Whether there was nothing to read, so that missing values say nothing.
-    unread: bool,
+    /// Whether the file could not be read, so that missing values are not reported.
+    is_unreadable: bool,
 }
 
 impl EnvFile {
@@ -49,18 +49,18 @@ impl EnvFile {
         let path = path.to_owned();
         match read(&path) {
             Ok(text) => {
-                let (entries, mistakes) = envfile::parse(&text);
-                let problem = |mistake: &envfile::Mistake| Problem::EnvFile {
+                let (entries, errors) = envfile::parse(&text);
+                let problem = |error: &envfile::SyntaxError| Problem::EnvFile {
                     path: path.clone(),
-                    line: Some(mistake.line),
-                    reason: mistake.reason.to_owned(),
+                    line: Some(error.line),
+                    reason: error.reason.to_owned(),
                 };
-                let problems = mistakes.iter().map(problem).collect();
-                Self { path, entries, problems, unread: false }
+                let problems = errors.iter().map(problem).collect();
+                Self { path, entries, problems, is_unreadable: false }
             }
             Err(error) => {
                 let problem = Problem::EnvFile { path: path.clone(), line: None, reason: error.to_string() };
-                Self { path, entries: Vec::new(), problems: vec![problem], unread: true }
+                Self { path, entries: Vec::new(), problems: vec![problem], is_unreadable: true }
             }
         }
     }
@@ -69,14 +69,14 @@ impl EnvFile {
         self.entries.iter().rfind(|entry| entry.name == name).filter(|entry| !entry.value.is_empty())
     }
 
-    /// The variables that count, each once.
+    /// The effective variables, each once.
     pub(super) fn variables(&self) -> BTreeMap<&str, &str> {
         let named = |entry: &Entry| self.last(&entry.name).map(|last| last.value.as_str());
         self.entries.iter().filter_map(|entry| Some((entry.name.as_str(), named(entry)?))).collect()
     }
 }
 
-/// The sources of one run, and what was wrong in them so far.
+/// The sources of one run and their problems so far.
 pub(super) struct Sources<'a> {
     flags: &'a Flags,
     environment: &'a dyn Fn(&str) -> Option<String>,
@@ -90,8 +90,8 @@ impl<'a> Sources<'a> {
         Self { flags, environment, file, problems }
     }
 
-    /// The value of a setting if it is given and good, else its default. `None` is noted as a problem unless the
-    /// setting may be absent.
+    /// The value of a setting if it is set and valid, else its default. Records a problem for an invalid value or a
+    /// missing required one.
     pub(super) fn take<T>(&mut self, variable: &'static str, check: impl Fn(&str) -> Option<T>) -> Option<T> {
         let Some((value, origin)) = self.find(variable) else {
             if setting(variable).absent == Absent::Required {
@@ -101,7 +101,7 @@ impl<'a> Sources<'a> {
         };
         let checked = check(&value);
         if checked.is_none() {
-            self.problems.push(Problem::bad(setting(variable), &value, origin));
+            self.problems.push(Problem::invalid(setting(variable), &value, origin));
         }
         checked
     }
@@ -111,20 +111,19 @@ impl<'a> Sources<'a> {
         self.flags.env_file.as_deref()
     }
 
-    /// Notes that a setting is nowhere; says nothing after an environment file that could not be read, in which it
-    /// may well stand.
+    /// Records a missing setting; does nothing if the environment file could not be read, because it may set it.
     pub(super) fn missing(&mut self, variable: &'static str) {
-        if !self.file.unread {
+        if !self.file.is_unreadable {
             self.problems.push(Problem::Missing { variable });
         }
     }
 
-    /// A variable of systemd's, which only the process's own environment can hold.
+    /// A variable that only the environment of the process can set, like those of systemd.
     pub(super) fn process_only(&self, variable: &str) -> Option<String> {
         (self.environment)(variable).filter(|value| !value.is_empty())
     }
 
-    /// Where a variable of a library came from. Those of the environment file are in the environment by now: see
+    /// The source of a variable of a library. Those of the environment file are already in the environment: see
     /// [`super::adopt_library_variables`].
     pub(super) fn library_origin(&self, variable: &str, value: &str) -> Origin {
         match self.file.last(variable).filter(|entry| entry.value == value) {

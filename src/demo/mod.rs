@@ -1,9 +1,9 @@
-//! `demo`: the ordinary daemon against a cloud that the program makes up, told as a story. Needs no installation, and
-//! leaves nothing behind.
+//! `demo`: runs the normal daemon against a fake cloud in a scripted scenario. Needs no installation and leaves nothing
+//! behind.
 
+mod engine;
 pub mod fake_cloud;
-mod stage;
-mod story;
+mod scenario;
 
 use std::collections::BTreeMap;
 use std::process;
@@ -21,13 +21,12 @@ use crate::driver::chain;
 use crate::exit::Exit;
 use crate::status::{About, Recorder};
 use crate::tasks::Tasks;
-use stage::Stage;
-use story::Story;
+use engine::DemoEngine;
+use scenario::Scenario;
 
-/// Plays the demo on `engine`: `memory` (also without a word), `docker` or `podman`. `endpoint` is where that engine is,
-/// if not at its usual place.
+/// Runs the demo on `engine`: `memory` (the default), `docker` or `podman`.
 pub async fn run(engine: Option<&str>, environment: impl Fn(&str) -> Option<String>) -> Exit {
-    match play(engine.unwrap_or("memory"), environment).await {
+    match run_on(engine.unwrap_or("memory"), environment).await {
         Ok(exit) => exit,
         Err(error) => {
             eprintln!("the demo failed to {}", error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "));
@@ -36,8 +35,8 @@ pub async fn run(engine: Option<&str>, environment: impl Fn(&str) -> Option<Stri
     }
 }
 
-async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Exit> {
-    let stage = Stage::set(engine, environment).await?;
+async fn run_on(engine: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Exit> {
+    let engine = DemoEngine::prepare(engine, environment).await?;
     let app = format!("demo-{}", process::id());
     let cloud = FakeCloud::builder().app(&app).log_group("echostream/demo").start().await?;
     let folder = tempfile::tempdir()?;
@@ -45,35 +44,35 @@ async fn play(engine: &str, environment: impl Fn(&str) -> Option<String>) -> any
     let (status, statuses) = watch::channel(None);
     let (operator, signals) = mpsc::channel(2);
     let owner = daemon::owner_of(&config);
-    let events = stage.runtime().events(&owner).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+    let events = engine.runtime().events(&owner).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
     let same = config.clone();
     let reload = Reload(Box::new(move || Ok(same.clone())));
-    let runtime = stage.runtime();
+    let runtime = engine.runtime();
     let recorder = Recorder::in_memory(About { app: config.app.clone(), tenant: config.tenant.clone() });
     let daemon = Daemon { config, runtime, aws: aws(&cloud), signals, status, recorder, search_path: None, reload };
     let mut tasks = Tasks::new();
     let (ended, end) = tokio::sync::oneshot::channel();
     tasks.spawn("daemon", async move {
-        // Nobody listens when the story was cut short.
+        // There is no receiver if the scenario was interrupted.
         let _ = ended.send(daemon.run().await);
     });
-    let mut story = Story::new(&cloud, &stage, owner.clone(), statuses, events);
-    let told = tokio::select! {
-        told = story.tell() => told,
+    let mut scenario = Scenario::new(&cloud, &engine, owner.clone(), statuses, events);
+    let result = tokio::select! {
+        result = scenario.run() => result,
         _ = interrupted() => {
             println!("\ninterrupted; cleaning up");
             let _ = operator.send(crate::host::Signal::Terminate).await;
             Ok(())
         }
     };
-    // A second signal does not wait for an engine that hangs.
+    // A second signal ends the demo even if the engine hangs.
     let exit = tokio::select! {
         exit = end => exit.unwrap_or(Exit::Internal),
         _ = interrupted() => anyhow::bail!("clean up: it was interrupted again; containers of {app:?} may remain"),
     };
     tasks.shutdown().await;
-    stage.strike(&owner).await?;
-    told?;
+    engine.clean_up(&owner).await?;
+    result?;
     println!(
         "\nThe demo has removed its containers. To run a real app with this daemon: `echostream-managed-app --help`."
     );
@@ -86,7 +85,7 @@ async fn interrupted() {
     }
 }
 
-/// The configuration of the made-up app, read the same way as a real one.
+/// The configuration of the demo app, loaded like a real one.
 fn config(cloud: &FakeCloud, folder: &std::path::Path) -> anyhow::Result<Config> {
     let mut environment: BTreeMap<String, String> = cloud.env();
     let own = [

@@ -1,4 +1,4 @@
-//! The other end of the status socket, for the commands that ask a running daemon.
+//! Client of the status socket, for the commands that connect to a running daemon.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,38 +11,38 @@ use super::history::HistoryFile;
 use super::model::{Event, NodeHistory, Report, VERSION};
 use crate::driver::chain;
 
-/// The longest wait for an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// A stream of events that is silent for so long is dead: the daemon gives a sign of life every 15 s.
+/// The longest wait for a response.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
+/// A stream of events without data for this time is dead: the daemon sends a keep-alive every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Why the daemon could not be asked.
+/// Why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
+    /// No process listens on the socket.
     #[error("the daemon is not running: nobody listens at {}", .0.display())]
     NotRunning(PathBuf),
-    /// This user may not ask.
+    /// This user has no access to the socket.
     #[error("this user may not use {}", .0.display())]
     Forbidden(PathBuf),
-    /// It has never heard of the node.
-    #[error("the daemon knows no such node")]
+    /// The daemon does not know the node.
+    #[error("the daemon has no node of this name")]
     UnknownNode,
-    /// It does not answer, or not as expected.
-    #[error("the daemon does not answer as it should: {0}")]
+    /// No response, or an unexpected one.
+    #[error("the request to the daemon failed: {0}")]
     Failed(String),
 }
 
-/// A client of one socket. Connects for each question.
+/// A client of one socket. Opens a connection for each request.
 #[derive(Debug)]
 pub struct Client {
     path: PathBuf,
     http: reqwest::Client,
 }
 
-/// Events as they come.
+/// A stream of events.
 #[derive(Debug)]
-pub struct Following {
+pub struct EventStream {
     response: Response,
     buffer: Vec<u8>,
 }
@@ -55,32 +55,32 @@ impl Client {
         Ok(Self { path: path.to_owned(), http })
     }
 
-    /// Everything as it is now.
+    /// Reads the status report.
     pub async fn report(&self) -> Result<Report, ClientError> {
         let report: Report = read(self.get("/v1/status", &[]).await?).await?;
-        known(report.version).map(|()| report)
+        check_version(report.version).map(|()| report)
     }
 
-    /// What was done to a node.
+    /// Reads the actions on a node.
     pub async fn history(&self, node: &str) -> Result<NodeHistory, ClientError> {
         let history: NodeHistory = read(self.get("/v1/history", &[("node", node)]).await?).await?;
-        known(history.version).map(|()| history)
+        check_version(history.version).map(|()| history)
     }
 
-    /// Events from now on, and those after the number `after`.
-    pub async fn follow(&self, after: Option<u64>) -> Result<Following, ClientError> {
+    /// Follows events from now on, and those after the ID `after`.
+    pub async fn follow(&self, after: Option<u64>) -> Result<EventStream, ClientError> {
         let after = after.map(|after| after.to_string());
         let query: Vec<(&str, &str)> = after.iter().map(|after| ("after", after.as_str())).collect();
         let response = self.get("/v1/events", &query).await?;
-        Ok(Following { response, buffer: Vec::new() })
+        Ok(EventStream { response, buffer: Vec::new() })
     }
 
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, ClientError> {
         let mut url = reqwest::Url::parse("http://daemon").expect("a constant");
         url.set_path(path);
         url.query_pairs_mut().extend_pairs(query);
-        let answer = timeout(ANSWER_LIMIT, self.http.get(url).send()).await;
-        let response = answer.map_err(|_| late())?.map_err(|error| self.failed(&error))?;
+        let response = timeout(RESPONSE_LIMIT, self.http.get(url).send()).await;
+        let response = response.map_err(|_| timed_out())?.map_err(|error| self.failed(&error))?;
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::NOT_FOUND if path == "/v1/history" => Err(ClientError::UnknownNode),
@@ -103,7 +103,7 @@ impl Client {
     }
 }
 
-impl Following {
+impl EventStream {
     /// The next event; `None` when the daemon ends the stream. Not cancel-safe in the middle of an event.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
@@ -114,39 +114,39 @@ impl Following {
                     None => continue,
                 }
             }
-            let chunk = timeout(SILENCE_MAX, self.response.chunk()).await.map_err(|_| late())?;
+            let chunk = timeout(SILENCE_MAX, self.response.chunk()).await.map_err(|_| timed_out())?;
             match chunk {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
-                // However the stream breaks, the daemon tells no more on it.
+                // Any end of the stream: the daemon sends no more on it.
                 Ok(None) | Err(_) => return Ok(None),
             }
         }
     }
 }
 
-/// A frame of server-sent events; `None` for a sign of life and for what is not understood.
+/// Parses a frame of server-sent events; `None` for keep-alives and unknown frames.
 fn event(frame: &str) -> Option<Event> {
     serde_json::from_str(frame.lines().find_map(|line| line.strip_prefix("data: "))?).ok()
 }
 
-fn late() -> ClientError {
-    ClientError::Failed(format!("no answer within {} s", ANSWER_LIMIT.as_secs()))
+fn timed_out() -> ClientError {
+    ClientError::Failed(format!("no answer within {} s", RESPONSE_LIMIT.as_secs()))
 }
 
-fn known(version: u32) -> Result<(), ClientError> {
+fn check_version(version: u32) -> Result<(), ClientError> {
     let is_known = version <= VERSION;
     is_known.then_some(()).ok_or_else(|| {
-        ClientError::Failed(format!("it speaks version {version} of the protocol, this program {VERSION}"))
+        ClientError::Failed(format!("it uses version {version} of the protocol, and this program supports {VERSION}"))
     })
 }
 
 async fn read<T: serde::de::DeserializeOwned>(response: Response) -> Result<T, ClientError> {
-    let body = timeout(ANSWER_LIMIT, response.bytes()).await.map_err(|_| late())?;
+    let body = timeout(RESPONSE_LIMIT, response.bytes()).await.map_err(|_| timed_out())?;
     let body = body.map_err(|error| ClientError::Failed(chain(&error)))?;
     serde_json::from_slice(&body).map_err(|error| ClientError::Failed(error.to_string()))
 }
 
-/// What the file in `directory` says of a node, for the case that no daemon runs. Blocks.
+/// The actions on a node in the history file of `directory`, if no daemon runs. Blocks.
 pub fn offline_history(directory: &Path, node: &str) -> io::Result<Option<NodeHistory>> {
     let history = HistoryFile::open(directory).1?;
     let actions: Vec<_> = history.of_node(node).cloned().collect();

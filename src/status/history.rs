@@ -1,4 +1,4 @@
-//! What was done to each node and why, bounded for each node and in all. Pure: the file is in `file`.
+//! The actions on each node and their reasons, bounded for each node and in total. Pure: `file` does the I/O.
 
 mod file;
 
@@ -8,15 +8,15 @@ pub use file::HistoryFile;
 
 use super::model::{Action, Outcome};
 
-/// Actions kept of one node.
+/// Maximum of actions for each node.
 pub const PER_NODE_MAX: usize = 50;
-/// Actions kept in all.
+/// Maximum of actions of all nodes.
 pub const TOTAL_MAX: usize = 1_000;
 
-/// Verbs after which a node's process is another one.
+/// Verbs that start a new process of the node.
 const STARTING: [&str; 4] = ["restart", "replace", "start", "confirm"];
 
-/// The actions on all nodes, removed ones too as long as there is room.
+/// The actions on all nodes, and on removed ones within the bounds.
 #[derive(Debug, Default)]
 pub struct History {
     nodes: BTreeMap<String, VecDeque<Action>>,
@@ -25,8 +25,8 @@ pub struct History {
 }
 
 impl History {
-    /// Takes over what a file holds: a later line about an action replaces an earlier one. What is going on in it was cut
-    /// off.
+    /// Loads the actions of a file: a later line about an action replaces an earlier one. Actions without an end count as
+    /// cut off.
     pub fn of(actions: impl IntoIterator<Item = Action>) -> Self {
         let mut history = Self::default();
         for action in actions {
@@ -38,7 +38,7 @@ impl History {
         history
     }
 
-    /// An action begins: a new one, or another attempt at the node's last one. Returns it as it is kept.
+    /// Begins a new action, or another attempt at the node's last one. Returns the recorded action.
     pub fn begin(&mut self, new: Action) -> Action {
         let last = self.nodes.get_mut(&new.node).and_then(VecDeque::back_mut);
         if let Some(last) = last.filter(|last| is_same_attempt(last, &new)) {
@@ -58,7 +58,7 @@ impl History {
         action
     }
 
-    /// An action is over. Returns it as it is kept; `None` when it is no longer kept.
+    /// Ends an action. Returns the recorded action; `None` if it was dropped.
     pub fn end(&mut self, node: &str, id: u64, finish: impl FnOnce(&mut Action)) -> Option<Action> {
         let action = self.nodes.get_mut(node)?.iter_mut().rev().find(|action| action.id == id)?;
         finish(action);
@@ -78,7 +78,7 @@ impl History {
         last_of(&self.nodes, node)
     }
 
-    /// Whether anything is known of a node.
+    /// Whether there are actions of a node.
     pub fn knows(&self, node: &str) -> bool {
         self.nodes.contains_key(node)
     }
@@ -132,7 +132,7 @@ fn last_of<'a>(nodes: &'a BTreeMap<String, VecDeque<Action>>, node: &str) -> Opt
     nodes.get(node).and_then(VecDeque::back)
 }
 
-/// Failures in a row for one reason would otherwise push out what explains them.
+/// Successive failures for one reason are one action, so that they do not displace older actions.
 fn is_same_attempt(last: &Action, new: &Action) -> bool {
     let is_open = matches!(last.outcome, Outcome::Failed | Outcome::RolledBack | Outcome::CutOff | Outcome::Abandoned);
     is_open && last.action == new.action && last.because == new.because && last.differences == new.differences

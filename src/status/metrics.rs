@@ -1,4 +1,4 @@
-//! Numbers for Prometheus. Counters and histograms are counted as things happen; gauges are set when somebody asks.
+//! Metrics for Prometheus. Counters and histograms are updated at each event, gauges at each scrape.
 
 mod pipeline;
 
@@ -21,14 +21,14 @@ use crate::reconciler::{FailureKind, Pulled};
 /// Content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a restart takes: from a tenth of a second to the minutes of a slow stop.
+/// Durations of actions: from a fast restart to a slow stop.
 const ACTION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
-/// What a call takes.
+/// Durations of engine calls.
 const CALL_BUCKETS: [f64; 9] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0];
-/// What a pull takes.
+/// Durations of pulls.
 const PULL_BUCKETS: [f64; 9] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 10_800.0];
 
-/// All numbers of one daemon.
+/// The metrics of one daemon.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -48,7 +48,7 @@ pub struct Metrics {
     pipeline: Pipeline,
 }
 
-/// What is as it is now.
+/// Metrics of the current state.
 #[derive(Debug)]
 struct Gauges {
     build: GaugeVec,
@@ -68,14 +68,14 @@ struct Gauges {
     expiry: GaugeVec,
 }
 
-/// Registers as it makes. Names are constants, so that a failure is a mistake of this file.
-struct Maker(Registry);
+/// Creates and registers metrics. Names are constants, so a failure is a bug in this file.
+struct MetricFactory(Registry);
 
-impl Maker {
-    fn add<T: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
-        let made = made.expect("the name and the labels are valid");
-        self.0.register(Box::new(made.clone())).expect("no name is used twice");
-        made
+impl MetricFactory {
+    fn add<T: prometheus::core::Collector + Clone + 'static>(&self, metric: prometheus::Result<T>) -> T {
+        let metric = metric.expect("the name and the labels are valid");
+        self.0.register(Box::new(metric.clone())).expect("no name is used twice");
+        metric
     }
 
     fn counter(&self, name: &str, help: &str) -> Counter {
@@ -112,12 +112,11 @@ impl Default for Metrics {
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
-        let make = Maker(Registry::new());
-        let metrics = Self::made(make);
-        // An increase can be told only from a first value.
+        let metrics = Self::register(MetricFactory(Registry::new()));
+        // `increase` needs a first value.
         for source in ["cloud", "engine", "operation", "registry"] {
             for kind in [FailureKind::Transient, FailureKind::Throttled, FailureKind::Permanent] {
-                metrics.failures.with_label_values(&[source, word(kind)]).inc_by(0.0);
+                metrics.failures.with_label_values(&[source, failure_label(kind)]).inc_by(0.0);
             }
         }
         for outcome in ["fresh", "kept", "failed"] {
@@ -126,17 +125,17 @@ impl Metrics {
         metrics
     }
 
-    fn made(make: Maker) -> Self {
+    fn register(make: MetricFactory) -> Self {
         Self {
             changes: make.counters("managed_app_changes_total", "Change messages received, by kind.", &["kind"]),
             queue_age: make.histogram(
                 "managed_app_change_queue_seconds",
-                "Time a change message spent in the queue, by the clocks of cloud and host.",
+                "Time that a change message spent in the queue, by the clocks of cloud and host.",
                 &ACTION_BUCKETS,
             ),
             latency: make.histograms(
                 "managed_app_change_latency_seconds",
-                "From the receipt of a change message to the end of the action it led to.",
+                "Time from the receipt of a change message to the end of its action.",
                 "action",
                 &ACTION_BUCKETS,
             ),
@@ -153,7 +152,7 @@ impl Metrics {
             ),
             downtime: make.histograms(
                 "managed_app_downtime_seconds",
-                "Time without a running container, for each action that stops one and starts one.",
+                "Time without a running container in an action that stops and starts one.",
                 "action",
                 &ACTION_BUCKETS,
             ),
@@ -165,18 +164,18 @@ impl Metrics {
             ),
             engine_duration: make.histograms(
                 "managed_app_engine_call_duration_seconds",
-                "Duration of calls of the container engine.",
+                "Duration of calls to the container engine.",
                 "call",
                 &CALL_BUCKETS,
             ),
             engine_errors: make.counters(
                 "managed_app_engine_errors_total",
-                "Failed calls of the container engine.",
+                "Failed calls to the container engine.",
                 &["call", "kind"],
             ),
             failures: make.counters(
                 "managed_app_failures_total",
-                "Failures of the cloud, the engine, the registry and of operations, by how the daemon goes on.",
+                "Failures of the cloud, the engine, the registry and operations, by kind.",
                 &["source", "kind"],
             ),
             events_lost: make
@@ -187,7 +186,7 @@ impl Metrics {
         }
     }
 
-    /// A change message came; `queued` is how long it was on its way, where the message tells.
+    /// Counts a received change message; `queued` is its time in the queue, if known.
     pub fn change(&self, kind: &str, queued: Option<Duration>) {
         self.changes.with_label_values(&[kind]).inc();
         if let Some(queued) = queued {
@@ -195,7 +194,7 @@ impl Metrics {
         }
     }
 
-    /// An attempt at an action is over.
+    /// Counts the end of an attempt at an action.
     pub fn action(&self, action: &Action) {
         let verb = action.action.as_str();
         let outcome = action.outcome.text().replace(' ', "_");
@@ -212,39 +211,39 @@ impl Metrics {
         }
     }
 
-    /// A pull is over.
+    /// Counts the end of a pull.
     pub fn pull(&self, took: Duration, outcome: &Pulled) {
-        let word = match outcome {
+        let label = match outcome {
             Pulled::Fresh(_) => "fresh",
             Pulled::Kept { .. } => "kept",
             Pulled::Failed(_) => "failed",
         };
-        self.pulls.with_label_values(&[word]).inc();
+        self.pulls.with_label_values(&[label]).inc();
         self.pull_duration.observe(took.as_secs_f64());
         if let Pulled::Kept { failure, .. } | Pulled::Failed(failure) = outcome {
             self.failure("registry", failure.kind);
         }
     }
 
-    /// A call of the engine is over.
+    /// Counts the end of an engine call.
     pub fn engine_call(&self, call: &str, took: Duration, error: Option<&RuntimeError>) {
         self.engine_duration.with_label_values(&[call]).observe(took.as_secs_f64());
         if let Some(error) = error {
-            self.engine_errors.with_label_values(&[call, kind_of(error.kind())]).inc();
+            self.engine_errors.with_label_values(&[call, error_label(error.kind())]).inc();
         }
     }
 
-    /// `source` has failed.
+    /// Counts a failure of `source`.
     pub fn failure(&self, source: &str, kind: FailureKind) {
-        self.failures.with_label_values(&[source, word(kind)]).inc();
+        self.failures.with_label_values(&[source, failure_label(kind)]).inc();
     }
 
-    /// So many actions are not on disk.
+    /// Counts actions that could not be written to disk.
     pub fn history_lost(&self, count: usize) {
         self.events_lost.inc_by(count as f64);
     }
 
-    /// Everything as text, with what `report` says of now, and what the pipelines count.
+    /// All metrics as text, with the current state from `report` and the counts of the pipelines.
     pub fn text(
         &self,
         report: &Report,
@@ -256,12 +255,12 @@ impl Metrics {
         self.pipeline.set(logs, own_log, audit);
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
-        encoded.expect("a vector takes all text");
+        encoded.expect("writing to a Vec cannot fail");
         text
     }
 }
 
-fn word(kind: FailureKind) -> &'static str {
+fn failure_label(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Transient => "transient",
         FailureKind::Throttled => "throttled",
@@ -269,7 +268,7 @@ fn word(kind: FailureKind) -> &'static str {
     }
 }
 
-fn kind_of(kind: ErrorKind) -> &'static str {
+fn error_label(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotFound => "not_found",
         ErrorKind::AlreadyExists => "already_exists",
@@ -285,45 +284,46 @@ fn kind_of(kind: ErrorKind) -> &'static str {
 }
 
 impl Gauges {
-    fn new(make: &Maker) -> Self {
+    fn new(make: &MetricFactory) -> Self {
         Self {
-            build: make.gauges("managed_app_build_info", "Always 1; the label tells the version.", &["version"]),
-            start_time: make.gauge("managed_app_start_time_seconds", "When the daemon started, Unix time."),
-            converged: make.gauge("managed_app_converged", "1 when all is as wanted and nothing is on its way."),
-            cloud_up: make.gauge("managed_app_cloud_up", "1 when the cloud answered the last question."),
-            engine_up: make.gauge("managed_app_engine_up", "1 when the engine answered the last question."),
+            build: make.gauges("managed_app_build_info", "Always 1; the label is the version.", &["version"]),
+            start_time: make.gauge("managed_app_start_time_seconds", "Start of the daemon, Unix time."),
+            converged: make
+                .gauge("managed_app_converged", "1 if all nodes match the desired state and no action is pending."),
+            cloud_up: make.gauge("managed_app_cloud_up", "1 if the last request to the cloud succeeded."),
+            engine_up: make.gauge("managed_app_engine_up", "1 if the last request to the engine succeeded."),
             nodes: make.gauges("managed_app_nodes", "Nodes, by the state of their container.", &["state"]),
-            nodes_failing: make.gauge("managed_app_nodes_failing", "Nodes with which something is wrong."),
-            nodes_unsettled: make.gauge("managed_app_nodes_unsettled", "Nodes that are not as wanted."),
-            node_up: make.gauges("managed_app_node_up", "1 when a container of the node runs.", &["node"]),
+            nodes_failing: make.gauge("managed_app_nodes_failing", "Nodes with an error."),
+            nodes_unsettled: make.gauge("managed_app_nodes_unsettled", "Nodes that do not match the desired state."),
+            node_up: make.gauges("managed_app_node_up", "1 if a container of the node runs.", &["node"]),
             node_restarts: make.counters(
                 "managed_app_node_restarts_total",
-                "How often the daemon started the node's process anew, over restarts of the daemon too.",
+                "Starts of the node's process by the daemon after the first one, also over restarts of the daemon.",
                 &["node"],
             ),
             node_engine_restarts: make.counters(
                 "managed_app_node_engine_restarts_total",
-                "How often the engine's restart policy started the node's process, as the engine counts for the present \
-                 container; 0 again when the daemon starts it.",
+                "Restarts by the restart policy of the engine, as the engine counts them for the current container; \
+                 reset when the daemon starts it.",
                 &["node"],
             ),
             node_crash_loop: make.gauges(
                 "managed_app_node_crash_loop",
-                "1 when the node is in a crash loop: its process keeps ending, or has not stayed up for two minutes since.",
+                "1 while the node is in a crash loop, until its process has been up for two minutes.",
                 &["node"],
             ),
             node_last_exit_code: make.gauges(
                 "managed_app_node_last_exit_code",
-                "Exit code of the last end of the node's process, 128 + n for signal n; absent while not known.",
+                "Last exit code of the node's process, 128 + n for signal n; absent if unknown.",
                 &["node"],
             ),
             last_change: make.gauge(
                 "managed_app_last_change_timestamp_seconds",
-                "When the last change message came, Unix time; 0 before the first.",
+                "Receipt of the last change message, Unix time; 0 before the first.",
             ),
             expiry: make.gauges(
                 "managed_app_expiry_timestamp_seconds",
-                "Until when tokens and credentials are good, Unix time; absent while none are held.",
+                "Expiry of tokens and credentials, Unix time; absent if there are none.",
                 &["credential"],
             ),
         }
@@ -331,7 +331,7 @@ impl Gauges {
 
     fn set(&self, report: &Report) {
         let daemon = &report.daemon;
-        let flag = |is_so: bool| if is_so { 1.0 } else { 0.0 };
+        let flag = |is_set: bool| if is_set { 1.0 } else { 0.0 };
         let unix = |stamp: super::model::Stamp| stamp.time().unix_timestamp_nanos() as f64 / 1e9;
         self.build.with_label_values(&[daemon.version.as_str()]).set(1.0);
         self.start_time.set(unix(daemon.started_at));

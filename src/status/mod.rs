@@ -1,7 +1,8 @@
-//! What the daemon knows and did, for people and monitors: a status socket, the history of each node, metrics, and a page.
+//! State and actions of the daemon, for people and monitors: a status socket, the history of each node, metrics and a
+//! page.
 //!
-//! The driver and the daemon tell a [`Recorder`]; everything else here reads from it. Nothing here can hold up the daemon,
-//! and nothing is decided here.
+//! The driver and the daemon report to a [`Recorder`]; everything else here reads from it. This module never blocks the
+//! daemon and makes no decisions.
 
 mod client;
 mod history;

@@ -1,4 +1,4 @@
-//! What the status socket says: plain data, as JSON. A later version only adds fields; readers skip what they do not know.
+//! Data model of the status socket, as JSON. Later versions only add fields; readers ignore unknown fields.
 
 mod crash_loop;
 
@@ -11,10 +11,10 @@ pub use crash_loop::{CrashLoopReport, ExitReport};
 
 use crate::logs::{NodeNumbers, Volume};
 
-/// Version of everything on the socket and in the history file. It is raised only when a field changes its meaning.
+/// Version of the status socket and of the history file. It changes only if a field changes its meaning.
 pub const VERSION: u32 = 1;
 
-/// A moment, UTC, to the millisecond; in JSON as RFC 3339 (`2026-11-22T19:17:00.123Z`).
+/// A timestamp, UTC, in milliseconds; in JSON as RFC 3339 (`2026-11-22T19:17:00.123Z`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(OffsetDateTime);
 
@@ -24,13 +24,13 @@ impl Stamp {
         Self::of(OffsetDateTime::now_utc())
     }
 
-    /// This moment.
+    /// The timestamp of `at`.
     pub fn of(at: OffsetDateTime) -> Self {
         let at = at.to_offset(time::UtcOffset::UTC);
         Self(at.replace_millisecond(at.millisecond()).unwrap_or(at))
     }
 
-    /// The moment itself.
+    /// The date and time.
     pub fn time(self) -> OffsetDateTime {
         self.0
     }
@@ -50,18 +50,18 @@ impl<'de> Deserialize<'de> for Stamp {
     }
 }
 
-/// The answer to `GET /v1/status`.
+/// The response to `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`VERSION`].
     pub version: u32,
-    /// When this was said.
+    /// Time of this report.
     pub at: Stamp,
     /// The daemon.
     pub daemon: DaemonReport,
     /// All nodes by name.
     pub nodes: Vec<NodeReport>,
-    /// The newest actions on any node, newest first; a bounded number of them.
+    /// The latest actions on all nodes, newest first; bounded.
     pub recent: Vec<Action>,
 }
 
@@ -74,27 +74,27 @@ pub struct DaemonReport {
     pub app: String,
     /// Name of the tenant.
     pub tenant: String,
-    /// Its process.
+    /// Process ID.
     pub pid: u32,
     /// When it started.
     pub started_at: Stamp,
-    /// What it is at: `waiting for the engine`, `signing in`, `starting`, `running`, `stopping`, `finished`.
+    /// Its phase: `waiting for the engine`, `signing in`, `starting`, `running`, `stopping`, `finished`.
     pub phase: String,
-    /// Whether all that is known to be wanted is so, and nothing is on its way.
+    /// Whether all nodes match the desired state and no action is pending.
     pub is_converged: bool,
-    /// The engine, once it has answered.
+    /// The engine, after its first response.
     pub engine: Option<EngineReport>,
-    /// Why the cloud cannot be asked, if so.
+    /// Failure of the last request to the cloud.
     pub cloud_failure: Option<String>,
-    /// Why the engine cannot be asked, if so.
+    /// Failure of the last request to the engine.
     pub engine_failure: Option<String>,
-    /// When the last change message came.
+    /// Receipt of the last change message.
     pub last_change_at: Option<Stamp>,
-    /// Until when the cloud's token and the app's AWS credentials are good, where they are held.
+    /// Expiry of the cloud's token and of AWS credentials, if there are any.
     pub expiries: std::collections::BTreeMap<String, Stamp>,
-    /// Whether the history is kept on disk.
+    /// Whether the history can be written to disk.
     pub is_history_kept: bool,
-    /// What became of its own log, where it is shipped.
+    /// Counts of the daemon's own log, if it is shipped.
     #[serde(default)]
     pub log: Option<LogReport>,
 }
@@ -106,7 +106,7 @@ pub struct EngineReport {
     pub kind: String,
     /// Its version.
     pub version: String,
-    /// Where it was reached.
+    /// Its address.
     pub endpoint: String,
 }
 
@@ -115,66 +115,66 @@ pub struct EngineReport {
 pub struct NodeReport {
     /// Its name.
     pub name: String,
-    /// The state of its container in one word: `running`, `stopped`, `crashing`, `paused`, `absent`, ...
+    /// State of its container: `running`, `stopped`, `crashing`, `paused`, `absent`, ...
     pub state: String,
-    /// Since when it is in that state.
+    /// Begin of that state.
     pub since: Stamp,
-    /// Whether it is as wanted.
+    /// Whether it matches the desired state.
     pub is_settled: bool,
-    /// The action that is going on.
+    /// The current action.
     pub busy: Option<String>,
     /// Its image.
     pub image: Option<String>,
     /// Its container.
     pub container: Option<String>,
-    /// How often this daemon, or one before it, started its process anew.
+    /// Starts of its process by this daemon or an earlier one, after the first start.
     pub restarts: u64,
-    /// The last action that is over.
+    /// The last completed action.
     pub last: Option<Action>,
-    /// How far the shipping of its output lags behind, where the daemon ships it, seconds.
+    /// Lag of the shipping of its output, if the daemon ships it, seconds.
     pub log_lag_s: Option<f64>,
-    /// What became of its output, where the daemon ships it.
+    /// Counts of its output, if the daemon ships it.
     #[serde(default)]
     pub log: Option<LogReport>,
-    /// What is wrong now.
+    /// Current error.
     pub error: Option<String>,
-    /// How often the engine's restart policy has started the process of this container since a call last did, as the
-    /// engine counts it; not in `restarts`. Absent where it is not known.
+    /// Restarts of this container by the restart policy of the engine since the last start by a call, as the engine
+    /// counts them; not in `restarts`. Absent if unknown.
     #[serde(default)]
     pub engine_restarts: Option<u64>,
-    /// The last end of its process that was seen.
+    /// The last observed exit of its process.
     #[serde(default)]
     pub last_exit: Option<ExitReport>,
-    /// Its crash loop, if its process keeps ending.
+    /// Its crash loop, if it is in one.
     #[serde(default)]
     pub crash_loop: Option<CrashLoopReport>,
 }
 
 impl NodeReport {
-    /// How often its process was started anew, by a daemon or by the engine.
+    /// Restarts of its process by a daemon and by the engine.
     pub fn all_restarts(&self) -> u64 {
         self.restarts.saturating_add(self.engine_restarts.unwrap_or(0))
     }
 }
 
-/// What became of output since the daemon started. What was read and is in no other amount is on its way.
+/// Counts of output since the start of the daemon. Output that was read and is in no other amount is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct LogReport {
     /// Read from the engine, or written by the daemon.
     pub read: Amount,
     /// Accepted by CloudWatch.
     pub shipped: Amount,
-    /// Sent once more, counted each time.
+    /// Sent again, counted for each attempt.
     pub retried: Amount,
-    /// Known to be lost after it was read.
+    /// Lost after it was read.
     pub lost: Amount,
     /// Rejected by CloudWatch for its time: too old, or too far ahead.
     pub rejected: Amount,
-    /// How often output had rotated away before it was read. How many lines that were is not known.
+    /// Number of gaps: output that rotated away before it was read. The number of its lines is unknown.
     pub gaps: u64,
-    /// How long the output was written that rotated away, seconds.
+    /// Total length of the gaps, seconds.
     pub gap_s: f64,
-    /// Age of the oldest output that is on its way, seconds; 0 when none is.
+    /// Age of the oldest output in flight, seconds; 0 if there is none.
     pub lag_s: f64,
 }
 
@@ -208,10 +208,10 @@ impl From<NodeNumbers> for LogReport {
     }
 }
 
-/// One thing that was done to a node, from its cause to its outcome. Attempts in a row for one reason are one action.
+/// One action on a node, from its cause to its outcome. Successive attempts for one reason are one action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Action {
-    /// Counts up, over restarts of the daemon too.
+    /// Increases, also over restarts of the daemon.
     pub id: u64,
     /// Name of the node.
     pub node: String,
@@ -219,36 +219,36 @@ pub struct Action {
     pub action: String,
     /// The class of the reason, such as `inputs_changed`.
     pub reason: String,
-    /// The reason in words.
+    /// The reason as text.
     pub because: String,
-    /// In which fields what was wanted differed from what was there.
+    /// Fields that differed between the desired and the observed state.
     #[serde(default)]
     pub differences: Vec<FieldChange>,
-    /// The change messages that may have led to it, oldest first.
+    /// The change messages that may have caused it, oldest first.
     #[serde(default)]
     pub causes: Vec<Cause>,
-    /// When the first attempt began.
+    /// Begin of the first attempt.
     pub began_at: Stamp,
     /// Attempts so far.
     pub attempts: u32,
     /// The steps of the last attempt.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// When the last attempt ended.
+    /// End of the last attempt.
     #[serde(default)]
     pub ended_at: Option<Stamp>,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Why it failed, if so.
+    /// Error, if it failed.
     #[serde(default)]
     pub error: Option<String>,
-    /// How long the last attempt took, milliseconds.
+    /// Duration of the last attempt, milliseconds.
     #[serde(default)]
     pub took_ms: Option<u64>,
-    /// From the message to the outcome, milliseconds.
+    /// Time from the message to the outcome, milliseconds.
     #[serde(default)]
     pub latency_ms: Option<u64>,
-    /// How long no container of the node ran, milliseconds.
+    /// Time without a running container of the node, milliseconds.
     #[serde(default)]
     pub downtime_ms: Option<u64>,
     /// The container afterwards.
@@ -265,31 +265,31 @@ pub struct Action {
     pub restarts: u64,
 }
 
-/// What came of an action.
+/// The outcome of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is going on.
+    /// In progress.
     GoingOn,
-    /// It worked.
+    /// It succeeded.
     Done,
     /// It failed; another attempt follows.
     Failed,
-    /// The new container was given up for the old one.
+    /// The new container failed and the old one was started again.
     RolledBack,
-    /// The image was not there any more.
+    /// The image no longer existed.
     ImageMissing,
-    /// The daemon was told to end in its middle.
+    /// The daemon was stopped during the action.
     Abandoned,
-    /// The daemon was killed or died in its middle.
+    /// The daemon was killed or crashed during the action.
     CutOff,
-    /// A word of a later version.
+    /// A value of a later version.
     #[serde(other)]
     Unknown,
 }
 
 impl Outcome {
-    /// In words; also the label of the metrics, with `_` for spaces.
+    /// As text; also the label of the metrics, with `_` for spaces.
     pub fn text(self) -> &'static str {
         match self {
             Self::GoingOn => "going on",
@@ -309,48 +309,48 @@ impl Outcome {
 pub struct FieldChange {
     /// The field, such as `image` or `node config`.
     pub field: String,
-    /// What it was, if it was there and may be shown.
+    /// The old value, if it existed and may be shown.
     #[serde(default)]
     pub before: Option<String>,
-    /// What it became, if it is there and may be shown.
+    /// The new value, if it exists and may be shown.
     #[serde(default)]
     pub after: Option<String>,
 }
 
-/// A change message that led to something.
+/// A change message that caused an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The kind of change, such as `edge`.
     pub kind: String,
-    /// The change in words, with the identity of what changed.
+    /// The change as text, with the name of the changed object.
     pub change: String,
-    /// SQS's id of the message.
+    /// Message ID of SQS.
     #[serde(default)]
     pub message_id: Option<String>,
-    /// EchoStream's id of the message.
+    /// Tracking ID of EchoStream.
     #[serde(default)]
     pub tracking_id: Option<String>,
-    /// When it was sent, by the cloud's clock.
+    /// Send time, by the clock of the cloud.
     #[serde(default)]
     pub sent_at: Option<Stamp>,
-    /// When it was received, by the host's clock.
+    /// Receipt time, by the clock of the host.
     #[serde(default)]
     pub received_at: Option<Stamp>,
 }
 
-/// One call of the engine.
+/// One engine call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The verb: `pull`, `create`, `stop`, `start`, ...
     pub step: String,
-    /// The container, where it concerns one, by the first twelve digits of its id.
+    /// First twelve digits of the container's ID, if the call is about a container.
     #[serde(default)]
     pub container: Option<String>,
-    /// When it began, counted from the beginning of the attempt, milliseconds; below zero for a pull before it.
+    /// Its begin relative to that of the attempt, milliseconds; negative for a pull before the attempt.
     pub after_ms: i64,
-    /// How long it took, milliseconds.
+    /// Its duration, milliseconds.
     pub took_ms: u64,
-    /// Why it failed, if so.
+    /// Error, if it failed.
     #[serde(default)]
     pub error: Option<String>,
 }
@@ -360,30 +360,30 @@ pub struct Step {
 pub struct Event {
     /// [`VERSION`].
     pub version: u32,
-    /// Counts up, over restarts of the daemon too as long as the clock does.
+    /// Increases, also over restarts of the daemon unless the clock is set back.
     pub id: u64,
-    /// When it was.
+    /// Its time.
     pub at: Stamp,
     /// `change`, `begin`, `end`, `pull`, `node`, `daemon` or `lost`.
     pub kind: String,
-    /// The node it concerns.
+    /// The node, if the event is about a node.
     #[serde(default)]
     pub node: Option<String>,
-    /// It in words.
+    /// Its text.
     pub text: String,
     /// The action that began or ended.
     #[serde(default)]
     pub action: Option<Action>,
 }
 
-/// The answer to `GET /v1/history?node=NAME`.
+/// The response to `GET /v1/history?node=NAME`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeHistory {
     /// [`VERSION`].
     pub version: u32,
     /// Name of the node.
     pub node: String,
-    /// The node now; `None` when the daemon does not know it, or was not asked.
+    /// The current state of the node; `None` if the daemon does not know it or does not run.
     pub now: Option<NodeReport>,
     /// Its actions, oldest first.
     pub actions: Vec<Action>,

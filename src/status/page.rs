@@ -1,7 +1,7 @@
-//! The status page: three files that ask for nothing from elsewhere. They only read `/v1/status`, `/v1/history` and
-//! `/v1/events`, and put all text of others into the page as text.
+//! The status page: three files without external resources. They only read `/v1/status`, `/v1/history` and `/v1/events`,
+//! and insert external text as text, never as HTML.
 
-/// What browsers may load for it: nothing but its own files.
+/// Content security policy: browsers may load only files of the page.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -1,7 +1,7 @@
-//! What happens, as the driver and the daemon tell it: kept as history, counted as metrics, told to those who follow.
+//! Records the reports of the driver and the daemon: as history, as metrics and as events for followers.
 //!
-//! Nothing here waits and nothing here decides: a full channel, a slow reader or a broken disk costs records, never a
-//! restart.
+//! The recorder never waits and makes no decisions: a full channel, a slow reader or a broken disk costs records, never
+//! a restart.
 
 mod memory;
 mod writer;
@@ -28,13 +28,13 @@ use crate::reconciler::{
 };
 use memory::{Memory, Receipt};
 
-/// What became of the output of each node.
+/// Counts of the output of each node.
 type LogNumbers = BTreeMap<NodeName, NodeNumbers>;
 
-/// Events that may wait for one who follows; who is slower misses some and is told how many.
+/// Events that may wait for a follower; a slower follower loses events and gets their number.
 const FOLLOWING_MAX: usize = 256;
 
-/// Whose daemon this is.
+/// The app of the daemon.
 #[derive(Debug, Clone, Default)]
 pub struct About {
     /// Name of the app.
@@ -43,16 +43,16 @@ pub struct About {
     pub tenant: String,
 }
 
-/// An event as it is told.
+/// A serialised event.
 #[derive(Debug)]
 pub struct Line {
-    /// Its number.
+    /// Its ID.
     pub id: u64,
-    /// It, as JSON on one line.
+    /// The event as JSON on one line.
     pub json: String,
 }
 
-/// An attempt at an action that is going on.
+/// An attempt at an action in progress.
 #[derive(Debug)]
 pub struct Begun {
     node: String,
@@ -62,16 +62,16 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Takes the engine calls of `work` as its steps.
+    /// Runs `work` and records its engine calls as steps.
     pub async fn watch<T>(&self, work: impl Future<Output = T>) -> T {
         self.steps.collect(work).await
     }
 }
 
-/// A way to learn how long something is good.
+/// Returns the remaining lifetime of a token or credential.
 type Expiry = Box<dyn Fn() -> Option<Duration> + Send + Sync>;
 
-/// What others count and hold, asked whenever somebody wants to know.
+/// Counts and lifetimes of other components, read for each report.
 #[derive(Default)]
 struct Sources {
     expiries: Vec<(&'static str, Expiry)>,
@@ -89,8 +89,8 @@ pub struct Recorder {
     metrics: Arc<Metrics>,
     sources: Mutex<Sources>,
     file: Mutex<Option<HistoryFile>>,
-    /// There is something to write.
-    written: Notify,
+    /// Notified when there are actions to write.
+    pending: Notify,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -100,12 +100,12 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// Keeps the history in `directory`, and knows what a daemon before this one kept there. A file that cannot be read
-    /// is a warning. Blocks.
+    /// Keeps the history in `directory`, and loads the history of earlier daemons there. A file that cannot be read is a
+    /// warning. Blocks.
     pub fn open(about: About, directory: &Path) -> Arc<Self> {
         let (file, history) = HistoryFile::open(directory);
         let history = history.unwrap_or_else(|error| {
-            warn!(%error, "the history of before cannot be read");
+            warn!(%error, "history file cannot be read; earlier actions are not shown");
             History::default()
         });
         Arc::new(Self::new(about, history, Some(file)))
@@ -125,51 +125,51 @@ impl Recorder {
             metrics: Arc::default(),
             sources: Mutex::default(),
             file: Mutex::new(file),
-            written: Notify::new(),
+            pending: Notify::new(),
         }
     }
 
-    /// The numbers.
+    /// The metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// The daemon is at this, before its driver runs.
+    /// Sets the phase of the daemon before its driver runs.
     pub fn stage(&self, text: &'static str) {
         self.memory().stage = text;
-        self.tell("daemon", None, text.to_owned(), None);
+        self.publish("daemon", None, text.to_owned(), None);
     }
 
-    /// The engine has answered.
+    /// Records the first response of the engine.
     pub fn engine(&self, info: &EngineInfo) {
         let text = format!("{} {} answers at {}", info.kind, info.version, info.endpoint);
         self.memory().engine = Some(memory::engine_report(info));
-        self.tell("daemon", None, text, None);
+        self.publish("daemon", None, text, None);
     }
 
-    /// Until when `what` is good is learnt from `ask` whenever somebody wants to know.
-    pub fn watch_expiry(&self, what: &'static str, ask: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+    /// Sets the source of the expiry of `what`.
+    pub fn watch_expiry(&self, what: &'static str, read: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
         let mut sources = self.sources();
         sources.expiries.retain(|(known, _)| *known != what);
-        sources.expiries.push((what, Box::new(ask)));
+        sources.expiries.push((what, Box::new(read)));
     }
 
-    /// What becomes of the output of nodes is told by `numbers`.
+    /// Sets the source of the counts of the nodes' output.
     pub fn watch_logs(&self, numbers: Numbers) {
         self.sources().logs = Some(numbers);
     }
 
-    /// What becomes of the daemon's own log is told by `ask`.
-    pub fn watch_own_log(&self, ask: impl Fn() -> NodeNumbers + Send + Sync + 'static) {
-        self.sources().own_log = Some(Box::new(ask));
+    /// Sets the source of the counts of the daemon's own log.
+    pub fn watch_own_log(&self, read: impl Fn() -> NodeNumbers + Send + Sync + 'static) {
+        self.sources().own_log = Some(Box::new(read));
     }
 
-    /// What becomes of audit records is told by `ask`.
-    pub fn watch_audit(&self, ask: impl Fn() -> AuditNumbers + Send + Sync + 'static) {
-        self.sources().audit = Some(Box::new(ask));
+    /// Sets the source of the counts of audit records.
+    pub fn watch_audit(&self, read: impl Fn() -> AuditNumbers + Send + Sync + 'static) {
+        self.sources().audit = Some(Box::new(read));
     }
 
-    /// A change message came.
+    /// Records a received change message.
     pub fn received(
         &self,
         change: &Change,
@@ -188,26 +188,26 @@ impl Recorder {
             received_at: now,
             received: Instant::now(),
         });
-        self.tell("change", None, format!("change: {change}"), None);
+        self.publish("change", None, format!("change: {change}"), None);
     }
 
-    /// The cloud, the engine or the registry has failed.
+    /// Counts a failure of the cloud, the engine or the registry.
     pub fn failed(&self, source: &str, kind: FailureKind) {
         self.metrics.failure(source, kind);
     }
 
-    /// An attempt at an operation begins.
+    /// Records the begin of an attempt at an operation.
     pub fn begin(&self, node: &NodeName, operation: &Operation, reason: &Reason) -> Begun {
         let steps = Steps::begin();
         let (action, received) = self.memory().begin(node, operation, reason);
         let begun = Begun { node: action.node.clone(), id: action.id, steps, received };
         let text = format!("{} {}: {}", action.action, action.node, action.because);
         self.write();
-        self.tell("begin", Some(node.as_str()), text, Some(action));
+        self.publish("begin", Some(node.as_str()), text, Some(action));
         begun
     }
 
-    /// It is over.
+    /// Records the end of an attempt.
     pub fn end(&self, begun: Begun, outcome: &Outcome) {
         let Some(action) = self.memory().end(&begun, outcome) else { return };
         self.metrics.action(&action);
@@ -219,24 +219,24 @@ impl Recorder {
             text.push_str(&format!(": {error}"));
         }
         self.write();
-        self.tell("end", Some(&begun.node), text, Some(action));
+        self.publish("end", Some(&begun.node), text, Some(action));
     }
 
-    /// A pull that began at `began` is over.
+    /// Records the end of a pull that began at `began`.
     pub fn pulled(&self, image: &ImageReference, began: Instant, outcome: &Pulled) {
         self.metrics.pull(began.elapsed(), outcome);
         self.memory().pulled(image, began);
         let text = match outcome {
             Pulled::Fresh(_) => format!("pull {image}: up to date"),
             Pulled::Kept { failure, .. } => {
-                format!("pull {image}: failed, the copy that is here stays: {}", failure.text)
+                format!("pull {image}: failed, the local copy stays in use: {}", failure.text)
             }
             Pulled::Failed(failure) => format!("pull {image}: failed: {}", failure.text),
         };
-        self.tell("pull", None, text, None);
+        self.publish("pull", None, text, None);
     }
 
-    /// A node is in a crash loop, or no longer.
+    /// Records the begin, the progress or the end of a crash loop.
     pub fn crash_loop(&self, node: &NodeName, notice: &CrashLoopNotice) {
         let text = match notice {
             CrashLoopNotice::GoingOn(crash_loop) => {
@@ -246,24 +246,24 @@ impl Recorder {
                 format!("{node}: crash loop is over: up for {} after {count} exits", rounded(OVER_AFTER))
             }
         };
-        self.tell("node", Some(node.as_str()), text, None);
+        self.publish("node", Some(node.as_str()), text, None);
     }
 
-    /// The driver's status is this now.
+    /// Records the current status of the driver.
     pub fn observe(&self, status: &Status) {
-        let news = self.memory().observe(status);
-        for (node, text) in news {
+        let events = self.memory().observe(status);
+        for (node, text) in events {
             let kind = if node.is_some() { "node" } else { "daemon" };
-            self.tell(kind, node.as_deref(), text, None);
+            self.publish(kind, node.as_deref(), text, None);
         }
     }
 
-    /// Everything as it is now.
+    /// The current status report.
     pub fn report(&self) -> Report {
         let now = Stamp::now();
-        let until = |ask: &Expiry| ask().map(|left| Stamp::of(now.time() + left));
+        let until = |read: &Expiry| read().map(|left| Stamp::of(now.time() + left));
         let sources = self.sources();
-        let held = sources.expiries.iter().filter_map(|(what, ask)| Some(((*what).to_owned(), until(ask)?)));
+        let held = sources.expiries.iter().filter_map(|(what, read)| Some(((*what).to_owned(), until(read)?)));
         let expiries = held.collect();
         drop(sources);
         let numbers = self.log_numbers();
@@ -275,12 +275,12 @@ impl Recorder {
     /// The metrics as text.
     pub fn metrics_text(&self) -> Vec<u8> {
         let report = self.report();
-        let audit = self.sources().audit.as_ref().map(|ask| ask());
+        let audit = self.sources().audit.as_ref().map(|read| read());
         self.metrics.text(&report, &self.log_numbers(), self.own_log_numbers(), audit)
     }
 
     fn own_log_numbers(&self) -> Option<NodeNumbers> {
-        self.sources().own_log.as_ref().map(|ask| ask())
+        self.sources().own_log.as_ref().map(|read| read())
     }
 
     fn log_numbers(&self) -> LogNumbers {
@@ -292,13 +292,13 @@ impl Recorder {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a node; `None` when nobody has heard of it.
+    /// State and actions of a node; `None` if it is unknown.
     pub fn history(&self, node: &str) -> Option<NodeHistory> {
         let numbers = self.log_numbers();
         self.memory().history(node, &numbers)
     }
 
-    /// Events from now on, and those after the number `after` as far as they are kept.
+    /// Events from now on, and the kept events after the ID `after`.
     pub fn follow(&self, after: Option<u64>) -> (Vec<Arc<Line>>, broadcast::Receiver<Arc<Line>>) {
         let memory = self.memory();
         let receiver = self.followers.subscribe();
@@ -306,7 +306,7 @@ impl Recorder {
         (missed, receiver)
     }
 
-    fn tell(&self, kind: &str, node: Option<&str>, text: String, action: Option<super::model::Action>) {
+    fn publish(&self, kind: &str, node: Option<&str>, text: String, action: Option<super::model::Action>) {
         let mut memory = self.memory();
         let event = Event {
             version: VERSION,
@@ -320,7 +320,7 @@ impl Recorder {
         let json = serde_json::to_string(&event).expect("strings and numbers are always JSON");
         let line = Arc::new(Line { id: event.id, json });
         memory.keep_event(line.clone());
-        // Under the lock, so that numbers come in order. Nobody following is fine.
+        // Under the lock, so that IDs are in order. It is not an error if there are no followers.
         let _ = self.followers.send(line);
     }
 

@@ -1,5 +1,5 @@
-//! HTTP over the status socket, and over TCP for metrics and the page. Connections are few and bounded in number, idle
-//! time and life; what a client does not read is dropped for it alone.
+//! HTTP over the status socket, and over TCP for metrics and the page. Connections are bounded in number, idle time and
+//! lifetime. A slow client loses only its own events.
 
 mod answer;
 
@@ -23,22 +23,22 @@ use tracing::{debug, info, warn};
 use super::recorder::Recorder;
 use super::socket::Socket;
 use crate::tasks::Tasks;
-use answer::{Content, Listener, answer};
+use answer::{Content, Listener, respond};
 
-/// Connections at a time, for each place.
+/// Concurrent connections of each listener.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take to send a request, also the next one.
+/// Time limit for each request header of a client.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-/// The longest life of a connection; who follows events connects anew and misses nothing.
+/// Maximum lifetime of a connection; followers of events reconnect and miss nothing.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Largest head of a request, bytes.
 const HEAD_MAX: usize = 16 * 1024;
-/// Pause before a place that cannot be had is tried again.
+/// Delay before another attempt to listen.
 const BIND_PAUSE: Duration = Duration::from_secs(10);
-/// Pause after a connection could not be accepted: most likely there are too many open files.
+/// Delay after a failed accept, most likely because of too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Where the daemon can be asked.
+/// Listen addresses of the daemon.
 #[derive(Debug, Clone, Default)]
 pub struct ListenAddresses {
     /// The status socket.
@@ -49,18 +49,18 @@ pub struct ListenAddresses {
     pub page: Option<SocketAddr>,
 }
 
-/// Serves at all places, each in a task of its own. A place that cannot be had is a warning, and is tried again.
-pub fn serve(tasks: &mut Tasks, recorder: &Arc<Recorder>, places: ListenAddresses) {
-    if let Some(path) = places.socket {
+/// Serves all listeners, each in its own task. A failure to listen is a warning and is retried.
+pub fn serve(tasks: &mut Tasks, recorder: &Arc<Recorder>, addresses: ListenAddresses) {
+    if let Some(path) = addresses.socket {
         tasks.spawn("status-socket", serve_socket(path, recorder.clone()));
     }
-    if let Some(address) = places.metrics {
+    if let Some(address) = addresses.metrics {
         if !address.ip().is_loopback() {
-            warn!(%address, "metrics can be read from other hosts: they name nodes and images to whoever asks");
+            warn!(%address, "metrics are reachable from other hosts and contain names of nodes");
         }
         tasks.spawn("metrics", serve_tcp(address, Content::Metrics, recorder.clone()));
     }
-    if let Some(address) = places.page {
+    if let Some(address) = addresses.page {
         tasks.spawn("status-page", serve_tcp(address, Content::Page, recorder.clone()));
     }
 }
@@ -72,7 +72,7 @@ async fn serve_socket(path: PathBuf, recorder: Arc<Recorder>) {
             Ok(socket) => break socket,
             Err(error) => {
                 if last != Some(error.kind()) {
-                    warn!(path = %path.display(), %error, "the status socket cannot be had; trying again");
+                    warn!(path = %path.display(), %error, "cannot listen on the status socket; retrying");
                 }
                 last = Some(error.kind());
                 sleep(BIND_PAUSE).await;
@@ -83,8 +83,8 @@ async fn serve_socket(path: PathBuf, recorder: Arc<Recorder>) {
     let mut connections = Connections::new(Listener { content: Content::Socket, address: None }, recorder);
     loop {
         match socket.listener.accept().await {
-            Ok((stream, _)) => connections.take(stream),
-            Err(error) => refused(&error).await,
+            Ok((stream, _)) => connections.accept(stream),
+            Err(error) => accept_failed(&error).await,
         }
     }
 }
@@ -95,57 +95,57 @@ async fn bind(path: &Path) -> std::io::Result<Socket> {
 }
 
 async fn serve_tcp(address: SocketAddr, content: Content, recorder: Arc<Recorder>) {
-    let mut is_told = false;
+    let mut is_logged = false;
     let mut served_at = Listener { content, address: Some(address) };
     let listener = loop {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(error) => {
-                if !std::mem::replace(&mut is_told, true) {
+                if !std::mem::replace(&mut is_logged, true) {
                     warn!(%address, %error, "{} cannot be served; trying again", served_at.name());
                 }
                 sleep(BIND_PAUSE).await;
             }
         }
     };
-    // Port 0 asks for any.
+    // Port 0 selects a free port.
     let address = listener.local_addr().unwrap_or(address);
     served_at.address = Some(address);
     info!(%address, "{} can be read", served_at.name());
     let mut connections = Connections::new(served_at, recorder);
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => connections.take(stream),
-            Err(error) => refused(&error).await,
+            Ok((stream, _)) => connections.accept(stream),
+            Err(error) => accept_failed(&error).await,
         }
     }
 }
 
-async fn refused(error: &std::io::Error) {
+async fn accept_failed(error: &std::io::Error) {
     debug!(%error, "a connection could not be accepted");
     sleep(ACCEPT_PAUSE).await;
 }
 
-/// The connections of one place; they end with it.
+/// The connections of one listener; they end with it.
 struct Connections {
     tasks: Tasks,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     served_at: Listener,
     recorder: Arc<Recorder>,
 }
 
 impl Connections {
     fn new(served_at: Listener, recorder: Arc<Recorder>) -> Self {
-        Self { tasks: Tasks::new(), room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), served_at, recorder }
+        Self { tasks: Tasks::new(), permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), served_at, recorder }
     }
 
-    /// One too many is closed at once.
-    fn take<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S) {
-        match self.room.clone().try_acquire_owned() {
-            Ok(room) => {
-                self.tasks.spawn("connection", serve_one(stream, self.served_at, self.recorder.clone(), room));
+    /// Closes connections above the limit at once.
+    fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S) {
+        match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => {
+                self.tasks.spawn("connection", serve_one(stream, self.served_at, self.recorder.clone(), permit));
             }
-            Err(_) => debug!("one connection too many is closed"),
+            Err(_) => debug!("too many connections; closed one"),
         }
     }
 }
@@ -154,17 +154,17 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     served_at: Listener,
     recorder: Arc<Recorder>,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&request, served_at, &recorder);
-        async move { Ok::<_, Infallible>(answer) }
+        let response = respond(&request, served_at, &recorder);
+        async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_LIMIT)
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    // However it ends, it concerns only the other side.
+    // The end of a connection matters only to its client.
     let _ = timeout(CONNECTION_LIMIT, connection).await;
 }

@@ -1,4 +1,4 @@
-//! The status socket in the file system: private, and never in the way of the next daemon.
+//! The file of the status socket: private, and never an obstacle for the next daemon.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
-/// A socket that listens; its file goes with it, unless another daemon has put its own there.
+/// A listening socket; removes its file on drop, unless another daemon has replaced it.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) listener: UnixListener,
@@ -17,37 +17,37 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Listens at `path`, mode 0600; makes its folder if absent. The socket of a dead daemon is replaced, that of one that
-    /// lives is [`io::ErrorKind::AddrInUse`].
+    /// Listens on `path`, mode 0600; creates a missing directory. Replaces the socket of a dead daemon; that of a running
+    /// daemon is [`io::ErrorKind::AddrInUse`].
     ///
-    /// The socket is made in a private folder beside `path` and then moved there, so that at no time anybody else can
-    /// connect, and no time passes without a socket at `path`.
+    /// Creates the socket in a private directory beside `path` and renames it, so that other users can never connect and
+    /// `path` always has a socket.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
         if net::UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens there"));
         }
         if fs::symlink_metadata(path).is_ok_and(|found| !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()))
         {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no socket"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket"));
         }
         let folder = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
         let private = folder.join(format!(".status-{:x}", rand::random::<u32>()));
         DirBuilder::new().mode(0o700).create(&private)?;
-        let made = Self::make(&private.join("s"), path);
-        // Nothing is left in it, whether it went well or not.
+        let socket = Self::create(&private.join("s"), path);
+        // Removes leftovers after a failure.
         let _ = fs::remove_file(private.join("s"));
         let _ = fs::remove_dir(&private);
-        made
+        socket
     }
 
-    fn make(first: &Path, path: &Path) -> io::Result<Self> {
+    fn create(first: &Path, path: &Path) -> io::Result<Self> {
         let listener = net::UnixListener::bind(first)?;
         fs::set_permissions(first, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        let made = fs::metadata(first)?;
+        let metadata = fs::metadata(first)?;
         fs::rename(first, path)?;
-        let inode = (made.dev(), made.ino());
+        let inode = (metadata.dev(), metadata.ino());
         Ok(Self { listener: UnixListener::from_std(listener)?, path: path.to_owned(), inode })
     }
 }
@@ -56,7 +56,7 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let is_ours = fs::metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
         if is_ours {
-            // What is left over is replaced by the next daemon.
+            // The next daemon replaces a leftover file.
             let _ = fs::remove_file(&self.path);
         }
     }

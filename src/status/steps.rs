@@ -1,5 +1,5 @@
-//! The engine calls of an operation, with their times. A runtime that notes each call for the operation in whose task it
-//! is made: the operations themselves need not know that they are watched.
+//! The engine calls of an operation, with their times. A wrapper of the runtime records each call for the operation of
+//! the current task, so that operations need no code for this.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::model::Step;
 use crate::driver::chain;
 
-/// More steps than this are not kept of one attempt.
+/// Maximum of recorded steps of one attempt.
 const STEPS_MAX: usize = 40;
 /// Digits of a container's id that are shown.
 const ID_DIGITS: usize = 12;
@@ -34,27 +34,27 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// None yet; times count from now.
+    /// No steps; times count from now.
     pub fn begin() -> Self {
         Self { began: Instant::now(), steps: Arc::default() }
     }
 
-    /// Does `work`, and takes the engine calls in it as steps.
+    /// Runs `work` and records its engine calls as steps.
     pub async fn collect<T>(&self, work: impl Future<Output = T>) -> T {
         STEPS.scope(self.clone(), work).await
     }
 
-    /// When they began.
+    /// Begin of the attempt.
     pub fn began(&self) -> Instant {
         self.began
     }
 
-    /// What there is.
+    /// Removes and returns the steps.
     pub fn take(&self) -> Vec<Step> {
         std::mem::take(&mut self.steps.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes a step that began at `began` and is over now.
+    /// Records a step that began at `began` and ended now.
     fn push(&self, step: &str, container: Option<&ContainerId>, began: Instant, error: Option<&RuntimeError>) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         if steps.len() < STEPS_MAX {
@@ -69,7 +69,7 @@ impl Steps {
     }
 }
 
-/// The beginning of a container's id, as engines show it.
+/// The short form of a container's ID, as in the output of engines.
 pub fn short(id: &ContainerId) -> String {
     id.0.chars().take(ID_DIGITS).collect()
 }
@@ -79,8 +79,8 @@ pub fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// How long no container of the node ran, as far as the steps tell: from the first stop to the end of the last start
-/// after it. `None` where nothing was stopped, or nothing started.
+/// Time without a running container of the node, by the steps: from the first stop to the end of the last start after
+/// it. `None` without a stop or a start.
 pub fn downtime_ms(steps: &[Step]) -> Option<u64> {
     let is = |step: &Step, verb: &str| step.step == verb || step.step == "restart";
     let down = steps.iter().filter(|step| is(step, "stop")).map(|step| step.after_ms).min()?;

@@ -1,12 +1,12 @@
-//! Text of others, made harmless for terminals.
+//! Sanitizes external text for terminals.
 
-/// One line stays one line, and no text steers the terminal: control characters (escape sequences begin with one) and
-/// those that turn the direction of writing become spaces.
+/// Replaces control characters (escape sequences begin with one) and characters that change the writing direction by
+/// spaces, so that text cannot break lines or control the terminal.
 pub fn sanitize(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || turns_direction(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || changes_direction(c) { ' ' } else { c }).collect()
 }
 
-fn turns_direction(c: char) -> bool {
+fn changes_direction(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 

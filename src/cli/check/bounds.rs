@@ -1,4 +1,4 @@
-//! The step of `check` about bounds: which nodes this host would refuse, and which setting decides it.
+//! The step of `check` about bounds: nodes that the restrictions of this host refuse, and the setting that decides.
 
 use super::super::query::Problem;
 use super::super::report::Report;
@@ -6,15 +6,14 @@ use crate::config::Config;
 use crate::model::{App, Node};
 use crate::reconciler::Policy;
 
-/// A line for each node that is refused, or one for all. What cannot be read as an image is the images' own step.
+/// Prints a line for each refused node, or one for all. Invalid image references belong to the step about images.
 pub(super) fn check(config: &Config, app: Option<&App>, report: &mut Report) {
     let Some(app) = app else { return report.skipped("bounds", "no app") };
     let mut is_good = true;
     for node in app.nodes.values() {
         if let Err(found) = refusal(&config.policy, node) {
             is_good = false;
-            let remedy =
-                "if that is meant, allow it to this host (docs/security.md); until then its container stays as it is";
+            let remedy = "if this is intended, allow it on this host (docs/security.md); until then its container stays unchanged";
             report.problem("bounds", &Problem::wrong(format!("{:?}: {found}", node.name.as_str()), remedy));
         }
     }

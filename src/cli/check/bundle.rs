@@ -1,5 +1,5 @@
-//! The archive of `check --bundle`: what a helper at a distance needs, without secrets. Every file goes through the
-//! redactor as a whole; nothing of a node's output or configuration is in it.
+//! The archive of `check --bundle`: data for remote support, without secrets. Every file passes the redactor as a whole.
+//! The archive contains no output and no configuration of nodes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,16 +16,15 @@ use crate::daemon;
 use crate::driver::chain;
 use crate::telemetry::{REDACTED, Redactor};
 
-/// How much of the end of the daemon's log is taken.
+/// Maximum size of the end of the daemon's log.
 const LOG_BYTES_MAX: u64 = 1024 * 1024;
-/// The largest state file that is taken.
+/// Maximum size of the state file.
 const STATE_BYTES_MAX: u64 = 1024 * 1024;
-/// A word that begins and goes on like this is a signed token.
+/// Prefix and minimum length of a signed token (JWT).
 const TOKEN_START: &str = "eyJ";
 const TOKEN_CHARS_MIN: usize = 40;
 
-/// Writes the archive, readable by this user alone. `redactor` knows all secrets; `findings` are the lines of this very
-/// check.
+/// Writes the archive, readable by this user only. `redactor` knows all secrets; `findings` are the lines of this check.
 pub(super) async fn write(
     path: &Path,
     config: &Config,
@@ -52,7 +51,7 @@ fn about() -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!(
         "Created by `echostream-managed-app check --bundle`, version {version}.\n\
-         Known secrets in these files were replaced by {REDACTED}; look through them all the same before you send them."
+         Known secrets in these files were replaced by {REDACTED}; review the files before you send them."
     )
 }
 
@@ -96,19 +95,19 @@ fn tail(path: &Path, bytes_max: u64) -> String {
     read().unwrap_or_else(|error| format!("{}: {error}", path.display()))
 }
 
-/// Tokens of a daemon that ran before are not known here; they are told by their form.
+/// Tokens of earlier daemons are not known here; they are recognised by their form.
 fn without_tokens(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let mut clean = String::with_capacity(text.len());
+    let mut redacted = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(TOKEN_START) {
         let token = &rest[start..];
         let length = token.find(|c| !is_part(c)).unwrap_or(token.len());
-        clean.push_str(&rest[..start]);
-        clean.push_str(if length >= TOKEN_CHARS_MIN { REDACTED } else { &token[..length] });
+        redacted.push_str(&rest[..start]);
+        redacted.push_str(if length >= TOKEN_CHARS_MIN { REDACTED } else { &token[..length] });
         rest = &token[length..];
     }
-    clean + rest
+    redacted + rest
 }
 
 fn pack<const COUNT: usize>(file: File, files: [(&str, String); COUNT]) -> io::Result<()> {

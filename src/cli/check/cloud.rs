@@ -1,4 +1,4 @@
-//! The steps of `check` that ask EchoStream: sign-in, the app and its nodes, the queue of changes.
+//! The steps of `check` about EchoStream: sign-in, the app and its nodes, the queue of changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::cloud::{AppCredentials, Aws, EchoStream};
 use crate::config::Config;
 use crate::model::{App, QueueAddress, Snapshot};
 
-/// The longest wait for the queue, the app's credentials included.
+/// The longest wait for the queue, with the app's credentials.
 const QUEUE_LIMIT: Duration = Duration::from_secs(45);
 
-/// The app, where it can be had.
+/// Checks the cloud; returns the app if it can be read.
 pub(super) async fn check(config: &Config, aws: &Arc<Aws>, report: &mut Report) -> Option<Arc<App>> {
     let cloud = match query::sign_in(config, aws).await {
         Ok(cloud) => cloud,
@@ -32,7 +32,7 @@ pub(super) async fn check(config: &Config, aws: &Arc<Aws>, report: &mut Report) 
             return None;
         }
     };
-    tell_app(&app, report);
+    report_app(&app, report);
     check_changes(&app, cloud, aws, report).await;
     Some(app)
 }
@@ -53,13 +53,13 @@ fn found(config: &Config, snapshot: Snapshot) -> Result<Arc<App>, Problem> {
     }
 }
 
-fn tell_app(app: &App, report: &mut Report) {
+fn report_app(app: &App, report: &mut Report) {
     let gaps = if app.is_complete { "" } else { "; the cloud's list has gaps, so nothing is removed for now" };
     let count = app.nodes.len() + app.invalid_nodes.len();
     let found = format!("{count} nodes, in region {}{gaps}", app.tenant.region);
     report.ok("app", &found);
     for (name, reason) in &app.invalid_nodes {
-        let remedy = "mend the node in EchoStream; until then its container stays as it is";
+        let remedy = "mend the node in EchoStream; until then its container stays unchanged";
         report.problem("node", &Problem::wrong(format!("{:?}: {reason}", name.as_str()), remedy));
     }
 }
@@ -67,7 +67,7 @@ fn tell_app(app: &App, report: &mut Report) {
 async fn check_changes(app: &App, cloud: Arc<EchoStream>, aws: &Aws, report: &mut Report) {
     const REACH: &str = "check that SQS can be reached in the tenant's region";
     let Some(receiver) = &app.change_receiver else {
-        let remedy = "if the app is not new, ask EchoStream's support; `run` follows changes by --resync until then";
+        let remedy = "if the app is not new, ask EchoStream's support; until then `run` finds changes only by the comparison of --resync";
         return report.problem("changes", &Problem::wrong("the app has no change receiver yet", remedy));
     };
     let address = QueueAddress { url: receiver.queue.clone(), region: app.tenant.region.clone() };
@@ -81,11 +81,11 @@ async fn check_changes(app: &App, cloud: Arc<EchoStream>, aws: &Aws, report: &mu
 
 fn problem(error: ProbeError, reach: &str) -> Problem {
     match error {
-        ProbeError::Credentials(error) => query::of_cloud(&error, reach),
+        ProbeError::Credentials(error) => query::cloud_problem(&error, reach),
         ProbeError::Lost(text) => Problem::wrong(text, "EchoStream names a queue that does not exist: ask its support"),
         ProbeError::Refused(text) => Problem::wrong(
             text,
-            "the app's own credentials may not read its queue (sqs:ReceiveMessage): ask EchoStream's support, or set the clock of this host",
+            "the app's own credentials do not allow sqs:ReceiveMessage on its queue: ask EchoStream's support, or set the clock of this host",
         ),
         ProbeError::Unavailable(text) => Problem::unavailable(text, reach),
     }

@@ -1,4 +1,4 @@
-//! The step of `check` about images: each reference, and what it would be pulled with. Pulls nothing.
+//! The step of `check` about images: tests each reference and its credentials. Pulls nothing.
 
 use std::collections::BTreeSet;
 use std::mem::take;
@@ -20,7 +20,7 @@ use crate::registry::{self, Missing, Registry, RegistryError, RegistryErrorKind,
 const TOKEN_LIMIT: Duration = Duration::from_secs(30);
 const REACH: &str = "check the network and proxies (HTTPS_PROXY), and that the region in the image's host exists";
 
-/// A line for each distinct image.
+/// Prints a line for each distinct image.
 pub(super) async fn check(
     app: Option<&App>,
     engine: Option<&Engine>,
@@ -34,15 +34,15 @@ pub(super) async fn check(
         return report.skipped("images", "the app has no nodes");
     }
     let registry = Registry::new(aws.clone());
-    // All at once: images of one registry share one token.
+    // Concurrent: images of one registry share one token.
     let tried = join_all(images.iter().map(|image| try_image(image, &registry, engine, aws))).await;
     for (image, (result, tried)) in images.into_iter().zip(tried) {
         for (permission, subject, result) in &tried {
-            permissions.note_registry(permission, subject, result);
+            permissions.record_registry(permission, subject, result);
         }
         match result {
             Ok(Found::Good(found)) => report.ok("image", &format!("{image}: {found}")),
-            Ok(Found::NotYet) => report.skipped("image", &format!("{image}: {NOT_YET}")),
+            Ok(Found::NoRepository) => report.skipped("image", &format!("{image}: {NO_REPOSITORY}")),
             Err(problem) => {
                 report.failed("image", &format!("{image}: {}", problem.found), problem.remedy, problem.exit)
             }
@@ -50,27 +50,27 @@ pub(super) async fn check(
     }
 }
 
-/// What is found of an image that is not wrong.
+/// The result for an image that is not a failure.
 enum Found {
     /// It can be pulled.
     Good(String),
     /// Its repository does not exist yet.
-    NotYet,
+    NoRepository,
 }
 
-const NOT_YET: &str = "its repository does not exist. If it is one of a pull-through cache rule, the first pull makes it; \
+const NO_REPOSITORY: &str = "its repository does not exist. If it belongs to a pull-through cache rule, the first pull creates it; \
                        otherwise the pull fails: check the image of its managed node type, or push it there";
 
-/// A permission, what it was tried on, and what came of it.
-type Tried = Vec<(&'static str, String, Result<(), RegistryError>)>;
+/// Attempts: permission, subject and result.
+type Attempts = Vec<(&'static str, String, Result<(), RegistryError>)>;
 
 async fn try_image(
     text: &str,
     registry: &Registry,
     engine: Option<&Engine>,
     aws: &Aws,
-) -> (Result<Found, Problem>, Tried) {
-    let mut tried = Tried::new();
+) -> (Result<Found, Problem>, Attempts) {
+    let mut tried = Attempts::new();
     let image: ImageReference = match text.parse() {
         Ok(image) => image,
         Err(managed_app_runtimes::InvalidImageReference { reason, .. }) => {
@@ -78,16 +78,16 @@ async fn try_image(
             return (Err(Problem::wrong(reason, remedy)), tried);
         }
     };
-    let result = try_parsed(&image, registry, engine, aws, &mut tried).await;
+    let result = try_reference(&image, registry, engine, aws, &mut tried).await;
     (result, tried)
 }
 
-async fn try_parsed(
+async fn try_reference(
     image: &ImageReference,
     registry: &Registry,
     engine: Option<&Engine>,
     aws: &Aws,
-    tried: &mut Tried,
+    tried: &mut Attempts,
 ) -> Result<Found, Problem> {
     let host = registry_host(image.registry());
     let token = async { Ok::<_, Problem>(registry.credentials(image).await) };
@@ -96,7 +96,7 @@ async fn try_parsed(
         let got = credentials.as_ref().map(|_| ()).map_err(Clone::clone);
         tried.push(("ecr:GetAuthorizationToken", image.registry().to_owned(), got));
     }
-    // Without this one permission the others can be tried all the same; without AWS credentials nothing can.
+    // Without this permission, the others can still be tried; without AWS credentials, none can.
     let denied = credentials.as_ref().is_err_and(|error| error.kind() == RegistryErrorKind::AccessDenied);
     let token = credentials.as_ref().ok().and_then(Option::as_ref);
     let mut probe = match credentials.is_ok() || denied {
@@ -110,12 +110,12 @@ async fn try_parsed(
     if let Some(missing) = probe.as_ref().and_then(|probe| probe.missing) {
         let remedy = "check the image of its managed node type, or push it there";
         return match missing {
-            Missing::RepositoryYet => Ok(Found::NotYet),
+            Missing::RepositoryYet => Ok(Found::NoRepository),
             Missing::Repository => Err(Problem::wrong("its registry lacks the repository", remedy)),
             Missing::Image => Err(Problem::wrong("its registry lacks the tag or digest", remedy)),
         };
     }
-    // What the registry says is what comes with the next pull; without it, what the last one brought.
+    // The registry reports the architectures of the next pull; without its response, the local copy counts.
     let architectures = match probe {
         Some(probe) if !probe.architectures.is_empty() => probe.architectures,
         _ => local_architecture(image, engine).await,
@@ -124,15 +124,15 @@ async fn try_parsed(
     let with = match (credentials.is_some(), host) {
         (true, _) => "pulled with a token of its registry",
         (false, Some(_)) => {
-            "pulled without a token, which works with a lower limit; \
-             ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken would give one"
+            "pulled without a token, with a lower rate limit; \
+             ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken allow a token"
         }
         (false, None) => "pulled without credentials, as its registry is not Amazon ECR",
     };
     Ok(Found::Good(format!("{with}; {platform}{}", presence(image, engine).await)))
 }
 
-/// What to add about the image's architecture; fails when it is not the host's.
+/// Text about the architecture; a failure if the image is not built for the host.
 fn platform(architectures: &[String], engine: Option<&Engine>) -> Result<String, Problem> {
     let Some(host) = engine.map(|engine| engine.host.architecture.as_str()).filter(|host| !host.is_empty()) else {
         return Ok(String::new());
@@ -148,18 +148,18 @@ fn platform(architectures: &[String], engine: Option<&Engine>) -> Result<String,
     }
 }
 
-/// What the engine's own copy is for; empty when there is none.
+/// Architecture of the engine's local copy; empty if there is none.
 async fn local_architecture(image: &ImageReference, engine: Option<&Engine>) -> Vec<String> {
     let Some(engine) = engine else { return Vec::new() };
     engine.runtime.image_architecture(image).await.ok().flatten().into_iter().collect()
 }
 
 async fn presence(image: &ImageReference, engine: Option<&Engine>) -> &'static str {
-    let Some(engine) = engine else { return "no engine to look in" };
+    let Some(engine) = engine else { return "no engine" };
     match engine.runtime.image(image).await {
         Ok(Some(_)) => "a copy is here",
         Ok(None) => "not here yet",
-        Err(_) => "the engine does not say whether a copy is here",
+        Err(_) => "the engine does not report whether a copy is here",
     }
 }
 

@@ -1,5 +1,5 @@
-//! The step of `check` about the host's own AWS credentials: where they come from, when they end, and whether the service
-//! finds the same ones. Shows no more of them than the end of the key id.
+//! The step of `check` about the AWS credentials of the host: their source, their expiry, and whether the service finds
+//! the same ones. Prints only the end of the key ID.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ use crate::registry::RegistryHost;
 /// The longest wait for the source of the credentials.
 const LIMIT: Duration = Duration::from_secs(40);
 const SUBJECT: &str = "AWS credentials";
-/// Variables that decide which credentials are found.
+/// Variables that select the credentials.
 const DECISIVE: [&str; 8] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
@@ -29,7 +29,7 @@ const DECISIVE: [&str; 8] = [
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
 ];
 
-/// A line with the source. It fails only where credentials are needed.
+/// Prints a line with the source. Missing credentials are a failure only where they are needed.
 pub(super) async fn check(config: &Config, app: Option<&App>, listing: &Listing, aws: &Aws, report: &mut Report) {
     let keys = aws.host_credentials().await;
     let seen = async { Ok::<_, Problem>(keys.seen().await) };
@@ -58,29 +58,29 @@ fn describe(seen: &KeysSeen, listing: &Listing) -> String {
         }
         (source, _) => source.to_string(),
     };
-    let mut parts = vec![source, format!("key ...{}", seen.id_end), end(seen)];
+    let mut parts = vec![source, format!("key ...{}", seen.id_end), expiry_text(seen)];
     parts.extend(differences(listing));
     parts.join("; ")
 }
 
-fn end(seen: &KeysSeen) -> String {
+fn expiry_text(seen: &KeysSeen) -> String {
     if let Some(expiry) = seen.expiry {
         let at = OffsetDateTime::from(expiry).format(&Rfc3339).unwrap_or_default();
-        let word = if expiry > SystemTime::now() { "expires" } else { "expired" };
-        return format!("{word} {at}, renewed before that");
+        let verb = if expiry > SystemTime::now() { "expires" } else { "expired" };
+        return format!("{verb} {at}, renewed before that");
     }
     match (&seen.source, seen.is_temporary) {
         (KeySource::Profile(text), _) if text.starts_with("shared ") => {
             "expiry not in the file; read again when the file changes".to_owned()
         }
         (KeySource::Environment, true) => {
-            "temporary: they end with their session, and the environment of a process does not change".to_owned()
+            "temporary: they expire with their session, and the environment of a process does not change".to_owned()
         }
         _ => "no expiry".to_owned(),
     }
 }
 
-/// What a service that systemd starts has otherwise than this run.
+/// Differences between this run and a service that systemd starts.
 fn differences(listing: &Listing) -> Vec<String> {
     let mut differences = Vec::new();
     let (home, own) = (process_environment("HOME"), home_by_passwd());
@@ -114,12 +114,12 @@ mod tests {
     #[test]
     fn credentials_are_told_with_their_source_and_end() {
         let file = KeySource::Profile("shared credentials file /root/.aws/credentials, profile default".to_owned());
-        let text = end(&seen(file, None, true));
+        let text = expiry_text(&seen(file, None, true));
         assert_eq!(text, "expiry not in the file; read again when the file changes");
         let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        assert!(end(&seen(KeySource::Instance, Some(past), true)).starts_with("expired 1970-01-01T00:00:01Z"));
-        assert_eq!(end(&seen(KeySource::Environment, None, false)), "no expiry");
-        assert!(end(&seen(KeySource::Environment, None, true)).starts_with("temporary"));
+        assert!(expiry_text(&seen(KeySource::Instance, Some(past), true)).starts_with("expired 1970-01-01T00:00:01Z"));
+        assert_eq!(expiry_text(&seen(KeySource::Environment, None, false)), "no expiry");
+        assert!(expiry_text(&seen(KeySource::Environment, None, true)).starts_with("temporary"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The steps of `check` about this host: whether a daemon of the app runs, the state directory and the log file. Leaves
-//! nothing behind.
+//! The steps of `check` about this host: a running daemon of the app, the state directory and the log file. Leaves no
+//! files.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -21,17 +21,26 @@ const DISK_LIMIT: Duration = Duration::from_secs(10);
 pub(super) async fn check(config: &Config, report: &mut Report) {
     check_daemon(config, report).await;
     let state = config.state_directory.clone();
-    tell("state directory", "MANAGED_APP_STATE_DIRECTORY", &state.clone(), move || try_directory(&state), report).await;
+    report_attempt(
+        "state directory",
+        "MANAGED_APP_STATE_DIRECTORY",
+        &state.clone(),
+        move || try_directory(&state),
+        report,
+    )
+    .await;
     match config.log_file.clone() {
         None => report.skipped("log file", "MANAGED_APP_LOG_FILE=off"),
-        Some(path) => tell("log file", "MANAGED_APP_LOG_FILE", &path.clone(), move || try_file(&path), report).await,
+        Some(path) => {
+            report_attempt("log file", "MANAGED_APP_LOG_FILE", &path.clone(), move || try_file(&path), report).await
+        }
     }
 }
 
-/// A daemon that runs is no fault, but `run` would end with code 75.
+/// A running daemon is not a failure, but `run` would exit with code 75.
 async fn check_daemon(config: &Config, report: &mut Report) {
     if config.runtime == RuntimeChoice::Memory {
-        report.skipped("daemon", "the engine in memory belongs to one process");
+        report.skipped("daemon", "the in-memory engine belongs to one process");
         return;
     }
     if let Some((found, remedy)) = missing_mount() {
@@ -40,18 +49,19 @@ async fn check_daemon(config: &Config, report: &mut Report) {
     }
     match LockKey::new(lock_directory(), &config.app, &config.tenant).holder().await {
         Some(holder) => report.ok("daemon", &format!("runs: {holder}")),
-        None => report.ok("daemon", "none of this app runs on this host"),
+        None => report.ok("daemon", "no daemon of this app runs on this host"),
     }
 }
 
-async fn tell(
+async fn report_attempt(
     subject: &str,
     variable: &str,
     path: &Path,
     attempt: impl FnOnce() -> io::Result<&'static str> + Send + 'static,
     report: &mut Report,
 ) {
-    let remedy = format!("make its folder writable for this user (the daemon usually runs as root), or set {variable}");
+    let remedy =
+        format!("make its directory writable by this user (the daemon usually runs as root), or set {variable}");
     let attempt = async { spawn_blocking(attempt).await.map_err(io::Error::other).flatten() };
     let tried = async { attempt.await.map_err(|error| Problem::wrong(error.to_string(), remedy.as_str())) };
     match within(DISK_LIMIT, "the disk does not answer", tried).await {
@@ -64,20 +74,20 @@ async fn tell(
 }
 
 fn try_directory(path: &Path) -> io::Result<&'static str> {
-    if path.is_dir() { try_new_file(path).map(|()| "can be written") } else { try_to_make(path) }
+    if path.is_dir() { try_new_file(path).map(|()| "can be written") } else { try_create(path) }
 }
 
-/// As the log itself opens it, which makes its folder where that is missing.
+/// Like the daemon, which opens the log file and creates a missing directory.
 fn try_file(path: &Path) -> io::Result<&'static str> {
     if fs::symlink_metadata(path).is_ok() {
         OpenOptions::new().append(true).open(path)?;
         return Ok("can be written");
     }
-    try_to_make(path)
+    try_create(path)
 }
 
-/// What is not there yet can be made if its nearest ancestor can be written to.
-fn try_to_make(path: &Path) -> io::Result<&'static str> {
+/// A missing path can be created if its nearest existing ancestor is a writable directory.
+fn try_create(path: &Path) -> io::Result<&'static str> {
     let mut ancestors = path.ancestors().skip(1);
     let nearest = ancestors.find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
     let nearest = nearest.ok_or(io::ErrorKind::NotFound)?;

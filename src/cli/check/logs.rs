@@ -1,4 +1,4 @@
-//! The steps of `check` about CloudWatch Logs: the daemon's own group, and those of nodes where the engine ships them.
+//! The steps of `check` about CloudWatch Logs: the log group of the daemon, and those of nodes if output is shipped.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::model::App;
 
 /// The longest wait for one group.
 const GROUP_LIMIT: Duration = Duration::from_secs(30);
-/// Groups tried at a time; AWS allows 50 new streams a second.
+/// Concurrent attempts; AWS allows 50 new streams a second.
 const GROUPS_AT_ONCE: usize = 8;
 const REACH: &str = "check that CloudWatch Logs can be reached in this region";
 
@@ -37,7 +37,7 @@ pub(super) async fn check(
     }
     match (engine.map(|engine| engine.node_logs), app) {
         (None, _) => report.skipped("node log groups", "no engine"),
-        (Some(None), _) => report.skipped("node log groups", "it is not known who keeps the output of nodes"),
+        (Some(None), _) => report.skipped("node log groups", "the log mode of nodes is not known"),
         (Some(Some(NodeLogs::Engine)), _) => report.skipped("node log groups", "the engine keeps the output of nodes"),
         (Some(Some(NodeLogs::Awslogs | NodeLogs::Agent)), None) => report.skipped("node log groups", "no app"),
         (Some(Some(NodeLogs::Awslogs | NodeLogs::Agent)), Some(app)) => check_nodes(config, app, aws, report).await,
@@ -51,7 +51,7 @@ async fn check_own(config: &Config, aws: &Aws, permissions: &mut Permissions, re
     let written = attempt("logs:PutLogEvents", group, probe.write(group), permissions).await;
     match opened.and(written) {
         Ok(()) => report.ok("log group", &format!("{group} in {} takes events", config.region)),
-        Err(problem) => tell(report, "log group", group, &config.region, problem),
+        Err(problem) => report_group(report, "log group", group, &config.region, problem),
     }
 }
 
@@ -73,12 +73,12 @@ async fn check_nodes(config: &Config, app: &App, aws: &Aws, report: &mut Report)
     }
     for (result, group) in tried {
         if let Err(problem) = result {
-            tell(report, "node log group", &group, region, problem);
+            report_group(report, "node log group", &group, region, problem);
         }
     }
 }
 
-/// One call, noted under the permission that it needs. A group or stream that is not there is no lack of a permission.
+/// Makes one call and records its result under its permission. A missing group or stream is not a missing permission.
 async fn attempt(
     permission: &'static str,
     group: &str,
@@ -100,15 +100,15 @@ async fn attempt(
         }
     };
     let tried = match (&result, denied) {
-        (_, Some(words)) => Attempt::Denied(words),
+        (_, Some(message)) => Attempt::Denied(message),
         (Ok(()) | Err((LogErrorKind::NoGroup | LogErrorKind::Refused | LogErrorKind::Clock, _)), _) => Attempt::Granted,
         (Err((_, problem)), _) => Attempt::Failed(problem.clone()),
     };
-    permissions.note(permission, group, tried);
+    permissions.record(permission, group, tried);
     result.map_err(|(_, problem)| problem)
 }
 
-fn tell(report: &mut Report, subject: &str, group: &str, region: &str, problem: Problem) {
+fn report_group(report: &mut Report, subject: &str, group: &str, region: &str, problem: Problem) {
     report.failed(subject, &format!("{group} in {region}: {}", problem.found), problem.remedy, problem.exit);
 }
 
@@ -117,7 +117,7 @@ fn problem(error: &LogError) -> Problem {
     match error.kind() {
         LogErrorKind::NoGroup => Problem::wrong(
             found,
-            "check LOG_GROUP_NAME and the region; the group is made with the app or node, never by this program",
+            "check LOG_GROUP_NAME and the region; the group is created with the app or node, never by this program",
         ),
         LogErrorKind::AccessDenied => {
             Problem::wrong(found, format!("allow {} to the AWS credentials of this host", error.permission()))

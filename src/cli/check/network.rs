@@ -1,4 +1,4 @@
-//! The steps of `check` about the way to the cloud: each place by DNS, TCP and TLS, and how far this host's clock is off.
+//! The steps of `check` about the network: each endpoint by DNS, TCP and TLS, and the offset of this host's clock.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use super::super::report::Report;
 use crate::cloud::{Aws, Reached, Service, Step, Unreached, reach};
 use crate::config::Config;
 
-/// A clock is said to be wrong from here on. AWS refuses signatures from five minutes on, Cognito sign-ins too.
+/// Largest accepted clock offset. AWS rejects signatures, and Cognito sign-ins, that are five minutes off.
 const CLOCK_OFF_S_MAX: i64 = 60;
 
-/// The places that were tried, so that none is tried twice: a fake cloud has all services at one.
+/// The endpoints, each tried once: a fake cloud has all services at one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
     endpoints: BTreeMap<String, Endpoint>,
-    /// Services that have no place, as the settings of endpoints contradict each other.
-    impossible: Vec<String>,
+    /// Services without an endpoint, because the settings of endpoints contradict each other.
+    invalid: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -28,11 +28,11 @@ struct Endpoint {
 }
 
 impl Endpoints {
-    /// Adds a service of AWS in a region: where the SDK will look for it.
+    /// Adds the endpoint that the SDK uses for a service of AWS in a region.
     pub(super) async fn add_aws(&mut self, aws: &Aws, service: Service, region: &str) {
         match aws.endpoint(service, region).await {
             Ok(url) => self.add(service.name(), &url),
-            Err(reason) => self.impossible.push(format!("{} in {region}: {reason}", service.name())),
+            Err(reason) => self.invalid.push(format!("{} in {region}: {reason}", service.name())),
         }
     }
 
@@ -44,7 +44,7 @@ impl Endpoints {
         }
     }
 
-    /// Those that are known before anything was asked.
+    /// The endpoints that the settings determine.
     pub(super) async fn of(config: &Config, aws: &Aws) -> Self {
         let mut endpoints = Self::default();
         endpoints.add("AppSync", &config.appsync_endpoint);
@@ -53,9 +53,9 @@ impl Endpoints {
         endpoints
     }
 
-    /// A line for each place that was not tried yet; how far the clock is ahead, as the first answer tells.
+    /// Prints a line for each endpoint that was not tried yet. Returns how far the clock is ahead, by the first response.
     pub(super) async fn check(&mut self, report: &mut Report) -> Option<i64> {
-        for found in self.impossible.drain(..) {
+        for found in self.invalid.drain(..) {
             let remedy =
                 "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, AWS_ENDPOINT_URL and its service forms";
             report.problem("network", &Problem::wrong(found, remedy));
@@ -65,17 +65,17 @@ impl Endpoints {
         let mut clock = None;
         for ((origin, endpoint), result) in new.into_iter().zip(tried) {
             endpoint.is_tried = true;
-            let who = format!("{} at {origin}", endpoint.services.join(", "));
+            let subject = format!("{} at {origin}", endpoint.services.join(", "));
             match result {
                 Ok(reached) => {
-                    report.ok("network", &format!("{who}: answers ({})", reached.way));
-                    // Of several clocks the one that signs people in and out counts.
+                    report.ok("network", &format!("{subject}: answers ({})", reached.way));
+                    // Of several clocks, that of AppSync counts.
                     if clock.is_none() || endpoint.services.contains(&"AppSync") {
                         clock = reached.clock_ahead_s;
                     }
                 }
                 Err(unreached) => {
-                    let problem = Problem::unavailable(format!("{who}: {unreached}"), remedy(&unreached));
+                    let problem = Problem::unavailable(format!("{subject}: {unreached}"), remedy(&unreached));
                     report.problem("network", &problem);
                 }
             }
@@ -91,22 +91,22 @@ async fn attempt(origin: &str) -> Result<Reached, Unreached> {
 fn remedy(unreached: &Unreached) -> &'static str {
     match unreached.step {
         Step::Name => "check DNS on this host (/etc/resolv.conf, resolvectl status) and the regions in the settings",
-        Step::Connection => "let this host reach it through the firewall (port 443), or set HTTPS_PROXY",
+        Step::Connection => "allow port 443 in the firewall for this host, or set HTTPS_PROXY",
         Step::Answer => {
-            "if a proxy of yours answers with a certificate of its own, name that authority's file in SSL_CERT_FILE; \
-             a wrong clock spoils certificates too"
+            "if a proxy of your organisation uses its own certificate, set SSL_CERT_FILE to the file of its authority; \
+             a wrong clock also makes certificates invalid"
         }
     }
 }
 
-/// The line about the clock.
+/// Prints the line about the clock.
 pub(super) fn check_clock(ahead_s: Option<i64>, report: &mut Report) {
-    let Some(ahead_s) = ahead_s else { return report.skipped("clock", "no answer of the cloud tells the time") };
+    let Some(ahead_s) = ahead_s else { return report.skipped("clock", "no response of the cloud has a time") };
     let side = if ahead_s < 0 { "behind" } else { "ahead of" };
     let found = format!("this host is {} s {side} the cloud", ahead_s.unsigned_abs());
     if ahead_s.abs() <= CLOCK_OFF_S_MAX {
         return report.ok("clock", &found);
     }
-    let remedy = "set it: timedatectl set-ntp true (AWS refuses what is five minutes off)";
+    let remedy = "set it: timedatectl set-ntp true (AWS rejects requests that are five minutes off)";
     report.problem("clock", &Problem::wrong(found, remedy));
 }

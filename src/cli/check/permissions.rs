@@ -1,4 +1,4 @@
-//! The steps of `check` about permissions: a line for each one that the host's AWS credentials need, tried by itself.
+//! The steps of `check` about permissions: a line for each permission that the AWS credentials of the host need.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::super::query::{AWS_CREDENTIALS, Problem};
 use super::super::report::Report;
 use crate::registry::{RegistryError, RegistryErrorKind};
 
-/// All of them, in the order of docs/install.md.
+/// All permissions, in the order of docs/install.md.
 pub(super) const ALL: [&str; 8] = [
     "ecr:GetAuthorizationToken",
     "ecr:BatchCheckLayerAvailability",
@@ -17,62 +17,62 @@ pub(super) const ALL: [&str; 8] = [
     "logs:CreateLogStream",
     "logs:PutLogEvents",
 ];
-/// Those that only raise a limit.
+/// Permissions that only raise a rate limit.
 const OPTIONAL: [&str; 2] = ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"];
 
-/// What became of one attempt.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Attempt {
-    /// The call may be made.
+    /// AWS allowed the call.
     Granted,
-    /// It may not, with AWS's own words.
+    /// AWS denied the call, with this message.
     Denied(String),
-    /// It could not be found out.
+    /// The attempt failed for another reason.
     Failed(Problem),
 }
 
-/// What was tried so far.
+/// The attempts so far.
 #[derive(Debug, Default)]
 pub(super) struct Permissions(BTreeMap<&'static str, Vec<(String, Attempt)>>);
 
 impl Permissions {
-    /// Notes an attempt on `subject`, a repository or a log group.
-    pub(super) fn note(&mut self, permission: &'static str, subject: &str, attempt: Attempt) {
+    /// Records an attempt on `subject`, a repository or a log group.
+    pub(super) fn record(&mut self, permission: &'static str, subject: &str, attempt: Attempt) {
         self.0.entry(permission).or_default().push((subject.to_owned(), attempt));
     }
 
-    /// Notes an attempt at a registry.
-    pub(super) fn note_registry(
+    /// Records an attempt at a registry.
+    pub(super) fn record_registry(
         &mut self,
         permission: &'static str,
         subject: &str,
         result: &Result<(), RegistryError>,
     ) {
-        self.note(permission, subject, result.as_ref().map_or_else(of_registry, |()| Attempt::Granted));
+        self.record(permission, subject, result.as_ref().map_or_else(registry_attempt, |()| Attempt::Granted));
     }
 
-    /// The lines. `untried` says why a permission without any attempt was not tried.
-    pub(super) fn tell(&self, report: &mut Report, untried: impl Fn(&str) -> String) {
+    /// Prints the lines. `untried` is the reason for a permission without any attempt.
+    pub(super) fn print(&self, report: &mut Report, untried: impl Fn(&str) -> String) {
         for permission in ALL {
             match self.0.get(permission) {
                 None => report.skipped("permission", &format!("{permission}: {}", untried(permission))),
-                Some(attempts) => tell(report, permission, attempts),
+                Some(attempts) => print(report, permission, attempts),
             }
         }
     }
 }
 
-fn tell(report: &mut Report, permission: &'static str, attempts: &[(String, Attempt)]) {
+fn print(report: &mut Report, permission: &'static str, attempts: &[(String, Attempt)]) {
     let denied: Vec<_> = attempts
         .iter()
         .filter_map(|(subject, attempt)| match attempt {
-            Attempt::Denied(words) => Some((subject.as_str(), words)),
+            Attempt::Denied(message) => Some((subject.as_str(), message)),
             _ => None,
         })
         .collect();
-    if let Some((_, words)) = denied.first() {
+    if let Some((_, message)) = denied.first() {
         let subjects = denied.iter().map(|(subject, _)| *subject).collect::<Vec<_>>().join(", ");
-        let found = format!("{permission} is missing for {subjects}: {words}");
+        let found = format!("{permission} is missing for {subjects}: {message}");
         if OPTIONAL.contains(&permission) {
             return report
                 .skipped("permission", &format!("{found} (public images are pulled without, at a lower limit)"));
@@ -93,12 +93,12 @@ fn tell(report: &mut Report, permission: &'static str, attempts: &[(String, Atte
     report.ok("permission", &format!("{permission} for {subjects}"));
 }
 
-fn of_registry(error: &RegistryError) -> Attempt {
-    let words = error.to_string();
+fn registry_attempt(error: &RegistryError) -> Attempt {
+    let message = error.to_string();
     match error.kind() {
-        RegistryErrorKind::AccessDenied => Attempt::Denied(words),
+        RegistryErrorKind::AccessDenied => Attempt::Denied(message),
         RegistryErrorKind::NoCredentials => Attempt::Failed(Problem::no_aws_credentials()),
-        RegistryErrorKind::Unauthorized => Attempt::Failed(Problem::wrong(words, AWS_CREDENTIALS)),
-        _ => Attempt::Failed(Problem::unavailable(words, "check the network and proxies (HTTPS_PROXY)")),
+        RegistryErrorKind::Unauthorized => Attempt::Failed(Problem::wrong(message, AWS_CREDENTIALS)),
+        _ => Attempt::Failed(Problem::unavailable(message, "check the network and proxies (HTTPS_PROXY)")),
     }
 }

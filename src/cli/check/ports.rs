@@ -1,4 +1,4 @@
-//! The step of `check` about host ports: whether each port that a node wants is free, or held by its own container.
+//! The step of `check` about host ports: whether each port of a node is free, or used by the node's own container.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,14 +14,14 @@ use crate::config::Config;
 use crate::daemon;
 use crate::model::{App, Node};
 
-/// A line for all ports, and one for each that cannot be had.
+/// Prints a line for all ports, and one for each port that is not available.
 pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&Engine>, report: &mut Report) {
     let Some(app) = app else { return report.skipped("ports", "no app") };
     let count = app.nodes.values().map(|node| node.ports.len()).sum::<usize>();
     if count == 0 {
         return report.skipped("ports", "no node wants one");
     }
-    let Some(running) = running(config, engine).await else { return report.skipped("ports", "no engine to ask") };
+    let Some(running) = running(config, engine).await else { return report.skipped("ports", "no engine") };
     let mut free = 0;
     for node in app.nodes.values() {
         let is_running =
@@ -30,23 +30,23 @@ pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&En
             match attempt(port) {
                 Err(error) if error.kind() == ErrorKind::AddrInUse && is_running => free += 1,
                 Ok(()) => free += 1,
-                Err(error) => tell(node, port, &error, report),
+                Err(error) => report_port(node, port, &error, report),
             }
         }
     }
     if free > 0 {
-        report.ok("ports", &format!("{free} of {count} host ports are free, or held by the node that wants them"));
+        report.ok("ports", &format!("{free} of {count} host ports are free, or used by their node"));
     }
 }
 
-/// Nodes by name, and containers by name, that run.
+/// Names of running nodes and of running containers.
 async fn running(config: &Config, engine: Option<&Engine>) -> Option<BTreeSet<String>> {
     let containers = engine?.runtime.list(&daemon::owner_of(config)).await.ok()?;
     let running = containers.into_iter().filter(|container| container.state.is_running());
     Some(running.flat_map(|mut c| [c.labels.remove(labels::NODE).unwrap_or_default(), c.name]).collect())
 }
 
-/// SCTP has no sockets in the standard library; its ports are not tried.
+/// The standard library has no SCTP sockets, so SCTP ports are not tried.
 fn attempt(port: &PortBinding) -> io::Result<()> {
     let address = (port.host_address, port.host_port);
     match port.protocol {
@@ -56,13 +56,13 @@ fn attempt(port: &PortBinding) -> io::Result<()> {
     }
 }
 
-fn tell(node: &Node, port: &PortBinding, error: &io::Error, report: &mut Report) {
+fn report_port(node: &Node, port: &PortBinding, error: &io::Error, report: &mut Report) {
     let (number, protocol) = (port.host_port, port.protocol.as_str());
     let what = format!("{number}/{protocol} of node {:?}", node.name.as_str());
     match error.kind() {
         ErrorKind::AddrInUse => {
             let holder = holder(port).map_or_else(|| "another program".to_owned(), |name| format!("{name:?}"));
-            let remedy = format!("end it or change the node's port; see it with: ss -lnp 'sport = :{number}'");
+            let remedy = format!("end it or change the node's port; to show it: ss -lnp 'sport = :{number}'");
             report.problem("ports", &Problem::wrong(format!("{what} is taken by {holder}"), remedy));
         }
         ErrorKind::AddrNotAvailable => {
@@ -70,13 +70,13 @@ fn tell(node: &Node, port: &PortBinding, error: &io::Error, report: &mut Report)
             report.problem("ports", &Problem::wrong(found, "change the node's host address in EchoStream"));
         }
         ErrorKind::PermissionDenied => {
-            report.skipped("ports", &format!("{what}: only root may try a port under 1024"));
+            report.skipped("ports", &format!("{what}: only root can test a port under 1024"));
         }
         _ => report.skipped("ports", &format!("{what}: {error}")),
     }
 }
 
-/// The program behind a port, by the kernel's tables; only root sees those of others.
+/// The program that uses a port, from the kernel's tables; only root sees programs of other users.
 fn holder(port: &PortBinding) -> Option<String> {
     let tables = match port.protocol {
         Protocol::Tcp => ["tcp", "tcp6"],
@@ -98,7 +98,7 @@ fn holder(port: &PortBinding) -> Option<String> {
     fs::read_to_string(found.next()?.join("comm")).ok().map(|name| name.trim().to_owned())
 }
 
-/// `socket:[inode]` of a line that listens (TCP state 0A, UDP state 07) on the port.
+/// `socket:[inode]` of a line for a socket that listens (TCP state 0A, UDP state 07) on the port.
 fn inode(line: &str, suffix: &str) -> Option<String> {
     let fields: Vec<_> = line.split_whitespace().collect();
     let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_taken_port_names_its_program() {
-        // An address that nobody else uses: the port stays free when it is given back.
+        // No other test uses this address, so the port stays free after its release.
         let listener = TcpListener::bind("127.0.97.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let port = PortBinding {

@@ -1,4 +1,4 @@
-//! The step of `check` about disk space where the daemon and the engine write.
+//! The step of `check` about disk space for the daemon and the engine.
 
 use std::path::{Path, PathBuf};
 
@@ -8,28 +8,28 @@ use super::Engine;
 use crate::config::Config;
 
 const MIB: u64 = 1024 * 1024;
-/// State and log are small, and full disks spoil both.
+/// Minimum for the state directory and the log file.
 const OWN_BYTES_MIN: u64 = 100 * MIB;
-/// Less than a common image.
+/// Minimum for images.
 const ENGINE_BYTES_MIN: u64 = 2048 * MIB;
 
-/// A line for each place.
+/// Prints a line for each path.
 pub(super) fn check(config: &Config, engine: Option<&Engine>, report: &mut Report) {
-    tell("state directory", &config.state_directory, OWN_BYTES_MIN, report);
+    report_space("state directory", &config.state_directory, OWN_BYTES_MIN, report);
     if let Some(log) = &config.log_file {
-        tell("log file", log, OWN_BYTES_MIN, report);
+        report_space("log file", log, OWN_BYTES_MIN, report);
     }
     match engine.map(|engine| engine.host.data_root.clone()) {
         None => report.skipped("disk space", "images: no engine"),
-        Some(None) => report.skipped("disk space", "images: the engine does not say where it keeps them"),
+        Some(None) => report.skipped("disk space", "images: the engine does not report their directory"),
         Some(Some(root)) if !root.exists() => {
-            report.skipped("disk space", &format!("images: {} cannot be seen from here", root.display()));
+            report.skipped("disk space", &format!("images: {} is not visible to this process", root.display()));
         }
-        Some(Some(root)) => tell("images", &root, ENGINE_BYTES_MIN, report),
+        Some(Some(root)) => report_space("images", &root, ENGINE_BYTES_MIN, report),
     }
 }
 
-fn tell(what: &str, path: &Path, bytes_min: u64, report: &mut Report) {
+fn report_space(what: &str, path: &Path, bytes_min: u64, report: &mut Report) {
     let Some((directory, free)) = free(path) else {
         return report.skipped("disk space", &format!("{what}: not known for {}", path.display()));
     };
@@ -37,11 +37,11 @@ fn tell(what: &str, path: &Path, bytes_min: u64, report: &mut Report) {
     if free >= bytes_min {
         return report.ok("disk space", &found);
     }
-    let remedy = format!("make room: {} MiB at least", bytes_min / MIB);
+    let remedy = format!("free at least {} MiB", bytes_min / MIB);
     report.problem("disk space", &Problem::wrong(found, remedy));
 }
 
-/// What is free to this user at a path, or at its nearest ancestor that exists.
+/// Free space for this user at a path, or at its nearest existing ancestor.
 fn free(path: &Path) -> Option<(PathBuf, u64)> {
     let directory = path.ancestors().find(|ancestor| ancestor.exists())?;
     let disk = rustix::fs::statvfs(directory).ok()?;

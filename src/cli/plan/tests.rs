@@ -1,4 +1,4 @@
-//! What is foreseen from what is known, without any cloud or engine.
+//! The simulation without cloud and engine.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ fn app(nodes: &[(&str, &str)]) -> Arc<App> {
     })
 }
 
-/// The container that `run` would have made of a node, with the revision it has read.
+/// The container that `run` would have created for a node, with the revision that it read.
 fn container(app: &App, text: &str, content: &str) -> (Container, Revision) {
     let desired = settings().desired(app, &app.nodes[&name(text)], &AppInputs::of(app)).expect("a good node");
     let spec = &desired.target.spec;
@@ -87,21 +87,21 @@ fn container(app: &App, text: &str, content: &str) -> (Container, Revision) {
     (container, desired.target.revision)
 }
 
-/// What is foreseen for `snapshot` beside running `containers`, with `present` as the content of all images.
-fn foreseen(snapshot: Snapshot, containers: Vec<(Container, Revision)>, present: Option<&str>) -> Foreseen {
-    let remembered = containers.iter().map(|(container, revision)| (container.id.clone(), revision.clone())).collect();
-    let (mut foresight, wanted) = Foresight::begin(&settings(), remembered, snapshot);
+/// The preview for `snapshot` with running `containers`, and `present` as the local copy of all images.
+fn preview(snapshot: Snapshot, containers: Vec<(Container, Revision)>, present: Option<&str>) -> Preview {
+    let revisions = containers.iter().map(|(container, revision)| (container.id.clone(), revision.clone())).collect();
+    let (mut simulation, required) = Simulation::begin(&settings(), revisions, snapshot);
     let present = present.map(|id| ImageId(id.to_owned()));
-    let images = wanted.into_iter().map(|reference| Image { reference, present: present.clone() }).collect();
-    foresight.absorb(images, containers.into_iter().map(|(container, _)| container).collect());
-    foresight.finish()
+    let images = required.into_iter().map(|reference| Image { reference, present: present.clone() }).collect();
+    simulation.observe(images, containers.into_iter().map(|(container, _)| container).collect());
+    simulation.finish()
 }
 
-fn verb(foreseen: &Foreseen, node: &str) -> &'static str {
-    match foreseen.nodes.get(&name(node)) {
-        Some(Step::Do { verb, .. }) => verb,
+fn verb(preview: &Preview, node: &str) -> &'static str {
+    match preview.nodes.get(&name(node)) {
+        Some(Step::Act { verb, .. }) => verb,
         Some(Step::Nothing) => "nothing",
-        Some(Step::Left(_)) => "left",
+        Some(Step::Blocked(_)) => "left",
         None => "unknown",
     }
 }
@@ -111,33 +111,33 @@ fn each_node_gets_its_first_step() {
     let before = app(&[("same", IMAGE), ("moved", IMAGE), ("gone", IMAGE)]);
     let after = app(&[("same", IMAGE), ("moved", "registry.test/img:2"), ("new", IMAGE), ("bad", "img")]);
     let containers = ["same", "moved", "gone"].map(|node| container(&before, node, "sha256:1")).to_vec();
-    let foreseen = foreseen(Snapshot::App(after), containers, Some("sha256:1"));
-    let verbs = ["same", "moved", "gone", "new", "bad"].map(|node| verb(&foreseen, node));
+    let preview = preview(Snapshot::App(after), containers, Some("sha256:1"));
+    let verbs = ["same", "moved", "gone", "new", "bad"].map(|node| verb(&preview, node));
     assert_eq!(verbs, ["nothing", "replace", "remove", "create", "left"]);
-    assert_eq!((foreseen.count(), foreseen.images.len()), (3, 2));
+    assert_eq!((preview.count(), preview.images.len()), (3, 2));
 }
 
 #[test]
 fn an_image_that_is_not_here_replaces_nothing_by_guess() {
     let app = app(&[("a", IMAGE), ("new", IMAGE)]);
     let containers = vec![container(&app, "a", "sha256:1")];
-    let foreseen = foreseen(Snapshot::App(app), containers, None);
-    assert_eq!((verb(&foreseen, "a"), verb(&foreseen, "new")), ("nothing", "create"));
+    let preview = preview(Snapshot::App(app), containers, None);
+    assert_eq!((verb(&preview, "a"), verb(&preview, "new")), ("nothing", "create"));
     let reason = "there is none, as soon as its image is here".to_owned();
-    assert_eq!(foreseen.nodes[&name("new")], Step::Do { verb: "create", reason });
+    assert_eq!(preview.nodes[&name("new")], Step::Act { verb: "create", reason });
 }
 
 #[test]
 fn newer_content_that_is_here_already_counts() {
     let app = app(&[("a", IMAGE)]);
     let containers = vec![container(&app, "a", "sha256:1")];
-    assert_eq!(verb(&foreseen(Snapshot::App(app), containers, Some("sha256:2")), "a"), "replace");
+    assert_eq!(verb(&preview(Snapshot::App(app), containers, Some("sha256:2")), "a"), "replace");
 }
 
 #[test]
 fn an_app_that_is_gone_stops_its_nodes() {
     let app = app(&[("a", IMAGE)]);
     let containers = vec![container(&app, "a", "sha256:1")];
-    let foreseen = foreseen(Snapshot::Gone, containers, None);
-    assert_eq!(verb(&foreseen, "a"), "stop");
+    let preview = preview(Snapshot::Gone, containers, None);
+    assert_eq!(verb(&preview, "a"), "stop");
 }

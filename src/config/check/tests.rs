@@ -1,13 +1,13 @@
-//! Good and bad values as tables.
+//! Valid and invalid values as tables.
 
 use super::*;
 
 fn table<T>(check: impl Fn(&str) -> Option<T>, good: &[&str], bad: &[&str]) {
     for text in good {
-        assert!(check(text).is_some(), "should be taken: {text:?}");
+        assert!(check(text).is_some(), "should be valid: {text:?}");
     }
     for text in bad {
-        assert!(check(text).is_none(), "should be refused: {text:?}");
+        assert!(check(text).is_none(), "should be invalid: {text:?}");
     }
 }
 

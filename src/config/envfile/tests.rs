@@ -3,18 +3,18 @@
 use super::*;
 
 fn check(text: &str, expected: &[(&str, &str, usize)]) {
-    let (entries, mistakes) = parse(text);
+    let (entries, errors) = parse(text);
     let entries: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.value.as_str(), e.line)).collect();
     assert_eq!(entries, expected, "text: {text:?}");
-    assert_eq!(mistakes, [], "text: {text:?}");
+    assert_eq!(errors, [], "text: {text:?}");
 }
 
-fn check_mistakes(text: &str, expected: &[(usize, &str)]) {
-    let (_, mistakes) = parse(text);
-    assert_eq!(mistakes.len(), expected.len(), "text: {text:?}, mistakes: {mistakes:?}");
-    for (mistake, (line, part)) in mistakes.iter().zip(expected) {
-        assert_eq!(mistake.line, *line, "text: {text:?}");
-        assert!(mistake.reason.contains(part), "{mistake:?} should contain {part:?}");
+fn check_errors(text: &str, expected: &[(usize, &str)]) {
+    let (_, errors) = parse(text);
+    assert_eq!(errors.len(), expected.len(), "text: {text:?}, errors: {errors:?}");
+    for (error, (line, part)) in errors.iter().zip(expected) {
+        assert_eq!(error.line, *line, "text: {text:?}");
+        assert!(error.reason.contains(part), "{error:?} should contain {part:?}");
     }
 }
 
@@ -75,24 +75,24 @@ fn quotes_keep_what_is_in_them() {
 
 #[test]
 fn mistakes_name_the_line_and_the_reason() {
-    check_mistakes("A", &[(1, "no `=`")]);
-    check_mistakes("A=1\n\njust words\nB=2\n9A=1\n", &[(3, "no `=`"), (5, "valid name")]);
-    check_mistakes("=1", &[(1, "valid name")]);
-    check_mistakes("A B=1", &[(1, "valid name")]);
-    check_mistakes("A-B=1", &[(1, "valid name")]);
-    check_mistakes("É=1", &[(1, "valid name")]);
-    check_mistakes("\u{feff}A=1", &[(1, "valid name")]);
-    check_mistakes("export A=1", &[(1, "export")]);
-    check_mistakes("A=1\nB='open\nC=3", &[(2, "single quote")]);
-    check_mistakes("A=1\nB=\"open\\", &[(2, "double quote")]);
-    check_mistakes("A=a\0b", &[(1, "NUL")]);
+    check_errors("A", &[(1, "no `=`")]);
+    check_errors("A=1\n\njust words\nB=2\n9A=1\n", &[(3, "no `=`"), (5, "valid name")]);
+    check_errors("=1", &[(1, "valid name")]);
+    check_errors("A B=1", &[(1, "valid name")]);
+    check_errors("A-B=1", &[(1, "valid name")]);
+    check_errors("É=1", &[(1, "valid name")]);
+    check_errors("\u{feff}A=1", &[(1, "valid name")]);
+    check_errors("export A=1", &[(1, "export")]);
+    check_errors("A=1\nB='open\nC=3", &[(2, "single quote")]);
+    check_errors("A=1\nB=\"open\\", &[(2, "double quote")]);
+    check_errors("A=a\0b", &[(1, "NUL")]);
 }
 
 #[test]
 fn good_lines_beside_bad_ones_are_read() {
-    let (entries, mistakes) = parse("A=1\nbad\nB=2");
+    let (entries, errors) = parse("A=1\nbad\nB=2");
     assert_eq!(entries.len(), 2);
-    assert_eq!(mistakes.len(), 1);
+    assert_eq!(errors.len(), 1);
 }
 
 #[test]
@@ -116,17 +116,17 @@ proptest::proptest! {
 
     #[test]
     fn any_text_is_read_to_its_end(text in "[AB=\"'\\\\ \n\r#x]{0,60}") {
-        let (entries, mistakes) = parse(&text);
+        let (entries, errors) = parse(&text);
         let lines = text.matches('\n').count() + 1;
-        let all = entries.iter().map(|entry| entry.line).chain(mistakes.iter().map(|mistake| mistake.line));
+        let all = entries.iter().map(|entry| entry.line).chain(errors.iter().map(|error| error.line));
         assert!(all.into_iter().all(|line| (1..=lines).contains(&line)), "{text:?}");
     }
 }
 
-/// What follows a value is read too, so the value ended where it should.
+/// The next assignment is parsed too, so the value ends at the right character.
 fn check_value(text: &str, expected: &str) {
-    let (entries, mistakes) = parse(text);
-    assert_eq!(mistakes, [], "text: {text:?}");
+    let (entries, errors) = parse(text);
+    assert_eq!(errors, [], "text: {text:?}");
     assert_eq!(entries.len(), 2, "text: {text:?}");
     assert_eq!((entries[0].value.as_str(), entries[1].value.as_str()), (expected, "2"), "text: {text:?}");
 }

@@ -19,20 +19,20 @@ const GOOD: &[(&str, &str)] = &[
     ("USER_POOL_ID", "eu-west-1_pool"),
 ];
 
-/// The world of one test: an environment, files by path, and flags.
+/// Inputs of one test: an environment, files by path, and flags.
 #[derive(Default)]
-struct World {
+struct Fixture {
     environment: HashMap<String, String>,
     files: HashMap<&'static str, String>,
     flags: Flags,
 }
 
-impl World {
+impl Fixture {
     fn good() -> Self {
         let environment = GOOD.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let mut world = Self { environment, ..Self::default() };
-        world.files.insert("/etc/machine-id", "0123abcd\n".into());
-        world
+        let mut fixture = Self { environment, ..Self::default() };
+        fixture.files.insert("/etc/machine-id", "0123abcd\n".into());
+        fixture
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
@@ -70,7 +70,7 @@ impl World {
 
 #[test]
 fn the_nine_variables_are_enough() {
-    let config = World::good().config();
+    let config = Fixture::good().config();
     assert_eq!(config.app, "My App");
     assert_eq!(config.user_pool_id.region, "eu-west-1");
     assert_eq!(config.password.expose_secret(), "hunter2");
@@ -90,49 +90,49 @@ fn the_nine_variables_are_enough() {
 
 #[test]
 fn flags_beat_the_environment_beats_the_file_beats_defaults() {
-    let level = |world: &World| world.config().logging_level;
-    let mut world = World::good();
-    assert_eq!(level(&world), LoggingLevel::Info);
-    world = world.env_file("LOGGING_LEVEL=ERROR\nLOGGING_LEVEL=WARNING\n");
-    assert_eq!(level(&world), LoggingLevel::Warning);
-    world = world.env("LOGGING_LEVEL", "");
-    assert_eq!(level(&world), LoggingLevel::Warning, "an empty value counts as none");
-    world = world.env("LOGGING_LEVEL", "CRITICAL");
-    assert_eq!(level(&world), LoggingLevel::Critical);
-    world = world.flag("LOGGING_LEVEL", "DEBUG");
-    assert_eq!(level(&world), LoggingLevel::Debug);
+    let level = |fixture: &Fixture| fixture.config().logging_level;
+    let mut fixture = Fixture::good();
+    assert_eq!(level(&fixture), LoggingLevel::Info);
+    fixture = fixture.env_file("LOGGING_LEVEL=ERROR\nLOGGING_LEVEL=WARNING\n");
+    assert_eq!(level(&fixture), LoggingLevel::Warning);
+    fixture = fixture.env("LOGGING_LEVEL", "");
+    assert_eq!(level(&fixture), LoggingLevel::Warning, "an empty value counts as none");
+    fixture = fixture.env("LOGGING_LEVEL", "CRITICAL");
+    assert_eq!(level(&fixture), LoggingLevel::Critical);
+    fixture = fixture.flag("LOGGING_LEVEL", "DEBUG");
+    assert_eq!(level(&fixture), LoggingLevel::Debug);
 }
 
 #[test]
 fn an_environment_file_alone_is_enough() {
     let text: String = GOOD.iter().map(|(name, value)| format!("{name}=\"{value}\"\n")).collect();
-    let mut world = World::good().env_file(&text);
-    world.environment.clear();
-    assert_eq!(world.config().tenant, "tenant");
+    let mut fixture = Fixture::good().env_file(&text);
+    fixture.environment.clear();
+    assert_eq!(fixture.config().tenant, "tenant");
 }
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let mut world = World::good()
+    let mut fixture = Fixture::good()
         .env("AWS_DEFAULT_REGION", "nowhere")
         .flag("MANAGED_APP_PARALLEL_PULLS", "0")
         .env_file("LOGGING_LEVEL=INFO\n\noops\nMANAGED_APP_RESYNC=5\n");
-    world.environment.remove("APP");
-    world.environment.remove("PASSWORD");
+    fixture.environment.remove("APP");
+    fixture.environment.remove("PASSWORD");
     let expected = "\
 the configuration has 6 problems:
   /env line 3 has no `=`; an assignment is NAME=value
-  APP is missing; it should hold 1 to 256 characters, without control characters
-  AWS_DEFAULT_REGION should hold an AWS region, like us-east-1; \"nowhere\" came from the environment
-  PASSWORD is missing; it should hold 1 to 256 characters, without control characters
-  MANAGED_APP_PARALLEL_PULLS should hold a number from 1 to 64; \"0\" came from the flag --parallel-pulls
-  MANAGED_APP_RESYNC should hold a duration from 10s to 24h, like 5m; \"5\" came from /env line 4";
-    assert_eq!(world.errors(), expected);
+  APP is missing; expected: 1 to 256 characters, without control characters
+  AWS_DEFAULT_REGION from the environment is invalid: \"nowhere\"; expected: an AWS region, like us-east-1
+  PASSWORD is missing; expected: 1 to 256 characters, without control characters
+  MANAGED_APP_PARALLEL_PULLS from the flag --parallel-pulls is invalid: \"0\"; expected: a number from 1 to 64
+  MANAGED_APP_RESYNC from /env line 4 is invalid: \"5\"; expected: a duration from 10s to 24h, like 5m";
+    assert_eq!(fixture.errors(), expected);
 }
 
 #[test]
 fn nothing_at_all_names_each_required_variable() {
-    let errors = World { files: World::good().files, ..World::default() }.errors();
+    let errors = Fixture { files: Fixture::good().files, ..Fixture::default() }.errors();
     for (name, _) in GOOD {
         assert!(errors.contains(&format!("{name} is missing")), "{errors}");
     }
@@ -140,10 +140,10 @@ fn nothing_at_all_names_each_required_variable() {
 
 #[test]
 fn an_unreadable_file_is_one_problem_not_ten() {
-    let mut world = World::good().env("MANAGED_APP_ON_EXIT", "explode");
-    world.flags.env_file = Some("/absent".into());
-    world.environment.remove("APP");
-    let errors = world.errors();
+    let mut fixture = Fixture::good().env("MANAGED_APP_ON_EXIT", "explode");
+    fixture.flags.env_file = Some("/absent".into());
+    fixture.environment.remove("APP");
+    let errors = fixture.errors();
     assert!(errors.contains("/absent cannot be read: entity not found"), "{errors}");
     assert!(errors.contains("MANAGED_APP_ON_EXIT"), "{errors}");
     assert!(!errors.contains("APP is missing"), "{errors}");
@@ -151,57 +151,57 @@ fn an_unreadable_file_is_one_problem_not_ten() {
 
 #[test]
 fn secrets_are_in_no_error_and_no_debug() {
-    let bad = World::good()
+    let bad = Fixture::good()
         .env("PASSWORD", "hunter2\n")
         .env("APPSYNC_ENDPOINT", "https://me:hunter2@api.example/")
         .env_file("hunter2\nPASSWORD='hunter2");
     let error = bad.load().expect_err("the configuration is bad");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     assert_eq!(error.problems().len(), 4);
-    assert!(!format!("{:?}", World::good().config()).contains("hunter2"));
+    assert!(!format!("{:?}", Fixture::good().config()).contains("hunter2"));
 }
 
 #[test]
 fn bad_values_are_shown_escaped_and_cut() {
-    let errors = World::good().env("APP", &format!("\u{1b}[2J{}", "x".repeat(500))).errors();
+    let errors = Fixture::good().env("APP", &format!("\u{1b}[2J{}", "x".repeat(500))).errors();
     assert!(errors.contains(r#""\u{1b}[2Jxxx"#), "{errors}");
     assert!(errors.len() < 300, "{errors}");
 }
 
 #[test]
 fn the_host_id_is_given_or_found() {
-    assert_eq!(World::good().env("MANAGED_APP_HOST_ID", "h1").config().host_id, "h1");
-    let mut world = World::good();
-    world.files.insert("/etc/machine-id", "uninitialized\n".into());
-    assert_eq!(world.errors().lines().count(), 2);
-    world.files.insert("/proc/sys/kernel/hostname", "box\n".into());
-    assert_eq!(world.config().host_id, "box");
-    let errors = world.env("MANAGED_APP_HOST_ID", "a b").errors();
+    assert_eq!(Fixture::good().env("MANAGED_APP_HOST_ID", "h1").config().host_id, "h1");
+    let mut fixture = Fixture::good();
+    fixture.files.insert("/etc/machine-id", "uninitialized\n".into());
+    assert_eq!(fixture.errors().lines().count(), 2);
+    fixture.files.insert("/proc/sys/kernel/hostname", "box\n".into());
+    assert_eq!(fixture.config().host_id, "box");
+    let errors = fixture.env("MANAGED_APP_HOST_ID", "a b").errors();
     assert!(errors.contains("1 problem:") && errors.contains("MANAGED_APP_HOST_ID"), "{errors}");
 }
 
 #[test]
 fn the_state_directory_is_ours_then_systemds() {
-    let world = World::good().env("STATE_DIRECTORY", "/var/lib/a:/var/lib/b");
-    assert_eq!(world.config().state_directory, Path::new("/var/lib/a"));
-    assert_eq!(world.env("MANAGED_APP_STATE_DIRECTORY", "/s").config().state_directory, Path::new("/s"));
-    assert!(World::good().env("MANAGED_APP_STATE_DIRECTORY", "s").errors().contains("an absolute path"));
+    let fixture = Fixture::good().env("STATE_DIRECTORY", "/var/lib/a:/var/lib/b");
+    assert_eq!(fixture.config().state_directory, Path::new("/var/lib/a"));
+    assert_eq!(fixture.env("MANAGED_APP_STATE_DIRECTORY", "/s").config().state_directory, Path::new("/s"));
+    assert!(Fixture::good().env("MANAGED_APP_STATE_DIRECTORY", "s").errors().contains("an absolute path"));
 }
 
 #[test]
 fn the_log_file_can_be_turned_off() {
-    assert_eq!(World::good().env("MANAGED_APP_LOG_FILE", "off").config().log_file, None);
+    assert_eq!(Fixture::good().env("MANAGED_APP_LOG_FILE", "off").config().log_file, None);
 }
 
 #[test]
 fn engines_and_systemd_are_carried_along() {
-    let world = World::good()
+    let fixture = Fixture::good()
         .env("DOCKER_HOST", "unix:///d.sock")
         .env("NOTIFY_SOCKET", "@n")
         .env("WATCHDOG_USEC", "30000000")
         .env("WATCHDOG_PID", "7")
         .env_file("CONTAINER_HOST=unix:///p.sock\nNOTIFY_SOCKET=/not/from/here\nXDG_RUNTIME_DIR=/run/user/0");
-    let config = world.config();
+    let config = fixture.config();
     assert_eq!(config.docker_host.as_deref(), Some("unix:///d.sock"));
     assert_eq!(config.container_host.as_deref(), Some("unix:///p.sock"));
     assert_eq!(config.xdg_runtime_dir.as_deref(), Some("/run/user/0"));
@@ -211,29 +211,29 @@ fn engines_and_systemd_are_carried_along() {
         watchdog_pid: Some(7),
     };
     assert_eq!(config.systemd, systemd);
-    assert_eq!(world.env("WATCHDOG_USEC", "soon").config().systemd.watchdog, None);
+    assert_eq!(fixture.env("WATCHDOG_USEC", "soon").config().systemd.watchdog, None);
 }
 
 #[test]
 fn the_status_socket_is_ours_then_systemds_then_the_usual_one_or_off() {
-    let socket = |world: &World| world.config().status_socket;
+    let socket = |fixture: &Fixture| fixture.config().status_socket;
     let path = |text: &str| Some(std::path::PathBuf::from(text));
-    assert_eq!(socket(&World::good()), path("/run/echostream-managed-app/status.sock"));
-    let world = World::good().env("RUNTIME_DIRECTORY", "/run/ours:/run/other");
-    assert_eq!(socket(&world), path("/run/ours/status.sock"));
-    let world = world.env("MANAGED_APP_STATUS_SOCKET", "/x.sock");
-    assert_eq!(socket(&world), path("/x.sock"));
-    assert_eq!(socket(&World::good().env("MANAGED_APP_STATUS_SOCKET", "off")), None);
+    assert_eq!(socket(&Fixture::good()), path("/run/echostream-managed-app/status.sock"));
+    let fixture = Fixture::good().env("RUNTIME_DIRECTORY", "/run/ours:/run/other");
+    assert_eq!(socket(&fixture), path("/run/ours/status.sock"));
+    let fixture = fixture.env("MANAGED_APP_STATUS_SOCKET", "/x.sock");
+    assert_eq!(socket(&fixture), path("/x.sock"));
+    assert_eq!(socket(&Fixture::good().env("MANAGED_APP_STATUS_SOCKET", "off")), None);
 }
 
 #[test]
 fn the_page_is_for_this_host_alone() {
-    let world = |address| World::good().env("MANAGED_APP_HTTP", address).env("MANAGED_APP_METRICS", address);
-    let config = world("127.0.0.1:8464").config();
+    let fixture = |address| Fixture::good().env("MANAGED_APP_HTTP", address).env("MANAGED_APP_METRICS", address);
+    let config = fixture("127.0.0.1:8464").config();
     assert!(config.http.is_some() && config.http == config.metrics);
-    let config = World::good().env("MANAGED_APP_METRICS", "[::]:9464").config();
+    let config = Fixture::good().env("MANAGED_APP_METRICS", "[::]:9464").config();
     assert_eq!(config.metrics.map(|address| address.port()), Some(9464));
-    let errors = world("0.0.0.0:8464").errors();
+    let errors = fixture("0.0.0.0:8464").errors();
     assert!(errors.contains("MANAGED_APP_HTTP") && !errors.contains("MANAGED_APP_METRICS"), "{errors}");
 }
 
@@ -245,9 +245,9 @@ fn the_packaged_example_is_good_and_names_every_setting() {
         let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
         let line = |line: &str| if uncommented { on(line) } else { line.to_owned() };
         let example: Vec<_> = text.lines().map(line).collect();
-        let mut world = World::good().env_file(&example.join("\n"));
-        world.environment.clear();
-        assert_eq!(world.config().app, "My App");
+        let mut fixture = Fixture::good().env_file(&example.join("\n"));
+        fixture.environment.clear();
+        assert_eq!(fixture.config().app, "My App");
     }
     for setting in crate::config::SETTINGS {
         assert!(text.contains(&format!("{}=", setting.variable)), "{}", setting.variable);

@@ -1,18 +1,18 @@
-//! Which address of this host the clients of the fake cloud are told.
+//! Selects the address of this host that the fake cloud advertises to clients.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use super::Problem;
 
-/// An address of the range for documentation: nothing is sent there, it only makes the kernel choose a route.
-const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
+/// An address of the range for documentation: nothing is sent to it, but the kernel selects a route for it.
+const EXTERNAL_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 
-/// The base of all URLs. One that listens everywhere needs an address that leads from containers to this host, which the
-/// address towards the network does on Docker and Podman alike.
+/// The base of all URLs. A listener on all addresses needs one that containers can reach; the address of the default
+/// route works with Docker and Podman.
 pub(super) fn base(bound: SocketAddr, advertise: Option<&str>) -> Result<String, Problem> {
     let host = match advertise {
         Some(host) => host.to_owned(),
-        None if bound.ip().is_unspecified() => towards_network()?.to_string(),
+        None if bound.ip().is_unspecified() => default_route_address()?.to_string(),
         None => bound.ip().to_string(),
     };
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
@@ -23,9 +23,9 @@ pub(super) fn base(bound: SocketAddr, advertise: Option<&str>) -> Result<String,
     }
 }
 
-fn towards_network() -> Result<IpAddr, Problem> {
+fn default_route_address() -> Result<IpAddr, Problem> {
     let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect(ELSEWHERE)?;
+        socket.connect(EXTERNAL_ADDRESS)?;
         socket.local_addr()
     });
     let none =
@@ -39,14 +39,17 @@ mod tests {
 
     #[test]
     fn clients_are_told_what_leads_here() {
-        let told = |bound: &str, advertise| base(bound.parse().expect("an address"), advertise).map_err(|p| p.text);
-        assert_eq!(told("127.0.0.1:1", None), Ok("http://127.0.0.1:1".into()));
-        assert_eq!(told("10.1.2.3:1", None), Ok("http://10.1.2.3:1".into()));
-        assert_eq!(told("[::1]:1", None), Ok("http://[::1]:1".into()));
-        assert_eq!(told("0.0.0.0:1", Some("172.17.0.1")), Ok("http://172.17.0.1:1".into()));
-        assert_eq!(told("0.0.0.0:1", Some("host.containers.internal")), Ok("http://host.containers.internal:1".into()));
+        let base_of = |bound: &str, advertise| base(bound.parse().expect("an address"), advertise).map_err(|p| p.text);
+        assert_eq!(base_of("127.0.0.1:1", None), Ok("http://127.0.0.1:1".into()));
+        assert_eq!(base_of("10.1.2.3:1", None), Ok("http://10.1.2.3:1".into()));
+        assert_eq!(base_of("[::1]:1", None), Ok("http://[::1]:1".into()));
+        assert_eq!(base_of("0.0.0.0:1", Some("172.17.0.1")), Ok("http://172.17.0.1:1".into()));
+        assert_eq!(
+            base_of("0.0.0.0:1", Some("host.containers.internal")),
+            Ok("http://host.containers.internal:1".into())
+        );
         for wrong in ["a b", "x/y", "http://x", "u@x", ""] {
-            assert!(told("0.0.0.0:1", Some(wrong)).is_err(), "{wrong}");
+            assert!(base_of("0.0.0.0:1", Some(wrong)).is_err(), "{wrong}");
         }
     }
 }

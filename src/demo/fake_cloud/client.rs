@@ -1,4 +1,4 @@
-//! Says a word to a fake cloud that runs, over HTTP, and prints the answer.
+//! Sends a command to a running fake cloud over HTTP and prints the response.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use super::commands::Command;
 use super::server::CONTROL_PATH;
 use crate::driver::chain;
 
-/// The longest wait for an answer: `receive` may wait 20 s.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// The longest wait for a response: `receive` may wait 20 s.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
 
-/// The answer goes to standard output.
-pub(super) async fn say(at: &str, command: &Command) -> Result<(), Problem> {
-    let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build();
-    let http = http.map_err(|error| Problem::unavailable(format!("make a client: {error}")))?;
-    let answer = http.post(format!("http://{at}{CONTROL_PATH}")).json(command).send().await;
-    let answer = answer.map_err(|error| {
+/// Sends `command` and prints the response on standard output.
+pub(super) async fn send(at: &str, command: &Command) -> Result<(), Problem> {
+    let http = reqwest::Client::builder().no_proxy().timeout(RESPONSE_LIMIT).build();
+    let http = http.map_err(|error| Problem::unavailable(format!("create an HTTP client: {error}")))?;
+    let response = http.post(format!("http://{at}{CONTROL_PATH}")).json(command).send().await;
+    let response = response.map_err(|error| {
         let cause = chain(&error);
         Problem::unavailable(format!(
             "reach a fake cloud at {at}: {cause}; does `fake-cloud serve` run, and is its address the one of --at?"
         ))
     })?;
-    let (status, text) = (answer.status(), answer.text().await);
-    let text = text.map_err(|error| Problem::unavailable(format!("read the answer of {at}: {error}")))?;
+    let (status, text) = (response.status(), response.text().await);
+    let text = text.map_err(|error| Problem::unavailable(format!("read the response of {at}: {error}")))?;
     match status.as_u16() {
         200 => {
-            // Output that nobody reads is no failure.
+            // A closed standard output is not a failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(())
         }

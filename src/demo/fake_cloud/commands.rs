@@ -1,5 +1,5 @@
-//! The words that can be said to a fake cloud, on the command line and over the wire, and what each does. What cannot be
-//! done changes nothing and says why.
+//! The commands of a fake cloud, on the command line and over HTTP, and their effects. A command that fails changes
+//! nothing and returns the reason.
 
 use clap::{Args, Subcommand};
 use managed_app_fakes::FakeCloud;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts;
 
-/// One word; a control call is its JSON.
+/// One command; a control request contains it as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 pub(super) enum Command {
     /// Print the environment of a daemon for the app, or of one node, as NAME=value lines
@@ -106,29 +106,29 @@ pub(super) enum Command {
     Logs { node: Option<String> },
     /// Print the received audit records, one line of JSON per record
     AuditRecords { node: Option<String> },
-    /// Give the host new temporary AWS keys, refuse all others from now on, and print the new ones
+    /// Create new temporary AWS keys for the host, reject all others from now on, and print the new ones
     ///
-    /// They are printed as a file `~/.aws/credentials`. ECR, ECR Public and CloudWatch Logs are concerned: the keys that
-    /// `env` prints are refused there, too.
+    /// The output has the format of `~/.aws/credentials`. ECR, ECR Public and CloudWatch Logs check the keys; they also
+    /// reject the keys that `env` prints.
     RotateKeys {
-        /// Accept the others too, until `retire-keys`
+        /// Also accept the other keys until `retire-keys`
         #[arg(long)]
         keep_old: bool,
     },
-    /// Refuse all AWS keys of the host but the newest from now on, and print how many that were accepted until now
+    /// Reject all AWS keys of the host except the newest from now on, and print how many of them were valid before
     RetireKeys {
-        /// Call them expired instead of unknown
+        /// Reject them as expired instead of unknown
         #[arg(long)]
         expired: bool,
     },
-    /// Print the calls that take the host's AWS keys: time, service, region, operation, subject, key, answer
+    /// Print the calls with AWS keys of the host: time, service, region, operation, subject, key, response
     ///
-    /// A line each, in columns with tabs between. The subject is the account of a registry token or the log group; the
-    /// answer is `ok` or the code of an error.
+    /// One line per call, with tabs between the columns. The subject is the account of a registry token or the log group;
+    /// the response is `ok` or an error code.
     Calls,
 }
 
-/// What a node is made of.
+/// Options of `add-node`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub(super) struct NodeArgs {
     /// Its name
@@ -159,11 +159,11 @@ pub(super) struct NodeArgs {
     pub(super) level: Option<String>,
 }
 
-/// Changes the cloud by a word that changes it; others do nothing. The error says what is in the way.
+/// Applies a command that changes the cloud; other commands do nothing. The error is the reason of a failure.
 pub(super) fn change(cloud: &FakeCloud, command: &Command) -> Result<(), String> {
     let world = cloud.world();
     if world.app.is_none() {
-        return Err("the app was removed; start the fake cloud anew".to_owned());
+        return Err("the app was removed; restart the fake cloud".to_owned());
     }
     check(&world, command)?;
     match command {
@@ -198,7 +198,7 @@ fn configure(cloud: &FakeCloud, command: &Command) {
     };
 }
 
-/// The words that need nothing read.
+/// The commands without arguments to parse.
 fn change_more(cloud: &FakeCloud, command: &Command) {
     match command {
         Command::RemoveNode { node } => cloud.remove_node(node),
@@ -217,7 +217,7 @@ fn change_more(cloud: &FakeCloud, command: &Command) {
     };
 }
 
-/// Whether all that a word names is there, and all that it makes is not.
+/// Checks that all objects that a command uses exist, and that the objects that it creates do not.
 fn check(world: &World, command: &Command) -> Result<(), String> {
     match command {
         Command::AddNode(arguments) => check_new(world, arguments),

@@ -1,5 +1,5 @@
-//! `fake-cloud`: a whole EchoStream cloud on one port, for authors of nodes. `serve` runs it; every other word is said to
-//! one that runs. Keeps nothing: what was told to it ends with it.
+//! `fake-cloud`: a complete fake EchoStream cloud on one port, for authors of nodes. `serve` runs it; all other commands
+//! are sent to a running one. Its state is in memory only.
 
 mod address;
 mod client;
@@ -18,10 +18,10 @@ use clap::{Args, Subcommand};
 use crate::exit::Exit;
 use commands::Command;
 
-/// Where `serve` listens, and where the other words look for it.
+/// Default listen address of `serve`, and default address for the other commands.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4510";
 
-/// What stands after `fake-cloud`.
+/// Options of `fake-cloud`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct FakeCloudArgs {
     /// Address of the running fake cloud
@@ -55,13 +55,13 @@ struct ServeArgs {
     seed: Option<PathBuf>,
 }
 
-/// Serves, or says a word to the one that serves.
+/// Runs a fake cloud, or sends a command to a running one.
 pub async fn run(arguments: FakeCloudArgs) -> Exit {
-    let done = match arguments.action {
+    let result = match arguments.action {
         Action::Serve(serve) => server::serve(serve.listen, serve.advertise, serve.seed.as_deref()).await,
-        Action::Command(command) => client::say(&arguments.at, &command).await,
+        Action::Command(command) => client::send(&arguments.at, &command).await,
     };
-    match done {
+    match result {
         Ok(()) => Exit::Done,
         Err(problem) => {
             let _ = writeln!(std::io::stderr(), "failed to {}", problem.text);
@@ -70,7 +70,7 @@ pub async fn run(arguments: FakeCloudArgs) -> Exit {
     }
 }
 
-/// What went wrong, to follow "failed to", and the code to end with.
+/// The failed operation, to follow "failed to", and the exit code.
 #[derive(Debug, PartialEq, Eq)]
 struct Problem {
     text: String,
@@ -83,7 +83,7 @@ impl Problem {
         Self { text: text.into(), exit: Exit::Usage }
     }
 
-    /// Something is not there.
+    /// Something is unavailable.
     fn unavailable(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit: Exit::Unavailable }
     }

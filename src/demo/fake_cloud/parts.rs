@@ -1,36 +1,36 @@
-//! Ports and mounts as people write them. Pure.
+//! Parsers of arguments: ports, mounts, levels and configurations. Pure.
 
 use std::net::IpAddr;
 
 use managed_app_fakes::cloud::commands::{LogLevel, Mount, Port, Protocol};
 
-/// A port as `[ADDRESS:]HOST:CONTAINER[/tcp|udp|sctp]`, as engines write it.
+/// A port as `[ADDRESS:]HOST:CONTAINER[/tcp|udp|sctp]`, the syntax of engines.
 pub(super) fn port(text: &str) -> Result<Port, String> {
-    let wrong = || format!("{text:?} should be [ADDRESS:]HOSTPORT:CONTAINERPORT[/tcp|udp|sctp], like 8080:80");
+    let invalid = || format!("{text:?} should be [ADDRESS:]HOSTPORT:CONTAINERPORT[/tcp|udp|sctp], like 8080:80");
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,
         "udp" => Protocol::Udp,
         "sctp" => Protocol::Sctp,
-        _ => return Err(wrong()),
+        _ => return Err(invalid()),
     };
-    let (rest, container) = ports.rsplit_once(':').ok_or_else(wrong)?;
+    let (rest, container) = ports.rsplit_once(':').ok_or_else(invalid)?;
     let (address, host) = rest.rsplit_once(':').map_or((None, rest), |(address, host)| (Some(address), host));
-    let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number > 0).ok_or_else(wrong);
+    let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number > 0).ok_or_else(invalid);
     let port = Port { protocol, ..Port::tcp(number(host)?, number(container)?) };
     let Some(address) = address else { return Ok(port) };
-    let address: IpAddr = address.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| wrong())?;
+    let address: IpAddr = address.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| invalid())?;
     Ok(port.at(&address.to_string()))
 }
 
-/// A mount as `[SOURCE:]TARGET`: without a source an anonymous volume, a name or an absolute path otherwise.
+/// A mount as `[SOURCE:]TARGET`: without source an anonymous volume, else a volume name or an absolute path.
 pub(super) fn mount(text: &str) -> Result<Mount, String> {
     let mount = match text.split_once(':') {
         Some((source, target)) => Mount::new(source, target),
         None => Mount::anonymous(text),
     };
-    let is_sourced = mount.source.as_deref().is_none_or(|source| !source.is_empty());
-    if is_sourced && mount.target.starts_with('/') && !mount.target.contains(':') {
+    let is_source_valid = mount.source.as_deref().is_none_or(|source| !source.is_empty());
+    if is_source_valid && mount.target.starts_with('/') && !mount.target.contains(':') {
         Ok(mount)
     } else {
         Err(format!("{text:?} should be [SOURCE:]TARGET with an absolute target, like data:/var/data"))
@@ -44,7 +44,7 @@ pub(super) fn level(text: &str) -> Result<LogLevel, String> {
     found.ok_or_else(|| format!("{text:?} should be DEBUG, INFO, WARNING or ERROR"))
 }
 
-/// JSON text of an object, as configurations are.
+/// A configuration: a JSON object.
 pub(super) fn json(text: &str) -> Result<(), String> {
     match serde_json::from_str(text) {
         Ok(serde_json::Value::Object(_)) => Ok(()),
@@ -53,7 +53,7 @@ pub(super) fn json(text: &str) -> Result<(), String> {
     }
 }
 
-/// For clap, which shows the error where the text was typed: the text is kept as it is, since it goes over the wire.
+/// Parsers for clap, which prints errors at once. They return the text unchanged, because it is sent over HTTP.
 macro_rules! checked {
     ($($name:ident: $read:ident)*) => {$(
         pub(super) fn $name(text: &str) -> Result<String, String> {

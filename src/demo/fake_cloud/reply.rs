@@ -1,4 +1,4 @@
-//! What each word answers: text for standard output. Changes nothing but by the word itself.
+//! The response to each command: text for standard output.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use managed_app_fakes::cloud::sqs::Outgoing;
 
 use super::commands::{self, Command};
 
-/// Says a word to the cloud; the answer, or what is in the way.
+/// Runs a command on the cloud; returns the response, or the reason of a failure.
 pub(super) async fn reply(cloud: &FakeCloud, command: &Command) -> Result<String, String> {
     match command {
         Command::Env { node } => env(cloud, node.as_deref()),
@@ -44,18 +44,18 @@ pub(super) async fn reply(cloud: &FakeCloud, command: &Command) -> Result<String
     }
 }
 
-/// `NAME=value` lines that systemd, Docker and Podman read alike; the seed sees to it that no value needs quotes.
+/// `NAME=value` lines with the same meaning for systemd, Docker and Podman; the seed rejects values that need quotes.
 fn env(cloud: &FakeCloud, node: Option<&str>) -> Result<String, String> {
     let all = cloud.env();
     let lines: BTreeMap<String, String> = match node {
         None => all
             .into_iter()
             .chain([
-                // This host is not the app's: it shall not be powered off by `remove-app`.
+                // `remove-app` must not power this host off.
                 ("MANAGED_APP_ON_REMOVED".to_owned(), "exit".to_owned()),
-                // It is spoken to by plain http, also where it is not on this host.
+                // Allows plain http to the fake cloud, also from another host.
                 ("MANAGED_APP_FAKE_CLOUD".to_owned(), cloud.env()["AWS_ENDPOINT_URL"].clone()),
-                // dockerd's own driver would look for the real AWS.
+                // The driver awslogs of dockerd would use the real AWS.
                 ("MANAGED_APP_NODE_LOGS".to_owned(), "engine".to_owned()),
             ])
             .collect(),
@@ -71,7 +71,7 @@ fn env(cloud: &FakeCloud, node: Option<&str>) -> Result<String, String> {
                 .collect();
             lines.insert("NODE".to_owned(), node.to_owned());
             lines.insert("NAME".to_owned(), node.to_owned());
-            // Python nodes check their tokens against the keys that AWS publishes, unless they are given others.
+            // Python nodes verify tokens with the keys that AWS publishes, unless this variable has others.
             lines.insert("COGNITO_JWKS".to_owned(), FakeCloud::token_keys());
             lines
         }
@@ -87,7 +87,7 @@ fn show(cloud: &FakeCloud) -> String {
         &mut text,
         format_args!("tenant {:?}, region {}, audit {}", world.tenant.name, world.tenant.region, world.tenant.audit),
     );
-    line(&mut text, format_args!("app {app}, {} changes not taken by its daemon", cloud.pending_changes()));
+    line(&mut text, format_args!("app {app}, {} changes not received by its daemon", cloud.pending_changes()));
     show_nodes(&world, &mut text);
     for edge in &world.edges {
         let (waiting, kind) = (cloud.queues.pending(&edge.queue), &edge.message_type);
@@ -99,7 +99,7 @@ fn show(cloud: &FakeCloud) -> String {
 fn show_nodes(world: &World, text: &mut String) {
     for (name, node) in &world.nodes {
         let image = world.node_types.get(&node.node_type).map_or("", String::as_str);
-        let stopped = if node.stopped { ", told to process nothing" } else { "" };
+        let stopped = if node.stopped { ", stopped" } else { "" };
         let (ports, mounts) = (node.ports.len(), node.mounts.len());
         let kind = &node.node_type;
         line(
@@ -110,7 +110,7 @@ fn show_nodes(world: &World, text: &mut String) {
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a String takes all text");
+    writeln!(text, "{line}").expect("writing to a String cannot fail");
 }
 
 fn send(cloud: &FakeCloud, source: &str, target: &str, body: &str) -> Result<String, String> {

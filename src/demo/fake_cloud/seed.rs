@@ -1,5 +1,5 @@
-//! The seed file: what a fake cloud holds when it starts, in TOML. `packaging/fake-cloud.toml` shows all of it. A mistake
-//! is told with its line.
+//! The seed file: the content of a fake cloud at its start, in TOML. `packaging/fake-cloud.toml` shows all fields. Errors
+//! contain the line number.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use toml::{Spanned, Table};
 use super::Problem;
 use super::commands::{self, Command, NodeArgs};
 
-/// A seed that was read.
+/// A parsed seed file.
 #[derive(Debug, Default)]
 pub(super) struct Seed {
     path: PathBuf,
@@ -68,7 +68,7 @@ struct MessageType {
 }
 
 impl Seed {
-    /// Reads and checks the form; what it says is checked when it is planted.
+    /// Reads the file and checks its syntax; [`Self::apply`] checks its content.
     pub(super) fn read(path: &Path) -> Result<Self, Problem> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| Problem::usage(format!("read the seed {}: {error}", path.display())))?;
@@ -79,13 +79,13 @@ impl Seed {
         let mut seed = Self { path: path.to_owned(), text, file: File::default() };
         match toml::from_str(&seed.text) {
             Ok(file) => seed.file = file,
-            Err(error) => return Err(seed.wrong(error.span().unwrap_or_default().start, error.message())),
+            Err(error) => return Err(seed.error_at(error.span().unwrap_or_default().start, error.message())),
         }
         seed.check_names()?;
         Ok(seed)
     }
 
-    /// These stand in environment files, which systemd reads with quotes and Docker without: so there must be none.
+    /// These values are in environment files. systemd interprets quotes and Docker does not, so quotes are not allowed.
     fn check_names(&self) -> Result<(), Problem> {
         let file = &self.file;
         for name in [&file.app, &file.tenant, &file.region, &file.log_group, &file.user, &file.password] {
@@ -94,19 +94,19 @@ impl Seed {
             let odd = |c: char| c.is_control() || "\"'\\#".contains(c);
             if text.is_empty() || text.trim() != text || text.chars().any(odd) {
                 let reason = "should be some text without quotes, backslash, # and outer spaces";
-                return Err(self.wrong(name.span().start, reason));
+                return Err(self.error_at(name.span().start, reason));
             }
         }
         Ok(())
     }
 
-    /// The cloud's own settings.
+    /// The builder of the cloud with the settings of the seed.
     pub(super) fn builder(&self) -> Builder {
         let file = &self.file;
         let or = |name: &Option<Spanned<String>>, default: &str| {
             name.as_ref().map_or_else(|| default.to_owned(), |name| name.get_ref().clone())
         };
-        // Everything in one region, as authors of nodes expect it.
+        // One region for all services, as authors of nodes expect.
         let region = or(&file.region, "us-east-1");
         FakeCloud::builder()
             .app(&or(&file.app, "my app"))
@@ -119,10 +119,10 @@ impl Seed {
             .pool_region(&region)
     }
 
-    /// Makes everything that the file names. A daemon that comes later finds it there, and no messages about it.
-    pub(super) fn plant(&self, cloud: &FakeCloud) -> Result<(), Problem> {
-        for (at, command) in self.commands().map_err(|(at, reason)| self.wrong(at, &reason))? {
-            commands::change(cloud, &command).map_err(|reason| self.wrong(at, &reason))?;
+    /// Creates all objects of the file. A daemon that starts later finds them, but no change messages about them.
+    pub(super) fn apply(&self, cloud: &FakeCloud) -> Result<(), Problem> {
+        for (at, command) in self.commands().map_err(|(at, reason)| self.error_at(at, &reason))? {
+            commands::change(cloud, &command).map_err(|reason| self.error_at(at, &reason))?;
         }
         if let Some(password) = &self.file.registry_password {
             cloud.registry.set_password(password);
@@ -134,7 +134,7 @@ impl Seed {
         Ok(())
     }
 
-    /// All words, each with its place in the text, in the order in which they can be said.
+    /// All commands in a valid order, each with its position in the text.
     fn commands(&self) -> Result<Vec<(usize, Command)>, (usize, String)> {
         let file = &self.file;
         let mut commands = vec![
@@ -168,7 +168,7 @@ impl Seed {
         Ok(commands)
     }
 
-    fn wrong(&self, at: usize, reason: &str) -> Problem {
+    fn error_at(&self, at: usize, reason: &str) -> Problem {
         let line = 1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let reason = reason.trim_end().replace('\n', "; ");
         Problem::usage(format!("use the seed {}, line {line}: {reason}", self.path.display()))

@@ -1,5 +1,5 @@
-//! One port before the whole fake cloud: control calls are answered here, and all else is handed on unchanged to the
-//! service that it is for.
+//! One port for the whole fake cloud: handles control requests, and forwards all other requests unchanged to the service
+//! that they are for.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -21,16 +21,16 @@ use super::seed::Seed;
 use super::{Problem, address, reply};
 use crate::host::{Signal, Signals};
 
-/// Where words are posted.
+/// Path of control requests.
 pub(super) const CONTROL_PATH: &str = "/fake-cloud/command";
-/// The largest request of AWS, with room to spare.
+/// Limit of a request body, above the largest request of AWS.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The longest an answer may take: above the longest poll of SQS.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-/// The key that the host's operator has, always the same so that an environment stays good over a restart.
+/// Time limit of a response, above the longest poll of SQS.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(60);
+/// The AWS keys of the operator, constant so that an environment stays valid after a restart.
 const OPERATOR_KEY: (&str, &str) = ("AKIAFAKECLOUDFAKE", "fake-cloud-fake-cloud-fake-cloud");
 
-struct Front {
+struct Gateway {
     cloud: FakeCloud,
     http: reqwest::Client,
 }
@@ -44,18 +44,18 @@ pub(super) async fn serve(listen: SocketAddr, advertise: Option<String>, seed: O
     let base = address::base(bound, advertise.as_deref())?;
     let cloud = seed.builder().endpoint(&base).operator_key(OPERATOR_KEY.0, OPERATOR_KEY.1).start().await;
     let cloud = cloud.map_err(|error| Problem::unavailable(format!("start the services: {error}")))?;
-    seed.plant(&cloud)?;
-    let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build();
-    let http = http.map_err(|error| Problem::unavailable(format!("make a client: {error}")))?;
+    seed.apply(&cloud)?;
+    let http = reqwest::Client::builder().no_proxy().timeout(RESPONSE_LIMIT).build();
+    let http = http.map_err(|error| Problem::unavailable(format!("create an HTTP client: {error}")))?;
     let mut signals = Signals::listen().map_err(|error| Problem::unavailable(format!("follow signals: {error}")))?;
     let router = Router::new()
         .route(CONTROL_PATH, post(command))
-        .fallback(hand_on)
+        .fallback(forward)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(Arc::new(Front { cloud, http }));
-    // Nobody has to read it. `println!` would panic then.
-    let _ = writeln!(std::io::stdout(), "{}", welcome(&base, bound));
-    // Both arms are cancel-safe: who waits in a poll loses nothing but the poll.
+        .with_state(Arc::new(Gateway { cloud, http }));
+    // Unlike `println!`, this does not panic when standard output is closed.
+    let _ = writeln!(std::io::stdout(), "{}", usage_text(&base, bound));
+    // Both arms are cancel-safe: a client in a poll only loses this poll.
     tokio::select! {
         served = axum::serve(listener, router) => {
             served.map_err(|error| Problem::unavailable(format!("serve on {bound}: {error}")))
@@ -68,7 +68,7 @@ async fn ended(signals: &mut Signals) {
     while signals.next().await == Signal::Hangup {}
 }
 
-fn welcome(base: &str, bound: SocketAddr) -> String {
+fn usage_text(base: &str, bound: SocketAddr) -> String {
     let at = if bound.to_string() == super::DEFAULT_ADDRESS {
         String::new()
     } else {
@@ -84,37 +84,37 @@ fn welcome(base: &str, bound: SocketAddr) -> String {
     )
 }
 
-async fn command(State(front): State<Arc<Front>>, body: Bytes) -> Response {
+async fn command(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response {
     let Ok(command) = serde_json::from_slice::<Command>(&body) else {
         return (StatusCode::BAD_REQUEST, "this is not a command of this version").into_response();
     };
-    match reply::reply(&front.cloud, &command).await {
+    match reply::reply(&gateway.cloud, &command).await {
         Ok(text) => text.into_response(),
         Err(reason) => (StatusCode::UNPROCESSABLE_ENTITY, reason).into_response(),
     }
 }
 
-async fn hand_on(
-    State(front): State<Arc<Front>>,
+async fn forward(
+    State(gateway): State<Arc<Gateway>>,
     method: Method,
     uri: Uri,
     mut headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let is_sqs = headers.get("x-amz-target").is_some_and(|target| target.as_bytes().starts_with(b"AmazonSQS."));
-    let service = if is_sqs { front.cloud.sqs_endpoint() } else { front.cloud.endpoint() };
+    let service = if is_sqs { gateway.cloud.sqs_endpoint() } else { gateway.cloud.endpoint() };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     for name in [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT] {
         headers.remove(name);
     }
-    let sent = front.http.request(method, format!("{service}{path}")).headers(headers).body(body).send().await;
+    let sent = gateway.http.request(method, format!("{service}{path}")).headers(headers).body(body).send().await;
     match sent {
-        Ok(answer) => handed_back(answer).await,
+        Ok(answer) => forward_response(answer).await,
         Err(error) => (StatusCode::BAD_GATEWAY, format!("the fake service does not answer: {error}")).into_response(),
     }
 }
 
-async fn handed_back(answer: reqwest::Response) -> Response {
+async fn forward_response(answer: reqwest::Response) -> Response {
     let (status, mut headers) = (answer.status(), answer.headers().clone());
     for name in [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         headers.remove(name);

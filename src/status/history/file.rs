@@ -1,5 +1,5 @@
-//! The history on disk: one action a line, appended, so that a crash costs the last line at most. Grown too long, it is
-//! written anew and replaced atomically. Lines that cannot be read are skipped: of a later version, or torn.
+//! The history file: one action a line, appended, so that a crash costs at most the last line. A file that is too long is
+//! rewritten and replaced atomically. Invalid lines (of a later version, or torn) are skipped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -10,14 +10,14 @@ use super::{History, TOTAL_MAX};
 use crate::status::model::Action;
 
 const FILE_NAME: &str = "history.jsonl";
-/// Lines after which the file is written anew.
+/// Lines after which the file is rewritten.
 const LINES_MAX: usize = 4 * TOTAL_MAX;
-/// What lies beyond this in a file is not read.
+/// Maximum of bytes that are read.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest line that is read.
 const LINE_MAX: u64 = 256 * 1024;
 
-/// The file of one daemon. Blocks: not for tasks.
+/// The file of one daemon. Blocks: do not use it in async tasks.
 #[derive(Debug)]
 pub struct HistoryFile {
     path: PathBuf,
@@ -25,7 +25,7 @@ pub struct HistoryFile {
 }
 
 impl HistoryFile {
-    /// The file in `directory` and what it holds. No file holds nothing; one that cannot be read is an error.
+    /// The file in `directory` and its history. A missing file is an empty history; an unreadable file is an error.
     pub fn open(directory: &Path) -> (Self, io::Result<History>) {
         let path = directory.join(FILE_NAME);
         let (lines, history) = match read(&path) {
@@ -35,7 +35,7 @@ impl HistoryFile {
         (Self { path, lines }, history)
     }
 
-    /// Appends actions, oldest first. `all` is what is kept, for the case that the file has grown too long.
+    /// Appends actions, oldest first. `all` returns all kept actions, for a rewrite of a file that is too long.
     pub fn append(&mut self, actions: &[Action], all: impl FnOnce() -> Vec<Action>) -> io::Result<()> {
         if self.lines + actions.len() > LINES_MAX {
             return self.rewrite(&all());
@@ -75,7 +75,7 @@ fn write_lines(text: &mut Vec<u8>, actions: &[Action]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the last line lacks its end: whoever wrote it died in its middle.
+/// Whether the last line has no line end, because its writer crashed.
 fn is_torn(file: &mut File) -> io::Result<bool> {
     if file.seek(SeekFrom::End(0))? == 0 {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! The bounds of the history, attempts in a row, and what a file survives.
+//! Bounds of the history, successive attempts, and damage of the file.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -30,7 +30,7 @@ fn action(node: &str, verb: &str, because: &str) -> Action {
     }
 }
 
-fn carry_out(history: &mut History, action: Action, outcome: Outcome) -> Action {
+fn run_action(history: &mut History, action: Action, outcome: Outcome) -> Action {
     let begun = history.begin(action);
     history.end(&begun.node, begun.id, |action| action.outcome = outcome).expect("it is kept")
 }
@@ -38,9 +38,9 @@ fn carry_out(history: &mut History, action: Action, outcome: Outcome) -> Action 
 #[test]
 fn a_node_that_is_busy_does_not_push_out_another() {
     let mut history = History::default();
-    carry_out(&mut history, action("quiet", "create", "there is none"), Outcome::Done);
+    run_action(&mut history, action("quiet", "create", "there is none"), Outcome::Done);
     for number in 0..2 * PER_NODE_MAX {
-        carry_out(&mut history, action("busy", "restart", &number.to_string()), Outcome::Done);
+        run_action(&mut history, action("busy", "restart", &number.to_string()), Outcome::Done);
     }
     assert_eq!((history.of_node("busy").count(), history.of_node("quiet").count()), (PER_NODE_MAX, 1));
     assert_eq!(history.last("busy").map(|last| last.restarts), Some(2 * PER_NODE_MAX as u64), "the count goes on");
@@ -50,7 +50,7 @@ fn a_node_that_is_busy_does_not_push_out_another() {
 fn in_all_the_oldest_go_first() {
     let mut history = History::default();
     for number in 0..TOTAL_MAX + 10 {
-        carry_out(&mut history, action(&format!("node {number}"), "create", "there is none"), Outcome::Done);
+        run_action(&mut history, action(&format!("node {number}"), "create", "there is none"), Outcome::Done);
     }
     assert_eq!(history.all().len(), TOTAL_MAX);
     assert!(!history.knows("node 9") && history.knows("node 10"));
@@ -61,9 +61,9 @@ fn in_all_the_oldest_go_first() {
 fn attempts_in_a_row_for_one_reason_are_one_action() {
     let mut history = History::default();
     for outcome in [Outcome::Failed, Outcome::Failed, Outcome::Done] {
-        carry_out(&mut history, action("a", "restart", "x"), outcome);
+        run_action(&mut history, action("a", "restart", "x"), outcome);
     }
-    carry_out(&mut history, action("a", "restart", "x"), Outcome::Done);
+    run_action(&mut history, action("a", "restart", "x"), Outcome::Done);
     let attempts: Vec<u32> = history.of_node("a").map(|action| action.attempts).collect();
     assert_eq!(attempts, [3, 1], "what has worked is over");
 }
@@ -73,7 +73,7 @@ fn a_new_daemon_knows_what_was_done_and_what_was_cut_off() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut file, history) = HistoryFile::open(folder.path());
     let mut history = history.expect("no file holds nothing");
-    let done = carry_out(&mut history, action("a", "create", "there is none"), Outcome::Done);
+    let done = run_action(&mut history, action("a", "create", "there is none"), Outcome::Done);
     let begun = history.begin(action("a", "restart", "x"));
     file.append(&[done.clone(), begun.clone()], Vec::new).expect("it can be written");
     let path = folder.path().join("history.jsonl");

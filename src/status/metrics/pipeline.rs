@@ -1,15 +1,15 @@
-//! What becomes of the output of nodes and of audit records. Their owners count; here the counts are shown.
+//! Metrics of the output of nodes, the daemon's log and audit records. Their owners count; this file exports the counts.
 
 use std::collections::BTreeMap;
 
 use prometheus::{CounterVec, Gauge, GaugeVec};
 
-use super::Maker;
+use super::MetricFactory;
 use crate::cloud::AuditNumbers;
 use crate::logs::{NodeNumbers, Volume};
 use crate::model::NodeName;
 
-/// The numbers of the pipelines, set anew whenever somebody asks.
+/// The metrics of the pipelines, set at each scrape.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     log_bytes: CounterVec,
@@ -25,27 +25,27 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn new(make: &Maker) -> Self {
+    pub(super) fn new(make: &MetricFactory) -> Self {
         let fate = &["node", "fate"];
         Self {
             log_bytes: make.counters(
                 "managed_app_log_bytes_total",
-                "Output of nodes in bytes, by what became of it.",
+                "Output of nodes in bytes: read, shipped, retried, rejected, lost.",
                 fate,
             ),
             log_lines: make.counters(
                 "managed_app_log_lines_total",
-                "Output of nodes in lines, by what became of it.",
+                "Output of nodes in lines: read, shipped, retried, rejected, lost.",
                 fate,
             ),
             log_gaps: make.counters(
                 "managed_app_log_gaps_total",
-                "How often output had rotated away before it was read.",
+                "Gaps in the output of nodes that the engine rotated away before it was read.",
                 &["node"],
             ),
             log_gap: make.counters(
                 "managed_app_log_gap_seconds_total",
-                "How long output was written that had rotated away before it was read.",
+                "Length of the gaps in the output of nodes, seconds.",
                 &["node"],
             ),
             log_lag: make.gauges(
@@ -55,21 +55,21 @@ impl Pipeline {
             ),
             own_bytes: make.counters(
                 "managed_app_daemon_log_bytes_total",
-                "The daemon's own log in bytes, by what became of it.",
+                "The daemon's own log in bytes: read, shipped, retried, rejected, lost.",
                 &["fate"],
             ),
             own_lines: make.counters(
                 "managed_app_daemon_log_lines_total",
-                "The daemon's own log in lines, by what became of it.",
+                "The daemon's own log in lines: read, shipped, retried, rejected, lost.",
                 &["fate"],
             ),
             own_lag: make.gauge(
                 "managed_app_daemon_log_lag_seconds",
-                "Age of the oldest of the daemon's own lines that were taken up and are not in CloudWatch.",
+                "Age of the oldest line of the daemon's own log that is not in CloudWatch.",
             ),
             audit_records: make.counters(
                 "managed_app_audit_records_total",
-                "Audit records, by what became of them.",
+                "Audit records: sent, retried, dropped.",
                 &["fate"],
             ),
             audit_waiting: make.gauge("managed_app_audit_records_waiting", "Audit records that wait to be sent."),

@@ -1,4 +1,4 @@
-//! Crash loops as the status socket tells of them, and in words.
+//! Crash loops in the data model of the status socket, and as text.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use time::OffsetDateTime;
 use super::Stamp;
 use crate::reconciler::{CrashLoop, exit_text, rounded, signal};
 
-/// How a process ended.
+/// The exit of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitReport {
     /// Exit code; 128 + n for signal n.
     pub code: Option<i64>,
     /// The name of the signal that the code stands for, such as `SIGKILL`.
     pub signal: Option<String>,
-    /// Whether the kernel killed it because its memory limit was reached, as far as the engine reports that.
+    /// Whether it was OOM killed, as far as the engine reports this.
     pub is_oom: bool,
-    /// When, by the engine's clock.
+    /// Time of the exit, by the engine's clock.
     pub at: Option<Stamp>,
 }
 
 impl ExitReport {
-    /// As the status socket tells it.
+    /// The report of `exit`.
     pub(in crate::status) fn of(exit: &ProcessExit) -> Self {
         Self {
             code: exit.code,
@@ -33,27 +33,27 @@ impl ExitReport {
         }
     }
 
-    /// In words, such as `exited 137 (OOM killed)`.
+    /// As text, such as `exited 137 (OOM killed)`.
     pub fn text(&self) -> String {
         exit_text(&ProcessExit { code: self.code, is_oom: self.is_oom, at: None })
     }
 }
 
-/// A process that keeps ending.
+/// A crash loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CrashLoopReport {
-    /// Ends of the process so far.
+    /// Exits of the process so far.
     pub count: u32,
-    /// From the start of the first of these runs to the last end, seconds; absent where the first start was not seen.
+    /// Time from the first start to the last exit, seconds; absent if the first start is unknown.
     pub window_s: Option<f64>,
-    /// When the process is started again, while it does not run; the engine's own pause is by Docker's published rule.
+    /// Time of the next start, while the process does not run. The delay of the engine is that of Docker's documentation.
     pub next_start_at: Option<Stamp>,
-    /// Who starts it: `engine` or `daemon`.
+    /// `engine` or `daemon`, which starts it.
     pub next_start_by: Option<String>,
 }
 
 impl CrashLoopReport {
-    /// As the status socket tells it.
+    /// The report of `crash_loop`.
     pub(in crate::status) fn of(crash_loop: &CrashLoop) -> Self {
         Self {
             count: crash_loop.count,

@@ -1,12 +1,12 @@
 "use strict";
-// Reads the status and draws it. Text of others enters the page as text only.
+// Reads the status and draws it. External text is inserted as text only, never as HTML.
 
 const byId = (id) => document.getElementById(id);
 const el = (tag, className, text) => {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
 };
 
 let report = null;
@@ -64,7 +64,7 @@ function drawAction(action, withNode) {
   const what = el("div", "what");
   if (withNode) what.append(el("b", "", action.node), " ");
   what.append(withNode ? action.action : el("b", "", action.action), el("span", "", `: ${action.because}`));
-  for (const cause of action.causes) what.append(el("span", "detail", `told by: ${cause.change}`));
+  for (const cause of action.causes) what.append(el("span", "detail", `caused by: ${cause.change}`));
   if (!withNode) {
     for (const change of action.differences) what.append(el("span", "detail", field(change)));
     const steps = action.steps.map((step) => `${step.step} ${seconds(step.took_ms)}`).join(", ");
@@ -76,7 +76,7 @@ function drawAction(action, withNode) {
   const outcome = outcomes[action.outcome] || action.outcome;
   if (action.outcome === "done") {
     took.append(seconds(action.latency_ms ?? action.took_ms ?? 0));
-    const parts = [action.latency_ms == null ? "in all" : "after the message"];
+    const parts = [action.latency_ms == null ? "in total" : "after the message"];
     if (action.downtime_ms != null) parts.push(`down ${seconds(action.downtime_ms)}`);
     took.append(el("span", "detail", parts.join(", ")));
   } else {
@@ -133,7 +133,7 @@ async function loadHistory(name, details) {
   const history = await answer.json();
   const list = el("ol", "history");
   for (const action of history.actions.reverse()) list.append(drawAction(action, false));
-  if (!history.actions.length) list.append(el("li", "soft", "Nothing was done to it yet."));
+  if (!history.actions.length) list.append(el("li", "soft", "No actions yet."));
   details.querySelector(".history")?.remove();
   details.append(list);
 }
@@ -147,7 +147,7 @@ function drawFacts(daemon) {
   ];
   for (const [what, at] of Object.entries(daemon.expiries)) {
     const left = Date.parse(at) - Date.now() - skew;
-    facts.push([credentials[what] || what, left > 0 ? `good for ${Math.round(left / 60000)} min` : "expired"]);
+    facts.push([credentials[what] || what, left > 0 ? `valid for ${Math.round(left / 60000)} min` : "expired"]);
   }
   byId("facts").replaceChildren(...facts.map(([term, value]) => {
     const pair = el("div");
@@ -162,12 +162,12 @@ function drawChip(daemon, failing) {
   const isDegraded = daemon.cloud_failure || daemon.engine_failure;
   const text = isDegraded ? "degraded" : failing ? `${failing} failing`
     : isRunning ? (daemon.is_converged ? "all as wanted" : "working") : daemon.phase;
-  // Said aloud only when it is news.
+  // A screen reader announces each assignment, so assign only a new text.
   if (chip.textContent !== text) chip.textContent = text;
   chip.className = `chip ${isDegraded || failing ? "bad" : isRunning && daemon.is_converged ? "good" : ""}`;
 }
 
-function trouble(text) {
+function showProblem(text) {
   const box = byId("trouble");
   box.hidden = !text;
   if (box.textContent !== text) box.textContent = text;
@@ -182,7 +182,7 @@ function draw() {
   const failing = nodes.filter((node) => node.error).length;
   drawChip(daemon, failing);
   const failures = [["cloud", daemon.cloud_failure], ["engine", daemon.engine_failure]].filter(([, text]) => text);
-  trouble(failures.map(([what, text]) => `The ${what} cannot be asked: ${text}`).join("\n"));
+  showProblem(failures.map(([what, text]) => `Requests to the ${what} fail: ${text}`).join("\n"));
   drawFacts(daemon);
   const up = nodes.filter((node) => node.state === "running").length;
   byId("count").textContent = nodes.length ? `${up} of ${nodes.length} up` : "";
@@ -225,9 +225,9 @@ async function load() {
     skew = Date.parse(report.at) - Date.now();
     draw();
   } catch (error) {
-    gone();
+    showUnreachable();
   }
-  // A burst of events is a few looks, not one each.
+  // A burst of events causes a few requests, not one for each event.
   setTimeout(() => {
     isLoading = false;
     if (isStale) {
@@ -237,17 +237,17 @@ async function load() {
   }, 250);
 }
 
-function gone() {
+function showUnreachable() {
   const chip = byId("phase");
   chip.textContent = "no answer";
   chip.className = "chip bad";
-  trouble("The daemon does not answer; what is below may be old. Trying again.");
+  showProblem("The daemon does not answer; the state below may be outdated. Retrying.");
 }
 
 const events = new EventSource("/v1/events");
 events.onmessage = load;
 events.onopen = load;
 events.addEventListener("lost", load);
-events.onerror = gone;
+events.onerror = showUnreachable;
 setInterval(() => (document.hidden ? undefined : load()), 10000);
 load();

@@ -1,4 +1,4 @@
-//! What a recorder remembers, behind its lock. No I/O.
+//! The state of a recorder, behind its lock. No I/O.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::status::model::{
 };
 use crate::status::steps::{downtime_ms, millis, short};
 
-/// Change messages that are remembered until they lead to something.
+/// Change messages that are kept as possible causes of actions.
 const RECEIPTS_MAX: usize = 1_000;
-/// Pulls that are remembered until a container is made of their images.
+/// Pulls that are kept until a container is created from their images.
 const PULLS_MAX: usize = 64;
-/// Events that one who comes back can catch up on.
+/// Events that are kept for followers that reconnect.
 const EVENTS_MAX: usize = 200;
 /// Actions in a report.
 const RECENT_MAX: usize = 30;
-/// Actions that may wait for the disk.
+/// Actions that may wait for a write to disk.
 const UNWRITTEN_MAX: usize = 2_000;
 
-/// A change message that came.
+/// A received change message.
 #[derive(Debug)]
 pub(super) struct Receipt {
     pub(super) change: Change,
@@ -39,7 +39,7 @@ pub(super) struct Receipt {
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Observed {
     state: &'static str,
     container: Option<String>,
     error: Option<String>,
@@ -57,7 +57,7 @@ pub(super) struct Memory {
     receipts: VecDeque<Receipt>,
     pulls: HashMap<ImageReference, (Instant, Instant)>,
     status: Option<Status>,
-    seen: BTreeMap<NodeName, Seen>,
+    observed: BTreeMap<NodeName, Observed>,
     last_change_at: Option<Stamp>,
     event_id: u64,
     events: VecDeque<Arc<Line>>,
@@ -74,9 +74,9 @@ impl Memory {
             receipts: VecDeque::new(),
             pulls: HashMap::new(),
             status: None,
-            seen: BTreeMap::new(),
+            observed: BTreeMap::new(),
             last_change_at: None,
-            // Larger than any of a daemon before: who comes back after a restart misses nothing.
+            // Larger than the IDs of earlier daemons, so that followers miss no events after a restart.
             event_id: (Stamp::now().time().unix_timestamp_nanos() / 1_000_000) as u64,
             events: VecDeque::new(),
         }
@@ -98,7 +98,7 @@ impl Memory {
         self.pulls.insert(image.clone(), (began, Instant::now()));
     }
 
-    /// The action as it is kept, and when the oldest of its causes was received.
+    /// Returns the recorded action and the receipt time of its oldest cause.
     pub(super) fn begin(
         &mut self,
         node: &NodeName,
@@ -144,13 +144,13 @@ impl Memory {
             action.latency_ms = begun.received.map(|received| millis(received.elapsed()));
             action.steps.extend(begun.steps.take());
             action.downtime_ms = downtime_ms(&action.steps);
-            let (word, error) = told(outcome);
-            action.outcome = word;
+            let (result, error) = outcome_report(outcome);
+            action.outcome = result;
             action.error = error;
             match outcome {
-                Outcome::Created(made) => {
-                    action.container = Some(short(&made.id));
-                    action.revision = Some(made.revision.to_string());
+                Outcome::Created(created) => {
+                    action.container = Some(short(&created.id));
+                    action.revision = Some(created.revision.to_string());
                 }
                 Outcome::Started { id, revision } => {
                     action.container = Some(short(id));
@@ -163,48 +163,49 @@ impl Memory {
         Some(ended)
     }
 
-    /// What changed for those who follow: the node, if it is one's, and the news.
+    /// Returns the changes for followers: the node, if the change is about a node, and the text.
     pub(super) fn observe(&mut self, status: &Status) -> Vec<(Option<String>, String)> {
-        let mut news = Vec::new();
+        let mut events = Vec::new();
         let phase = phase(status.phase);
         if self.status.as_ref().is_none_or(|before| before.phase != status.phase) {
-            news.push((None, phase.to_owned()));
+            events.push((None, phase.to_owned()));
         }
         let before = self.status.as_ref();
         let cloud = (before.and_then(|before| before.cloud_failure.as_ref()), status.cloud_failure.as_ref());
         let engine = (before.and_then(|before| before.engine_failure.as_ref()), status.engine_failure.as_ref());
         for (what, (before, now)) in [("cloud", cloud), ("engine", engine)] {
             if before != now {
-                news.push((None, now.map_or(format!("the {what} answers again"), |now| format!("{what}: {now}"))));
+                events.push((None, now.map_or(format!("the {what} responds again"), |now| format!("{what}: {now}"))));
             }
         }
         for node in &status.nodes {
-            news.extend(self.see(node).map(|text| (Some(node.name.to_string()), text)));
+            events.extend(self.update_observed(node).map(|text| (Some(node.name.to_string()), text)));
         }
-        // They come by name.
-        self.seen.retain(|name, _| status.nodes.binary_search_by(|node| node.name.cmp(name)).is_ok());
+        // The nodes are sorted by name.
+        self.observed.retain(|name, _| status.nodes.binary_search_by(|node| node.name.cmp(name)).is_ok());
         self.status = Some(status.clone());
-        news
+        events
     }
 
-    fn see(&mut self, node: &NodeStatus) -> Option<String> {
+    fn update_observed(&mut self, node: &NodeStatus) -> Option<String> {
         let container = node.container.as_ref().map(short);
         let is_looping = node.crash_loop.is_some();
-        let now = Seen { state: node.state, container, error: node.failure.clone(), since: Stamp::now(), is_looping };
-        let Some(before) = self.seen.get_mut(&node.name) else {
+        let now =
+            Observed { state: node.state, container, error: node.failure.clone(), since: Stamp::now(), is_looping };
+        let Some(before) = self.observed.get_mut(&node.name) else {
             let text = format!("{}: {}", node.name, now.state);
-            self.seen.insert(node.name.clone(), now);
+            self.observed.insert(node.name.clone(), now);
             return Some(text);
         };
         let is_same_state = before.state == now.state && before.container == now.container;
         let is_new_error = before.error != now.error;
-        // The rounds of a crash loop are no news: its reports are.
-        let is_round = before.is_looping || now.is_looping;
+        // The single exits and starts of a crash loop cause no events: its notices do.
+        let is_crash_loop = before.is_looping || now.is_looping;
         let since = if is_same_state { before.since } else { now.since };
-        *before = Seen { since, ..now };
+        *before = Observed { since, ..now };
         match (&before.error, is_new_error, is_same_state) {
             (Some(error), true, _) => Some(format!("{}: {}, {error}", node.name, node.state)),
-            (_, false, _) if is_round => None,
+            (_, false, _) if is_crash_loop => None,
             (None, true, _) if now.is_looping => Some(format!("{}: {}", node.name, node.state)),
             (None, true, _) => Some(format!("{}: {}, all is well again", node.name, node.state)),
             (_, false, false) => Some(format!("{}: {}", node.name, node.state)),
@@ -244,11 +245,11 @@ impl Memory {
         let name = node.name.as_str();
         let all = || self.history.of_node(name);
         let last = all().filter(|action| action.outcome != model::Outcome::GoingOn).last();
-        let seen = self.seen.get(&node.name);
+        let observed = self.observed.get(&node.name);
         NodeReport {
             name: name.to_owned(),
             state: node.state.to_owned(),
-            since: since(node, seen, last),
+            since: since(node, observed, last),
             is_settled: node.is_settled,
             busy: node.busy.map(str::to_owned),
             image: node.image.clone(),
@@ -290,7 +291,7 @@ impl Memory {
         }
     }
 
-    /// A number that is larger than any brings all: the clock was set back.
+    /// Returns all events if `after` is larger than any ID, because the clock was set back.
     pub(super) fn events_after(&self, after: u64) -> Vec<Arc<Line>> {
         let after = if after > self.event_id { 0 } else { after };
         self.events.iter().filter(|line| line.id > after).cloned().collect()
@@ -311,12 +312,12 @@ impl Memory {
         }
     }
 
-    /// The newest message about this change.
+    /// The latest message about this change.
     fn receipt(&self, change: &Change) -> Option<&Receipt> {
         self.receipts.iter().rev().find(|receipt| receipt.change == *change)
     }
 
-    /// The pull that this container waited for: the last one of its image, unless it was over before the change came.
+    /// The pull that this container waited for: the last one of its image, unless it ended before the change came in.
     fn pull_before(&self, target: &Target, received: Option<Instant>) -> Option<Step> {
         let (began, ended) = self.pulls.get(&target.spec.image)?;
         if received.is_some_and(|received| *ended < received) {
@@ -336,7 +337,7 @@ pub(super) fn engine_report(info: &EngineInfo) -> EngineReport {
     EngineReport { kind: info.kind.to_string(), version: info.version.clone(), endpoint: info.endpoint.clone() }
 }
 
-/// What is wrong with a node, with a crash loop at last: what keeps the daemon from acting may be its reason.
+/// The errors of a node, with its crash loop last: another failure may be its cause.
 fn problem(node: &NodeStatus) -> Option<String> {
     let crash_loop = node.crash_loop.as_ref().map(|crash_loop| crash_loop_text(crash_loop, Stamp::now()));
     let all: Vec<String> = node.failure.iter().cloned().chain(crash_loop).collect();
@@ -374,7 +375,7 @@ fn target(operation: &Operation) -> Option<&Target> {
     }
 }
 
-fn told(outcome: &Outcome) -> (model::Outcome, Option<String>) {
+fn outcome_report(outcome: &Outcome) -> (model::Outcome, Option<String>) {
     match outcome {
         Outcome::Failed(failure) | Outcome::Discarded { failure, .. } => {
             (model::Outcome::Failed, Some(failure.text.clone()))
@@ -390,12 +391,12 @@ fn told(outcome: &Outcome) -> (model::Outcome, Option<String>) {
     }
 }
 
-/// The engine's word on when the process started counts; else what was seen or done last.
-fn since(node: &NodeStatus, seen: Option<&Seen>, last: Option<&Action>) -> Stamp {
+/// The start time from the engine, else the time of the last observed change or action.
+fn since(node: &NodeStatus, observed: Option<&Observed>, last: Option<&Action>) -> Stamp {
     if let (true, Some(at)) = (node.is_running, node.started_at) {
         return Stamp::of(at);
     }
-    let seen = seen.map_or_else(Stamp::now, |seen| seen.since);
+    let observed = observed.map_or_else(Stamp::now, |observed| observed.since);
     let started = last.filter(|last| node.is_running && last.outcome == model::Outcome::Done);
-    started.and_then(|last| last.ended_at).map_or(seen, |ended| ended.max(seen))
+    started.and_then(|last| last.ended_at).map_or(observed, |ended| ended.max(observed))
 }

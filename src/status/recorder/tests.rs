@@ -1,4 +1,4 @@
-//! From a message to its outcome, and what those who follow are told.
+//! Records from a message to its outcome, and events for followers.
 
 use managed_app_runtimes::labels::Difference;
 use managed_app_runtimes::{ContainerId, ErrorKind, RuntimeError};

@@ -1,4 +1,4 @@
-//! The answers: which path means what, where it may be asked, and in which form it comes.
+//! Routing and responses: paths, the listeners that serve them, and headers.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,28 +23,28 @@ use tokio::time::timeout;
 use crate::status::recorder::{Line, Recorder};
 use crate::status::{metrics, page};
 
-/// What a client gets.
+/// A response.
 pub(super) type HttpResponse = Response<BoxBody<Bytes, Infallible>>;
 
-/// Silence on a stream of events is broken so often, so that both sides notice a dead connection.
-const BEAT: Duration = Duration::from_secs(15);
+/// Interval of keep-alives on a stream of events, so that both sides detect a dead connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// What is offered where a request came in.
+/// Content of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Everything but the page: whoever can open the status socket may know all.
+    /// All paths except the page: every user who can open the status socket may read them.
     Socket,
     /// Metrics.
     Metrics,
-    /// The page and what it reads.
+    /// The page and the paths that it reads.
     Page,
 }
 
-/// Where a request came in.
+/// A listener.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Listener {
     pub(super) content: Content,
-    /// The address, where it is one.
+    /// The TCP address; `None` for the socket.
     pub(super) address: Option<SocketAddr>,
 }
 
@@ -58,19 +58,19 @@ impl Listener {
     }
 }
 
-/// The answer to a request. Reads only what is in memory, and never waits.
-pub(super) fn answer(request: &Request<Incoming>, served_at: Listener, recorder: &Arc<Recorder>) -> HttpResponse {
+/// Responds to a request. Reads only memory, and never waits.
+pub(super) fn respond(request: &Request<Incoming>, served_at: Listener, recorder: &Arc<Recorder>) -> HttpResponse {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     if let Some(address) = served_at.address.filter(|address| address.ip().is_loopback())
         && !host.is_some_and(|host| is_ours(host, address))
     {
-        // A page of somebody else whose name was made to lead here (DNS rebinding) may not read ours.
-        return plain(StatusCode::MISDIRECTED_REQUEST, "ask for it by its address\n");
+        // Another site whose name resolves to this address (DNS rebinding) must not read the page.
+        return plain(StatusCode::MISDIRECTED_REQUEST, "use the address of this host in the URL\n");
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET: nothing can be changed here\n");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed: this interface is read-only\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
     }
     route(request, served_at, recorder)
 }
@@ -92,10 +92,10 @@ fn route(request: &Request<Incoming>, served_at: Listener, recorder: &Arc<Record
 }
 
 fn unknown() -> HttpResponse {
-    plain(StatusCode::NOT_FOUND, "there is /v1/status, /v1/history?node=NAME, /v1/events and /metrics\n")
+    plain(StatusCode::NOT_FOUND, "not found; paths: /v1/status, /v1/history?node=NAME, /v1/events, /metrics\n")
 }
 
-/// A host by its address, with or without the port, or `localhost`.
+/// Whether `host` is a loopback address or `localhost`, with or without the port.
 fn is_ours(host: &str, address: SocketAddr) -> bool {
     let port = format!(":{}", address.port());
     let name = host.strip_suffix(port.as_str()).unwrap_or(host);
@@ -105,7 +105,7 @@ fn is_ours(host: &str, address: SocketAddr) -> bool {
 
 fn history(request: &Request<Incoming>, recorder: &Recorder) -> HttpResponse {
     let Some(node) = query(request, "node") else {
-        return plain(StatusCode::BAD_REQUEST, "say which node: /v1/history?node=NAME\n");
+        return plain(StatusCode::BAD_REQUEST, "parameter node is missing: /v1/history?node=NAME\n");
     };
     match recorder.history(&node) {
         Some(history) => json(&history),
@@ -114,12 +114,12 @@ fn history(request: &Request<Incoming>, recorder: &Recorder) -> HttpResponse {
 }
 
 fn query(request: &Request<Incoming>, name: &str) -> Option<String> {
-    // Only the query counts; the rest makes it a whole URL.
+    // Only the query counts; the rest makes it a valid URL.
     let url = reqwest::Url::parse(&format!("http://host/?{}", request.uri().query()?)).ok()?;
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// Server-sent events. `Last-Event-ID`, or `?after=`, brings those that were missed.
+/// Server-sent events. `Last-Event-ID` or `?after=` also returns missed events.
 fn events(request: &Request<Incoming>, recorder: &Arc<Recorder>) -> HttpResponse {
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let after = header.or_else(|| query(request, "after")).and_then(|id| id.parse().ok());
@@ -133,16 +133,16 @@ fn events(request: &Request<Incoming>, recorder: &Arc<Recorder>) -> HttpResponse
         };
         Some((Ok::<_, Infallible>(Frame::data(next)), (waiting, receiver)))
     });
-    whole("text/event-stream", StreamBody::new(frames).boxed())
+    response("text/event-stream", StreamBody::new(frames).boxed())
 }
 
-/// The next event as it goes over the wire, or a sign of life. Cancel-safe.
+/// The next event as a frame, or a keep-alive. Cancel-safe.
 async fn next_frame(receiver: &mut Receiver<Arc<Line>>) -> Option<Bytes> {
-    match timeout(BEAT, receiver.recv()).await {
+    match timeout(KEEP_ALIVE, receiver.recv()).await {
         Ok(Ok(line)) => Some(frame(&line)),
         Ok(Err(RecvError::Lagged(count))) => Some(Bytes::from(format!("event: lost\ndata: {count}\n\n"))),
         Ok(Err(RecvError::Closed)) => None,
-        Err(_) => Some(Bytes::from_static(b": all is quiet\n\n")),
+        Err(_) => Some(Bytes::from_static(b": keep-alive\n\n")),
     }
 }
 
@@ -157,24 +157,24 @@ fn json(value: &impl Serialize) -> HttpResponse {
 }
 
 fn text(kind: &'static str, content: impl Into<Vec<u8>>) -> HttpResponse {
-    whole(kind, Full::new(Bytes::from(content.into())).boxed())
+    response(kind, Full::new(Bytes::from(content.into())).boxed())
 }
 
 fn plain(code: StatusCode, content: &'static str) -> HttpResponse {
-    let mut answer = text("text/plain; charset=utf-8", content);
-    *answer.status_mut() = code;
-    answer
+    let mut response = text("text/plain; charset=utf-8", content);
+    *response.status_mut() = code;
+    response
 }
 
-fn whole(kind: &'static str, body: BoxBody<Bytes, Infallible>) -> HttpResponse {
-    let mut answer = Response::new(body);
-    let headers = answer.headers_mut();
+fn response(kind: &'static str, body: BoxBody<Bytes, Infallible>) -> HttpResponse {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
-    answer
+    response
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! Seeds as people write them, good and bad.
+//! Valid and invalid seed files.
 
 use super::*;
 
-async fn planted(text: &str) -> Result<FakeCloud, String> {
+async fn cloud_from(text: &str) -> Result<FakeCloud, String> {
     let seed = Seed::parse(Path::new("seed.toml"), text.to_owned()).map_err(|problem| problem.text)?;
     let cloud = seed.builder().start().await.expect("127.0.0.1 has free ports");
-    seed.plant(&cloud).map_err(|problem| problem.text)?;
+    seed.apply(&cloud).map_err(|problem| problem.text)?;
     Ok(cloud)
 }
 
-async fn mistake(text: &str) -> String {
-    planted(text).await.map(|_| ()).expect_err("the seed has a mistake")
+async fn error_of(text: &str) -> String {
+    cloud_from(text).await.map(|_| ()).expect_err("the seed has a mistake")
 }
 
 #[tokio::test]
 async fn the_packaged_example_is_planted_whole_and_sends_nothing() {
-    let cloud = planted(include_str!("../../../../packaging/fake-cloud.toml")).await.expect("the example is good");
+    let cloud = cloud_from(include_str!("../../../../packaging/fake-cloud.toml")).await.expect("the example is good");
     let world = cloud.world();
     assert_eq!(world.nodes.keys().collect::<Vec<_>>(), ["filter", "inlet"]);
     let (inlet, filter) = (world.node("inlet"), world.node("filter"));
@@ -32,7 +32,7 @@ async fn the_packaged_example_is_planted_whole_and_sends_nothing() {
 
 #[tokio::test]
 async fn an_empty_seed_is_an_app_without_nodes() {
-    let cloud = planted("").await.expect("nothing is required");
+    let cloud = cloud_from("").await.expect("nothing is required");
     assert!(cloud.world().nodes.is_empty());
 }
 
@@ -52,7 +52,7 @@ async fn a_mistake_is_told_with_its_line() {
         ("[message_type.x]\nauditor = ''", 1, "no message type"),
         ("[node.a]\nimage = 'x/a:1'\ntype = 't'\n[node.b]\ntype = 't'\nimage = 'x/b:1'", 4, "set-image"),
     ] {
-        let said = mistake(text).await;
-        assert!(said.contains(&format!("seed.toml, line {line}:")) && said.contains(part), "{text:?}: {said}");
+        let error = error_of(text).await;
+        assert!(error.contains(&format!("seed.toml, line {line}:")) && error.contains(part), "{text:?}: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Where the demo plays: an engine with two versions of a node image on it, and the way to leave no trace.
+//! The engine of the demo: loads two versions of a node image, and removes everything at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use managed_app_runtimes::docker::DockerRuntime;
 use managed_app_runtimes::podman::{PodmanRuntime, default_endpoints};
 use managed_app_runtimes::{ContainerRuntime, ImageReference, Limits, Owner, names};
 
-/// The image of the demo's nodes on a real engine: of no registry, since the program brings it itself.
+/// The image of the demo's nodes on a real engine: without a registry, because the program loads it.
 const LOCAL_IMAGE: &str = "localhost/echostream-demo/node";
-/// The same on the engine in memory, which has a registry too.
+/// The image on the in-memory engine, which has a registry.
 const REMOTE_IMAGE: &str = "registry.example.com/echostream-demo/node";
 
-/// The engine, as the demo sees it.
-pub enum Stage {
+/// The engine of the demo.
+pub enum DemoEngine {
     /// In memory, with the latencies of a real one.
     Memory(Arc<InMemoryRuntime>),
     /// A real Docker.
@@ -24,19 +24,19 @@ pub enum Stage {
     Podman(Arc<PodmanRuntime>),
 }
 
-impl Stage {
-    /// Finds the engine and puts the images on it.
-    pub async fn set(engine: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
-        let stage = match engine {
+impl DemoEngine {
+    /// Connects to the engine and loads the images.
+    pub async fn prepare(engine: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let engine = match engine {
             "memory" => Self::Memory(Arc::new(memory())),
             "docker" => Self::docker(environment("DOCKER_HOST")).await?,
             "podman" => Self::podman(environment("CONTAINER_HOST"), environment("XDG_RUNTIME_DIR")).await?,
-            other => anyhow::bail!("play on {other:?}: choose --runtime memory, docker or podman"),
+            other => anyhow::bail!("use the engine {other:?}: choose --runtime memory, docker or podman"),
         };
         for version in [1, 2] {
-            stage.load(version).await.context("load the node image")?;
+            engine.load(version).await.context("load the node image")?;
         }
-        Ok(stage)
+        Ok(engine)
     }
 
     async fn docker(endpoint: Option<String>) -> anyhow::Result<Self> {
@@ -52,7 +52,10 @@ impl Stage {
                 return Ok(Self::Podman(Arc::new(runtime)));
             }
         }
-        anyhow::bail!("reach Podman at {}; is podman.socket on (systemctl start podman.socket)?", candidates.join(", "))
+        anyhow::bail!(
+            "reach Podman at {}; is podman.socket active (systemctl start podman.socket)?",
+            candidates.join(", ")
+        )
     }
 
     /// The reference of a version of the nodes' image.
@@ -74,7 +77,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The engine, as the daemon sees it.
+    /// The engine as the daemon uses it.
     pub fn runtime(&self) -> Arc<dyn ContainerRuntime> {
         match self {
             Self::Memory(engine) => engine.clone(),
@@ -83,8 +86,8 @@ impl Stage {
         }
     }
 
-    /// Removes what the demo put on the engine. The containers are gone already, unless something went wrong.
-    pub async fn strike(&self, owner: &Owner) -> anyhow::Result<()> {
+    /// Removes everything that the demo created on the engine. After a success, no containers are left.
+    pub async fn clean_up(&self, owner: &Owner) -> anyhow::Result<()> {
         let runtime = self.runtime();
         for container in runtime.list(owner).await? {
             runtime.remove(&container.id).await?;
@@ -104,7 +107,7 @@ impl Stage {
     }
 }
 
-/// An engine about as fast as a real one.
+/// An in-memory engine with latencies like those of a real one.
 fn memory() -> InMemoryRuntime {
     let engine = InMemoryRuntime::new();
     engine.set_latencies(Latencies {

@@ -1,7 +1,7 @@
-//! The real planner, asked without carrying out what it says. Pure: what it wants to know is handed in.
+//! Runs the real reconciler without executing its effects. Pure: the caller passes the state of the engine.
 //!
-//! Pulls are taken to bring what is here already, because what they bring is not known before. Only the first step of
-//! each node is told: what follows depends on how that goes.
+//! The content of a pull is not known before, so each pull counts as a pull of the local copy. Only the first step of
+//! each node is reported, because later steps depend on its outcome.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,62 +11,62 @@ use managed_app_runtimes::{Container, ContainerId, ImageId, ImageReference, labe
 use crate::model::{NodeName, Snapshot};
 use crate::reconciler::{Effect, Event, Listing, Operation, Pulled, Reconciler, Revision, Settings};
 
-/// An image that nodes want.
+/// An image that nodes need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) reference: ImageReference,
-    /// The copy that is here.
+    /// The local copy.
     pub(super) present: Option<ImageId>,
 }
 
-/// What would happen to a node first.
+/// The first step of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// This.
-    Do { verb: &'static str, reason: String },
-    /// It is as wanted.
+    /// An operation.
+    Act { verb: &'static str, reason: String },
+    /// The node matches the desired state.
     Nothing,
-    /// It stays as it is, for this reason.
-    Left(String),
+    /// The node stays unchanged, for this reason.
+    Blocked(String),
 }
 
-/// All that would happen.
+/// The result of the simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Foreseen {
+pub(super) struct Preview {
     pub(super) images: Vec<Image>,
     pub(super) nodes: BTreeMap<NodeName, Step>,
 }
 
-impl Foreseen {
-    /// How many nodes something would be done to.
+impl Preview {
+    /// Number of nodes with an operation.
     pub(super) fn count(&self) -> usize {
-        self.nodes.values().filter(|step| matches!(step, Step::Do { .. })).count()
+        self.nodes.values().filter(|step| matches!(step, Step::Act { .. })).count()
     }
 }
 
-/// A planner on its way: [`begin`](Self::begin), [`absorb`](Self::absorb), [`finish`](Self::finish).
+/// A running simulation: [`begin`](Self::begin), [`observe`](Self::observe), [`finish`](Self::finish).
 #[derive(Debug)]
-pub(super) struct Foresight {
+pub(super) struct Simulation {
     reconciler: Reconciler,
-    remembered: HashMap<ContainerId, Revision>,
+    revisions: HashMap<ContainerId, Revision>,
     snapshot: Snapshot,
     images: Vec<Image>,
     effects: Vec<Effect>,
 }
 
-/// Any time after which the second answer that the app is gone counts.
+/// Time after which a second response confirms the removal of the app.
 const MUCH_LATER: Duration = Duration::from_secs(3600);
-/// What a pull of an image that is not here brings; no engine has such an id.
+/// Image ID for the result of a pull without a local copy; no engine has such an ID.
 const UNKNOWN_CONTENT: &str = "";
 
-impl Foresight {
-    /// A planner that knows the app, and the images that it wants to pull.
+impl Simulation {
+    /// Starts the simulation with the app; returns the images that the reconciler pulls.
     pub(super) fn begin(
         settings: &Settings,
-        remembered: HashMap<ContainerId, Revision>,
+        revisions: HashMap<ContainerId, Revision>,
         snapshot: Snapshot,
     ) -> (Self, Vec<ImageReference>) {
-        // The seed only spreads retries, and nothing is retried here.
+        // The seed only affects retry delays, and nothing is retried here.
         let mut reconciler = Reconciler::new(settings.clone(), 0);
         reconciler.on(Event::Begin, Duration::ZERO);
         let effects = reconciler.on(Event::Snapshot(Ok(snapshot.clone())), Duration::ZERO);
@@ -75,34 +75,34 @@ impl Foresight {
             _ => None,
         });
         let pulls = pulls.collect();
-        (Self { reconciler, remembered, snapshot, images: Vec::new(), effects: Vec::new() }, pulls)
+        (Self { reconciler, revisions, snapshot, images: Vec::new(), effects: Vec::new() }, pulls)
     }
 
-    /// Takes in what the engine has.
-    pub(super) fn absorb(&mut self, images: Vec<Image>, mut containers: Vec<Container>) {
+    /// Applies the images and containers of the engine.
+    pub(super) fn observe(&mut self, images: Vec<Image>, mut containers: Vec<Container>) {
         let absent: BTreeSet<&ImageReference> =
             images.iter().filter(|image| image.present.is_none()).map(|image| &image.reference).collect();
         for container in &mut containers {
-            // Without a copy there is nothing to compare with; an id that is not known counts as the same.
+            // Without a local copy there is nothing to compare with; the unknown ID counts as equal.
             if self.image_of(container).is_some_and(|image| absent.contains(&image)) {
                 container.image_id = ImageId(UNKNOWN_CONTENT.to_owned());
             }
         }
         for image in &images {
             let id = image.present.clone().unwrap_or_else(|| ImageId(UNKNOWN_CONTENT.to_owned()));
-            self.tell(Event::Pulled { image: image.reference.clone(), outcome: Pulled::Fresh(id) }, Duration::ZERO);
+            self.handle(Event::Pulled { image: image.reference.clone(), outcome: Pulled::Fresh(id) }, Duration::ZERO);
         }
         self.images = images;
-        let revisions = std::mem::take(&mut self.remembered);
-        self.tell(Event::Listed(Ok(Listing { containers, revisions })), Duration::ZERO);
+        let revisions = std::mem::take(&mut self.revisions);
+        self.handle(Event::Listed(Ok(Listing { containers, revisions })), Duration::ZERO);
         if matches!(self.snapshot, Snapshot::Gone) {
-            // The daemon asks twice before it believes that.
-            self.tell(Event::Timer, MUCH_LATER);
-            self.tell(Event::Snapshot(Ok(Snapshot::Gone)), MUCH_LATER);
+            // A second response must confirm the removal.
+            self.handle(Event::Timer, MUCH_LATER);
+            self.handle(Event::Snapshot(Ok(Snapshot::Gone)), MUCH_LATER);
         }
     }
 
-    fn tell(&mut self, event: Event, now: Duration) {
+    fn handle(&mut self, event: Event, now: Duration) {
         self.effects.extend(self.reconciler.on(event, now));
     }
 
@@ -112,12 +112,12 @@ impl Foresight {
         app.nodes.get(&name)?.node_type.image_uri.parse().ok()
     }
 
-    /// What would happen.
-    pub(super) fn finish(self) -> Foreseen {
+    /// Returns the first step of each node.
+    pub(super) fn finish(self) -> Preview {
         let mut nodes: BTreeMap<NodeName, Step> = BTreeMap::new();
         for status in self.reconciler.status().nodes {
             let step = match status.failure {
-                Some(reason) => Step::Left(reason),
+                Some(reason) => Step::Blocked(reason),
                 None => Step::Nothing,
             };
             nodes.insert(status.name, step);
@@ -125,10 +125,10 @@ impl Foresight {
         for effect in &self.effects {
             if let Effect::Operate { node, operation, reason } = effect {
                 let reason = format!("{reason}{}", self.condition(operation));
-                nodes.insert(node.clone(), Step::Do { verb: operation.verb(), reason: reason.to_string() });
+                nodes.insert(node.clone(), Step::Act { verb: operation.verb(), reason: reason.to_string() });
             }
         }
-        Foreseen { images: self.images, nodes }
+        Preview { images: self.images, nodes }
     }
 
     fn condition(&self, operation: &Operation) -> &'static str {

@@ -1,4 +1,4 @@
-//! The story: what users of the cloud do, and what the daemon does about it, with times.
+//! The scenario: actions of users in the cloud, and the reactions of the daemon with their times.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,22 +11,22 @@ use managed_app_runtimes::{Action, ContainerId, EngineEvent, EventStream, Owner}
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::stage::Stage;
+use super::engine::DemoEngine;
 use crate::reconciler::Status;
 
-/// A chapter is over when everything is as wanted and nothing has happened for so long.
+/// A step ends when the daemon has converged and there was no event for this time.
 const QUIET: Duration = Duration::from_millis(700);
-/// The longest a chapter may take.
-const CHAPTER_LIMIT: Duration = Duration::from_secs(60);
+/// Time limit of a step.
+const STEP_LIMIT: Duration = Duration::from_secs(60);
 /// Time to read what happened.
 const PAUSE: Duration = Duration::from_millis(700);
-/// How many connections are made and broken in the chapter about bursts.
+/// Number of edges that are added and removed in the step about bursts.
 const BURST: usize = 20;
 
-/// The teller.
-pub struct Story<'a> {
+/// Runs and prints the scenario.
+pub struct Scenario<'a> {
     cloud: &'a FakeCloud,
-    stage: &'a Stage,
+    engine: &'a DemoEngine,
     owner: Owner,
     statuses: watch::Receiver<Option<Status>>,
     events: EventStream,
@@ -34,44 +34,44 @@ pub struct Story<'a> {
     names: BTreeMap<ContainerId, String>,
 }
 
-impl<'a> Story<'a> {
-    /// A story about this cloud on this stage.
+impl<'a> Scenario<'a> {
+    /// A scenario with this cloud and this engine.
     pub fn new(
         cloud: &'a FakeCloud,
-        stage: &'a Stage,
+        engine: &'a DemoEngine,
         owner: Owner,
         statuses: watch::Receiver<Option<Status>>,
         events: EventStream,
     ) -> Self {
-        Self { cloud, stage, owner, statuses, events, began: Instant::now(), names: BTreeMap::new() }
+        Self { cloud, engine, owner, statuses, events, began: Instant::now(), names: BTreeMap::new() }
     }
 
-    /// Tells it. Fails when the daemon does not do its part in time.
-    pub async fn tell(&mut self) -> anyhow::Result<()> {
+    /// Runs all steps. Fails if the daemon does not react in time.
+    pub async fn run(&mut self) -> anyhow::Result<()> {
         let cloud = self.cloud;
-        println!("Demo: a fake EchoStream cloud, the daemon, and the engine: {}.", self.stage.runtime().kind());
+        println!("Demo: a fake EchoStream cloud, the daemon, and the engine: {}.", self.engine.runtime().kind());
         println!("`cloud`: actions of a user. `host`: reactions of the daemon, with the time since the action.\n");
-        let (first, second) = (self.stage.image(1).to_string(), self.stage.image(2).to_string());
+        let (first, second) = (self.engine.image(1).to_string(), self.engine.image(2).to_string());
         let node = |node: Node| node.image(&first).of_type("demo node");
-        self.chapter("adds three nodes: reader, \"HL7: inlet\", writer", async {
+        self.step("adds three nodes: reader, \"HL7: inlet\", writer", async {
             cloud.add_node("reader", node);
             cloud.add_node("HL7: inlet", node);
             cloud.add_node("writer", node);
         })
         .await?;
-        self.chapter("adds an edge from reader to writer; both restart to read their edges", async {
+        self.step("adds an edge from reader to writer; both restart to read their edges", async {
             cloud.connect("reader", "writer");
         })
         .await?;
-        self.chapter("adds a mount to the inlet; its new container is created beside the old one", async {
+        self.step("adds a mount to the inlet; its new container is created beside the old one", async {
             cloud.change_mounts("HL7: inlet", vec![managed_app_fakes::cloud::commands::Mount::anonymous("/data")]);
         })
         .await?;
-        self.chapter("releases version 2 of the image", async {
+        self.step("releases version 2 of the image", async {
             cloud.set_image("demo node", &second);
         })
         .await?;
-        self.chapter("adds and removes an edge twenty times in a burst; this costs few restarts", async {
+        self.step("adds and removes an edge twenty times in a burst; this costs few restarts", async {
             for _ in 0..BURST {
                 cloud.connect("writer", "HL7: inlet");
                 cloud.disconnect("writer", "HL7: inlet");
@@ -79,15 +79,15 @@ impl<'a> Story<'a> {
             cloud.connect("writer", "HL7: inlet");
         })
         .await?;
-        self.meddle().await?;
-        self.chapter("removes the inlet", async {
+        self.remove_container().await?;
+        self.step("removes the inlet", async {
             cloud.remove_node("HL7: inlet");
         })
         .await?;
-        self.last_chapter().await
+        self.remove_app().await
     }
 
-    async fn chapter(&mut self, title: &str, act: impl Future<Output = ()>) -> anyhow::Result<()> {
+    async fn step(&mut self, title: &str, act: impl Future<Output = ()>) -> anyhow::Result<()> {
         println!("{:>6.2} s  cloud | a user {title}", self.began.elapsed().as_secs_f64());
         let acted = Instant::now();
         act.await;
@@ -97,8 +97,8 @@ impl<'a> Story<'a> {
     }
 
     /// Somebody on the host removes a container by hand.
-    async fn meddle(&mut self) -> anyhow::Result<()> {
-        let runtime = self.stage.runtime();
+    async fn remove_container(&mut self) -> anyhow::Result<()> {
+        let runtime = self.engine.runtime();
         let containers = runtime.list(&self.owner).await?;
         if let Some(victim) = containers.iter().find(|container| container.name == "reader") {
             println!("{:>6.2} s  host  ! somebody removes the container of reader", self.began.elapsed().as_secs_f64());
@@ -110,37 +110,37 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    async fn last_chapter(&mut self) -> anyhow::Result<()> {
+    async fn remove_app(&mut self) -> anyhow::Result<()> {
         println!(
             "{:>6.2} s  cloud | a user removes the app; the daemon confirms this by two reads, seconds apart",
             self.began.elapsed().as_secs_f64()
         );
         let acted = Instant::now();
         self.cloud.remove_app();
-        let limit = acted + CHAPTER_LIMIT;
-        // The daemon has ended when nobody publishes its status any more.
+        let limit = acted + STEP_LIMIT;
+        // The sender of the status is dropped when the daemon has ended.
         while self.statuses.has_changed().is_ok() {
-            self.show_for(Duration::from_millis(100), acted).await;
+            self.print_until_quiet(Duration::from_millis(100), acted).await;
             anyhow::ensure!(Instant::now() < limit, "see the daemon end in time: {}", self.summary());
         }
-        self.show_for(QUIET, acted).await;
+        self.print_until_quiet(QUIET, acted).await;
         println!("{:>6.2} s  host  | the daemon exits", self.began.elapsed().as_secs_f64());
         Ok(())
     }
 
-    /// Shows what happens until it has been quiet for so long.
-    async fn show_for(&mut self, quiet: Duration, acted: Instant) {
+    /// Prints events until there was none for `quiet`.
+    async fn print_until_quiet(&mut self, quiet: Duration, acted: Instant) {
         while let Ok(Some(Ok(event))) = timeout(quiet, self.events.next()).await {
-            self.show(&event, acted);
+            self.print(&event, acted);
         }
     }
 
-    /// Shows what happens until all is as wanted and quiet.
+    /// Prints events until the daemon has converged and there are no more events.
     async fn follow(&mut self, acted: Instant) -> anyhow::Result<()> {
-        let limit = Instant::now() + CHAPTER_LIMIT;
+        let limit = Instant::now() + STEP_LIMIT;
         loop {
             match timeout(QUIET, self.events.next()).await {
-                Ok(Some(Ok(event))) => self.show(&event, acted),
+                Ok(Some(Ok(event))) => self.print(&event, acted),
                 Ok(_) => anyhow::bail!("follow the engine's events: they ended"),
                 Err(_) if self.is_converged() => return Ok(()),
                 Err(_) => {}
@@ -157,7 +157,7 @@ impl<'a> Story<'a> {
         self.statuses.borrow().as_ref().map(Status::summary).unwrap_or_default()
     }
 
-    fn show(&mut self, event: &EngineEvent, acted: Instant) {
+    fn print(&mut self, event: &EngineEvent, acted: Instant) {
         let what = match event.action {
             Action::Created => "created",
             Action::Started => "started",
