@@ -163,7 +163,7 @@ impl Changes {
     /// For the audit: without an id there is nothing to follow.
     fn record(&self, message: &Message) {
         if let Some(tracking_id) = attribute(message, "trackingId") {
-            self.audit.note(tracking_id, previous_tracking_ids(message));
+            self.audit.record(tracking_id, previous_tracking_ids(message));
         }
     }
 

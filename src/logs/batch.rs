@@ -48,14 +48,14 @@ pub struct Batcher<M> {
 }
 
 impl<M: Clone> Batcher<M> {
-    /// A batcher whose batches have at most `bytes_max` bytes, clamped to the range from the largest event to the limit of
-    /// CloudWatch.
+    /// A batcher whose batches have at most `bytes_max` bytes, clamped to the range from the largest event to the limit
+    /// of CloudWatch.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max: bounded(bytes_max), filling: None, full: VecDeque::new() }
     }
 
-    /// Adds the next event. `now_ms` is the host's time, which replaces the time of an event from the future. Returns an
-    /// event that is too old for CloudWatch.
+    /// Adds the next event. `now_ms` is the host's time, which replaces the time of an event from the future. Returns
+    /// an event that is too old for CloudWatch.
     pub fn push(&mut self, event: LogEvent<M>, now_ms: i64) -> Result<(), LogEvent<M>> {
         if event.at_ms < now_ms - AGE_MAX_MS {
             return Err(event);

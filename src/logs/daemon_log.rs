@@ -1,8 +1,8 @@
 //! Ships the daemon's log to its log group: lines as they were written, one batch at a time.
 //!
-//! Lines wait in memory ([`Unshipped`]) from the first one that the program writes. Lines that CloudWatch has not accepted
-//! when the daemon crashes are in the log file only and are not sent later: old lines among those of the next run would
-//! mislead readers of the stream.
+//! Lines wait in memory ([`Unshipped`]) from the first one that the program writes. Lines that CloudWatch has not
+//! accepted when the daemon crashes are in the log file only and are not sent later: old lines among those of the next
+//! run would mislead readers of the stream.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -71,8 +71,8 @@ impl Delivery {
         Self { service, group, stream: None, error: None, rejecting: None, backoff, counter }
     }
 
-    /// Writes a batch. Returns when CloudWatch has accepted or rejected each of its events. CloudWatch may have the batch
-    /// even if the future is dropped.
+    /// Writes a batch. Returns when CloudWatch has accepted or rejected each of its events. CloudWatch may have the
+    /// batch even if the future is dropped.
     pub async fn deliver<M>(&mut self, batch: &Batch<M>) -> Delivered {
         let mut delivered = Delivered::default();
         let mut waiting = vec![batch.events.as_slice()];
@@ -148,8 +148,8 @@ impl Delivery {
         Ok(name)
     }
 
-    /// CloudWatch responds with status 200 and discards events: those before an index are too old, those from an index on
-    /// too new. Logged once until a whole batch is accepted: with a wrong clock, every batch has rejected events.
+    /// CloudWatch responds with status 200 and discards events: those before an index are too old, those from an index
+    /// on too new. Logged once until a whole batch is accepted: with a wrong clock, every batch has rejected events.
     fn rejected<M>(&mut self, events: &[LogEvent<M>], info: &RejectedLogEventsInfo) -> Volume {
         let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
         let old_end = index(info.too_old_log_event_end_index()).unwrap_or(0);

@@ -2,8 +2,8 @@
 
 use std::ops::{Add, AddAssign};
 
-/// Limit of one event's text, bytes: 256 KiB less the 26 bytes that CloudWatch adds. Since 2025 CloudWatch accepts 1 MiB,
-/// but not in every region and partition, and a refused batch is worse than a split line.
+/// Limit of one event's text, bytes: 256 KiB less the 26 bytes that CloudWatch adds. Since 2025 CloudWatch accepts 1
+/// MiB, but not in every region and partition, and a refused batch is worse than a split line.
 pub const EVENT_TEXT_BYTES_MAX: usize = 262_144 - EVENT_OVERHEAD_BYTES;
 /// Bytes that CloudWatch counts for each event in addition to its text.
 pub const EVENT_OVERHEAD_BYTES: usize = 26;
@@ -78,7 +78,8 @@ impl LogEvent<()> {
     }
 }
 
-/// Splits `text` into parts of at most `bytes_max` bytes (at least 4), never inside a character. Yields at least one part.
+/// Splits `text` into parts of at most `bytes_max` bytes (at least 4), never inside a character. Yields at least one
+/// part.
 pub fn parts(text: &str, bytes_max: usize) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

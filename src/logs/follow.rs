@@ -2,8 +2,8 @@
 //!
 //! One task, no locks. It reads while a batch is being sent, up to a limit, and stops reading while CloudWatch accepts
 //! nothing; then the engine's log is the buffer. Output that is read and not delivered is in memory only. The cursor on
-//! disk is before it, so a crash loses nothing. A batch is sent only when the cursor of the previous one is on disk, so a
-//! crash sends at most one batch twice.
+//! disk is before it, so a crash loses nothing. A batch is sent only when the cursor of the previous one is on disk, so
+//! a crash sends at most one batch twice.
 
 mod gap;
 mod input;
@@ -165,7 +165,8 @@ impl Follower {
         }
     }
 
-    /// Runs until the container is removed and all output that was read is in CloudWatch, or until `requests` is closed.
+    /// Runs until the container is removed and all output that was read is in CloudWatch, or until `requests` is
+    /// closed.
     pub(super) async fn run(
         mut self,
         mut requests: mpsc::Receiver<FollowerRequest>,
@@ -322,7 +323,8 @@ impl Follower {
         self.reading = reading;
     }
 
-    /// The end of a log that was opened while the container ran may come late. A log that is opened again has it at once.
+    /// The end of a log that was opened while the container ran may come late. A log that is opened again has it at
+    /// once.
     fn handle_request(&mut self, request: FollowerRequest) {
         if request.is_stopped {
             self.is_running = false;

@@ -1,10 +1,10 @@
 //! Joins chunks of output to log events. Pure: no clock, no I/O.
 //!
 //! Chunks become lines, separately for each source. Lines become events by the contract: a line that matches
-//! [`LOG_EVENT_PATTERN`](crate::reconciler::LOG_EVENT_PATTERN) begins one, other lines belong to the event before. An event
-//! ends early when it has the maximum length of CloudWatch, and when [`Joiner::flush`] is called because no output arrived
-//! for a while. Each byte that is not UTF-8 becomes U+FFFD. Nothing else is changed. Only the newline at the end of an
-//! event and empty lines before its first text are omitted.
+//! [`LOG_EVENT_PATTERN`](crate::reconciler::LOG_EVENT_PATTERN) begins one, other lines belong to the event before. An
+//! event ends early when it has the maximum length of CloudWatch, and when [`Joiner::flush`] is called because no
+//! output arrived for a while. Each byte that is not UTF-8 becomes U+FFFD. Nothing else is changed. Only the newline at
+//! the end of an event and empty lines before its first text are omitted.
 
 use std::collections::VecDeque;
 
@@ -19,8 +19,8 @@ const HEAD_BYTES: usize = 10;
 
 /// Joins the output of one container.
 ///
-/// `M` marks positions in the output. Each event has the mark where reading must continue once this event and all before
-/// it are delivered.
+/// `M` marks positions in the output. Each event has the mark where reading must continue once this event and all
+/// before it are delivered.
 #[derive(Debug)]
 pub struct Joiner<M> {
     /// Incomplete lines, by source.

@@ -8,9 +8,10 @@
 //!                    └── position of the last event that CloudWatch has
 //! ```
 //!
-//! [`Shipper`] starts a follower for each container, which is this pipeline. Output that was read and is not in CloudWatch
-//! is in memory only. The cursor is before it, so the next daemon reads it again after a crash. The engine's log, limited
-//! by size, is the buffer while CloudWatch is unavailable. The daemon's log uses [`Batcher`] and [`Delivery`].
+//! [`Shipper`] starts a follower for each container, which is this pipeline. Output that was read and is not in
+//! CloudWatch is in memory only. The cursor is before it, so the next daemon reads it again after a crash. The engine's
+//! log, limited by size, is the buffer while CloudWatch is unavailable. The daemon's log uses [`Batcher`] and
+//! [`Delivery`].
 
 mod batch;
 mod clock;

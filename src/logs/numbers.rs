@@ -22,8 +22,8 @@ pub struct NodeNumbers {
     /// Rejected by CloudWatch: older than 14 days or than the retention of the group, or too far in the future.
     pub rejected: Volume,
     /// How often the engine's log no longer had the position where reading should continue, because the output rotated
-    /// away. The number of lines is unknown: engines do not number lines, and to count them the daemon would have to read
-    /// output that it cannot ship. Also counts a container that was removed before its log was read to the end.
+    /// away. The number of lines is unknown: engines do not number lines, and to count them the daemon would have to
+    /// read output that it cannot ship. Also counts a container that was removed before its log was read to the end.
     pub gaps: u64,
     /// Length of all gaps together: from the last line that was read to the first line that still existed, by the
     /// timestamps of the engine.

@@ -1,9 +1,9 @@
 //! Positions in a container's output, and the search for them. Pure.
 //!
 //! An engine's log has no line numbers; engines only return output from a time on. A position is identified by the last
-//! chunk before it: its time, its index among chunks of the same time (Podman's times have whole seconds, which can have
-//! many lines), and a digest of its bytes. If the chunk is not found, the engine has rotated it away, and all output that
-//! the log has is new.
+//! chunk before it: its time, its index among chunks of the same time (Podman's times have whole seconds, which can
+//! have many lines), and a digest of its bytes. If the chunk is not found, the engine has rotated it away, and all
+//! output that the log has is new.
 
 use managed_app_runtimes::{LogChunk, LogSource};
 use serde::{Deserialize, Serialize};

@@ -25,20 +25,20 @@ use crate::driver::chain;
 use crate::model::{App, NodeName};
 use crate::tasks::Tasks;
 
-/// Limit for which the removal of a container waits until its output is in CloudWatch. After that, output that was read is
-/// still shipped; output that was not read is lost.
+/// Limit for which the removal of a container waits until its output is in CloudWatch. After that, output that was read
+/// is still shipped; output that was not read is lost.
 pub const REMOVAL_WAIT: Duration = Duration::from_secs(10);
-/// Limit for which the end of the daemon waits until the output of its nodes is in CloudWatch. The next daemon ships the
-/// rest.
+/// Limit for which the end of the daemon waits until the output of its nodes is in CloudWatch. The next daemon ships
+/// the rest.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(10);
-/// Bytes of all batches that are being filled, wait, or are being sent; each node has up to three. A batch always has room
-/// for the largest event.
+/// Bytes of all batches that are being filled, wait, or are being sent; each node has up to three. A batch always has
+/// room for the largest event.
 const BATCHES_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCHES_OF_A_NODE: usize = 3;
 /// Interval of lists without an event.
 const LIST_EVERY: Duration = Duration::from_secs(60);
-/// Delay of the first list after the app is known. The engine starts containers then, and a list and two requests for each
-/// followed container would slow this down.
+/// Delay of the first list after the app is known. The engine starts containers then, and a list and two requests for
+/// each followed container would slow this down.
 const LIST_FIRST: Duration = Duration::from_millis(500);
 /// Delay of a list after the start of a container.
 const LIST_SOON: Duration = Duration::from_millis(200);
@@ -142,7 +142,8 @@ impl Shipping {
         }
     }
 
-    /// Waits until all output so far is in CloudWatch, and ends the shipper. Takes slightly more than [`CLOSE_WAIT`] at most.
+    /// Waits until all output so far is in CloudWatch, and ends the shipper. Takes slightly more than [`CLOSE_WAIT`] at
+    /// most.
     pub async fn close(&self) {
         if self.request(CLOSE_WAIT + LIST_SOON, |done| Request::Close { done }).await.is_err() {
             warn!("not all output of nodes is in CloudWatch; the next daemon continues from here");

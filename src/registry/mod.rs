@@ -78,7 +78,7 @@ impl Registry {
     /// compared with their source first.
     pub async fn forget(&self, image: &ImageReference) {
         if let Some(host) = registry_host(image.registry()) {
-            self.kept(&host).forget();
+            self.kept(&host).clear();
             self.aws.host_credentials().await.compare();
         }
     }

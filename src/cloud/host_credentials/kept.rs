@@ -1,4 +1,4 @@
-//! Keys that were found, with the times at which their source is compared or asked again. Asks nobody.
+//! Cached keys, with the times at which their source is compared or read again. No I/O.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,57 +11,57 @@ use super::chain::KeySource;
 use super::files::Files;
 use crate::cloud::renewing::Lease;
 
-/// How long keys are used before the shared files are compared again.
+/// Interval at which the shared files are compared.
 pub(super) const COMPARE_EVERY: Duration = Duration::from_secs(10);
 
-/// How long keys without an expiry are used before their source is asked again, though no file has changed: a process
-/// may say something else by then.
-pub(super) const ASK_EVERY: Duration = Duration::from_secs(300);
+/// Interval at which keys without an expiry are loaded again although no file has changed: a process may return other
+/// keys.
+pub(super) const RELOAD_EVERY: Duration = Duration::from_secs(300);
 
-/// Keys with an expiry are renewed this long before it, or when a quarter of their life is left if that is shorter.
+/// Keys with an expiry are renewed this long before it, or when a quarter of their lifetime is left if that is shorter.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 
-/// Stands for the content of the shared files.
+/// Digest of the content of the shared files.
 pub(super) type FilesDigest = [u8; 32];
-/// Stands for keys as a whole.
+/// Digest of keys.
 pub(super) type KeysDigest = [u8; 32];
 
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct CachedKeys {
     pub(super) credentials: Credentials,
     pub(super) source: KeySource,
     pub(super) digest: KeysDigest,
     pub(super) files: FilesDigest,
-    pub(super) asked_at: Instant,
-    pub(super) ask_again_at: Instant,
+    pub(super) loaded_at: Instant,
+    pub(super) reload_at: Instant,
     pub(super) fresh_until: Instant,
 }
 
-impl Lease for Kept {
+impl Lease for CachedKeys {
     fn is_fresh(&self) -> bool {
         Instant::now() < self.fresh_until
     }
 
-    /// Whether they have expired is for the services to say: this host's clock may be wrong.
+    /// The services decide whether keys have expired: this host's clock may be wrong.
     fn is_usable(&self) -> bool {
         true
     }
 }
 
-impl Kept {
-    /// Whether these keys can be used further without asking anybody: nothing has changed, or somebody is writing.
-    pub(super) fn lasts(&self, files: &Files) -> bool {
-        !files.are_quiet() || (self.files == files.digest() && Instant::now() < self.ask_again_at)
+impl CachedKeys {
+    /// Whether these keys need not be loaded again: nothing has changed, or a file is being written.
+    pub(super) fn is_current(&self, files: &Files) -> bool {
+        !files.are_quiet() || (self.files == files.digest() && Instant::now() < self.reload_at)
     }
 
-    /// The same, to be compared again after a while, or soon.
-    pub(super) fn for_now(self, is_quiet: bool) -> Self {
+    /// The same keys, to be compared again after the usual interval, or soon if a file is being written.
+    pub(super) fn extended(self, is_quiet: bool) -> Self {
         let pause = if is_quiet { COMPARE_EVERY } else { REREAD_EVERY };
         Self { fresh_until: Instant::now() + pause, ..self }
     }
 }
 
-/// Stands for the keys as a whole.
+/// Digest of the keys.
 pub(super) fn digest(keys: &Credentials) -> KeysDigest {
     let mut digest = Sha256::new();
     for part in [keys.access_key_id(), keys.secret_access_key(), keys.session_token().unwrap_or_default()] {
@@ -71,9 +71,9 @@ pub(super) fn digest(keys: &Credentials) -> KeysDigest {
     digest.finalize().into()
 }
 
-/// After a time that depends on the keys' life, but is never so short that each call would ask.
-pub(super) fn time_to_ask_again(expiry: Option<SystemTime>, now: SystemTime) -> Duration {
-    let Some(expiry) = expiry else { return ASK_EVERY };
+/// Time until keys are loaded again: depends on their lifetime, with a lower limit so that not every call loads them.
+pub(super) fn time_to_reload(expiry: Option<SystemTime>, now: SystemTime) -> Duration {
+    let Some(expiry) = expiry else { return RELOAD_EVERY };
     let life = expiry.duration_since(now).unwrap_or_default();
     (life - RENEW_BEFORE.min(life / 4)).max(COMPARE_EVERY)
 }

@@ -1,4 +1,5 @@
-//! Reads the output of one container from a position on: opens the engine's log, finds the position, yields what follows.
+//! Reads the output of one container from a position on: opens the engine's log, finds the position, yields what
+//! follows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +150,8 @@ impl Input {
     }
 }
 
-/// Whether the clock was set back to before a position. Then later chunks may have earlier times, so times are not used.
+/// Whether the clock was set back to before a position. Then later chunks may have earlier times, so times are not
+/// used.
 fn is_ahead(position: &Position) -> bool {
     position.at() > OffsetDateTime::now_utc()
 }
