@@ -190,7 +190,7 @@ async fn the_last_keys_stay_in_use_while_a_file_has_none() {
     assert_eq!((seen.refused.len(), seen.anonymous), (0, 0));
 }
 
-/// Tokens last for hours, and what they open may end with the keys that they were loaded for with.
+/// Tokens are valid for hours, but may become invalid with the keys that requested them.
 #[tokio::test]
 async fn a_token_that_its_registry_refuses_is_replaced_by_one_of_new_keys() {
     let host = Host::new().await;
