@@ -50,7 +50,7 @@ impl fmt::Display for Unreached {
         let step = match self.step {
             Step::Name => "DNS: the name has no address",
             Step::Connection => "TCP: no connection",
-            Step::Answer => "TLS or HTTP: no response",
+            Step::Answer => "TLS or HTTP: no answer",
         };
         write!(f, "{step}: {}", self.detail)
     }

@@ -1,6 +1,6 @@
 //! The HTTP client of the AWS SDK. TLS is rustls with ring. Plain http is allowed only to this host, to the addresses
 //! of the instance and container credentials, and to a configured fake cloud. Requests to this host or to link-local
-//! addresses never use a proxy, also in the other clients that are sdk_client here.
+//! addresses never use a proxy, also in the other clients that are built here.
 //!
 //! Each request is checked, because an endpoint can come from the environment, a profile or the SDK.
 

@@ -100,13 +100,13 @@ impl Cursors {
             Ok(written) => {
                 disk.written = written;
                 if std::mem::take(&mut disk.is_failing) {
-                    info!(path = %self.path.display(), "the log cursors can be save_up_to again");
+                    info!(path = %self.path.display(), "the log cursors can be saved again");
                 }
             }
             Err(error) if !disk.is_failing => {
                 disk.is_failing = true;
                 warn!(path = %self.path.display(), %error,
-                    "the log cursors cannot be save_up_to; after a restart some output is sent again");
+                    "the log cursors cannot be saved; after a restart some output is sent again");
             }
             Err(_) => {}
         }

@@ -109,7 +109,7 @@ impl Delivery {
         delivered
     }
 
-    /// One attempt. Returns the output that CloudWatch accepted the call for but discarded.
+    /// One attempt. Returns the output that CloudWatch discarded.
     async fn put<M>(&mut self, events: &[LogEvent<M>]) -> Result<Volume, Failure> {
         let service = self.service.clone();
         let client = service.client().await;

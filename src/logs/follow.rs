@@ -291,7 +291,7 @@ impl Follower {
         }
     }
 
-    /// The same, with events that wait for more lines.
+    /// Completes events that wait for more lines, and moves all events into batches.
     fn flush_joiner(&mut self) {
         self.joiner.flush();
         self.batch_events();

@@ -12,7 +12,7 @@ pub const REDACTED: &str = "[redacted]";
 
 /// Shorter secrets are not replaced: replacing every `a` would make lines unreadable and reveal the secret.
 const SECRET_CHARS_MIN: usize = 4;
-/// Number of temporary secrets that are permanent; tokens and keys are renewed about hourly.
+/// Number of temporary secrets that are kept; tokens and keys are renewed about hourly.
 const TEMPORARY_MAX: usize = 64;
 
 /// The known secrets; clones share them.
@@ -42,7 +42,7 @@ impl Redactor {
         }
     }
 
-    /// Adds a temporary secret, such as a token or key. The last 64 are permanent.
+    /// Adds a temporary secret, such as a token or key. The last 64 are kept.
     pub fn add_passing(&self, secret: &SecretString) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.temporary.extend(forms(secret));

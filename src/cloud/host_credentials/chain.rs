@@ -117,7 +117,7 @@ impl Chain {
     }
 
     /// The keys of the first link that has some. A link that is configured and fails ends the search: the next one may
-    /// have other permissions.
+    /// have the keys of another owner.
     pub(super) async fn load(&self, files: &Files) -> Result<(Credentials, KeySource), Vec<Miss>> {
         let mut misses = Vec::new();
         for (link, provider) in &self.links {

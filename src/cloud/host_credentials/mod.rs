@@ -7,9 +7,9 @@
 //!
 //! A file can be read while it is being written. The last keys stay in use meanwhile, unless a service refuses them.
 
+mod cached_keys;
 mod chain;
 mod files;
-mod kept;
 mod refused;
 #[cfg(test)]
 mod tests;
@@ -32,9 +32,9 @@ pub(super) use refused::RefusedKeys;
 
 use super::renewing::Renewing;
 use crate::telemetry::Redactor;
+use cached_keys::{COMPARE_EVERY, CachedKeys, FilesDigest, KeysDigest, digest, time_to_reload};
 use chain::{Chain, Miss};
 use files::Files;
-use kept::{COMPARE_EVERY, CachedKeys, FilesDigest, KeysDigest, digest, time_to_reload};
 
 /// Limit of the wait for a file that is being written, if there are no other keys.
 const WRITING_MAX: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ const WRITING_MAX: Duration = Duration::from_secs(5);
 /// Interval at which such a file is read.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// Limit for loading keys from the complete chain: a process, the metadata of an instance, STS.
+/// Limit for loading keys from the whole chain: a process, the metadata of an instance, STS.
 const CHAIN_LIMIT: Duration = Duration::from_secs(20);
 
 /// Delay after a process that hangs, which cannot be ended; doubled each time.
@@ -56,12 +56,12 @@ const REREAD_EVERY: Duration = Duration::from_secs(1);
 /// If the shared files stop having keys, later links of the chain are used only after this time.
 const GAP_MAX: Duration = Duration::from_secs(60);
 
-/// The host's keys. One for the complete program, behind an `Arc`.
+/// The host's keys. One for the whole program, behind an `Arc`.
 pub struct HostCredentials {
     /// `None`: the chain was passed in and has no files.
     own: Option<Own>,
     chain: Mutex<Option<(FilesDigest, Arc<Chain>)>>,
-    kept: Renewing<CachedKeys, NoKeys>,
+    cached: Renewing<CachedKeys, NoKeys>,
     history: Mutex<History>,
     redactor: Redactor,
 }
@@ -143,62 +143,62 @@ impl HostCredentials {
     }
 
     fn with(own: Option<Own>, chain: Option<(FilesDigest, Arc<Chain>)>, redactor: Redactor) -> Self {
-        let kept = Renewing::new(REREAD_EVERY);
-        Self { own, chain: Mutex::new(chain), kept, history: Mutex::default(), redactor }
+        let cached = Renewing::new(REREAD_EVERY);
+        Self { own, chain: Mutex::new(chain), cached, history: Mutex::default(), redactor }
     }
 
     /// The keys. Returns within about 30 s.
     pub async fn get(&self) -> Result<Credentials, NoKeys> {
-        Ok(self.kept().await?.credentials)
+        Ok(self.cached().await?.credentials)
     }
 
     /// The same keys without secrets, for display.
     pub async fn seen(&self) -> Result<KeysSeen, NoKeys> {
-        let kept = self.kept().await?;
-        let id = kept.credentials.access_key_id();
+        let cached = self.cached().await?;
+        let id = cached.credentials.access_key_id();
         let id_end = id.chars().skip(id.chars().count().saturating_sub(4)).collect();
-        let (expiry, is_temporary) = (kept.credentials.expiry(), kept.credentials.session_token().is_some());
-        Ok(KeysSeen { source: kept.source, id_end, expiry, is_temporary })
+        let (expiry, is_temporary) = (cached.credentials.expiry(), cached.credentials.session_token().is_some());
+        Ok(KeysSeen { source: cached.source, id_end, expiry, is_temporary })
     }
 
     /// Time until the cached keys expire, if their source has an expiry. `None` also for expired keys that no call
     /// needed since.
     pub fn left(&self) -> Option<Duration> {
-        let expiry = self.kept.inspect(|kept| kept.credentials.expiry()).flatten()?;
+        let expiry = self.cached.inspect(|cached| cached.credentials.expiry()).flatten()?;
         let left = expiry.duration_since(SystemTime::now()).ok();
         left.or_else(|| self.history().is_failure_logged.then_some(Duration::ZERO))
     }
 
-    async fn kept(&self) -> Result<CachedKeys, NoKeys> {
-        self.kept.get(|old| self.renew(old)).await
+    async fn cached(&self) -> Result<CachedKeys, NoKeys> {
+        self.cached.get(|old| self.renew(old)).await
     }
 
     /// Makes the next call compare the keys with their source.
     pub(crate) fn compare(&self) {
-        self.kept.update(|kept| kept.fresh_until = Instant::now());
+        self.cached.update(|cached| cached.fresh_until = Instant::now());
     }
 
     /// A service refused these keys: the next call reads them again.
     fn refuse(&self, key_id: &str, session_token: Option<&str>) {
-        self.kept.reject(|kept| {
-            let keys = &kept.credentials;
+        self.cached.reject(|cached| {
+            let keys = &cached.credentials;
             // Another call has renewed them already.
             if keys.access_key_id() != key_id || keys.session_token() != session_token {
                 return false;
             }
             let mut history = self.history();
-            let earlier = history.refused.take().filter(|refused| refused.keys == kept.digest);
+            let earlier = history.refused.take().filter(|refused| refused.keys == cached.digest);
             let at = earlier.map_or_else(Instant::now, |refused| refused.at);
-            let is_final = kept.loaded_at > at;
-            history.refused = Some(Refused { keys: kept.digest, at, is_final });
-            !is_final || kept.loaded_at.elapsed() >= REREAD_EVERY
+            let is_final = cached.loaded_at > at;
+            history.refused = Some(Refused { keys: cached.digest, at, is_final });
+            !is_final || cached.loaded_at.elapsed() >= REREAD_EVERY
         });
     }
 
     /// A service accepted these keys.
     fn accept(&self, key_id: &str) {
         // One lock after the other: `refuse` holds both.
-        if self.kept.inspect(|kept| kept.credentials.access_key_id() == key_id) == Some(true) {
+        if self.cached.inspect(|cached| cached.credentials.access_key_id() == key_id) == Some(true) {
             self.history().refused = None;
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use super::kept::RELOAD_EVERY;
+use super::cached_keys::RELOAD_EVERY;
 use super::*;
 use crate::cloud::failure::Failure;
 use crate::cloud::testing::SOON;
