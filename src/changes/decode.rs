@@ -1,18 +1,19 @@
-//! The body of an `echo.change` message into a [`Change`]. Pure. Unknown fields are skipped: the cloud may add some.
+//! Converts the body of an `echo.change` message to a [`Change`]. Pure. Unknown fields are ignored: the cloud may add
+//! some.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::model::{Change, NodeName};
 
-/// What a message body turned out to be.
+/// The result of decoding a message body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
     /// A change that concerns this app.
     Change(Change),
-    /// Understood, and nothing to do; the reason.
+    /// Valid, but without effect on this app; the reason.
     Ignored(&'static str),
-    /// About a type of object that is not known here.
+    /// A change of an unknown type of object; the type.
     Unknown(String),
     /// Not an `echo.change`; the reason.
     Malformed(&'static str),
@@ -26,13 +27,13 @@ struct Body {
     old: Option<Map<String, Value>>,
 }
 
-/// One change, its sides told apart.
+/// The object before and after a change.
 struct Sides {
     /// The object after the change; absent after a removal.
     new: Option<Map<String, Value>>,
     /// The object before it; absent for a creation.
     old: Option<Map<String, Value>>,
-    /// The object that `new.removed` told of, if the removal came in that form.
+    /// The removed object, if the removal has the form `new.removed`.
     removed: Option<Map<String, Value>>,
 }
 
@@ -55,7 +56,7 @@ impl Sides {
         Self { new, old: body.old, removed }
     }
 
-    /// Both sides must name one and the same type.
+    /// The type, which must be the same on both sides.
     fn object_type(&self) -> Result<String, &'static str> {
         let mut types = self.objects().map(|object| object.get("type").and_then(Value::as_str));
         let first = types.next().ok_or("neither new nor old")?.ok_or("the type is missing")?;
@@ -79,7 +80,7 @@ impl Sides {
         self.new.is_none()
     }
 
-    /// Whether an attribute changed, as far as can be told: without an old value it may have.
+    /// Whether an attribute changed; true without an old value.
     fn differs(&self, name: &str) -> bool {
         let old = self.old.as_ref().and_then(|old| old.get(name));
         old.is_none() || old != self.new.as_ref().and_then(|new| new.get(name))
@@ -88,11 +89,11 @@ impl Sides {
     fn decode(&self, object_type: &str, app: &str) -> Result<Decoded, &'static str> {
         match object_type {
             "Tenant" if self.is_creation() => Ok(Decoded::Ignored("tenant created")),
-            // A removed tenant takes its apps along: the next snapshot tells.
+            // The removal of a tenant removes its apps: the next snapshot shows it.
             "Tenant" => Ok(Decoded::Change(Change::Tenant)),
             "ManagedApp" => self.app(app),
             "ManagedNode" => self.node(app),
-            // Also with the same image URI: its tag may have been moved, and a pull tells.
+            // Also with the same image URI: its tag may have moved, which a pull detects.
             "ManagedNodeType" => self.definition(Change::NodeType),
             "MessageType" if !self.is_removal() && !self.differs("auditor") => {
                 Ok(Decoded::Ignored("auditor unchanged"))
@@ -123,7 +124,7 @@ impl Sides {
         Ok(Decoded::Change(if self.is_removal() { Change::NodeRemoved(name) } else { Change::Node(name) }))
     }
 
-    /// A node type or message type. One that is removed had no users.
+    /// A node type or message type. A removed one had no users.
     fn definition(&self, change: impl FnOnce(String) -> Change) -> Result<Decoded, &'static str> {
         let name =
             self.text("name").filter(|name| is_name(name)).ok_or("the name of a type is missing or not valid")?;
@@ -133,7 +134,7 @@ impl Sides {
         })
     }
 
-    /// Both ends of both sides: a moved edge concerns up to four nodes.
+    /// Both ends of both sides: a moved edge affects up to four nodes.
     fn edge(&self) -> Result<Decoded, &'static str> {
         let mut ends: Vec<NodeName> = Vec::new();
         for object in self.objects() {
@@ -149,7 +150,7 @@ impl Sides {
     }
 }
 
-/// Types are named by the rules for nodes.
+/// Names of types follow the rules for nodes.
 fn is_name(name: &str) -> bool {
     NodeName::new(name).is_ok()
 }

@@ -1,5 +1,5 @@
-//! Deletion of messages that were handed over. Failures are seen, tried again a few times, and then left to SQS, which
-//! delivers the message once more: a duplicate does no harm.
+//! Deletes messages that were forwarded. Failures are retried a few times. After that SQS delivers the message again:
+//! duplicates have no effect.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use tokio::time::sleep;
 use crate::cloud::failure::Failure;
 use crate::cloud::text::sanitize;
 
-/// Most entries of one batch, by SQS's rules.
+/// Limit of entries of one batch (SQS).
 pub(super) const BATCH_MAX: usize = 10;
 
-/// Tries for one batch, the first included.
+/// Attempts for one batch, including the first.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Wait between tries, before jitter.
+/// Delay between attempts, without jitter.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// Deletes at most [`BATCH_MAX`] messages by their receipt handles. Never fails: what remains is logged.
+/// Deletes at most [`BATCH_MAX`] messages by their receipt handles. Never fails: the remaining ones are logged.
 pub(super) async fn delete(client: Client, queue: String, receipts: Vec<String>) {
     let mut left = receipts;
     for attempt in 1..=ATTEMPTS_MAX {
         let entries: Vec<_> = left.iter().enumerate().filter_map(|(index, receipt)| entry(index, receipt)).collect();
         match client.delete_message_batch().queue_url(&queue).set_entries(Some(entries)).send().await {
-            Ok(answer) => left = retained(left, &answer, attempt),
+            Ok(output) => left = retained(left, &output, attempt),
             Err(error) => {
                 let failure = Failure::of(&error);
-                tracing::warn!(attempt, error = failure.text, "could not delete change messages");
+                tracing::warn!(attempt, error = failure.text, "change messages cannot be deleted");
             }
         }
         if left.is_empty() {
@@ -39,16 +39,16 @@ pub(super) async fn delete(client: Client, queue: String, receipts: Vec<String>)
             sleep(DELAY.mul_f64(1.0 + rand::random::<f64>())).await;
         }
     }
-    tracing::warn!(messages = left.len(), "change messages stay in the queue and will come again");
+    tracing::warn!(messages = left.len(), "change messages were not deleted and will be delivered again");
 }
 
 fn entry(index: usize, receipt: &str) -> Option<DeleteMessageBatchRequestEntry> {
     DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt).build().ok()
 }
 
-/// The receipts that failed, for another try. SQS's word on whose fault it was is not relied on: tries are few.
-fn retained(receipts: Vec<String>, answer: &DeleteMessageBatchOutput, attempt: u32) -> Vec<String> {
-    let failed = answer.failed();
+/// The receipts that failed, for the next attempt. Sender faults are retried too: attempts are few.
+fn retained(receipts: Vec<String>, output: &DeleteMessageBatchOutput, attempt: u32) -> Vec<String> {
+    let failed = output.failed();
     for entry in failed {
         let error = sanitize(entry.message().unwrap_or_else(|| entry.code()));
         tracing::warn!(attempt, code = sanitize(entry.code()), error, "a change message was not deleted");

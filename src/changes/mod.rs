@@ -1,8 +1,8 @@
-//! Change messages: SQS long poll to typed changes.
+//! Receives change messages from SQS and converts them to typed changes.
 //!
-//! [`decode()`] reads a message, [`Changes`] receives, hands over and deletes. A message is deleted as soon as it is handed
-//! over, before anything was done about it: later messages of its group wait for that, and what is lost in a crash is
-//! found again by comparing at start-up.
+//! [`decode()`] converts a message. [`Changes`] receives, forwards and deletes messages. A message is deleted as soon
+//! as it is forwarded, before it takes effect, because later messages of its group wait for the deletion. A change that
+//! is lost in a crash is found by the comparison at the next start.
 
 mod decode;
 mod delete;
@@ -21,23 +21,23 @@ pub use crate::model::QueueAddress;
 
 use crate::model::Change;
 
-/// Changes that may wait for the reconciler before receiving pauses; the bound for the channel that takes them.
+/// Changes that may wait for the reconciler before receiving pauses; the capacity of the channel.
 pub const CHANGES_WAITING_MAX: usize = 256;
 
-/// What receiving tells the reconciler.
+/// A message to the reconciler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeMessage {
-    /// A change. The same one may come again, also long after.
+    /// A change. It may be delivered again, also much later.
     Change {
         /// What changed.
         change: Change,
         /// SQS's id of the message, for logs.
         message_id: String,
-        /// EchoStream's id, by which a message is followed through the tenant.
+        /// EchoStream's id, which identifies a message within the tenant.
         tracking_id: Option<String>,
         /// When it was sent, by the cloud's clock.
         sent_at: Option<OffsetDateTime>,
     },
-    /// The queue does not exist (any more): look the edge up again. Repeated while that stays so.
+    /// The queue does not exist (any more): read the edge again. Sent repeatedly until the queue exists.
     QueueLost,
 }

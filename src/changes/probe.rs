@@ -1,4 +1,4 @@
-//! Whether the queue of changes can be read: one attempt, for people who check a host. Takes no message away.
+//! Tests for `check` whether the change queue can be read, with one attempt. Removes no message.
 
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 
@@ -9,18 +9,18 @@ use crate::cloud::{AppCredentials, Aws, CloudError};
 /// Why the queue cannot be read.
 #[derive(Debug, Clone)]
 pub enum ProbeError {
-    /// The app's AWS credentials cannot be had.
+    /// The app's AWS credentials cannot be loaded.
     Credentials(CloudError),
     /// The queue does not exist.
     Lost(String),
     /// The queue, or AWS, refuses the app's credentials.
     Refused(String),
-    /// No answer, or one that makes no sense.
+    /// No response, or an invalid one.
     Unavailable(String),
 }
 
-/// Receives from `address` without waiting and without hiding what was received from others: its visibility timeout is
-/// zero, so the daemon that follows these changes gets the message all the same.
+/// Receives from `address` without waiting and with a visibility timeout of zero, so that a running daemon still gets
+/// the message.
 pub async fn probe(aws: &Aws, credentials: &AppCredentials, address: &QueueAddress) -> Result<(), ProbeError> {
     credentials.get().await.map_err(ProbeError::Credentials)?;
     let client = aws.sqs(&address.region, credentials.provider()).await;

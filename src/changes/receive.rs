@@ -1,4 +1,4 @@
-//! The receiving loop: long poll, decode, hand over, delete. One task; owns no thread and spawns nothing.
+//! The receive loop: long poll, decode, forward, delete. One task; spawns nothing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,26 +20,26 @@ use crate::cloud::failure::Failure;
 use crate::cloud::text::sanitize;
 use crate::cloud::{AppCredentials, AuditTrail, Aws};
 
-/// How long one poll waits for a message; the longest that SQS allows, seconds.
+/// Wait time of one poll, seconds; the maximum of SQS.
 const POLL_SECONDS: i32 = 20;
 
-/// Messages taken at a time; the most that SQS allows.
+/// Messages per poll; the maximum of SQS.
 const MESSAGES_MAX: i32 = 10;
 
-/// How long a received message stays hidden unless it is deleted, seconds. Deleting takes milliseconds; after a crash in
-/// between, later messages of its group wait that long.
+/// Visibility timeout of a received message, seconds. The deletion takes milliseconds; after a crash before
+/// it, later messages of the group wait this long.
 const VISIBILITY_SECONDS: i32 = 10;
 
-/// How long a lost queue is left alone unless a new address comes.
+/// Delay before a lost queue is polled again, unless its address changes.
 const LOST_RETRY: Duration = Duration::from_secs(30);
 
-/// How long deletions under way are waited for at the end.
-const LINGER: Duration = Duration::from_secs(1);
+/// Limit for pending deletions at shutdown.
+const DELETION_LIMIT: Duration = Duration::from_secs(1);
 
-/// Codes with which SQS says that the queue is gone.
+/// Codes of SQS for a queue that does not exist.
 pub(super) const LOST_CODES: [&str; 2] = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
 
-/// Codes with which AWS says that the credentials are no longer good, however young they look.
+/// Codes of AWS for expired or revoked credentials.
 const EXPIRED_CODES: [&str; 6] = [
     "ExpiredToken",
     "ExpiredTokenException",
@@ -52,17 +52,17 @@ const EXPIRED_CODES: [&str; 6] = [
 /// Receives the change messages of one app.
 #[derive(Debug)]
 pub struct Changes {
-    /// Makes the SQS client.
+    /// Creates the SQS client.
     pub aws: Arc<Aws>,
     /// The app's credentials.
     pub credentials: AppCredentials,
     /// Name of the app; messages about others are dropped.
     pub app: String,
-    /// Where the messages are; `None` while that is not known.
+    /// The queue; `None` while it is unknown.
     pub queue: watch::Receiver<Option<QueueAddress>>,
-    /// Takes what was received; bounded by [`super::CHANGES_WAITING_MAX`].
+    /// Receives the changes; its capacity is [`super::CHANGES_WAITING_MAX`].
     pub sender: mpsc::Sender<ChangeMessage>,
-    /// Is told of each message that was handed over or dropped.
+    /// Records each message that was forwarded or dropped.
     pub audit: AuditTrail,
 }
 
@@ -70,28 +70,27 @@ type Deletions = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// Why the loop over one queue ended.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+enum PollEnd {
     /// The address changed.
-    Moved,
-    /// Nobody takes changes any more.
-    NoTaker,
+    AddressChanged,
+    /// The receiver of changes is closed.
+    ReceiverClosed,
 }
 
 impl Changes {
-    /// Runs until `shutdown`, and then ends at once, apart from deletions under way (a second at most).
+    /// Runs until `shutdown`, then waits for pending deletions for at most one second.
     ///
-    /// A poll is dropped where it stands when `shutdown` or another address comes; a message that was just then on its
-    /// way is delivered again by SQS.
+    /// `shutdown` or a new address drops the current poll; SQS delivers a message that was in transit again.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut deletions = Deletions::new();
-        // Cancel-safe: everything that is kept between polls is in `deletions`, outside.
+        // Cancel-safe: all state between polls is in `deletions`.
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.run_queues(&mut deletions) => {}
         }
-        let rest = timeout(LINGER, async { while deletions.next().await.is_some() {} });
-        if rest.await.is_err() {
-            tracing::warn!("change messages stay in the queue and will come again");
+        let pending = timeout(DELETION_LIMIT, async { while deletions.next().await.is_some() {} });
+        if pending.await.is_err() {
+            tracing::warn!("change messages were not deleted and will be delivered again");
         }
     }
 
@@ -100,55 +99,55 @@ impl Changes {
             let address = self.queue.borrow_and_update().clone();
             let end = match address {
                 None => {
-                    moved(&mut self.queue, None).await;
-                    End::Moved
+                    address_changed(&mut self.queue, None).await;
+                    PollEnd::AddressChanged
                 }
                 Some(address) => {
                     tracing::info!(queue = sanitize(&address.url), "receiving changes");
                     self.run_queue(&address, deletions).await
                 }
             };
-            if end == End::NoTaker {
+            if end == PollEnd::ReceiverClosed {
                 return;
             }
         }
     }
 
-    async fn run_queue(&mut self, address: &QueueAddress, deletions: &mut Deletions) -> End {
+    async fn run_queue(&mut self, address: &QueueAddress, deletions: &mut Deletions) -> PollEnd {
         let client = self.aws.sqs(&address.region, self.credentials.provider()).await;
         let mut queue = self.queue.clone();
         let mut backoff = Backoff::default();
         loop {
-            // Both arms only wait. A poll that is dropped loses nothing: SQS delivers again.
+            // Both arms only wait. A dropped poll loses nothing: SQS delivers its messages again.
             let received = tokio::select! {
-                () = moved(&mut queue, Some(address)) => return End::Moved,
+                () = address_changed(&mut queue, Some(address)) => return PollEnd::AddressChanged,
                 received = poll(&client, &address.url, deletions) => received,
             };
             let pause = match received {
                 Ok(messages) => {
                     backoff.reset();
-                    let Some(receipts) = while_deleting(self.hand_over(messages), deletions).await else {
-                        return End::NoTaker;
+                    let Some(receipts) = while_deleting(self.forward(messages), deletions).await else {
+                        return PollEnd::ReceiverClosed;
                     };
                     for batch in receipts.chunks(BATCH_MAX) {
                         deletions.push(Box::pin(delete(client.clone(), address.url.clone(), batch.to_vec())));
                     }
                     continue;
                 }
-                Err(failure) => match self.after(&failure, &mut backoff).await {
+                Err(failure) => match self.handle_failure(&failure, &mut backoff).await {
                     Some(pause) => pause,
-                    None => return End::NoTaker,
+                    None => return PollEnd::ReceiverClosed,
                 },
             };
             tokio::select! {
-                () = moved(&mut queue, Some(address)) => return End::Moved,
+                () = address_changed(&mut queue, Some(address)) => return PollEnd::AddressChanged,
                 () = while_deleting(sleep(pause), deletions) => {}
             }
         }
     }
 
-    /// Hands all changes over; the receipts of the messages that may be deleted, or `None` when nobody takes them.
-    async fn hand_over(&self, messages: Vec<Message>) -> Option<Vec<String>> {
+    /// Forwards all changes. Returns the receipts of the messages to delete, or `None` if the receiver is closed.
+    async fn forward(&self, messages: Vec<Message>) -> Option<Vec<String>> {
         let mut receipts = Vec::with_capacity(messages.len());
         for message in messages {
             if let Some(change) = read(&message, &self.app) {
@@ -160,17 +159,17 @@ impl Changes {
         Some(receipts)
     }
 
-    /// For the audit: without an id there is nothing to follow.
+    /// Adds an audit record; a message without an id has none.
     fn record(&self, message: &Message) {
         if let Some(tracking_id) = attribute(message, "trackingId") {
-            self.audit.note(tracking_id, previous_tracking_ids(message));
+            self.audit.record(tracking_id, previous_tracking_ids(message));
         }
     }
 
-    /// What a failure means for the next try; `None` when nobody wants to know.
-    async fn after(&self, failure: &Failure, backoff: &mut Backoff) -> Option<Duration> {
+    /// Handles a failure. Returns the delay before the next poll, or `None` if the receiver is closed.
+    async fn handle_failure(&self, failure: &Failure, backoff: &mut Backoff) -> Option<Duration> {
         if LOST_CODES.contains(&failure.code.as_str()) {
-            tracing::warn!(error = failure.text, "the queue of changes does not exist");
+            tracing::warn!(error = failure.text, "the change queue does not exist");
             self.sender.send(ChangeMessage::QueueLost).await.ok()?;
             return Some(LOST_RETRY);
         }
@@ -180,25 +179,30 @@ impl Changes {
         if is_expired {
             self.credentials.expire();
         }
-        // Credentials may expire in the middle of a poll: with new ones the next may start at once.
+        // Credentials may expire during a poll: with new ones, the next poll starts at once.
         if is_expired && is_first {
-            tracing::info!(error = failure.text, "the app's AWS credentials are renewed early");
+            tracing::info!(error = failure.text, "the app's AWS credentials were refused and are renewed");
             return Some(Duration::ZERO);
         }
         let delay_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(attempt = backoff.failures(), delay_ms, error = failure.text, "could not receive changes");
+        tracing::warn!(
+            attempt = backoff.failures(),
+            delay_ms,
+            error = failure.text,
+            "change messages cannot be received; retrying"
+        );
         Some(pause)
     }
 }
 
-/// Waits until the address is another one. A dropped sender means that it never will be.
-async fn moved(queue: &mut watch::Receiver<Option<QueueAddress>>, from: Option<&QueueAddress>) {
+/// Waits until the address differs. Never returns after the sender is dropped.
+async fn address_changed(queue: &mut watch::Receiver<Option<QueueAddress>>, from: Option<&QueueAddress>) {
     if queue.wait_for(|address| address.as_ref() != from).await.is_err() {
         std::future::pending().await
     }
 }
 
-/// One long poll; deletions under way go on meanwhile.
+/// One long poll; pending deletions continue meanwhile.
 async fn poll(client: &Client, queue: &str, deletions: &mut Deletions) -> Result<Vec<Message>, Failure> {
     let received = client
         .receive_message()
@@ -208,14 +212,14 @@ async fn poll(client: &Client, queue: &str, deletions: &mut Deletions) -> Result
         .visibility_timeout(VISIBILITY_SECONDS)
         .message_attribute_names("All")
         .message_system_attribute_names(MessageSystemAttributeName::All)
-        // The SDK's own retries carry the same id, so that what a lost answer held comes again at once.
+        // Retries of the SDK have the same id, so that SQS returns the messages of a lost response again at once.
         .receive_request_attempt_id(format!("{:032x}", rand::random::<u128>()))
         .send();
     let received = while_deleting(received, deletions).await.map_err(|error| Failure::of(&error))?;
     Ok(received.messages.unwrap_or_default())
 }
 
-/// Awaits `work` while deletions go on. Cancel-safe if `work` is: deletions stay in their set.
+/// Awaits `work` while deletions continue. Cancel-safe if `work` is: deletions stay in their set.
 async fn while_deleting<T>(work: impl Future<Output = T>, deletions: &mut Deletions) -> T {
     let mut work = std::pin::pin!(work);
     loop {
@@ -226,7 +230,7 @@ async fn while_deleting<T>(work: impl Future<Output = T>, deletions: &mut Deleti
     }
 }
 
-/// A message as a change, or `None` when there is nothing to hand over, which is logged.
+/// Converts a message, or logs why there is nothing to forward and returns `None`.
 fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
     let message_id = sanitize(message.message_id().unwrap_or(""));
     match decode(message.body().unwrap_or(""), app) {
@@ -248,7 +252,7 @@ fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
             None
         }
         Decoded::Malformed(reason) => {
-            // Not its text: a configuration in it may hold secrets.
+            // Without its text, which may contain secrets in a configuration.
             let bytes = message.body().map_or(0, str::len);
             tracing::warn!(message = message_id, reason, bytes, "malformed change message dropped");
             None
@@ -260,7 +264,7 @@ fn attribute<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message.message_attributes()?.get(name)?.string_value()
 }
 
-/// The messages that this one came from; none when the list is missing or is no list of texts.
+/// The ids of the messages that this one originates from; empty if the attribute is missing or invalid.
 fn previous_tracking_ids(message: &Message) -> Vec<String> {
     let list = attribute(message, "prevTrackingIds").and_then(|list| serde_json::from_str(list).ok());
     list.unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Receiving from the fake cloud's queue, on the wire.
+//! Tests with the queue of the fake cloud.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::model::NodeName;
 
 const IMAGE: &str = "public.ecr.aws/x/y:1";
 
-/// A receiver that runs, and all its handles.
+/// A running receiver with its handles.
 struct Running {
     fake: FakeCloud,
     queue: watch::Sender<Option<QueueAddress>>,
@@ -86,7 +86,7 @@ async fn a_change_arrives_at_once_with_its_marks_and_is_deleted() {
             ChangeMessage::QueueLost => panic!("the queue is lost"),
         }
     }
-    assert!(sent_at.elapsed() < Duration::from_secs(15), "a poll was waited for: {:?}", sent_at.elapsed());
+    assert!(sent_at.elapsed() < Duration::from_secs(15), "the message waited for a poll: {:?}", sent_at.elapsed());
     running.deleted().await;
 }
 
@@ -132,7 +132,7 @@ async fn it_ends_when_nobody_takes_changes() {
     drop(running.changes);
     running.fake.set_tenant_config("{\"a\":1}");
     timeout(SOON, running.task).await.expect("it ends").expect("it does not panic");
-    assert_eq!(running.fake.pending_changes(), 1, "nobody took it, so it stays");
+    assert_eq!(running.fake.pending_changes(), 1, "it was not forwarded, so it stays");
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn it_waits_for_an_address_and_follows_it() {
     let mut running = Running::start().await;
     running.polling().await;
     running.queue.send_replace(None);
-    eventually("the poll is given up", || running.fake.queues.waiting() == 0).await;
+    eventually("the poll is dropped", || running.fake.queues.waiting() == 0).await;
     running.fake.set_tenant_config("{\"a\":1}");
     running.queue.send_replace(Some(address(&running.fake)));
     assert_eq!(running.next_change().await, Change::Tenant);
@@ -155,7 +155,7 @@ async fn the_same_address_again_does_not_disturb_the_poll() {
     running.fake.set_tenant_config("{\"a\":1}");
     assert_eq!(running.next_change().await, Change::Tenant);
     assert_eq!(calls, 1);
-    assert!(running.fake.queues.calls("ReceiveMessage") <= 2, "one poll brought it, at most the next has begun");
+    assert!(running.fake.queues.calls("ReceiveMessage") <= 2, "one poll received it, at most the next has begun");
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn revoked_credentials_are_replaced() {
     let mut running = Running::start().await;
     running.polling().await;
     running.fake.revoke_credentials();
-    // The poll under way was signed before; the one after the next change is refused.
+    // The current poll is signed already; the one after the next change is refused.
     running.fake.set_tenant_config("{\"a\":1}");
     assert_eq!(running.next_change().await, Change::Tenant);
     running.fake.set_tenant_config("{\"a\":2}");

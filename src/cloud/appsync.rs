@@ -1,4 +1,5 @@
-//! GraphQL over HTTP to AppSync: one POST, bounded in time and size, with the session's token. Knows no operation.
+//! GraphQL over HTTP to AppSync: one POST, limited in time and size, with the session's token. Independent of
+//! operations.
 
 use std::time::Duration;
 
@@ -15,28 +16,28 @@ use super::text::{chain, sanitize};
 use super::transport::web_client;
 use super::{CloudError, CloudErrorKind};
 
-/// Limit for one connection to be made.
+/// Limit for opening a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Limit for the headers, and for each pause within the body. AppSync itself gives up after 30 s.
+/// Limit for the headers, and for each pause within the body. AppSync itself times out after 30 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(35);
 
-/// Limit for one request with its whole body.
+/// Limit for one request and its response.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Limit for one call with sign-in and quick retries.
 const CALL_LIMIT: Duration = Duration::from_secs(120);
 
-/// Largest answer read, bytes. AppSync's own limit is 5 MB.
+/// Largest response that is read, bytes. AppSync's limit is 5 MB.
 const BODY_MAX: usize = 32 * 1024 * 1024;
 
-/// Quick retries within one call; the caller does the real backing off.
+/// Quick retries within one call; the caller backs off after that.
 const RETRIES_MAX: u32 = 2;
 
-/// Pause before the first quick retry, before jitter; doubled for the second.
+/// Delay before the first quick retry, without jitter; doubled for the second.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Most GraphQL errors shown of one answer.
+/// Limit of GraphQL errors in one error text.
 const ERRORS_SHOWN_MAX: usize = 3;
 
 /// The transport to one endpoint.
@@ -47,14 +48,14 @@ pub(super) struct AppSync {
     session: Session,
 }
 
-/// What one request came to.
-enum Refusal {
+/// Why one attempt failed.
+enum CallError {
     /// The token is not accepted.
-    Token(CloudError),
-    /// Another try at once may help.
-    Passing(CloudError),
-    /// It may not.
-    Lasting(CloudError),
+    Unauthorized(CloudError),
+    /// A quick retry may help.
+    Transient(CloudError),
+    /// A quick retry does not help.
+    Permanent(CloudError),
 }
 
 #[derive(Deserialize)]
@@ -78,7 +79,7 @@ struct Data<T> {
 }
 
 impl AppSync {
-    /// Makes no call. Fails when the endpoint is no URL or the HTTP client cannot be built.
+    /// Makes no call. Fails if the endpoint is not a URL or the HTTP client cannot be built.
     pub(super) fn new(endpoint: &str, session: Session) -> Result<Self, CloudError> {
         let fail = |error: String| {
             CloudError::new(CloudErrorKind::InvalidResponse, "prepare the HTTP client").with_source(error)
@@ -95,12 +96,12 @@ impl AppSync {
         Ok(Self { http, endpoint, session })
     }
 
-    /// The session behind it.
+    /// The session whose token it sends.
     pub(super) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Runs one operation. Whatever comes with errors, or without data, is an error: partial data is never used.
+    /// Runs one operation. A response with errors or without data is an error: partial data is never used.
     pub(super) async fn call<Q: GraphQLQuery>(
         &self,
         operation: &'static str,
@@ -119,34 +120,38 @@ impl AppSync {
         let mut is_token_renewed = false;
         loop {
             let token = self.session.token().await?;
-            match self.once(operation, body, &token).await {
+            match self.attempt(operation, body, &token).await {
                 Ok(data) => return Ok(data),
-                Err(Refusal::Token(error)) if is_token_renewed => {
+                Err(CallError::Unauthorized(error)) if is_token_renewed => {
                     self.session.sign_out();
                     return Err(error);
                 }
-                Err(Refusal::Token(_)) => {
+                Err(CallError::Unauthorized(_)) => {
                     is_token_renewed = true;
                     self.session.reject(&token);
                 }
-                Err(Refusal::Passing(error)) if retries < RETRIES_MAX => {
+                Err(CallError::Transient(error)) if retries < RETRIES_MAX => {
                     tracing::debug!(attempt = retries + 1, error = %chain(&error), "retrying a call to the cloud");
                     sleep(RETRY_DELAY * 2_u32.pow(retries) + RETRY_DELAY.mul_f64(rand::random::<f64>())).await;
                     retries += 1;
                 }
-                Err(Refusal::Passing(error) | Refusal::Lasting(error)) => return Err(error),
+                Err(CallError::Transient(error) | CallError::Permanent(error)) => return Err(error),
             }
         }
     }
 
-    async fn once<T: DeserializeOwned>(
+    async fn attempt<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         body: &str,
         token: &SecretString,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, CallError> {
         let mut authorization = header::HeaderValue::from_str(token.expose_secret()).map_err(|_| {
-            Refusal::Lasting(error(CloudErrorKind::InvalidResponse, operation, "the token is no header"))
+            CallError::Permanent(error(
+                CloudErrorKind::InvalidResponse,
+                operation,
+                "the token is not a valid header value",
+            ))
         })?;
         authorization.set_sensitive(true);
         let response = self
@@ -157,21 +162,21 @@ impl AppSync {
             .body(body.to_owned())
             .send()
             .await
-            .map_err(|cause| of_transport(operation, &cause))?;
+            .map_err(|cause| transport_error(operation, &cause))?;
         let status = response.status();
-        let answer = read(response, operation).await?;
-        judge(operation, status, &answer)
+        let body = read(response, operation).await?;
+        parse_response(operation, status, &body)
     }
 }
 
-async fn read(mut response: Response, operation: &'static str) -> Result<Vec<u8>, Refusal> {
+async fn read(mut response: Response, operation: &'static str) -> Result<Vec<u8>, CallError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|cause| of_transport(operation, &cause))? {
+    while let Some(chunk) = response.chunk().await.map_err(|cause| transport_error(operation, &cause))? {
         if body.len() + chunk.len() > BODY_MAX {
-            return Err(Refusal::Lasting(error(
+            return Err(CallError::Permanent(error(
                 CloudErrorKind::InvalidResponse,
                 operation,
-                "the answer is larger than 32 MiB",
+                "the response is larger than 32 MiB",
             )));
         }
         body.extend_from_slice(&chunk);
@@ -179,44 +184,53 @@ async fn read(mut response: Response, operation: &'static str) -> Result<Vec<u8>
     Ok(body)
 }
 
-fn of_transport(operation: &'static str, cause: &reqwest::Error) -> Refusal {
+fn transport_error(operation: &'static str, cause: &reqwest::Error) -> CallError {
     let text = chain(cause);
     if cause.is_timeout() {
-        // Not tried again here: the time is spent.
-        return Refusal::Lasting(error(CloudErrorKind::TimedOut, operation, text));
+        // No quick retry: the time limit is used up.
+        return CallError::Permanent(error(CloudErrorKind::TimedOut, operation, text));
     }
-    Refusal::Passing(error(CloudErrorKind::Unreachable, operation, text))
+    CallError::Transient(error(CloudErrorKind::Unreachable, operation, text))
 }
 
-/// Reads a whole answer.
-fn judge<T: DeserializeOwned>(operation: &'static str, status: StatusCode, body: &[u8]) -> Result<T, Refusal> {
+/// Converts a complete response.
+fn parse_response<T: DeserializeOwned>(
+    operation: &'static str,
+    status: StatusCode,
+    body: &[u8],
+) -> Result<T, CallError> {
     let errors = errors_in(body);
-    let told = describe(&errors).unwrap_or_else(|| format!("status {}", status.as_u16()));
+    let text = describe(&errors).unwrap_or_else(|| format!("status {}", status.as_u16()));
     if status == StatusCode::UNAUTHORIZED || has_type(&errors, "UnauthorizedException") {
-        return Err(Refusal::Token(error(CloudErrorKind::Refused, operation, told)));
+        return Err(CallError::Unauthorized(error(CloudErrorKind::Refused, operation, text)));
     }
     if status == StatusCode::TOO_MANY_REQUESTS || has_type(&errors, "Throttl") || has_type(&errors, "LimitExceeded") {
-        return Err(Refusal::Passing(error(CloudErrorKind::Throttled, operation, told)));
+        return Err(CallError::Transient(error(CloudErrorKind::Throttled, operation, text)));
     }
     if status.is_server_error() {
-        return Err(Refusal::Passing(error(CloudErrorKind::Failed, operation, told)));
+        return Err(CallError::Transient(error(CloudErrorKind::Failed, operation, text)));
     }
     if !status.is_success() || !errors.is_empty() {
-        return Err(Refusal::Lasting(error(CloudErrorKind::Failed, operation, told)));
+        return Err(CallError::Permanent(error(CloudErrorKind::Failed, operation, text)));
     }
-    // The position in the answer says what is wrong; its text is not shown, it may hold credentials.
+    // Only the position of the error is shown: the text may contain credentials.
     let data: Data<T> = serde_json::from_slice(body).map_err(|cause| {
-        let text = format!("not the JSON that was asked for (line {}, column {})", cause.line(), cause.column());
-        Refusal::Lasting(error(CloudErrorKind::InvalidResponse, operation, text))
+        let text = format!("unexpected JSON (line {}, column {})", cause.line(), cause.column());
+        CallError::Permanent(error(CloudErrorKind::InvalidResponse, operation, text))
     })?;
-    data.data
-        .ok_or_else(|| Refusal::Lasting(error(CloudErrorKind::InvalidResponse, operation, "neither data nor errors")))
+    data.data.ok_or_else(|| {
+        CallError::Permanent(error(
+            CloudErrorKind::InvalidResponse,
+            operation,
+            "the response has neither data nor errors",
+        ))
+    })
 }
 
-/// Whatever stands in `errors` counts, in a known form or not.
+/// All entries of `errors` count, also those of an unknown form.
 fn errors_in(body: &[u8]) -> Vec<WireError> {
     let one = |value| serde_json::from_value(value).unwrap_or_default();
-    match serde_json::from_slice::<Errors>(body).map(|answer| answer.errors) {
+    match serde_json::from_slice::<Errors>(body).map(|response| response.errors) {
         Err(_) | Ok(Value::Null) => Vec::new(),
         Ok(Value::Array(errors)) => errors.into_iter().map(one).collect(),
         Ok(other) => vec![one(other)],

@@ -1,8 +1,9 @@
-//! Audit records: each message that the change receiver took is told to the tenant's audit endpoint, while the tenant
-//! asks for it. Beside the control plane and not in it: another address, another signature, and nobody waits for it.
+//! Audit records: sends one record for each message of the change receiver to the tenant's audit endpoint while the
+//! tenant enables audit. Separate from the control plane: another endpoint, another signature, and no caller waits for
+//! it.
 //!
-//! Records wait in memory, bounded, and are lost in a crash: they are sent a second after the first of them was noted.
-//! What does not fit is dropped, counted and said.
+//! Records wait in memory, up to a limit, and are lost in a crash. They are sent one second after the first of them.
+//! Records that exceed the limit are dropped, counted and logged.
 
 mod queue;
 mod request;
@@ -22,22 +23,22 @@ use self::request::Target;
 use super::AppCredentials;
 use crate::model::App;
 
-/// What became of audit records since the daemon began.
+/// Numbers of audit records since the daemon started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AuditNumbers {
-    /// Whether the tenant asks for them now, and has an endpoint that can be used.
+    /// Whether the tenant enables audit now and has a valid endpoint.
     pub is_on: bool,
-    /// Those that wait to be sent.
+    /// Waiting to be sent.
     pub waiting: usize,
-    /// Those that the endpoint accepted.
+    /// Accepted by the endpoint.
     pub sent: u64,
-    /// Those that had to be sent once more, counted for each further time.
+    /// Sent again, counted for each further attempt.
     pub retried: u64,
-    /// Those that are lost: there was no room, the endpoint did not take them, or the daemon ended.
+    /// Lost: the buffer was full, the endpoint refused them, or the daemon ended.
     pub dropped: u64,
 }
 
-/// Takes note of messages and tells the audit endpoint of them. Cheap to clone; clones share one queue.
+/// Records messages and sends the records to the audit endpoint. Cheap to clone; clones share one queue.
 #[derive(Clone)]
 pub struct AuditTrail {
     queue: Arc<Queue>,
@@ -45,38 +46,37 @@ pub struct AuditTrail {
 }
 
 impl AuditTrail {
-    /// A trail for the app as it was last seen: its tenant's `audit` switches it on and off, its endpoint is where
-    /// records go. Starts nothing; see [`AuditTrail::send`].
+    /// A trail for the current app: `audit` of its tenant enables records, and its endpoint receives them. Starts no
+    /// task; see [`AuditTrail::send`].
     pub fn new(app: watch::Receiver<Option<Arc<App>>>) -> Self {
         Self { queue: Arc::default(), app }
     }
 
-    /// Takes note of a message that was handled now, if the tenant wants to know. Never waits.
-    pub fn note(&self, tracking_id: &str, previous_tracking_ids: Vec<String>) {
+    /// Records a message that was handled now, if the tenant enables audit. Never waits.
+    pub fn record(&self, tracking_id: &str, previous_tracking_ids: Vec<String>) {
         let app = self.app.borrow().clone();
         let Some(app) = app.filter(|app| app.tenant.audit) else { return };
         if let Err(reason) = Target::of(&app) {
-            if self.queue.drop_unusable() {
-                tracing::warn!(reason, "audit is on for the tenant, and its records cannot be sent; they are dropped");
+            if self.queue.drop_unsendable() {
+                tracing::warn!(reason, "audit is enabled for the tenant, but records cannot be sent; they are dropped");
             }
             return;
         }
         let source_node = app.change_receiver.as_ref().map(|receiver| receiver.source.clone()).unwrap_or_default();
         let (at, tracking_id) = (OffsetDateTime::now_utc(), tracking_id.to_owned());
         if self.queue.push(Record { at, tracking_id, previous_tracking_ids, source_node }) {
-            tracing::warn!("too many audit records wait to be sent; those that come now are dropped and counted");
+            tracing::warn!("too many audit records wait to be sent; new records are dropped and counted");
         }
     }
 
-    /// Sends what was noted until `shutdown`, and then what is left, for two seconds at most.
+    /// Sends records until `shutdown`, then the remaining ones for at most two seconds.
     ///
-    /// Failures are waited out with growing pauses; said once, and once more when records are accepted again. Call it
-    /// once.
+    /// Failures are retried with increasing delays. The first failure and the recovery are logged. Call this once.
     pub async fn send(self, credentials: AppCredentials, shutdown: CancellationToken) {
         send::run(&self.queue, &self.app, credentials, shutdown).await;
     }
 
-    /// How it goes.
+    /// The current numbers.
     pub fn numbers(&self) -> AuditNumbers {
         let is_on = self.app.borrow().as_ref().is_some_and(|app| app.tenant.audit && Target::of(app).is_ok());
         AuditNumbers { is_on, ..self.queue.numbers() }

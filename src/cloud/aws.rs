@@ -1,9 +1,9 @@
-//! The AWS SDK as this daemon uses it: one HTTP client, one loaded configuration, one provider of the host's keys, and a
-//! variant of them per region and credentials. Makes no call of its own.
+//! Creates clients of the AWS SDK from one HTTP client, one loaded configuration and one provider of the host's keys,
+//! per region and credentials. Makes no call itself.
 //!
-//! TLS is rustls with ring; the roots are the system's, or those of SSL_CERT_FILE and SSL_CERT_DIR; proxies come from
-//! the usual variables. aws-config reads what every AWS SDK reads, once: AWS_ENDPOINT_URL and its service forms, profiles.
-//! The keys are followed: see [`HostCredentials`].
+//! TLS is rustls with ring. The root certificates are those of the system, or of SSL_CERT_FILE and SSL_CERT_DIR.
+//! Proxies come from the usual variables. aws-config reads the settings of all AWS SDKs once: AWS_ENDPOINT_URL and its
+//! service forms, profiles. The keys are read again when they change: see [`HostCredentials`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::host_credentials::{HostCredentials, ProfilePaths, RefusedKeys};
 use super::transport::http_client;
 use crate::telemetry::Redactor;
 
-/// Limit for one connection to be made.
+/// Limit for opening a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Limit for one attempt of a call; above the 20 s of an SQS long poll.
@@ -32,14 +32,14 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// Attempts of one call, the first included.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// What to use instead of what the environment says; tests and the demo point everything at a fake cloud.
+/// Overrides of the environment; tests and the demo use a fake cloud.
 #[derive(Debug, Clone, Default)]
 pub struct AwsOptions {
-    /// Where all services are; `None` asks aws-config (AWS_ENDPOINT_URL, ...).
+    /// Endpoint of all services; `None` uses aws-config (AWS_ENDPOINT_URL, ...).
     pub endpoint_url: Option<String>,
-    /// Where SQS is, if not with the others; `None` asks aws-config (AWS_ENDPOINT_URL_SQS, ...).
+    /// Endpoint of SQS if it differs; `None` uses aws-config (AWS_ENDPOINT_URL_SQS, ...).
     pub sqs_endpoint_url: Option<String>,
-    /// The host's credentials; `None` takes the SDK's default chain.
+    /// The host's credentials; `None` uses the SDK's default chain.
     pub host_credentials: Option<SharedCredentialsProvider>,
 }
 
@@ -47,7 +47,7 @@ pub struct AwsOptions {
 #[derive(Debug)]
 pub struct Aws {
     options: AwsOptions,
-    /// The shared files to look into; `None` takes those of the process.
+    /// The shared files; `None` uses those of the process.
     paths: Option<ProfilePaths>,
     loaded: OnceCell<Loaded>,
     redactor: Redactor,
@@ -66,13 +66,13 @@ impl Aws {
         Self { options, paths: None, loaded: OnceCell::new(), redactor: Redactor::default() }
     }
 
-    /// The same; `redactor` is told of tokens and keys that are handed out, so that no log line shows them.
+    /// Adds all tokens and keys to `redactor`, so that no log line shows them.
     #[must_use]
     pub fn with_redactor(self, redactor: Redactor) -> Self {
         Self { redactor, ..self }
     }
 
-    /// The host's own keys, with which the clients below call.
+    /// The host's keys, which the clients below use.
     pub async fn host_credentials(&self) -> Arc<HostCredentials> {
         self.loaded().await.keys.clone()
     }
@@ -84,7 +84,7 @@ impl Aws {
         aws_sdk_ecr::Client::from_conf(config.build())
     }
 
-    /// A client of the public gallery.
+    /// A client of ECR Public.
     pub async fn ecr_public(&self, region: &str) -> aws_sdk_ecrpublic::Client {
         let (config, refused) = self.host(region).await;
         let config = aws_sdk_ecrpublic::config::Builder::from(&config);
@@ -98,10 +98,10 @@ impl Aws {
         Self::logs_with(&config, refused)
     }
 
-    /// The same, which repeats nothing but calls whose keys were refused.
+    /// A client of CloudWatch Logs that only retries calls whose keys were refused.
     pub(crate) async fn logs_without_retries(&self, region: &str) -> aws_sdk_cloudwatchlogs::Client {
         let (config, _) = self.host(region).await;
-        Self::logs_with(&config, RefusedKeys::alone(self.host_credentials().await))
+        Self::logs_with(&config, RefusedKeys::only_refused_keys(self.host_credentials().await))
     }
 
     fn logs_with(config: &SdkConfig, refused: RefusedKeys) -> aws_sdk_cloudwatchlogs::Client {
@@ -110,7 +110,7 @@ impl Aws {
         aws_sdk_cloudwatchlogs::Client::from_conf(config.build())
     }
 
-    /// Keys are kept by their provider alone, so that it can drop them at once.
+    /// Only the provider caches keys, so that it can drop them at once.
     async fn host(&self, region: &str) -> (SdkConfig, RefusedKeys) {
         let Loaded { config, keys } = self.loaded().await;
         let builder = config.clone().into_builder().region(Region::new(region.to_owned()));
@@ -119,8 +119,7 @@ impl Aws {
         (builder.credentials_provider(provider).build(), RefusedKeys::new(keys.clone()))
     }
 
-    /// A client of the app's queues. The credentials are cached by their provider alone, so that it can drop them at
-    /// once.
+    /// A client of the app's queues. Only the provider caches the credentials, so that it can drop them at once.
     pub async fn sqs(&self, region: &str, credentials: SharedCredentialsProvider) -> aws_sdk_sqs::Client {
         let builder = self.loaded().await.config.clone().into_builder().region(Region::new(region.to_owned()));
         let config = builder.identity_cache(IdentityCache::no_cache()).credentials_provider(credentials).build();
@@ -131,17 +130,17 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// Where all services are, when that is not at AWS.
+    /// The endpoint of all services, if it is configured.
     pub(crate) async fn endpoint_url(&self) -> Option<String> {
         self.loaded().await.config.endpoint_url().map(str::to_owned)
     }
 
-    /// Whom to tell of secrets.
+    /// The redactor of secrets.
     pub(crate) fn redactor(&self) -> &Redactor {
         &self.redactor
     }
 
-    /// The same, with shared files that are not those of the process.
+    /// Uses other shared files than those of the process.
     #[cfg(test)]
     pub(crate) fn with_profile_files(self, paths: ProfilePaths) -> Self {
         Self { paths: Some(paths), ..self }
@@ -177,12 +176,12 @@ impl Aws {
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
-            // Every call names its own; without one here the loader would look for it on the network.
+            // Each client sets its own region. Without a region here, the loader would request it over the network.
             .region(Region::from_static("us-east-1"))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
             .timeout_config(timeouts)
-            // Each attempt has its limit. This would look at every pending call ten times a second, and the call for
-            // messages is always pending: it was nearly all that an idle daemon costs.
+            // Each attempt has a limit. This protection would check each pending call ten times per second, and the
+            // long poll is always pending: it took nearly all processor time of an idle daemon.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(url) = &self.options.endpoint_url {
             loader = loader.endpoint_url(url);

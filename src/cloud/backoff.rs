@@ -1,14 +1,14 @@
-//! How long to wait after failures in a row.
+//! The delay after consecutive failures.
 
 use std::time::Duration;
 
-/// Wait after the first failure, before jitter.
+/// Delay after the first failure, without jitter.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// Longest wait.
+/// Longest delay.
 pub(crate) const CEILING: Duration = Duration::from_secs(30);
 
-/// Doubles from failure to failure, up to a ceiling; a success starts it anew.
+/// Doubles the delay with each failure, up to a limit; a success resets it.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -20,12 +20,12 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Failures in a row so far.
+    /// Consecutive failures so far.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Counts a failure; the wait until the next try, with `jitter` (0 to 1) taking off up to half of it.
+    /// Counts a failure. Returns the delay before the next attempt; `jitter` (0 to 1) reduces it by up to half.
     pub(crate) fn next(&mut self, jitter: f64) -> Duration {
         let whole = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(CEILING);
         self.failures = self.failures.saturating_add(1);

@@ -1,4 +1,4 @@
-//! Sign-in at Amazon Cognito: SRP with the password, refresh without it. Keeps nothing; `session` keeps the tokens.
+//! Sign-in at Amazon Cognito: SRP with the password, refresh without it. Stores nothing; `session` stores the tokens.
 //!
 //! The crate that does the SRP arithmetic prints the password in its `Debug` form and logs the user name (with a client
 //! secret also its hash) through the `log` crate, targets `aws_cognito_srp::*`. Its values never leave this file, and
@@ -23,28 +23,29 @@ use super::text::sanitize;
 use super::{Account, CloudError, CloudErrorKind};
 use crate::telemetry::Redactor;
 
-/// What errors call the sign-in.
+/// Operation of sign-in errors.
 const SIGN_IN: &str = "sign in";
 
-/// What errors call the refresh.
+/// Operation of refresh errors.
 const REFRESH: &str = "refresh the sign-in";
 
-/// Life of an access token whose answer does not name it; Cognito's default, and it always names it.
+/// Lifetime of an access token if the response has none; Cognito's default, and its responses always have one.
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
-/// An access token is renewed this long before its end, or when a quarter of its life is left if that is shorter.
+/// An access token is renewed this long before it expires, or when a quarter of its lifetime is left if that is
+/// shorter.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 
 /// Longest salt accepted from the service, hex digits; it sends 32.
 const SALT_MAX: usize = 1024;
 
-/// Longest public value accepted, hex digits without zeros in front: the group has 3072 bits.
+/// Longest public value accepted, hex digits without leading zeros: the group has 3072 bits.
 const PUBLIC_MAX: usize = 768;
 
-/// Longest secret block accepted, bytes of base64; it sends less than two thousand.
+/// Longest secret block accepted, bytes of base64; the service sends fewer than 2,000.
 const SECRET_BLOCK_MAX: usize = 64 * 1024;
 
-/// Codes with which Cognito says that user, password, client or pool are wrong.
+/// Codes of Cognito for a wrong user, password, client or pool.
 const REFUSALS: [&str; 9] = [
     "NotAuthorizedException",
     "UserNotFoundException",
@@ -57,10 +58,10 @@ const REFUSALS: [&str; 9] = [
     "UnsupportedOperationException",
 ];
 
-/// What a sign-in brings. `Debug` shows no token.
+/// The tokens of a sign-in. `Debug` shows no token.
 #[derive(Debug, Clone)]
 pub(super) struct Tokens {
-    /// Goes into `Authorization`, alone.
+    /// The value of the header `Authorization`.
     pub(super) access: SecretString,
     refresh: Option<SecretString>,
     fresh_until: Instant,
@@ -68,12 +69,12 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// How long they are good.
+    /// Time until they expire.
     pub(super) fn left(&self) -> Duration {
         self.usable_until.saturating_duration_since(Instant::now())
     }
 
-    /// The part that renews them, while there is one.
+    /// Whether there is a refresh token.
     pub(super) fn can_refresh(&self) -> bool {
         self.refresh.is_some()
     }
@@ -122,7 +123,7 @@ impl Cognito {
         let user = User::new(&self.pool, &self.user_name, password.expose_secret());
         let srp = SrpClient::new(user, &self.client_id, None);
         let parameters = srp.get_auth_parameters();
-        let answer = self
+        let response = self
             .client
             .initiate_auth()
             .auth_flow(AuthFlowType::UserSrpAuth)
@@ -131,25 +132,25 @@ impl Cognito {
             .auth_parameters("SRP_A", &parameters.a)
             .send()
             .await
-            .map_err(|error| fault(SIGN_IN, &Failure::of(&error)))?;
-        if answer.challenge_name() != Some(&ChallengeNameType::PasswordVerifier) {
-            return Err(unexpected_challenge(answer.challenge_name()));
+            .map_err(|error| call_error(SIGN_IN, &Failure::of(&error)))?;
+        if response.challenge_name() != Some(&ChallengeNameType::PasswordVerifier) {
+            return Err(unexpected_challenge(response.challenge_name()));
         }
         let challenge =
-            Challenge::read(answer.challenge_parameters().ok_or_else(|| invalid_response("no challenge"))?)?;
+            Challenge::read(response.challenge_parameters().ok_or_else(|| invalid_response("no challenge"))?)?;
         let proof = srp
             .verify(challenge.secret_block, challenge.user_id, challenge.salt, challenge.b)
             .map_err(|_| invalid_response("the challenge has the wrong form"))?;
-        self.answer(challenge.user_name, proof, answer.session()).await
+        self.respond_to_challenge(challenge.user_name, proof, response.session()).await
     }
 
-    async fn answer(
+    async fn respond_to_challenge(
         &self,
         user_name: &str,
         proof: VerificationParameters,
         session: Option<&str>,
     ) -> Result<Tokens, CloudError> {
-        let answer = self
+        let response = self
             .client
             .respond_to_auth_challenge()
             .challenge_name(ChallengeNameType::PasswordVerifier)
@@ -161,15 +162,15 @@ impl Cognito {
             .challenge_responses("PASSWORD_CLAIM_SIGNATURE", proof.password_claim_signature)
             .send()
             .await
-            .map_err(|error| fault(SIGN_IN, &Failure::of(&error)))?;
-        let result = answer.authentication_result().ok_or_else(|| unexpected_challenge(answer.challenge_name()))?;
+            .map_err(|error| call_error(SIGN_IN, &Failure::of(&error)))?;
+        let result = response.authentication_result().ok_or_else(|| unexpected_challenge(response.challenge_name()))?;
         self.tokens(result, None).ok_or_else(|| invalid_response("no access token"))
     }
 
-    /// Renews the tokens without the password. `Refused` when there is no refresh token or it is no longer good.
+    /// Renews the tokens without the password. `Refused` if there is no refresh token or it is not accepted.
     pub(super) async fn refresh(&self, old: &Tokens) -> Result<Tokens, CloudError> {
         let refresh = old.refresh.as_ref().ok_or_else(|| CloudError::new(CloudErrorKind::Refused, REFRESH))?;
-        let answer = self
+        let response = self
             .client
             .initiate_auth()
             .auth_flow(AuthFlowType::RefreshTokenAuth)
@@ -177,11 +178,10 @@ impl Cognito {
             .auth_parameters("REFRESH_TOKEN", refresh.expose_secret())
             .send()
             .await
-            .map_err(|error| fault(REFRESH, &Failure::of(&error)))?;
-        answer
-            .authentication_result()
-            .and_then(|result| self.tokens(result, Some(refresh)))
-            .ok_or_else(|| CloudError::new(CloudErrorKind::Refused, REFRESH).with_source("no access token came back"))
+            .map_err(|error| call_error(REFRESH, &Failure::of(&error)))?;
+        response.authentication_result().and_then(|result| self.tokens(result, Some(refresh))).ok_or_else(|| {
+            CloudError::new(CloudErrorKind::Refused, REFRESH).with_source("the response has no access token")
+        })
     }
 
     fn tokens(&self, result: &AuthenticationResultType, old_refresh: Option<&SecretString>) -> Option<Tokens> {
@@ -197,12 +197,12 @@ impl Cognito {
     }
 }
 
-/// The parameters of a PASSWORD_VERIFIER challenge, checked for form: the arithmetic trusts its input.
+/// The validated parameters of a PASSWORD_VERIFIER challenge: the arithmetic does not validate its input.
 struct Challenge<'a> {
     secret_block: &'a str,
-    /// What the user is called in the proof.
+    /// The user in the proof.
     user_id: &'a str,
-    /// What the user is called in the answer.
+    /// The user in the response to the challenge.
     user_name: &'a str,
     salt: &'a str,
     b: &'a str,
@@ -210,8 +210,12 @@ struct Challenge<'a> {
 
 impl<'a> Challenge<'a> {
     fn read(parameters: &'a HashMap<String, String>) -> Result<Self, CloudError> {
-        let get =
-            |name: &str| parameters.get(name).map(String::as_str).ok_or_else(|| invalid_response("a part is missing"));
+        let get = |name: &str| {
+            parameters
+                .get(name)
+                .map(String::as_str)
+                .ok_or_else(|| invalid_response("a parameter of the challenge is missing"))
+        };
         let user_id = get("USER_ID_FOR_SRP")?;
         let challenge = Self {
             secret_block: get("SECRET_BLOCK")?,
@@ -221,30 +225,30 @@ impl<'a> Challenge<'a> {
             b: get("SRP_B")?,
         };
         if !is_positive_hex(challenge.salt) || challenge.salt.len() > SALT_MAX || !is_public_value(challenge.b) {
-            return Err(invalid_response("salt or public value is no number of the group"));
+            return Err(invalid_response("the salt or the public value is out of range"));
         }
         let is_block =
             challenge.secret_block.len() <= SECRET_BLOCK_MAX && STANDARD.decode(challenge.secret_block).is_ok();
-        if is_block { Ok(challenge) } else { Err(invalid_response("the secret block is no base64")) }
+        if is_block { Ok(challenge) } else { Err(invalid_response("the secret block is not base64")) }
     }
 }
 
-/// Whether a challenge with these parameters would be answered.
+/// Whether a challenge with these parameters is valid.
 #[cfg(feature = "fuzzing")]
-pub(super) fn is_answered(parameters: &HashMap<String, String>) -> bool {
+pub(super) fn is_valid_challenge(parameters: &HashMap<String, String>) -> bool {
     Challenge::read(parameters).is_ok()
 }
 
-/// Answers a challenge as the user of a test, if it has the right form.
+/// Computes the proof for a valid challenge as a test user.
 ///
 /// # Panics
-/// When it has, and there is no proof for it.
+/// If there is no proof for a valid challenge.
 #[cfg(feature = "fuzzing")]
 pub(super) fn prove(parameters: &HashMap<String, String>) {
     let Ok(challenge) = Challenge::read(parameters) else { return };
     let srp = SrpClient::new(User::new("eu-west-1_pool", "user", "password"), "client", None);
     let proof = srp.verify(challenge.secret_block, challenge.user_id, challenge.salt, challenge.b);
-    let proof = proof.expect("what has the right form is answered");
+    let proof = proof.expect("a valid challenge has a proof");
     assert_eq!(proof.password_claim_secret_block, challenge.secret_block);
     assert_eq!(STANDARD.decode(proof.password_claim_signature).map(|bytes| bytes.len()), Ok(32));
 }
@@ -253,9 +257,9 @@ fn is_positive_hex(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.bytes().any(|byte| byte != b'0')
 }
 
-/// Whether it is a number from 1 to below the prime of the group, as a client of SRP has to make sure of: with a multiple
-/// of the prime, whoever sent it would learn what to try passwords on. The prime begins with 64 bits that are set, and so
-/// does one of 2^64 honest values, which is refused with the others.
+/// Whether it is a number from 1 to below the prime of the group. An SRP client must check this: the sender of a
+/// multiple of the prime could try passwords offline. The prime begins with 64 set bits; so does one of 2^64 valid
+/// values, which is refused too.
 fn is_public_value(text: &str) -> bool {
     let digits = text.trim_start_matches('0');
     let is_high = digits.len() == PUBLIC_MAX && digits.bytes().take(16).all(|digit| digit.eq_ignore_ascii_case(&b'f'));
@@ -266,20 +270,21 @@ fn invalid_response(why: &'static str) -> CloudError {
     CloudError::new(CloudErrorKind::InvalidResponse, SIGN_IN).with_source(why)
 }
 
-/// A daemon cannot choose a new password or read a code from a telephone: somebody must act.
+/// A daemon cannot choose a new password or enter a code: an operator must act.
 fn unexpected_challenge(name: Option<&ChallengeNameType>) -> CloudError {
     let name = name.map_or_else(|| "nothing".to_owned(), |name| sanitize(name.as_str()));
-    let text = format!("the user pool asks for {name}, which a daemon cannot give; the user must be set up anew");
+    let text =
+        format!("the user pool requires the challenge {name}, which a daemon cannot complete; set up the user again");
     CloudError::new(CloudErrorKind::Refused, SIGN_IN).with_source(text)
 }
 
-fn fault(operation: &'static str, failure: &Failure) -> CloudError {
+fn call_error(operation: &'static str, failure: &Failure) -> CloudError {
     CloudError::new(kind(failure), operation).with_source(failure.text.clone())
 }
 
 fn kind(failure: &Failure) -> CloudErrorKind {
     match failure.kind {
-        // Too many wrong passwords lock a user for a while: that passes by itself.
+        // Too many wrong passwords lock a user temporarily.
         AwsErrorKind::Refused if failure.text.contains("attempts exceeded") => CloudErrorKind::Throttled,
         AwsErrorKind::Refused if REFUSALS.contains(&failure.code.as_str()) => CloudErrorKind::Refused,
         AwsErrorKind::Refused | AwsErrorKind::Failed | AwsErrorKind::NoCredentials => CloudErrorKind::Failed,

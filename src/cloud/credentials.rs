@@ -1,4 +1,4 @@
-//! The app's AWS credentials, kept and renewed for the SDK. Asks the control plane; knows nothing of how that works.
+//! Caches and renews the app's AWS credentials for the SDK. Gets them from the control plane.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,19 +13,20 @@ use super::echostream::CREDENTIALS_LIFETIME;
 use super::renewing::{Lease, Renewing};
 use super::{CloudError, CloudErrorKind, ControlPlane};
 
-/// Credentials are renewed this long before their end, or when a quarter of their life is left if that is shorter.
+/// Credentials are renewed this long before they expire, or when a quarter of their lifetime is left if that is
+/// shorter.
 const RENEW_BEFORE: Duration = Duration::from_secs(600);
 
-/// Limit for one renewal; above the client's own, so that its error is the one that shows.
+/// Limit for one renewal; above the client's limit, so that the error of the client is reported.
 const RENEWAL_LIMIT: Duration = Duration::from_secs(150);
 
-/// The longest life AWS gives. An `expiration` further ahead means that this host's clock is wrong.
+/// The longest lifetime of AWS. A later `expiration` means that this host's clock is wrong.
 const LIFETIME_MAX: Duration = Duration::from_secs(43_200);
 
-/// The app's credentials, renewed before they end, by one request for all who ask. Cheap to clone.
+/// The app's credentials, renewed before they expire, by one request for all callers. Cheap to clone.
 ///
-/// Age is measured on the monotonic clock, so that a clock that is wrong or jumps does no harm; when AWS says that they
-/// have expired all the same, call [`AppCredentials::expire`].
+/// Age is measured on the monotonic clock, so a wrong or jumping clock has no effect. If AWS reports that the
+/// credentials have expired, call [`AppCredentials::expire`].
 #[derive(Clone)]
 pub struct AppCredentials {
     inner: Arc<Inner>,
@@ -33,63 +34,63 @@ pub struct AppCredentials {
 
 struct Inner {
     cloud: Arc<dyn ControlPlane>,
-    kept: Renewing<Kept, CloudError>,
+    cached: Renewing<CachedCredentials, CloudError>,
 }
 
 #[derive(Clone)]
-struct Kept {
+struct CachedCredentials {
     credentials: Credentials,
     fresh_until: Instant,
     usable_until: Instant,
 }
 
 impl AppCredentials {
-    /// Asks for nothing yet.
+    /// Makes no request.
     pub fn new(cloud: Arc<dyn ControlPlane>) -> Self {
-        Self { inner: Arc::new(Inner { cloud, kept: Renewing::new(Duration::ZERO) }) }
+        Self { inner: Arc::new(Inner { cloud, cached: Renewing::new(Duration::ZERO) }) }
     }
 
-    /// Credentials that are good for a while.
+    /// Valid credentials.
     pub async fn get(&self) -> Result<Credentials, CloudError> {
-        let kept = self.inner.kept.get(|_| self.inner.renew()).await?;
-        Ok(kept.credentials)
+        let cached = self.inner.cached.get(|_| self.inner.renew()).await?;
+        Ok(cached.credentials)
     }
 
-    /// AWS says that they are no longer good: the next caller gets new ones, whatever the clocks say.
+    /// AWS refused the credentials: the next caller gets new ones, independent of their expiry.
     pub fn expire(&self) {
-        self.inner.kept.forget();
+        self.inner.cached.clear();
     }
 
-    /// How long the credentials that are held are good; `None` while none are.
+    /// Time until the cached credentials expire; `None` if there are none.
     pub fn left(&self) -> Option<Duration> {
-        self.inner.kept.peek(|kept| kept.usable_until.saturating_duration_since(Instant::now()))
+        self.inner.cached.inspect(|cached| cached.usable_until.saturating_duration_since(Instant::now()))
     }
 
-    /// The same as the SDK wants it.
+    /// A provider for the SDK.
     pub fn provider(&self) -> SharedCredentialsProvider {
         SharedCredentialsProvider::new(self.clone())
     }
 }
 
 impl Inner {
-    async fn renew(&self) -> Result<Kept, CloudError> {
+    async fn renew(&self) -> Result<CachedCredentials, CloudError> {
         let credentials = timeout(RENEWAL_LIMIT, self.cloud.aws_credentials())
             .await
             .map_err(|_| CloudError::new(CloudErrorKind::TimedOut, "read the app's AWS credentials"))??;
         let lifetime = lifetime(credentials.expiry(), SystemTime::now());
         let now = Instant::now();
         let fresh_until = now + lifetime - RENEW_BEFORE.min(lifetime / 4);
-        Ok(Kept { credentials, fresh_until, usable_until: now + lifetime })
+        Ok(CachedCredentials { credentials, fresh_until, usable_until: now + lifetime })
     }
 }
 
-/// What is left, as far as this host's clock can be believed; else what was asked for.
+/// The remaining lifetime if this host's clock is plausible, otherwise the requested one.
 fn lifetime(expiry: Option<SystemTime>, now: SystemTime) -> Duration {
     let left = expiry.and_then(|expiry| expiry.duration_since(now).ok());
     left.filter(|left| *left <= LIFETIME_MAX).unwrap_or(CREDENTIALS_LIFETIME)
 }
 
-impl Lease for Kept {
+impl Lease for CachedCredentials {
     fn is_fresh(&self) -> bool {
         Instant::now() < self.fresh_until
     }

@@ -1,4 +1,4 @@
-//! The answer to `GetApp` into the model. Pure. What is odd about one node stays with that node.
+//! Converts the response to `GetApp` to the model. Pure. An invalid node does not affect other nodes.
 
 mod node;
 
@@ -14,7 +14,7 @@ use super::operations::get_app::{
 use crate::config;
 use crate::model::{App, ChangeReceiver, Node, NodeName, Snapshot, Tenant};
 
-/// Most nodes of one app.
+/// Limit of nodes of one app.
 const NODES_MAX: usize = 10_000;
 
 /// Longest configuration or auditor, bytes.
@@ -23,7 +23,7 @@ const TEXT_MAX: usize = 1024 * 1024;
 /// Longest name, URL, address or path, bytes. AWS allows 2,048 for a URL.
 const NAME_MAX: usize = 2_048;
 
-/// Reads an answer that came without errors. The error says what is missing; it shows nothing of the content.
+/// Converts a response without errors. The error text names the missing part and shows no content.
 pub(super) fn snapshot(data: get_app::ResponseData, app: &str, tenant: &str) -> Result<Snapshot, String> {
     match data.get_app {
         None => Ok(Snapshot::Gone),
@@ -34,7 +34,7 @@ pub(super) fn snapshot(data: get_app::ResponseData, app: &str, tenant: &str) -> 
 
 fn managed_app(wire: ManagedApp, app: &str, tenant: &str) -> Result<App, String> {
     if wire.name.as_deref() != Some(app) {
-        return Err("the answer is about another app".to_owned());
+        return Err("the response is about another app".to_owned());
     }
     let wire_nodes = wire.nodes.ok_or("the list of nodes is missing")?;
     if wire_nodes.len() > NODES_MAX {
@@ -48,17 +48,17 @@ fn managed_app(wire: ManagedApp, app: &str, tenant: &str) -> Result<App, String>
         table_access: wire.table_access.unwrap_or(false),
         audit_records_endpoint: wire.audit_records_endpoint.filter(|url| is_name(url)),
         change_receiver: nodes.receiver,
-        nodes: nodes.good,
+        nodes: nodes.valid,
         invalid_nodes: nodes.invalid,
         is_complete: nodes.is_complete,
     })
 }
 
 fn read_tenant(wire: WireTenant, name: &str) -> Result<Tenant, String> {
-    // A part of host names that signed calls go to.
+    // It becomes part of the host names of signed requests.
     let region = required(wire.region, "the tenant's region")?;
     if !config::is_region(&region) {
-        return Err("the tenant's region is no AWS region".to_owned());
+        return Err("the tenant's region is not an AWS region".to_owned());
     }
     Ok(Tenant {
         name: name.to_owned(),
@@ -69,31 +69,31 @@ fn read_tenant(wire: WireTenant, name: &str) -> Result<Tenant, String> {
     })
 }
 
-/// The list of nodes, taken apart.
+/// The list of nodes by kind.
 struct Nodes {
     receiver: Option<ChangeReceiver>,
-    good: BTreeMap<NodeName, Node>,
+    valid: BTreeMap<NodeName, Node>,
     invalid: BTreeMap<NodeName, String>,
     is_complete: bool,
 }
 
 impl Nodes {
     fn read(wire: Vec<Option<WireNode>>, app: &str) -> Self {
-        let mut nodes = Self { receiver: None, good: BTreeMap::new(), invalid: BTreeMap::new(), is_complete: true };
+        let mut nodes = Self { receiver: None, valid: BTreeMap::new(), invalid: BTreeMap::new(), is_complete: true };
         for node in wire {
             match node {
-                // A null hides a node, perhaps one that runs here.
+                // A null is a node that could not be read, perhaps one that runs here.
                 None => nodes.is_complete = false,
-                Some(WireNode::AppChangeReceiverNode(receiver)) => nodes.take_receiver(receiver, app),
-                Some(WireNode::ManagedNode(node)) => nodes.take(node),
+                Some(WireNode::AppChangeReceiverNode(receiver)) => nodes.add_receiver(receiver, app),
+                Some(WireNode::ManagedNode(node)) => nodes.add_node(node),
                 Some(WireNode::Unknown) => tracing::debug!("node of an unknown type skipped"),
             }
         }
         nodes
     }
 
-    fn take(&mut self, wire: node::WireNode) {
-        // Without a name it cannot even be called invalid, and it may be one that runs here.
+    fn add_node(&mut self, wire: node::WireNode) {
+        // Without a name it cannot be reported as invalid, and it may be one that runs here.
         let Some(name) = wire.name.clone().and_then(|name| NodeName::new(name).ok()) else {
             tracing::warn!("node without a valid name in the app");
             self.is_complete = false;
@@ -102,24 +102,24 @@ impl Nodes {
         if self.invalid.contains_key(&name) {
             return;
         }
-        match (node::read(wire, name.clone()), self.good.entry(name.clone())) {
-            (Ok(node), Entry::Vacant(place)) => drop(place.insert(node)),
-            (Ok(node), Entry::Occupied(place)) if *place.get() == node => {}
-            (Ok(_), Entry::Occupied(place)) => {
-                place.remove();
-                self.invalid.insert(name, "it is described twice, in two ways".to_owned());
+        match (node::read(wire, name.clone()), self.valid.entry(name.clone())) {
+            (Ok(node), Entry::Vacant(entry)) => drop(entry.insert(node)),
+            (Ok(node), Entry::Occupied(entry)) if *entry.get() == node => {}
+            (Ok(_), Entry::Occupied(entry)) => {
+                entry.remove();
+                self.invalid.insert(name, "the node is listed twice with different contents".to_owned());
             }
-            (Err(why), place) => {
-                if let Entry::Occupied(place) = place {
-                    place.remove();
+            (Err(why), entry) => {
+                if let Entry::Occupied(entry) = entry {
+                    entry.remove();
                 }
                 self.invalid.insert(name, why);
             }
         }
     }
 
-    /// The one with the contract's name wins over any other.
-    fn take_receiver(&mut self, wire: WireReceiver, app: &str) {
+    /// The receiver with the contract's name takes precedence.
+    fn add_receiver(&mut self, wire: WireReceiver, app: &str) {
         let expected = format!("{app}:Change Receiver");
         let name = wire.name.filter(|name| is_name(name)).unwrap_or_else(|| expected.clone());
         if self.receiver.is_some() && name != expected {
@@ -132,7 +132,7 @@ impl Nodes {
     }
 }
 
-/// A name, URL or path within bounds.
+/// Whether a name, URL or path has a valid length and no control characters.
 fn is_name(text: &str) -> bool {
     (1..=NAME_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! The live control plane: operations over AppSync, answers into the model.
+//! The live control plane: sends operations over AppSync and converts responses to the model.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,17 +20,17 @@ use crate::config::{Config, UserPoolId};
 use crate::model::Snapshot;
 use crate::telemetry::Redactor;
 
-/// Life asked for of the app's AWS credentials; the service's default, between its 900 s and 43,200 s.
+/// Requested lifetime of the app's AWS credentials; the default of the service, whose range is 900 s to 43,200 s.
 pub(super) const CREDENTIALS_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The same for GraphQL, seconds.
 const CREDENTIALS_LIFETIME_SECONDS: i64 = 3600;
 
-/// What errors call the two operations.
+/// Names of the two operations in errors.
 const READ_APP: &str = "read the app";
 const READ_CREDENTIALS: &str = "read the app's AWS credentials";
 
-/// Who asks, and where.
+/// The app's user and its endpoints.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// Name of the app.
@@ -60,7 +60,7 @@ impl From<&Config> for Account {
     }
 }
 
-/// EchoStream's control plane, spoken to over the network. `Debug` shows no secret.
+/// Client of EchoStream's control plane. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct EchoStream {
     app: String,
@@ -70,9 +70,9 @@ pub struct EchoStream {
 }
 
 impl EchoStream {
-    /// Makes no call; the first operation signs in. The password is read anew at every sign-in.
+    /// Makes no call; the first operation signs in. Each sign-in reads the current password.
     ///
-    /// Needs rustls's process-wide crypto provider, which `main` installs. Fails when the endpoint is no URL.
+    /// Needs rustls's process-wide crypto provider, which `main` installs. Fails if the endpoint is not a URL.
     pub async fn new(
         account: &Account,
         password: watch::Receiver<SecretString>,
@@ -84,12 +84,12 @@ impl EchoStream {
         Ok(Self { app: account.app.clone(), tenant: account.tenant.clone(), appsync, redactor })
     }
 
-    /// Signs in unless that is done already, so that a wrong password shows before anything else is tried.
+    /// Signs in unless signed in, so that a wrong password is reported before other calls.
     pub async fn sign_in(&self) -> Result<(), CloudError> {
         self.appsync.session().token().await.map(drop)
     }
 
-    /// How long the access token that is held is good; `None` while none is.
+    /// Time until the cached access token expires; `None` if there is none.
     pub fn token_left(&self) -> Option<Duration> {
         self.appsync.session().left()
     }
@@ -122,15 +122,15 @@ impl ControlPlane for EchoStream {
 
 fn credentials(data: get_aws_credentials::ResponseData) -> Result<Credentials, &'static str> {
     use get_aws_credentials::GetAwsCredentialsGetApp as App;
-    let app = match data.get_app.ok_or("there is no such app")? {
+    let app = match data.get_app.ok_or("the app does not exist")? {
         App::ManagedApp(app) => app,
         App::Unknown => return Err("the app is not a ManagedApp"),
     };
-    let wire = app.get_aws_credentials.ok_or("there are none")?;
+    let wire = app.get_aws_credentials.ok_or("the response has no credentials")?;
     let key = wire.access_key_id.filter(|key| !key.is_empty()).ok_or("the access key id is missing")?;
     let secret = wire.secret_access_key.filter(|key| !key.is_empty()).ok_or("the secret access key is missing")?;
     let expiration = wire.expiration.ok_or("the expiration is missing")?;
-    let expiration = OffsetDateTime::parse(&expiration, &Rfc3339).map_err(|_| "the expiration is no time")?;
+    let expiration = OffsetDateTime::parse(&expiration, &Rfc3339).map_err(|_| "the expiration is not a timestamp")?;
     Ok(Credentials::new(key, secret, wire.session_token, Some(SystemTime::from(expiration)), "EchoStream"))
 }
 

@@ -1,5 +1,5 @@
-//! Where the AWS SDK would send a call of a service, by its own rules: AWS_ENDPOINT_URL and its service forms, profiles,
-//! AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, the region's partition. Sends nothing.
+//! Resolves the endpoint of a service with the rules of the AWS SDK: AWS_ENDPOINT_URL and its service forms, profiles,
+//! AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, the region's partition. Sends no request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// Its name, for people.
+    /// Its display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cognito => "Cognito",
@@ -44,16 +44,16 @@ impl Service {
 }
 
 impl Aws {
-    /// The URL that a call of `service` in `region` would go to. Fails with the SDK's reason when the settings of endpoints
-    /// contradict each other.
+    /// The URL of a call of `service` in `region`. Fails with the SDK's reason if endpoint settings contradict each
+    /// other.
     pub async fn endpoint(&self, service: Service, region: &str) -> Result<String, String> {
-        let seen = Seen::default();
-        let nobody = Credentials::new("none", "none", None, None, "endpoint");
+        let recorder = RecordingClient::default();
+        let placeholder = Credentials::new("none", "none", None, None, "endpoint");
         let config = self.anonymous(region).await.into_builder();
-        let config = config.http_client(SharedHttpClient::new(seen.clone())).retry_config(RetryConfig::disabled());
+        let config = config.http_client(SharedHttpClient::new(recorder.clone())).retry_config(RetryConfig::disabled());
         let config = config.identity_cache(IdentityCache::no_cache());
-        let config = config.credentials_provider(SharedCredentialsProvider::new(nobody)).build();
-        // None can succeed: the client below carries nothing.
+        let config = config.credentials_provider(SharedCredentialsProvider::new(placeholder)).build();
+        // All calls fail: the HTTP client below sends nothing.
         let failed = match service {
             Service::Cognito => {
                 let client = aws_sdk_cognitoidentityprovider::Client::new(&config);
@@ -73,37 +73,37 @@ impl Aws {
                 call.send().await.err().map(|error| chain(&error))
             }
         };
-        let url = seen.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let url = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         url.ok_or_else(|| sanitize(&failed.unwrap_or_default()))
     }
 }
 
 impl Aws {
-    /// Where CloudWatch Logs is for this daemon, where that is not the ordinary endpoint of the region.
+    /// The endpoint of CloudWatch Logs, if it is not the default endpoint of the region.
     pub async fn special_logs_endpoint(&self, region: &str) -> Option<String> {
         let params = Params::builder().region(region).use_fips(false).use_dual_stack(false).build().ok()?;
-        let ordinary = DefaultResolver::new();
-        let ordinary = ResolveEndpoint::resolve_endpoint(&ordinary, &params).now_or_never()?.ok()?;
+        let default = DefaultResolver::new();
+        let default = ResolveEndpoint::resolve_endpoint(&default, &params).now_or_never()?.ok()?;
         let used = self.endpoint(Service::CloudWatchLogs, region).await.ok()?;
         let origin = |url: &str| Some(reqwest::Url::parse(url).ok()?.origin().ascii_serialization());
         let used = origin(&used)?;
-        (Some(&used) != origin(ordinary.url()).as_ref()).then_some(used)
+        (Some(&used) != origin(default.url()).as_ref()).then_some(used)
     }
 }
 
-/// An HTTP client that takes down where a request would go, and carries none.
+/// An HTTP client that records the URL of a request and sends nothing.
 #[derive(Debug, Clone, Default)]
-struct Seen(Arc<Mutex<Option<String>>>);
+struct RecordingClient(Arc<Mutex<Option<String>>>);
 
-impl HttpClient for Seen {
+impl HttpClient for RecordingClient {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
-impl HttpConnector for Seen {
+impl HttpConnector for RecordingClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(request.uri().to_owned());
-        HttpConnectorFuture::ready(Err(ConnectorError::user("nothing is sent".into())))
+        HttpConnectorFuture::ready(Err(ConnectorError::user("this client sends no requests".into())))
     }
 }

@@ -1,28 +1,28 @@
-//! Errors of the control plane, by what they mean to the daemon.
+//! Errors of the control plane, by kind.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// What a failure means.
+/// Kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloudErrorKind {
-    /// User name, password, client or pool were refused. Retrying at once does not help; the password may be mended.
+    /// User name, password, client or pool were refused. Retry after a delay: the password may be corrected.
     Refused,
-    /// Nothing answers: DNS, TCP, TLS.
+    /// No connection: DNS, TCP, TLS.
     Unreachable,
-    /// No whole answer within the limit.
+    /// No complete response within the limit.
     TimedOut,
-    /// The cloud asks for patience (429).
+    /// The cloud throttles requests (429).
     Throttled,
     /// The cloud failed (5xx, or GraphQL errors).
     Failed,
-    /// The answer cannot be understood.
+    /// The response is invalid.
     InvalidResponse,
 }
 
-/// A failed call to the cloud. `Display` fits after "failed to" and names no secret. `Clone`, because callers that share
-/// one sign-in share its failure.
+/// A failed call to the cloud. `Display` fits after "failed to" and names no secret. `Clone`, because callers that
+/// share one sign-in share its failure.
 #[derive(Debug, Clone)]
 pub struct CloudError {
     kind: CloudErrorKind,
@@ -36,14 +36,14 @@ impl CloudError {
         Self { kind, operation, source: None }
     }
 
-    /// The same error with what lies beneath it, which must hold no secret.
+    /// The error with its cause, which must contain no secret.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// What the failure means.
+    /// The kind.
     pub fn kind(&self) -> CloudErrorKind {
         self.kind
     }
@@ -54,10 +54,10 @@ impl fmt::Display for CloudError {
         let kind = match self.kind {
             CloudErrorKind::Refused => "the cloud refused the credentials",
             CloudErrorKind::Unreachable => "the cloud cannot be reached",
-            CloudErrorKind::TimedOut => "the cloud did not answer in time",
-            CloudErrorKind::Throttled => "the cloud asks to slow down",
-            CloudErrorKind::Failed => "the cloud failed",
-            CloudErrorKind::InvalidResponse => "the answer cannot be understood",
+            CloudErrorKind::TimedOut => "the cloud did not respond in time",
+            CloudErrorKind::Throttled => "the cloud throttles requests",
+            CloudErrorKind::Failed => "the cloud returned an error",
+            CloudErrorKind::InvalidResponse => "the response is invalid",
         };
         write!(f, "{}: {kind}", self.operation)
     }

@@ -1,4 +1,4 @@
-//! What a failed AWS call means, the same for every service. Keeps text only: the SDK's errors hold whole requests.
+//! Classifies failed AWS calls of all services. Keeps text only: the SDK's errors contain whole requests.
 
 use std::error::Error;
 
@@ -8,41 +8,41 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::text::{chain, sanitize};
 
-/// What a failure means.
+/// Kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AwsErrorKind {
-    /// There are no credentials to call with, or they could not be had.
+    /// There are no credentials, or they could not be loaded.
     NoCredentials,
     /// The service refused the request (4xx); the code says why.
     Refused,
-    /// Nothing answers: DNS, TCP, TLS.
+    /// No connection: DNS, TCP, TLS.
     Unreachable,
-    /// No whole answer within the limit.
+    /// No complete response within the limit.
     TimedOut,
-    /// The service asks for patience.
+    /// The service throttles requests.
     Throttled,
     /// The service failed (5xx).
     Failed,
-    /// The answer cannot be understood.
+    /// The response is invalid.
     InvalidResponse,
 }
 
 /// A failed AWS call.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    /// What it means.
+    /// The kind.
     pub(crate) kind: AwsErrorKind,
-    /// The service's own code for it, without a namespace; empty when it never answered.
+    /// The code of the service, without a namespace; empty without a response.
     pub(crate) code: String,
-    /// One clean line that tells of it, with the code where there is one.
+    /// One sanitised line of text, with the code if there is one.
     pub(crate) text: String,
 }
 
-/// Parts of the codes with which AWS services ask for patience.
+/// Parts of the codes of AWS services for throttling.
 const THROTTLE_MARKS: [&str; 5] =
     ["Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown", "LimitExceededException"];
 
-/// Parts of the codes with which AWS services refuse keys as such: unknown, expired, or wrong.
+/// Parts of the codes of AWS services for unknown, expired or wrong keys.
 const KEY_MARKS: [&str; 10] = [
     "UnrecognizedClient",
     "InvalidClientTokenId",
@@ -56,38 +56,40 @@ const KEY_MARKS: [&str; 10] = [
     "AuthFailure",
 ];
 
-/// Whether a service's code says that the keys as such are not accepted, whatever they may do.
+/// Whether a code means that the keys are not accepted, independent of permissions.
 pub(crate) fn refuses_keys(code: &str) -> bool {
     KEY_MARKS.iter().any(|mark| code.contains(mark))
 }
 
 impl Failure {
-    /// Reads an error of any service.
+    /// Classifies an error of any service.
     pub(crate) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
         match error {
-            SdkError::TimeoutError(_) => Self::silent(AwsErrorKind::TimedOut, "no answer within the limit".to_owned()),
-            SdkError::ServiceError(context) => Self::told(context.err(), context.raw().status().as_u16()),
+            SdkError::TimeoutError(_) => {
+                Self::without_code(AwsErrorKind::TimedOut, "no answer within the limit".to_owned())
+            }
+            SdkError::ServiceError(context) => Self::from_response(context.err(), context.raw().status().as_u16()),
             SdkError::ResponseError(context) if context.raw().status().is_server_error() => {
-                Self::silent(AwsErrorKind::Failed, format!("status {}", context.raw().status().as_u16()))
+                Self::without_code(AwsErrorKind::Failed, format!("status {}", context.raw().status().as_u16()))
             }
-            SdkError::ResponseError(_) => Self::silent(AwsErrorKind::InvalidResponse, chain(error)),
-            _ if is_about_credentials(error) => Self::silent(AwsErrorKind::NoCredentials, chain(error)),
+            SdkError::ResponseError(_) => Self::without_code(AwsErrorKind::InvalidResponse, chain(error)),
+            _ if is_about_credentials(error) => Self::without_code(AwsErrorKind::NoCredentials, chain(error)),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-                Self::silent(AwsErrorKind::TimedOut, chain(error))
+                Self::without_code(AwsErrorKind::TimedOut, chain(error))
             }
-            SdkError::DispatchFailure(_) => Self::silent(AwsErrorKind::Unreachable, chain(error)),
-            _ => Self::silent(AwsErrorKind::InvalidResponse, chain(error)),
+            SdkError::DispatchFailure(_) => Self::without_code(AwsErrorKind::Unreachable, chain(error)),
+            _ => Self::without_code(AwsErrorKind::InvalidResponse, chain(error)),
         }
     }
 
-    fn silent(kind: AwsErrorKind, text: String) -> Self {
+    fn without_code(kind: AwsErrorKind, text: String) -> Self {
         Self { kind, code: String::new(), text }
     }
 
-    fn told(error: &impl ProvideErrorMetadata, status: u16) -> Self {
+    fn from_response(error: &impl ProvideErrorMetadata, status: u16) -> Self {
         // Older protocols put a namespace before the code, separated by '#'.
         let code = error.code().map_or("", |code| code.rsplit('#').next().unwrap_or(code));
         let message = error.message().unwrap_or("no message");
@@ -106,7 +108,7 @@ impl Failure {
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        // The signer's own words for "no provider at all" have no type to match.
+        // The signer's error for "no provider" has no type of its own.
         if error.is::<CredentialsError>() || error.to_string().contains("no providers in chain") {
             return true;
         }

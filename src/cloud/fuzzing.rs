@@ -1,4 +1,4 @@
-//! What must hold of any answer of the cloud.
+//! Invariants of all responses of the cloud, for fuzzing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::reconciler::{AppInputs, NodeLogSettings, Policy, Settings};
 /// Longest reason why a node is refused, bytes.
 const REASON_BYTES_MAX: usize = 16 * 1024;
 
-/// What is taken for a snapshot has sane nodes, and each can be made into a container or is refused with a reason.
+/// Each snapshot has valid nodes, and each node becomes a container or is refused with a reason.
 pub(crate) fn snapshot(data: &[u8]) {
-    let Ok(answer) = serde_json::from_slice::<get_app::ResponseData>(data) else { return };
-    if let Ok(Snapshot::App(app)) = decode::snapshot(answer, "my app", "tenant") {
+    let Ok(response) = serde_json::from_slice::<get_app::ResponseData>(data) else { return };
+    if let Ok(Snapshot::App(app)) = decode::snapshot(response, "my app", "tenant") {
         check(&app);
     }
 }
@@ -70,12 +70,12 @@ fn settings() -> Settings {
     }
 }
 
-/// Four lines: the parameters of a challenge. What would be answered is what the arithmetic can take.
+/// Four lines: the parameters of a challenge. A challenge that counts as valid must be valid input for the arithmetic.
 pub(crate) fn challenge(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let names = ["SALT", "SRP_B", "SECRET_BLOCK", "USER_ID_FOR_SRP"].map(str::to_owned);
     let parameters: HashMap<String, String> = names.into_iter().zip(text.lines().map(str::to_owned)).collect();
-    if !cognito::is_answered(&parameters) {
+    if !cognito::is_valid_challenge(&parameters) {
         return;
     }
     for (name, digits_max) in [("SALT", 1_024), ("SRP_B", 768)] {
@@ -87,11 +87,11 @@ pub(crate) fn challenge(data: &[u8]) {
     assert!(STANDARD.decode(&parameters["SECRET_BLOCK"]).is_ok());
 }
 
-/// How the prime of the group begins.
+/// The first digits of the prime of the group.
 const PRIME: &str = "ffffffffffffffffc90fdaa2";
 
-/// Any numbers, as the parameters of a challenge that has the right form: the first byte is the length of the salt, the
-/// second that of the user's name. Takes some hundredths of a second, and so is apart from what needs none.
+/// Any numbers as the parameters of a valid challenge: the first byte is the length of the salt, the second that of the
+/// user's name. Takes some hundredths of a second, so it is separate from the faster [`challenge`].
 pub(crate) fn proof(data: &[u8]) {
     let mut rest = data;
     let mut take = |count: usize| {

@@ -1,8 +1,9 @@
-//! The control plane of EchoStream: what the daemon asks of it, and the live client.
+//! The control plane of EchoStream: the calls that the daemon needs, and the live client.
 //!
-//! [`ControlPlane`] is the whole vocabulary. [`EchoStream`] speaks it: `appsync` carries, `session` and `cognito` sign
-//! in, `decode` reads. [`AppCredentials`] are the app's AWS credentials for the SDK, [`HostCredentials`] the host's own, and
-//! [`Aws`] is how every other module comes to an SDK client. [`AuditTrail`] tells the tenant which messages were taken, if it wants to know.
+//! [`ControlPlane`] lists all calls. [`EchoStream`] implements it: `appsync` is the transport, `session` and `cognito`
+//! sign in, `decode` converts responses. [`AppCredentials`] provides the app's AWS credentials to the SDK,
+//! [`HostCredentials`] those of the host. [`Aws`] creates the SDK clients of all modules. [`AuditTrail`] sends audit
+//! records to the tenant if the tenant enables them.
 
 mod appsync;
 mod audit;
@@ -46,12 +47,12 @@ pub use registry_host::registry_host;
 
 use crate::model::Snapshot;
 
-/// The control plane, as far as the daemon needs it. Object-safe; sign-in and token refresh are inside.
+/// The part of the control plane that the daemon needs. Object-safe; implementations sign in and refresh tokens.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + fmt::Debug {
-    /// One whole snapshot of the app.
+    /// One complete snapshot of the app.
     ///
-    /// An answer with errors, or without what makes a snapshot whole, is an error: it is never taken for a smaller app.
+    /// A response with errors or with missing parts is an error: it never counts as a smaller app.
     async fn app(&self) -> Result<Snapshot, CloudError>;
 
     /// Fresh AWS credentials of the app, for its queue. Callers keep them until shortly before they expire.

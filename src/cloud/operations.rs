@@ -1,11 +1,11 @@
-//! The GraphQL operations as typed requests and answers, generated from `graphql/`. One operation a file, because every
-//! operation of a file is sent along with each query. No logic: reading an answer is `decode`'s work.
+//! The GraphQL operations as typed requests and responses, generated from `graphql/`. One operation per file, because
+//! each query sends all operations of its file. No logic: `decode` converts responses.
 //!
-//! `fragments_other_variant`: a node or app of a type that is not known here must not fail the whole answer.
+//! `fragments_other_variant`: a node or app of an unknown type must not make the whole response invalid.
 
 use graphql_client::GraphQLQuery;
 
-/// The whole app in one answer.
+/// The whole app in one response.
 #[derive(GraphQLQuery)]
 #[graphql(
     schema_path = "src/cloud/graphql/schema.graphql",

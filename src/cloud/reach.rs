@@ -1,5 +1,5 @@
-//! Whether a place of the cloud can be reached, step by step, for people who check a host: its name, a connection, TLS,
-//! an answer. Sends no credentials.
+//! Tests for `check` step by step whether an endpoint of the cloud can be reached: name, connection, TLS, response.
+//! Sends no credentials.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,30 +17,30 @@ use super::transport;
 /// Limit for each step.
 const STEP_LIMIT: Duration = Duration::from_secs(8);
 
-/// A place that answered.
+/// An endpoint that responded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
-    /// The way that led there, for people.
+    /// The address or proxy that was used, for display.
     pub way: String,
-    /// How far this host's clock is ahead of the place's, seconds, as far as its answer tells.
+    /// Seconds by which this host's clock is ahead of the endpoint's, if its response has a date.
     pub clock_ahead_s: Option<i64>,
 }
 
-/// The step that did not work.
+/// The step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The name has no address.
     Name,
     /// No connection to any of its addresses.
     Connection,
-    /// Neither TLS nor an answer.
+    /// No TLS connection or no response.
     Answer,
 }
 
-/// Why a place cannot be reached. `Display` is one line.
+/// Why an endpoint cannot be reached. `Display` is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreached {
-    /// Where it went wrong.
+    /// The step that failed.
     pub step: Step,
     detail: String,
 }
@@ -58,52 +58,52 @@ impl fmt::Display for Unreached {
 
 impl std::error::Error for Unreached {}
 
-/// Goes to `url`; any answer will do. Where a proxy is before it, name and connection are left to that, as by the daemon's
-/// own calls.
+/// Sends a request to `url`; any response is a success. With a proxy, the proxy resolves the name and connects, as for
+/// the daemon's own calls.
 pub async fn reach(url: &Url) -> Result<Reached, Unreached> {
     let way = if transport::is_proxied(url) { "through the proxy".to_owned() } else { connect(url).await?.to_string() };
-    let clock_ahead_s = ask(url).await?;
+    let clock_ahead_s = request(url).await?;
     Ok(Reached { way, clock_ahead_s })
 }
 
-/// The address that takes a connection.
+/// The first address that accepts a connection.
 async fn connect(url: &Url) -> Result<SocketAddr, Unreached> {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = url.port_or_known_default().unwrap_or(443);
-    let unnamed = |detail: String| Unreached { step: Step::Name, detail };
+    let name_error = |detail: String| Unreached { step: Step::Name, detail };
     let found = timeout(STEP_LIMIT, lookup_host((host, port))).await;
-    let found = found.map_err(|_| unnamed(format!("{host}: {}", late())))?;
-    let addresses: Vec<_> = found.map_err(|error| unnamed(sanitize(&format!("{host}: {error}"))))?.collect();
+    let found = found.map_err(|_| name_error(format!("{host}: {}", timeout_text())))?;
+    let addresses: Vec<_> = found.map_err(|error| name_error(sanitize(&format!("{host}: {error}"))))?.collect();
     let mut detail = format!("{host} has no addresses");
     for address in addresses {
         match timeout(STEP_LIMIT, TcpStream::connect(address)).await {
             Ok(Ok(_)) => return Ok(address),
             Ok(Err(error)) => detail = sanitize(&format!("{address}: {error}")),
-            Err(_) => detail = format!("{address}: {}", late()),
+            Err(_) => detail = format!("{address}: {}", timeout_text()),
         }
     }
     Err(Unreached { step: Step::Connection, detail })
 }
 
-fn late() -> String {
-    format!("nothing within {} s", STEP_LIMIT.as_secs())
+fn timeout_text() -> String {
+    format!("no response within {} s", STEP_LIMIT.as_secs())
 }
 
-async fn ask(url: &Url) -> Result<Option<i64>, Unreached> {
+async fn request(url: &Url) -> Result<Option<i64>, Unreached> {
     let failed = |error: reqwest::Error| Unreached { step: Step::Answer, detail: chain(&error) };
     let http = transport::web_client(url).timeout(STEP_LIMIT).redirect(redirect::Policy::none()).build();
-    let asked = SystemTime::now();
-    let answer = http.map_err(failed)?.get(url.clone()).send().await.map_err(failed)?;
-    // The cloud read its clock somewhere in between.
-    let middle = asked + asked.elapsed().unwrap_or_default() / 2;
-    let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+    let sent_at = SystemTime::now();
+    let response = http.map_err(failed)?.get(url.clone()).send().await.map_err(failed)?;
+    // The cloud read its clock between request and response.
+    let middle = sent_at + sent_at.elapsed().unwrap_or_default() / 2;
+    let date = response.headers().get("date").and_then(|date| date.to_str().ok());
     Ok(date.and_then(|date| ahead(middle, date)))
 }
 
-/// Whole seconds, as HTTP's dates have no parts of them.
+/// In whole seconds, the resolution of HTTP dates.
 fn ahead(here: SystemTime, date: &str) -> Option<i64> {
     let there = OffsetDateTime::parse(date, &Rfc2822).ok()?;
-    // On average the date lies half a second back.
+    // On average the date is half a second in the past.
     Some((OffsetDateTime::from(here) - there - time::Duration::milliseconds(500)).whole_seconds())
 }
 
@@ -131,7 +131,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let mut tasks = tokio::task::JoinSet::new();
-        // It takes connections and speaks no TLS.
+        // Accepts connections without TLS.
         tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 drop(stream)

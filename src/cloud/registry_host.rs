@@ -1,5 +1,5 @@
-//! Which registry a host name means. The DNS suffix of a region comes from the partition data of the AWS SDK, by way of the
-//! endpoint that it would call there, so that a partition which the SDK knows needs no list here. Makes no call.
+//! Maps a host name to its registry. The DNS suffix of a region comes from the endpoint rules of the AWS SDK, so that
+//! no list of partitions is needed here. Makes no call.
 
 use std::sync::LazyLock;
 
@@ -8,18 +8,18 @@ use futures_util::FutureExt;
 
 use crate::model::RegistryHost;
 
-/// Hosts of the public gallery, which is in no region; the second one is the dual-stack form.
+/// Hosts of ECR Public, which has no region; the second one is the dual-stack form.
 const PUBLIC_HOSTS: [&str; 2] = ["public.ecr.aws", "ecr-public.aws.com"];
 
-/// What stands between account and region, and whether the suffix is that of the dual-stack form.
+/// The part between account and region, and whether it has the dual-stack suffix.
 const PRIVATE_FORMS: [(&str, bool); 4] =
     [("dkr.ecr.", false), ("dkr.ecr-fips.", false), ("dkr-ecr.", true), ("dkr-ecr-fips.", true)];
 
-/// Shared, as it holds nothing of its own but the last answer.
+/// Shared: its only state is the last result.
 static RESOLVER: LazyLock<DefaultResolver> = LazyLock::new(DefaultResolver::new);
 
-/// Reads the host part of an image reference. A host with a port is not AWS's, nor is one whose suffix is not that of its
-/// region's partition.
+/// The registry of the host part of an image reference. `None` for hosts that are not AWS's: those with a port, or with
+/// a suffix of another partition than that of the region.
 pub fn registry_host(host: &str) -> Option<RegistryHost> {
     let host = host.to_ascii_lowercase();
     if PUBLIC_HOSTS.contains(&host.as_str()) {
@@ -33,8 +33,8 @@ pub fn registry_host(host: &str) -> Option<RegistryHost> {
     })
 }
 
-/// What follows the region in the names of registries. Those of the dual-stack form have `on.` where the endpoints of
-/// services have `api.`: `on.aws` beside `api.aws`.
+/// The part after the region in the names of registries. The dual-stack form has `on.` instead of the `api.` of service
+/// endpoints: `on.aws` instead of `api.aws`.
 fn dns_suffix(region: &str, is_dual_stack: bool) -> Option<String> {
     let params = Params::builder().region(region).use_fips(false).use_dual_stack(is_dual_stack).build().ok()?;
     let endpoint = ResolveEndpoint::resolve_endpoint(&*RESOLVER, &params).now_or_never()?.ok()?;
@@ -93,7 +93,7 @@ mod tests {
                     assert!(!is_allowed(&other), "{other}");
                 }
             }
-            // The suffixes of other partitions are none of its own.
+            // Suffixes of other partitions are not accepted.
             for (_, other, _) in PARTITIONS.iter().filter(|(_, other, _)| *other != suffix) {
                 assert_eq!(registry_host(&format!("123456789012.dkr.ecr.{region}.{other}")), None, "{region} {other}");
             }

@@ -1,4 +1,4 @@
-//! The signed-in session: one access token for all who need it, renewed before it ends. Does no wire work itself.
+//! The signed-in session: one access token for all callers, renewed before it expires. Makes no calls itself.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::cognito::{Cognito, Tokens};
 use super::renewing::Renewing;
 use super::{CloudError, CloudErrorKind};
 
-/// Keeps the access token. Callers that need one at the same time share one sign-in.
+/// Caches the access token. Concurrent callers share one sign-in.
 #[derive(Debug)]
 pub(super) struct Session {
     cognito: Cognito,
@@ -18,34 +18,34 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Signed out. The password is read whenever it is needed, so that a reload can change it.
+    /// Signed out. Each sign-in reads the current password, so that a reload can change it.
     pub(super) fn new(cognito: Cognito, password: watch::Receiver<SecretString>) -> Self {
         Self { cognito, password, tokens: Renewing::new(Duration::ZERO) }
     }
 
-    /// An access token that is good for a while.
+    /// A valid access token.
     pub(super) async fn token(&self) -> Result<SecretString, CloudError> {
         let tokens = self.tokens.get(|old| self.renew(old)).await?;
         Ok(tokens.access)
     }
 
-    /// How long the token that is held is good; `None` when none is.
+    /// Time until the cached token expires; `None` if there is none.
     pub(super) fn left(&self) -> Option<Duration> {
-        self.tokens.peek(Tokens::left)
+        self.tokens.inspect(Tokens::left)
     }
 
-    /// The cloud refused this token: the next one is a refreshed one.
+    /// The cloud refused this token: the next call refreshes it.
     pub(super) fn reject(&self, token: &SecretString) {
         self.tokens.reject(|tokens| tokens.access.expose_secret() == token.expose_secret());
     }
 
-    /// The cloud refused a refreshed token too: the next one comes from the password.
+    /// The cloud refused a refreshed token too: the next call signs in with the password.
     pub(super) fn sign_out(&self) {
-        self.tokens.forget();
+        self.tokens.clear();
     }
 
-    /// By refresh token where there is one; where that is refused, by password. Any other failure is the answer: a
-    /// cloud that is down needs no second kind of request.
+    /// Uses the refresh token if there is one, and the password if that is refused. Other failures are returned: if the
+    /// cloud is unavailable, the password does not help.
     async fn renew(&self, old: Option<Tokens>) -> Result<Tokens, CloudError> {
         if let Some(old) = old.filter(Tokens::can_refresh) {
             match self.cognito.refresh(&old).await {

@@ -1,4 +1,4 @@
-//! What the tests of several modules need to stand before a fake cloud. No test in itself.
+//! Helpers for tests of several modules with a fake cloud.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::{Account, Aws, AwsOptions, EchoStream};
 use crate::config::UserPoolId;
 
-/// How long anything may take that happens by itself.
+/// Limit for events that a test waits for.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A client of a fake cloud, with the handles to change its password and its AWS.
@@ -24,12 +24,12 @@ pub(crate) struct Client {
     pub(crate) password: watch::Sender<SecretString>,
 }
 
-/// For the user of the fake, with the right password.
+/// A client for the user of the fake, with the right password.
 pub(crate) async fn client(fake: &FakeCloud) -> Client {
     client_with(fake, |_| {}).await
 }
 
-/// The same with a changed environment.
+/// As [`client`], with a changed environment.
 pub(crate) async fn client_with(fake: &FakeCloud, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Client {
     let mut env = fake.env();
     change(&mut env);
@@ -48,16 +48,16 @@ pub(crate) async fn client_with(fake: &FakeCloud, change: impl FnOnce(&mut BTree
     Client { cloud: Arc::new(cloud), aws, password }
 }
 
-/// An AWS that is the fake, with the keys of its operator.
+/// AWS clients of the fake, with the keys of its operator.
 pub(crate) fn aws(fake: &FakeCloud) -> Arc<Aws> {
     let env = fake.env();
     let keys = Credentials::new(&env["AWS_ACCESS_KEY_ID"], &env["AWS_SECRET_ACCESS_KEY"], None, None, "fake");
     aws_at(&fake.endpoint(), &fake.sqs_endpoint(), keys)
 }
 
-/// An AWS at these endpoints.
+/// AWS clients with these endpoints.
 pub(crate) fn aws_at(endpoint: &str, sqs_endpoint: &str, keys: Credentials) -> Arc<Aws> {
-    // The first test of the process wins; all install the same.
+    // Fails in all but the first test of the process; all install the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Arc::new(Aws::new(AwsOptions {
         endpoint_url: Some(endpoint.to_owned()),
@@ -66,13 +66,13 @@ pub(crate) fn aws_at(endpoint: &str, sqs_endpoint: &str, keys: Credentials) -> A
     }))
 }
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 ///
 /// # Panics
-/// When it is not so within [`SOON`].
-pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+/// If it is not true within [`SOON`].
+pub(crate) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let limit = Instant::now() + SOON;
-    while !is_so() {
+    while !is_true() {
         assert!(Instant::now() < limit, "not within {SOON:?}: {what}");
         sleep(Duration::from_millis(2)).await;
     }

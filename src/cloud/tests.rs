@@ -1,4 +1,4 @@
-//! The live client against the fake cloud, on the wire: sign-in, tokens, errors, snapshots, credentials.
+//! Tests of the live client with the fake cloud: sign-in, tokens, errors, snapshots, credentials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +110,7 @@ async fn a_refused_refresh_falls_back_to_the_password() {
 #[tokio::test]
 async fn tokens_are_renewed_before_they_end() {
     let fake = FakeCloud::start().await;
-    // A token of one second is fresh for three quarters of it.
+    // A token with a lifetime of 1 s is fresh for 0.75 s.
     fake.set_token_lifetimes(Duration::from_secs(1), Duration::from_secs(3600));
     let client = client(&fake).await;
     let renewed = async {
@@ -165,7 +165,7 @@ async fn a_passing_failure_is_retried_at_most_twice() {
 #[tokio::test]
 async fn a_cloud_that_is_not_there_is_unreachable() {
     let fake = FakeCloud::start().await;
-    // Nobody listens on the discard port of this host.
+    // Nothing listens on the discard port of this host.
     let nowhere = "http://127.0.0.1:9/graphql".to_owned();
     let client = client_with(&fake, |env| drop(env.insert("APPSYNC_ENDPOINT".to_owned(), nowhere))).await;
     assert_eq!(kind_of(client.cloud.app().await), CloudErrorKind::Unreachable);

@@ -1,31 +1,32 @@
-//! Text from outside, made fit for a log line: bounded and without control characters.
+//! Sanitises external text for log lines: limits its length and escapes control characters.
 
 use std::error::Error;
 use std::fmt::Write;
 
-/// Longest piece of outside text that reaches an error or a log line, characters.
+/// Longest external text in an error or a log line, characters.
 pub(crate) const TEXT_MAX: usize = 500;
 
-/// Most causes shown of one error.
+/// Limit of causes shown of one error.
 const CAUSES_MAX: usize = 8;
 
 /// The text with control characters escaped, cut at [`TEXT_MAX`] characters.
 pub(crate) fn sanitize(text: &str) -> String {
-    let mut cleaned = String::new();
+    let mut sanitized = String::new();
     for character in text.chars().take(TEXT_MAX) {
         if character.is_control() {
-            cleaned.extend(character.escape_default());
+            sanitized.extend(character.escape_default());
         } else {
-            cleaned.push(character);
+            sanitized.push(character);
         }
     }
     if text.chars().nth(TEXT_MAX).is_some() {
-        cleaned.push('…');
+        sanitized.push('…');
     }
-    cleaned
+    sanitized
 }
 
-/// An error with its causes on one line. By `Display` only: the `Debug` form of a client's error may hold a request.
+/// An error with its causes on one line. Uses `Display` only: the `Debug` form of a client's error may contain a
+/// request.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,8 +1,8 @@
-//! The HTTP client of the AWS SDK: TLS is rustls with ring, and nothing goes by plain http but to this host, to the
-//! addresses from which a host of AWS gets its own credentials, and to a fake cloud that was named. What is on this host or
-//! its link never goes through a proxy, here and in the clients of others that begin here.
+//! The HTTP client of the AWS SDK. TLS is rustls with ring. Plain http is allowed only to this host, to the addresses
+//! of the instance and container credentials, and to a configured fake cloud. Requests to this host or to link-local
+//! addresses never use a proxy, also in the other clients that are built here.
 //!
-//! It is asked for every request, since an endpoint may come from anywhere: the environment, a profile, the SDK itself.
+//! Each request is checked, because an endpoint can come from the environment, a profile or the SDK.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -22,24 +22,24 @@ use reqwest::Url;
 
 use crate::config;
 
-/// The beginning of AWS's IPv6 addresses of the instance and container metadata.
+/// Prefix of AWS's IPv6 addresses of the instance and container metadata.
 const METADATA_V6: [u16; 2] = [0xfd00, 0x0ec2];
 
-/// How long a connection is kept that nothing is asked on. At a start each node makes its log stream at the same moment, on a
-/// connection of its own; these hold some 30 kB each.
+/// Time after which an idle connection is closed. At a start, each node creates its log stream at the same time on a
+/// connection of its own, which takes about 30 kB.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(20);
 
-/// A client that goes through the proxies of the environment, but for places that no proxy can reach: see [`is_near`].
+/// A client that uses the proxies of the environment, except for local addresses: see [`is_local`].
 pub(super) fn http_client() -> SharedHttpClient {
     client(ProxyConfig::from_env())
 }
 
 fn client(proxies: ProxyConfig) -> SharedHttpClient {
-    SharedHttpClient::new(Guarded { far: built(proxies), near: built(ProxyConfig::disabled()) })
+    SharedHttpClient::new(Guarded { proxied: sdk_client(proxies), direct: sdk_client(ProxyConfig::disabled()) })
 }
 
-/// Not `build_https`: that one ignores proxies, which the SDK's own default client honours.
-fn built(proxies: ProxyConfig) -> SharedHttpClient {
+/// Not `build_https`, which ignores proxies, unlike the SDK's default client.
+fn sdk_client(proxies: ProxyConfig) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder().proxy_config(proxies.clone()).pool_idle_timeout(IDLE_CONNECTION_MAX);
         if let Some(settings) = settings {
@@ -50,81 +50,84 @@ fn built(proxies: ProxyConfig) -> SharedHttpClient {
     })
 }
 
-/// A client whose connectors refuse plain http, and know which places have no proxy before them.
+/// A client whose connectors refuse plain http and use no proxy for local addresses.
 #[derive(Debug)]
 struct Guarded {
-    far: SharedHttpClient,
-    near: SharedHttpClient,
+    proxied: SharedHttpClient,
+    direct: SharedHttpClient,
 }
 
 #[derive(Debug)]
 struct GuardedConnector {
-    far: SharedHttpConnector,
-    near: SharedHttpConnector,
+    proxied: SharedHttpConnector,
+    direct: SharedHttpConnector,
 }
 
 impl HttpClient for Guarded {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         let connector = |client: &SharedHttpClient| client.http_connector(settings, components);
-        SharedHttpConnector::new(GuardedConnector { far: connector(&self.far), near: connector(&self.near) })
+        SharedHttpConnector::new(GuardedConnector {
+            proxied: connector(&self.proxied),
+            direct: connector(&self.direct),
+        })
     }
 }
 
 impl HttpConnector for GuardedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if let Err(error) = check(request.uri()) {
+        if let Err(error) = check_scheme(request.uri()) {
             return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into())));
         }
-        let is_near = Url::parse(request.uri()).is_ok_and(|url| is_near(&url));
-        if is_near { self.near.call(request) } else { self.far.call(request) }
+        let is_local = Url::parse(request.uri()).is_ok_and(|url| is_local(&url));
+        if is_local { self.direct.call(request) } else { self.proxied.call(request) }
     }
 }
 
-/// Whether a place is this host, or on its link, where a host of AWS gets its keys. A proxy has a host and a link of its
-/// own: to ask it would give it our keys at worst, and the keys of its role at best.
-pub(crate) fn is_near(url: &Url) -> bool {
+/// Whether a URL is on this host or link-local, such as the AWS metadata services. A proxy would send such a request on
+/// its own host or link: it could receive this host's keys, or return the keys of its own role.
+pub(crate) fn is_local(url: &Url) -> bool {
     let name = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     match name.parse() {
-        Ok(IpAddr::V4(address)) => is_near_v4(address),
+        Ok(IpAddr::V4(address)) => is_local_v4(address),
         Ok(IpAddr::V6(address)) => {
             let segments = address.segments();
             let is_metadata = segments[..2] == METADATA_V6;
             address.is_loopback()
                 || address.is_unicast_link_local()
                 || is_metadata
-                || address.to_ipv4_mapped().is_some_and(is_near_v4)
+                || address.to_ipv4_mapped().is_some_and(is_local_v4)
         }
         Err(_) => name == "localhost" || name.ends_with(".localhost"),
     }
 }
 
-fn is_near_v4(address: Ipv4Addr) -> bool {
+fn is_local_v4(address: Ipv4Addr) -> bool {
     address.is_loopback() || address.is_link_local()
 }
 
-/// Begins a client of something that is not AWS's, at or below `url`: proxies are honoured as by the SDK's.
+/// Builds a client without the SDK for `url`, with the same proxies as the SDK's client.
 pub(crate) fn web_client(url: &Url) -> reqwest::ClientBuilder {
     let client = reqwest::Client::builder();
-    if is_near(url) { client.no_proxy() } else { client }
+    if is_local(url) { client.no_proxy() } else { client }
 }
 
-/// Whether requests to `url` go to a proxy of the environment.
+/// Whether requests to `url` use a proxy of the environment.
 pub(crate) fn is_proxied(url: &Url) -> bool {
     let uri = url.as_str().parse::<hyper::Uri>();
-    !is_near(url) && uri.is_ok_and(|uri| Matcher::from_env().intercept(&uri).is_some())
+    !is_local(url) && uri.is_ok_and(|uri| Matcher::from_env().intercept(&uri).is_some())
 }
 
-/// The error names neither path nor query: those may be secret.
-fn check(uri: &str) -> Result<(), String> {
-    if config::endpoint(uri).is_some() || gives_credentials(uri) {
+/// The error contains neither path nor query, which may be secret.
+fn check_scheme(uri: &str) -> Result<(), String> {
+    if config::endpoint(uri).is_some() || is_metadata_url(uri) {
         return Ok(());
     }
     let host = Url::parse(uri).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-    Err(format!("{host:?} is not called by plain http; use https, or for tests MANAGED_APP_FAKE_CLOUD"))
+    Err(format!("plain http to {host:?} is not allowed; use https, or for tests MANAGED_APP_FAKE_CLOUD"))
 }
 
-/// Addresses of the instance and container credentials, which know no TLS and are reached without a router.
-fn gives_credentials(uri: &str) -> bool {
+/// Whether it is an address of the instance or container credentials, which have no TLS and are not routed.
+fn is_metadata_url(uri: &str) -> bool {
     let Some(url) = Url::parse(uri).ok().filter(|url| url.scheme() == "http") else { return false };
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     match host.parse() {
@@ -149,7 +152,7 @@ mod tests {
             "http://169.254.170.2/v2/credentials",
             "http://[fd00:ec2::254]/latest",
         ] {
-            assert_eq!(check(good), Ok(()), "{good}");
+            assert_eq!(check_scheme(good), Ok(()), "{good}");
         }
         for bad in [
             "http://sqs.eu-west-1.amazonaws.com/",
@@ -160,15 +163,15 @@ mod tests {
             "ftp://127.0.0.1/",
             "",
         ] {
-            assert!(check(bad).is_err(), "{bad}");
+            assert!(check_scheme(bad).is_err(), "{bad}");
         }
-        let error = check("http://10.0.0.1/secret?token=secret").expect_err("it is far");
+        let error = check_scheme("http://10.0.0.1/secret?token=secret").expect_err("it is not local");
         assert!(error.contains("10.0.0.1") && !error.contains("secret"), "{error}");
     }
 
     #[test]
     fn this_host_and_its_link_have_no_proxy_before_them() {
-        let near = |url: &str| is_near(&Url::parse(url).expect("a URL"));
+        let direct = |url: &str| is_local(&Url::parse(url).expect("a URL"));
         for url in [
             "http://169.254.169.254/latest/api/token",
             "http://169.254.170.2/v2/credentials",
@@ -182,7 +185,7 @@ mod tests {
             "https://localhost/",
             "https://cloud.localhost/",
         ] {
-            assert!(near(url), "{url}");
+            assert!(direct(url), "{url}");
         }
         for url in [
             "https://sts.amazonaws.com/",
@@ -191,7 +194,7 @@ mod tests {
             "https://169.254.169.254.evil.example/",
             "https://localhost.evil.example/",
         ] {
-            assert!(!near(url), "{url}");
+            assert!(!direct(url), "{url}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From events to batches that `PutLogEvents` takes. Pure: the time is told.
+//! Groups events into batches that `PutLogEvents` accepts. Pure: the caller passes the time.
 //!
 //! Limits (AWS): 10,000 events, 1,048,576 bytes with 26 for each event, a span of 24 hours, in order of time, no event
 //! older than 14 days or more than two hours ahead.
@@ -13,10 +13,10 @@ pub const BATCH_EVENTS_MAX: usize = 10_000;
 pub const BATCH_BYTES_MAX: usize = 1_048_576;
 /// Time between the first and the last event of a batch.
 const SPAN_MAX_MS: i64 = 24 * 3_600_000;
-/// CloudWatch takes no event older than 14 days. It would be older when it arrives, so a minute less.
+/// CloudWatch rejects events older than 14 days. One minute less, for the time until the event arrives.
 const AGE_MAX_MS: i64 = 14 * 24 * 3_600_000 - 60_000;
-/// Events whose time is earlier than that of the one before by no more than this were written in this order all the
-/// same: engines read the clock before they take turns. More than this, and somebody set the clock.
+/// An event may be earlier than the one before it by this much and keeps its order: engines read the clock before they
+/// serialise writes. A larger step means that the clock was set.
 const DISORDER_MAX_MS: i64 = 2_000;
 
 /// Events for one `PutLogEvents`.
@@ -29,7 +29,7 @@ pub struct Batch<M> {
 }
 
 impl<M> Batch<M> {
-    /// What of the output it stands for.
+    /// Amount of output in it.
     pub fn volume(&self) -> Volume {
         self.events.iter().map(|event| event.volume).sum()
     }
@@ -48,14 +48,14 @@ pub struct Batcher<M> {
 }
 
 impl<M: Clone> Batcher<M> {
-    /// A batcher whose batches have at most `bytes_max` bytes, which is brought between what one event may need and what
-    /// CloudWatch takes.
+    /// A batcher whose batches have at most `bytes_max` bytes, clamped to the range from the largest event to the limit
+    /// of CloudWatch.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max: bounded(bytes_max), filling: None, full: VecDeque::new() }
     }
 
-    /// Adds the next event. `now_ms` is the host's time: an event from the future gets it, as its own is wrong. An event
-    /// that is too old for CloudWatch is given back.
+    /// Adds the next event. `now_ms` is the host's time, which replaces the time of an event from the future. Returns
+    /// an event that is too old for CloudWatch.
     pub fn push(&mut self, event: LogEvent<M>, now_ms: i64) -> Result<(), LogEvent<M>> {
         if event.at_ms < now_ms - AGE_MAX_MS {
             return Err(event);
@@ -73,7 +73,7 @@ impl<M: Clone> Batcher<M> {
         Ok(())
     }
 
-    /// The next batch that can take no more.
+    /// The next full batch.
     pub fn pop_full(&mut self) -> Option<Batch<M>> {
         self.full.pop_front()
     }
@@ -83,12 +83,12 @@ impl<M: Clone> Batcher<M> {
         self.full.pop_front().or_else(|| self.filling.take())
     }
 
-    /// Whether there is a batch that can take no more.
+    /// Whether there is a full batch.
     pub fn has_full(&self) -> bool {
         !self.full.is_empty()
     }
 
-    /// Bounds batches from now on, as [`Batcher::new`].
+    /// Sets the limit of later batches, clamped as in [`Batcher::new`].
     pub fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bounded(bytes_max);
     }
@@ -122,7 +122,7 @@ impl<M: Clone> Batcher<M> {
     }
 }
 
-/// One event must fit, whatever is wanted.
+/// A batch must have room for the largest event.
 fn bounded(bytes_max: usize) -> usize {
     bytes_max.clamp(EVENT_TEXT_BYTES_MAX + EVENT_OVERHEAD_BYTES, BATCH_BYTES_MAX)
 }

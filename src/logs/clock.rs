@@ -1,4 +1,4 @@
-//! The host's time as CloudWatch counts it.
+//! The host's time in the unit of CloudWatch.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

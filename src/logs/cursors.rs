@@ -1,6 +1,7 @@
-//! How far the output of each container is in CloudWatch, on disk. Small, written whole, replaced atomically.
+//! Stores on disk, per container, up to which position its output is in CloudWatch. The file is small and is replaced
+//! atomically as a whole.
 //!
-//! Losing the file costs nothing but output that is sent twice: all that the engines still have of it.
+//! If the file is lost, all output that the engines still keep is sent again.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -17,10 +18,10 @@ use super::position::Position;
 /// Version of the file that this program writes; a newer one is set aside.
 const VERSION: u32 = 1;
 const FILE_NAME: &str = "logs.json";
-/// A file larger than this is not ours.
+/// A larger file was not written by this program.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The file and what it holds.
+/// The file and its contents.
 #[derive(Debug)]
 pub(super) struct Cursors {
     path: PathBuf,
@@ -39,7 +40,7 @@ struct Memory {
 struct Disk {
     /// Number of the newest change that is on disk.
     written: u64,
-    /// Whether the last attempt failed, and that was said.
+    /// Whether the last attempt failed, and the failure is logged.
     is_failing: bool,
 }
 
@@ -50,34 +51,34 @@ struct Contents {
 }
 
 impl Cursors {
-    /// Reads `logs.json` in `directory`. A file that cannot be read is set aside with a warning, and counts as empty.
+    /// Reads `logs.json` in `directory`. An unreadable file is set aside with a warning and counts as empty.
     pub(super) fn open(directory: &Path) -> Self {
         let path = directory.join(FILE_NAME);
         let cursors = read(&path).unwrap_or_else(|error| {
             let aside = path.with_extension("json.unreadable");
             let moved = std::fs::rename(&path, &aside).is_ok();
             warn!(path = %path.display(), aside = %aside.display(), moved, %error,
-                "how far logs were shipped cannot be read and is set aside; what the engine still has is shipped again");
+                "the log cursors cannot be read and are set aside; output that the engine still keeps is sent again");
             HashMap::new()
         });
         let memory = Mutex::new(Memory { cursors, changes: 0 });
         Self { path, memory, disk: tokio::sync::Mutex::default() }
     }
 
-    /// How far the output of a container is shipped; `None` when nothing is known of it.
+    /// The position up to which the output of a container is shipped; `None` for an unknown container.
     pub(super) fn get(&self, id: &ContainerId) -> Option<Position> {
         self.lock().cursors.get(&id.0).copied()
     }
 
-    /// Notes in memory how far the output of a container is shipped; the number of this change.
-    pub(super) fn note(&self, id: &ContainerId, position: Position) -> u64 {
+    /// Sets the cursor of a container in memory. Returns the number of this change.
+    pub(super) fn set(&self, id: &ContainerId, position: Position) -> u64 {
         let mut memory = self.lock();
         memory.cursors.insert(id.0.clone(), position);
         memory.changes += 1;
         memory.changes
     }
 
-    /// Forgets all containers but those that `is_there` names.
+    /// Removes the cursors of all containers for which `is_there` is false.
     pub(super) fn retain(&self, is_there: impl Fn(&str) -> bool) {
         let mut memory = self.lock();
         let before = memory.cursors.len();
@@ -87,8 +88,8 @@ impl Cursors {
         }
     }
 
-    /// Sees to it that the change of this number is on disk; a warning says once when it cannot be.
-    pub(super) async fn saved(self: &Arc<Self>, number: u64) {
+    /// Writes the file unless the change of this number is on disk already. Logs the first of consecutive failures.
+    pub(super) async fn save_up_to(self: &Arc<Self>, number: u64) {
         let mut disk = self.disk.lock().await;
         if disk.written >= number {
             return;
@@ -99,22 +100,22 @@ impl Cursors {
             Ok(written) => {
                 disk.written = written;
                 if std::mem::take(&mut disk.is_failing) {
-                    info!(path = %self.path.display(), "how far logs are shipped is written down again");
+                    info!(path = %self.path.display(), "the log cursors can be saved again");
                 }
             }
             Err(error) if !disk.is_failing => {
                 disk.is_failing = true;
                 warn!(path = %self.path.display(), %error,
-                    "how far logs are shipped cannot be written down; a restart would ship some of them again");
+                    "the log cursors cannot be saved; after a restart some output is sent again");
             }
             Err(_) => {}
         }
     }
 
-    /// As [`Cursors::saved`] for all changes so far.
+    /// As [`Cursors::save_up_to`] for all changes so far.
     pub(super) async fn save(self: &Arc<Self>) {
         let number = self.lock().changes;
-        self.saved(number).await;
+        self.save_up_to(number).await;
     }
 
     fn write(&self) -> io::Result<u64> {
@@ -137,17 +138,19 @@ impl Cursors {
 }
 
 fn read(path: &Path) -> io::Result<HashMap<String, Position>> {
-    let invalid_response = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let invalid_data = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(invalid_response("it is too large".to_owned())),
+        Ok(metadata) if metadata.len() > BYTES_MAX => {
+            return Err(invalid_data(format!("the file is larger than {BYTES_MAX} bytes")));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         _ => {}
     }
     let contents: Contents =
-        serde_json::from_slice(&std::fs::read(path)?).map_err(|error| invalid_response(error.to_string()))?;
+        serde_json::from_slice(&std::fs::read(path)?).map_err(|error| invalid_data(error.to_string()))?;
     match contents.version {
         VERSION => Ok(contents.cursors),
-        version => Err(invalid_response(format!("its version is {version}"))),
+        version => Err(invalid_data(format!("unsupported version {version}, this program knows {VERSION}"))),
     }
 }
 
@@ -174,10 +177,10 @@ mod tests {
     async fn cursors_outlive_the_process_and_are_nobody_elses_business() {
         let directory = tempfile::tempdir().expect("a folder");
         let cursors = Arc::new(Cursors::open(directory.path()));
-        cursors.note(&id("a"), position("a"));
-        let number = cursors.note(&id("b"), position("b"));
+        cursors.set(&id("a"), position("a"));
+        let number = cursors.set(&id("b"), position("b"));
         assert!(Cursors::open(directory.path()).get(&id("a")).is_none(), "not saved yet");
-        cursors.saved(number).await;
+        cursors.save_up_to(number).await;
         let again = Arc::new(Cursors::open(directory.path()));
         assert_eq!((again.get(&id("a")), again.get(&id("b"))), (Some(position("a")), Some(position("b"))));
         let mode = std::fs::metadata(directory.path().join(FILE_NAME)).expect("the file").permissions().mode();
@@ -196,7 +199,7 @@ mod tests {
             let cursors = Arc::new(Cursors::open(directory.path()));
             let aside = std::fs::read_to_string(directory.path().join("logs.json.unreadable")).expect("set aside");
             assert_eq!(aside, text);
-            cursors.saved(cursors.note(&id("a"), position("a"))).await;
+            cursors.save_up_to(cursors.set(&id("a"), position("a"))).await;
             assert!(Cursors::open(directory.path()).get(&id("a")).is_some());
         }
     }
@@ -214,7 +217,7 @@ mod tests {
     async fn a_folder_that_cannot_be_written_is_no_reason_to_stop() {
         let directory = tempfile::tempdir().expect("a folder");
         let cursors = Arc::new(Cursors::open(&directory.path().join("absent")));
-        cursors.saved(cursors.note(&id("a"), position("a"))).await;
+        cursors.save_up_to(cursors.set(&id("a"), position("a"))).await;
         assert!(cursors.get(&id("a")).is_some());
     }
 }

@@ -1,8 +1,8 @@
-//! The daemon's own log on its way to its log group: lines as they were written, a batch at a time.
+//! Ships the daemon's log to its log group: lines as they were written, one batch at a time.
 //!
-//! Lines wait in memory ([`Unshipped`]) from the first one that the program writes. What CloudWatch has not accepted when
-//! the daemon crashes is in the log file, and is not sent later: lines that came days late, among those of the next run,
-//! would mislead whoever reads the stream.
+//! Lines wait in memory ([`Unshipped`]) from the first one that the program writes. Lines that CloudWatch has not
+//! accepted when the daemon crashes are in the log file only and are not sent later: old lines among those of the next
+//! run would mislead readers of the stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use super::numbers::{Counter, NodeNumbers, Numbers};
 use crate::model::NodeName;
 use crate::telemetry::{self, Line, Redactor, Unshipped};
 
-/// Lines taken at a time; at the longest possible lines 8 MB, commonly 100 KB.
+/// Lines per batch: at most 8 MB with the longest lines, commonly 100 KB.
 const LINES_MAX: usize = 500;
 
-/// How long the first line of a batch waits for others.
+/// Time that the first line of a batch waits for others.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long what is left at the end may take.
+/// Limit for sending the remaining lines at shutdown.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Ships the daemon's own log. Cheap to clone; clones share lines and numbers.
+/// Ships the daemon's log. Cheap to clone; clones share lines and numbers.
 #[derive(Debug, Clone)]
 pub struct DaemonLog {
     lines: Unshipped,
@@ -40,21 +40,21 @@ pub struct DaemonLog {
 }
 
 impl DaemonLog {
-    /// For these lines. A secret that `redactor` knows by the time a line is sent is in none of them. Starts nothing.
+    /// Ships `lines`. Secrets that `redactor` knows when a line is sent are redacted. Starts no task.
     pub fn new(lines: Unshipped, redactor: Redactor) -> Self {
         let name = NodeName::new("the daemon").expect("a good name");
         Self { lines, redactor, numbers: Numbers::default(), name }
     }
 
-    /// Ships lines to `group` until `shutdown`, and then what is left, for two seconds at most.
+    /// Ships lines to `group` until `shutdown`, then the remaining lines for at most two seconds.
     ///
-    /// Failures are waited out and said once. Nothing that is logged in here is shipped itself, and nobody ever waits
-    /// for it. Call it once.
+    /// Failures are retried and logged once. Messages that are logged here are not shipped. Logging never waits for
+    /// shipping. Call this once.
     pub async fn ship(self, service: Arc<LogService>, group: String, shutdown: CancellationToken) {
         telemetry::apart(self.ship_apart(service, &group, &shutdown)).await;
     }
 
-    /// What became of the lines so far. Those that were dropped for lack of room count as lost.
+    /// The numbers of lines so far. Lines that were dropped because the buffer was full count as lost.
     pub fn numbers(&self) -> NodeNumbers {
         let mut numbers = self.numbers.snapshot().get(&self.name).copied().unwrap_or_default();
         let (lines, bytes) = self.lines.dropped();
@@ -69,18 +69,18 @@ impl DaemonLog {
             redactor: &self.redactor,
             delivery: Delivery::new(service, group, counter.another()),
             counter,
-            in_hand: Volume::default(),
+            in_flight: Volume::default(),
         };
         let limit = async {
             shutdown.cancelled().await;
             sleep(FLUSH_LIMIT).await;
         };
-        // Both arms only wait. A batch that is given up may have been accepted.
+        // Both arms only wait. CloudWatch may have accepted a batch that is abandoned here.
         tokio::select! {
             () = shipping.run(shutdown) => {}
             () = limit => {}
         }
-        shipping.give_up(group);
+        shipping.count_lost(group);
     }
 }
 
@@ -90,16 +90,16 @@ struct Shipping<'a> {
     redactor: &'a Redactor,
     delivery: Delivery,
     counter: Counter,
-    /// What was taken and has no answer of CloudWatch yet.
-    in_hand: Volume,
+    /// Lines that were taken and have no response of CloudWatch yet.
+    in_flight: Volume,
 }
 
 impl Shipping<'_> {
-    /// Ends when all is shipped after `shutdown`.
+    /// Returns when all lines are shipped after `shutdown`.
     async fn run(&mut self, shutdown: &CancellationToken) {
         loop {
             if self.lines.waiting() > 0 {
-                self.ship_some().await;
+                self.ship_batch().await;
             } else if shutdown.is_cancelled() {
                 return;
             } else {
@@ -116,16 +116,16 @@ impl Shipping<'_> {
         }
     }
 
-    async fn ship_some(&mut self) {
+    async fn ship_batch(&mut self) {
         let events: Vec<LogEvent<()>> =
             self.lines.take(LINES_MAX).into_iter().map(|line| event(line, self.redactor)).collect();
-        self.in_hand = events.iter().map(|event| event.volume).sum();
-        self.counter.count(|numbers| numbers.read += self.in_hand);
+        self.in_flight = events.iter().map(|event| event.volume).sum();
+        self.counter.count(|numbers| numbers.read += self.in_flight);
         self.counter.set_oldest(events.first().map(|event| event.at_ms));
         let mut batcher = Batcher::new(BATCH_BYTES_MAX);
         for event in events {
             if let Err(event) = batcher.push(event, now_ms()) {
-                self.in_hand = self.in_hand.less(event.volume);
+                self.in_flight = self.in_flight.less(event.volume);
                 self.counter.count(|numbers| numbers.rejected += event.volume);
             }
         }
@@ -138,7 +138,7 @@ impl Shipping<'_> {
     async fn deliver(&mut self, batch: &Batch<()>) {
         let delivered = self.delivery.deliver(batch).await;
         let shipped = batch.volume().less(delivered.rejected).less(delivered.lost);
-        self.in_hand = self.in_hand.less(batch.volume());
+        self.in_flight = self.in_flight.less(batch.volume());
         self.counter.count(|numbers| {
             numbers.shipped += shipped;
             numbers.rejected += delivered.rejected;
@@ -146,21 +146,25 @@ impl Shipping<'_> {
         });
     }
 
-    /// At the end: what is left will never be sent.
-    fn give_up(&mut self, group: &str) {
+    /// Counts the lines that remain at the end as lost.
+    fn count_lost(&mut self, group: &str) {
         let rest: Volume = self.lines.take(usize::MAX).iter().map(volume).sum();
-        let lost = self.in_hand + rest;
+        let lost = self.in_flight + rest;
         if lost.lines > 0 {
             self.counter.count(|numbers| {
                 numbers.read += rest;
                 numbers.lost += lost;
             });
-            warn!(group, count = lost.lines, "the end of this log did not reach CloudWatch; the log file has it");
+            warn!(
+                group,
+                count = lost.lines,
+                "the last lines of this log did not reach CloudWatch; they are in the log file"
+            );
         }
     }
 }
 
-/// The last check for secrets: some became known only after the line was written.
+/// Redacts again: some secrets become known only after the line is written.
 fn event(line: Line, redactor: &Redactor) -> LogEvent<()> {
     LogEvent::record(milliseconds(line.at), redactor.redact(line.text))
 }

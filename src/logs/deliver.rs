@@ -1,4 +1,4 @@
-//! Batches to one log group, until CloudWatch has them. Never gives up by itself; who waits sets the limit.
+//! Sends batches to one log group until CloudWatch has them. Retries without a limit; the caller sets one.
 
 mod error;
 
@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use self::error::{DeliveryError, Response, answer};
+use self::error::{DeliveryError, Response, classify};
 use super::batch::Batch;
 use super::event::{LogEvent, Volume};
 use super::names::stream_name;
@@ -20,7 +20,7 @@ use crate::cloud::Aws;
 use crate::cloud::backoff::Backoff;
 use crate::cloud::failure::Failure;
 
-/// CloudWatch Logs of one region, with the host's credentials. Shared by all who write there.
+/// CloudWatch Logs of one region, with the host's credentials. Shared by all deliveries to this region.
 #[derive(Debug)]
 pub struct LogService {
     aws: Arc<Aws>,
@@ -34,45 +34,45 @@ impl LogService {
         Self { aws, region: region.to_owned(), client: OnceCell::new() }
     }
 
-    /// Without retries of the SDK: [`Delivery`] has its own, without an end.
+    /// Without retries of the SDK: [`Delivery`] retries without a limit.
     async fn client(&self) -> &Client {
         self.client.get_or_init(|| self.aws.logs_without_retries(&self.region)).await
     }
 }
 
-/// The way into one log group, by a stream of its own that is made when the first batch comes.
+/// Writes to one log group, into its own stream, which is created for the first batch.
 #[derive(Debug)]
 pub struct Delivery {
     service: Arc<LogService>,
     group: String,
-    /// Made and not known to be gone.
+    /// The stream, if it was created and is not known to be deleted.
     stream: Option<String>,
-    /// What was said of the present trouble, if there is any.
+    /// The current error, which is logged already.
     error: Option<DeliveryError>,
-    /// What was rejected since that was said.
+    /// Output rejected since the last warning about it.
     rejecting: Option<Volume>,
     backoff: Backoff,
     counter: Counter,
 }
 
-/// What became of a batch. What is in neither was accepted.
+/// The result of a batch. Output in neither field was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Delivered {
     /// Too old, expired, or too new.
     pub rejected: Volume,
-    /// Not to be had by CloudWatch in any form.
+    /// Refused by CloudWatch in any batch.
     pub lost: Volume,
 }
 
 impl Delivery {
-    /// Makes no call. What has to be sent again is counted in `counter`.
+    /// Makes no call. `counter` counts output that is sent again.
     pub fn new(service: Arc<LogService>, group: &str, counter: Counter) -> Self {
         let (group, backoff) = (group.to_owned(), Backoff::default());
         Self { service, group, stream: None, error: None, rejecting: None, backoff, counter }
     }
 
-    /// Writes a batch. Returns when CloudWatch has answered for each of its events. Dropping the future may leave it
-    /// written all the same.
+    /// Writes a batch. Returns when CloudWatch has accepted or rejected each of its events. CloudWatch may have the
+    /// batch even if the future is dropped.
     pub async fn deliver<M>(&mut self, batch: &Batch<M>) -> Delivered {
         let mut delivered = Delivered::default();
         let mut waiting = vec![batch.events.as_slice()];
@@ -85,14 +85,14 @@ impl Delivery {
                 }
                 Err(failure) => failure,
             };
-            match answer(&failure) {
+            match classify(&failure) {
                 Response::AlreadyThere => {}
                 Response::BadEvents if events.len() > 1 => {
                     let (first, second) = events.split_at(events.len() / 2);
                     waiting.extend([second, first]);
                 }
                 Response::BadEvents => {
-                    error!(group = self.group, error = failure.text, "an event was refused for good and is lost");
+                    error!(group = self.group, error = failure.text, "CloudWatch refused a log event; it is lost");
                     delivered.lost += volume(events);
                 }
                 Response::NoStream => {
@@ -109,7 +109,7 @@ impl Delivery {
         delivered
     }
 
-    /// One attempt; what CloudWatch took and threw away.
+    /// One attempt. Returns the output that CloudWatch discarded.
     async fn put<M>(&mut self, events: &[LogEvent<M>]) -> Result<Volume, Failure> {
         let service = self.service.clone();
         let client = service.client().await;
@@ -148,8 +148,8 @@ impl Delivery {
         Ok(name)
     }
 
-    /// CloudWatch says 200 and throws events away: those before an index are too old, those from an index too new.
-    /// It is said once, until a batch is taken whole again: with a clock that is wrong every batch is rejected.
+    /// CloudWatch responds with status 200 and discards events: those before an index are too old, those from an index
+    /// on too new. Logged once until a whole batch is accepted: with a wrong clock, every batch has rejected events.
     fn rejected<M>(&mut self, events: &[LogEvent<M>], info: &RejectedLogEventsInfo) -> Volume {
         let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
         let old_end = index(info.too_old_log_event_end_index()).unwrap_or(0);
@@ -164,8 +164,8 @@ impl Delivery {
                 group = self.group,
                 too_old = old,
                 too_new = new,
-                remedy = "see that the clock of this host is right",
-                "CloudWatch rejects events for their time; they are lost"
+                remedy = "check the clock of this host",
+                "CloudWatch rejects events because of their time; they are lost"
             );
         }
         *self.rejecting.get_or_insert_default() += rejected;
@@ -174,7 +174,10 @@ impl Delivery {
 
     fn not_rejected(&mut self) {
         if let Some(Volume { lines, bytes }) = self.rejecting.take() {
-            info!(group = self.group, lines, bytes, "CloudWatch takes all events again; so many were rejected");
+            info!(
+                group = self.group,
+                lines, bytes, "CloudWatch accepts all events again; lines and bytes were rejected since the warning"
+            );
         }
     }
 
@@ -185,7 +188,7 @@ impl Delivery {
         }
     }
 
-    /// Says once what is wrong, and waits before the next attempt.
+    /// Logs a new error once, and waits before the next attempt.
     async fn wait(&mut self, error: DeliveryError, failure: &Failure) {
         if self.error != Some(error) {
             self.error = Some(error);
@@ -193,7 +196,7 @@ impl Delivery {
                 group = self.group,
                 error = failure.text,
                 remedy = error.remedy(),
-                "logs do not reach CloudWatch; they are kept and tried again"
+                "logs do not reach CloudWatch; they are kept and sent again"
             );
         }
         sleep(self.backoff.next(rand::random())).await;

@@ -1,14 +1,14 @@
-//! One log event, and how text of any length becomes events that CloudWatch takes. Pure.
+//! One log event, and the split of long text into events that CloudWatch accepts. Pure.
 
 use std::ops::{Add, AddAssign};
 
-/// The most bytes of one event's text: 256 KiB less the 26 bytes that CloudWatch adds. Since 2025 it takes 1 MiB, but not
-/// in every region and partition, and a refused batch is worse than a cut line.
+/// Limit of one event's text, bytes: 256 KiB less the 26 bytes that CloudWatch adds. Since 2025 CloudWatch accepts 1
+/// MiB, but not in every region and partition, and a refused batch is worse than a split line.
 pub const EVENT_TEXT_BYTES_MAX: usize = 262_144 - EVENT_OVERHEAD_BYTES;
-/// What CloudWatch counts for each event besides its text.
+/// Bytes that CloudWatch counts for each event in addition to its text.
 pub const EVENT_OVERHEAD_BYTES: usize = 26;
 
-/// An amount of output. A line counts where it ends; bytes are those of the container, newlines included.
+/// An amount of output. A line is counted at its end; bytes are those of the container, newlines included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Volume {
     /// Lines.
@@ -18,7 +18,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// The rest of it without `other`; never below nothing.
+    /// The difference to `other`, at least zero.
     pub fn less(self, other: Self) -> Self {
         let (lines, bytes) = (self.lines.saturating_sub(other.lines), self.bytes.saturating_sub(other.bytes));
         Self { lines, bytes }
@@ -45,16 +45,16 @@ impl std::iter::Sum for Volume {
     }
 }
 
-/// One event: a line and those that belong to it.
+/// One event: a line and its continuation lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEvent<M> {
     /// When its first line was read, milliseconds since 1970.
     pub at_ms: i64,
     /// The lines without the last newline; never empty.
     pub text: String,
-    /// What of the output it stands for.
+    /// Amount of output in it.
     pub volume: Volume,
-    /// Where to go on when this event and all before it are in CloudWatch.
+    /// Where to continue when this event and all before it are in CloudWatch.
     pub mark: M,
 }
 
@@ -66,8 +66,8 @@ impl<M> LogEvent<M> {
 }
 
 impl LogEvent<()> {
-    /// An event that is one record, such as one of the daemon's own log. A text of nothing becomes a space, because
-    /// CloudWatch refuses an empty one.
+    /// An event of one record, such as a line of the daemon's log. An empty text becomes a space, because CloudWatch
+    /// refuses empty events.
     pub fn record(at_ms: i64, text: impl Into<String>) -> Self {
         let mut text = text.into();
         let volume = Volume { lines: 1, bytes: text.len() as u64 + 1 };
@@ -78,7 +78,8 @@ impl LogEvent<()> {
     }
 }
 
-/// Cuts `text` into parts of at most `bytes_max` (at least 4), never inside a character. At least one part.
+/// Splits `text` into parts of at most `bytes_max` bytes (at least 4), never inside a character. Yields at least one
+/// part.
 pub fn parts(text: &str, bytes_max: usize) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -89,13 +90,13 @@ pub fn parts(text: &str, bytes_max: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where to cut `bytes` at or before `at` so that no UTF-8 character is cut; `at` itself where there is none to keep.
+/// The index at or before `at` where `bytes` can be split between UTF-8 characters; `at` if the bytes are not UTF-8.
 pub(super) fn boundary(bytes: &[u8], at: usize) -> usize {
     let is_start = |byte: u8| byte & 0b1100_0000 != 0b1000_0000;
     if at >= bytes.len() {
         return bytes.len();
     }
-    (at.saturating_sub(3)..=at).rev().find(|&place| is_start(bytes[place])).unwrap_or(at)
+    (at.saturating_sub(3)..=at).rev().find(|&index| is_start(bytes[index])).unwrap_or(at)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! The output of one container on its way to CloudWatch: read, join, batch, deliver, remember.
+//! Ships the output of one container to CloudWatch: read, join, batch, deliver, store the cursor.
 //!
-//! One task, no locks: it reads while a batch is on its way, up to a bound, and stops reading when CloudWatch does not
-//! take what it has; the engine's own log is the buffer then. What is read and not delivered is in memory alone, and the
-//! cursor on disk stands before it, so that a crash loses nothing. A batch is sent only when the cursor of the one before
-//! is on disk, so that a crash sends at most one batch twice.
+//! One task, no locks. It reads while a batch is being sent, up to a limit, and stops reading while CloudWatch accepts
+//! nothing; then the engine's log is the buffer. Output that is read and not delivered is in memory only. The cursor on
+//! disk is before it, so a crash loses nothing. A batch is sent only when the cursor of the previous one is on disk, so
+//! a crash sends at most one batch twice.
 
 mod gap;
 mod input;
@@ -33,44 +33,44 @@ use crate::cloud::backoff::Backoff;
 use crate::driver::chain;
 use crate::model::NodeName;
 
-/// How often what is there is sent, full batch or not. An event waits up to twice as long for lines that belong to it.
+/// Interval at which batches are sent that are not full. An event waits up to twice as long for its continuation lines.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// A batch that is on its way for so long shows that CloudWatch is slow or away: no more is read than is needed to fill
-/// the next one.
+/// If a batch takes this long, CloudWatch is slow or unavailable. Then the follower reads only enough to fill the next
+/// batch.
 const SLOW: Duration = Duration::from_secs(3);
-/// An engine's log that is not read for so long is closed, so that the engine need not keep it open for us.
+/// An engine's log that is not read for this long is closed, so that the engine does not keep it open.
 const STALL_MAX: Duration = Duration::from_secs(10);
-/// Pause before a log that has ended is opened again, as long as the engine says that its container runs.
+/// Pause before a log that has ended is opened again while the engine reports that its container runs.
 const ENDED_PAUSE: Duration = Duration::from_secs(1);
 type Mark = Option<Position>;
 
-/// Where a container is in its life, as the engine lists it.
+/// State of a container in the engine's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lifecycle {
-    /// There, with the start of its last run.
-    There { started_at: Option<OffsetDateTime>, is_running: bool },
+    /// In the list, with the start of its last run.
+    Present { started_at: Option<OffsetDateTime>, is_running: bool },
     /// Removed.
-    Gone,
+    Removed,
 }
 
-/// What a follower is asked for.
+/// A request to ship all output.
 #[derive(Debug)]
 pub(super) struct FollowerRequest {
-    /// Whether the container has stopped, so that its log has an end to be read to.
+    /// Whether the container has stopped, so that its log has an end.
     pub(super) is_stopped: bool,
-    /// Told when all of the output (or all that was read, of a container that runs) is in CloudWatch.
+    /// Notified when all output is in CloudWatch (of a running container: all output that was read).
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// What a follower works with.
+/// What all followers share.
 pub(super) struct FollowerContext {
     pub(super) runtime: Arc<dyn ContainerRuntime>,
     pub(super) cursors: Arc<Cursors>,
-    /// The most bytes of a batch, for all followers; fewer when there are many.
+    /// Limit of a batch of each follower, bytes; smaller when there are many.
     pub(super) batch_bytes_max: Arc<AtomicUsize>,
 }
 
-/// Ships the output of one container until it is gone.
+/// Ships the output of one container until it is removed.
 pub(super) struct Follower {
     container: ContainerId,
     node: NodeName,
@@ -81,41 +81,41 @@ pub(super) struct Follower {
     reading: Reading,
     joiner: Joiner<Mark>,
     batcher: Batcher<Mark>,
-    /// The place after all that was read.
-    place: Mark,
-    /// The place that was not in the log any more, until the first line after it comes.
+    /// The position after all output that was read.
+    position: Mark,
+    /// The position that is no longer in the log, until the first line after it is read.
     gap: Mark,
-    /// What was read and is neither in CloudWatch nor given up.
+    /// Output that was read and is neither in CloudWatch nor rejected nor lost.
     pending: Volume,
-    /// `None` while it is on its way with a batch.
+    /// `None` while it sends a batch.
     delivery: Option<Box<Delivery>>,
     sending: Option<Sending>,
     /// Number of the newest change of the cursor.
-    noted: u64,
-    /// The event that waited for more lines at the last flush.
-    waited: Option<u64>,
+    cursor_change: u64,
+    /// The event that waited for more lines at the previous flush.
+    last_waiting: Option<u64>,
     is_flush_due: bool,
     /// Whether the last event was too old for CloudWatch.
     is_too_old: bool,
-    /// When reading stopped for want of room.
+    /// When reading stopped because the batches were full.
     full_since: Option<Instant>,
-    /// Whether the engine said last that the container runs.
+    /// Whether the container runs, by the last list of the engine.
     is_running: bool,
     backoff: Backoff,
-    orders: Vec<FollowerRequest>,
+    requests: Vec<FollowerRequest>,
 }
 
-/// How it is with the engine's log.
+/// State of the engine's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Open,
-    /// The run is over and all of it read; a new run opens it again.
+    /// The run has ended and its output is read; a new run opens the log again.
     Ended,
     /// Closed until there is room.
     Stalled,
-    /// It cannot be read for now, or it ended although the engine says that the container runs.
+    /// The log cannot be read, or it ended although the engine reports that the container runs.
     ClosedUntil(Instant),
-    /// There is no such container any more.
+    /// The container does not exist any more.
     Gone,
 }
 
@@ -125,7 +125,7 @@ enum Event {
     FollowerRequest(FollowerRequest),
     Lifecycle(Lifecycle),
     Flush,
-    TryAgain,
+    Reopen,
 }
 
 impl Follower {
@@ -136,9 +136,9 @@ impl Follower {
         counter: Counter,
         delivery: Delivery,
     ) -> Self {
-        let place = context.cursors.get(&container);
+        let position = context.cursors.get(&container);
         let mut input = Input::new(context.runtime.clone(), container.clone());
-        input.open(place);
+        input.open(position);
         Self {
             container,
             node,
@@ -147,85 +147,86 @@ impl Follower {
             counter,
             input,
             reading: Reading::Open,
-            joiner: Joiner::new(place),
+            joiner: Joiner::new(position),
             batcher: Batcher::new(context.batch_bytes_max.load(Ordering::Relaxed)),
-            place,
+            position,
             gap: None,
             pending: Volume::default(),
             delivery: Some(Box::new(delivery)),
             sending: None,
-            noted: 0,
-            waited: None,
+            cursor_change: 0,
+            last_waiting: None,
             is_flush_due: false,
             is_too_old: false,
             full_since: None,
             is_running: true,
             backoff: Backoff::default(),
-            orders: Vec::new(),
+            requests: Vec::new(),
         }
     }
 
-    /// Runs until the container is gone and all that was read is in CloudWatch, or until `orders` is closed.
+    /// Runs until the container is removed and all output that was read is in CloudWatch, or until `requests` is
+    /// closed.
     pub(super) async fn run(
         mut self,
-        mut orders: mpsc::Receiver<FollowerRequest>,
-        mut life: watch::Receiver<Lifecycle>,
+        mut requests: mpsc::Receiver<FollowerRequest>,
+        mut lifecycle: watch::Receiver<Lifecycle>,
     ) {
-        self.is_running = life.borrow_and_update().is_running();
+        self.is_running = lifecycle.borrow_and_update().is_running();
         let (mut flush, mut was_idle) = (interval(FLUSH_EVERY), true);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let has_room = self.has_room();
-            // Nothing but output wakes up one that has nothing to send.
+            // An idle follower has no flush timer: only output wakes it up.
             let is_idle = self.is_idle() && self.full_since.is_none();
             if std::mem::replace(&mut was_idle, is_idle) && !is_idle {
                 flush.reset();
             }
-            // All arms are cancel-safe: the input keeps what it has begun, and the delivery is only polled.
+            // All arms are cancel-safe: the input keeps its state, and the delivery is only polled.
             let event = tokio::select! {
                 biased;
                 sent = progress(&mut self.sending) => Event::Sent(sent),
-                order = orders.recv() => match order {
-                    Some(order) => Event::FollowerRequest(order),
+                request = requests.recv() => match request {
+                    Some(request) => Event::FollowerRequest(request),
                     None => return,
                 },
-                Ok(()) = life.changed() => Event::Lifecycle(life.borrow_and_update().clone()),
+                Ok(()) = lifecycle.changed() => Event::Lifecycle(lifecycle.borrow_and_update().clone()),
                 _ = flush.tick(), if !is_idle => Event::Flush,
-                () = try_again(self.reading) => Event::TryAgain,
+                () = reopen_due(self.reading) => Event::Reopen,
                 item = self.input.next(), if has_room => Event::Input(item),
             };
-            self.on(event);
+            self.on_event(event);
             self.send();
-            self.report();
-            if self.reading == Reading::Gone && self.is_idle() && life.borrow().is_gone() {
+            self.publish_progress();
+            if self.reading == Reading::Gone && self.is_idle() && lifecycle.borrow().is_removed() {
                 return;
             }
         }
     }
 
-    fn on(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
-            Event::Input(item) => self.take(item),
-            Event::Sent(sent) => self.sent(sent),
-            Event::FollowerRequest(order) => self.handle_request(order),
-            Event::Lifecycle(Lifecycle::Gone) => self.on_removed(),
-            Event::Lifecycle(Lifecycle::There { is_running, .. }) => {
+            Event::Input(item) => self.on_input(item),
+            Event::Sent(sent) => self.on_sent(sent),
+            Event::FollowerRequest(request) => self.handle_request(request),
+            Event::Lifecycle(Lifecycle::Removed) => self.on_removed(),
+            Event::Lifecycle(Lifecycle::Present { is_running, .. }) => {
                 self.is_running = is_running;
                 if self.reading == Reading::Ended {
                     self.open();
                 }
             }
             Event::Flush => self.flush(),
-            Event::TryAgain => self.open(),
+            Event::Reopen => self.open(),
         }
     }
 
-    /// Whether more may be read: one full batch that waits is enough, and while CloudWatch is slow any that waits. When
-    /// somebody waits for the end of the log, all of it is read that fits.
+    /// Whether more may be read: not while a full batch waits, and while CloudWatch is slow, not while any batch waits.
+    /// A request for the end of the log lifts the second limit.
     fn has_room(&mut self) -> bool {
         let is_slow = self.sending.as_ref().is_some_and(|sending| sending.since.elapsed() >= SLOW);
         let has_room =
-            if is_slow && self.orders.is_empty() { self.batcher.is_empty() } else { !self.batcher.has_full() };
+            if is_slow && self.requests.is_empty() { self.batcher.is_empty() } else { !self.batcher.has_full() };
         self.full_since = if has_room { None } else { self.full_since.or_else(|| Some(Instant::now())) };
         if has_room && self.reading == Reading::Stalled {
             self.open();
@@ -233,86 +234,86 @@ impl Follower {
         has_room
     }
 
-    fn take(&mut self, item: Item) {
+    fn on_input(&mut self, item: Item) {
         match item {
-            Item::Pieces(pieces) => self.read(&pieces),
+            Item::Chunks(chunks) => self.on_chunks(&chunks),
             Item::Gap => self.gap_begins(),
             Item::Ended => {
                 self.gap_ends(OffsetDateTime::now_utc());
                 // An engine that is restarted ends its streams too.
-                let is_over = !self.is_running || !self.orders.is_empty();
+                let is_over = !self.is_running || !self.requests.is_empty();
                 self.reading =
                     if is_over { Reading::Ended } else { Reading::ClosedUntil(Instant::now() + ENDED_PAUSE) };
-                self.gather_all();
+                self.flush_joiner();
             }
-            Item::Failed(error) => self.failed(&error),
+            Item::Failed(error) => self.on_read_error(&error),
         }
     }
 
-    fn read(&mut self, pieces: &[LogChunk]) {
+    fn on_chunks(&mut self, chunks: &[LogChunk]) {
         if self.backoff.failures() > 0 {
             self.backoff.reset();
             info!(node = %self.node, container = %self.container, "the node's log can be read again");
         }
-        if let Some(first) = pieces.first() {
+        if let Some(first) = chunks.first() {
             self.gap_ends(first.at);
         }
         let mut volume = Volume::default();
-        for piece in pieces {
-            let place = Position::after(self.place, piece);
-            self.place = Some(place);
-            volume += Volume { lines: u64::from(piece.bytes.ends_with(b"\n")), bytes: piece.bytes.len() as u64 };
-            let at_ms = i64::try_from(piece.at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-            self.joiner.push(at_ms, piece.source, &piece.bytes, self.place);
+        for chunk in chunks {
+            let position = Position::after(self.position, chunk);
+            self.position = Some(position);
+            volume += Volume { lines: u64::from(chunk.bytes.ends_with(b"\n")), bytes: chunk.bytes.len() as u64 };
+            let at_ms = i64::try_from(chunk.at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+            self.joiner.push(at_ms, chunk.source, &chunk.bytes, self.position);
         }
         self.pending += volume;
         self.counter.count(|numbers| numbers.read += volume);
-        self.gather();
+        self.batch_events();
     }
 
-    /// From the joiner into batches.
-    fn gather(&mut self) {
+    /// Moves complete events from the joiner into batches.
+    fn batch_events(&mut self) {
         let now = now_ms();
         while let Some(event) = self.joiner.pop() {
             match self.batcher.push(event, now) {
                 Ok(()) => self.is_too_old = false,
-                Err(old) => self.too_old(old.volume),
+                Err(old) => self.reject_too_old(old.volume),
             }
         }
     }
 
-    fn too_old(&mut self, volume: Volume) {
+    fn reject_too_old(&mut self, volume: Volume) {
         self.pending = self.pending.less(volume);
         self.counter.count(|numbers| numbers.rejected += volume);
         if !std::mem::replace(&mut self.is_too_old, true) {
             warn!(node = %self.node, container = %self.container,
-                "output is older than the 14 days that CloudWatch takes, and is lost; is the clock of this host right?");
+                "output is older than the 14 days that CloudWatch accepts, and is lost; check the clock of this host");
         }
     }
 
-    /// The same, with what waits for more lines.
-    fn gather_all(&mut self) {
+    /// Completes events that wait for more lines, and moves all events into batches.
+    fn flush_joiner(&mut self) {
         self.joiner.flush();
-        self.gather();
+        self.batch_events();
         self.is_flush_due = true;
     }
 
-    fn failed(&mut self, error: &RuntimeError) {
+    fn on_read_error(&mut self, error: &RuntimeError) {
         if error.kind() == ErrorKind::NotFound {
-            debug!(node = %self.node, container = %self.container, "the container is gone while its log is read");
+            debug!(node = %self.node, container = %self.container, "the container was removed while its log was read");
             self.reading = Reading::Gone;
-            return self.gather_all();
+            return self.flush_joiner();
         }
         self.reading = Reading::ClosedUntil(Instant::now() + self.backoff.next(rand::random()));
         if self.backoff.failures() == 1 {
             warn!(node = %self.node, container = %self.container, error = chain(error),
-                "the node's log cannot be read; trying again");
+                "the node's log cannot be read; retrying");
         }
     }
 
     fn open(&mut self) {
         if self.reading != Reading::Gone {
-            self.input.open(self.place);
+            self.input.open(self.position);
             self.reading = Reading::Open;
         }
     }
@@ -322,16 +323,17 @@ impl Follower {
         self.reading = reading;
     }
 
-    /// A log that was opened while the container ran may be late to show its end; opened anew it shows it at once.
-    fn handle_request(&mut self, order: FollowerRequest) {
-        if order.is_stopped {
+    /// The end of a log that was opened while the container ran may come late. A log that is opened again has it at
+    /// once.
+    fn handle_request(&mut self, request: FollowerRequest) {
+        if request.is_stopped {
             self.is_running = false;
             self.open();
         } else if self.reading != Reading::Gone {
             self.close(Reading::Ended);
         }
-        self.gather_all();
-        self.orders.push(order);
+        self.flush_joiner();
+        self.requests.push(request);
     }
 
     fn on_removed(&mut self) {
@@ -342,61 +344,61 @@ impl Follower {
                 "the container was removed before its log was read to the end");
         }
         self.close(Reading::Gone);
-        self.gather_all();
+        self.flush_joiner();
     }
 
     fn flush(&mut self) {
         let waiting = self.joiner.waiting();
-        if waiting.is_some() && waiting == self.waited {
-            self.gather_all();
+        if waiting.is_some() && waiting == self.last_waiting {
+            self.flush_joiner();
         }
-        self.waited = self.joiner.waiting();
+        self.last_waiting = self.joiner.waiting();
         self.is_flush_due = true;
         if self.reading == Reading::Open && self.full_since.is_some_and(|since| since.elapsed() >= STALL_MAX) {
             self.close(Reading::Stalled);
         }
     }
 
-    /// Whether nothing that was read is on its way or waits for it.
+    /// Whether all output that was read has been delivered.
     fn is_idle(&self) -> bool {
         self.sending.is_none() && self.batcher.is_empty() && self.joiner.waiting().is_none()
     }
 
-    fn report(&mut self) {
+    fn publish_progress(&mut self) {
         let sent = self.sending.as_ref().map(|sending| sending.oldest_ms);
         self.counter.set_oldest(sent.or(self.batcher.oldest_ms()).or(self.joiner.oldest_ms()));
         if matches!(self.reading, Reading::Ended | Reading::Gone) && self.is_idle() {
-            for order in self.orders.drain(..) {
-                // Who asked may have given up waiting.
-                let _ = order.done.send(());
+            for request in self.requests.drain(..) {
+                // The caller may have stopped waiting.
+                let _ = request.done.send(());
             }
         }
     }
 }
 
 impl Drop for Follower {
-    /// The engine has no more of the output of a container that is gone.
+    /// The engine does not keep the output of a removed container.
     fn drop(&mut self) {
         if self.reading == Reading::Gone && self.pending != Volume::default() {
             let Volume { lines, bytes } = self.pending;
             self.counter.count(|numbers| numbers.lost += self.pending);
             warn!(node = %self.node, container = %self.container, lines, bytes,
-                "output of a removed container is lost, as the daemon ends before CloudWatch took it");
+                "output of a removed container is lost: the daemon ends before CloudWatch accepted it");
         }
     }
 }
 
 impl Lifecycle {
     pub(super) fn is_running(&self) -> bool {
-        matches!(self, Self::There { is_running: true, .. })
+        matches!(self, Self::Present { is_running: true, .. })
     }
 
-    fn is_gone(&self) -> bool {
-        *self == Self::Gone
+    fn is_removed(&self) -> bool {
+        *self == Self::Removed
     }
 }
 
-async fn try_again(reading: Reading) {
+async fn reopen_due(reading: Reading) {
     match reading {
         Reading::ClosedUntil(at) => sleep_until(at).await,
         _ => std::future::pending().await,

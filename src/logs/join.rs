@@ -1,10 +1,10 @@
-//! From pieces of output to log events. Pure: no clock, no I/O.
+//! Joins chunks of output to log events. Pure: no clock, no I/O.
 //!
-//! Pieces become lines, for each source by itself; lines become events as the contract says: a line that matches
-//! [`LOG_EVENT_PATTERN`](crate::reconciler::LOG_EVENT_PATTERN) begins one, other lines belong to the one before. An event
-//! ends early when it is as long as CloudWatch takes, and when [`Joiner::flush`] is called because nothing came for a
-//! while. Bytes that are not UTF-8 become U+FFFD each; nothing else is changed, and nothing is left out but the newline
-//! at an event's end and empty lines before its first word.
+//! Chunks become lines, separately for each source. Lines become events by the contract: a line that matches
+//! [`LOG_EVENT_PATTERN`](crate::reconciler::LOG_EVENT_PATTERN) begins one, other lines belong to the event before. An
+//! event ends early when it has the maximum length of CloudWatch, and when [`Joiner::flush`] is called because no
+//! output arrived for a while. Each byte that is not UTF-8 becomes U+FFFD. Nothing else is changed. Only the newline at
+//! the end of an event and empty lines before its first text are omitted.
 
 use std::collections::VecDeque;
 
@@ -12,27 +12,27 @@ use managed_app_runtimes::LogSource;
 
 use super::event::{EVENT_TEXT_BYTES_MAX, LogEvent, Volume, boundary, parts};
 
-/// Levels that begin an event in square brackets. Spelled out for speed; a test compares with the contract's pattern.
+/// Levels that begin an event in square brackets. A list for speed; a test compares it with the contract's pattern.
 const LEVELS: [&[u8]; 5] = [b"INFO]", b"DEBUG]", b"WARNING]", b"ERROR]", b"CRITICAL]"];
-/// No more of a line is needed to see whether it begins an event.
+/// Bytes of a line that decide whether it begins an event.
 const HEAD_BYTES: usize = 10;
 
 /// Joins the output of one container.
 ///
-/// `M` marks places in the output: each event carries the mark from which reading must go on to lose nothing once the
-/// event, and all before it, are safe.
+/// `M` marks positions in the output. Each event has the mark where reading must continue once this event and all
+/// before it are delivered.
 #[derive(Debug)]
 pub struct Joiner<M> {
-    /// Lines without their end, by source.
+    /// Incomplete lines, by source.
     open: [Option<Line<M>>; 2],
     event: Option<Pending<M>>,
     ready: VecDeque<LogEvent<M>>,
-    /// Number and mark of the last piece.
-    pieces: u64,
+    /// Number of the last chunk; `mark` is its mark.
+    chunks: u64,
     mark: M,
     /// Events begun so far.
     begun: u64,
-    /// Empty lines that no event carries yet.
+    /// Empty lines that are in no event yet.
     empty: Volume,
 }
 
@@ -41,9 +41,9 @@ pub struct Joiner<M> {
 struct Line<M> {
     at_ms: i64,
     bytes: Vec<u8>,
-    /// Whether the line's start is in an event already, because the line is long.
+    /// Whether the start of this long line is already in an event.
     is_rest: bool,
-    /// The piece before its first one.
+    /// The chunk before its first one.
     before: Boundary<M>,
 }
 
@@ -53,13 +53,13 @@ struct Pending<M> {
     at_ms: i64,
     bytes: Vec<u8>,
     volume: Volume,
-    /// Its last piece.
+    /// Its last chunk.
     end: Boundary<M>,
 }
 
 #[derive(Debug, Clone)]
 struct Boundary<M> {
-    piece: u64,
+    chunk: u64,
     mark: M,
 }
 
@@ -70,17 +70,17 @@ impl<M: Clone> Joiner<M> {
             open: [None, None],
             event: None,
             ready: VecDeque::new(),
-            pieces: 0,
+            chunks: 0,
             mark,
             begun: 0,
             empty: Volume::default(),
         }
     }
 
-    /// Takes the next piece: at most one line, read by the engine at `at_ms`. `mark` is the place after it.
+    /// Adds the next chunk: at most one line, read by the engine at `at_ms`. `mark` is the position after it.
     pub fn push(&mut self, at_ms: i64, source: LogSource, bytes: &[u8], mark: M) {
-        let before = Boundary { piece: self.pieces, mark: std::mem::replace(&mut self.mark, mark) };
-        self.pieces += 1;
+        let before = Boundary { chunk: self.chunks, mark: std::mem::replace(&mut self.mark, mark) };
+        self.chunks += 1;
         let index = usize::from(source == LogSource::Stderr);
         let is_whole = bytes.last() == Some(&b'\n');
         match self.open[index].take() {
@@ -97,12 +97,12 @@ impl<M: Clone> Joiner<M> {
         }
     }
 
-    /// The next event that is complete.
+    /// The next complete event.
     pub fn pop(&mut self) -> Option<LogEvent<M>> {
         self.ready.pop_front()
     }
 
-    /// A number that stays the same as long as what waits is the same event; `None` when nothing waits.
+    /// The number of the event that waits for more lines; `None` when none waits.
     pub fn waiting(&self) -> Option<u64> {
         (self.event.is_some() || self.open.iter().any(Option::is_some)).then_some(self.begun)
     }
@@ -113,7 +113,7 @@ impl<M: Clone> Joiner<M> {
         open.chain(self.event.as_ref().map(|event| event.at_ms)).min()
     }
 
-    /// Makes events of all that waits, also of lines without an end.
+    /// Completes all waiting events, also those of incomplete lines.
     pub fn flush(&mut self) {
         for index in 0..self.open.len() {
             if let Some(line) = self.open[index].take() {
@@ -123,18 +123,18 @@ impl<M: Clone> Joiner<M> {
         self.end_event(None);
     }
 
-    /// A line that has become as long as an event goes on as the rest of a line.
+    /// Splits a line that has reached the maximum length of an event; the remainder continues it.
     fn keep_open(&mut self, index: usize, mut line: Line<M>) {
         while line.bytes.len() >= EVENT_TEXT_BYTES_MAX {
             let rest = line.bytes.split_off(boundary(&line.bytes, EVENT_TEXT_BYTES_MAX).max(1));
             self.line(line.at_ms, &line.bytes, line.is_rest, line.before);
-            let before = Boundary { piece: self.pieces, mark: self.mark.clone() };
+            let before = Boundary { chunk: self.chunks, mark: self.mark.clone() };
             line = Line { at_ms: line.at_ms, bytes: rest, is_rest: true, before };
         }
         self.open[index] = Some(line);
     }
 
-    /// Takes a line with or without its newline, or a part of a long one, that began after `before`.
+    /// Adds a line with or without its newline, or a part of a long one, that began after `before`.
     fn line(&mut self, at_ms: i64, bytes: &[u8], is_rest: bool, before: Boundary<M>) {
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let volume = Volume { lines: u64::from(text.len() < bytes.len()), bytes: bytes.len() as u64 };
@@ -142,7 +142,7 @@ impl<M: Clone> Joiner<M> {
         if !is_rest && begins_event(text) || grown > EVENT_TEXT_BYTES_MAX {
             self.end_event(Some(before));
         }
-        let end = Boundary { piece: self.pieces, mark: self.mark.clone() };
+        let end = Boundary { chunk: self.chunks, mark: self.mark.clone() };
         match &mut self.event {
             Some(event) => {
                 event.bytes.push(b'\n');
@@ -159,7 +159,7 @@ impl<M: Clone> Joiner<M> {
         }
     }
 
-    /// `next` is the place before a line that will not be in this event.
+    /// `next` is the boundary before a line that is not in this event.
     fn end_event(&mut self, next: Option<Boundary<M>>) {
         let Some(event) = self.event.take() else { return };
         let mark = self.safe_mark(event.end, next);
@@ -179,10 +179,10 @@ impl<M: Clone> Joiner<M> {
         }
     }
 
-    /// The mark of an event's end, but not beyond the start of a line that is in no event yet.
+    /// The mark of an event's end, or that of the start of a line that is in no event yet, if earlier.
     fn safe_mark(&self, end: Boundary<M>, next: Option<Boundary<M>>) -> M {
         let open = self.open.iter().flatten().map(|line| line.before.clone()).chain(next);
-        open.chain([end]).min_by_key(|place| place.piece).expect("there is the end").mark
+        open.chain([end]).min_by_key(|boundary| boundary.chunk).expect("the chain has `end`").mark
     }
 }
 

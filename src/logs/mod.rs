@@ -1,16 +1,17 @@
-//! CloudWatch Logs: the output of nodes and the daemon's own log on their way there, and whether the host's AWS
-//! credentials may write where they must.
+//! Ships the output of nodes and the daemon's log to CloudWatch Logs, and tests whether the host's AWS credentials may
+//! write there.
 //!
 //! ```text
 //!  engine's log ─> input ─> joiner ─> batcher ─> delivery ─> CloudWatch
-//!                  (finds its place)              │
+//!                  (finds its position)           │
 //!                    ^                            └─> cursor, on disk before the next batch is sent
 //!                    └── position of the last event that CloudWatch has
 //! ```
 //!
-//! [`Shipper`] gives each container a follower, which is that line. What is read and not yet in CloudWatch is in memory
-//! only, and the cursor stands before it: whatever happens to the daemon, the next one reads it again. The engine's own
-//! log, limited by size, is the buffer while CloudWatch is away. The daemon's own log uses [`Batcher`] and [`Delivery`].
+//! [`Shipper`] starts a follower for each container, which is this pipeline. Output that was read and is not in
+//! CloudWatch is in memory only. The cursor is before it, so the next daemon reads it again after a crash. The engine's
+//! log, limited by size, is the buffer while CloudWatch is unavailable. The daemon's log uses [`Batcher`] and
+//! [`Delivery`].
 
 mod batch;
 mod clock;

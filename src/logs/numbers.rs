@@ -1,4 +1,4 @@
-//! What became of the output of each node since the daemon started: plain numbers behind a cheap handle.
+//! Counts the output of each node since the daemon started.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,24 +15,24 @@ pub struct NodeNumbers {
     pub read: Volume,
     /// Accepted by CloudWatch.
     pub shipped: Volume,
-    /// Sent once more because CloudWatch did not take it the first time; counted each time.
+    /// Sent again because CloudWatch did not accept it; counted each time.
     pub retried: Volume,
-    /// Known to be lost: in the engine's log when its container was removed, or in memory when the daemon ended.
+    /// Lost: not read when its container was removed, or in memory when the daemon ended.
     pub lost: Volume,
-    /// Not taken by CloudWatch for good: older than 14 days or than the group keeps events, or too far ahead.
+    /// Rejected by CloudWatch: older than 14 days or than the retention of the group, or too far in the future.
     pub rejected: Volume,
-    /// How often the engine's log no longer had the place where reading was to go on: what was there between has rotated
-    /// away. How many lines that were nobody knows: engines number none, and to count them the daemon would have to read
-    /// all that it cannot ship. Also a container that was removed before its log was read to the end.
+    /// How often the engine's log no longer had the position where reading should continue, because the output rotated
+    /// away. The number of lines is unknown: engines do not number lines, and to count them the daemon would have to
+    /// read output that it cannot ship. Also counts a container that was removed before its log was read to the end.
     pub gaps: u64,
-    /// How long the output was written that rotated away, all gaps together: from the last line that was read to the
-    /// first that was still there, by the times the engine gives them.
+    /// Length of all gaps together: from the last line that was read to the first line that still existed, by the
+    /// timestamps of the engine.
     pub gap: Duration,
-    /// Age of the oldest output that was read and is not in CloudWatch, seconds. 0 when all is.
+    /// Age of the oldest output that was read and is not in CloudWatch, seconds; 0 if there is none.
     pub lag_seconds: u64,
 }
 
-/// The numbers of all nodes whose output the daemon ships. Cheap to clone; all clones are the same.
+/// The numbers of all nodes whose output the daemon ships. Cheap to clone; clones share the numbers.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers(Arc<Mutex<BTreeMap<NodeName, Arc<Mutex<Counts>>>>>);
 
@@ -41,11 +41,11 @@ struct Counts {
     numbers: NodeNumbers,
     /// Time of the oldest output of each counter that is not shipped, milliseconds since 1970.
     oldest_ms: BTreeMap<u64, i64>,
-    /// Counters made so far.
+    /// Counters created so far.
     counters: u64,
 }
 
-/// Where the numbers of one node are counted. A node may have several: two containers, for a moment.
+/// Updates the numbers of one node. A node has several counters while it has two containers.
 #[derive(Debug)]
 pub struct Counter {
     counts: Arc<Mutex<Counts>>,
@@ -53,20 +53,20 @@ pub struct Counter {
 }
 
 impl Numbers {
-    /// The numbers of each node as they are now.
+    /// The current numbers of each node.
     pub fn snapshot(&self) -> BTreeMap<NodeName, NodeNumbers> {
         let now = now_ms();
         let all = lock(&self.0);
         all.iter().map(|(node, counts)| (node.clone(), lock(counts).at(now))).collect()
     }
 
-    /// A counter of a node; its numbers begin at zero when it is new.
+    /// A counter of a node. The numbers of a new node begin at zero.
     pub fn counter(&self, node: &NodeName) -> Counter {
         let counts = lock(&self.0).entry(node.clone()).or_default().clone();
         Counter::of(counts)
     }
 
-    /// Forgets all nodes but those that `is_known` names.
+    /// Removes all nodes for which `is_known` is false.
     pub fn retain(&self, is_known: impl Fn(&NodeName) -> bool) {
         lock(&self.0).retain(|node, _| is_known(node));
     }
@@ -99,7 +99,7 @@ impl Counter {
         change(&mut lock(&self.counts).numbers);
     }
 
-    /// Says from when the oldest output is that is not shipped; `None` when all is.
+    /// Sets the time of the oldest output that is not shipped; `None` if all is shipped.
     pub fn set_oldest(&self, at_ms: Option<i64>) {
         let mut counts = lock(&self.counts);
         match at_ms {
@@ -110,7 +110,7 @@ impl Counter {
 }
 
 impl Default for Counter {
-    /// A counter of nobody.
+    /// A counter without a node.
     fn default() -> Self {
         Self::of(Arc::default())
     }

@@ -1,90 +1,90 @@
-//! Places in a container's output, and how they are found again. Pure.
+//! Positions in a container's output, and the search for them. Pure.
 //!
-//! An engine's log has no numbers of lines; all that can be asked for is output from a time on. So a place is told by the
-//! last piece before it: its time, how many pieces of that very time came before it (Podman's times have whole seconds,
-//! and many lines fit into one), and a digest of its bytes, which shows whether it is the same piece. When it is not
-//! found, the engine has thrown it away meanwhile, and whatever the log still has is new.
+//! An engine's log has no line numbers; engines only return output from a time on. A position is identified by the last
+//! chunk before it: its time, its index among chunks of the same time (Podman's times have whole seconds, which can
+//! have many lines), and a digest of its bytes. If the chunk is not found, the engine has rotated it away, and all
+//! output that the log has is new.
 
 use managed_app_runtimes::{LogChunk, LogSource};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-/// Standard output and standard error take their times before they take turns, so a piece may be a little older than the
-/// one before it.
+/// Engines read the time of standard output and standard error before they serialise writes, so a chunk may be a little
+/// older than the one before it.
 const DISORDER_MAX: Duration = Duration::SECOND;
 
-/// A place after some piece of output.
+/// A position after a chunk of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
-    /// When the piece was read by the engine, nanoseconds since 1970.
+    /// When the engine read the chunk, nanoseconds since 1970.
     at_ns: i64,
-    /// The how manieth piece of that time it is, from 1.
+    /// Index among the chunks of this time, from 1.
     index: u32,
     /// Of its source and bytes.
     digest: u64,
 }
 
 impl Position {
-    /// The place after `chunk`, which came next after `before`.
+    /// The position after `chunk`, which followed `before`.
     pub(super) fn after(before: Option<Self>, chunk: &LogChunk) -> Self {
         let at_ns = nanos(chunk.at);
         let index = before.filter(|before| before.at_ns == at_ns).map_or(1, |before| before.index.saturating_add(1));
         Self { at_ns, index, digest: digest(chunk) }
     }
 
-    /// When the piece before it was read by the engine.
+    /// When the engine read the chunk before it.
     pub(super) fn at(&self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.at_ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// From when on output must be asked for to see the piece, and all that came after it.
+    /// The time from which output must be requested to include the chunk and all that follow it.
     pub(super) fn since(&self) -> OffsetDateTime {
         self.at() - DISORDER_MAX
     }
 
-    /// Whether `chunk` is so old that it came before the place.
+    /// Whether `chunk` is older than the position.
     pub(super) fn is_later_than(&self, chunk: &LogChunk) -> bool {
         nanos(chunk.at) < self.at_ns
     }
 }
 
-/// Looks for a place among pieces that come from [`Position::since`] on.
+/// Searches a position in the chunks from [`Position::since`] on.
 #[derive(Debug)]
 pub(super) struct Search {
-    wanted: Position,
+    target: Position,
     seen: u32,
 }
 
-/// What a piece says about the place that is looked for.
+/// Result of the comparison of a chunk with the position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The place comes later.
+    /// The position is later.
     NotYet,
-    /// The place is after this piece.
+    /// The position is after this chunk.
     Here,
-    /// The place is not in the log any more.
+    /// The position is no longer in the log.
     Gone,
 }
 
 impl Search {
-    pub(super) fn new(wanted: Position) -> Self {
-        Self { wanted, seen: 0 }
+    pub(super) fn new(target: Position) -> Self {
+        Self { target, seen: 0 }
     }
 
-    pub(super) fn wanted(&self) -> Position {
-        self.wanted
+    pub(super) fn target(&self) -> Position {
+        self.target
     }
 
-    pub(super) fn look(&mut self, chunk: &LogChunk) -> Found {
+    pub(super) fn check(&mut self, chunk: &LogChunk) -> Found {
         let at_ns = nanos(chunk.at);
-        if at_ns != self.wanted.at_ns {
-            let latest = self.wanted.at_ns.saturating_add(DISORDER_MAX.whole_nanoseconds() as i64);
+        if at_ns != self.target.at_ns {
+            let latest = self.target.at_ns.saturating_add(DISORDER_MAX.whole_nanoseconds() as i64);
             return if at_ns > latest { Found::Gone } else { Found::NotYet };
         }
         self.seen += 1;
-        match self.seen == self.wanted.index {
+        match self.seen == self.target.index {
             false => Found::NotYet,
-            true if digest(chunk) == self.wanted.digest => Found::Here,
+            true if digest(chunk) == self.target.digest => Found::Here,
             true => Found::Gone,
         }
     }
@@ -94,7 +94,7 @@ fn nanos(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos()).unwrap_or(if at.year() < 1970 { i64::MIN } else { i64::MAX })
 }
 
-/// FNV-1a over words of eight bytes: quick, and the same in every version of this program.
+/// FNV-1a over words of eight bytes: fast, and the same in every version of this program.
 fn digest(chunk: &LogChunk) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mix = |digest: u64, word: u64| (digest ^ word).wrapping_mul(PRIME);
@@ -113,16 +113,16 @@ mod tests {
         LogChunk { at, source: LogSource::Stdout, bytes: text.as_bytes().into() }
     }
 
-    /// The place after the first `read` pieces of `log`.
-    fn place(log: &[LogChunk], read: usize) -> Position {
+    /// The position after the first `read` chunks of `log`.
+    fn position(log: &[LogChunk], read: usize) -> Position {
         log[..read].iter().fold(None, |before, chunk| Some(Position::after(before, chunk))).expect("something was read")
     }
 
-    /// Number of pieces of `log` up to the place; `None` when it is gone.
+    /// Number of chunks of `log` up to the position; `None` when it is gone.
     fn found(log: &[LogChunk], wanted: Position) -> Option<usize> {
         let mut search = Search::new(wanted);
         for (number, chunk) in log.iter().enumerate() {
-            match search.look(chunk) {
+            match search.check(chunk) {
                 Found::NotYet => {}
                 Found::Here => return Some(number + 1),
                 Found::Gone => return None,
@@ -137,9 +137,9 @@ mod tests {
     fn a_place_is_found_again_among_many_of_the_same_time() {
         let log = [chunk(S, "a"), chunk(S, "a"), chunk(S, "b"), chunk(S, "a"), chunk(2 * S, "a"), chunk(2 * S, "a")];
         for read in 1..=log.len() {
-            assert_eq!(found(&log, place(&log, read)), Some(read));
-            let since = place(&log, read).since();
-            assert!(log[read..].iter().all(|chunk| chunk.at > since), "all that follows is asked for");
+            assert_eq!(found(&log, position(&log, read)), Some(read));
+            let since = position(&log, read).since();
+            assert!(log[read..].iter().all(|chunk| chunk.at > since), "all that follows is requested");
         }
     }
 
@@ -147,15 +147,15 @@ mod tests {
     fn what_was_written_a_little_out_of_order_is_found() {
         let log = [chunk(5 * S, "a"), chunk(5 * S + 20, "err"), chunk(5 * S + 10, "out"), chunk(5 * S + 30, "b")];
         for read in 1..=log.len() {
-            assert_eq!(found(&log, place(&log, read)), Some(read));
+            assert_eq!(found(&log, position(&log, read)), Some(read));
         }
     }
 
     #[test]
     fn what_rotated_away_is_gone() {
         let log = [chunk(S, "a"), chunk(S, "b"), chunk(S, "c"), chunk(S, "d"), chunk(9 * S, "e")];
-        let wanted = place(&log, 3);
-        assert_eq!(found(&log[1..], wanted), None, "another piece is at its place");
+        let wanted = position(&log, 3);
+        assert_eq!(found(&log[1..], wanted), None, "another chunk has its index");
         assert_eq!(found(&log[3..], wanted), None);
         assert_eq!(found(&log[4..], wanted), None);
         assert_eq!(found(&[], wanted), None);

@@ -1,5 +1,5 @@
-//! Real attempts to write to log groups, for people who check a host. Makes one stream of a fixed name in a group, and
-//! never a group.
+//! Tests for `check` whether log groups can be written to. Creates one stream with a fixed name in a group, and never a
+//! group.
 
 use std::fmt;
 
@@ -14,7 +14,8 @@ use crate::cloud::failure::{AwsErrorKind, Failure, refuses_keys};
 const STREAM: &str = "echostream-managed-app-check";
 const CREATE: &str = "logs:CreateLogStream";
 const PUT: &str = "logs:PutLogEvents";
-/// What a failure means.
+
+/// Kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogErrorKind {
     /// The group does not exist in this region.
@@ -25,9 +26,9 @@ pub enum LogErrorKind {
     NoCredentials,
     /// The AWS credentials of this host are not accepted, or have expired.
     Unauthorized,
-    /// The event was rejected for its time: the clock of this host is wrong.
+    /// The event was rejected because of its time: the clock of this host is wrong.
     Clock,
-    /// No answer, or a failure of the service.
+    /// No response, or a failure of the service.
     Unavailable,
     /// Anything else, such as a name that is not allowed.
     Refused,
@@ -42,7 +43,7 @@ pub struct LogError {
 }
 
 impl LogError {
-    /// What it means.
+    /// The kind.
     pub fn kind(&self) -> LogErrorKind {
         self.kind
     }
@@ -77,7 +78,7 @@ fn kind(failure: &Failure) -> LogErrorKind {
     }
 }
 
-/// Tries the log groups of one region with the host's own AWS credentials.
+/// Tests log groups of one region with the host's AWS credentials.
 #[derive(Debug, Clone)]
 pub struct LogProbe {
     client: Client,
@@ -89,7 +90,7 @@ impl LogProbe {
         Self { client: aws.logs(region).await }
     }
 
-    /// Whether a stream can be made in `group`; a stream that an earlier attempt left will do.
+    /// Creates the stream in `group`; a stream of an earlier attempt is a success.
     pub async fn open(&self, group: &str) -> Result<(), LogError> {
         let sent = self.client.create_log_stream().log_group_name(group).log_stream_name(STREAM).send().await;
         match sent.map_err(|error| Failure::of(&error)) {
@@ -99,19 +100,19 @@ impl LogProbe {
         }
     }
 
-    /// Whether an event can be written to the stream that [`Self::open`] makes in `group`; writes one.
+    /// Writes an event to the stream that [`Self::open`] created in `group`.
     pub async fn write(&self, group: &str) -> Result<(), LogError> {
-        let invalid_response =
+        let refused =
             |detail: &str| LogError { kind: LogErrorKind::Refused, permission: PUT, detail: detail.to_owned() };
         let event = InputLogEvent::builder().timestamp(now_ms()).message("[INFO] echostream-managed-app check");
-        let event = event.build().map_err(|_| invalid_response("the event cannot be built"))?;
+        let event = event.build().map_err(|_| refused("the event cannot be built"))?;
         let request = self.client.put_log_events().log_group_name(group).log_stream_name(STREAM).log_events(event);
-        let answer = request.send().await.map_err(|error| LogError::of(&Failure::of(&error), PUT))?;
-        match answer.rejected_log_events_info() {
+        let response = request.send().await.map_err(|error| LogError::of(&Failure::of(&error), PUT))?;
+        match response.rejected_log_events_info() {
             None => Ok(()),
-            // CloudWatch says 200 and throws the event away.
+            // CloudWatch responds with status 200 and discards the event.
             Some(_) => {
-                Err(LogError { kind: LogErrorKind::Clock, ..invalid_response("the event was rejected for its time") })
+                Err(LogError { kind: LogErrorKind::Clock, ..refused("the event was rejected because of its time") })
             }
         }
     }

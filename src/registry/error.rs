@@ -1,31 +1,31 @@
-//! Errors of registry credentials, by what they mean to the daemon.
+//! Errors of registry credentials, by kind.
 
 use std::fmt;
 
 use crate::cloud::failure::{AwsErrorKind, Failure, refuses_keys};
 
-/// What a failure means.
+/// Kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RegistryErrorKind {
     /// This host has no AWS credentials.
     NoCredentials,
     /// The credentials of this host are not accepted, or have expired.
     Unauthorized,
-    /// They are accepted and lack a permission.
+    /// The credentials of this host lack a permission.
     AccessDenied,
-    /// Nothing answers: DNS, TCP, TLS.
+    /// No connection: DNS, TCP, TLS.
     Unreachable,
-    /// No whole answer within the limit.
+    /// No complete response within the limit.
     TimedOut,
-    /// The service asks for patience.
+    /// The service throttles requests.
     Throttled,
     /// The service failed.
     Failed,
-    /// The answer holds no usable token.
+    /// The response has no valid token.
     InvalidResponse,
 }
 
-/// Credentials for a registry could not be had. `Display` fits after "failed to" and names no secret.
+/// A registry token could not be requested. `Display` fits after "failed to" and names no secret.
 #[derive(Debug, Clone)]
 pub struct RegistryError {
     kind: RegistryErrorKind,
@@ -47,13 +47,13 @@ impl RegistryError {
         Self { kind: RegistryErrorKind::TimedOut, permission, detail: "no answer within the limit".to_owned() }
     }
 
-    /// What the failure means.
+    /// The kind.
     pub fn kind(&self) -> RegistryErrorKind {
         self.kind
     }
 
-    /// Whether the same call may work in a moment, though nobody changes what this host may do.
-    pub(super) fn may_pass(&self) -> bool {
+    /// Whether a retry may succeed without a change of keys or permissions.
+    pub(super) fn is_transient(&self) -> bool {
         !matches!(self.kind, RegistryErrorKind::NoCredentials | RegistryErrorKind::AccessDenied)
     }
 
@@ -86,10 +86,10 @@ impl fmt::Display for RegistryError {
             RegistryErrorKind::Unauthorized => "the AWS credentials of this host are not accepted",
             RegistryErrorKind::AccessDenied => "the AWS credentials of this host lack a permission",
             RegistryErrorKind::Unreachable => "the service cannot be reached",
-            RegistryErrorKind::TimedOut => "the service did not answer in time",
-            RegistryErrorKind::Throttled => "the service asks to slow down",
-            RegistryErrorKind::Failed => "the service failed",
-            RegistryErrorKind::InvalidResponse => "the answer cannot be understood",
+            RegistryErrorKind::TimedOut => "the service did not respond in time",
+            RegistryErrorKind::Throttled => "the service throttles requests",
+            RegistryErrorKind::Failed => "the service returned an error",
+            RegistryErrorKind::InvalidResponse => "the response is invalid",
         };
         write!(f, "get a registry token ({}): {kind}: {}", self.permission, self.detail)
     }

@@ -1,4 +1,4 @@
-//! Image reference to registry credentials, for ECR and ECR Public. Pulls nothing; other registries have none here.
+//! Provides registry credentials for images of ECR and ECR Public; none for other registries. Pulls nothing.
 
 mod error;
 mod probe;
@@ -25,26 +25,26 @@ use token::{PRIVATE_PERMISSION, PUBLIC_PERMISSION, Token};
 /// The one region of ECR Public's API.
 const PUBLIC_REGION: &str = "us-east-1";
 
-/// Limit for one token; above the SDK's own for a call, for finding the host's credentials takes time too.
+/// Limit for one token; above the limit of the SDK for a call, because loading the host's credentials takes time too.
 const TOKEN_LIMIT: Duration = Duration::from_secs(90);
 
-/// The same for one attempt at the public gallery, where pulling works without a token too.
+/// The same for one attempt at ECR Public, where pulls also work without a token.
 const PUBLIC_LIMIT: Duration = Duration::from_secs(15);
 
-/// All attempts at the public gallery end within this.
+/// Limit for all attempts at ECR Public.
 const PUBLIC_ATTEMPTS_LIMIT: Duration = Duration::from_secs(25);
 
-/// Pauses between the attempts at the public gallery, where the failure may pass. Without a token a pull counts against the
-/// lower limit of everybody.
-const PUBLIC_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// Delays between attempts at ECR Public after a transient failure. A pull without a token counts against the lower
+/// limit for anonymous pulls.
+const PUBLIC_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
-/// How long a public pull is not held up by asking again for a token that could not be had.
-const PUBLIC_FAILURE_KEPT: Duration = Duration::from_secs(60);
+/// Time for which a failed request for a public token is not repeated, so that it does not delay pulls.
+const PUBLIC_FAILURE_TTL: Duration = Duration::from_secs(60);
 
-/// Tokens by registry. A registry is an account in a region, so there are as many as the tenant's node types name.
+/// Tokens by registry. A registry is an account in a region, so there are at most as many as node types of the tenant.
 type Tokens = HashMap<RegistryHost, Arc<Renewing<Token, RegistryError>>>;
 
-/// Credentials for registries, asked for with the host's own AWS credentials and kept until shortly before they end.
+/// Credentials for registries, requested with the host's AWS credentials and cached until shortly before they expire.
 #[derive(Debug)]
 pub struct Registry {
     aws: Arc<Aws>,
@@ -52,18 +52,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Asks for nothing yet.
+    /// Makes no request.
     pub fn new(aws: Arc<Aws>) -> Self {
         Self { aws, tokens: Mutex::default() }
     }
 
-    /// What to pull `image` with. `None` means without credentials: the registry is not AWS's, or it is the public
-    /// gallery and no token can be had, which is logged: the host may not have one, or attempts for some seconds failed.
+    /// Credentials to pull `image`. `None` means without credentials: the registry is not AWS's, or it is ECR Public
+    /// and no token is available, which is logged: the host lacks the permission, or all attempts failed.
     ///
-    /// Many images of one registry at the same time cost one request. Ends within 90 s.
+    /// Concurrent calls for one registry share one request. Returns within 90 s.
     pub async fn credentials(&self, image: &ImageReference) -> Result<Option<RegistryCredentials>, RegistryError> {
         let Some(host) = registry_host(image.registry()) else { return Ok(None) };
-        let token = self.kept(&host).get(|_| self.renew(&host)).await;
+        let token = self.cache(&host).get(|_| self.renew(&host)).await;
         match (token, &host) {
             (Ok(token), _) => Ok(Some(token.credentials)),
             (Err(error), RegistryHost::Ecr { .. }) => Err(error),
@@ -74,57 +74,59 @@ impl Registry {
         }
     }
 
-    /// A registry refused what it was given for this image: the next call asks for new credentials, with AWS keys that are
+    /// The registry refused the credentials for this image: the next call requests new ones, with AWS keys that are
     /// compared with their source first.
     pub async fn forget(&self, image: &ImageReference) {
         if let Some(host) = registry_host(image.registry()) {
-            self.kept(&host).forget();
+            self.cache(&host).clear();
             self.aws.host_credentials().await.compare();
         }
     }
 
-    fn kept(&self, host: &RegistryHost) -> Arc<Renewing<Token, RegistryError>> {
-        let failure_kept = match host {
+    fn cache(&self, host: &RegistryHost) -> Arc<Renewing<Token, RegistryError>> {
+        let failure_ttl = match host {
             RegistryHost::Ecr { .. } => Duration::ZERO,
-            RegistryHost::EcrPublic => PUBLIC_FAILURE_KEPT,
+            RegistryHost::EcrPublic => PUBLIC_FAILURE_TTL,
         };
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(tokens.entry(host.clone()).or_insert_with(|| Arc::new(Renewing::new(failure_kept))))
+        Arc::clone(tokens.entry(host.clone()).or_insert_with(|| Arc::new(Renewing::new(failure_ttl))))
     }
 
     async fn renew(&self, host: &RegistryHost) -> Result<Token, RegistryError> {
-        let token = self.ask(host).await?;
+        let token = self.request_token(host).await?;
         self.aws.redactor().add_passing(&token.credentials.password);
         Ok(token)
     }
 
-    async fn ask(&self, host: &RegistryHost) -> Result<Token, RegistryError> {
+    async fn request_token(&self, host: &RegistryHost) -> Result<Token, RegistryError> {
         match host {
             RegistryHost::Ecr { account, region } => {
-                let asked = async { token::private(&self.aws.ecr(region).await, account).await };
-                timeout(TOKEN_LIMIT, asked).await.unwrap_or_else(|_| Err(RegistryError::timed_out(PRIVATE_PERMISSION)))
+                let requested = async { token::private(&self.aws.ecr(region).await, account).await };
+                timeout(TOKEN_LIMIT, requested)
+                    .await
+                    .unwrap_or_else(|_| Err(RegistryError::timed_out(PRIVATE_PERMISSION)))
             }
             RegistryHost::EcrPublic => {
-                let attempts = self.ask_gallery_patiently();
-                let late = |_| Err(RegistryError::timed_out(PUBLIC_PERMISSION));
-                timeout(PUBLIC_ATTEMPTS_LIMIT, attempts).await.unwrap_or_else(late)
+                let attempts = self.public_token_with_retries();
+                let timed_out = |_| Err(RegistryError::timed_out(PUBLIC_PERMISSION));
+                timeout(PUBLIC_ATTEMPTS_LIMIT, attempts).await.unwrap_or_else(timed_out)
             }
         }
     }
 
-    /// A host that may not have a token, or has no keys, is told so at once: it pulls without.
-    async fn ask_gallery_patiently(&self) -> Result<Token, RegistryError> {
-        for pause in PUBLIC_PAUSES {
-            match self.ask_gallery().await {
-                Err(error) if error.may_pass() => sleep(pause).await,
-                answer => return answer,
+    /// Retries only transient failures. A host without keys or permission pulls without credentials at once.
+    async fn public_token_with_retries(&self) -> Result<Token, RegistryError> {
+        for delay in PUBLIC_DELAYS {
+            match self.request_public_token().await {
+                Err(error) if error.is_transient() => sleep(delay).await,
+                result => return result,
             }
         }
-        self.ask_gallery().await
+        self.request_public_token().await
     }
 
-    async fn ask_gallery(&self) -> Result<Token, RegistryError> {
-        let asked = async { token::public(&self.aws.ecr_public(PUBLIC_REGION).await).await };
-        timeout(PUBLIC_LIMIT, asked).await.unwrap_or_else(|_| Err(RegistryError::timed_out(PUBLIC_PERMISSION)))
+    async fn request_public_token(&self) -> Result<Token, RegistryError> {
+        let requested = async { token::public(&self.aws.ecr_public(PUBLIC_REGION).await).await };
+        timeout(PUBLIC_LIMIT, requested).await.unwrap_or_else(|_| Err(RegistryError::timed_out(PUBLIC_PERMISSION)))
     }
 }

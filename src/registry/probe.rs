@@ -1,5 +1,5 @@
-//! Real attempts at each call that an engine makes of ECR when it pulls, for people who check a host: one attempt for each
-//! permission, and what the registry says of an image without pulling it.
+//! Tests for `check` each call of ECR that an engine makes when it pulls: one attempt for each permission, and the
+//! manifest of an image, without a pull.
 
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
@@ -18,9 +18,10 @@ use crate::cloud::{Aws, registry_host};
 const GET_IMAGE: &str = "ecr:BatchGetImage";
 const CHECK_LAYER: &str = "ecr:BatchCheckLayerAvailability";
 const GET_LAYER: &str = "ecr:GetDownloadUrlForLayer";
-/// A digest that no layer has. A call about it is refused for lack of the layer, and before that for lack of the permission.
+/// A digest without a layer. A call with it is refused because of a missing permission or, with the permission, because
+/// of the missing layer.
 const NO_LAYER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-/// Kinds of manifests that name their platforms or a configuration.
+/// Media types of manifests with platforms or a configuration.
 pub(super) const MANIFESTS: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -28,32 +29,32 @@ pub(super) const MANIFESTS: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
 /// The largest manifest or configuration of an image that is read.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What a registry does not have.
+/// An object that the registry does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// The repository, for good.
+    /// The repository, permanently.
     Repository,
-    /// The repository; a pull-through cache rule, which no permission of this host shows, may make it at the first pull.
+    /// The repository; a pull-through cache rule, which this host cannot read, may create it at the first pull.
     RepositoryYet,
     /// The tag or digest.
     Image,
 }
 
-/// What the attempts for one image found.
+/// The results for one image.
 #[derive(Debug)]
 pub struct ImageProbe {
-    /// Each permission that was tried, and whether the call may be made.
+    /// Each tested permission with its result.
     pub permissions: Vec<(&'static str, Result<(), RegistryError>)>,
-    /// What the registry lacks, for example the tag; `None` also when that cannot be known.
+    /// The missing object, for example the tag; `None` also if unknown.
     pub missing: Option<Missing>,
-    /// Architectures as image configurations name them (`amd64`, `arm64`); empty when they cannot be known.
+    /// Architectures by their names in image configurations (`amd64`, `arm64`); empty if unknown.
     pub architectures: Vec<String>,
 }
 
-/// Asks the registry of `image` about it, which needs `credentials` in the public gallery. In a private registry each
-/// permission is tried on the repository. `None` when it is neither, or there are no credentials for the gallery.
+/// Tests the registry of `image`. ECR Public needs `credentials`. In a private registry each permission is tested on
+/// the repository. `None` for other registries, and for ECR Public without credentials.
 pub async fn probe(aws: &Aws, image: &ImageReference, credentials: Option<&RegistryCredentials>) -> Option<ImageProbe> {
     match registry_host(image.registry())? {
         RegistryHost::Ecr { account, region } => {
@@ -76,16 +77,16 @@ async fn private(repository: &Repository, image: &ImageReference) -> ImageProbe 
     ImageProbe { permissions, missing, architectures }
 }
 
-/// The permission beside the one for the token itself, which AWS names when it lacks.
+/// The second permission for the token, which AWS names in the error if it is missing.
 const BEARER: &str = "sts:GetServiceBearerToken";
 
-/// Tries for a token of the public gallery: each of the two permissions that it needs, as far as the answer tells.
+/// Requests a token of ECR Public. Returns the result of each of the two permissions, if the response shows it.
 pub async fn public_token(aws: &Aws) -> Vec<(&'static str, Result<(), RegistryError>)> {
-    let asked = async { token::public(&aws.ecr_public(PUBLIC_REGION).await).await };
-    let asked = timeout(PUBLIC_LIMIT, asked).await.unwrap_or_else(|_| Err(RegistryError::timed_out(PUBLIC_PERMISSION)));
-    match asked {
+    let token = async { token::public(&aws.ecr_public(PUBLIC_REGION).await).await };
+    let token = timeout(PUBLIC_LIMIT, token).await.unwrap_or_else(|_| Err(RegistryError::timed_out(PUBLIC_PERMISSION)));
+    match token {
         Ok(_) => vec![(PUBLIC_PERMISSION, Ok(())), (BEARER, Ok(()))],
-        // AWS looks at the bearer's permission after the other one.
+        // AWS checks the permission for the bearer token after the other one.
         Err(error) if error.to_string().contains(BEARER) => vec![(PUBLIC_PERMISSION, Ok(())), (BEARER, Err(error))],
         Err(error) => vec![(PUBLIC_PERMISSION, Err(error))],
     }
@@ -98,7 +99,7 @@ struct Repository {
 }
 
 impl Repository {
-    /// The manifest, or what is missing in its place.
+    /// The manifest, or the missing object.
     async fn manifest(&self, image: &ImageReference) -> Result<Result<Json, Missing>, RegistryError> {
         let id = ImageIdentifier::builder();
         let id = match (image.digest(), image.tag()) {
@@ -110,8 +111,8 @@ impl Repository {
             request = request.accepted_media_types(kind);
         }
         match request.image_ids(id.build()).send().await.map_err(|error| Failure::of(&error)) {
-            Ok(answer) => {
-                let text = answer.images().first().and_then(|image| image.image_manifest());
+            Ok(output) => {
+                let text = output.images().first().and_then(|image| image.image_manifest());
                 Ok(text.and_then(|text| serde_json::from_str(text).ok()).ok_or(Missing::Image))
             }
             Err(failure) if failure.code == "RepositoryNotFoundException" => Ok(Err(Missing::RepositoryYet)),
@@ -122,20 +123,20 @@ impl Repository {
     async fn layer(&self) -> Result<(), RegistryError> {
         let request = self.client.batch_check_layer_availability().registry_id(&self.account);
         let sent = request.repository_name(&self.name).layer_digests(NO_LAYER).send().await;
-        sent.map(|_| ()).or_else(|error| may(&Failure::of(&error), CHECK_LAYER))
+        sent.map(|_| ()).or_else(|error| permission_result(&Failure::of(&error), CHECK_LAYER))
     }
 
-    /// Where a layer can be fetched; `None` when there is no such layer.
+    /// The download URL of a layer; `None` if the layer does not exist.
     async fn url(&self, digest: &str) -> Result<Option<String>, RegistryError> {
         let request = self.client.get_download_url_for_layer().registry_id(&self.account);
         let sent = request.repository_name(&self.name).layer_digest(digest).send().await;
         match sent {
-            Ok(answer) => Ok(answer.download_url().map(str::to_owned)),
-            Err(error) => may(&Failure::of(&error), GET_LAYER).map(|()| None),
+            Ok(output) => Ok(output.download_url().map(str::to_owned)),
+            Err(error) => permission_result(&Failure::of(&error), GET_LAYER).map(|()| None),
         }
     }
 
-    /// Those of a list, else the one of the configuration, which is a small layer of its own.
+    /// The architectures of a list, otherwise the one of the configuration, which is a small blob.
     async fn architectures(&self, manifest: &Json) -> Vec<String> {
         let digest = match Platforms::of(manifest) {
             Platforms::Listed(architectures) => return architectures,
@@ -148,12 +149,12 @@ impl Repository {
     }
 }
 
-/// Where the architectures of an image stand.
+/// Location of the architectures of an image.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Platforms {
     /// In the manifest, which is a list of images.
     Listed(Vec<String>),
-    /// In the configuration of this digest; it is empty in a manifest that is none.
+    /// In the configuration with this digest, which is empty if the manifest is invalid.
     InConfiguration(String),
 }
 
@@ -163,32 +164,32 @@ impl Platforms {
             return Self::InConfiguration(manifest["config"]["digest"].as_str().unwrap_or_default().to_owned());
         };
         let named = list.iter().filter_map(|entry| entry["platform"]["architecture"].as_str());
-        // Attestations stand in lists as of an unknown architecture.
+        // Attestations are listed with an unknown architecture.
         Self::Listed(named.filter(|name| !matches!(*name, "" | "unknown")).map(str::to_owned).collect())
     }
 }
 
-/// The architecture in the configuration that `request` asks for; empty when it cannot be had or does not say.
+/// The architecture in the configuration at `request`; empty if it is not available.
 pub(super) async fn configured(request: RequestBuilder) -> Vec<String> {
     let configuration = async { json(request.send().await.ok()?.error_for_status().ok()?).await };
     let configuration = configuration.await.unwrap_or_default();
     configuration["architecture"].as_str().filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect()
 }
 
-/// What an answer holds, unless it is larger than any manifest or configuration.
-pub(super) async fn json(mut answer: Response) -> Option<Json> {
+/// The JSON body of a response, unless it is larger than any manifest or configuration.
+pub(super) async fn json(mut response: Response) -> Option<Json> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.ok()? {
+    while let Some(chunk) = response.chunk().await.ok()? {
         bytes.extend_from_slice(&chunk);
-        if bytes.len() > ANSWER_BYTES_MAX {
+        if bytes.len() > RESPONSE_BYTES_MAX {
             return None;
         }
     }
     serde_json::from_slice(&bytes).ok()
 }
 
-/// A refusal for another reason than a permission shows that the permission is there.
-fn may(failure: &Failure, permission: &'static str) -> Result<(), RegistryError> {
+/// A refusal for another reason shows that the permission exists.
+fn permission_result(failure: &Failure, permission: &'static str) -> Result<(), RegistryError> {
     let error = RegistryError::of(failure, permission);
     match (error.kind(), failure.kind) {
         (RegistryErrorKind::AccessDenied | RegistryErrorKind::Unauthorized, _) => Err(error),

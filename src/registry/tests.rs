@@ -1,4 +1,4 @@
-//! Registry credentials over the wire, from a small ECR of these tests' own.
+//! Tests of registry credentials with a small fake of ECR.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::cloud::testing::{SOON, aws_at};
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
 const PUBLIC: &str = "public.ecr.aws/x/node:1";
 
-/// One call that the fake registry saw: target, region of the signature, body.
+/// One received call: target, region of the signature, body.
 type Seen = (String, String, Value);
 
-/// Hands out numbered tokens, or fails.
+/// Returns numbered tokens, or fails.
 #[derive(Clone, Default)]
 struct Ecr {
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -151,7 +151,7 @@ async fn a_forgotten_token_is_asked_for_again() {
 #[tokio::test]
 async fn a_token_that_ends_soon_is_renewed() {
     let (_server, ecr, registry) = start().await;
-    // A token of two seconds is fresh for three quarters of it.
+    // A token with a lifetime of 2 s is fresh for 1.5 s.
     *ecr.lifetime.lock().expect("no test panics in here") = Some(Duration::from_secs(2));
     assert_eq!(password(&registry, PRIVATE).await, "token 1");
     let renewed = async {
@@ -192,7 +192,7 @@ async fn the_public_gallery_works_without_a_token_too() {
     assert_eq!(ecr.calls(), 1, "not asked again for every image");
 }
 
-/// Without a token a pull counts against the lower limit of everybody, so a failure that passes is waited out.
+/// A pull without a token counts against the lower limit for anonymous pulls, so transient failures are retried.
 #[tokio::test]
 async fn the_public_gallery_is_asked_again_when_a_failure_may_pass() {
     let (_server, ecr, registry) = start().await;
@@ -208,7 +208,7 @@ async fn the_public_gallery_is_asked_again_when_a_failure_may_pass() {
     assert!(credentials.expect("no error").is_some(), "it was not pulled without a token");
 }
 
-/// The other ECR checks signatures as AWS does.
+/// The fake cloud's ECR checks signatures as AWS does.
 #[tokio::test]
 async fn signed_calls_are_taken_by_the_fake_cloud() {
     let fake = managed_app_fakes::FakeCloud::start().await;
@@ -218,7 +218,7 @@ async fn signed_calls_are_taken_by_the_fake_cloud() {
     assert_eq!((fake.registry.private_requests("eu-west-1"), fake.registry.public_requests()), (1, 1));
 }
 
-/// What the SDK's default chain says on a host that has nothing set up.
+/// The error of the SDK's default chain on a host without credentials.
 #[derive(Debug)]
 struct NoKeys;
 

@@ -1,4 +1,4 @@
-//! One registry token: how it is asked for and how long it is good. Tokens are base64 of `AWS:<password>`.
+//! Requests a registry token and determines its lifetime. Tokens are base64 of `AWS:<password>`.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,20 +12,20 @@ use super::RegistryError;
 use crate::cloud::failure::Failure;
 use crate::cloud::renewing::Lease;
 
-/// The permission that a private registry's token needs.
+/// Permission for the token of a private registry.
 pub(super) const PRIVATE_PERMISSION: &str = "ecr:GetAuthorizationToken";
 
-/// The permission that the public gallery's token needs, together with `sts:GetServiceBearerToken`.
+/// Permission for the token of ECR Public, together with `sts:GetServiceBearerToken`.
 pub(super) const PUBLIC_PERMISSION: &str = "ecr-public:GetAuthorizationToken";
 
-/// Life of a token, by AWS's documentation; the longest there is.
+/// Longest lifetime of a token, by AWS's documentation.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// A token is renewed this long before its end, so that a pull that starts with it can end with it, or when a quarter
-/// of its life is left if that is shorter.
+/// A token is renewed this long before it expires, so that a pull can finish with it, or when a quarter of its lifetime
+/// is left if that is shorter.
 const RENEW_BEFORE: Duration = Duration::from_secs(3600);
 
-/// Credentials with the times at which to think of others.
+/// Credentials with their renewal time and expiry.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     pub(super) credentials: RegistryCredentials,
@@ -43,26 +43,26 @@ impl Lease for Token {
     }
 }
 
-/// Asks ECR in the registry's region.
+/// Requests a token from ECR in the registry's region.
 pub(super) async fn private(client: &aws_sdk_ecr::Client, account: &str) -> Result<Token, RegistryError> {
-    // Deprecated by AWS, for one token opens every registry; it still proves that the account is the one meant.
+    // Deprecated by AWS because one token is valid for all registries; it still verifies the account.
     #[allow(deprecated)]
     let request = client.get_authorization_token().registry_ids(account);
-    let answer = request.send().await.map_err(|error| RegistryError::of(&Failure::of(&error), PRIVATE_PERMISSION))?;
-    let data = answer.authorization_data().first();
+    let response = request.send().await.map_err(|error| RegistryError::of(&Failure::of(&error), PRIVATE_PERMISSION))?;
+    let data = response.authorization_data().first();
     let data = data.ok_or_else(|| RegistryError::invalid_response(PRIVATE_PERMISSION, "no authorization data"))?;
     let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());
     token(data.authorization_token(), expires_at, PRIVATE_PERMISSION)
 }
 
-/// Asks ECR Public, which is in one region only.
+/// Requests a token from ECR Public, which has one region only.
 pub(super) async fn public(client: &aws_sdk_ecrpublic::Client) -> Result<Token, RegistryError> {
-    let answer = client
+    let response = client
         .get_authorization_token()
         .send()
         .await
         .map_err(|error| RegistryError::of(&Failure::of(&error), PUBLIC_PERMISSION))?;
-    let data = answer.authorization_data();
+    let data = response.authorization_data();
     let data = data.ok_or_else(|| RegistryError::invalid_response(PUBLIC_PERMISSION, "no authorization data"))?;
     let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());
     token(data.authorization_token(), expires_at, PUBLIC_PERMISSION)
@@ -75,7 +75,7 @@ fn token(
 ) -> Result<Token, RegistryError> {
     let credentials =
         encoded.and_then(credentials).ok_or_else(|| RegistryError::invalid_response(permission, "no token"))?;
-    // A wrong clock of this host must not shape the life of a token.
+    // A wrong clock of this host must not determine the lifetime.
     let left = expires_at.and_then(|at| at.duration_since(SystemTime::now()).ok()).filter(|left| *left <= LIFETIME);
     let lifetime = left.unwrap_or(LIFETIME);
     let now = Instant::now();

@@ -1,5 +1,5 @@
-//! The log file: makes its folder where that is missing, appends lines, and follows when somebody rotates the file. Never
-//! fails its caller: a daemon must not end because a disk is full.
+//! The log file: creates a missing directory, appends lines, and opens the file again after a rotation. Never fails the
+//! caller: a full disk must not end the daemon.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,45 +10,45 @@ use super::line::Fields;
 
 const MODE: u32 = 0o640;
 const REMEDY: &str =
-    "make the folder writable for the user of the daemon, free space on its disk, or set MANAGED_APP_LOG_FILE";
-/// As the package makes it: others may not even list it.
-const FOLDER_MODE: u32 = 0o750;
+    "make the directory writable for the user of the daemon, free space on its disk, or set MANAGED_APP_LOG_FILE";
+/// The mode that the package uses: others cannot list the directory.
+const DIRECTORY_MODE: u32 = 0o750;
 
 /// A log file that may be renamed, removed or truncated by others at any time.
 ///
-/// Before each line the path is looked at: when it is no longer the open file, the path is opened anew (rotation by
-/// rename). The file is opened for appending, so after a truncation (copytruncate) lines go on at the new end.
+/// Before each line, the path is compared with the open file and opened again if it differs (rotation by rename). The
+/// file is opened for appending, so after a truncation (copytruncate) lines continue at the new end.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     open: Option<File>,
-    /// Whether the present trouble was told already.
-    told: bool,
-    /// Whether the last write may have left half a line.
-    torn: bool,
+    /// Whether the current error is reported.
+    is_reported: bool,
+    /// Whether the last write may have written only a part of a line.
+    is_torn: bool,
 }
 
 impl LogFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, open: None, told: false, torn: false }
+        Self { path, open: None, is_reported: false, is_torn: false }
     }
 
-    /// Appends `line` and a line's end. Trouble is given back once, as what a warning says, until a write succeeds again.
+    /// Appends `line` and a newline. Returns an error once, as the fields of a warning, until a write succeeds again.
     pub(super) fn write(&mut self, line: &str) -> Result<(), Fields> {
         match self.append(line) {
             Ok(()) => {
-                self.told = false;
+                self.is_reported = false;
                 Ok(())
             }
-            Err(_) if self.told => Ok(()),
+            Err(_) if self.is_reported => Ok(()),
             Err(error) => {
-                self.told = true;
-                Err(self.trouble(&error))
+                self.is_reported = true;
+                Err(self.warning(&error))
             }
         }
     }
 
-    fn trouble(&self, error: &io::Error) -> Fields {
+    fn warning(&self, error: &io::Error) -> Fields {
         let mut fields = Fields::of("the log file cannot be written; the daemon continues without it");
         fields.add("file", &self.path.display().to_string());
         fields.add("error", &error.to_string());
@@ -57,12 +57,12 @@ impl LogFile {
     }
 
     fn append(&mut self, line: &str) -> io::Result<()> {
-        // The line in one write, so that no other writer's line falls into it.
-        let start = if self.torn { "\n" } else { "" };
+        // One write, so that lines of other writers do not interleave.
+        let start = if self.is_torn { "\n" } else { "" };
         let text = format!("{start}{line}\n");
         let file = self.current()?;
         let written = file.write_all(text.as_bytes());
-        self.torn = written.is_err();
+        self.is_torn = written.is_err();
         written
     }
 
@@ -71,7 +71,7 @@ impl LogFile {
             self.open = None;
             let file = open(&self.path)?;
             self.open = Some(file);
-            self.torn = false;
+            self.is_torn = false;
         }
         Ok(self.open.as_mut().expect("opened just now, or found open"))
     }
@@ -82,12 +82,12 @@ impl LogFile {
     }
 }
 
-/// The folder may be missing at the first line, and after somebody removed it.
+/// Creates the directory if it is missing.
 fn open(path: &Path) -> io::Result<File> {
     let attempt = || OpenOptions::new().append(true).create(true).mode(MODE).open(path);
     match (attempt(), path.parent()) {
         (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(folder)?;
             attempt()
         }
         (opened, _) => opened,
@@ -180,8 +180,11 @@ mod tests {
         fs::write(&in_the_way, "a file").expect("written");
         let path = in_the_way.join("app.log");
         let mut file = LogFile::new(path.clone());
-        let told = file.write("one").expect_err("there is no folder").rest;
-        assert!(told.contains("taken/app.log") && told.contains(" remedy=\"make the folder writable"), "{told}");
+        let reported = file.write("one").expect_err("there is no folder").rest;
+        assert!(
+            reported.contains("taken/app.log") && reported.contains(" remedy=\"make the directory writable"),
+            "{reported}"
+        );
         assert_eq!(file.write("two"), Ok(()));
         fs::remove_file(&in_the_way).expect("removed");
         assert_eq!(file.write("three"), Ok(()));

@@ -1,8 +1,8 @@
 //! Which events are logged. Pure.
 //!
-//! Our own crates log from the level asked for. Others log warnings and errors only, and at DEBUG their infos too: what
-//! the AWS SDK and hyper say below that holds whole requests. `aws_cognito_srp` is silent always, as it logs the hash
-//! that stands for the password.
+//! Own crates log from the configured level. Other crates log warnings and errors only, and at DEBUG also infos: more
+//! detailed events of the AWS SDK and hyper contain whole requests. `aws_cognito_srp` is always off, because it logs a
+//! hash of the password.
 
 use tracing::{Level, Metadata};
 
@@ -25,7 +25,7 @@ fn passes(threshold: LoggingLevel, target: &str, level: Level, may_be_critical: 
     level <= least && (threshold != LoggingLevel::Critical || may_be_critical)
 }
 
-/// Whether `target` is a module of ours.
+/// Whether `target` is a module of an own crate.
 pub(super) fn is_ours(target: &str) -> bool {
     OURS.contains(&crate_of(target))
 }

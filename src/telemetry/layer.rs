@@ -1,4 +1,4 @@
-//! Connects `tracing` to lines: collects the fields of spans and events. Writes nothing itself.
+//! Converts events of `tracing` to lines: collects the fields of spans and events. Writes nothing itself.
 
 use time::OffsetDateTime;
 use tracing::span::{Attributes, Id, Record};
@@ -13,10 +13,10 @@ use super::redact::Redactor;
 use super::unshipped::Line;
 use crate::config::LoggingLevel;
 
-/// The span around the shipping of the log itself. Lines from within are not shipped: each would make more of them.
+/// The span of the shipping of the log. Its lines are not shipped: each would create more.
 pub(super) const APART: &str = "log-shipping";
 
-/// Makes lines and hands them to `sink`, redacted. `sink` is told whether a line may be shipped.
+/// Creates lines and passes them, redacted, to `sink`, with a flag whether the line may be shipped.
 pub(super) struct Lines<F> {
     pub(super) threshold: LoggingLevel,
     pub(super) redactor: Redactor,
@@ -28,10 +28,10 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     F: Fn(Line, bool) + 'static,
 {
-    /// Our spans always count, for their fields say what an event is about; those of others never do.
+    /// Spans of own crates are always enabled, because lines include their fields; spans of other crates never.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         if metadata.target() == PROGRESS {
-            // Not for this layer, but what one layer does not enable no other gets to see.
+            // Not used by this layer, but an event that one layer disables is disabled for all layers.
             return true;
         }
         if metadata.is_span() {
@@ -78,9 +78,9 @@ where
         let level = filter::name(*event.metadata().level(), fields.critical);
         let at = OffsetDateTime::now_utc();
         let line = line::line(level, at, &around, &fields);
-        // Redacted before it is cut, so that no part of a secret is left at the end.
+        // Redacted before it is cut, so that no part of a secret remains at the end.
         let text = line::cut(self.redactor.redact(line));
-        // A client library's own tasks have no span of ours: what they say may be about shipping, so it stays here.
+        // Tasks of client libraries have no own span: their lines may be about shipping and are not shipped.
         (self.sink)(Line { at, text }, is_ours && !is_apart);
     }
 }

@@ -1,20 +1,20 @@
-//! Makes one line of text of one event. Pure. Line form: `[LEVEL] 2026-11-22T19:17:00Z message field=value`, UTC.
+//! Formats an event as one line of text. Pure. Line form: `[LEVEL] 2026-11-22T19:17:00Z message field=value`, UTC.
 //!
-//! Values are foreign text: names from the cloud, output of engines. So control characters, line ends and characters
-//! that reorder text are escaped; one event is always one line, and no value can drive a terminal.
+//! Values are external text: names from the cloud, output of engines. Control characters, newlines and characters that
+//! reorder text are escaped, so one event is always one line and no value can control a terminal.
 
 use std::fmt::{self, Write};
 
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 
-/// Longest line; longer ones are cut. CloudWatch takes 256 KB, an operator reads far less.
+/// Longest line; longer ones are cut. Far below the 256 KiB of CloudWatch.
 pub(super) const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// The field that makes an error critical; it is not printed.
 pub(super) const CRITICAL_FIELD: &str = "critical";
 
-/// What fields say, as text that is ready for a line.
+/// Message and fields, formatted and escaped.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) message: String,
@@ -24,7 +24,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// What has this message, of the log itself.
+    /// Fields with this message, for lines of the log itself.
     pub(super) fn of(message: &str) -> Self {
         Self { message: message.to_owned(), ..Self::default() }
     }
@@ -70,12 +70,12 @@ fn escape_into(line: &mut String, text: &str, quoted: bool) {
     }
 }
 
-/// Line and paragraph separators, and the marks that turn the direction of text.
+/// Line and paragraph separators, and marks that change the direction of text.
 fn reorders(next: char) -> bool {
     matches!(next, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The whole line, without its end. `context` are the fields of the spans around, outermost first.
+/// The whole line, without a newline. `context` has the fields of the enclosing spans, outermost first.
 pub(super) fn line(level: &str, now: OffsetDateTime, context: &str, event: &Fields) -> String {
     let (date, time) = (now.date(), now.time());
     let mut line = String::with_capacity(128);
@@ -95,7 +95,7 @@ pub(super) fn line(level: &str, now: OffsetDateTime, context: &str, event: &Fiel
     line
 }
 
-/// Cuts a line that is too long, between characters.
+/// Cuts a long line between characters.
 pub(super) fn cut(mut line: String) -> String {
     const MARK: &str = " [cut]";
     if line.len() > LINE_BYTES_MAX {

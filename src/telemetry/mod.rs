@@ -1,9 +1,9 @@
-//! The daemon's own log: events of `tracing` become lines in the contract's form, on the console, in the log file, and
-//! among those that are to be shipped to CloudWatch.
+//! The daemon's log: events of `tracing` become lines in the contract's form, on the console, in the log file, and in
+//! the buffer for CloudWatch.
 //!
-//! The console gets all lines, attended or not, since under systemd it is the journal; colours only on a terminal. An
-//! error with the field `critical = true` is CRITICAL, of which there are few: those after which the daemon cannot go on.
-//! Must not decide what is logged by whom, and must never hold up or end the daemon.
+//! The console gets all lines, because it is the journal under systemd; colours only on a terminal. An error with the
+//! field `critical = true` is CRITICAL: the daemon cannot continue after it. Must not decide what other modules log,
+//! and must never block or end the daemon.
 
 mod file;
 mod filter;
@@ -36,19 +36,19 @@ use self::progress::Bars;
 use self::queue::Queue;
 use crate::config::LoggingLevel;
 
-/// How long the end of the program waits for lines that are not written yet.
+/// Limit for writing the remaining lines at the end of the program.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What is logged, and where.
+/// Level and outputs of the log.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The least serious level.
     pub level: LoggingLevel,
-    /// Where lines are shown.
+    /// The console stream.
     pub console: Console,
-    /// Whether the console gets no colours, also when it is a terminal.
+    /// Whether a terminal gets no colours.
     pub no_color: bool,
-    /// The log file; `None` writes none. Its folder is made where it is missing.
+    /// The log file, if any. A missing directory is created.
     pub file: Option<PathBuf>,
     /// Whether lines are kept for [`Telemetry::unshipped`].
     pub is_shipped: bool,
@@ -59,7 +59,7 @@ pub struct Options {
 pub enum Console {
     /// Standard output: the daemon.
     Stdout,
-    /// Standard error: commands whose own words go to standard output.
+    /// Standard error: commands with output on standard output.
     Stderr,
     /// Nowhere.
     Off,
@@ -76,20 +76,20 @@ pub struct Telemetry {
 /// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is a log already.
+    /// The log is started already.
     #[error("start the log a second time")]
     Twice(#[source] TryInitError),
-    /// The thread that writes could not be started.
-    #[error("start the thread that writes the log")]
+    /// The writer thread could not be started.
+    #[error("start the writer thread of the log")]
     Thread(#[source] io::Error),
 }
 
-/// Starts the log, once in a process. A log file that cannot be written is told on standard error and is no failure.
+/// Starts the log, once per process. If the log file cannot be written, a warning goes to standard error.
 pub fn start(options: Options) -> Result<Telemetry, StartError> {
     let unshipped = options.is_shipped.then(Unshipped::default);
     let telemetry = Telemetry { redactor: Redactor::default(), queue: Queue::new(), unshipped: unshipped.clone() };
     let (lines, queue) = (Arc::clone(&telemetry.queue), Arc::clone(&telemetry.queue));
-    let bars = if options.console == Console::Stdout { Bars::where_attended() } else { None };
+    let bars = if options.console == Console::Stdout { Bars::on_terminal() } else { None };
     let mut outputs = Outputs::new(options.console, options.no_color, options.file);
     outputs.bars.clone_from(&bars);
     let writer = std::thread::Builder::new().name(panics::WRITER.to_owned());
@@ -106,24 +106,24 @@ pub fn start(options: Options) -> Result<Telemetry, StartError> {
     Ok(telemetry)
 }
 
-/// Runs `work` so that none of its lines are shipped; they are on the console and in the log file. Everything that ships
-/// the log must run in here, or a failure to ship makes lines for ever.
+/// Runs `work` without shipping its lines; they are on the console and in the log file. All code that ships the log
+/// must run in this function, otherwise a failure to ship would create lines endlessly.
 pub fn apart<F: Future>(work: F) -> Instrumented<F> {
     work.instrument(tracing::info_span!(layer::APART))
 }
 
 impl Telemetry {
-    /// Has each panic told in the log from now on, in place of the standard words on standard error.
+    /// Logs each panic from now on, instead of the standard text on standard error.
     pub fn tell_of_panics(&self) {
-        panics::tell(self.redactor());
+        panics::set_hook(self.redactor());
     }
 
-    /// Where secrets are made known, so that no line holds them.
+    /// The redactor, which removes added secrets from all lines.
     pub fn redactor(&self) -> Redactor {
         self.redactor.clone()
     }
 
-    /// The lines that are to be shipped, from the first one on; `None` when none are.
+    /// The lines to ship, from the first one on; `None` without shipping.
     pub fn unshipped(&self) -> Option<Unshipped> {
         self.unshipped.clone()
     }
@@ -135,12 +135,12 @@ impl Drop for Telemetry {
     }
 }
 
-/// Where lines end. Failures of the console are not told to anyone, for lack of a place.
+/// The outputs. Failures of the console are ignored: there is nowhere to report them.
 struct Outputs {
     console: Box<dyn Write + Send>,
     coloured: bool,
     file: Option<LogFile>,
-    /// Bars on the same terminal, which have to make room.
+    /// Progress bars on the same terminal, which are hidden during a write.
     bars: Option<Bars>,
 }
 
@@ -156,7 +156,7 @@ impl Outputs {
 
     fn write(&mut self, line: &str, dropped: u64) {
         if dropped > 0 {
-            let mut fields = line::Fields::of("log lines were dropped, as writing took too long");
+            let mut fields = line::Fields::of("log lines were dropped because writing took too long");
             fields.add("count", &dropped.to_string());
             self.write_one(&warning(&fields));
         }
@@ -171,16 +171,16 @@ impl Outputs {
             let _ = console.flush();
         };
         match &self.bars {
-            Some(bars) => bars.aside(write),
+            Some(bars) => bars.suspend(write),
             None => write(),
         }
-        if let Some(Err(trouble)) = self.file.as_mut().map(|file| file.write(line)) {
-            let _ = writeln!(io::stderr(), "{}", warning(&trouble));
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.write(line)) {
+            let _ = writeln!(io::stderr(), "{}", warning(&error));
         }
     }
 }
 
-/// A line of the log about itself.
+/// A warning of the log itself.
 fn warning(fields: &line::Fields) -> String {
     line::line("WARNING", OffsetDateTime::now_utc(), "", fields)
 }
@@ -230,7 +230,7 @@ mod tests {
         let kept = std::fs::read_to_string(path).expect("the file is there");
         let kept: Vec<_> = kept.lines().collect();
         assert_eq!((kept[0], kept[2]), ("[INFO] now one", "[ERROR] now two"));
-        assert!(kept[1].ends_with("log lines were dropped, as writing took too long count=3"), "{kept:?}");
+        assert!(kept[1].ends_with("log lines were dropped because writing took too long count=3"), "{kept:?}");
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         telemetry.redactor().add(&"hunter2-of-telemetry".into());
         tracing::info!(password = "hunter2-of-telemetry", "started for the test of telemetry");
         assert!(matches!(start(options), Err(StartError::Twice(_))));
-        let unshipped = telemetry.unshipped().expect("they were asked for").take(usize::MAX);
+        let unshipped = telemetry.unshipped().expect("shipping is enabled").take(usize::MAX);
         let is_it = |line: &Line| line.text.ends_with("started for the test of telemetry password=[redacted]");
         assert_eq!(unshipped.iter().filter(|line| is_it(line)).count(), 1, "{unshipped:?}");
         drop(telemetry);

@@ -1,5 +1,5 @@
-//! Panics become lines of the log: one line, escaped and redacted like any other. The standard hook prints what a panic
-//! says as it is, and that may quote what a value held.
+//! Logs panics: one line, escaped and redacted. The standard hook prints the message unchanged, which may contain
+//! secret values.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
@@ -7,20 +7,21 @@ use std::panic::PanicHookInfo;
 
 use super::redact::Redactor;
 
-/// Name of the thread that writes the log. It cannot tell of itself there.
+/// Name of the writer thread of the log, whose own panics cannot be logged.
 pub(super) const WRITER: &str = "log-writer";
 
-/// Tells of each panic from now on.
-pub(super) fn tell(redactor: Redactor) {
+/// Logs each panic from now on.
+pub(super) fn set_hook(redactor: Redactor) {
     std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
         if std::thread::current().name() == Some(WRITER) {
-            let line = redactor.redact(format!("the log cannot be written any more: {place}: {:?}", words(panic)));
+            let line =
+                redactor.redact(format!("the log writer panicked, the log ends: {location}: {:?}", message(panic)));
             let _ = writeln!(io::stderr(), "{line}");
         } else {
-            tracing::error!(place, error = words(panic), "a part of the program broke down; this is a bug");
+            tracing::error!(location, error = message(panic), "the program panicked; this is a bug");
         }
-        // Names of functions and files alone, and only where RUST_BACKTRACE asks for it.
+        // Only names of functions and files, and only with RUST_BACKTRACE.
         let trace = Backtrace::capture();
         if trace.status() == BacktraceStatus::Captured {
             let _ = writeln!(io::stderr(), "{trace}");
@@ -28,8 +29,8 @@ pub(super) fn tell(redactor: Redactor) {
     }));
 }
 
-fn words<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {
-    panic.payload_as_str().unwrap_or("a panic without words")
+fn message<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {
+    panic.payload_as_str().unwrap_or("a panic without a message")
 }
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod tests {
     use crate::config::LoggingLevel;
     use crate::telemetry::{Console, Options, start};
 
-    /// Plays both parts: the parent runs itself once more, and that child panics with a secret.
+    /// Runs this test again as a child process, which panics with a secret.
     #[test]
     fn a_panic_is_one_line_of_the_log_without_secrets() {
         const PART: &str = "MANAGED_APP_TEST_PANIC";
@@ -59,10 +60,11 @@ mod tests {
         let mut run = Command::new(std::env::current_exe().expect("this program has a path"));
         run.args(["--exact", NAME, "--nocapture"]).env(PART, &path).env_remove("RUST_BACKTRACE");
         let output = run.output().expect("this program can be run");
-        let said = [output.stdout, output.stderr].concat();
-        let (said, log) = (String::from_utf8_lossy(&said), std::fs::read_to_string(path).expect("the log"));
-        assert!(output.status.success(), "{said}");
-        assert!(!said.contains("hunter2"), "{said}");
+        let output_text = [output.stdout, output.stderr].concat();
+        let (output_text, log) =
+            (String::from_utf8_lossy(&output_text), std::fs::read_to_string(path).expect("the log"));
+        assert!(output.status.success(), "{output_text}");
+        assert!(!output_text.contains("hunter2"), "{output_text}");
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!(lines.len(), 1, "{log}");
         assert!(lines[0].starts_with("[ERROR]") && lines[0].contains("a value was 7\\n\\u{1b}[2J[redacted]"), "{log}");

@@ -1,8 +1,8 @@
-//! Bars for people who wait at a terminal: one for each pull, and one for the nodes that come up. Drawn on standard error,
-//! below the lines of the log; without a terminal there are none, and the log's own lines tell the same.
+//! Progress bars on a terminal: one for each pull, and one for the nodes that start. Drawn on standard error, below the
+//! lines of the log. Without a terminal there are no bars; the lines of the log have the same information.
 //!
-//! What is shown arrives as events of `tracing` with the target [`TARGET`], so that who works needs no handle. They never
-//! become lines of the log.
+//! Progress is reported as events of `tracing` with the target [`TARGET`], so that the reporting code needs no handle.
+//! These events are not logged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// Of events about progress: `subject`, `done`, `total` (0: not known), `unit` (`bytes` or `nodes`) and `is_over`.
+/// Target of progress events, with the fields `subject`, `done`, `total` (0: not known), `unit` (`bytes` or `nodes`)
+/// and `is_over`.
 pub const TARGET: &str = "progress";
 
 /// The bars on the terminal; a cheap handle.
@@ -22,23 +23,23 @@ pub const TARGET: &str = "progress";
 pub(super) struct Bars(MultiProgress);
 
 impl Bars {
-    /// `None` where nobody watches: both streams must be terminals, as lines and bars share one.
-    pub(super) fn where_attended() -> Option<Self> {
+    /// `None` unless both streams are terminals, because lines and bars share the terminal.
+    pub(super) fn on_terminal() -> Option<Self> {
         (std::io::stdout().is_terminal() && std::io::stderr().is_terminal()).then(|| Self(MultiProgress::new()))
     }
 
-    /// Writes something else to the terminal, with no bar in its way.
-    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+    /// Hides the bars during a write to the terminal.
+    pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }
 
-    /// Follows the events.
+    /// A layer that draws the events.
     pub(super) fn layer(&self) -> BarLayer {
         BarLayer { bars: self.clone(), open: Arc::default() }
     }
 }
 
-/// Draws what events tell; clones share the bars.
+/// Draws progress events; clones share the bars.
 #[derive(Clone)]
 pub(super) struct BarLayer {
     bars: Bars,
@@ -48,35 +49,35 @@ pub(super) struct BarLayer {
 impl<S: Subscriber> Layer<S> for BarLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if event.metadata().target() == TARGET {
-            let mut told = Told::default();
-            event.record(&mut told);
-            self.show(told);
+            let mut progress = Progress::default();
+            event.record(&mut progress);
+            self.show(progress);
         }
     }
 }
 
 impl BarLayer {
-    fn show(&self, told: Told) {
+    fn show(&self, progress: Progress) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_over {
-            if let Some(bar) = open.remove(&told.subject) {
+        if progress.is_over {
+            if let Some(bar) = open.remove(&progress.subject) {
                 bar.finish_and_clear();
                 self.bars.0.remove(&bar);
             }
             return;
         }
-        let bar = open.entry(told.subject.clone()).or_insert_with(|| {
-            let bar = self.bars.0.add(ProgressBar::no_length().with_message(told.subject.clone()));
-            bar.with_style(style(&told.unit))
+        let bar = open.entry(progress.subject.clone()).or_insert_with(|| {
+            let bar = self.bars.0.add(ProgressBar::no_length().with_message(progress.subject.clone()));
+            bar.with_style(style(&progress.unit))
         });
-        if told.total > 0 {
-            bar.set_length(told.total);
+        if progress.total > 0 {
+            bar.set_length(progress.total);
         }
-        bar.set_position(told.done);
+        bar.set_position(progress.done);
     }
 }
 
-/// Without colours: they would have to ask NO_COLOR.
+/// Without colours, which would have to respect NO_COLOR.
 fn style(unit: &str) -> ProgressStyle {
     let template = match unit {
         "bytes" => "{msg:40!} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
@@ -87,7 +88,7 @@ fn style(unit: &str) -> ProgressStyle {
 
 /// The fields of one event.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct Progress {
     subject: String,
     done: u64,
     total: u64,
@@ -95,7 +96,7 @@ struct Told {
     is_over: bool,
 }
 
-impl Visit for Told {
+impl Visit for Progress {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "done" => self.done = value,

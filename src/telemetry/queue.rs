@@ -1,12 +1,12 @@
-//! Lines on their way to the outputs. A thread of its own writes them, because a write can take as long as it likes: a
-//! hung file system, a terminal that was stopped, a journal that does not read. Whoever logs never waits for that; when
-//! the queue is full, lines are dropped and counted.
+//! The queue of lines to the outputs. A separate thread writes them, because a write can block: a hung file system, a
+//! stopped terminal, a journal that does not read. Logging never waits; when the queue is full, lines are dropped and
+//! counted.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Lines that may wait; at the longest possible lines about 64 MB, commonly under 1 MB.
+/// Lines that may wait: at most about 64 MB with the longest lines, commonly under 1 MB.
 const LINES_MAX: usize = 4096;
 
 /// A bounded queue with one reader. Its lock is never held during a write.
@@ -39,7 +39,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Hands each line to `write`, for ever; `write` is told how many lines were dropped before it.
+    /// Passes each line to `write`, with the number of lines dropped before it. Never returns.
     pub(super) fn drain(&self, mut write: impl FnMut(&str, u64)) {
         loop {
             let waiting = |state: &mut State| state.lines.is_empty();
@@ -54,7 +54,7 @@ impl Queue {
         }
     }
 
-    /// Waits until all is written, at most `time_max`; whether it was.
+    /// Waits until all lines are written, at most `time_max`. Returns whether they are.
     pub(super) fn flush(&self, time_max: Duration) -> bool {
         let unwritten = |state: &mut State| state.writing || !state.lines.is_empty();
         let waited = self.changed.wait_timeout_while(self.lock(), time_max, unwritten);

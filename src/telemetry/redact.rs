@@ -1,5 +1,5 @@
-//! The last check before a line leaves: known secrets in it are replaced. Not a licence to log secrets; types keep them
-//! out (`SecretString`), and this catches what slips through in texts of others.
+//! Replaces known secrets in each line. A second line of defence: types (`SecretString`) keep secrets out of lines, and
+//! this removes those in external texts.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// What stands in a secret's place.
+/// Replaces a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Shorter secrets are not looked for: replacing every `a` would shred each line and tell the secret by its gaps.
+/// Shorter secrets are not replaced: replacing every `a` would make lines unreadable and reveal the secret.
 const SECRET_CHARS_MIN: usize = 4;
-/// How many passing secrets are remembered; tokens and keys are renewed about hourly.
-const PASSING_MAX: usize = 64;
+/// Number of temporary secrets that are kept; tokens and keys are renewed about hourly.
+const TEMPORARY_MAX: usize = 64;
 
 /// The known secrets; clones share them.
 #[derive(Clone, Default)]
@@ -21,8 +21,8 @@ pub struct Redactor(Arc<RwLock<Known>>);
 
 #[derive(Default)]
 struct Known {
-    kept: Vec<SecretString>,
-    passing: VecDeque<SecretString>,
+    permanent: Vec<SecretString>,
+    temporary: VecDeque<SecretString>,
 }
 
 impl fmt::Debug for Redactor {
@@ -32,28 +32,28 @@ impl fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Looks for `secret` as long as the program runs: the password.
+    /// Adds a permanent secret, such as the password.
     pub fn add(&self, secret: &SecretString) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for form in forms(secret) {
-            if !known.kept.iter().any(|old| old.expose_secret() == form.expose_secret()) {
-                known.kept.push(form);
+            if !known.permanent.iter().any(|old| old.expose_secret() == form.expose_secret()) {
+                known.permanent.push(form);
             }
         }
     }
 
-    /// Looks for `secret` until 64 newer ones came: tokens and keys, which expire.
+    /// Adds a temporary secret, such as a token or key. The last 64 are kept.
     pub fn add_passing(&self, secret: &SecretString) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.passing.extend(forms(secret));
-        let surplus = known.passing.len().saturating_sub(PASSING_MAX);
-        known.passing.drain(..surplus);
+        known.temporary.extend(forms(secret));
+        let surplus = known.temporary.len().saturating_sub(TEMPORARY_MAX);
+        known.temporary.drain(..surplus);
     }
 
     /// `line` without any known secret.
     pub fn redact(&self, mut line: String) -> String {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        for secret in known.kept.iter().chain(&known.passing) {
+        for secret in known.permanent.iter().chain(&known.temporary) {
             if line.contains(secret.expose_secret()) {
                 line = line.replace(secret.expose_secret(), REDACTED);
             }
@@ -62,7 +62,7 @@ impl Redactor {
     }
 }
 
-/// The secret as it is, and as quoting in a log line or in JSON writes it.
+/// The secret itself, and its escaped forms in log lines and JSON.
 fn forms(secret: &SecretString) -> Vec<SecretString> {
     let plain = secret.expose_secret();
     if plain.chars().count() < SECRET_CHARS_MIN {
@@ -72,7 +72,7 @@ fn forms(secret: &SecretString) -> Vec<SecretString> {
     if once == plain {
         return vec![plain.into()];
     }
-    // A quoted text within a quoted text is escaped twice.
+    // A quoted text inside a quoted text is escaped twice.
     let twice = once.replace('\\', "\\\\").replace('"', "\\\"");
     vec![twice.into(), once.into(), plain.into()]
 }
@@ -105,7 +105,7 @@ mod tests {
     fn passing_secrets_are_bounded_and_the_password_stays() {
         let redactor = Redactor::default();
         redactor.add(&SecretString::from("password"));
-        for number in 0..=PASSING_MAX {
+        for number in 0..=TEMPORARY_MAX {
             redactor.add_passing(&SecretString::from(format!("token-{number:03}")));
         }
         assert_eq!(redactor.redact("token-000 token-001 password".into()), "token-000 [redacted] [redacted]");

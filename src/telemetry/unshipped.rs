@@ -1,5 +1,5 @@
-//! Lines that are still to be shipped: kept in memory until whoever ships them takes them. Whoever logs never waits; what
-//! does not fit is dropped and counted, and a line in its place says so. Ships nothing itself.
+//! The buffer of lines to ship. Logging never waits: lines that exceed the limit are dropped and counted, and a line in
+//! their place has their number. Ships nothing itself.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 
 use super::line::{self, Fields};
 
-/// Lines that may wait; hours of a quiet daemon, minutes of a busy one at DEBUG.
+/// Lines that may wait: hours of an idle daemon, minutes of a busy one at DEBUG.
 const LINES_MAX: usize = 20_000;
-/// What they may take together, bytes.
+/// Size of all waiting lines, bytes.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// One line of the log.
@@ -20,11 +20,11 @@ const BYTES_MAX: usize = 8 * 1024 * 1024;
 pub struct Line {
     /// When it was logged.
     pub at: OffsetDateTime,
-    /// The whole line without its end.
+    /// The whole line without a newline.
     pub text: String,
 }
 
-/// The lines that wait. Cheap to clone; clones share them, and one of them should take.
+/// The waiting lines. Cheap to clone; clones share them, and only one may take lines.
 #[derive(Clone, Default)]
 pub struct Unshipped(Arc<Shared>);
 
@@ -39,8 +39,8 @@ struct State {
     lines: VecDeque<Line>,
     bytes: usize,
     dropped: (u64, u64),
-    /// Of these, those that no line tells of yet.
-    dropped_untold: u64,
+    /// Dropped lines that no line reports yet.
+    dropped_unreported: u64,
 }
 
 impl State {
@@ -49,15 +49,16 @@ impl State {
         self.lines.push_back(line);
     }
 
-    /// A line in the place of those that were dropped.
-    fn tell_dropped(&mut self, now: OffsetDateTime) {
-        let count = std::mem::take(&mut self.dropped_untold);
+    /// Adds a line in the place of dropped lines.
+    fn report_dropped(&mut self, now: OffsetDateTime) {
+        let count = std::mem::take(&mut self.dropped_unreported);
         if count == 0 {
             return;
         }
         let fields = Fields {
-            message: "log lines are missing here, as CloudWatch took none for too long; the log file has them"
-                .to_owned(),
+            message:
+                "log lines are missing here because CloudWatch accepted none for too long; they are in the log file"
+                    .to_owned(),
             rest: format!(" count={count}"),
             critical: false,
         };
@@ -66,16 +67,16 @@ impl State {
 }
 
 impl Unshipped {
-    /// Adds a line, or drops it for lack of room.
+    /// Adds a line, or drops it if the buffer is full.
     pub fn push(&self, line: Line) {
         let mut state = self.lock();
         if state.lines.len() >= LINES_MAX || state.bytes + line.text.len() > BYTES_MAX {
             state.dropped.0 += 1;
             state.dropped.1 += line.text.len() as u64;
-            state.dropped_untold += 1;
+            state.dropped_unreported += 1;
             return;
         }
-        state.tell_dropped(line.at);
+        state.report_dropped(line.at);
         state.add(line);
         drop(state);
         self.0.filled.notify_one();
@@ -88,24 +89,24 @@ impl Unshipped {
         }
     }
 
-    /// Takes the oldest lines, at most so many.
+    /// Takes the oldest lines, at most `lines_max`.
     pub fn take(&self, lines_max: usize) -> Vec<Line> {
         let mut state = self.lock();
         let count = lines_max.min(state.lines.len());
         let taken: Vec<Line> = state.lines.drain(..count).collect();
         state.bytes -= taken.iter().map(|line| line.text.len()).sum::<usize>();
         if state.lines.is_empty() {
-            state.tell_dropped(OffsetDateTime::now_utc());
+            state.report_dropped(OffsetDateTime::now_utc());
         }
         taken
     }
 
-    /// How many lines wait.
+    /// Number of waiting lines.
     pub fn waiting(&self) -> usize {
         self.lock().lines.len()
     }
 
-    /// How many lines were dropped since the program began, and their bytes.
+    /// Lines dropped since the program started, and their bytes.
     pub fn dropped(&self) -> (u64, u64) {
         self.lock().dropped
     }

@@ -1,4 +1,4 @@
-//! Every row of the contract's table of changes, and what is not in it.
+//! Tests of each row of the contract's table of changes, and of other messages.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ fn node() {
 
 #[test]
 fn node_type_and_message_type() {
-    // The tag of an image may have been moved, so that its URI says nothing.
+    // The tag of an image may have moved, so the URI is not compared.
     let same_type = change(Change::NodeType("n".to_owned()));
     let same_auditor = Decoded::Ignored("auditor unchanged");
     for (kind, attribute, unchanged) in
@@ -118,7 +118,7 @@ fn others() {
     }
 }
 
-/// Objects with the attributes that are looked at, of every JSON type.
+/// Objects with the attributes that are read, of all JSON types.
 fn any_object() -> impl Strategy<Value = Value> {
     let types = ["Tenant", "ManagedApp", "ManagedNode", "ManagedNodeType", "MessageType", "Edge", "Other"];
     let any_value = prop_oneof![

@@ -1,4 +1,4 @@
-//! Audit records that wait to be sent: bounded in number and bytes, one reader, and nobody who adds ever waits.
+//! Audit records that wait to be sent: limited in number and bytes, one reader. Adding a record never waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use tokio::sync::Notify;
 
 use super::AuditNumbers;
 
-/// Records that may wait: two and a half messages a second through an outage of two hours.
+/// Records that may wait: 2.5 messages per second during an outage of two hours.
 pub(super) const WAITING_MAX: usize = 20_000;
 
-/// What they may take together, bytes.
+/// Size of all waiting records, bytes.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What a record takes beside its texts, in memory and on the wire, bytes; rather too much than too little.
+/// Size of a record without its texts, in memory and on the wire, bytes; estimated high.
 const OVERHEAD: usize = 256;
 
-/// What is told of one message.
+/// The record of one message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// When it was handled, by this host's clock.
@@ -49,15 +49,15 @@ struct State {
     records: VecDeque<Arc<Record>>,
     bytes: usize,
     numbers: AuditNumbers,
-    /// Whether it was said that records are dropped; until one is kept again.
-    is_loss_told: bool,
+    /// Whether the loss of records is logged, until one is kept again.
+    is_loss_logged: bool,
 }
 
 impl State {
     /// True when this loss is the first one since a record was kept.
-    fn lose(&mut self, count: usize) -> bool {
+    fn count_dropped(&mut self, count: usize) -> bool {
         self.numbers.dropped += count as u64;
-        !std::mem::replace(&mut self.is_loss_told, true)
+        !std::mem::replace(&mut self.is_loss_logged, true)
     }
 
     fn remove(&mut self, count: usize) {
@@ -67,14 +67,14 @@ impl State {
 }
 
 impl Queue {
-    /// Keeps a record, or drops it for lack of room; true when that begins with this one.
+    /// Keeps a record, or drops it if the queue is full; true if it is the first one dropped.
     pub(super) fn push(&self, record: Record) -> bool {
         let mut state = self.lock();
         let bytes = record.bytes();
         if state.records.len() >= WAITING_MAX || state.bytes + bytes > WAITING_BYTES_MAX {
-            return state.lose(1);
+            return state.count_dropped(1);
         }
-        state.is_loss_told = false;
+        state.is_loss_logged = false;
         state.bytes += bytes;
         state.records.push_back(Arc::new(record));
         drop(state);
@@ -82,9 +82,9 @@ impl Queue {
         false
     }
 
-    /// Counts a record that cannot be sent anywhere; true when that begins with this one.
-    pub(super) fn drop_unusable(&self) -> bool {
-        self.lock().lose(1)
+    /// Counts a record that has no endpoint; true if it is the first one dropped.
+    pub(super) fn drop_unsendable(&self) -> bool {
+        self.lock().count_dropped(1)
     }
 
     /// Waits until there is a record. Cancel-safe.
@@ -94,7 +94,7 @@ impl Queue {
         }
     }
 
-    /// The oldest records, which stay: at most so many and about so many bytes, but one if there is any.
+    /// The oldest records, without removing them: at most `count_max` and about `bytes_max`, but at least one if any.
     pub(super) fn front(&self, count_max: usize, bytes_max: usize) -> Vec<Arc<Record>> {
         let state = self.lock();
         let mut bytes = 0;
@@ -113,20 +113,20 @@ impl Queue {
         state.numbers.sent += count as u64;
     }
 
-    /// The oldest `count` must be sent once more.
+    /// The oldest `count` must be sent again.
     pub(super) fn retried(&self, count: usize) {
         self.lock().numbers.retried += count as u64;
     }
 
-    /// The oldest `count` are given up.
+    /// The oldest `count` are dropped.
     pub(super) fn refused(&self, count: usize) {
         let mut state = self.lock();
         state.remove(count);
         state.numbers.dropped += count as u64;
     }
 
-    /// All that wait are given up; how many these are.
-    pub(super) fn give_up(&self) -> usize {
+    /// Drops all waiting records; returns their number.
+    pub(super) fn drop_all(&self) -> usize {
         let count = self.lock().records.len();
         self.refused(count);
         count
@@ -162,14 +162,14 @@ mod tests {
             assert!(!queue.push(record(id)));
         }
         assert_eq!(ids(&queue.front(2, usize::MAX)), ["a", "b"]);
-        assert_eq!(ids(&queue.front(2, 1)), ["a"], "one goes, however large");
+        assert_eq!(ids(&queue.front(2, 1)), ["a"], "one record is returned, also a large one");
         queue.accepted(1);
         queue.retried(1);
         queue.refused(1);
         assert_eq!(ids(&queue.front(2, usize::MAX)), ["c"]);
         let numbers = AuditNumbers { is_on: false, waiting: 1, sent: 1, retried: 1, dropped: 1 };
         assert_eq!(queue.numbers(), numbers);
-        assert_eq!(queue.give_up(), 1);
+        assert_eq!(queue.drop_all(), 1);
         assert_eq!(queue.numbers(), AuditNumbers { waiting: 0, dropped: 2, ..numbers });
     }
 

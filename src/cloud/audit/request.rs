@@ -1,4 +1,4 @@
-//! One request to the audit endpoint, from records and credentials. Pure: sends nothing, reads no clock.
+//! Builds a request to the audit endpoint from records and credentials. Pure: no I/O, no clock.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,7 +21,7 @@ use super::queue::Record;
 use crate::config;
 use crate::model::App;
 
-/// The type of all messages that a change receiver takes.
+/// The type of all messages of a change receiver.
 const MESSAGE_TYPE: &str = "echo.change";
 
 /// The service that requests are signed for.
@@ -33,7 +33,7 @@ const PLAIN_RECORDS_MAX: usize = 10;
 const DATE_TIME: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// Where records go, and for whom.
+/// The endpoint of the records, with region and app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     url: Url,
@@ -42,14 +42,14 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The endpoint with the change receiver's name as the last part of its path. The error is a reason for people.
+    /// The endpoint with the change receiver's name as the last part of its path. The error is a reason for log lines.
     pub(super) fn of(app: &App) -> Result<Self, &'static str> {
         let receiver = app.change_receiver.as_ref().ok_or("the app has no change receiver")?;
-        let endpoint = app.audit_records_endpoint.as_deref().ok_or("the app has no endpoint for them")?;
+        let endpoint = app.audit_records_endpoint.as_deref().ok_or("the app has no audit endpoint")?;
         // The session token travels with each request.
-        let endpoint = config::endpoint(endpoint).ok_or("their endpoint is no https URL")?;
-        let mut url = Url::parse(&endpoint).map_err(|_| "their endpoint is no URL")?;
-        url.path_segments_mut().map_err(|()| "their endpoint has no path")?.pop_if_empty().push(&receiver.name);
+        let endpoint = config::endpoint(endpoint).ok_or("the audit endpoint is not an https URL")?;
+        let mut url = Url::parse(&endpoint).map_err(|_| "the audit endpoint is not a URL")?;
+        url.path_segments_mut().map_err(|()| "the audit endpoint has no path")?.pop_if_empty().push(&receiver.name);
         Ok(Self { url, region: app.tenant.region.clone(), app: app.name.clone() })
     }
 
@@ -75,7 +75,7 @@ struct WireRecord<'a> {
     attributes: BTreeMap<&'static str, &'a str>,
 }
 
-/// The body, compressed if there are many records, and the headers that tell of it.
+/// The body, compressed if there are many records, and its headers.
 pub(super) fn body(target: &Target, records: &[Arc<Record>]) -> (Vec<u8>, HeaderMap) {
     let audit_records = records.iter().map(|record| wire(record, &target.app)).collect();
     let body = WireBody { message_type: MESSAGE_TYPE, audit_records };
@@ -86,8 +86,8 @@ pub(super) fn body(target: &Target, records: &[Arc<Record>]) -> (Vec<u8>, Header
     }
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(&json).expect("memory takes all bytes");
-    (packed.finish().expect("memory takes all bytes"), headers)
+    packed.write_all(&json).expect("writes to memory cannot fail");
+    (packed.finish().expect("writes to memory cannot fail"), headers)
 }
 
 fn wire<'a>(record: &'a Record, app: &'a str) -> WireRecord<'a> {
@@ -101,7 +101,7 @@ fn wire<'a>(record: &'a Record, app: &'a str) -> WireRecord<'a> {
 }
 
 fn date_time(at: OffsetDateTime) -> String {
-    at.format(DATE_TIME).expect("all parts are there")
+    at.format(DATE_TIME).expect("the format has only date and time")
 }
 
 /// Adds the headers of AWS Signature Version 4.
@@ -162,7 +162,7 @@ mod tests {
         check("https://x.example/audit", "a:Change Receiver", "https://x.example/audit/a:Change%20Receiver");
         check("https://x.example/audit/", "a/b?c#d%e", "https://x.example/audit/a%2Fb%3Fc%23d%25e");
         check("https://x.example", "é", "https://x.example/%C3%A9");
-        assert!(url("http://x.example/audit", "a").is_err(), "the session token would be readable on the way");
+        assert!(url("http://x.example/audit", "a").is_err(), "the session token would be sent unencrypted");
         assert!(url("https://user:word@x.example/", "a").is_err());
     }
 

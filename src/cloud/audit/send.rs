@@ -1,4 +1,4 @@
-//! The loop that sends audit records: a batch at a time, in order, again and again until it is accepted.
+//! The loop that sends audit records: one batch at a time, in order, with retries until it is accepted.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,36 +16,36 @@ use super::queue::{Queue, Record};
 use super::request::{Target, add_signature, body};
 use crate::model::App;
 
-/// Records of one request, by the endpoint's rules.
+/// Records per request: the limit of the endpoint.
 const BATCH_MAX: usize = 500;
 
-/// About what they may take together, bytes before compression.
+/// Approximate size of a batch, bytes before compression.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long the first record of a batch waits for others.
+/// Time that the first record of a batch waits for others.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long what is left at the end may take.
+/// Limit for sending the remaining records at shutdown.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Limit for one connection to be made.
+/// Limit for opening a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Limit for one request with its answer.
+/// Limit for one request and its response.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// What is read of an answer, bytes; only its beginning is shown.
-const ANSWER_MAX: usize = 4 * 1024;
+/// Bytes that are read of a response; only its beginning is shown.
+const RESPONSE_BYTES_MAX: usize = 4 * 1024;
 
 /// Why a batch was not accepted.
 #[derive(Debug)]
-enum Refusal {
-    /// Something in it, or its size.
+enum SendError {
+    /// Its content or size was refused.
     Content(String),
-    /// Who sent it.
+    /// The credentials were refused.
     Credentials(String),
     /// It may be accepted later.
-    Passing(String),
+    Transient(String),
 }
 
 /// See [`AuditTrail::send`](super::AuditTrail::send).
@@ -55,7 +55,7 @@ pub(super) async fn run(
     credentials: AppCredentials,
     shutdown: CancellationToken,
 ) {
-    // Without audit, which is what most apps have, no roots of trust are read and kept for it.
+    // Most apps have no audit. Until the first record, no HTTP client and no root certificates are loaded.
     let first = async {
         queue.filled().await;
         sleep(LINGER).await;
@@ -78,12 +78,12 @@ pub(super) async fn run(
         shutdown.cancelled().await;
         sleep(FLUSH_LIMIT).await;
     };
-    // A request that is given up may have been accepted; nobody asks any more.
+    // The endpoint may have accepted a request that is abandoned here.
     tokio::select! {
         () = sender.run(&shutdown) => {}
         () = limit => {}
     }
-    let count = queue.give_up();
+    let count = queue.drop_all();
     if count > 0 {
         tracing::warn!(count, "audit records were not accepted before the end and are lost");
     }
@@ -93,10 +93,10 @@ struct Sender<'a> {
     queue: &'a Queue,
     app: &'a watch::Receiver<Option<Arc<App>>>,
     credentials: AppCredentials,
-    /// Where records go, with the client for it. The last one stays when audit is switched off, for what was noted before.
+    /// The endpoint and its client. Kept when audit is disabled, for records from before.
     target: Option<(Target, Client)>,
     backoff: Backoff,
-    /// Records of the next batch; fewer while it is found out which one is refused.
+    /// Records of the next batch; fewer while the refused record is being isolated.
     batch_max: usize,
     /// Whether the credentials were renewed since the last success.
     is_renewed: bool,
@@ -105,51 +105,51 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Ends when all is sent after `shutdown`.
+    /// Returns when all records are sent after `shutdown`.
     async fn run(&mut self, shutdown: &CancellationToken) {
         loop {
             if self.queue.numbers().waiting > 0 {
-                let pause = self.send_batch().await;
-                self.rest(pause, shutdown).await;
+                let delay = self.send_batch().await;
+                self.wait(delay, shutdown).await;
             } else if self.is_ending {
                 return;
             } else {
                 // Both arms only wait.
                 tokio::select! {
-                    () = self.queue.filled() => self.rest(LINGER, shutdown).await,
+                    () = self.queue.filled() => self.wait(LINGER, shutdown).await,
                     () = shutdown.cancelled() => self.end(),
                 }
             }
         }
     }
 
-    /// A pause, which ends early when the daemon does.
-    async fn rest(&mut self, pause: Duration, shutdown: &CancellationToken) {
+    /// Waits for `delay`, or until the daemon ends.
+    async fn wait(&mut self, delay: Duration, shutdown: &CancellationToken) {
         // Both arms only wait.
         tokio::select! {
-            () = sleep(pause) => {}
+            () = sleep(delay) => {}
             () = shutdown.cancelled(), if !self.is_ending => self.end(),
         }
     }
 
-    /// From now on pauses are short ones again, and count.
+    /// Begins the shutdown: delays start from the shortest one again and are not interrupted.
     fn end(&mut self) {
         self.is_ending = true;
         self.backoff.reset();
     }
 
-    /// Sends the oldest records; how long to wait before the next ones.
+    /// Sends the oldest records. Returns the delay before the next batch.
     async fn send_batch(&mut self) -> Duration {
         let batch = self.queue.front(self.batch_max, BATCH_BYTES_MAX);
         let target = self.app.borrow().as_ref().and_then(|app| Target::of(app).ok());
         if let Some(target) = target
-            && let Err(error) = self.aim(target)
+            && let Err(error) = self.set_target(target)
         {
-            return self.failed(Refusal::Passing(chain(&error)), batch.len());
+            return self.failed(SendError::Transient(chain(&error)), batch.len());
         }
         let sent = match &self.target {
             Some((target, http)) => self.post(target, http, &batch).await,
-            None => Err(Refusal::Passing("there is no endpoint".to_owned())),
+            None => Err(SendError::Transient("there is no audit endpoint".to_owned())),
         };
         match sent {
             Ok(()) => {
@@ -157,7 +157,7 @@ impl Sender<'_> {
                 self.succeeded();
                 Duration::ZERO
             }
-            Err(refusal) => self.failed(refusal, batch.len()),
+            Err(error) => self.failed(error, batch.len()),
         }
     }
 
@@ -167,7 +167,7 @@ impl Sender<'_> {
             tracing::info!(
                 waiting = numbers.waiting,
                 dropped = numbers.dropped,
-                "audit records are accepted again; dropped counts from the daemon's start"
+                "audit records are accepted again; dropped is the total since the start of the daemon"
             );
         }
         self.backoff.reset();
@@ -175,59 +175,59 @@ impl Sender<'_> {
         self.batch_max = (self.batch_max * 2).min(BATCH_MAX);
     }
 
-    /// What a failure means for the records and for the pause before the next try.
+    /// Handles a failure. Returns the delay before the next attempt.
     ///
-    /// A batch that is refused for what is in it is halved until the record at fault stands alone, and is given up. If
-    /// the endpoint refuses all records, that is one request a pause, until there is no room for more.
-    fn failed(&mut self, refusal: Refusal, count: usize) -> Duration {
-        let error = match refusal {
-            Refusal::Content(error) if count > 1 => {
-                tracing::debug!(count, error, "audit records were refused; trying fewer at a time");
+    /// A batch whose content is refused is halved until the refused record is alone; this record is dropped. If the
+    /// endpoint refuses all records, this takes one request per delay until the queue is full.
+    fn failed(&mut self, error: SendError, count: usize) -> Duration {
+        let error = match error {
+            SendError::Content(error) if count > 1 => {
+                tracing::debug!(count, error, "audit records were refused; sending fewer per request");
                 self.queue.retried(count);
                 self.batch_max = count / 2;
                 return Duration::ZERO;
             }
-            Refusal::Content(error) => {
+            SendError::Content(error) => {
                 self.queue.refused(1);
                 if self.backoff.failures() == 0 {
                     tracing::warn!(error, "an audit record was refused and is dropped");
                 }
                 return self.backoff.next(rand::random());
             }
-            Refusal::Credentials(error) if !self.is_renewed => {
+            SendError::Credentials(error) if !self.is_renewed => {
                 tracing::debug!(error, "audit records were refused; renewing the app's AWS credentials");
                 self.queue.retried(count);
                 self.is_renewed = true;
                 self.credentials.expire();
                 return Duration::ZERO;
             }
-            Refusal::Credentials(error) => {
-                // Ever more rarely: where the permission is missing, new ones do not help.
+            SendError::Credentials(error) => {
+                // With decreasing frequency: new credentials do not help if the permission is missing.
                 if (self.backoff.failures() + 1).is_power_of_two() {
                     self.credentials.expire();
                 }
                 error
             }
-            Refusal::Passing(error) => error,
+            SendError::Transient(error) => error,
         };
         self.queue.retried(count);
         if self.backoff.failures() == 0 {
-            tracing::warn!(count, error, "audit records cannot be sent; they wait, and are tried again");
+            tracing::warn!(count, error, "audit records cannot be sent; they are kept and sent again");
         } else {
             tracing::debug!(attempt = self.backoff.failures() + 1, error, "audit records still cannot be sent");
         }
         self.backoff.next(rand::random())
     }
 
-    /// Keeps the client, and its connection, as long as the endpoint is of the same kind.
-    fn aim(&mut self, target: Target) -> reqwest::Result<()> {
-        let is_near = |target: &Target| transport::is_near(&target.url());
+    /// Sets the endpoint. Keeps the client and its connection if the proxy setting is the same.
+    fn set_target(&mut self, target: Target) -> reqwest::Result<()> {
+        let is_local = |target: &Target| transport::is_local(&target.url());
         let http = match self.target.take() {
-            Some((old, http)) if is_near(&old) == is_near(&target) => http,
+            Some((old, http)) if is_local(&old) == is_local(&target) => http,
             _ => transport::web_client(&target.url())
                 .connect_timeout(CONNECT_LIMIT)
                 .timeout(REQUEST_LIMIT)
-                // The signature is for one address.
+                // The signature is for one URL.
                 .redirect(redirect::Policy::none())
                 .build()?,
         };
@@ -235,38 +235,38 @@ impl Sender<'_> {
         Ok(())
     }
 
-    async fn post(&self, target: &Target, http: &Client, records: &[Arc<Record>]) -> Result<(), Refusal> {
-        let credentials = self.credentials.get().await.map_err(|error| Refusal::Passing(chain(&error)))?;
+    async fn post(&self, target: &Target, http: &Client, records: &[Arc<Record>]) -> Result<(), SendError> {
+        let credentials = self.credentials.get().await.map_err(|error| SendError::Transient(chain(&error)))?;
         let (body, mut headers) = body(target, records);
         add_signature(&mut headers, target, &body, &credentials, SystemTime::now())
-            .map_err(|error| Refusal::Passing(chain(&error)))?;
+            .map_err(|error| SendError::Transient(chain(&error)))?;
         let request = http.post(target.url()).headers(headers).body(body);
-        let answer = request.send().await.map_err(|error| Refusal::Passing(chain(&error)))?;
-        judge(answer).await
+        let response = request.send().await.map_err(|error| SendError::Transient(chain(&error)))?;
+        check_response(response).await
     }
 }
 
-async fn judge(answer: Response) -> Result<(), Refusal> {
-    let status = answer.status();
+async fn check_response(response: Response) -> Result<(), SendError> {
+    let status = response.status();
     if status.is_success() {
         return Ok(());
     }
-    let text = format!("status {}: {}", status.as_u16(), beginning(answer).await);
+    let text = format!("status {}: {}", status.as_u16(), read_start(response).await);
     Err(match status {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-            Refusal::Content(text)
+            SendError::Content(text)
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refusal::Credentials(text),
-        _ => Refusal::Passing(text),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => SendError::Credentials(text),
+        _ => SendError::Transient(text),
     })
 }
 
-/// The beginning of an answer, fit for a log line; what cannot be read is left out.
-async fn beginning(mut answer: Response) -> String {
+/// The beginning of a response, sanitised for a log line; unreadable parts are omitted.
+async fn read_start(mut response: Response) -> String {
     let mut text = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
+    while let Ok(Some(chunk)) = response.chunk().await {
         text.extend_from_slice(&chunk);
-        if text.len() >= ANSWER_MAX {
+        if text.len() >= RESPONSE_BYTES_MAX {
             break;
         }
     }

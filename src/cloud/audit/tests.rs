@@ -1,4 +1,4 @@
-//! The trail before the fake's audit endpoint, which verifies each signature by a second implementation.
+//! Tests of the trail with the fake's audit endpoint, which verifies each signature by a second implementation.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::cloud::testing::{SOON, client, eventually};
 use crate::cloud::{CloudError, ControlPlane};
 use crate::model::Snapshot;
 
-/// A trail that sends, and all its handles.
+/// A sending trail with its handles.
 struct Harness {
     fake: FakeCloud,
     app: watch::Sender<Option<Arc<App>>>,
@@ -23,15 +23,15 @@ struct Harness {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// Hands out these credentials first, then those of the cloud.
+/// Returns the credentials of `first`, then those of the cloud.
 #[derive(Debug)]
-struct Purse {
+struct CredentialSequence {
     first: Mutex<Vec<Credentials>>,
     cloud: Arc<dyn ControlPlane>,
 }
 
 #[async_trait]
-impl ControlPlane for Purse {
+impl ControlPlane for CredentialSequence {
     async fn app(&self) -> Result<Snapshot, CloudError> {
         self.cloud.app().await
     }
@@ -50,7 +50,7 @@ impl Harness {
         Self::with(|_| {}, vec![]).await
     }
 
-    /// For a cloud in this state, with these credentials before good ones.
+    /// Calls `prepare` on the cloud; the trail gets the credentials of `first` before valid ones.
     async fn with(prepare: impl FnOnce(&FakeCloud), first: Vec<Credentials>) -> Self {
         let fake = FakeCloud::start().await;
         fake.quietly(|world| world.tenant.audit = true);
@@ -60,14 +60,14 @@ impl Harness {
         let app = watch::Sender::new(Some(snapshot.app().expect("there is an app").clone()));
         let trail = AuditTrail::new(app.subscribe());
         let shutdown = CancellationToken::new();
-        let purse = Arc::new(Purse { first: Mutex::new(first), cloud });
-        let task = tokio::spawn(trail.clone().send(AppCredentials::new(purse), shutdown.clone()));
+        let credentials = Arc::new(CredentialSequence { first: Mutex::new(first), cloud });
+        let task = tokio::spawn(trail.clone().send(AppCredentials::new(credentials), shutdown.clone()));
         Self { fake, app, trail, shutdown, task }
     }
 
-    fn note(&self, ids: std::ops::Range<usize>) {
+    fn record(&self, ids: std::ops::Range<usize>) {
         for id in ids {
-            self.trail.note(&id.to_string(), vec![format!("before-{id}")]);
+            self.trail.record(&id.to_string(), vec![format!("before-{id}")]);
         }
     }
 
@@ -92,10 +92,10 @@ impl Harness {
     }
 
     async fn ended(self) -> Duration {
-        let asked_at = Instant::now();
+        let began = Instant::now();
         self.shutdown.cancel();
         timeout(SOON, self.task).await.expect("it ends").expect("it does not panic");
-        asked_at.elapsed()
+        began.elapsed()
     }
 }
 
@@ -106,8 +106,8 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
 #[tokio::test]
 async fn a_record_says_what_the_contract_wants() {
     let harness = Harness::start().await;
-    harness.note(0..1);
-    harness.trail.note("1", vec![]);
+    harness.record(0..1);
+    harness.trail.record("1", vec![]);
     harness.sent(2).await;
     let batches = harness.fake.audit.batches();
     let [batch] = &batches[..] else { panic!("one request: {batches:?}") };
@@ -126,13 +126,13 @@ async fn a_record_says_what_the_contract_wants() {
 #[tokio::test]
 async fn many_records_go_in_packed_requests_of_500_at_most_and_in_order() {
     let harness = Harness::start().await;
-    harness.note(0..1_210);
+    harness.record(0..1_210);
     harness.sent(1_210).await;
     let batches = harness.fake.audit.batches();
     let sizes: Vec<_> = batches.iter().map(|batch| (batch.records.len(), batch.compressed)).collect();
     assert_eq!(sizes, [(500, true), (500, true), (210, true)]);
     assert_eq!(harness.ids(), ids(0..1_210));
-    harness.note(0..10);
+    harness.record(0..10);
     harness.sent(1_220).await;
     assert_eq!(harness.fake.audit.batches().last().map(|b| (b.records.len(), b.compressed)), Some((10, false)));
 }
@@ -141,7 +141,7 @@ async fn many_records_go_in_packed_requests_of_500_at_most_and_in_order() {
 async fn a_wrong_key_is_refused_and_renewed() {
     let wrong = Credentials::new("AKIAWRONG", "wrong", None, None, "test");
     let harness = Harness::with(|_| {}, vec![wrong]).await;
-    harness.note(0..3);
+    harness.record(0..3);
     harness.sent(3).await;
     assert_eq!((harness.ids(), harness.numbers().retried), (ids(0..3), 3));
 }
@@ -149,13 +149,13 @@ async fn a_wrong_key_is_refused_and_renewed() {
 #[tokio::test]
 async fn expired_and_revoked_credentials_are_renewed() {
     let harness = Harness::with(|fake| fake.set_credentials_lifetime(Some(Duration::ZERO)), vec![]).await;
-    harness.note(0..1);
+    harness.record(0..1);
     eventually("expired ones are refused", || harness.numbers().retried >= 2).await;
     assert!(harness.fake.audit.batches().is_empty());
     harness.fake.set_credentials_lifetime(None);
     harness.sent(1).await;
     harness.fake.revoke_credentials();
-    harness.note(1..2);
+    harness.record(1..2);
     harness.sent(2).await;
     assert_eq!(harness.ids(), ids(0..2));
 }
@@ -165,7 +165,7 @@ async fn a_signature_for_another_region_is_refused_until_the_region_is_right() {
     let harness = Harness::start().await;
     let right = harness.app.borrow().clone().expect("there is an app");
     harness.change_app(|app| app.tenant.region = "eu-west-3".to_owned());
-    harness.note(0..2);
+    harness.record(0..2);
     eventually("it is refused", || harness.numbers().retried >= 2).await;
     assert!(harness.fake.audit.batches().is_empty());
     harness.app.send_replace(Some(right));
@@ -177,9 +177,9 @@ async fn a_signature_for_another_region_is_refused_until_the_region_is_right() {
 async fn an_outage_loses_nothing_and_changes_no_order() {
     let harness = Harness::start().await;
     harness.fake.audit.faults().set_outage(true);
-    harness.note(0..600);
+    harness.record(0..600);
     eventually("it is tried again", || harness.numbers().retried >= 1_000).await;
-    harness.note(600..700);
+    harness.record(600..700);
     harness.fake.audit.faults().set_outage(false);
     harness.sent(700).await;
     assert_eq!(harness.ids(), ids(0..700));
@@ -190,7 +190,7 @@ async fn an_outage_loses_nothing_and_changes_no_order() {
 async fn a_request_that_is_too_large_is_cut_until_it_fits() {
     let harness = Harness::start().await;
     harness.fake.audit.faults().fail_next(2, 413, "RequestTooLong");
-    harness.note(0..40);
+    harness.record(0..40);
     harness.sent(40).await;
     let sizes: Vec<_> = harness.fake.audit.batches().iter().map(|batch| batch.records.len()).collect();
     assert_eq!(sizes, [10, 20, 10]);
@@ -200,9 +200,9 @@ async fn a_request_that_is_too_large_is_cut_until_it_fits() {
 #[tokio::test]
 async fn only_the_record_at_fault_is_dropped() {
     let harness = Harness::start().await;
-    harness.note(0..17);
-    harness.trail.note("", vec![]);
-    harness.note(17..30);
+    harness.record(0..17);
+    harness.trail.record("", vec![]);
+    harness.record(17..30);
     harness.sent(30).await;
     assert_eq!((harness.ids(), harness.numbers().dropped), (ids(0..30), 1));
 }
@@ -211,7 +211,7 @@ async fn only_the_record_at_fault_is_dropped() {
 async fn what_is_left_at_the_end_is_sent_at_once() {
     let harness = Harness::start().await;
     let (fake, trail) = (harness.fake.audit.clone(), harness.trail.clone());
-    harness.note(0..700);
+    harness.record(0..700);
     let took = harness.ended().await;
     assert_eq!((trail.numbers().sent, fake.batches().len()), (700, 2));
     assert!(took < Duration::from_secs(20), "{took:?}");
@@ -221,7 +221,7 @@ async fn what_is_left_at_the_end_is_sent_at_once() {
 async fn an_endpoint_that_is_silent_holds_up_the_end_for_seconds_only() {
     let harness = Harness::start().await;
     harness.fake.services.fail_until_released(Service::Audit, Fault::Stall);
-    harness.note(0..5);
+    harness.record(0..5);
     eventually("it is asked", || harness.fake.services.calls(Service::Audit, "POST") > 0).await;
     let trail = harness.trail.clone();
     let took = harness.ended().await;
@@ -233,11 +233,11 @@ async fn an_endpoint_that_is_silent_holds_up_the_end_for_seconds_only() {
 async fn nothing_is_noted_unless_the_tenant_asks_for_it() {
     let harness = Harness::start().await;
     harness.change_app(|app| app.tenant.audit = false);
-    harness.note(0..5);
+    harness.record(0..5);
     assert_eq!(harness.numbers(), AuditNumbers::default());
     harness.change_app(|app| app.tenant.audit = true);
-    harness.note(5..6);
-    // What was noted while it was on is still sent.
+    harness.record(5..6);
+    // Records from before audit was disabled are still sent.
     harness.change_app(|app| app.tenant.audit = false);
     harness.sent(1).await;
     assert_eq!(harness.ids(), ["5"]);
@@ -248,16 +248,16 @@ async fn without_an_endpoint_that_can_be_used_records_are_dropped_and_counted() 
     let harness = Harness::start().await;
     for endpoint in [None, Some("http://audit.example/"), Some("nothing"), Some("ftp://127.0.0.1/")] {
         harness.change_app(|app| app.audit_records_endpoint = endpoint.map(str::to_owned));
-        harness.note(0..1);
+        harness.record(0..1);
     }
     harness.change_app(|app| app.change_receiver = None);
-    harness.note(0..1);
+    harness.record(0..1);
     assert_eq!(harness.numbers(), AuditNumbers { dropped: 5, ..AuditNumbers::default() });
 }
 
 #[tokio::test]
 async fn debug_shows_no_record() {
     let harness = Harness::start().await;
-    harness.trail.note("an-id-of-a-message", vec![]);
+    harness.trail.record("an-id-of-a-message", vec![]);
     assert!(!format!("{:?}", harness.trail).contains("an-id"));
 }

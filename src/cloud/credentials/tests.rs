@@ -1,4 +1,4 @@
-//! Tests of the kept credentials, on paused time.
+//! Tests of the cached credentials, on paused time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,39 +7,39 @@ use async_trait::async_trait;
 use super::*;
 use crate::model::Snapshot;
 
-/// Hands out numbered credentials, each good for `lifetime` of the host's clock.
+/// Returns numbered credentials, each valid for `lifetime` of the host's clock.
 #[derive(Debug)]
-struct Mint {
-    made: AtomicUsize,
+struct CredentialsCloud {
+    count: AtomicUsize,
     lifetime: Duration,
 }
 
 #[async_trait]
-impl ControlPlane for Mint {
+impl ControlPlane for CredentialsCloud {
     async fn app(&self) -> Result<Snapshot, CloudError> {
         Ok(Snapshot::Gone)
     }
 
     async fn aws_credentials(&self) -> Result<Credentials, CloudError> {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let number = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         let expiry = SystemTime::now() + self.lifetime;
         Ok(Credentials::new(number.to_string(), "secret", None, Some(expiry), "test"))
     }
 }
 
-fn minted(lifetime: Duration) -> AppCredentials {
-    AppCredentials::new(Arc::new(Mint { made: AtomicUsize::new(0), lifetime }))
+fn credentials_for(lifetime: Duration) -> AppCredentials {
+    AppCredentials::new(Arc::new(CredentialsCloud { count: AtomicUsize::new(0), lifetime }))
 }
 
 async fn key(credentials: &AppCredentials) -> String {
-    let provided = credentials.provide_credentials().await.expect("the mint never fails");
+    let provided = credentials.provide_credentials().await.expect("the cloud never fails");
     provided.access_key_id().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
 async fn credentials_are_renewed_before_they_end() {
-    let credentials = minted(Duration::from_secs(3600));
+    let credentials = credentials_for(Duration::from_secs(3600));
     assert_eq!(key(&credentials).await, "1");
     tokio::time::advance(Duration::from_secs(2990)).await;
     assert_eq!(key(&credentials).await, "1");
@@ -49,14 +49,14 @@ async fn credentials_are_renewed_before_they_end() {
 
 #[tokio::test(start_paused = true)]
 async fn many_who_ask_share_one_request() {
-    let credentials = minted(Duration::from_secs(3600));
+    let credentials = credentials_for(Duration::from_secs(3600));
     let keys = futures_util::future::join_all((0..20).map(|_| key(&credentials))).await;
     assert!(keys.iter().all(|key| key == "1"), "{keys:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn expired_by_aws_means_new_ones_at_once() {
-    let credentials = minted(Duration::from_secs(3600));
+    let credentials = credentials_for(Duration::from_secs(3600));
     assert_eq!(key(&credentials).await, "1");
     credentials.expire();
     assert_eq!(key(&credentials).await, "2");
@@ -75,5 +75,5 @@ fn a_wrong_clock_does_not_shape_the_lifetime() {
 
 #[test]
 fn debug_shows_no_secret() {
-    assert_eq!(format!("{:?}", minted(Duration::from_secs(1))), "AppCredentials");
+    assert_eq!(format!("{:?}", credentials_for(Duration::from_secs(1))), "AppCredentials");
 }

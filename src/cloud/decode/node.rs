@@ -1,4 +1,4 @@
-//! One managed node from the wire. An error is the reason why it cannot be run, in words for an operator.
+//! Converts one managed node. An error text is the reason for the operator why the node is invalid.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,13 +16,13 @@ use super::super::text::sanitize;
 use super::{is_name, required, text};
 use crate::model::{Edge, MessageType, Node, NodeName, NodeType};
 
-/// Most ports or mounts of one node.
+/// Limit of ports or mounts of one node.
 const PARTS_MAX: usize = 1_000;
 
-/// Most edges of one node in one direction.
+/// Limit of edges of one node in one direction.
 const EDGES_MAX: usize = 10_000;
 
-/// Reads a node; lists are sorted and without doubles, so that their order on the wire means nothing.
+/// Converts a node. Lists are sorted and deduplicated, because their order on the wire is arbitrary.
 pub(super) fn read(wire: WireNode, name: NodeName) -> Result<Node, String> {
     let receives = wire.receive_edges.unwrap_or_default().into_iter().flatten();
     let sends = wire.send_edges.unwrap_or_default().into_iter().flatten();
@@ -75,7 +75,7 @@ fn list<W, T: Ord>(
     Ok(parts)
 }
 
-/// An edge without queue or other end is one that is just being made or removed: no edge yet, or no longer.
+/// An edge without a queue or another end is being created or removed, and is omitted.
 fn edges(wire: impl Iterator<Item = (Option<String>, Option<String>)>) -> Result<Vec<Edge>, String> {
     let mut edges: Vec<Edge> =
         wire.filter_map(|(other, queue)| Some(Edge { other: other?, queue: queue? })).take(EDGES_MAX + 1).collect();
@@ -115,7 +115,7 @@ fn protocol(wire: Option<WireProtocol>) -> Result<Protocol, String> {
     }
 }
 
-/// Absent means every IPv4 address. An `AWSIPAddress` may be a whole network: that is nothing to listen on.
+/// Absent means all IPv4 addresses. An `AWSIPAddress` may be a network, which is not valid for a port.
 fn address(wire: Option<&str>) -> Result<IpAddr, String> {
     match wire {
         None | Some("") => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -125,12 +125,14 @@ fn address(wire: Option<&str>) -> Result<IpAddr, String> {
         Some(text) => {
             let address =
                 text.parse().map_err(|_| format!("host address {:?} is not an IP address", sanitize(text)))?;
-            let is_for_many = match address {
+            let is_multicast = match address {
                 IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
                 IpAddr::V6(address) => address.is_multicast(),
             };
-            if is_for_many {
-                Err(format!("host address {address} is for many hosts; a port needs one"))
+            if is_multicast {
+                Err(format!(
+                    "host address {address} is a multicast or broadcast address; a port needs a unicast address"
+                ))
             } else {
                 Ok(address)
             }
@@ -155,7 +157,7 @@ fn mount(wire: WireMount) -> Result<Mount, String> {
     Ok(Mount { source, target })
 }
 
-/// What Docker and Podman accept.
+/// Whether Docker and Podman accept the name.
 fn is_volume_name(text: &str) -> bool {
     is_name(text)
         && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())

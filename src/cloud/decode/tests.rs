@@ -1,4 +1,4 @@
-//! What becomes of good, odd and broken answers to `GetApp`.
+//! Tests with valid, unusual and invalid responses to `GetApp`.
 
 use managed_app_runtimes::{Mount, MountSource, PortBinding, Protocol};
 use serde_json::{Value, json};
@@ -131,10 +131,10 @@ fn what_makes_a_snapshot_whole_must_be_there() {
     check("/tenant/region", Value::Null, "the tenant's region is missing");
     check("/tenant/region", json!(""), "the tenant's region is missing");
     for region in ["x.evil.example/#", "eu-west-1.evil.example", "evil@eu-west-1", "nowhere"] {
-        check("/tenant/region", json!(region), "the tenant's region is no AWS region");
+        check("/tenant/region", json!(region), "the tenant's region is not an AWS region");
     }
     check("/tenant/table", Value::Null, "the tenant's table is missing");
-    check("/name", json!("other"), "the answer is about another app");
+    check("/name", json!("other"), "the response is about another app");
     check("/config", json!("x".repeat(TEXT_MAX + 1)), "the app's config is longer than 1048576 bytes");
     check("/nodes", json!(vec![Value::Null; NODES_MAX + 1]), "there are more than 10000 nodes");
 }
@@ -192,7 +192,8 @@ fn an_invalid_node_does_not_touch_the_others() {
     check(with("/ports/0/hostAddress", json!("10.0.0.0/8")), network);
     check(with("/ports/0/hostAddress", json!("here")), "host address \"here\" is not an IP address");
     for many in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
-        let expected = format!("host address {many} is for many hosts; a port needs one");
+        let expected =
+            format!("host address {many} is a multicast or broadcast address; a port needs a unicast address");
         check(with("/ports/0/hostAddress", json!(many)), &expected);
     }
     let target = json!("/x\u{1b}[2J");

@@ -1,5 +1,5 @@
-//! The SDK's default chain of credentials, link by link, so that it is known which link had the keys and why the others
-//! had none. Keeps no keys.
+//! The SDK's default chain of credentials, link by link, to report which link had keys and why the others had none.
+//! Caches no keys.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,18 +24,18 @@ use super::files::{Files, ProfilePaths};
 use crate::cloud::text::{chain, sanitize};
 use crate::config::process_environment;
 
-/// Limit for one attempt of a call that asks for keys.
+/// Limit for one attempt of a call for keys.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Key ids that begin with this belong to temporary keys, which are no good without their session token.
+/// Prefix of the ids of temporary keys, which need a session token.
 const TEMPORARY_PREFIX: &str = "ASIA";
 
-/// Where keys came from.
+/// Source of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     Environment,
-    /// A profile of the shared files; the text names the file or the way.
+    /// A profile of the shared files; the text names the file or the method.
     Profile(String),
     /// AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN; the file.
     WebIdentity(String),
@@ -43,7 +43,7 @@ pub enum KeySource {
     Container,
     /// The role of the instance.
     Instance,
-    /// Whoever started the program gave them.
+    /// Passed in by the program.
     Given,
 }
 
@@ -60,15 +60,15 @@ impl fmt::Display for KeySource {
     }
 }
 
-/// A link of the chain that had no keys, and why.
+/// A link of the chain without keys, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Miss {
-    pub(super) place: String,
+    pub(super) link_name: String,
     pub(super) reason: String,
 }
 
-/// The chain for one state of the shared files. Links keep what they need to go on, such as tokens of the instance's
-/// metadata, so it is kept as long as the files stay as they are.
+/// The chain for one state of the shared files. Links cache state, such as tokens of the instance metadata, so the
+/// chain is kept until the files change.
 #[derive(Debug)]
 pub(super) struct Chain {
     links: Vec<(Link, SharedCredentialsProvider)>,
@@ -87,12 +87,12 @@ enum Link {
 }
 
 impl Chain {
-    /// The one link of whoever gave it.
+    /// A chain with this provider only.
     pub(super) fn given(provider: SharedCredentialsProvider) -> Self {
         Self { links: vec![(Link::Given, provider)], profile: String::new(), paths: ProfilePaths::default() }
     }
 
-    /// The default chain; `base` has the HTTP client and the kinds of endpoints.
+    /// The default chain; `base` has the HTTP client and the endpoint settings.
     pub(super) async fn new(base: &SdkConfig, paths: &ProfilePaths, files: &Files) -> Self {
         let config = provider_config(base).await;
         let contents = EnvConfigFiles::builder()
@@ -116,21 +116,21 @@ impl Chain {
         }
     }
 
-    /// The keys of the first link that has some. A link that is set up and fails ends the search: the next one may
-    /// belong to somebody else.
-    pub(super) async fn ask(&self, files: &Files) -> Result<(Credentials, KeySource), Vec<Miss>> {
+    /// The keys of the first link that has some. A link that is configured and fails ends the search: the next one may
+    /// have the keys of another owner.
+    pub(super) async fn load(&self, files: &Files) -> Result<(Credentials, KeySource), Vec<Miss>> {
         let mut misses = Vec::new();
         for (link, provider) in &self.links {
-            let asked = provider.provide_credentials().await.map(without_empty_token);
-            let asked = asked.and_then(|keys| whole(*link, keys));
-            match asked {
+            let loaded = provider.provide_credentials().await.map(without_empty_token);
+            let loaded = loaded.and_then(|keys| complete(*link, keys));
+            match loaded {
                 Ok(keys) => {
                     let source = self.source(*link, &keys, files);
                     return Ok((keys, source));
                 }
                 Err(error) => {
                     let is_over = !matches!(error, CredentialsError::CredentialsNotLoaded(_));
-                    misses.push(Miss { place: self.place(*link), reason: self.reason(*link, &error, files) });
+                    misses.push(Miss { link_name: self.link_name(*link), reason: self.reason(*link, &error, files) });
                     if is_over {
                         break;
                     }
@@ -140,7 +140,7 @@ impl Chain {
         Err(misses)
     }
 
-    fn place(&self, link: Link) -> String {
+    fn link_name(&self, link: Link) -> String {
         let path = |path: &Option<std::path::PathBuf>, name: &str| {
             path.as_ref().map_or_else(|| format!("~/.aws/{name}"), |path| path.display().to_string())
         };
@@ -176,7 +176,7 @@ impl Chain {
         }
         let is_absent = link == Link::Profile && !files.credentials.exists && !files.config.exists;
         if parts.is_empty() || !is_absent {
-            parts.push(plain(link, error));
+            parts.push(explain(link, error));
         }
         parts.join(", ")
     }
@@ -194,7 +194,7 @@ impl Chain {
         }
     }
 
-    /// Which of the kinds of profiles it was, as the SDK notes it on the keys.
+    /// The kind of the profile, which the SDK records with the keys.
     fn profile_source(&self, keys: &Credentials, files: &Files) -> String {
         let profile = &self.profile;
         let features = keys.get_property::<Vec<Feature>>().map_or(&[][..], Vec::as_slice);
@@ -220,34 +220,34 @@ impl Chain {
     }
 }
 
-/// A session token that is set to nothing is none; sent, it would spoil the signature.
+/// An empty session token counts as none: if it is sent, the signature is invalid.
 fn without_empty_token(keys: Credentials) -> Credentials {
     if keys.session_token() != Some("") {
         return keys;
     }
-    let mut plain = Credentials::new(keys.access_key_id(), keys.secret_access_key(), None, keys.expiry(), "HostKeys");
+    let mut cleaned = Credentials::new(keys.access_key_id(), keys.secret_access_key(), None, keys.expiry(), "HostKeys");
     if let Some(features) = keys.get_property::<Vec<Feature>>() {
-        plain.set_property(features.clone());
+        cleaned.set_property(features.clone());
     }
-    plain
+    cleaned
 }
 
-/// Keys that a writer has not finished are none.
-fn whole(link: Link, keys: Credentials) -> Result<Credentials, CredentialsError> {
+/// Incomplete keys count as none: the file may be half-written.
+fn complete(link: Link, keys: Credentials) -> Result<Credentials, CredentialsError> {
     let is_temporary = keys.access_key_id().starts_with(TEMPORARY_PREFIX);
     let lacks = match () {
         () if keys.access_key_id().is_empty() => "the key id",
         () if keys.secret_access_key().is_empty() => "the secret key",
         () if link == Link::Profile && is_temporary && keys.session_token().is_none() => {
-            "the session token, without which a temporary key is no good"
+            "the session token, which a temporary key needs"
         }
         () => return Ok(keys),
     };
     Err(CredentialsError::invalid_configuration(format!("{lacks} is missing")))
 }
 
-/// The SDK's words, but where they are about how this program was built.
-fn plain(link: Link, error: &CredentialsError) -> String {
+/// The SDK's error text, except where it is about build options of this program.
+fn explain(link: Link, error: &CredentialsError) -> String {
     let text = chain(error);
     if text.contains("cargo feature") {
         return "the profile uses IAM Identity Center (sso_*) or `aws login`, which need a person at a browser and are \
@@ -268,13 +268,13 @@ fn plain(link: Link, error: &CredentialsError) -> String {
             "AWS_EC2_METADATA_DISABLED is true".to_owned()
         }
         (Link::Profile, CredentialsError::CredentialsNotLoaded(_)) => {
-            "the profile has no keys, or is not there".to_owned()
+            "the profile has no keys or does not exist".to_owned()
         }
         _ => text,
     }
 }
 
-/// The region is that of STS.
+/// Its region is used for STS.
 async fn provider_config(base: &SdkConfig) -> ProviderConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build();
     let mut config = ProviderConfig::without_region()

@@ -1,5 +1,5 @@
-//! The shared credentials and config files: where they are, what is in them, and whether somebody is writing them right
-//! now. Understands their text only as far as that takes.
+//! The shared credentials and config files: their paths, their contents, and whether they are being written. Does not
+//! parse profiles.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use crate::config::process_environment;
 
-/// A file that was written less than this ago may be half-written.
+/// A file that was written less than this ago may be incomplete.
 const QUIET_MIN: Duration = Duration::from_millis(500);
 
-/// The same for a file whose last line has no end, as it is when its writer was interrupted in the middle of a value.
+/// The same for a file without a newline at its end, whose writer may have been interrupted in a value.
 const QUIET_MIN_WITHOUT_NEWLINE: Duration = Duration::from_secs(2);
 
-/// A file that was written less than this ago may be written again in a moment.
+/// A file that was written less than this ago may be written again soon.
 const RECENT_MAX: Duration = Duration::from_secs(30);
 
 /// Limit for reading both files; a home directory may be on a network.
@@ -26,7 +26,7 @@ const READ_LIMIT: Duration = Duration::from_secs(5);
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Where the two files are; `None` where that depends on a home directory and there is none.
+/// Paths of the two files; `None` if the path depends on a home directory and there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProfilePaths {
     /// AWS_CONFIG_FILE, else `~/.aws/config`.
@@ -56,27 +56,27 @@ impl ProfilePaths {
         }
     }
 
-    /// Reads both. What cannot be read counts as empty, as it does for every AWS SDK, and is noted.
+    /// Reads both. An unreadable file counts as empty, as in all AWS SDKs; the problem is recorded.
     pub(super) async fn read(&self) -> Files {
         let both = async {
             (ProfileFile::read(self.config.as_deref()).await, ProfileFile::read(self.credentials.as_deref()).await)
         };
         let (config, credentials) = timeout(READ_LIMIT, both).await.unwrap_or_else(|_| {
             let late =
-                || ProfileFile { problem: Some("the disk does not answer".to_owned()), ..ProfileFile::default() };
+                || ProfileFile { problem: Some("the disk does not respond".to_owned()), ..ProfileFile::default() };
             (late(), late())
         });
         Files { config, credentials }
     }
 }
 
-/// One file as it was when it was read.
+/// One file at the time it was read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ProfileFile {
     pub(super) text: String,
-    /// Since the last write; `None` when that lies in the future, or there is no file.
+    /// Time since the last write; `None` if it is in the future or the file does not exist.
     pub(super) age: Option<Duration>,
-    /// Why it could not be read; a file that does not exist is no problem.
+    /// Why it could not be read; not set if the file does not exist.
     pub(super) problem: Option<String>,
     pub(super) exists: bool,
 }
@@ -91,7 +91,7 @@ impl ProfileFile {
         }
     }
 
-    /// Text and age of one and the same file, also when another takes its name meanwhile.
+    /// Text and age of the same file, also if it is replaced meanwhile.
     async fn open(path: &Path) -> io::Result<Self> {
         let file = tokio::fs::File::open(path).await?;
         let written = file.metadata().await?.modified()?;
@@ -108,7 +108,7 @@ impl ProfileFile {
     }
 }
 
-/// Both files at one moment.
+/// Both files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Files {
     pub(super) config: ProfileFile,
@@ -116,12 +116,12 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Whether nobody has written them for a moment, so that they are most probably whole.
+    /// Whether they were not written for a short time, so that they are probably complete.
     pub(super) fn are_quiet(&self) -> bool {
         self.config.is_quiet() && self.credentials.is_quiet()
     }
 
-    /// Whether somebody wrote one of them lately, so that waiting for the rest is worth a moment.
+    /// Whether one of them was written recently, so that more writes may follow.
     pub(super) fn are_recent(&self) -> bool {
         [&self.config, &self.credentials].into_iter().any(|file| file.age.is_some_and(|age| age < RECENT_MAX))
     }
@@ -131,7 +131,7 @@ impl Files {
         [&self.config, &self.credentials].into_iter().any(|file| file.text.contains("credential_process"))
     }
 
-    /// Stands for their whole content.
+    /// Digest of both contents.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
         for file in [&self.config, &self.credentials] {

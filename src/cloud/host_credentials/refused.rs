@@ -1,5 +1,5 @@
-//! What happens when a service says that the keys are no good: the provider hears of it, and the call is repeated with
-//! keys that are read anew. For the clients of all services, whatever else they repeat.
+//! Handles responses that refuse the keys: notifies the provider, and retries the call with keys that are read again.
+//! For the clients of all services, independent of their other retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +18,15 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use super::HostCredentials;
 use crate::cloud::failure::refuses_keys;
 
-/// Put it into a client both as an interceptor and as a classifier of retries.
+/// Must be added to a client both as an interceptor and as a retry classifier.
 #[derive(Debug, Clone)]
 pub(crate) struct RefusedKeys {
     keys: Arc<HostCredentials>,
-    /// Whether no other failure is repeated.
-    is_alone: bool,
+    /// Whether no other failures are retried.
+    retries_only_refused_keys: bool,
 }
 
-/// Whose signature a request carries.
+/// The keys that signed a request.
 #[derive(Debug)]
 struct Signer {
     key_id: String,
@@ -38,14 +38,14 @@ impl Storable for Signer {
 }
 
 impl RefusedKeys {
-    /// Other failures are repeated as the SDK does it.
+    /// Other failures are retried by the SDK.
     pub(crate) fn new(keys: Arc<HostCredentials>) -> Self {
-        Self { keys, is_alone: false }
+        Self { keys, retries_only_refused_keys: false }
     }
 
-    /// Other failures are not repeated: whoever calls has a way of its own.
-    pub(crate) fn alone(keys: Arc<HostCredentials>) -> Self {
-        Self { keys, is_alone: true }
+    /// Other failures are not retried: the caller retries.
+    pub(crate) fn only_refused_keys(keys: Arc<HostCredentials>) -> Self {
+        Self { keys, retries_only_refused_keys: true }
     }
 }
 
@@ -87,9 +87,9 @@ impl Intercept for RefusedKeys {
 
 impl ClassifyRetry for RefusedKeys {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        if context.response().is_some_and(is_refusal) && self.keys.may_have_others() {
+        if context.response().is_some_and(is_refusal) && self.keys.may_retry() {
             RetryAction::retryable_error_with_explicit_delay(ErrorKind::ClientError, Duration::ZERO)
-        } else if self.is_alone {
+        } else if self.retries_only_refused_keys {
             RetryAction::RetryForbidden
         } else {
             RetryAction::NoActionIndicated
@@ -106,7 +106,7 @@ fn key_id(authorization: &str) -> Option<&str> {
     authorization.split_once("Credential=")?.1.split('/').next()
 }
 
-/// By the code of the error, which is in a header or in the JSON of the body.
+/// Whether the error code, in a header or in the JSON body, means refused keys.
 fn is_refusal(response: &HttpResponse) -> bool {
     if !response.status().is_client_error() {
         return false;

@@ -1,5 +1,5 @@
-//! The host's keys as a registry sees them, which refuses all but the present ones, while their source changes: files that
-//! are replaced and rewritten, a process, the roles of tokens, containers and instances.
+//! Tests of the host's keys with a registry that refuses all but the current ones, while their source changes: files
+//! that are replaced and rewritten, a process, the roles of tokens, containers and instances.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,20 +11,20 @@ use tokio::time::{Instant, sleep, timeout};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use super::kept::ASK_EVERY;
+use super::cached_keys::RELOAD_EVERY;
 use super::*;
 use crate::cloud::failure::Failure;
 use crate::cloud::testing::SOON;
 use crate::cloud::{Aws, AwsOptions};
 use crate::telemetry::REDACTED;
 
-/// Hands out tokens for the present key and its session token; counts what it refused and what came without keys.
+/// Returns tokens for the current key and its session token; records refused and unsigned requests.
 #[derive(Clone, Default)]
 struct Ecr(Arc<Mutex<Seen>>);
 
 #[derive(Default)]
 struct Seen {
-    /// Key id and session token; `None` takes all.
+    /// Key id and session token; `None` accepts all.
     right: Option<(String, String)>,
     taken: Vec<String>,
     refused: Vec<String>,
@@ -107,7 +107,7 @@ impl Host {
         self.folder.path().join("credentials")
     }
 
-    /// Written long ago, as far as its time tells.
+    /// Writes the file with an old modification time.
     fn write(&self, text: &str) {
         std::fs::write(self.file(), text).expect("a file");
         age(&self.file(), Duration::from_secs(3_600));
@@ -131,7 +131,7 @@ fn age(path: &Path, age: Duration) {
     file.set_modified(SystemTime::now() - age).expect("its time can be set");
 }
 
-/// Whatever the way of writing: the one call that finds the old keys refused goes on with the new ones by itself.
+/// For each way of writing: one call whose old keys are refused is retried with the new ones.
 #[tokio::test]
 async fn new_keys_of_a_file_are_used_when_the_old_ones_are_refused() {
     let host = Host::new().await;
@@ -146,7 +146,7 @@ async fn new_keys_of_a_file_are_used_when_the_old_ones_are_refused() {
         } else {
             let new = host.folder.path().join("new");
             std::fs::write(&new, keys.profile()).expect("a file");
-            std::fs::rename(new, host.file()).expect("it takes the place of the old one");
+            std::fs::rename(new, host.file()).expect("it replaces the old one");
         }
         host.good_call().await;
         let refused = host.ecr.seen().refused.len();
@@ -155,8 +155,7 @@ async fn new_keys_of_a_file_are_used_when_the_old_ones_are_refused() {
     assert_eq!(host.ecr.seen().anonymous, 0);
 }
 
-/// The old keys are refused from the moment at which the file is truncated; what is written of the new ones meanwhile is
-/// never called with.
+/// The old keys are refused from the truncation of the file on. Incomplete new keys are never used.
 #[tokio::test]
 async fn a_half_written_file_is_waited_for() {
     for half in ["", "[default]\naws_access_key_id = ASIAKEY1\n", "[default]\naws_acc"] {
@@ -168,7 +167,7 @@ async fn a_half_written_file_is_waited_for() {
         std::fs::write(host.file(), half).expect("half a file");
         let rest = async {
             sleep(Duration::from_millis(1_200)).await;
-            std::fs::write(host.file(), Keys::number(1).profile()).expect("a whole file");
+            std::fs::write(host.file(), Keys::number(1).profile()).expect("a complete file");
         };
         tokio::join!(host.good_call(), rest);
         let seen = host.ecr.seen();
@@ -191,7 +190,7 @@ async fn the_last_keys_stay_in_use_while_a_file_has_none() {
     assert_eq!((seen.refused.len(), seen.anonymous), (0, 0));
 }
 
-/// Tokens last for hours, and what they open may end with the keys that they were asked for with.
+/// Tokens are valid for hours, but may become invalid with the keys that requested them.
 #[tokio::test]
 async fn a_token_that_its_registry_refuses_is_replaced_by_one_of_new_keys() {
     let host = Host::new().await;
@@ -208,7 +207,7 @@ async fn a_token_that_its_registry_refuses_is_replaced_by_one_of_new_keys() {
     assert_eq!(ecr.seen().taken, ["ASIAKEY0", "ASIAKEY1"]);
 }
 
-/// Without a refusal too: the limit is a minute.
+/// Also without a refusal: the limit is a minute.
 #[tokio::test]
 async fn a_replaced_file_counts_soon_while_the_old_keys_are_still_good() {
     let host = Host::new().await;
@@ -247,7 +246,7 @@ async fn a_call_that_repeats_nothing_else_repeats_refused_keys() {
     let client = host.aws.logs_without_retries("eu-west-1").await;
     host.aws.host_credentials().await.get().await.expect("the old keys");
     host.write(&Keys::number(1).profile());
-    // The answer is no log group's, but it is one.
+    // The response is not one for log groups, but it is a success.
     client.describe_log_groups().send().await.expect("the second attempt is taken");
     let seen = host.ecr.seen();
     assert_eq!((seen.refused.len(), seen.taken.len()), (1, 1));
@@ -296,15 +295,15 @@ async fn an_empty_session_token_is_none() {
 async fn a_process_is_asked_again_when_its_keys_are_refused() {
     let host = Host::new().await;
     let (script, output) = (host.folder.path().join("give-keys"), host.folder.path().join("keys.json"));
-    let say = |keys: &Keys| {
-        let said = json!({"Version": 1, "AccessKeyId": keys.id, "SecretAccessKey": keys.secret,
+    let write_keys = |keys: &Keys| {
+        let output_keys = json!({"Version": 1, "AccessKeyId": keys.id, "SecretAccessKey": keys.secret,
             "SessionToken": keys.token});
-        std::fs::write(&output, said.to_string()).expect("a file");
+        std::fs::write(&output, output_keys.to_string()).expect("a file");
     };
     std::fs::write(&script, format!("#!/bin/sh\nexec cat {}\n", output.display())).expect("a script");
     host.write(&format!("[default]\ncredential_process = sh {}\n", script.display()));
     for number in 0..2 {
-        say(&Keys::number(number));
+        write_keys(&Keys::number(number));
         host.ecr.take_only(&Keys::number(number));
         host.good_call().await;
     }
@@ -313,7 +312,7 @@ async fn a_process_is_asked_again_when_its_keys_are_refused() {
     assert_eq!(seen.source.to_string(), "credential_process of profile default");
 }
 
-/// The process is left behind, so it must not be started by each call.
+/// The process cannot be ended, so not every call may start one.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_hangs_is_not_started_again_and_again() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -326,12 +325,12 @@ async fn a_process_that_hangs_is_not_started_again_and_again() {
     let base = SdkConfig::builder().http_client(crate::cloud::transport::http_client()).build();
     let keys = HostCredentials::new(base, paths, Redactor::default());
     for _ in 0..5 {
-        let error = keys.get().await.expect_err("it says nothing");
+        let error = keys.get().await.expect_err("there is no output");
         assert!(error.to_string().contains("does not answer"), "{error}");
         tokio::time::advance(Duration::from_secs(5)).await;
     }
     tokio::time::resume();
-    // Real processes need real time to begin.
+    // Real processes need real time to start.
     sleep(Duration::from_secs(1)).await;
     assert_eq!(std::fs::read_to_string(&started).unwrap_or_default().lines().count(), 1);
 }
@@ -350,10 +349,10 @@ async fn profiles_that_need_a_person_are_named() {
 #[test]
 fn keys_are_renewed_before_their_end_and_never_at_each_call() {
     let now = SystemTime::now();
-    let after = |life: u64| time_to_ask_again(Some(now + Duration::from_secs(life)), now).as_secs();
+    let after = |life: u64| time_to_reload(Some(now + Duration::from_secs(life)), now).as_secs();
     assert_eq!((after(3_600), after(400), after(8)), (3_300, 300, 10));
-    assert_eq!(time_to_ask_again(Some(now - Duration::from_secs(9)), now), COMPARE_EVERY);
-    assert_eq!(time_to_ask_again(None, now), ASK_EVERY);
+    assert_eq!(time_to_reload(Some(now - Duration::from_secs(9)), now), COMPARE_EVERY);
+    assert_eq!(time_to_reload(None, now), RELOAD_EVERY);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Every limit of PutLogEvents, from both sides.
+//! Tests of each limit of PutLogEvents, at and above it.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ fn event(at_ms: i64, bytes: usize) -> LogEvent<()> {
     LogEvent::record(at_ms, "x".repeat(bytes))
 }
 
-/// Sizes of the batches that `events` make.
+/// Sizes of the batches of `events`.
 fn sizes(events: impl IntoIterator<Item = LogEvent<()>>) -> Vec<usize> {
     batches(events).iter().map(|batch| batch.events.len()).collect()
 }

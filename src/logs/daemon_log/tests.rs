@@ -1,4 +1,4 @@
-//! The daemon's own log before the fake CloudWatch.
+//! Tests of the daemon's log with the fake CloudWatch.
 
 use managed_app_fakes::FakeCloud;
 use tokio::time::{Instant, timeout};
@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::cloud::testing::{SOON, aws, eventually};
 
-/// A log that is shipped, and all its handles.
+/// A shipped log with its handles.
 struct Harness {
     fake: FakeCloud,
     group: String,
@@ -22,7 +22,7 @@ impl Harness {
         Self::with(|_, _| {}).await
     }
 
-    /// Does something to the cloud and the lines before shipping begins.
+    /// Calls `prepare` before shipping begins.
     async fn with(prepare: impl FnOnce(&FakeCloud, &Unshipped)) -> Self {
         let fake = FakeCloud::start().await;
         let (lines, redactor, shutdown) = (Unshipped::default(), Redactor::default(), CancellationToken::new());
@@ -49,10 +49,10 @@ impl Harness {
     }
 
     async fn ended(self) -> Duration {
-        let asked_at = Instant::now();
+        let began = Instant::now();
         self.shutdown.cancel();
         timeout(SOON, self.task).await.expect("it ends").expect("it does not panic");
-        asked_at.elapsed()
+        began.elapsed()
     }
 }
 

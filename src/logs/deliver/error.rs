@@ -1,24 +1,24 @@
-//! What a refusal of CloudWatch asks for. Pure.
+//! Maps failures of CloudWatch to the next step. Pure.
 
 use crate::cloud::failure::{AwsErrorKind, Failure, refuses_keys};
 
-/// The code put in place of CloudWatch's when making a stream fails because there is no group.
+/// Replaces the code of CloudWatch if a stream cannot be created because its group does not exist.
 pub(super) const NO_GROUP: &str = "NoLogGroup";
 
-/// What to do after a failed `PutLogEvents` or `CreateLogStream`.
+/// The next step after a failed `PutLogEvents` or `CreateLogStream`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Response {
-    /// CloudWatch has these very events already.
+    /// CloudWatch already has these events.
     AlreadyThere,
-    /// The events themselves are refused: find the one that is bad.
+    /// An event is invalid: find it by halving the batch.
     BadEvents,
-    /// The stream is gone, or the group is.
+    /// The stream or the group does not exist.
     NoStream,
-    /// Try again later.
+    /// Retry later.
     Later(DeliveryError),
 }
 
-/// Why logs do not reach CloudWatch for now.
+/// Why logs do not reach CloudWatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeliveryError {
     NoGroup,
@@ -28,18 +28,20 @@ pub(super) enum DeliveryError {
 }
 
 impl DeliveryError {
-    /// What an operator can do about it.
+    /// The remedy for an operator.
     pub(super) fn remedy(self) -> &'static str {
         match self {
-            Self::NoGroup => "make the log group; the daemon may not, and goes on by itself once it is there",
-            Self::Denied => "allow this host's AWS role logs:CreateLogStream and logs:PutLogEvents on the group",
-            Self::Credentials => "give this host valid AWS credentials, and see that its clock is right",
-            Self::Unavailable => "none is needed if this passes; else see whether this host reaches CloudWatch Logs",
+            Self::NoGroup => "create the log group; the daemon does not create it and continues when it exists",
+            Self::Denied => {
+                "allow logs:CreateLogStream and logs:PutLogEvents on the group for the AWS role of this host"
+            }
+            Self::Credentials => "give this host valid AWS credentials and check its clock",
+            Self::Unavailable => "if this lasts, check the connection of this host to CloudWatch Logs",
         }
     }
 }
 
-pub(super) fn answer(failure: &Failure) -> Response {
+pub(super) fn classify(failure: &Failure) -> Response {
     let code = failure.code.as_str();
     match failure.kind {
         AwsErrorKind::NoCredentials => Response::Later(DeliveryError::Credentials),
@@ -76,7 +78,7 @@ mod tests {
             ("SomethingNewException", Response::Later(Unavailable)),
         ];
         for (code, wanted) in cases {
-            assert_eq!(answer(&refused(code)), wanted, "{code}");
+            assert_eq!(classify(&refused(code)), wanted, "{code}");
         }
         for kind in [
             AwsErrorKind::Throttled,
@@ -86,9 +88,9 @@ mod tests {
             AwsErrorKind::InvalidResponse,
         ] {
             let failure = Failure { kind, code: String::new(), text: String::new() };
-            assert_eq!(answer(&failure), Response::Later(Unavailable), "{kind:?}");
+            assert_eq!(classify(&failure), Response::Later(Unavailable), "{kind:?}");
         }
         let missing = Failure { kind: AwsErrorKind::NoCredentials, code: String::new(), text: String::new() };
-        assert_eq!(answer(&missing), Response::Later(Credentials));
+        assert_eq!(classify(&missing), Response::Later(Credentials));
     }
 }

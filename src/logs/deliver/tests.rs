@@ -1,4 +1,4 @@
-//! Batches on their way into the fake CloudWatch, which checks every limit and has faults to switch on.
+//! Tests of the delivery with the fake CloudWatch, which checks every limit and injects faults.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::model::NodeName;
 const REGION: &str = "us-east-1";
 const GROUP: &str = "/plant/node/a";
 
-struct Stage {
+struct Harness {
     cloud: FakeCloud,
     delivery: Delivery,
     numbers: Numbers,
 }
 
-impl Stage {
+impl Harness {
     async fn new() -> Self {
         let cloud = FakeCloud::start().await;
         let aws = testing::aws(&cloud);
@@ -52,7 +52,7 @@ fn node() -> NodeName {
     NodeName::new("a").expect("a good name")
 }
 
-/// A batch with all of these, whatever their times.
+/// A batch with these events, in any order of time.
 fn batch(events: &[(i64, &str)]) -> Batch<()> {
     let events: Vec<_> = events.iter().map(|(at_ms, text)| LogEvent::record(*at_ms, *text)).collect();
     Batch { bytes: events.iter().map(LogEvent::bytes).sum(), events }
@@ -60,82 +60,82 @@ fn batch(events: &[(i64, &str)]) -> Batch<()> {
 
 #[tokio::test]
 async fn batches_of_one_delivery_go_into_one_stream_of_the_contracts_form() {
-    let mut stage = Stage::new().await;
+    let mut harness = Harness::new().await;
     let now = now_ms();
-    assert_eq!(stage.deliver(&[(now, "one"), (now + 1, "two\nlines")]).await, Delivered::default());
-    assert_eq!(stage.deliver(&[(now + 2, "three")]).await, Delivered::default());
-    assert_eq!(stage.texts(), ["one", "two\nlines", "three"]);
-    let streams = stage.cloud.cloudwatch.streams(REGION, GROUP);
+    assert_eq!(harness.deliver(&[(now, "one"), (now + 1, "two\nlines")]).await, Delivered::default());
+    assert_eq!(harness.deliver(&[(now + 2, "three")]).await, Delivered::default());
+    assert_eq!(harness.texts(), ["one", "two\nlines", "three"]);
+    let streams = harness.cloud.cloudwatch.streams(REGION, GROUP);
     let parts: Vec<usize> = streams[0].split('/').map(str::len).collect();
     assert_eq!((streams.len(), parts), (1, vec![4, 2, 2, 32]), "{streams:?}");
 }
 
 #[tokio::test]
 async fn the_largest_batch_is_taken() {
-    let mut stage = Stage::new().await;
+    let mut harness = Harness::new().await;
     let mut batcher = Batcher::new(BATCH_BYTES_MAX);
     for number in 0..30_000 {
         batcher.push(LogEvent::record(now_ms(), format!("{number:>60}")), now_ms()).expect("it is new");
     }
     let batch = batcher.pop_full().expect("more than one batch");
     assert_eq!(batch.events.len(), 10_000);
-    assert_eq!(stage.delivery.deliver(&batch).await, Delivered::default());
+    assert_eq!(harness.delivery.deliver(&batch).await, Delivered::default());
     let text = "x".repeat(super::super::EVENT_TEXT_BYTES_MAX);
-    stage.deliver(&[(now_ms(), &text), (now_ms(), &text), (now_ms(), &text), (now_ms(), &text)]).await;
-    assert_eq!(stage.cloud.cloudwatch.batches().last().map(|batch| batch.bytes), Some(BATCH_BYTES_MAX));
+    harness.deliver(&[(now_ms(), &text), (now_ms(), &text), (now_ms(), &text), (now_ms(), &text)]).await;
+    assert_eq!(harness.cloud.cloudwatch.batches().last().map(|batch| batch.bytes), Some(BATCH_BYTES_MAX));
 }
 
 #[tokio::test]
 async fn what_is_too_old_or_too_new_is_counted_and_the_rest_taken() {
-    let mut stage = Stage::new().await;
+    let mut harness = Harness::new().await;
     let (now, hour, day) = (now_ms(), 3_600_000, 86_400_000);
     let rejected = |lines, bytes| Delivered { rejected: Volume { lines, bytes }, lost: Volume::default() };
     let old = [(now - 14 * day - hour, "too old"), (now - 14 * day + hour, "old")];
-    assert_eq!(stage.deliver(&old).await, rejected(1, 8));
-    assert_eq!(stage.deliver(&[(now, "now"), (now + 3 * hour, "too new")]).await, rejected(1, 8));
-    assert_eq!(stage.texts(), ["old", "now"]);
+    assert_eq!(harness.deliver(&old).await, rejected(1, 8));
+    assert_eq!(harness.deliver(&[(now, "now"), (now + 3 * hour, "too new")]).await, rejected(1, 8));
+    assert_eq!(harness.texts(), ["old", "now"]);
 }
 
-/// With a clock that is wrong every batch is rejected, and a line for each would fill the log.
+/// With a wrong clock every batch has rejected events, and a line for each would fill the log.
 #[tokio::test]
 async fn rejections_are_said_once_until_a_batch_is_taken_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("log");
     let log = Arc::new(std::fs::File::create(&path).expect("a file"));
     let _here = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(log).with_ansi(false).finish());
-    let mut stage = Stage::new().await;
+    let mut harness = Harness::new().await;
     let (now, hour) = (now_ms(), 3_600_000);
     for round in 1..=2 {
         for _ in 0..3 {
-            stage.deliver(&[(now, "now"), (now + 3 * hour, "too new")]).await;
+            harness.deliver(&[(now, "now"), (now + 3 * hour, "too new")]).await;
         }
-        stage.deliver(&[(now, "all is well")]).await;
-        let said = std::fs::read_to_string(&path).expect("text");
-        assert_eq!(said.matches("CloudWatch rejects events").count(), round, "{said}");
-        assert_eq!(said.matches("lines=3 bytes=24").count(), round, "{said}");
+        harness.deliver(&[(now, "all is well")]).await;
+        let logged = std::fs::read_to_string(&path).expect("text");
+        assert_eq!(logged.matches("CloudWatch rejects events").count(), round, "{logged}");
+        assert_eq!(logged.matches("lines=3 bytes=24").count(), round, "{logged}");
     }
 }
 
 #[tokio::test]
 async fn throttling_outages_and_a_lost_stream_are_waited_out() {
-    let mut stage = Stage::new().await;
-    let faults = stage.cloud.cloudwatch.faults().clone();
+    let mut harness = Harness::new().await;
+    let faults = harness.cloud.cloudwatch.faults().clone();
     faults.fail_next(1, 400, "ThrottlingException");
     faults.fail_next(1, 503, "ServiceUnavailableException");
-    stage.deliver(&[(now_ms(), "one")]).await;
-    assert_eq!(stage.numbers.snapshot()[&node()].retried, Volume { lines: 2, bytes: 8 }, "two attempts failed");
-    stage.cloud.cloudwatch.delete_group(REGION, GROUP);
-    stage.cloud.cloudwatch.create_group(REGION, GROUP);
-    stage.deliver(&[(now_ms(), "two")]).await;
-    assert_eq!(stage.texts(), ["two"], "into a new stream of the new group");
+    harness.deliver(&[(now_ms(), "one")]).await;
+    assert_eq!(harness.numbers.snapshot()[&node()].retried, Volume { lines: 2, bytes: 8 }, "two attempts failed");
+    harness.cloud.cloudwatch.delete_group(REGION, GROUP);
+    harness.cloud.cloudwatch.create_group(REGION, GROUP);
+    harness.deliver(&[(now_ms(), "two")]).await;
+    assert_eq!(harness.texts(), ["two"], "into a new stream of the new group");
 }
 
 #[tokio::test]
 async fn a_missing_group_is_waited_for() {
-    let mut stage = Stage::new().await;
-    stage.cloud.cloudwatch.delete_group(REGION, GROUP);
-    let cloud = stage.cloud.cloudwatch.clone();
-    let maker = async {
+    let mut harness = Harness::new().await;
+    harness.cloud.cloudwatch.delete_group(REGION, GROUP);
+    let cloud = harness.cloud.cloudwatch.clone();
+    let create_group = async {
         while cloud.calls("CreateLogStream") < 2 {
             tokio::task::yield_now().await;
             sleep(Duration::from_millis(5)).await;
@@ -143,27 +143,27 @@ async fn a_missing_group_is_waited_for() {
         cloud.create_group(REGION, GROUP);
     };
     let batch = batch(&[(now_ms(), "kept")]);
-    tokio::join!(stage.delivery.deliver(&batch), maker);
-    assert_eq!(stage.texts(), ["kept"]);
+    tokio::join!(harness.delivery.deliver(&batch), create_group);
+    assert_eq!(harness.texts(), ["kept"]);
 }
 
 #[tokio::test]
 async fn one_event_that_is_refused_for_good_costs_only_itself() {
-    let mut stage = Stage::new().await;
-    stage.cloud.cloudwatch.set_event_bytes_max(60);
+    let mut harness = Harness::new().await;
+    harness.cloud.cloudwatch.set_event_bytes_max(60);
     let long = "x".repeat(80);
     let now = now_ms();
-    let delivered = stage.deliver(&[(now, "a"), (now + 1, &long), (now + 2, "b"), (now + 3, "c")]).await;
+    let delivered = harness.deliver(&[(now, "a"), (now + 1, &long), (now + 2, "b"), (now + 3, "c")]).await;
     let lost = Volume { lines: 1, bytes: 81 };
     assert_eq!(delivered, Delivered { rejected: Volume::default(), lost });
-    assert_eq!(stage.texts(), ["a", "b", "c"]);
+    assert_eq!(harness.texts(), ["a", "b", "c"]);
 }
 
-/// Keys that are wrong until somebody mends them, like those of a file.
+/// Keys that are invalid until they are replaced, like those of a file.
 #[derive(Debug)]
-struct Mended(AtomicBool, [Credentials; 2]);
+struct ReplacedKeys(AtomicBool, [Credentials; 2]);
 
-impl ProvideCredentials for Mended {
+impl ProvideCredentials for ReplacedKeys {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -180,24 +180,24 @@ async fn new_credentials_are_found_when_the_old_ones_are_refused() {
     let env = cloud.env();
     let right = Credentials::new(&env["AWS_ACCESS_KEY_ID"], &env["AWS_SECRET_ACCESS_KEY"], None, None, "test");
     let wrong = Credentials::new("AKIAEXPIRED", "wrong", None, None, "test");
-    let mended = Arc::new(Mended(AtomicBool::new(false), [wrong, right]));
-    // The first aws of the tests installs the provider of TLS.
+    let keys = Arc::new(ReplacedKeys(AtomicBool::new(false), [wrong, right]));
+    // Installs the TLS provider.
     let _ = testing::aws(&cloud);
     let aws = Arc::new(Aws::new(AwsOptions {
         endpoint_url: Some(cloud.endpoint()),
         sqs_endpoint_url: None,
-        host_credentials: Some(SharedCredentialsProvider::from(mended.clone() as Arc<dyn ProvideCredentials>)),
+        host_credentials: Some(SharedCredentialsProvider::from(keys.clone() as Arc<dyn ProvideCredentials>)),
     }));
-    let mut stage = Stage::with(cloud, aws);
-    let calls = stage.cloud.cloudwatch.clone();
+    let mut harness = Harness::with(cloud, aws);
+    let calls = harness.cloud.cloudwatch.clone();
     let batch = batch(&[(now_ms(), "kept")]);
-    let mender = async {
+    let replace_keys = async {
         while calls.calls("CreateLogStream") < 2 {
             sleep(Duration::from_millis(5)).await;
         }
-        mended.0.store(true, Ordering::Relaxed);
+        keys.0.store(true, Ordering::Relaxed);
     };
-    let both = async { tokio::join!(stage.delivery.deliver(&batch), mender) };
+    let both = async { tokio::join!(harness.delivery.deliver(&batch), replace_keys) };
     tokio::time::timeout(testing::SOON * 2, both).await.expect("it goes on by itself");
-    assert_eq!(stage.texts(), ["kept"]);
+    assert_eq!(harness.texts(), ["kept"]);
 }

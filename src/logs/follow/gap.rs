@@ -1,4 +1,4 @@
-//! What rotated away before it was read: counted, and said in one line.
+//! Counts and logs output that rotated away before it was read.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use tracing::warn;
 use super::Follower;
 
 impl Follower {
-    /// The place where reading was to go on is gone. How much is missing shows when the next line comes.
+    /// The position where reading should continue is gone. The next line shows the length of the gap.
     pub(super) fn gap_begins(&mut self) {
         self.counter.count(|numbers| numbers.gaps += 1);
-        self.gap = self.place;
+        self.gap = self.position;
     }
 
-    /// The log goes on with what was written at `until`; without a gap this does nothing.
+    /// The log continues with output written at `until`. Does nothing without a gap.
     pub(super) fn gap_ends(&mut self, until: OffsetDateTime) {
-        let Some(place) = self.gap.take() else { return };
-        let from = place.at();
+        let Some(position) = self.gap.take() else { return };
+        let from = position.at();
         let gap: Duration = (until - from).try_into().unwrap_or_default();
         self.counter.count(|numbers| numbers.gap += gap);
         warn!(node = %self.node, container = %self.container, from = stamp(from), until = stamp(until),

@@ -1,4 +1,5 @@
-//! The output of one container from a place on: opens the engine's log, finds the place, hands on what is new.
+//! Reads the output of one container from a position on: opens the engine's log, finds the position, yields what
+//! follows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +13,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::logs::position::{Found, Position, Search};
 
-/// Pieces handed on at a time; with the engines' 16 KiB for a piece that is at most a megabyte.
-const PIECES_MAX: usize = 64;
-/// A place that is in the log comes soon after the log is opened. After this long without a piece it is not there. An
-/// engine may have much to leaf through first.
+/// Chunks per item; engines send at most 16 KiB per chunk, so an item has at most 1 MiB.
+const CHUNKS_MAX: usize = 64;
+/// A position in the log is found soon after the log is opened. After this long without a chunk it counts as gone. The
+/// engine may have to skip much output first.
 const SEARCH_SILENCE: Duration = Duration::from_secs(30);
-/// After so long it is not there either, whatever the log shows meanwhile.
+/// After this long it counts as gone, even if chunks arrive.
 const SEARCH_MAX: Duration = Duration::from_secs(120);
 
-/// The log of one container. Cancel-safe: nothing is lost when waiting for [`Input::next`] is given up.
+/// The log of one container. Cancel-safe: nothing is lost when the future of [`Input::next`] is dropped.
 pub(super) struct Input {
     runtime: Arc<dyn ContainerRuntime>,
     container: ContainerId,
@@ -28,7 +29,7 @@ pub(super) struct Input {
     search: Option<Search>,
     search_until: Instant,
     search_end: Instant,
-    /// Up to the first that is not, pieces older than this place are not new.
+    /// Chunks older than this position are skipped, up to the first newer one.
     begin: Option<Position>,
 }
 
@@ -38,15 +39,15 @@ enum State {
     Open(ReadyChunks<LogStream>),
 }
 
-/// What comes next.
+/// One result of [`Input::next`].
 pub(super) enum Item {
-    /// New pieces; may be none.
-    Pieces(Vec<LogChunk>),
-    /// The place where reading was to go on is not in the log any more; what the log has comes next.
+    /// New chunks; may be empty.
+    Chunks(Vec<LogChunk>),
+    /// The position where reading should continue is no longer in the log. The rest of the log follows.
     Gap,
-    /// The container's process has ended, and all of its output was handed on. The input is closed.
+    /// The container's process has ended, and all of its output was yielded. The input is closed.
     Ended,
-    /// The log cannot be read on. The input is closed.
+    /// The log cannot be read. The input is closed.
     Failed(RuntimeError),
 }
 
@@ -56,7 +57,7 @@ impl Input {
         Self { runtime, container, state: State::Closed, search: None, search_until: now, search_end: now, begin: None }
     }
 
-    /// Reads from this place on; from the beginning when there is none.
+    /// Reads from this position on; `None`: from the beginning.
     pub(super) fn open(&mut self, from: Option<Position>) {
         self.search = from.map(Search::new);
         self.begin = None;
@@ -67,26 +68,26 @@ impl Input {
         self.state = State::Closed;
     }
 
-    /// Waits for ever while it is closed.
+    /// Never returns while it is closed.
     pub(super) async fn next(&mut self) -> Item {
         loop {
             match &mut self.state {
                 State::Closed => std::future::pending().await,
                 State::Opening(opening) => match opening.await {
-                    Ok(stream) => self.state = State::Open(stream.ready_chunks(PIECES_MAX)),
+                    Ok(stream) => self.state = State::Open(stream.ready_chunks(CHUNKS_MAX)),
                     Err(error) => return self.fail(error),
                 },
                 State::Open(stream) => {
                     let next = stream.next();
-                    let pieces = match &self.search {
+                    let chunks = match &self.search {
                         None => next.await,
                         Some(_) => match timeout_at(self.search_until, next).await {
-                            Ok(pieces) => pieces,
+                            Ok(chunks) => chunks,
                             Err(_) => return self.gap(),
                         },
                     };
-                    return match pieces {
-                        Some(pieces) => self.take(pieces),
+                    return match chunks {
+                        Some(chunks) => self.on_chunks(chunks),
                         None if self.search.is_some() => self.gap(),
                         None => self.end(),
                     };
@@ -103,38 +104,38 @@ impl Input {
         self.search_end = Instant::now() + SEARCH_MAX;
     }
 
-    fn take(&mut self, pieces: Vec<Result<LogChunk, RuntimeError>>) -> Item {
+    fn on_chunks(&mut self, chunks: Vec<Result<LogChunk, RuntimeError>>) -> Item {
         self.search_until = self.search_end.min(Instant::now() + SEARCH_SILENCE);
-        let mut new = Vec::with_capacity(pieces.len());
-        for piece in pieces {
-            let piece = match piece {
-                Ok(piece) => piece,
-                // What came before it is handed on; the same error comes again when the log is opened again.
+        let mut new = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                // Yields the chunks before the error. Opening the log again returns the same error.
                 Err(_) if !new.is_empty() => {
                     self.close();
-                    return Item::Pieces(new);
+                    return Item::Chunks(new);
                 }
                 Err(error) => return self.fail(error),
             };
-            match self.search.as_mut().map(|search| search.look(&piece)) {
+            match self.search.as_mut().map(|search| search.check(&chunk)) {
                 Some(Found::NotYet) => {}
                 Some(Found::Here) => self.search = None,
                 Some(Found::Gone) => return self.gap(),
-                None if self.begin.is_some_and(|begin| begin.is_later_than(&piece)) => {}
+                None if self.begin.is_some_and(|begin| begin.is_later_than(&chunk)) => {}
                 None => {
                     self.begin = None;
-                    new.push(piece);
+                    new.push(chunk);
                 }
             }
         }
-        Item::Pieces(new)
+        Item::Chunks(new)
     }
 
-    /// Begins again without looking for the place.
+    /// Opens the log again without a search for the position.
     fn gap(&mut self) -> Item {
-        let wanted = self.search.take().map(|search| search.wanted());
-        self.begin = wanted.filter(|wanted| !is_ahead(wanted));
-        self.start(wanted);
+        let target = self.search.take().map(|search| search.target());
+        self.begin = target.filter(|target| !is_ahead(target));
+        self.start(target);
         Item::Gap
     }
 
@@ -149,7 +150,8 @@ impl Input {
     }
 }
 
-/// Whether the clock was set back behind a place: what comes after it may look older, so time tells nothing.
-fn is_ahead(place: &Position) -> bool {
-    place.at() > OffsetDateTime::now_utc()
+/// Whether the clock was set back to before a position. Then later chunks may have earlier times, so times are not
+/// used.
+fn is_ahead(position: &Position) -> bool {
+    position.at() > OffsetDateTime::now_utc()
 }

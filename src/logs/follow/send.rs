@@ -1,4 +1,4 @@
-//! The way out of a follower: one batch at a time, and the cursor after each.
+//! Sends the batches of a follower, one at a time, and moves the cursor after each.
 
 use std::sync::atomic::Ordering;
 
@@ -10,10 +10,10 @@ use super::{Follower, Mark};
 use crate::logs::batch::Batch;
 use crate::logs::deliver::{Delivered, Delivery};
 
-/// A batch that CloudWatch has answered for, and how it left.
+/// A finished batch, its delivery and its result.
 pub(super) type Sent = (Box<Delivery>, Batch<Mark>, Delivered);
 
-/// A batch on its way.
+/// A batch that is being sent.
 pub(super) struct Sending {
     done: BoxFuture<'static, Sent>,
     pub(super) since: Instant,
@@ -21,7 +21,7 @@ pub(super) struct Sending {
 }
 
 impl Follower {
-    /// Sends the next batch if none is on its way.
+    /// Starts to send the next batch if none is being sent.
     pub(super) fn send(&mut self) {
         if self.sending.is_some() {
             return;
@@ -32,17 +32,17 @@ impl Follower {
             return;
         };
         self.batcher.set_bytes_max(self.batch_bytes_max.load(Ordering::Relaxed));
-        let mut delivery = self.delivery.take().expect("it is here when nothing is on its way");
-        let (cursors, noted, oldest_ms) = (self.cursors.clone(), self.noted, batch.events[0].at_ms);
+        let mut delivery = self.delivery.take().expect("it is present when no batch is being sent");
+        let (cursors, cursor_change, oldest_ms) = (self.cursors.clone(), self.cursor_change, batch.events[0].at_ms);
         let done = async move {
-            cursors.saved(noted).await;
+            cursors.save_up_to(cursor_change).await;
             let delivered = delivery.deliver(&batch).await;
             (delivery, batch, delivered)
         };
         self.sending = Some(Sending { done: done.boxed(), since: Instant::now(), oldest_ms });
     }
 
-    pub(super) fn sent(&mut self, (delivery, batch, delivered): Sent) {
+    pub(super) fn on_sent(&mut self, (delivery, batch, delivered): Sent) {
         self.sending = None;
         self.delivery = Some(delivery);
         let volume = batch.volume();
@@ -52,13 +52,13 @@ impl Follower {
             numbers.rejected += delivered.rejected;
             numbers.lost += delivered.lost;
         });
-        if let Some(place) = batch.events.last().and_then(|event| event.mark) {
-            self.noted = self.cursors.note(&self.container, place);
+        if let Some(position) = batch.events.last().and_then(|event| event.mark) {
+            self.cursor_change = self.cursors.set(&self.container, position);
         }
     }
 }
 
-/// Waits for ever when nothing is on its way.
+/// Never returns when no batch is being sent.
 pub(super) async fn progress(sending: &mut Option<Sending>) -> Sent {
     match sending {
         Some(sending) => (&mut sending.done).await,

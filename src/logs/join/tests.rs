@@ -1,4 +1,4 @@
-//! Lines, events, marks and bounds.
+//! Tests of lines, events, marks and limits.
 
 use managed_app_runtimes::LogSource::{Stderr, Stdout};
 use proptest::prelude::*;
@@ -6,21 +6,21 @@ use proptest::prelude::*;
 use super::*;
 use crate::reconciler::LOG_EVENT_PATTERN;
 
-type Piece<'a> = (LogSource, &'a [u8]);
+type Chunk<'a> = (LogSource, &'a [u8]);
 
-/// Pieces are marked 1, 2, 3, ...; the time is ten times that.
-fn joined(pieces: &[Piece<'_>]) -> Vec<LogEvent<u64>> {
+/// Chunks are marked 1, 2, 3, ...; the time is ten times that.
+fn joined(chunks: &[Chunk<'_>]) -> Vec<LogEvent<u64>> {
     let mut joiner = Joiner::new(0);
-    for (number, (source, bytes)) in (1..).zip(pieces) {
+    for (number, (source, bytes)) in (1..).zip(chunks) {
         joiner.push(number as i64 * 10, *source, bytes, number);
     }
     joiner.flush();
     std::iter::from_fn(|| joiner.pop()).collect()
 }
 
-fn texts(pieces: &[&str]) -> Vec<String> {
-    let pieces: Vec<Piece<'_>> = pieces.iter().map(|piece| (Stdout, piece.as_bytes())).collect();
-    joined(&pieces).into_iter().map(|event| event.text).collect()
+fn texts(chunks: &[&str]) -> Vec<String> {
+    let chunks: Vec<Chunk<'_>> = chunks.iter().map(|chunk| (Stdout, chunk.as_bytes())).collect();
+    joined(&chunks).into_iter().map(|event| event.text).collect()
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn lines_that_begin_nothing_belong_to_the_event_before() {
         (&["\n", "\n", "a\n"], &["a"]),
         (&["[INFO] no end"], &["[INFO] no end"]),
     ];
-    for (pieces, wanted) in cases {
-        assert_eq!(texts(pieces), wanted, "{pieces:?}");
+    for (chunks, wanted) in cases {
+        assert_eq!(texts(chunks), wanted, "{chunks:?}");
     }
 }
 
@@ -57,7 +57,7 @@ fn lines_that_begin_nothing_belong_to_the_event_before() {
 fn each_source_has_lines_of_its_own() {
     let events = joined(&[(Stdout, b"[INFO] o"), (Stderr, b"[ERROR] e\n"), (Stdout, b"ut\n"), (Stderr, b"more\n")]);
     let seen: Vec<_> = events.iter().map(|event| (event.text.as_str(), event.at_ms, event.mark)).collect();
-    assert_eq!(seen, [("[ERROR] e", 20, 0), ("[INFO] out\nmore", 10, 4)], "what is not whole is read again");
+    assert_eq!(seen, [("[ERROR] e", 20, 0), ("[INFO] out\nmore", 10, 4)], "an incomplete line is read again");
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn a_mark_is_the_end_of_what_is_safe() {
 
 #[test]
 fn volumes_count_every_byte_and_line() {
-    let pieces: [Piece<'_>; 5] =
+    let chunks: [Chunk<'_>; 5] =
         [(Stdout, b"\n"), (Stdout, b"[INFO] a\n"), (Stdout, b"b\n"), (Stderr, b"[INFO] c\n"), (Stdout, b"end")];
-    let total: Volume = joined(&pieces).iter().map(|event| event.volume).sum();
+    let total: Volume = joined(&chunks).iter().map(|event| event.volume).sum();
     assert_eq!(total, Volume { lines: 4, bytes: 24 });
 }
 
@@ -97,8 +97,8 @@ fn what_is_not_utf8_is_replaced_byte_by_byte_and_fits() {
 #[test]
 fn ten_megabytes_without_a_newline_come_in_whole_characters() {
     let line = "ä€😀x".repeat(1_048_576);
-    let pieces: Vec<Piece<'_>> = line.as_bytes().chunks(16_384).map(|piece| (Stdout, piece)).collect();
-    let events = joined(&pieces);
+    let chunks: Vec<Chunk<'_>> = line.as_bytes().chunks(16_384).map(|chunk| (Stdout, chunk)).collect();
+    let events = joined(&chunks);
     assert!(events.iter().all(|event| event.text.len() <= EVENT_TEXT_BYTES_MAX));
     assert!(events.len() <= line.len() / (EVENT_TEXT_BYTES_MAX - 4) + 2, "{}", events.len());
     assert!(events.iter().map(|event| event.text.as_str()).collect::<String>() == line);
@@ -117,11 +117,11 @@ proptest! {
         for line in whole.as_bytes().split_inclusive(|byte| *byte == b'\n') {
             let mut rest = line;
             while !rest.is_empty() {
-                let (piece, after) = rest.split_at(cuts[number % cuts.len()].min(rest.len()));
+                let (chunk, after) = rest.split_at(cuts[number % cuts.len()].min(rest.len()));
                 rest = after;
                 number += 1;
-                joiner.push(0, Stdout, piece, number);
-                // Only between lines: a flush inside one makes two lines of it, on purpose.
+                joiner.push(0, Stdout, chunk, number);
+                // Only between lines: a flush inside a line splits it by design.
                 if rest.is_empty() && flushes[number % flushes.len()] {
                     joiner.flush();
                 }

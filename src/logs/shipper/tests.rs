@@ -1,4 +1,4 @@
-//! The shipper between the engine in memory and the fake CloudWatch, through hours that pass in seconds.
+//! Tests of the shipper with the in-memory engine and the fake CloudWatch. Time is paused, so hours pass in seconds.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::model::Tenant;
 
 const REGION: &str = "us-east-1";
 const GROUP: &str = "/plant";
-/// Lines that the engine in memory keeps of a container.
+/// Lines that the in-memory engine keeps of a container.
 const KEPT: usize = 50_000;
-/// Lines that the node writes in each minute of the outage.
+/// Lines that the node writes per minute of the outage.
 const LINES: usize = 500;
 const MINUTES: usize = 180;
-/// How long the rest may take once CloudWatch is back, on a busy machine.
+/// Limit for the remaining output after the end of the outage, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Three batches, and what was read for the next one.
+/// Three batches, and output that was read for the next one.
 const MEMORY_BYTES_MAX: u64 = 4 * 1_048_576;
 
-struct Stage {
+struct Harness {
     cloud: FakeCloud,
     engine: InMemoryRuntime,
     handle: Shipping,
@@ -34,8 +34,8 @@ struct Stage {
     _state: tempfile::TempDir,
 }
 
-impl Stage {
-    /// One node runs, and its output is shipped.
+impl Harness {
+    /// Starts one node and the shipper.
     async fn new() -> Self {
         let (cloud, engine) = (FakeCloud::start().await, InMemoryRuntime::new());
         let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
@@ -50,7 +50,7 @@ impl Stage {
             state_directory: state.path(),
         });
         let task = tokio::spawn(async move {
-            // Its sender must live as long as the shipper.
+            // The sender must live as long as the shipper.
             let app = watch::Sender::new(Some(Arc::new(app())));
             shipper.run(app.subscribe()).await;
         });
@@ -62,7 +62,7 @@ impl Stage {
         self.engine.write("node-a", LogSource::Stdout, text.into_bytes()).expect("the node runs");
     }
 
-    fn told(&self) -> NodeNumbers {
+    fn numbers(&self) -> NodeNumbers {
         self.handle.numbers().snapshot().into_values().next().unwrap_or_default()
     }
 
@@ -73,7 +73,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Harness {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -100,7 +100,7 @@ async fn run(engine: &InMemoryRuntime, owner: &Owner) {
     };
     spec.labels.insert(labels::NODE.to_owned(), "a".to_owned());
     spec.labels.insert(labels::SPEC.to_owned(), SpecRecord::new(&spec, "salt").to_label());
-    let id = engine.create(&spec).await.expect("it can be made");
+    let id = engine.create(&spec).await.expect("it can be created");
     engine.start(&id).await.expect("it can be started");
 }
 
@@ -124,47 +124,50 @@ fn app() -> App {
     }
 }
 
-/// While time is paused, most calls end in their limits before the fake has answered: CloudWatch hangs as well as fails.
+/// While time is paused, most calls reach their limits before the fake responds, so CloudWatch both hangs and fails.
 #[tokio::test]
 async fn hours_without_cloudwatch_cost_bounded_memory_and_what_rotated_away_is_counted() {
-    let stage = Stage::new().await;
-    stage.print(0..10);
-    eventually("the first lines come", || stage.told().shipped.lines == 10).await;
-    stage.cloud.cloudwatch.faults().set_outage(true);
+    let harness = Harness::new().await;
+    harness.print(0..10);
+    eventually("the first lines come", || harness.numbers().shipped.lines == 10).await;
+    harness.cloud.cloudwatch.faults().set_outage(true);
     tokio::time::pause();
     let all = 10 + MINUTES * LINES;
     for begin in (10..all).step_by(LINES) {
-        stage.print(begin..begin + LINES);
+        harness.print(begin..begin + LINES);
         sleep(Duration::from_secs(60)).await;
-        let held = stage.told().read.bytes - stage.told().shipped.bytes;
+        let held = harness.numbers().read.bytes - harness.numbers().shipped.bytes;
         assert!(held <= MEMORY_BYTES_MAX, "{held} bytes are in memory");
     }
-    assert!(stage.told().retried.lines > 0 && stage.told().shipped.lines == 10, "{:?}", stage.told());
-    stage.cloud.cloudwatch.faults().set_outage(false);
-    // Whatever waits for its next attempt need wait no longer.
+    assert!(harness.numbers().retried.lines > 0 && harness.numbers().shipped.lines == 10, "{:?}", harness.numbers());
+    harness.cloud.cloudwatch.faults().set_outage(false);
+    // Ends the retry delays.
     tokio::time::advance(crate::cloud::backoff::CEILING).await;
     tokio::time::resume();
     let until = std::time::Instant::now() + LIMIT;
-    while stage.told().read != stage.told().shipped || stage.arrived().last() != Some(&(all - 1)) {
-        assert!(std::time::Instant::now() < until, "not in time: {:?}", stage.told());
+    while harness.numbers().read != harness.numbers().shipped || harness.arrived().last() != Some(&(all - 1)) {
+        assert!(std::time::Instant::now() < until, "not in time: {:?}", harness.numbers());
         sleep(Duration::from_millis(20)).await;
     }
-    let (mut arrived, told) = (stage.arrived(), stage.told());
+    let (mut arrived, numbers) = (harness.arrived(), harness.numbers());
     let (mut seen, count) = (HashSet::new(), arrived.len());
     arrived.retain(|number| seen.insert(*number));
     let doubles = count - arrived.len();
-    assert!(doubles <= 2 * LINES, "what was taken when nobody heard the answer comes again, and no more: {doubles}");
+    assert!(doubles <= 2 * LINES, "only output whose acceptance was not received is sent again: {doubles}");
     assert!(arrived.is_sorted(), "in order");
-    assert!(arrived[arrived.len() - KEPT..].iter().copied().eq(all - KEPT..all), "all that the engine still had");
+    assert!(
+        arrived[arrived.len() - KEPT..].iter().copied().eq(all - KEPT..all),
+        "all output that the engine still had"
+    );
     let holes = arrived.windows(2).filter(|pair| pair[1] > pair[0] + 1).count() as u64;
-    assert_eq!((told.gaps, told.lost, told.rejected), (holes, Volume::default(), Volume::default()));
+    assert_eq!((numbers.gaps, numbers.lost, numbers.rejected), (holes, Volume::default(), Volume::default()));
     let missing = (all - arrived.len()) / LINES;
-    let minutes = told.gap.as_secs() / 60;
+    let minutes = numbers.gap.as_secs() / 60;
     assert!(minutes.abs_diff(missing as u64) <= 2, "{missing} minutes are missing, not {minutes}");
 }
 
-/// When the engine was asked for its containers, in milliseconds, while `told` happens; each list takes so long.
-async fn lists(took_ms: u64, told: impl AsyncFnOnce(&Shipping)) -> Vec<u64> {
+/// Times of the lists of the engine while `notify` runs, in milliseconds; each list takes `took_ms`.
+async fn lists(took_ms: u64, notify: impl AsyncFnOnce(&Shipping)) -> Vec<u64> {
     let faults = Faulty::new(Arc::new(InMemoryRuntime::new()));
     faults.on(Verb::List).delay(Duration::from_millis(took_ms));
     let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
@@ -189,15 +192,15 @@ async fn lists(took_ms: u64, told: impl AsyncFnOnce(&Shipping)) -> Vec<u64> {
     tokio::select! {
         () = shipper.run(app.subscribe()) => panic!("it ended"),
         () = watch => unreachable!("it goes on"),
-        () = told(&handle) => {}
+        () = notify(&handle) => {}
     }
     at
 }
 
-/// A list in the time between the stop of a container and the start of the next one makes that time longer.
+/// A list between the stop of a container and the start of the next one would increase the downtime.
 #[tokio::test(start_paused = true)]
 async fn containers_are_looked_for_soon_only_when_one_was_started() {
-    let told = async |handle: &Shipping| {
+    let notify = async |handle: &Shipping| {
         sleep(Duration::from_secs(5)).await;
         handle.look(false);
         sleep(Duration::from_millis(300)).await;
@@ -206,21 +209,21 @@ async fn containers_are_looked_for_soon_only_when_one_was_started() {
         handle.look(false);
         sleep(Duration::from_secs(5)).await;
     };
-    let at = lists(0, told).await;
+    let at = lists(0, notify).await;
     let wanted = [500, 5_500, 11_300];
     assert!(at.len() == wanted.len() && at.iter().zip(wanted).all(|(at, wanted)| at.abs_diff(wanted) <= 10), "{at:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_long_list_the_engine_has_its_rest() {
-    let told = async |handle: &Shipping| {
+    let notify = async |handle: &Shipping| {
         for _ in 0..300 {
             handle.look(true);
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let at = lists(500, told).await;
-    assert!((5..=6).contains(&at.len()), "a list of half a second each five and a half seconds: {at:?}");
-    let at = lists(9_000, told).await;
-    assert_eq!(at.len(), 2, "a list of nine seconds has a rest of ten: {at:?}");
+    let at = lists(500, notify).await;
+    assert!((5..=6).contains(&at.len()), "a list of 0.5 s every 5.5 s: {at:?}");
+    let at = lists(9_000, notify).await;
+    assert_eq!(at.len(), 2, "after a list of 9 s a pause of 10 s: {at:?}");
 }

@@ -1,4 +1,4 @@
-//! Events in, lines out.
+//! Tests of the lines of events.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 
-/// The lines that `log` leads to, without their time, whose form is checked.
+/// The lines of `log`, without their time, whose form is checked.
 fn lines_at(threshold: LoggingLevel, redactor: &Redactor, log: impl FnOnce()) -> Vec<String> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&lines);
