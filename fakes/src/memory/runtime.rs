@@ -51,9 +51,9 @@ impl ContainerRuntime for InMemoryRuntime {
     }
 
     async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
-        self.enter("ensure_network", "make network", name).await?;
+        self.enter("ensure_network", "create network", name).await?;
         if !is_name(name) {
-            return Err(RuntimeError::new(ErrorKind::Refused, "make network", name));
+            return Err(RuntimeError::new(ErrorKind::Refused, "create network", name));
         }
         self.lock().networks.entry(name.to_owned()).or_insert_with(|| owner.labels());
         Ok(())

@@ -83,7 +83,7 @@ impl ContainerRuntime for DockerRuntime {
             let _alone = self.networks.lock().await;
             networks::ensure(&self.client, name, owner).await
         };
-        client::within(self.client.limits.call, "make network", name, ensure).await
+        client::within(self.client.limits.call, "create network", name, ensure).await
     }
 
     async fn pull(
