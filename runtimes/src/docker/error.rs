@@ -1,6 +1,6 @@
-//! What bollard's errors mean. Pure: no call is made here.
+//! Translates bollard's errors into kinds. Pure: makes no calls.
 //!
-//! Docker tells most failures as status 500 with a text, so the text decides, and what it means depends on the
+//! Docker reports most failures as status 500 with a text, so the text decides, and its meaning depends on the
 //! operation. The texts are those of Docker 20.10 and later.
 
 use std::error::Error as _;
@@ -16,14 +16,14 @@ pub(super) const START: &str = "start container";
 pub(super) const RESTART: &str = "restart container";
 pub(super) const PULL: &str = "pull image";
 
-/// The error of `operation` on `subject`, with the engine's own words as its source.
+/// The error of `operation` on `subject`, with the engine's own text as its source.
 pub(super) fn translate(operation: &'static str, subject: &str, error: Error) -> RuntimeError {
     let (kind, words) = match error {
         Error::DockerResponseServerError { status_code, message } => {
-            (meaning(operation, subject, Some(status_code), &message), message)
+            (kind_of(operation, subject, Some(status_code), &message), message)
         }
-        Error::DockerStreamError { error } => (meaning(operation, subject, None, &error), error),
-        Error::RequestTimeoutError => (ErrorKind::TimedOut, "no answer in time".to_owned()),
+        Error::DockerStreamError { error } => (kind_of(operation, subject, None, &error), error),
+        Error::RequestTimeoutError => (ErrorKind::TimedOut, "no response in time".to_owned()),
         other => (broken(&other), chain(&other)),
     };
     let remedy = missing_source(&words).filter(|_| matches!(operation, CREATE | START | RESTART));
@@ -31,9 +31,9 @@ pub(super) fn translate(operation: &'static str, subject: &str, error: Error) ->
     RuntimeError::new(kind, operation, subject).with_source(words)
 }
 
-/// What the engine's answer means; `status` is `None` for an error inside a 200 stream.
-fn meaning(operation: &'static str, subject: &str, status: Option<u16>, message: &str) -> ErrorKind {
-    // The subject may hold any word that is looked for below.
+/// The kind of the engine's response; `status` is `None` for an error inside a 200 stream.
+fn kind_of(operation: &'static str, subject: &str, status: Option<u16>, message: &str) -> ErrorKind {
+    // The subject may contain any text that is searched below.
     let words = message.replace(subject, "").to_lowercase();
     match operation {
         PULL => pulling(status, &words),
@@ -52,7 +52,7 @@ fn plain(status: u16, words: &str) -> ErrorKind {
     }
 }
 
-/// A container that cannot be made or started stays so until somebody changes something, with few exceptions.
+/// A failure to create or start a container persists until something changes, with few exceptions.
 fn running(status: u16, words: &str) -> ErrorKind {
     const TAKEN: [&str; 2] = ["port is already allocated", "address already in use"];
     const PASSING: [&str; 4] =
@@ -60,12 +60,13 @@ fn running(status: u16, words: &str) -> ErrorKind {
     if contains_any(words, &TAKEN) {
         return ErrorKind::Conflict;
     }
-    // What containerd was about to run when it was killed is in its own way for good (seen with 20.10).
+    // The leftover of a container that containerd was about to run when it was killed blocks every later start (seen
+    // with 20.10).
     if words.contains("failed to start shim") && words.contains("file exists") {
         return ErrorKind::Broken;
     }
     match plain(status, words) {
-        // A log or volume driver that is not there, as 404: the container is not what is missing.
+        // A log or volume driver is missing, reported as 404: it is not the container that is missing.
         ErrorKind::NotFound if words.contains("plugin") => ErrorKind::Refused,
         ErrorKind::Other if !contains_any(words, &PASSING) => ErrorKind::Refused,
         kind => kind,
@@ -96,9 +97,9 @@ fn contains_any(words: &str, texts: &[&str]) -> bool {
     texts.iter().any(|text| words.contains(text))
 }
 
-/// What a failure of the connection or of the decoding means.
+/// The kind of a failed connection or decoding.
 fn broken(error: &Error) -> ErrorKind {
-    // An I/O error of bollard's is transparent: it is no cause of itself.
+    // bollard's I/O error is transparent: it is not a cause of itself.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
         Error::IOError { err } => Some(err),
         other => other.source(),
@@ -117,7 +118,7 @@ fn broken(error: &Error) -> ErrorKind {
     }
 }
 
-/// The error and its causes in one line: hyper's own texts say little without them.
+/// The error and its causes in one line: hyper's own texts are too short without them.
 fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -172,7 +173,7 @@ mod tests {
             (PULL, Some(500), "a.b/denied: unexpected EOF", Other),
         ];
         for (operation, status, words, kind) in cases {
-            assert_eq!(meaning(operation, "a.b/denied", status, words), kind, "{operation} {status:?} {words}");
+            assert_eq!(kind_of(operation, "a.b/denied", status, words), kind, "{operation} {status:?} {words}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What only the demo and tests need and the trait leaves out: images from an archive, and the end of a network.
+//! Functions for the demo and tests that are not part of the trait: load images from an archive, remove a network.
 
 use bollard::body_full;
 use bollard::query_parameters::ImportImageOptionsBuilder;
