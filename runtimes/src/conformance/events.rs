@@ -1,4 +1,4 @@
-//! Checks: events of what we do and of what others do.
+//! Checks: events of our own actions and of those of others.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) const CHECKS: &[Check] = checks![
     two_subscribers_both_get_the_events,
 ];
 
-/// Long enough for an event that must not come.
+/// Duration in which no event may arrive.
 const SILENCE: Duration = Duration::from_secs(2);
 
 async fn events_tell_of_a_containers_whole_life(bench: &Bench<'_>) -> Outcome {
@@ -52,7 +52,7 @@ async fn an_event_carries_name_and_time(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-/// Somebody does `act` to a running container; `action` must be told.
+/// Another user does `act` to a running container; `action` must be reported.
 async fn act_is_told(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome {
     let id = bench.run("web", Program::Idle).await?;
     let mut events = bench.runtime.events(&bench.owner).await?;
@@ -92,7 +92,7 @@ async fn events_of_strangers_do_not_come(bench: &Bench<'_>) -> Outcome {
     bench.run_stranger("stranger", &Default::default(), &bench.name("other-net")).await?;
     bench.subject.act(Act::Kill(&bench.name("stranger"))).await?;
     let id = bench.create("web", Program::Idle).await?;
-    // Ours is the last thing that happened; nothing of the stranger may come before it or soon after.
+    // Ours is the last event; no event of the stranger may come before it or soon after.
     let first = tokio::time::timeout(super::bench::SOON, events.next()).await;
     let Ok(Some(Ok(first))) = first else {
         return Err(super::Failure::new(format!("wanted an event, found {first:?}")));

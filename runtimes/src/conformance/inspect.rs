@@ -1,4 +1,5 @@
-//! Reads what `container inspect` and `network inspect` print: Docker's form, which Podman prints too with variations.
+//! Parses the output of `container inspect` and `network inspect`: Docker's format, which Podman prints with
+//! variations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,27 +62,27 @@ fn ports(value: &Value) -> Outcome<BTreeSet<PortBinding>> {
     let mut found = BTreeSet::new();
     for (port, bindings) in value.as_object().into_iter().flatten() {
         for binding in bindings.as_array().into_iter().flatten() {
-            let nonsense = || Failure::new(format!("inspect shows the port {port} -> {binding}"));
-            let (container_port, protocol) = port.split_once('/').ok_or_else(nonsense)?;
-            // An empty address is every address.
+            let invalid = || Failure::new(format!("inspect shows the port {port} -> {binding}"));
+            let (container_port, protocol) = port.split_once('/').ok_or_else(invalid)?;
+            // An empty address means every address.
             let address = binding["HostIp"].as_str().filter(|address| !address.is_empty()).unwrap_or("0.0.0.0");
             found.insert(PortBinding {
-                container_port: container_port.parse().map_err(|_| nonsense())?,
+                container_port: container_port.parse().map_err(|_| invalid())?,
                 protocol: match protocol {
                     "tcp" => Protocol::Tcp,
                     "udp" => Protocol::Udp,
                     "sctp" => Protocol::Sctp,
-                    _ => return Err(nonsense()),
+                    _ => return Err(invalid()),
                 },
-                host_address: address.parse().map_err(|_| nonsense())?,
-                host_port: binding["HostPort"].as_str().and_then(|port| port.parse().ok()).ok_or_else(nonsense)?,
+                host_address: address.parse().map_err(|_| invalid())?,
+                host_port: binding["HostPort"].as_str().and_then(|port| port.parse().ok()).ok_or_else(invalid)?,
             });
         }
     }
     Ok(found)
 }
 
-/// A limit of 0 or less is none.
+/// A limit of 0 or less means none.
 fn hardening(host: &Value) -> Hardening {
     let words = |name: &str| host[name].as_array().into_iter().flatten().filter_map(Value::as_str);
     let limit = |name: &str| host[name].as_u64().filter(|limit| *limit > 0);

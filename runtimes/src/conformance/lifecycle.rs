@@ -1,4 +1,4 @@
-//! Checks: create, start, rename, remove, and what the list says of a container's life.
+//! Checks: create, start, rename, remove, and the listed states of a container.
 
 use super::bench::{Bench, fails_with, stop};
 use super::outcome::{ensure, ensure_eq};
@@ -39,7 +39,7 @@ async fn host_tells_the_architecture_and_where_images_are(bench: &Bench<'_>) -> 
     let host = bench.runtime.host().await?;
     let here = EngineHost::architecture_of(std::env::consts::ARCH);
     ensure_eq!(host.architecture, here, "architecture");
-    ensure!(host.data_root.is_none_or(|root| root.is_absolute()), "the place of images is no absolute path");
+    ensure!(host.data_root.is_none_or(|root| root.is_absolute()), "the directory of images is not an absolute path");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Checks: whose containers and networks are seen and touched.
+//! Checks: ownership of containers and networks.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Checks: what becomes of a stopped container when others remove what it refers to, and by which names others reach it.
+//! Checks: stopped containers whose references others removed, and names by which others reach a container.
 
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = checks![
     others_reach_a_container_by_its_aliases_from_its_first_start,
 ];
 
-/// A container with two aliases that has run and is stopped.
+/// A stopped container with two aliases that has run before.
 async fn stopped(bench: &Bench<'_>) -> Outcome<(ContainerId, Seen)> {
     let mut spec = bench.spec("web", Program::Idle);
     spec.aliases = ["final", "final-host"].map(|name| bench.name(name)).into();
@@ -29,7 +29,7 @@ async fn stopped(bench: &Bench<'_>) -> Outcome<(ContainerId, Seen)> {
     Ok((id, bench.seen("web").await?))
 }
 
-/// It runs, it is the one that it was, and it is on the one network, where others reach it as before.
+/// It runs, is the same container, and is on its only network, where others reach it as before.
 async fn is_back(bench: &Bench<'_>, id: &ContainerId, before: &Seen) -> Outcome {
     let seen = bench.seen("web").await?;
     ensure!(seen.is_running, "it does not run");
@@ -40,7 +40,7 @@ async fn is_back(bench: &Bench<'_>, id: &ContainerId, before: &Seen) -> Outcome 
     is_reached(bench, "final").await
 }
 
-/// Waits until the container `peer` finds an address for a name; engines tell their name servers in passing.
+/// Waits until the container `peer` resolves a name; engines update their name servers asynchronously.
 async fn is_reached(bench: &Bench<'_>, suffix: &str) -> Outcome {
     let begin = Instant::now();
     while !bench.subject.resolves(&bench.name("peer"), &bench.name(suffix)).await? {
@@ -78,7 +78,7 @@ async fn restart_makes_a_removed_network_again_and_connects_to_it(bench: &Bench<
     is_back(bench, &id, &before).await
 }
 
-/// An engine either keeps what a container needs of its image, or removes the container too.
+/// An engine either keeps the parts of the image that a container needs, or removes the container too.
 async fn start_needs_no_image(bench: &Bench<'_>) -> Outcome {
     let image: ImageReference = format!("localhost/{}:1", bench.name("img")).parse().expect("letters and hyphens");
     bench.subject.load_image(&image, "the image of one check").await?;
@@ -93,7 +93,7 @@ async fn start_needs_no_image(bench: &Bench<'_>) -> Outcome {
     starts_unless_gone(bench, &id).await
 }
 
-/// An engine refuses to remove a volume that a container uses, or removes the container too.
+/// An engine rejects the removal of a volume in use, or removes the container too.
 async fn start_finds_its_named_volume(bench: &Bench<'_>) -> Outcome {
     let volume = bench.name("data");
     let mut spec = bench.spec("web", Program::Idle);
@@ -102,7 +102,7 @@ async fn start_finds_its_named_volume(bench: &Bench<'_>) -> Outcome {
     let id = bench.runtime.create(&spec).await?;
     bench.runtime.start(&id).await?;
     stop(&*bench.runtime, &id).await?;
-    // Whether that is refused, and what goes with it, is the engine's affair.
+    // The engine decides whether that is rejected, and what it removes as well.
     let _ = bench.subject.act(Act::RemoveVolumeByForce(&volume)).await;
     starts_unless_gone(bench, &id).await?;
     let is_there = bench.subject.look(&spec.name).await?.is_some();

@@ -128,7 +128,7 @@ async fn the_log_driver_keeps_output_with_size_limits(bench: &Bench<'_>) -> Outc
         "the log driver is {:?}",
         seen.log_driver
     );
-    // Where there is one file alone, it has the size of all.
+    // A single file has the size of all.
     let bytes_max = if seen.log_files_max.is_some() { 10_000_000 } else { 30_000_000 };
     ensure_eq!(seen.log_bytes_max, Some(bytes_max), "largest size of a log file");
     ensure!(seen.log_files_max.is_none_or(|files| files == 3), "{:?} log files, not 3", seen.log_files_max);
@@ -155,7 +155,7 @@ async fn hardening_is_set_where_it_was_asked_for(bench: &Bench<'_>) -> Outcome {
     let asked = wanted.clone();
     let seen = made(bench, |spec| spec.hardening = asked).await?;
     let mut found = seen.hardening;
-    // Podman names all that a container lacks of what it gives others.
+    // Podman lists all capabilities of its default set that the container lacks.
     ensure!(found.dropped_capabilities.is_superset(&wanted.dropped_capabilities), "dropped: {found:?}");
     found.dropped_capabilities.retain(|name| wanted.dropped_capabilities.contains(name));
     ensure_eq!(found, wanted, "hardening");

@@ -89,7 +89,9 @@ async fn listed(client: &Client, filters: Value) -> Result<Vec<Listed>, Error> {
     let path = format!("/containers/json?all=1&filters={}", encoded(&filters.to_string()));
     let elements: Vec<Value> = client.get(&path).await?;
     let read = |element: Value| {
-        Listed::deserialize(element).inspect_err(|error| tracing::warn!(%error, "cannot parse a listed container, skipped")).ok()
+        Listed::deserialize(element)
+            .inspect_err(|error| tracing::warn!(%error, "cannot parse a listed container, skipped"))
+            .ok()
     };
     Ok(elements.into_iter().filter_map(read).collect())
 }

@@ -44,7 +44,9 @@ pub(super) async fn logs(
         let has_ended = move |limit| has_ended(waiting.clone(), waited.clone(), limit).boxed();
         match logfile::follow(watches.clone(), id.0.clone(), path, Format::Json, since, Box::new(has_ended)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => tracing::debug!(container = %id, %error, "the engine's log file is not readable, reading through its API"),
+            Err(error) => {
+                tracing::debug!(container = %id, %error, "cannot read the engine's log file, using its API")
+            }
         }
     }
     asked(client, id, since).await

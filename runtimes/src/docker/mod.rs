@@ -93,8 +93,10 @@ impl ContainerRuntime for DockerRuntime {
         progress: ProgressFn<'_>,
     ) -> Result<ImageId> {
         pull::pull(&self.client, image, credentials, progress).await?;
-        let lost =
-            || RuntimeError::new(ErrorKind::Other, error::PULL, image.to_pull()).with_source("the image is missing after the pull");
+        let lost = || {
+            RuntimeError::new(ErrorKind::Other, error::PULL, image.to_pull())
+                .with_source("the image is missing after the pull")
+        };
         images::local_id(&self.client, image).await?.ok_or_else(lost)
     }
 

@@ -3,16 +3,16 @@
 //! This module works around six peculiarities of Podman.
 //!
 //! 1. The headers come only with the first line, so the reader does not wait for them, and an inspection checks whether
-//! the container exists.
+//!    the container exists.
 //! 2. A followed log omits lines: single ones while the container runs (1 of 200,000 in 2 of 18 reads of 4.3.1, and in
-//! 1 of 10 of 5.4.2), and half of all from its end on (both). So it only signals new output, which is read without
-//! following.
+//!    1 of 10 of 5.4.2), and half of all from its end on (both). So it only signals new output, which is read without
+//!    following.
 //! 3. Such a reading may contain a line that is just being written, truncated; so the last line counts when the next
-//! reading ends with the same one.
+//!    reading ends with the same one.
 //! 4. A reading from a time on makes the engine read its whole file (0.9 s of processor time for 20 MB, 4.3.1); so
-//! usually only the last lines are requested (0.02 s for 1,000). Between these and lines written meanwhile there is a
-//! gap, so the newest output is left for the next reading (12 of 1,472 were torn without that, none of 2,560 with it,
-//! 4.3.1). The engine may also fail at a line that is just being written (3 of 7,532, both); then all is read.
+//!    usually only the last lines are requested (0.02 s for 1,000). Between these and lines written meanwhile there is
+//!    a gap, so the newest output is left for the next reading (12 of 1,472 were torn without that, none of 2,560 with
+//!    it, 4.3.1). The engine may also fail at a line that is just being written (3 of 7,532, both); then all is read.
 //! 5. A line is cut wherever a buffer of the engine ended, so chunks are joined again.
 //! 6. `since` applies to each line by its own time, so that a clock that was set back would hide later lines.
 
@@ -73,7 +73,9 @@ pub(super) async fn logs(
         let path = kept.path.clone().into();
         match logfile::follow(watches.clone(), id.0.clone(), path, Format::K8s, since, Box::new(has_ended)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => tracing::debug!(container = %id, %error, "the engine's log file is not readable, reading through its API"),
+            Err(error) => {
+                tracing::debug!(container = %id, %error, "cannot read the engine's log file, using its API")
+            }
         }
     }
     let reader = Reader::new(socket.clone(), limits.call, id.clone(), since);

@@ -40,7 +40,8 @@ pub(super) async fn ensure(socket: &Socket, limits: &Limits, name: &str, owner: 
 /// another network's id, and the container would join that network.
 pub(super) async fn require(socket: &Socket, limits: &Limits, name: &str, container: &str) -> Result<()> {
     let context = Context { operation: "create container", subject: container };
-    let networks: Vec<NetworkItem> = socket.json(context, limits.call, Request::Get("/networks/json".to_owned())).await?;
+    let networks: Vec<NetworkItem> =
+        socket.json(context, limits.call, Request::Get("/networks/json".to_owned())).await?;
     if networks.iter().any(|network| network.name == name) {
         return Ok(());
     }

@@ -38,11 +38,15 @@ pub(super) async fn pull(
         let layers = read(socket, limits, context, request(image, credentials), progress).await?;
         match layers.image {
             Some(id) => Ok(id),
-            None => images::image(socket, limits, image).await?.ok_or_else(|| context.invalid_response("the image is missing after the pull")),
+            None => images::image(socket, limits, image)
+                .await?
+                .ok_or_else(|| context.invalid_response("the image is missing after the pull")),
         }
     };
     let whole = timeout(limits.pull_total, whole).await;
-    whole.unwrap_or_else(|_| Err(context.error(ErrorKind::TimedOut).with_source("the limit of a whole pull is exceeded")))
+    whole.unwrap_or_else(|_| {
+        Err(context.error(ErrorKind::TimedOut).with_source("the limit of a whole pull is exceeded"))
+    })
 }
 
 fn request(image: &ImageReference, credentials: Option<&RegistryCredentials>) -> Request {
