@@ -173,11 +173,11 @@ impl Subject for MemorySubject {
         Ok(())
     }
 
-    async fn look(&self, name: &str) -> Outcome<Option<Seen>> {
+    async fn inspect(&self, name: &str) -> Outcome<Option<Seen>> {
         Ok(self.engine.container(name).map(seen))
     }
 
-    async fn look_at_networks(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
+    async fn network_labels(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
         Ok(self.engine.network_labels(name).into_iter().collect())
     }
 

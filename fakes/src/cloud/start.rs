@@ -1,4 +1,4 @@
-//! How the services of one cloud come up: what they share, in which order they are mounted, and what a daemon is told.
+//! Startup of the services of one cloud: shared state, order of mounting, and the environment of a daemon.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -72,7 +72,7 @@ impl Builder {
         World::new(tenant, app, change_queue, self.endpoint.as_deref())
     }
 
-    /// Where clients find all services but SQS.
+    /// The address of all services but SQS for clients.
     fn told(&self, server: &MockServer) -> String {
         self.endpoint.clone().unwrap_or_else(|| server.uri())
     }
@@ -107,7 +107,7 @@ impl Builder {
             ("TENANT", self.tenant.clone()),
             ("USER_NAME", self.user.clone()),
             ("USER_POOL_ID", self.pool_id()),
-            // Nodes of a fake cloud are of images from anywhere.
+            // Nodes of a fake cloud use images of any registry.
             ("MANAGED_APP_ALLOWED_REGISTRIES", "*".to_owned()),
             ("AWS_ENDPOINT_URL", self.told(server)),
             ("AWS_ENDPOINT_URL_SQS", self.endpoint.clone().unwrap_or_else(|| sqs.endpoint())),

@@ -18,7 +18,7 @@ pub(super) const SOON: Duration = Duration::from_secs(40);
 /// Grace for processes that handle the stop signal.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// Pause between two polls.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) struct Bench<'a> {
     pub(super) subject: &'a dyn Subject,
@@ -104,7 +104,7 @@ impl<'a> Bench<'a> {
     /// The container as the engine's own tools report it.
     pub(super) async fn seen(&self, suffix: &str) -> Outcome<Seen> {
         let name = self.name(suffix);
-        self.subject.look(&name).await?.ok_or_else(|| Failure::new(format!("the engine has no container {name:?}")))
+        self.subject.inspect(&name).await?.ok_or_else(|| Failure::new(format!("the engine has no container {name:?}")))
     }
 
     /// Waits until the engine's own tools report the expected state.
@@ -116,7 +116,7 @@ impl<'a> Bench<'a> {
                 return Ok(seen);
             }
             ensure!(begin.elapsed() < SOON, "timed out until the container {what}; it is {seen:?}");
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -161,7 +161,7 @@ impl CliSubject {
         network: &str,
         image: &ImageReference,
     ) -> Outcome {
-        if self.look_at_networks(network).await?.is_empty() {
+        if self.network_labels(network).await?.is_empty() {
             self.make_network(network).await?;
         }
         let program = format!("{PROGRAM_VARIABLE}={}", Program::Idle.as_str());
@@ -284,13 +284,13 @@ impl Subject for CliSubject {
         Ok(())
     }
 
-    async fn look(&self, name: &str) -> Outcome<Option<Seen>> {
+    async fn inspect(&self, name: &str) -> Outcome<Option<Seen>> {
         let value = self.cli.inspect("container", name).await?;
         // Engines also find containers by a part of their id.
         Ok(value.as_ref().map(inspect::container).transpose()?.filter(|seen| seen.name == name))
     }
 
-    async fn look_at_networks(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
+    async fn network_labels(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
         let ids = self.cli.lines(&["network", "ls", "--format", "{{.ID}} {{.Name}}"]).await?;
         let mut found = Vec::new();
         for id in ids.iter().filter_map(|line| line.split_once(' ')).filter(|(_, n)| *n == name).map(|(id, _)| id) {

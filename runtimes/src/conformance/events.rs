@@ -53,7 +53,7 @@ async fn an_event_carries_name_and_time(bench: &Bench<'_>) -> Outcome {
 }
 
 /// Another user does `act` to a running container; `action` must be reported.
-async fn act_is_told(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome {
+async fn reports_act(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome {
     let id = bench.run("web", Program::Idle).await?;
     let mut events = bench.runtime.events(&bench.owner).await?;
     bench.subject.act(act).await?;
@@ -62,7 +62,7 @@ async fn act_is_told(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome
 }
 
 async fn events_tell_of_a_kill_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Kill(&bench.name("web")), Action::Died).await
+    reports_act(bench, Act::Kill(&bench.name("web")), Action::Died).await
 }
 
 async fn events_tell_of_a_pause_and_its_end_by_others(bench: &Bench<'_>) -> Outcome {
@@ -76,15 +76,15 @@ async fn events_tell_of_a_pause_and_its_end_by_others(bench: &Bench<'_>) -> Outc
 }
 
 async fn events_tell_of_a_rename_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Rename(&bench.name("web"), &bench.name("new")), Action::Renamed).await
+    reports_act(bench, Act::Rename(&bench.name("web"), &bench.name("new")), Action::Renamed).await
 }
 
 async fn events_tell_of_a_removal_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Remove(&bench.name("web")), Action::Removed).await
+    reports_act(bench, Act::Remove(&bench.name("web")), Action::Removed).await
 }
 
 async fn events_tell_of_a_disconnect_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Disconnect(&bench.name("web"), &bench.owner.app), Action::Network).await
+    reports_act(bench, Act::Disconnect(&bench.name("web"), &bench.owner.app), Action::Network).await
 }
 
 async fn events_of_strangers_do_not_come(bench: &Bench<'_>) -> Outcome {

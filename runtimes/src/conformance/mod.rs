@@ -97,9 +97,9 @@ pub struct Check {
 /// What a check disturbs besides itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Disturbs {
-    Nobody,
+    Nothing,
     /// Users of the same connection to the engine.
-    Way,
+    Connection,
     /// All users of the engine.
     Engine,
 }
@@ -109,7 +109,7 @@ macro_rules! checks {
     ($($name:ident),* $(,)?) => {
         &[$($crate::conformance::Check {
             name: stringify!($name),
-            disturbs: $crate::conformance::Disturbs::Nobody,
+            disturbs: $crate::conformance::Disturbs::Nothing,
             run: |bench| ::std::boxed::Box::pin($name(bench)),
         }),*]
     };
@@ -129,7 +129,7 @@ pub fn all_checks() -> Vec<Check> {
         events::CHECKS,
         pull::CHECKS,
     ];
-    let way = faults::CHECKS.iter().map(|check| Check { disturbs: Disturbs::Way, ..*check });
+    let way = faults::CHECKS.iter().map(|check| Check { disturbs: Disturbs::Connection, ..*check });
     let engine = faults::RESTART_CHECKS.iter().map(|check| Check { disturbs: Disturbs::Engine, ..*check });
     together.into_iter().flatten().copied().chain(way).chain(engine).collect()
 }
@@ -159,8 +159,8 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
         }
     };
     let is_alone = |(_, check): &(usize, Check)| match check.disturbs {
-        Disturbs::Nobody => false,
-        Disturbs::Way => !subject.disturbs_one_handle_only(),
+        Disturbs::Nothing => false,
+        Disturbs::Connection => !subject.disturbs_one_handle_only(),
         Disturbs::Engine => true,
     };
     let (alone, together): (Vec<_>, Vec<_>) = checks.iter().copied().partition(is_alone);

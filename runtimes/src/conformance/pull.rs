@@ -184,7 +184,7 @@ async fn remove_image_of_an_image_in_use_conflicts(bench: &Bench<'_>) -> Outcome
     let container = bench.runtime.create(&spec).await?;
     fails_with(bench.runtime.remove_image(&id).await, ErrorKind::Conflict, "remove of an image in use")?;
     ensure_eq!(bench.runtime.image(&image).await?, Some(id.clone()), "image in use");
-    ensure!(bench.subject.look(&spec.name).await?.is_some(), "the container is gone");
+    ensure!(bench.subject.inspect(&spec.name).await?.is_some(), "the container is gone");
     bench.runtime.remove(&container).await?;
     bench.runtime.remove_image(&id).await?;
     ensure_eq!(bench.runtime.image(&image).await?, None, "image no longer in use");

@@ -35,7 +35,7 @@ async fn is_back(bench: &Bench<'_>, id: &ContainerId, before: &Seen) -> Outcome 
     ensure!(seen.is_running, "it does not run");
     ensure_eq!((&seen.id, &seen.networks), (&before.id, &before.networks), "id and networks");
     ensure_eq!(bench.listed(id).await?.networks, vec![bench.owner.app.clone()], "listed networks");
-    ensure_eq!(bench.subject.look_at_networks(&bench.owner.app).await?.len(), 1, "number of networks");
+    ensure_eq!(bench.subject.network_labels(&bench.owner.app).await?.len(), 1, "number of networks");
     bench.run("peer", Program::Idle).await?;
     is_reached(bench, "final").await
 }
@@ -53,10 +53,10 @@ async fn is_reached(bench: &Bench<'_>, suffix: &str) -> Outcome {
 async fn start_makes_a_removed_network_again_and_connects_to_it(bench: &Bench<'_>) -> Outcome {
     let (id, before) = stopped(bench).await?;
     bench.subject.act(Act::RemoveNetwork(&bench.owner.app)).await?;
-    ensure_eq!(bench.subject.look_at_networks(&bench.owner.app).await?.len(), 0, "networks before the start");
+    ensure_eq!(bench.subject.network_labels(&bench.owner.app).await?.len(), 0, "networks before the start");
     bench.runtime.start(&id).await?;
     is_back(bench, &id, &before).await?;
-    let networks = bench.subject.look_at_networks(&bench.owner.app).await?;
+    let networks = bench.subject.network_labels(&bench.owner.app).await?;
     for (key, value) in bench.owner.labels() {
         ensure_eq!(networks[0].get(&key), Some(&value), format!("label {key} of the network"));
     }
@@ -105,13 +105,13 @@ async fn start_finds_its_named_volume(bench: &Bench<'_>) -> Outcome {
     // The engine decides whether that is rejected, and what it removes as well.
     let _ = bench.subject.act(Act::RemoveVolumeByForce(&volume)).await;
     starts_unless_gone(bench, &id).await?;
-    let is_there = bench.subject.look(&spec.name).await?.is_some();
+    let is_there = bench.subject.inspect(&spec.name).await?.is_some();
     ensure!(!is_there || bench.subject.volumes().await?.contains(&volume), "it runs without its volume");
     Ok(())
 }
 
 async fn starts_unless_gone(bench: &Bench<'_>, id: &ContainerId) -> Outcome {
-    if bench.subject.look(&bench.name("web")).await?.is_none() {
+    if bench.subject.inspect(&bench.name("web")).await?.is_none() {
         return fails_with(bench.runtime.start(id).await, ErrorKind::NotFound, "start of what went along");
     }
     bench.runtime.start(id).await?;
@@ -153,7 +153,7 @@ async fn a_part_of_a_networks_id_is_no_name_of_it(bench: &Bench<'_>) -> Outcome 
     let mut spec = bench.spec("web", Program::Idle);
     spec.network = id.get(..12).unwrap_or(&id).to_owned();
     fails_with(bench.runtime.create(&spec).await, ErrorKind::NotFound, "create on a part of an id")?;
-    ensure_eq!(bench.subject.look(&spec.name).await?, None, "container left behind");
+    ensure_eq!(bench.subject.inspect(&spec.name).await?, None, "container left behind");
     Ok(())
 }
 

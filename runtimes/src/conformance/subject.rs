@@ -60,10 +60,10 @@ pub trait Subject: Send + Sync {
     async fn prepare(&self, name: &str, program: Program) -> Outcome;
 
     /// The container called `name`, as the engine's own tools report it.
-    async fn look(&self, name: &str) -> Outcome<Option<Seen>>;
+    async fn inspect(&self, name: &str) -> Outcome<Option<Seen>>;
 
     /// The labels of each network called exactly `name`.
-    async fn look_at_networks(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>>;
+    async fn network_labels(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>>;
 
     /// The id of the network called exactly `name`, if there is one.
     async fn network_id(&self, name: &str) -> Outcome<Option<String>>;

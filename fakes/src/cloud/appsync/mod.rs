@@ -1,5 +1,5 @@
 //! AppSync on the wire: one POST endpoint that checks the access token, executes any query over the fake's own schema,
-//! and gives errors in AppSync's form. What a field answers is in `schema`, answers spoiled on purpose in `spoiled`.
+//! and returns errors in AppSync's format. `schema` resolves fields, `spoiled` corrupts responses.
 
 mod nodes;
 mod parts;
@@ -26,13 +26,13 @@ pub(super) use spoiled::SpoiledAnswers;
 
 type AppSync = Schema<schema::Query, EmptyMutation, EmptySubscription>;
 
-/// What fields leave to the call that asks for them.
+/// Effects of fields on the call that resolves them.
 #[derive(Clone, Default)]
 struct Call(Arc<Mutex<Left>>);
 
 #[derive(Default)]
 struct Left {
-    /// A field shall never answer.
+    /// A field requires that the call never gets a response.
     is_stalled: bool,
     counts: Vec<(Service, &'static str)>,
 }
@@ -42,7 +42,7 @@ impl Call {
         self.left().is_stalled = true;
     }
 
-    /// Counts at the end of the call, when its answer is made.
+    /// Counts at the end of the call, when its response is created.
     fn counts(&self, service: Service, operation: &'static str) {
         self.left().counts.push((service, operation));
     }
@@ -121,7 +121,7 @@ fn refuse(status: u16, error_type: &str, message: &str) -> ResponseTemplate {
         .set_body_json(json!({"errors": [{"errorType": error_type, "message": message}]}))
 }
 
-/// Errors in AppSync's own shape.
+/// Errors in AppSync's format.
 fn in_appsync_form(response: async_graphql::Response) -> Value {
     let errors: Vec<_> = response.errors.iter().map(appsync_error).collect();
     let mut body = json!({"data": response.data});
@@ -140,8 +140,8 @@ fn appsync_error(error: &async_graphql::ServerError) -> Value {
     })
 }
 
-/// Runs a future that never waits for anything outside: the fields read memory only. It may still yield to be fair
-/// among many fields, so it is polled until it is done.
+/// Runs a future that never waits for external events: the fields read memory only. It may yield for fairness among
+/// many fields, so it is polled until it is ready.
 fn finish<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

@@ -1,4 +1,4 @@
-//! Owns what each SQS operation does with its JSON. Signatures, faults and HTTP are the server's.
+//! Owns the effect of each SQS operation on its JSON. The server handles signatures, faults and HTTP.
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -16,7 +16,7 @@ use crate::cloud::hex::hex;
 const VISIBILITY_MAX_S: u64 = 12 * 60 * 60;
 const WAIT_MAX_S: u64 = 20;
 const BODY_BYTES_MAX: usize = 1_048_576;
-/// Names and ids of a queue, a group and a deduplication have their own bounds.
+/// Limits for names and ids of a queue, a group and a deduplication.
 const QUEUE_NAME_MAX: usize = 80;
 const ID_MAX: usize = 128;
 const SENDER: &str = "AROAFAKE:app";
@@ -87,7 +87,7 @@ fn delete(queues: &FifoQueues, url: &str, input: &Json) -> Result<(), SqsError> 
     let deleted = queues.with(url, |queue| {
         if in_vain { queue.delete_in_vain(handle, Instant::now()) } else { queue.delete(handle, Instant::now()) }
     })?;
-    // The rest of the group may be free now.
+    // The rest of the group may be visible now.
     queues.wake();
     deleted
 }
@@ -125,7 +125,7 @@ fn send(queues: &FifoQueues, url: &str, input: &Json) -> Answer {
     Ok(json)
 }
 
-/// All messages of a batch together may be as long as one alone; if they are longer, none is sent.
+/// A whole batch has the same size limit as one message; if it is larger, nothing is sent.
 fn send_batch(queues: &FifoQueues, input: &Json) -> Answer {
     known_queue(queues, input)?;
     let bytes = wire::entries(input)?.into_iter().map(|(_, entry)| attributes::bytes_sent(entry)).sum();
@@ -142,7 +142,7 @@ fn draft(input: &Json, content_based: bool) -> Result<Draft, SqsError> {
             "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.",
         ));
     }
-    // What XML 1.0 does not allow: surrogates cannot be in a text of Rust.
+    // Characters that XML 1.0 does not allow; a Rust string cannot contain surrogates.
     let is_allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..) && !matches!(c, '\u{fffe}' | '\u{ffff}');
     if !body.chars().all(is_allowed) {
         return Err(SqsError::bad_characters());
@@ -170,7 +170,7 @@ fn bounded(id: &str, name: &str) -> Result<String, SqsError> {
     )))
 }
 
-/// Runs `each` for every entry and sorts the outcomes into `Successful` and `Failed`.
+/// Runs `each` for every entry and sorts the results into `Successful` and `Failed`.
 fn batch(queues: &FifoQueues, input: &Json, each: impl Fn(&FifoQueues, &str, &Json) -> Answer) -> Answer {
     let url = known_queue(queues, input)?;
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
