@@ -1,4 +1,4 @@
-//! Words of users: each changes what AppSync answers and sends the right change message.
+//! Commands of users: each changes AppSync's responses and sends the right change message.
 
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use managed_app_fakes::FakeCloud;
@@ -21,7 +21,7 @@ async fn two_nodes() -> (FakeCloud, Client, aws_sdk_sqs::Client) {
     (cloud, client, sqs)
 }
 
-/// Says a word and gives the `old` and `new` of its message.
+/// Runs a command and returns the `old` and `new` of its message.
 async fn told(cloud: &FakeCloud, sqs: &aws_sdk_sqs::Client, word: impl FnOnce(&FakeCloud) -> Sent) -> (Value, Value) {
     let sent = word(cloud);
     assert!(sent.receivable_at.is_some());

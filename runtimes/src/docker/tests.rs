@@ -1,4 +1,5 @@
-//! The backend against a scripted engine: hung headers, hung bodies, words nobody knows. Real engines cannot be told to.
+//! The backend against a scripted engine: hung headers, hung bodies, unknown values. Real engines cannot be made to do
+//! this.
 
 mod engine;
 
@@ -17,9 +18,9 @@ use crate::{
     ContainerId, ContainerRuntime, ContainerState, ErrorKind, ImageReference, Limits, Owner, RegistryCredentials,
 };
 
-/// Long enough for an answer on a machine that is busy.
+/// Long enough for a response on a busy machine.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Well over every limit.
+/// Much longer than every limit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn limits() -> Limits {
@@ -43,7 +44,7 @@ fn element(id: &str, state: &str) -> serde_json::Value {
     json!({"Id": id, "Names": [format!("/{id}")], "ImageID": "sha256:1", "Labels": labels, "State": state})
 }
 
-/// A list of three of ours, one in a state that nobody knows, and of none of the Python program's.
+/// A list of three of our containers, one in an unknown state, and of none of the Python program's.
 fn three(path: &str) -> Option<Answer> {
     if !path.starts_with("/containers/json") {
         return None;
@@ -87,14 +88,14 @@ async fn a_hung_inspection_delays_but_hides_no_container() {
     assert_eq!(found, wanted);
 }
 
-/// Every call that waits for an answer, and the kind it fails with.
+/// Every call that waits for a response, and the kind of its failure.
 async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)> {
     fn kind<T>(result: crate::Result<T>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())
     }
     let grace = Duration::ZERO;
     let (owner, image, id) = (owner(), image(), id());
-    // All at once, so that they wait together.
+    // Concurrently, so that the waits overlap.
     let calls: Vec<BoxFuture<'_, (&'static str, Option<ErrorKind>)>> = vec![
         async { ("info", kind(runtime.info().await)) }.boxed(),
         async { ("host", kind(runtime.host().await)) }.boxed(),
@@ -138,7 +139,7 @@ async fn an_answer_that_stops_in_the_middle_is_left_in_time() {
     let engine = ScriptedEngine::start(|_| Answer::Part(200, "{\"Id\":".into()));
     let runtime = engine.runtime(limits());
     for (call, kind) in kinds(&runtime).await {
-        // A start or stop is done when the engine says so in the headers; output may be silent for ever.
+        // A start or stop is complete when the headers arrive; output may be silent forever.
         let is_short = ["start", "stop", "restart", "rename", "remove", "logs"].contains(&call);
         assert_eq!(kind, (!is_short).then_some(ErrorKind::TimedOut), "{call}");
     }
@@ -188,7 +189,7 @@ async fn a_quiet_container_is_followed_and_a_cut_connection_is_the_last_item() {
         lines.push(logs.next().await.expect("an item").expect("output").bytes);
     }
     assert_eq!(lines, ["one\n", "two\n"]);
-    // Silence for longer than any limit is legal.
+    // Silence beyond every limit is valid.
     assert!(tokio::time::timeout(LIMIT * 2, logs.next()).await.is_err());
     engine.cut();
     let last = tokio::time::timeout(PATIENCE, logs.next()).await.expect("an item in time").expect("an error");

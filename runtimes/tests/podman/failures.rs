@@ -1,4 +1,4 @@
-//! What goes wrong, and what it is called: taken names and ports, missing things, an engine that is not there.
+//! Failures and their kinds: taken names and ports, missing objects, an absent engine.
 
 use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::podman::PodmanRuntime;

@@ -257,7 +257,7 @@ fn ownership_needs_all_labels_or_the_legacy_signs() {
     assert_eq!(convert::origin(&owner, &item(&[(crate::labels::APP, "app")], "app")), None);
 }
 
-/// Feeds `bytes` in pieces of every size and collects what comes out.
+/// Feeds `bytes` in chunks of `size` and collects the items.
 fn decode<D: Decoder>(bytes: &[u8], size: usize) -> Vec<Result<D::Item, Malformed>> {
     let mut decoder = D::default();
     let mut items = Vec::new();

@@ -15,7 +15,7 @@ use crate::{
     RegistryCredentials,
 };
 
-/// Long enough for an answer on a machine that is busy.
+/// Long enough for a response on a busy machine.
 const LIMITS: Limits = Limits {
     call: Duration::from_secs(2),
     stop_margin: Duration::from_secs(2),
@@ -27,7 +27,7 @@ const PING: &str = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 
 
 type Script = Arc<Mutex<Vec<Answer>>>;
 
-/// What the engine says to a request whose line holds a text: bytes one after another, then hang or close.
+/// The engine's response to a request whose line contains a text: chunks in order, then hang or close.
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) to: &'static str,
@@ -77,7 +77,7 @@ impl Engine {
         Self { runtime, script, requests, server, _folder: folder }
     }
 
-    /// Says this from now on rather than what it said before.
+    /// Adds a response that takes precedence over the earlier ones.
     pub(super) fn answer_first(&self, answer: Answer) {
         self.script.lock().expect("no panic").insert(0, answer);
     }
@@ -146,7 +146,7 @@ async fn a_hang_ends_within_the_limit() {
         let start = Instant::now();
         let runtime = &engine.runtime;
         let (id, owner, image, spec) = (id(), owner(), image(), spec());
-        // All at once, so that they wait together.
+        // Concurrently, so that the waits overlap.
         let kinds = tokio::join!(
             async { runtime.list(&owner).await.expect_err("it hangs").kind() },
             async { runtime.create(&spec).await.expect_err("it hangs").kind() },
@@ -208,7 +208,7 @@ async fn a_pull_fails_inside_a_200_and_in_pieces() {
     check(&[b"<html>\n"], false, ErrorKind::Other).await;
 }
 
-/// Podman 5 answers so where Podman 4 answers 200 and puts the error into the stream.
+/// Podman 5 responds like this where Podman 4 responds with 200 and puts the error into the stream.
 #[tokio::test]
 async fn a_pull_fails_with_a_status_and_the_registrys_words() {
     let check = async |status: u16, message: &str, kind: ErrorKind| {
@@ -339,7 +339,7 @@ async fn events_of_unknown_shape_are_skipped() {
     assert!(engine.asked("since="));
 }
 
-/// What Podman 4.3.1 says when it was killed in a creation, and the name is to be had again.
+/// The response of Podman 4.3.1 when it was killed during a creation, and the name becomes available again.
 const LEFTOVER: &str = r#"{"cause":"that name is already in use","message":"creating container storage: the container name \"web\" is already in use by 225d. You have to remove that container to be able to reuse that name: that name is already in use","response":500}"#;
 
 #[tokio::test]
@@ -351,13 +351,13 @@ async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wante
         if is_in_doubt {
             engine.runtime.in_doubt().insert(spec().name);
         }
-        // Here the engine goes on to say so.
+        // Here the engine repeats the response.
         let error = engine.runtime.create(&spec()).await.expect_err("the name is taken");
         assert_eq!((error.kind(), engine.asked("DELETE")), (ErrorKind::AlreadyExists, is_removed), "{is_in_doubt}");
     };
     check(true, answer("/node/json", 404, gone), true).await;
     check(false, answer("/node/json", 404, gone), false).await;
-    // A container, if only somebody else's.
+    // A container, even if of another owner.
     check(true, answer("/node/json", 200, r#"{"Id":"225d","Name":"web"}"#), false).await;
 }
 
@@ -368,7 +368,7 @@ async fn a_creation_that_breaks_off_leaves_its_name_in_doubt() {
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(engine.runtime.in_doubt().contains(&spec().name));
-    // This one may still be at it.
+    // The engine may still be working on it.
     let hangs = Answer { to: "/containers/create", pieces: vec![], hangs: true };
     let engine = Engine::with(vec![hangs]).await;
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");
