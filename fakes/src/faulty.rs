@@ -211,7 +211,7 @@ impl Faulty {
         self.state().names.get(id).cloned().unwrap_or_else(|| id.0.clone())
     }
 
-    fn learn(&self, id: &ContainerId, name: &str) {
+    fn remember_name(&self, id: &ContainerId, name: &str) {
         self.state().names.insert(id.clone(), name.to_owned());
     }
 
@@ -268,7 +268,7 @@ impl ContainerRuntime for Faulty {
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
         let containers = self.call(Verb::List, &owner.app, self.inner.list(owner)).await?;
         for container in &containers {
-            self.learn(&container.id, &container.name);
+            self.remember_name(&container.id, &container.name);
         }
         Ok(containers)
     }
@@ -301,7 +301,7 @@ impl ContainerRuntime for Faulty {
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let create = async {
             let id = self.inner.create(spec).await?;
-            self.learn(&id, &spec.name);
+            self.remember_name(&id, &spec.name);
             Ok(id)
         };
         self.call(Verb::Create, &spec.name, create).await
@@ -322,7 +322,7 @@ impl ContainerRuntime for Faulty {
     async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
         let rename = async {
             self.inner.rename(id, name).await?;
-            self.learn(id, name);
+            self.remember_name(id, name);
             Ok(())
         };
         self.call(Verb::Rename, &self.name_of(id), rename).await

@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(made.len(), names.len());
         let valid = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
         assert!(made.iter().all(|name| name.len() <= 512 && name.chars().all(valid)), "{made:?}");
-        assert_ne!(log_group("/plant", "a-ee27e98073"), "/plant/node/a-ee27e98073", "it looks like one that was made");
+        assert_ne!(log_group("/plant", "a-ee27e98073"), "/plant/node/a-ee27e98073", "it looks like a generated name");
     }
 
     #[test]

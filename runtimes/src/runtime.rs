@@ -72,7 +72,7 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     /// Removes a local image by id with its tags, unless a container uses it (`Conflict`). An absent image is `Ok`.
     async fn remove_image(&self, id: &ImageId) -> Result<()>;
 
-    /// Creates a container and does not start it. The image and the network must exist (`NotFound`); a prefix of a
+    /// Creates a container and does not start it. The image and the network must exist (`NotFound`); a part of a
     /// network's id does not count as its name. Other containers on the network reach it by its name and its aliases
     /// from its first start.
     ///
@@ -85,7 +85,7 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     ///
     /// Others may have removed what a stopped container refers to. A removed network is created again with the labels
     /// of the container's owner, unless a network of its name exists, and the container is connected to it. The image
-    /// is not needed. A named volume exists, unless the engine removed the container together with its volume
+    /// is not needed, and a named volume exists, unless the engine removed the container together with one of them
     /// (`NotFound`). A missing host path is `Refused`, and the error names the path: the container can be started once
     /// the path exists again.
     async fn start(&self, id: &ContainerId) -> Result<()>;

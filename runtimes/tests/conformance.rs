@@ -72,11 +72,11 @@ async fn conforms(kind: EngineKind, endpoint: &str, cli: Cli, restart: String, n
     // The suffix of the distribution is irrelevant here: 20.10.24+dfsg1.
     let version = info.version.split('+').next().unwrap_or_default();
 
-    let words: Vec<&str> = restart.split(' ').collect();
+    let command: Vec<&str> = restart.split(' ').collect();
     let title = format!("{kind:?} {version}");
     let connect = Box::new(move |socket, limits| connect(kind, socket, limits));
     let subject = CliSubject::new(&title, cli, socket, connect).await.expect("the suite's registry starts");
-    let mut subject = subject.restarted_by(Cli::new(words[0], &words[1..]));
+    let mut subject = subject.restarted_by(Cli::new(command[0], &command[1..]));
     if kind == EngineKind::Podman {
         let is_next = name.ends_with("next");
         let folder = if is_next { "MANAGED_APP_TEST_PODMAN_NEXT_NETWORKS" } else { "MANAGED_APP_TEST_PODMAN_NETWORKS" };

@@ -144,7 +144,7 @@ impl InMemoryRuntime {
     /// The current state, after all due events.
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.engine.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.settle(Instant::now());
+        state.apply_due(Instant::now());
         state
     }
 

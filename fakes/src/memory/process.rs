@@ -49,7 +49,7 @@ pub(super) enum Cause {
 
 impl State {
     /// Applies everything that was due until `now`.
-    pub(super) fn settle(&mut self, now: Instant) {
+    pub(super) fn apply_due(&mut self, now: Instant) {
         while let Some(first) = self.due.first_entry() {
             let (at, _) = *first.key();
             if at > now {
@@ -108,7 +108,7 @@ impl State {
         }
         if let Some((after, code)) = behaviour.end() {
             self.schedule(at + after, Due { serial, run, what: DueKind::End { code, cause: Cause::Itself } });
-            self.settle(at);
+            self.apply_due(at);
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl State {
         let (wait, code) = if ignores_stop || latency > grace { (grace, KILLED) } else { (latency, 0) };
         let (at, run) = (now + wait, entry.run);
         self.schedule(at, Due { serial, run, what: DueKind::End { code, cause: Cause::Wanted } });
-        self.settle(now);
+        self.apply_due(now);
         Some(at)
     }
 

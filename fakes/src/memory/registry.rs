@@ -29,7 +29,7 @@ pub(super) struct Published {
 
 impl Registry {
     /// The result of a pull from the registry.
-    pub(super) fn offer(
+    pub(super) fn pull(
         &mut self,
         image: &ImageReference,
         credentials: Option<&RegistryCredentials>,

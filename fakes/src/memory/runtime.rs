@@ -70,28 +70,28 @@ impl ContainerRuntime for InMemoryRuntime {
         let subject = image.to_string();
         self.enter("pull", OPERATION, &subject).await?;
         let failed = |kind| RuntimeError::new(kind, OPERATION, &subject);
-        let (offer, is_stalled, latency) = {
+        let (published, is_stalled, latency) = {
             let mut state = self.lock();
-            let offer = state.registry.offer(image, credentials);
-            (offer, state.registry.is_stalled(image), state.latencies.pull)
+            let published = state.registry.pull(image, credentials);
+            (published, state.registry.is_stalled(image), state.latencies.pull)
         };
         if is_stalled {
             tokio::time::sleep(self.limits.pull_silence).await;
             return Err(failed(ErrorKind::TimedOut));
         }
-        let offer = offer.map_err(failed)?;
-        progress(PullProgress { done_bytes: 0, total_bytes: offer.size_bytes });
+        let published = published.map_err(failed)?;
+        progress(PullProgress { done_bytes: 0, total_bytes: published.size_bytes });
         if !latency.is_zero() {
             for step in 1..PULL_STEPS {
                 tokio::time::sleep(latency / PULL_STEPS as u32).await;
-                let done_bytes = offer.size_bytes * step / PULL_STEPS;
-                progress(PullProgress { done_bytes, total_bytes: offer.size_bytes });
+                let done_bytes = published.size_bytes * step / PULL_STEPS;
+                progress(PullProgress { done_bytes, total_bytes: published.size_bytes });
             }
             tokio::time::sleep(latency / PULL_STEPS as u32).await;
         }
-        progress(PullProgress { done_bytes: offer.size_bytes, total_bytes: offer.size_bytes });
-        self.lock().registry.keep(image, &offer.id);
-        Ok(offer.id)
+        progress(PullProgress { done_bytes: published.size_bytes, total_bytes: published.size_bytes });
+        self.lock().registry.keep(image, &published.id);
+        Ok(published.id)
     }
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {

@@ -198,8 +198,8 @@ impl CliSubject {
 
     async fn remove_images(&self, prefix: &str) -> Outcome {
         for line in self.images().await? {
-            let mut words = line.split(' ');
-            let (Some(repository), Some(tag), Some(digest)) = (words.next(), words.next(), words.next()) else {
+            let mut fields = line.split(' ');
+            let (Some(repository), Some(tag), Some(digest)) = (fields.next(), fields.next(), fields.next()) else {
                 continue;
             };
             if !repository.split('/').any(|part| part.starts_with(prefix)) {

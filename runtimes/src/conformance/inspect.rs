@@ -54,8 +54,8 @@ fn strings(value: &Value) -> BTreeMap<String, String> {
 }
 
 fn environment(value: &Value) -> BTreeMap<String, String> {
-    let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
-    words.filter_map(|word| word.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    let entries = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    entries.filter_map(|entry| entry.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 fn ports(value: &Value) -> Outcome<BTreeSet<PortBinding>> {
@@ -84,11 +84,11 @@ fn ports(value: &Value) -> Outcome<BTreeSet<PortBinding>> {
 
 /// A limit of 0 or less means none.
 fn hardening(host: &Value) -> Hardening {
-    let words = |name: &str| host[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let entries = |name: &str| host[name].as_array().into_iter().flatten().filter_map(Value::as_str);
     let limit = |name: &str| host[name].as_u64().filter(|limit| *limit > 0);
     Hardening {
-        no_new_privileges: words("SecurityOpt").any(|word| word.starts_with("no-new-privileges")),
-        dropped_capabilities: words("CapDrop").map(|word| word.trim_start_matches("CAP_").to_owned()).collect(),
+        no_new_privileges: entries("SecurityOpt").any(|entry| entry.starts_with("no-new-privileges")),
+        dropped_capabilities: entries("CapDrop").map(|entry| entry.trim_start_matches("CAP_").to_owned()).collect(),
         pids_max: limit("PidsLimit").and_then(|limit| limit.try_into().ok()),
         memory_bytes_max: limit("Memory"),
     }

@@ -144,7 +144,7 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
     let prefix = bench::run_prefix();
     let exceptions = subject.exceptions();
     let checks: Vec<(usize, Check)> = all_checks().into_iter().filter(|check| wanted(check.name)).enumerate().collect();
-    let judge = |(number, check): (usize, Check)| {
+    let run_check = |(number, check): (usize, Check)| {
         let exception = exceptions.iter().find(|(name, _)| *name == check.name).map(|(_, reason)| *reason);
         let prefix = format!("{prefix}-{number:03}");
         async move {
@@ -152,7 +152,7 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
                 Some(reason) => (number, Verdict::NotRun(reason.to_owned()), Duration::ZERO),
                 None => {
                     let begin = Instant::now();
-                    let verdict = judge(subject, &prefix, check).await;
+                    let verdict = run_check(subject, &prefix, check).await;
                     (number, verdict, begin.elapsed())
                 }
             }
@@ -165,9 +165,9 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
     };
     let (alone, together): (Vec<_>, Vec<_>) = checks.iter().copied().partition(is_alone);
     let mut verdicts: Vec<(usize, Verdict, Duration)> =
-        futures_util::stream::iter(together).map(judge).buffer_unordered(CHECKS_AT_ONCE).collect().await;
+        futures_util::stream::iter(together).map(run_check).buffer_unordered(CHECKS_AT_ONCE).collect().await;
     for check in alone {
-        verdicts.push(judge(check).await);
+        verdicts.push(run_check(check).await);
     }
     verdicts.sort_by_key(|(number, ..)| *number);
     let mut report = Report::new(&subject.name());
@@ -180,7 +180,7 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
     report
 }
 
-async fn judge(subject: &dyn Subject, prefix: &str, check: Check) -> Verdict {
+async fn run_check(subject: &dyn Subject, prefix: &str, check: Check) -> Verdict {
     let work = async {
         let bench = Bench::new(subject, prefix).await?;
         let outcome = (check.run)(&bench).await;

@@ -140,10 +140,10 @@ async fn start_without_a_bind_source_is_refused_and_names_it(bench: &Bench<'_>) 
         ensure!(text.contains(path) && text.contains("create it"), "no path or no remedy in: {text}");
     }
     ensure!(!bench.seen("web").await?.is_running, "it runs without what is mounted");
-    ensure!(!source.exists(), "somebody made the source");
+    ensure!(!source.exists(), "the source was created");
     bench.subject.act(Act::MakeFolder(&source)).await?;
     bench.runtime.start(&id).await?;
-    ensure!(bench.seen("web").await?.is_running, "it does not run although the source is there again");
+    ensure!(bench.seen("web").await?.is_running, "it does not run although the source exists again");
     Ok(())
 }
 

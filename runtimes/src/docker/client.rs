@@ -144,8 +144,8 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer.map_err(|error| translate(operation, subject, error)),
         Err(_) => {
-            let words = format!("no response within {limit:?}");
-            Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject).with_source(words))
+            let text = format!("no response within {limit:?}");
+            Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject).with_source(text))
         }
     }
 }

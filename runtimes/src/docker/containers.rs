@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::answers::{Info, Inspected, Listed, Version, engine_host, engine_info};
 use super::client::{Client, encoded, within};
 use super::convert::{create_body, whole_seconds};
 use super::error::{CREATE, RESTART, START};
 use super::networks;
+use super::responses::{Info, Inspected, Listed, Version, engine_host, engine_info};
 use crate::{
     Container, ContainerId, ContainerSpec, EngineHost, EngineInfo, ErrorKind, Owner, Result, RuntimeError, labels,
 };
@@ -39,11 +39,12 @@ pub(super) fn checked<'a>(id: &'a ContainerId, operation: &'static str) -> Resul
 pub(super) async fn info(client: &Client) -> Result<EngineInfo> {
     const OPERATION: &str = "ask the engine at";
     let endpoint = client.endpoint.to_string();
-    let answers = futures_util::future::try_join(client.get::<Version>("/version"), client.get::<Info>("/info"));
-    let (version, info) = within(client.limits.call, OPERATION, &endpoint, answers).await?;
+    let responses = futures_util::future::try_join(client.get::<Version>("/version"), client.get::<Info>("/info"));
+    let (version, info) = within(client.limits.call, OPERATION, &endpoint, responses).await?;
     if !version.is_supported() {
-        let words = format!("its API version is {}, but 1.41 (Docker 20.10) or later is required", version.api_version);
-        return Err(RuntimeError::new(ErrorKind::Refused, OPERATION, endpoint).with_source(words));
+        let reason =
+            format!("its API version is {}, but 1.41 (Docker 20.10) or later is required", version.api_version);
+        return Err(RuntimeError::new(ErrorKind::Refused, OPERATION, endpoint).with_source(reason));
     }
     Ok(engine_info(version, &info, endpoint))
 }
@@ -127,8 +128,8 @@ pub(super) async fn create(client: &Client, spec: &ContainerSpec) -> Result<Cont
         let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
         let made =
             client.docker.create_container(Some(options), create_body(spec)).await.map_err(|e| redacted(e, spec))?;
-        for words in made.warnings {
-            tracing::warn!(container = %spec.name, error = %words, "engine returned a warning for container");
+        for warning in made.warnings {
+            tracing::warn!(container = %spec.name, error = %warning, "engine returned a warning for container");
         }
         Ok(ContainerId(made.id))
     };

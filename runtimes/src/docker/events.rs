@@ -12,10 +12,10 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::answers::Inspected;
 use super::client::{Client, Raw, encoded, within};
 use super::error::translate;
 use super::logs::seconds;
+use super::responses::Inspected;
 use crate::{Action, Container, ContainerId, EngineEvent, EventStream, Owner, Result, labels};
 
 const OPERATION: &str = "watch the events of app";
@@ -56,7 +56,7 @@ impl Picker {
             match self.raw.next().await? {
                 Err(error) => return Some(Err(translate(OPERATION, &self.owner.app, error))),
                 Ok(message) => {
-                    if let Some(event) = self.judge(message).await {
+                    if let Some(event) = self.convert(message).await {
                         return Some(Ok(event));
                     }
                 }
@@ -64,7 +64,7 @@ impl Picker {
         }
     }
 
-    async fn judge(&mut self, message: EventMessage) -> Option<EngineEvent> {
+    async fn convert(&mut self, message: EventMessage) -> Option<EngineEvent> {
         let is_network = message.typ == Some(EventMessageTypeEnum::NETWORK);
         let action = action(is_network, message.action.as_deref()?)?;
         let actor = message.actor?;
@@ -102,8 +102,8 @@ async fn is_of(client: &Client, owner: &Owner, id: &ContainerId) -> bool {
 }
 
 /// The action of an event; `None` for an event without effect on the state (exec, attach, kill, ...).
-fn action(is_network: bool, word: &str) -> Option<Action> {
-    match (is_network, word) {
+fn action(is_network: bool, name: &str) -> Option<Action> {
+    match (is_network, name) {
         (false, "create") => Some(Action::Created),
         (false, "start") => Some(Action::Started),
         (false, "die") => Some(Action::Died),
@@ -135,8 +135,8 @@ mod tests {
             (true, "disconnect", Some(Action::Network)),
             (true, "create", None),
         ];
-        for (is_network, word, wanted) in cases {
-            assert_eq!(action(is_network, word), wanted, "{word}");
+        for (is_network, name, wanted) in cases {
+            assert_eq!(action(is_network, name), wanted, "{name}");
         }
     }
 }

@@ -5,8 +5,8 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::RemoveImageOptionsBuilder;
 use serde_json::json;
 
-use super::answers::{Listed, image_id};
 use super::client::{Client, encoded, within};
+use super::responses::{Listed, image_id};
 use crate::{ErrorKind, ImageId, ImageReference, Result, RuntimeError};
 
 const INSPECT: &str = "inspect image";

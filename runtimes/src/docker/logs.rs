@@ -133,8 +133,8 @@ impl Reader {
                 Err(error) => return Some(Err(translate(OPERATION, &self.id, error))),
             };
             match chunk {
-                Err(words) => {
-                    return Some(Err(RuntimeError::new(ErrorKind::Other, OPERATION, &self.id).with_source(words)));
+                Err(reason) => {
+                    return Some(Err(RuntimeError::new(ErrorKind::Other, OPERATION, &self.id).with_source(reason)));
                 }
                 Ok(chunk) if self.since.is_some_and(|since| chunk.at < since) => {}
                 Ok(chunk) => {

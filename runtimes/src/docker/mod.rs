@@ -1,13 +1,12 @@
 //! The Docker backend: [`DockerRuntime`] over bollard, for engines from API 1.41 (Docker 20.10) on.
 //!
 //! - `endpoint`: address of the engine. `client`: connection, deadlines, workarounds for bollard.
-//! - `convert`: requests. `answers`: responses. `error`: kinds of failures. All three are pure.
+//! - `convert`: request bodies. `responses`: response bodies. `error`: kinds of failures. All three are pure.
 //! - `containers`, `images`, `pull`, `logs`, `events`: the operations.
 //!
 //! Reads no environment. bollard writes request bodies, including secrets, to the `log` crate at debug level: records
 //! of the target `bollard` must never be bridged to an output.
 
-mod answers;
 mod client;
 mod containers;
 mod convert;
@@ -19,6 +18,7 @@ mod load;
 mod logs;
 mod networks;
 mod pull;
+mod responses;
 #[cfg(test)]
 mod tests;
 

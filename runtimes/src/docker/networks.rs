@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::answers::Inspected;
 use super::client::{Client, encoded};
 use super::convert::network_body;
+use super::responses::Inspected;
 use crate::Owner;
 
 #[derive(Deserialize)]
@@ -29,11 +29,11 @@ pub(super) async fn id(client: &Client, name: &str) -> Result<Option<String>, Er
 
 /// Creates the owner's network if no network has that name. Must not be called concurrently.
 pub(super) async fn ensure(client: &Client, name: &str, owner: &Owner) -> Result<(), Error> {
-    made(client, network_body(name, owner.labels())).await.map(drop)
+    ensure_id(client, network_body(name, owner.labels())).await.map(drop)
 }
 
 /// The id of the network that `request` describes; it is created if no network has that name.
-async fn made(client: &Client, request: NetworkCreateRequest) -> Result<String, Error> {
+async fn ensure_id(client: &Client, request: NetworkCreateRequest) -> Result<String, Error> {
     let name = request.name.clone();
     if let Some(present) = id(client, &name).await? {
         return Ok(present);
@@ -63,7 +63,7 @@ pub(super) async fn reconnect(client: &Client, id: &str, alone: &Mutex<()>, erro
         let network = {
             let _alone = alone.lock().await;
             let labels = container.owner().map(|owner| owner.labels()).unwrap_or_default();
-            made(client, network_body(&name, labels)).await?
+            ensure_id(client, network_body(&name, labels)).await?
         };
         if container.is_connected_to(&network) {
             continue;

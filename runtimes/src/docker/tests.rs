@@ -153,14 +153,14 @@ async fn a_pull_that_fails_inside_its_stream_fails_by_meaning() {
         ("toomanyrequests: Rate exceeded", ErrorKind::Throttled),
         ("unexpected EOF", ErrorKind::Other),
     ];
-    for (words, kind) in cases {
+    for (message, kind) in cases {
         let lines = json_lines(&[
             json!({"status": "Pulling from n", "id": "1"}),
-            json!({"errorDetail": {"message": words}, "error": words}),
+            json!({"errorDetail": {"message": message}, "error": message}),
         ]);
         let engine = ScriptedEngine::start(move |_| Answer::Whole(200, lines.clone()));
-        let error = engine.runtime(limits()).pull(&image(), None, &|_| {}).await.expect_err(words);
-        assert_eq!(error.kind(), kind, "{words}");
+        let error = engine.runtime(limits()).pull(&image(), None, &|_| {}).await.expect_err(message);
+        assert_eq!(error.kind(), kind, "{message}");
     }
 }
 

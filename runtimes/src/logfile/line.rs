@@ -42,8 +42,8 @@ fn json(line: &[u8]) -> Option<LogChunk> {
 }
 
 fn k8s(line: &[u8]) -> Option<LogChunk> {
-    let mut words = line.splitn(4, |byte| *byte == b' ');
-    let (time, stream, tag, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let mut fields = line.splitn(4, |byte| *byte == b' ');
+    let (time, stream, tag, text) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let at = OffsetDateTime::parse(std::str::from_utf8(time).ok()?, &Rfc3339).ok()?;
     let mut bytes = text.to_vec();
     match tag {

@@ -148,7 +148,7 @@ async fn what_happens_to_a_file_is_told_at_once_and_nothing_else() {
     let mut other = log.watches.watch(&file);
     assert!(watch.is_live());
     let told = async |watch: &mut Watch| {
-        tokio::time::timeout(LIMIT, watch.changed()).await.expect("an item");
+        tokio::time::timeout(LIMIT, watch.changed()).await.expect("a change");
     };
     log.write(0..1);
     told(&mut watch).await;

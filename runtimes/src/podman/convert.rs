@@ -137,8 +137,8 @@ fn last_exit(found: &InspectState, state: &ContainerState) -> Option<ProcessExit
 
 /// The state for Podman's name of it. `initialized` has its namespaces but no process yet; `stopping` still has its
 /// process.
-pub(super) fn state(word: &str, code: Option<i64>) -> ContainerState {
-    match word {
+pub(super) fn state(status: &str, code: Option<i64>) -> ContainerState {
+    match status {
         "created" | "configured" | "initialized" => ContainerState::Created,
         "running" | "stopping" => ContainerState::Running,
         "paused" => ContainerState::Paused,
@@ -183,8 +183,8 @@ pub(super) fn event_time(wire: &Event) -> Option<OffsetDateTime> {
 }
 
 /// `sync` and `init` come with every list or start, `exec` and health checks with every probe: they are ignored.
-fn action(kind: &str, word: &str) -> Option<Action> {
-    Some(match (kind, word) {
+fn action(kind: &str, name: &str) -> Option<Action> {
+    Some(match (kind, name) {
         ("network", "connect" | "disconnect") => Action::Network,
         ("container", "create") => Action::Created,
         ("container", "start") => Action::Started,

@@ -68,7 +68,7 @@ struct Choice {
 impl Choice {
     /// Our labels decide at once; containers that look like the Python program's and network events need one inspection
     /// of the container.
-    async fn takes(&mut self, event: &Event) -> bool {
+    async fn is_ours(&mut self, event: &Event) -> bool {
         let id = &event.actor.id;
         let attributes = &event.actor.attributes;
         if event.kind == "container" {
@@ -119,7 +119,7 @@ impl Reader {
         let wire: Event = serde_json::from_slice(&line).ok()?;
         let event = convert::event(&wire)?;
         let is_new = event.at.is_none_or(|at| at >= self.since && self.is_first(at, line));
-        (is_new && self.choice.takes(&wire).await).then_some(event)
+        (is_new && self.choice.is_ours(&wire).await).then_some(event)
     }
 
     fn is_first(&mut self, at: OffsetDateTime, line: Bytes) -> bool {

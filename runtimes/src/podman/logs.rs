@@ -335,12 +335,12 @@ impl Reader {
     async fn wait(&mut self) {
         self.phase = Phase::Begin;
         if self.unconfirmed.is_some() {
-            return self.settle(Instant::now() + READ_EVERY).await;
+            return self.collect_until(Instant::now() + READ_EVERY).await;
         }
         while let Some(follow) = &mut self.follow {
             let unread = follow.received_at.filter(|at| self.read_at.is_none_or(|read_at| *at + SETTLED > read_at));
             if let Some(received_at) = unread {
-                return self.settle(received_at + SETTLED).await;
+                return self.collect_until(received_at + SETTLED).await;
             }
             match timeout(CLOCK_EVERY, follow.next()).await {
                 Ok(true) => {}
@@ -352,7 +352,7 @@ impl Reader {
     }
 
     /// Waits for output until then, so that one reading shows all of it, and is long enough.
-    async fn settle(&mut self, until: Instant) {
+    async fn collect_until(&mut self, until: Instant) {
         while let Some(follow) = &mut self.follow {
             match timeout_at(until, follow.next()).await {
                 Ok(true) => {}

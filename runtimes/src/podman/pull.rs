@@ -90,10 +90,10 @@ async fn read(
 
 /// An error before the stream begins contains the registry's text too (Podman 5).
 fn with_registry_error(context: Context<'_>, error: RuntimeError) -> RuntimeError {
-    let words = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-    match pull_error_kind(&words) {
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    match pull_error_kind(&text) {
         ErrorKind::Other => error,
-        kind => context.error(kind).with_source(words),
+        kind => context.error(kind).with_source(text),
     }
 }
 

@@ -150,8 +150,8 @@ fn root_folder(name: &str) -> Vec<u8> {
 #[track_caller]
 pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().expect("the docker command; install docker.io");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "docker {arguments:?}: {words}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker {arguments:?}: {text}");
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 

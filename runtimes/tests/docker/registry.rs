@@ -88,8 +88,8 @@ async fn pulls_want_the_right_password_and_an_image_that_is_there() {
     assert_eq!(kind(pull(&image, None).await), Some(ErrorKind::Unauthorized));
     let error = pull(&image, Some(&wrong)).await.expect_err("a wrong password");
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
-    let words = std::error::Error::source(&error).expect("the engine's words").to_string();
-    assert!(!format!("{error} {words} {error:?}").contains("wrong-one"));
+    let text = std::error::Error::source(&error).expect("the engine's text").to_string();
+    assert!(!format!("{error} {text} {error:?}").contains("wrong-one"));
     let unknown_tag = registry.reference(&format!("nodes/{}:2", harness.owner.app));
     assert_eq!(kind(pull(&unknown_tag, Some(&right)).await), Some(ErrorKind::NotFound));
     let unknown_name = registry.reference("nodes/unknown-denied-unauthorized:1");

@@ -118,7 +118,7 @@ async fn the_engine_tells_what_it_is() {
 #[tokio::test]
 async fn no_engine_is_unreachable() {
     let check = async |endpoint: &str, kind: ErrorKind| {
-        let error = PodmanRuntime::connect(endpoint, Limits::default()).await.expect_err("nobody is there");
+        let error = PodmanRuntime::connect(endpoint, Limits::default()).await.expect_err("no engine listens");
         assert_eq!(error.kind(), kind, "{error}");
     };
     check("unix:///no/such/podman.sock", ErrorKind::Unreachable).await;

@@ -101,7 +101,7 @@ async fn pulls_need_the_right_password_and_a_known_tag() {
     };
     let pulled = harness.engine.pull(&parsed, Some(&right), &count).await.expect("pulled");
     assert_eq!(pulled, local);
-    assert!(calls.into_inner() > 0, "no progress was told");
+    assert!(calls.into_inner() > 0, "no progress was reported");
     assert_eq!(harness.engine.image(&parsed).await.expect("asked"), Some(pulled));
 }
 

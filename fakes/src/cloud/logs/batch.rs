@@ -90,7 +90,7 @@ impl Verdict {
 }
 
 /// Checks the events of a valid batch by their age at `now_ms`.
-pub(super) fn judge(events: &[LogEvent], now_ms: i64) -> Verdict {
+pub(super) fn check_age(events: &[LogEvent], now_ms: i64) -> Verdict {
     let old_end = events.partition_point(|event| event.timestamp_ms < now_ms - AGE_MAX_MS);
     let new_start = events.partition_point(|event| event.timestamp_ms <= now_ms + AHEAD_MAX_MS);
     Verdict { old_end, new_start, count: events.len() }
@@ -140,12 +140,12 @@ mod tests {
         let old = NOW - AGE_MAX_MS;
         let new = NOW + AHEAD_MAX_MS;
         let times = |times: &[i64]| times.iter().map(|time| event(*time, 1)).collect::<Vec<_>>();
-        let verdict = judge(&times(&[old - 2, old - 1, old, NOW, new, new + 1]), NOW);
+        let verdict = check_age(&times(&[old - 2, old - 1, old, NOW, new, new + 1]), NOW);
         assert_eq!(verdict.accepted(), 2..5);
         assert_eq!(verdict.rejected(), Some(json!({"tooOldLogEventEndIndex": 2, "tooNewLogEventStartIndex": 5})));
-        let verdict = judge(&times(&[old, new]), NOW);
+        let verdict = check_age(&times(&[old, new]), NOW);
         assert_eq!((verdict.accepted(), verdict.rejected()), (0..2, None));
-        assert_eq!(judge(&times(&[old - 1]), NOW).accepted(), 1..1);
-        assert_eq!(judge(&times(&[new + 1]), NOW).accepted(), 0..0);
+        assert_eq!(check_age(&times(&[old - 1]), NOW).accepted(), 1..1);
+        assert_eq!(check_age(&times(&[new + 1]), NOW).accepted(), 0..0);
     }
 }

@@ -152,7 +152,7 @@ fn put_events(store: &mut store::Store, region: &str, input: &Json) -> Result<Js
     let events = batch::parse(&input["logEvents"])?;
     let bytes = batch::check(&events, store.event_bytes_max)?;
     let now_ms = now_ms() + i64::try_from(store.clock_offset.whole_milliseconds()).unwrap_or(0);
-    let verdict = batch::judge(&events, now_ms);
+    let verdict = batch::check_age(&events, now_ms);
     let accepted = events[verdict.accepted()].to_vec();
     store.put(region, group, stream, accepted, bytes)?;
     let mut answer = json!({ "nextSequenceToken": format!("{:032x}", rand::random::<u128>()) });

@@ -132,7 +132,7 @@ fn a_list_item_of_odd_shape_still_reads() {
 #[test]
 fn times_of_the_engine() {
     assert_eq!(stamp("0001-01-01T00:00:00Z"), None);
-    assert_eq!(stamp("invalid_response"), None);
+    assert_eq!(stamp("invalid"), None);
     assert_eq!(stamp("2026-01-01T01:00:00.5+01:00"), Some(datetime!(2026-01-01 00:00:00.5 UTC)));
     for (millis, seconds) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
         assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
@@ -221,7 +221,7 @@ fn events_that_matter_are_named() {
         let event = convert::event(&serde_json::from_value::<Event>(event).expect("an event"));
         assert_eq!(event.as_ref().map(|event| event.action), action, "{kind} {word}");
         let code = event.and_then(|event| event.exit_code);
-        assert_eq!(code, (word == "died").then_some(3), "{word}: others say a code too, and mean nothing by it");
+        assert_eq!(code, (word == "died").then_some(3), "{word}: other events have a code too, without a meaning");
     };
     for (word, action) in [
         ("create", Action::Created),

@@ -330,7 +330,7 @@ async fn events_of_unknown_shape_are_skipped() {
     let labels = serde_json::to_string(&owner().labels()).expect("JSON");
     let event = format!(r#"{{"Type":"container","Action":"start","Actor":{{"ID":"x","Attributes":{labels}}}}}"#);
     let stranger = r#"{"Type":"container","Action":"start","Actor":{"ID":"y","Attributes":{"l":"1"}}}"#;
-    let body = format!("invalid_response\n[]\n{{\"Type\":3}}\n{stranger}\n{event}\n");
+    let body = format!("invalid\n[]\n{{\"Type\":3}}\n{stranger}\n{event}\n");
     let engine =
         Engine::with(vec![streamed("/events", &[body.as_bytes()], false), answer("/containers/json", 200, "[]")]).await;
     let seen: Vec<_> = engine.runtime.events(&owner()).await.expect("connected").collect().await;

@@ -228,8 +228,8 @@ pub(super) fn image_id(text: String) -> ImageId {
     ImageId(if text.contains(':') { text } else { format!("sha256:{text}") })
 }
 
-fn state(word: Option<&str>, exit_code: Option<i64>) -> ContainerState {
-    match word.unwrap_or_default() {
+fn state(status: Option<&str>, exit_code: Option<i64>) -> ContainerState {
+    match status.unwrap_or_default() {
         "created" => ContainerState::Created,
         "running" => ContainerState::Running,
         "paused" => ContainerState::Paused,
