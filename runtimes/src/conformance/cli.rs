@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::inspect;
-use super::registry::FixedAnswer;
+use super::registry::FixedResponse;
 use super::{
     Act, Disturbance, Failure, Outcome, PROGRAM_VARIABLE, Program, Runtime, Seen, StallingProxy, Subject, TestRegistry,
     image,
@@ -87,8 +87,8 @@ pub struct CliSubject {
     networks: Option<PathBuf>,
     exceptions: Vec<(&'static str, &'static str)>,
     registry: TestRegistry,
-    silent: FixedAnswer,
-    throttling: FixedAnswer,
+    silent: FixedResponse,
+    throttling: FixedResponse,
     /// Images already on the engine.
     loaded: Mutex<BTreeSet<String>>,
 }
@@ -105,8 +105,8 @@ impl CliSubject {
             networks: None,
             exceptions: Vec::new(),
             registry: TestRegistry::start().await?,
-            silent: FixedAnswer::silence().await?,
-            throttling: FixedAnswer::too_many_requests().await?,
+            silent: FixedResponse::silence().await?,
+            throttling: FixedResponse::too_many_requests().await?,
             loaded: Mutex::default(),
         })
     }

@@ -103,7 +103,7 @@ fn mounts(value: &Value) -> BTreeMap<String, SeenMount> {
     mounts.map(|mount| (text(&mount["Destination"]), seen(mount))).collect()
 }
 
-/// A size such as `10000000`, `10m`, `9.537MB` or `10MB`: Docker's options are powers of two, Podman prints powers of ten.
+/// Parses `10000000`, `10m`, `9.537MB` or `10MB`: Docker's options are powers of two, Podman prints powers of ten.
 fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..digits].parse().ok()?;

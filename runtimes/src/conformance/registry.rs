@@ -137,7 +137,7 @@ impl TestRegistry {
         Ok(())
     }
 
-    async fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Outcome<Answer> {
+    async fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Outcome<HttpResponse> {
         let basic = BASE64_STANDARD.encode(format!("{USERNAME}:{PASSWORD}"));
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {basic}\r\nConnection: close\r\n\
@@ -155,17 +155,17 @@ impl TestRegistry {
         };
         let answer = tokio::time::timeout(LIMIT, exchange).await;
         let answer = answer.map_err(|_| Failure::new(format!("the registry did not answer {method} {path}")))??;
-        Answer::parse(&answer)
+        HttpResponse::parse(&answer)
             .ok_or_else(|| Failure::new(format!("invalid response of the registry to {method} {path}")))
     }
 }
 
-struct Answer {
+struct HttpResponse {
     status: u16,
     headers: Vec<(String, String)>,
 }
 
-impl Answer {
+impl HttpResponse {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.lines();
@@ -185,7 +185,7 @@ impl Answer {
 
 /// A loopback port that accepts connections and sends nothing, or always the same response. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct FixedAnswer {
+pub(super) struct FixedResponse {
     address: SocketAddr,
     _task: AbortOnDropHandle<()>,
 }
@@ -194,7 +194,7 @@ pub(super) struct FixedAnswer {
 const TOO_MANY: &str = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nConnection: close\r\n\
                         Content-Length: 69\r\n\r\n{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"too many requests\"}]}";
 
-impl FixedAnswer {
+impl FixedResponse {
     pub(super) async fn silence() -> Outcome<Self> {
         Self::start(None).await
     }

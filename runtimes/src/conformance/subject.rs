@@ -84,7 +84,7 @@ pub trait Subject: Send + Sync {
     /// Removes all containers and networks whose names start with `prefix`. Called after each check.
     async fn clear(&self, prefix: &str) -> Outcome;
 
-    /// Removes all containers, networks, volumes and images whose names start with `prefix`. Called after the last check.
+    /// Removes all containers, networks, volumes and images with names that start with `prefix`, after the last check.
     async fn clean(&self, prefix: &str) -> Outcome;
 }
 

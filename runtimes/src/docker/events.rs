@@ -33,16 +33,16 @@ pub(super) async fn open(client: &Client, owner: &Owner) -> Result<Raw<EventMess
 /// The events among `raw` that concern the owner's containers; `present` are the containers at the moment.
 pub(super) fn pick(raw: Raw<EventMessage>, client: Arc<Client>, owner: Owner, present: &[Container]) -> EventStream {
     let names = present.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
-    let picker = Picker { raw, client, owner, names };
-    Box::pin(stream::unfold(Some(picker), |picker| async {
-        let mut picker = picker?;
-        let event = picker.next().await?;
-        let picker = event.is_ok().then_some(picker);
-        Some((event, picker))
+    let filter = OwnerFilter { raw, client, owner, names };
+    Box::pin(stream::unfold(Some(filter), |filter| async {
+        let mut filter = filter?;
+        let event = filter.next().await?;
+        let filter = event.is_ok().then_some(filter);
+        Some((event, filter))
     }))
 }
 
-struct Picker {
+struct OwnerFilter {
     raw: Raw<EventMessage>,
     client: Arc<Client>,
     owner: Owner,
@@ -50,7 +50,7 @@ struct Picker {
     names: HashMap<ContainerId, String>,
 }
 
-impl Picker {
+impl OwnerFilter {
     async fn next(&mut self) -> Option<Result<EngineEvent>> {
         loop {
             match self.raw.next().await? {

@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 
-use self::engine::{Answer, ScriptedEngine, chunks, json_lines};
+use self::engine::{Response, ScriptedEngine, chunks, json_lines};
 use super::DockerRuntime;
 use crate::labels;
 use crate::{
@@ -45,22 +45,22 @@ fn element(id: &str, state: &str) -> serde_json::Value {
 }
 
 /// A list of three of our containers, one in an unknown state, and of none of the Python program's.
-fn three(path: &str) -> Option<Answer> {
+fn three(path: &str) -> Option<Response> {
     if !path.starts_with("/containers/json") {
         return None;
     }
     let is_ours = path.contains("stream.echo.managed-app.app");
     let list = json!([element("c1", "running"), element("c2", "frobnicating"), element("c3", "exited")]);
-    Some(Answer::json(200, if is_ours { list } else { json!([]) }))
+    Some(Response::json(200, if is_ours { list } else { json!([]) }))
 }
 
 #[tokio::test]
 async fn a_container_in_an_unknown_state_hides_no_other() {
     let engine = ScriptedEngine::start(|request| {
         three(&request.path).unwrap_or_else(|| match request.path.as_str() {
-            "/containers/c1/json" => Answer::json(200, json!({"State": {"Status": "running"}})),
-            "/containers/c2/json" => Answer::json(200, json!({"State": {"Status": "frobnicating"}})),
-            _ => Answer::json(500, json!({"message": "boom"})),
+            "/containers/c1/json" => Response::json(200, json!({"State": {"Status": "running"}})),
+            "/containers/c2/json" => Response::json(200, json!({"State": {"Status": "frobnicating"}})),
+            _ => Response::json(500, json!({"message": "boom"})),
         })
     });
     let runtime = engine.runtime(limits());
@@ -74,9 +74,9 @@ async fn a_container_in_an_unknown_state_hides_no_other() {
 async fn a_hung_inspection_delays_but_hides_no_container() {
     let engine = ScriptedEngine::start(|request| {
         three(&request.path).unwrap_or_else(|| match request.path.as_str() {
-            "/containers/c1/json" => Answer::Hang,
-            "/containers/c2/json" => Answer::json(404, json!({"message": "No such container: c2"})),
-            _ => Answer::json(200, json!({"State": {"Status": "exited", "ExitCode": 3}})),
+            "/containers/c1/json" => Response::Hang,
+            "/containers/c2/json" => Response::json(404, json!({"message": "No such container: c2"})),
+            _ => Response::json(200, json!({"State": {"Status": "exited", "ExitCode": 3}})),
         })
     });
     let started = Instant::now();
@@ -116,7 +116,7 @@ async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)
 
 #[tokio::test]
 async fn an_engine_that_never_answers_is_left_in_time() {
-    let engine = ScriptedEngine::start(|_| Answer::Hang);
+    let engine = ScriptedEngine::start(|_| Response::Hang);
     let started = Instant::now();
     for (call, kind) in kinds(&engine.runtime(limits())).await {
         assert_eq!(kind, Some(ErrorKind::TimedOut), "{call}");
@@ -126,7 +126,7 @@ async fn an_engine_that_never_answers_is_left_in_time() {
 
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_unreachable() {
-    let engine = ScriptedEngine::start(|_| Answer::Hang);
+    let engine = ScriptedEngine::start(|_| Response::Hang);
     let runtime = engine.runtime(limits());
     drop(engine);
     for (call, kind) in kinds(&runtime).await {
@@ -136,7 +136,7 @@ async fn an_engine_that_is_not_there_is_unreachable() {
 
 #[tokio::test]
 async fn an_answer_that_stops_in_the_middle_is_left_in_time() {
-    let engine = ScriptedEngine::start(|_| Answer::Part(200, "{\"Id\":".into()));
+    let engine = ScriptedEngine::start(|_| Response::Part(200, "{\"Id\":".into()));
     let runtime = engine.runtime(limits());
     for (call, kind) in kinds(&runtime).await {
         // A start or stop is complete when the headers arrive; output may be silent forever.
@@ -158,7 +158,7 @@ async fn a_pull_that_fails_inside_its_stream_fails_by_meaning() {
             json!({"status": "Pulling from n", "id": "1"}),
             json!({"errorDetail": {"message": message}, "error": message}),
         ]);
-        let engine = ScriptedEngine::start(move |_| Answer::Whole(200, lines.clone()));
+        let engine = ScriptedEngine::start(move |_| Response::Whole(200, lines.clone()));
         let error = engine.runtime(limits()).pull(&image(), None, &|_| {}).await.expect_err(message);
         assert_eq!(error.kind(), kind, "{message}");
     }
@@ -166,7 +166,7 @@ async fn a_pull_that_fails_inside_its_stream_fails_by_meaning() {
 
 #[tokio::test]
 async fn credentials_arrive_whole_whatever_their_characters() {
-    let engine = ScriptedEngine::start(|_| Answer::json(500, json!({"message": "no basic auth credentials"})));
+    let engine = ScriptedEngine::start(|_| Response::json(500, json!({"message": "no basic auth credentials"})));
     let password = "~~~???>>>~?>";
     let credentials = RegistryCredentials { username: "AWS".to_owned(), password: password.to_owned().into() };
     let error = engine.runtime(limits()).pull(&image(), Some(&credentials), &|_| {}).await.expect_err("it is refused");
@@ -181,7 +181,7 @@ async fn credentials_arrive_whole_whatever_their_characters() {
 #[tokio::test]
 async fn a_quiet_container_is_followed_and_a_cut_connection_is_the_last_item() {
     let frame = chunks(&[(1, "2026-11-22T19:17:00.000000001Z one\n"), (2, "2026-11-22T19:17:00.000000002Z two\n")]);
-    let engine = ScriptedEngine::start(move |_| Answer::Part(200, frame.clone()));
+    let engine = ScriptedEngine::start(move |_| Response::Part(200, frame.clone()));
     let runtime = engine.runtime(limits());
     let mut logs = runtime.logs(&id(), None).await.expect("a stream");
     let mut lines = Vec::new();
@@ -202,7 +202,7 @@ async fn a_clock_that_is_set_back_hides_nothing() {
     let at = |second: u8, text: &str| format!("2026-11-22T19:17:{second:02}Z {text}\n");
     let lines = [at(1, "old"), at(5, "new"), at(2, "set back")];
     let frames = chunks(&lines.each_ref().map(|line| (1, line.as_str())));
-    let engine = ScriptedEngine::start(move |_| Answer::Part(200, frames.clone()));
+    let engine = ScriptedEngine::start(move |_| Response::Part(200, frames.clone()));
     let since = time::macros::datetime!(2026-11-22 19:17:04 UTC);
     let logs = engine.runtime(limits()).logs(&id(), Some(since)).await.expect("a stream");
     let lines = logs.take(2).map(|item| item.expect("output").bytes).collect::<Vec<_>>();
@@ -212,7 +212,7 @@ async fn a_clock_that_is_set_back_hides_nothing() {
 
 #[tokio::test]
 async fn streams_fail_at_once_when_the_engine_refuses_them() {
-    let engine = ScriptedEngine::start(|_| Answer::json(404, json!({"message": "No such container: c1"})));
+    let engine = ScriptedEngine::start(|_| Response::json(404, json!({"message": "No such container: c1"})));
     let runtime = engine.runtime(limits());
     let kind = runtime.logs(&id(), None).await.err().map(|error| error.kind());
     assert_eq!(kind, Some(ErrorKind::NotFound));
@@ -222,7 +222,7 @@ async fn streams_fail_at_once_when_the_engine_refuses_them() {
 
 #[tokio::test]
 async fn an_engine_that_is_too_old_is_refused() {
-    let engine = ScriptedEngine::start(|_| Answer::json(200, json!({"Version": "19.03", "ApiVersion": "1.40"})));
+    let engine = ScriptedEngine::start(|_| Response::json(200, json!({"Version": "19.03", "ApiVersion": "1.40"})));
     let error = engine.runtime(limits()).info().await.expect_err("it is too old");
     assert_eq!(error.kind(), ErrorKind::Refused);
 }

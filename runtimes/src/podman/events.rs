@@ -38,12 +38,13 @@ pub(super) async fn events(socket: &Socket, limits: &Limits, owner: &Owner) -> R
     let context = Context { operation: OPERATION, subject: &owner.app };
     let since = OffsetDateTime::now_utc();
     let body = open(socket, limits, context, since).await?;
-    let mut choice = Choice { socket: socket.clone(), limits: *limits, owner: owner.clone(), known: HashMap::new() };
+    let mut filter =
+        OwnerFilter { socket: socket.clone(), limits: *limits, owner: owner.clone(), known: HashMap::new() };
     // Events of labelled containers identify their owner; a list of them would make Podman inspect each one.
     let legacy = legacy(socket, limits, owner).await?.into_iter();
-    choice.known.extend(legacy.map(|found| (found.id.clone(), convert::origin(owner, &found).is_some())));
+    filter.known.extend(legacy.map(|found| (found.id.clone(), convert::origin(owner, &found).is_some())));
     let (lines, recent, opened) = (Lines::default(), VecDeque::new(), Instant::now());
-    Ok(Box::pin(follow(Reader { body, lines, choice, since, recent, opened })))
+    Ok(Box::pin(follow(Reader { body, lines, filter, since, recent, opened })))
 }
 
 async fn open(socket: &Socket, limits: &Limits, context: Context<'_>, since: OffsetDateTime) -> Result<Body> {
@@ -58,14 +59,14 @@ fn path(since: OffsetDateTime) -> String {
 }
 
 /// Decides whether an event is the owner's, and caches the result per container.
-struct Choice {
+struct OwnerFilter {
     socket: Socket,
     limits: Limits,
     owner: Owner,
     known: HashMap<String, bool>,
 }
 
-impl Choice {
+impl OwnerFilter {
     /// Our labels decide at once; containers that look like the Python program's and network events need one inspection
     /// of the container.
     async fn is_ours(&mut self, event: &Event) -> bool {
@@ -105,7 +106,7 @@ impl Choice {
 struct Reader {
     body: Body,
     lines: Lines,
-    choice: Choice,
+    filter: OwnerFilter,
     since: OffsetDateTime,
     /// Lines of the last [`OVERLAP`], which are repeated when the stream is resumed.
     recent: VecDeque<(OffsetDateTime, Bytes)>,
@@ -119,7 +120,7 @@ impl Reader {
         let wire: Event = serde_json::from_slice(&line).ok()?;
         let event = convert::event(&wire)?;
         let is_new = event.at.is_none_or(|at| at >= self.since && self.is_first(at, line));
-        (is_new && self.choice.is_ours(&wire).await).then_some(event)
+        (is_new && self.filter.is_ours(&wire).await).then_some(event)
     }
 
     fn is_first(&mut self, at: OffsetDateTime, line: Bytes) -> bool {
@@ -135,7 +136,7 @@ impl Reader {
         if let Some(last) = self.recent.iter().map(|(at, _)| *at).max() {
             self.since = self.since.max(last - OVERLAP);
         }
-        let Choice { socket, limits, .. } = &self.choice;
+        let OwnerFilter { socket, limits, .. } = &self.filter;
         self.body = open(socket, limits, self.context(), self.since).await?;
         (self.lines, self.opened) = (Lines::default(), Instant::now());
         Ok(())
@@ -167,7 +168,7 @@ impl Reader {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { operation: OPERATION, subject: &self.choice.owner.app }
+        Context { operation: OPERATION, subject: &self.filter.owner.app }
     }
 }
 

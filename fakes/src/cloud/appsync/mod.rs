@@ -28,10 +28,10 @@ type AppSync = Schema<schema::Query, EmptyMutation, EmptySubscription>;
 
 /// Effects of fields on the call that resolves them.
 #[derive(Clone, Default)]
-struct Call(Arc<Mutex<Left>>);
+struct Call(Arc<Mutex<CallEffects>>);
 
 #[derive(Default)]
-struct Left {
+struct CallEffects {
     /// A field requires that the call never gets a response.
     is_stalled: bool,
     counts: Vec<(Service, &'static str)>,
@@ -39,15 +39,15 @@ struct Left {
 
 impl Call {
     fn stalls(&self) {
-        self.left().is_stalled = true;
+        self.effects().is_stalled = true;
     }
 
     /// Counts at the end of the call, when its response is created.
     fn counts(&self, service: Service, operation: &'static str) {
-        self.left().counts.push((service, operation));
+        self.effects().counts.push((service, operation));
     }
 
-    fn left(&self) -> MutexGuard<'_, Left> {
+    fn effects(&self) -> MutexGuard<'_, CallEffects> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,14 +72,14 @@ pub(super) fn sdl() -> String {
 
 fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTemplate {
     let call = Call::default();
-    let answer = answered(schema, shared, request, &call);
-    for (service, operation) in std::mem::take(&mut call.left().counts) {
+    let answer = execute(schema, shared, request, &call);
+    for (service, operation) in std::mem::take(&mut call.effects().counts) {
         shared.services.count(service, operation);
     }
     answer
 }
 
-fn answered(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) -> ResponseTemplate {
+fn execute(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) -> ResponseTemplate {
     let token = request.headers.get("authorization").and_then(|token| token.to_str().ok()).unwrap_or_default();
     let authorized = match token {
         "" => Err("Missing authorization header"),
@@ -95,7 +95,7 @@ fn answered(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) -
         return refuse(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.");
     };
     let mut body = in_appsync_form(finish(schema.execute(query.data(call.clone()))));
-    if call.left().is_stalled {
+    if call.effects().is_stalled {
         return stalled();
     }
     shared.spoiled.spoil(&mut body);

@@ -100,12 +100,12 @@ impl ManagedApp {
         if !(least..=most).contains(&seconds) {
             return Err(field_error(&format!("duration must be between {least} and {most}")));
         }
-        Ok(hand_out(shared, Duration::seconds(seconds.into())))
+        Ok(issue_credentials(shared, Duration::seconds(seconds.into())))
     }
 }
 
 /// New credentials, valid for the services from now on.
-fn hand_out(shared: &Shared, lifetime: Duration) -> AwsCredentials {
+fn issue_credentials(shared: &Shared, lifetime: Duration) -> AwsCredentials {
     let lifetime = shared.credentials_lifetime().unwrap_or(lifetime);
     let expires_at = OffsetDateTime::now_utc() + lifetime;
     let (id, secret, token) =

@@ -14,7 +14,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 use super::services::{KEYS_PATH, aws_error};
 
 pub(super) use jwt::keys;
-use pool::{Answer, Challenge, Refusal, Tokens};
+use pool::{Challenge, ChallengeResponse, Refusal, Tokens};
 pub(super) use pool::{Lifetimes, Pool, Settings};
 
 /// Serves the pool at the root of the server, where the AWS SDKs expect it, and its keys below its id.
@@ -67,7 +67,7 @@ fn respond(pool: &Pool, body: &Value) -> Result<Value, Refusal> {
     match text(body, "ChallengeName")? {
         "PASSWORD_VERIFIER" => {
             let responses = &body["ChallengeResponses"];
-            let tokens = pool.verify(&Answer {
+            let tokens = pool.verify(&ChallengeResponse {
                 user: text(responses, "USERNAME")?,
                 secret_block: text(responses, "PASSWORD_CLAIM_SECRET_BLOCK")?,
                 signature: text(responses, "PASSWORD_CLAIM_SIGNATURE")?,

@@ -70,7 +70,7 @@ pub(super) struct Challenge {
 }
 
 /// A client's proof of its password.
-pub(super) struct Answer<'a> {
+pub(super) struct ChallengeResponse<'a> {
     pub(super) user: &'a str,
     pub(super) secret_block: &'a str,
     pub(super) signature: &'a str,
@@ -194,7 +194,7 @@ impl Pool {
     }
 
     /// Completes a sign-in. A challenge can be answered once.
-    pub(super) fn verify(&self, answer: &Answer<'_>) -> Result<Tokens, Refusal> {
+    pub(super) fn verify(&self, answer: &ChallengeResponse<'_>) -> Result<Tokens, Refusal> {
         let wrong = || Refusal::not_authorized("Incorrect username or password.");
         if PrimitiveDateTime::parse(answer.timestamp, TIMESTAMP).is_err() {
             return Err(Refusal::invalid("TIMESTAMP format should be EEE MMM d HH:mm:ss z yyyy in english."));

@@ -21,10 +21,10 @@ const QUEUE_NAME_MAX: usize = 80;
 const ID_MAX: usize = 128;
 const SENDER: &str = "AROAFAKE:app";
 
-type Answer = Result<Json, SqsError>;
+type OperationResult = Result<Json, SqsError>;
 
 /// Runs one operation, named as in `x-amz-target` after the dot.
-pub(super) async fn run(queues: &FifoQueues, operation: &str, input: &Json) -> Answer {
+pub(super) async fn run(queues: &FifoQueues, operation: &str, input: &Json) -> OperationResult {
     match operation {
         "ReceiveMessage" => receive(queues, input).await,
         "DeleteMessage" => delete(queues, wire::text(input, "QueueUrl")?, input).map(|()| json!({})),
@@ -46,7 +46,7 @@ pub(super) async fn run(queues: &FifoQueues, operation: &str, input: &Json) -> A
     }
 }
 
-async fn receive(queues: &FifoQueues, input: &Json) -> Answer {
+async fn receive(queues: &FifoQueues, input: &Json) -> OperationResult {
     let url = wire::text(input, "QueueUrl")?;
     let max = wire::number(input, "MaxNumberOfMessages", 1, 10)?.unwrap_or(1);
     let wait = wire::seconds(input, "WaitTimeSeconds", WAIT_MAX_S)?.unwrap_or(Duration::ZERO);
@@ -92,7 +92,7 @@ fn delete(queues: &FifoQueues, url: &str, input: &Json) -> Result<(), SqsError> 
     deleted
 }
 
-fn delete_entry(queues: &FifoQueues, url: &str, entry: &Json) -> Answer {
+fn delete_entry(queues: &FifoQueues, url: &str, entry: &Json) -> OperationResult {
     if queues.0.faults.take_failed_delete() {
         return Err(SqsError::bad_receipt(wire::text(entry, "ReceiptHandle")?));
     }
@@ -108,7 +108,7 @@ fn change_visibility(queues: &FifoQueues, url: &str, input: &Json) -> Result<(),
     changed
 }
 
-fn send(queues: &FifoQueues, url: &str, input: &Json) -> Answer {
+fn send(queues: &FifoQueues, url: &str, input: &Json) -> OperationResult {
     let content_based = queues.with(url, |queue| queue.content_based_deduplication)?;
     let draft = draft(input, content_based)?;
     let md5 = md5_of_body(&draft.body);
@@ -126,7 +126,7 @@ fn send(queues: &FifoQueues, url: &str, input: &Json) -> Answer {
 }
 
 /// A whole batch has the same size limit as one message; if it is larger, nothing is sent.
-fn send_batch(queues: &FifoQueues, input: &Json) -> Answer {
+fn send_batch(queues: &FifoQueues, input: &Json) -> OperationResult {
     known_queue(queues, input)?;
     let bytes = wire::entries(input)?.into_iter().map(|(_, entry)| attributes::bytes_sent(entry)).sum();
     if bytes > BODY_BYTES_MAX {
@@ -171,7 +171,11 @@ fn bounded(id: &str, name: &str) -> Result<String, SqsError> {
 }
 
 /// Runs `each` for every entry and sorts the results into `Successful` and `Failed`.
-fn batch(queues: &FifoQueues, input: &Json, each: impl Fn(&FifoQueues, &str, &Json) -> Answer) -> Answer {
+fn batch(
+    queues: &FifoQueues,
+    input: &Json,
+    each: impl Fn(&FifoQueues, &str, &Json) -> OperationResult,
+) -> OperationResult {
     let url = known_queue(queues, input)?;
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (id, entry) in wire::entries(input)? {
@@ -191,7 +195,7 @@ fn batch(queues: &FifoQueues, input: &Json, each: impl Fn(&FifoQueues, &str, &Js
     Ok(json!({ "Successful": successful, "Failed": failed }))
 }
 
-fn create(queues: &FifoQueues, input: &Json) -> Answer {
+fn create(queues: &FifoQueues, input: &Json) -> OperationResult {
     let name = wire::text(input, "QueueName")?;
     let stem = name.strip_suffix(".fifo").filter(|_| input["Attributes"]["FifoQueue"] == "true");
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -216,7 +220,7 @@ fn apply_attributes(queue: &mut Queue, attributes: &Json) -> Result<(), SqsError
     Ok(())
 }
 
-fn queue_attributes(queues: &FifoQueues, input: &Json) -> Answer {
+fn queue_attributes(queues: &FifoQueues, input: &Json) -> OperationResult {
     let url = known_queue(queues, input)?;
     let name = url.rsplit('/').next().unwrap_or(url);
     let names = wire::texts(input, "AttributeNames");

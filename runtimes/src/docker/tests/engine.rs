@@ -27,7 +27,7 @@ impl Request {
 
 /// A response.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(super) enum Response {
     /// Never responds.
     Hang,
     /// A complete response.
@@ -36,7 +36,7 @@ pub(super) enum Answer {
     Part(u16, Vec<u8>),
 }
 
-impl Answer {
+impl Response {
     pub(super) fn json(status: u16, body: Value) -> Self {
         Self::Whole(status, body.to_string().into_bytes())
     }
@@ -50,7 +50,7 @@ pub(super) struct ScriptedEngine {
 }
 
 impl ScriptedEngine {
-    pub(super) fn start(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) fn start(script: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = UnixListener::bind(folder.path().join("engine.sock")).expect("a socket");
         let engine = Self { folder, requests: Arc::default(), end: CancellationToken::new() };
@@ -108,11 +108,11 @@ async fn read(stream: &mut BufReader<UnixStream>) -> Request {
     request
 }
 
-async fn answer(mut stream: UnixStream, answer: Answer) {
+async fn answer(mut stream: UnixStream, answer: Response) {
     let (status, body, length) = match answer {
-        Answer::Hang => return std::future::pending().await,
-        Answer::Whole(status, body) => (status, body, None),
-        Answer::Part(status, body) => (status, body, Some("transfer-encoding: chunked")),
+        Response::Hang => return std::future::pending().await,
+        Response::Whole(status, body) => (status, body, None),
+        Response::Part(status, body) => (status, body, Some("transfer-encoding: chunked")),
     };
     let length_line = length.map_or_else(|| format!("content-length: {}", body.len()), str::to_owned);
     let head = format!("HTTP/1.1 {status} Scripted\r\n{length_line}\r\n\r\n");

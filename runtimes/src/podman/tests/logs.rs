@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::wire::{Answer, Engine, answer, id, streamed};
+use super::wire::{Engine, Response, answer, id, streamed};
 use crate::podman::position::tests::OFFSET;
 use crate::{ContainerRuntime as _, ErrorKind};
 
@@ -17,7 +17,7 @@ async fn a_broken_stream_ends_with_one_error() {
         \x01\0\0\0\0\0\0\x172026-11-22T22:00:55Z x\n\x01\0\0\0\0\0\0\x162026-11-22T22:00:55Z y\r\n";
     let engine = Engine::with(vec![
         answer("/containers/x/json", 200, "{}"),
-        Answer { to: "/containers/x/logs", pieces: vec![cut.to_vec()], hangs: false },
+        Response { to: "/containers/x/logs", pieces: vec![cut.to_vec()], hangs: false },
     ])
     .await;
     let items: Vec<_> = engine.runtime.logs(&id(), None).await.expect("logs").collect().await;

@@ -25,25 +25,25 @@ const LIMITS: Limits = Limits {
 const PING: &str = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 9.9.9\r\nLibpod-Buildah-Version: 1\r\n\
                     Docker-Experimental: true\r\nCache-Control: no-cache\r\nPragma: no-cache\r\nContent-Length: 2\r\n\r\nOK";
 
-type Script = Arc<Mutex<Vec<Answer>>>;
+type Script = Arc<Mutex<Vec<Response>>>;
 
 /// The engine's response to a request whose line contains a text: chunks in order, then hang or close.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) to: &'static str,
     pub(super) pieces: Vec<Vec<u8>>,
     pub(super) hangs: bool,
 }
 
-pub(super) fn answer(to: &'static str, status: u16, body: &str) -> Answer {
+pub(super) fn answer(to: &'static str, status: u16, body: &str) -> Response {
     let text = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    Answer { to, pieces: vec![text.into_bytes()], hangs: false }
+    Response { to, pieces: vec![text.into_bytes()], hangs: false }
 }
 
 /// A body that ends with the connection, sent in `pieces`.
-pub(super) fn streamed(to: &'static str, pieces: &[&[u8]], hangs: bool) -> Answer {
+pub(super) fn streamed(to: &'static str, pieces: &[&[u8]], hangs: bool) -> Response {
     let headers = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
-    Answer { to, pieces: std::iter::once(headers).chain(pieces.iter().map(|piece| piece.to_vec())).collect(), hangs }
+    Response { to, pieces: std::iter::once(headers).chain(pieces.iter().map(|piece| piece.to_vec())).collect(), hangs }
 }
 
 pub(super) struct Engine {
@@ -61,14 +61,14 @@ impl Drop for Engine {
 }
 
 impl Engine {
-    pub(super) async fn with(answers: Vec<Answer>) -> Self {
+    pub(super) async fn with(answers: Vec<Response>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("s");
         let listener = UnixListener::bind(&path).expect("a socket");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let mut script = answers;
         script.push(answer("/networks/json", 200, r#"[{"name":"net"}]"#));
-        script.push(Answer { to: "/_ping", pieces: vec![PING.into()], hangs: false });
+        script.push(Response { to: "/_ping", pieces: vec![PING.into()], hangs: false });
         script.push(answer("/info", 200, r#"{"host":{"security":{"rootless":true}}}"#));
         let script = Arc::new(Mutex::new(script));
         let server = tokio::spawn(serve(listener, Arc::clone(&script), Arc::clone(&requests)));
@@ -78,7 +78,7 @@ impl Engine {
     }
 
     /// Adds a response that takes precedence over the earlier ones.
-    pub(super) fn answer_first(&self, answer: Answer) {
+    pub(super) fn answer_first(&self, answer: Response) {
         self.script.lock().expect("no panic").insert(0, answer);
     }
 
@@ -141,7 +141,7 @@ async fn version_and_rootless_are_read() {
 async fn a_hang_ends_within_the_limit() {
     let half = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[{".to_vec();
     for pieces in [vec![], vec![half]] {
-        let hang = |to| Answer { to, pieces: pieces.clone(), hangs: true };
+        let hang = |to| Response { to, pieces: pieces.clone(), hangs: true };
         let engine = Engine::with(vec![hang("/containers"), hang("/images"), hang("/networks"), hang("/events")]).await;
         let start = Instant::now();
         let runtime = &engine.runtime;
@@ -178,7 +178,7 @@ async fn one_container_that_hangs_or_is_odd_does_not_hide_the_others() {
         answer("/containers/odd/json", 500, "oops"),
         answer("/containers/gone/json", 404, r#"{"message":"no such container"}"#),
         answer("/containers/well/json", 200, r#"{"Name":"w","State":{"Status":"exited","ExitCode":4}}"#),
-        Answer { to: "/containers/stuck/json", pieces: vec![], hangs: true },
+        Response { to: "/containers/stuck/json", pieces: vec![], hangs: true },
     ])
     .await;
     let found = engine.runtime.list(&owner()).await.expect("listed");
@@ -345,7 +345,7 @@ const LEFTOVER: &str = r#"{"cause":"that name is already in use","message":"crea
 #[tokio::test]
 async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wanted_again() {
     let gone = r#"{"cause":"no such container","message":"no such container","response":404}"#;
-    let check = async |is_in_doubt: bool, inspected: Answer, is_removed: bool| {
+    let check = async |is_in_doubt: bool, inspected: Response, is_removed: bool| {
         let script = vec![answer("/containers/create", 500, LEFTOVER), inspected, answer("DELETE", 200, "[]")];
         let engine = Engine::with(script).await;
         if is_in_doubt {
@@ -363,13 +363,13 @@ async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wante
 
 #[tokio::test]
 async fn a_creation_that_breaks_off_leaves_its_name_in_doubt() {
-    let closes = Answer { to: "/containers/create", pieces: vec![], hangs: false };
+    let closes = Response { to: "/containers/create", pieces: vec![], hangs: false };
     let engine = Engine::with(vec![closes]).await;
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(engine.runtime.in_doubt().contains(&spec().name));
     // The engine may still be working on it.
-    let hangs = Answer { to: "/containers/create", pieces: vec![], hangs: true };
+    let hangs = Response { to: "/containers/create", pieces: vec![], hangs: true };
     let engine = Engine::with(vec![hangs]).await;
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
