@@ -135,7 +135,7 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// What the engine reports about itself.
+/// Information about the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
     /// Which engine.
@@ -148,7 +148,7 @@ pub struct EngineInfo {
     pub has_awslogs: bool,
 }
 
-/// What the engine reports about its host.
+/// Information about the engine's host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineHost {
     /// Whether the engine runs without root. It then lacks ports below 1024 and some resource limits.
@@ -181,7 +181,7 @@ pub struct EngineEvent {
     pub container: ContainerId,
     /// Its name at that time, where the engine reports it.
     pub name: String,
-    /// What happened.
+    /// The action.
     pub action: Action,
     /// Time of the event by the engine's clock.
     pub at: Option<OffsetDateTime>,

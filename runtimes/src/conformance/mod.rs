@@ -89,12 +89,12 @@ const CHECKS_AT_ONCE: usize = 4;
 pub struct Check {
     /// Its name, a statement.
     pub name: &'static str,
-    /// What it disturbs besides itself.
+    /// Scope of its disturbance, besides itself.
     disturbs: Disturbs,
     run: for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, Outcome>,
 }
 
-/// What a check disturbs besides itself.
+/// Scope of the disturbance by a check, besides itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Disturbs {
     Nothing,

@@ -49,7 +49,7 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo> {
     Ok(engine_info(version, &info, endpoint))
 }
 
-/// What the engine reports about its host.
+/// Information about the engine's host.
 pub(super) async fn host(client: &Client) -> Result<EngineHost> {
     let endpoint = client.endpoint.to_string();
     let answer = client.get::<Info>("/info");

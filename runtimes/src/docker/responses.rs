@@ -118,7 +118,7 @@ impl Version {
     }
 }
 
-/// What the engine reports about itself.
+/// Information about the engine.
 pub(super) fn engine_info(version: Version, info: &Info, endpoint: String) -> EngineInfo {
     EngineInfo {
         kind: EngineKind::Docker,
@@ -128,7 +128,7 @@ pub(super) fn engine_info(version: Version, info: &Info, endpoint: String) -> En
     }
 }
 
-/// What the engine reports about its host.
+/// Information about the engine's host.
 pub(super) fn engine_host(info: &Info) -> EngineHost {
     let options = info.security_options.iter().flatten();
     EngineHost {
