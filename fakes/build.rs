@@ -1,6 +1,6 @@
 //! Compiles the test node (`node/main.rs`) into one static program for `node_image.rs` to embed.
 //!
-//! Must not download or look for anything: the compiler that cargo hands over and its target are all it needs.
+//! Must not download or search anything: cargo passes the compiler and its target, and nothing else is needed.
 
 use std::{
     env,
@@ -19,7 +19,7 @@ fn main() {
     }
 }
 
-/// The call of rustc. The flags keep the program static (it runs in an image without a libc) and small.
+/// The rustc command. The flags make the program static (it runs in an image without a libc) and small.
 fn compiler() -> Command {
     let program = PathBuf::from(variable("OUT_DIR")).join("node");
     let mut rustc = Command::new(variable("RUSTC"));
@@ -28,7 +28,7 @@ fn compiler() -> Command {
     for flag in ["target-feature=+crt-static", "opt-level=s", "panic=abort", "strip=symbols", "codegen-units=1"] {
         rustc.args(["-C", flag]);
     }
-    // Set by cargo only when the user configured a linker for the target, as for a cross build.
+    // Set by cargo only if the user configured a linker for the target, for example for a cross build.
     if let Some(linker) = env::var_os("RUSTC_LINKER") {
         rustc.arg("-C").arg(format!("linker={}", linker.display()));
     }

@@ -1,12 +1,12 @@
-//! The test node: a stand-in for a managed node, small enough to live inside the test binaries.
+//! The test node: a replacement for a managed node, small enough to be embedded in the test binaries.
 //!
-//! Owns its own behaviour and nothing else: it reads `/node.conf` and its environment, says that it started, and ends
-//! on SIGTERM. It is compiled by `build.rs` as one static program, so it may use std only.
+//! Owns only its own behaviour: it reads `/node.conf` and its environment, logs its start, and ends on SIGTERM.
+//! `build.rs` compiles it as one static program, so it may use only std.
 //!
-//! Settings are `key=value` lines of `/node.conf`; the environment variable `NODE_<KEY>` wins over the file.
-//! `version`, `ignore_sigterm` (true or false), `exit_after_ms` and `exit_code`, `fill_memory_mb`, `print_lines` and `print_interval_ms`,
-//! `listen` (TCP port), `numbers` (count up to here, see [`Numbers`]), `numbers_pause_ms` and
-//! `numbers_file`. What is absent or empty is off.
+//! Settings are `key=value` lines of `/node.conf`; the environment variable `NODE_<KEY>` overrides the file. Keys:
+//! `version`, `ignore_sigterm` (true or false), `exit_after_ms` and `exit_code`, `fill_memory_mb`, `print_lines` and
+//! `print_interval_ms`, `listen` (TCP port), `numbers` (count up to this number, see [`Numbers`]), `numbers_pause_ms`
+//! and `numbers_file`. A missing or empty key disables the feature.
 
 use std::{
     env, fs,
@@ -21,12 +21,12 @@ use std::{
 const CONFIG_FILE: &str = "/node.conf";
 
 fn main() {
-    // Before any thread: threads inherit the mask, so the signal can only end up in `wait_for_sigterm`.
+    // Before any thread: threads inherit the mask, so that only `wait_for_sigterm` receives the signal.
     signals::block_sigterm();
     let settings = Settings::read();
     let name = env::var("NODE").unwrap_or_default();
     let version = settings.text("version").unwrap_or_default();
-    say(&format!("node {name} version {version} started"));
+    log(&format!("node {name} version {version} started"));
 
     if let Some(port) = settings.number("listen") {
         let greeting = format!("hello from {name} version {version}\n");
@@ -49,21 +49,21 @@ fn main() {
         Numbers::begin(last, pause, settings.text("numbers_file"))
     });
     let ignores = settings.text("ignore_sigterm").as_deref() == Some("true");
-    obey_sigterm(&name, ignores, numbers);
+    handle_sigterm(&name, ignores, numbers);
 }
 
-/// Never returns: ends the program on SIGTERM, or only says that the signal came.
-fn obey_sigterm(name: &str, ignores: bool, numbers: Option<Numbers>) -> ! {
+/// Never returns: ends the program on SIGTERM, or only logs the signal.
+fn handle_sigterm(name: &str, ignores: bool, numbers: Option<Numbers>) -> ! {
     loop {
         signals::wait_for_sigterm();
         if !ignores {
             if let Some(numbers) = numbers {
                 numbers.pause();
             }
-            say(&format!("node {name} stops on SIGTERM"));
+            log(&format!("node {name} stops on SIGTERM"));
             process::exit(0);
         }
-        say(&format!("node {name} ignores SIGTERM"));
+        log(&format!("node {name} ignores SIGTERM"));
     }
 }
 
@@ -71,7 +71,7 @@ fn serve(port: u64, greeting: &str) {
     let port = u16::try_from(port).expect("listen must be a TCP port");
     let listener = TcpListener::bind(("0.0.0.0", port)).expect("the port is free in a fresh container");
     for stream in listener.incoming() {
-        // A peer that has already gone is its own trouble; the next one still gets its greeting.
+        // A peer may have closed the connection; the next one still gets its greeting.
         let _ = stream.and_then(|mut stream| stream.write_all(greeting.as_bytes()));
     }
 }
@@ -81,7 +81,7 @@ fn exit_later(delay_ms: u64, code: u64) {
     process::exit(i32::try_from(code).expect("exit_code must be small"));
 }
 
-/// Takes memory and never gives it back, a megabyte at a time.
+/// Allocates memory and never frees it, a megabyte at a time.
 fn fill_memory(megabytes: u64) {
     let mut held = Vec::new();
     for _ in 0..megabytes {
@@ -94,23 +94,23 @@ fn fill_memory(megabytes: u64) {
 
 fn print_lines(name: &str, lines: u64, interval: Duration) {
     for line in 1..=lines {
-        say(&format!("node {name} line {line}"));
+        log(&format!("node {name} line {line}"));
         thread::sleep(interval);
     }
 }
 
-/// Prints `[INFO] number <n>`, `number <n + 1>`, ... up to a last one, a level before each tenth, in its own time; what it
-/// has printed when it is told to end is kept in a file, so that the next run, also in another container, goes on. Beside
-/// it there may be a file `limit` with the number up to which it may count for now.
+/// Prints `[INFO] number <n>`, `number <n + 1>`, ... up to a last one, with a level before each tenth, at its own pace.
+/// When it is stopped, it stores its count in a file, so that the next run, also in another container, continues.
+/// Beside the file there may be a file `limit` with the number up to which it may count for now.
 struct Numbers {
     next: Arc<Mutex<u64>>,
     file: Option<String>,
 }
 
 impl Numbers {
-    /// Lines written at a time, with a pause after them.
+    /// Lines per write, followed by a pause.
     const LINES: u64 = 100;
-    /// Pause before the limit is looked at again.
+    /// Pause before the limit is read again.
     const LIMIT_PAUSE: Duration = Duration::from_millis(10);
 
     fn begin(last: u64, pause: Duration, file: Option<String>) -> Self {
@@ -131,7 +131,9 @@ impl Numbers {
                     thread::sleep(Self::LIMIT_PAUSE);
                     continue;
                 }
-                let line = |number| if number % 10 == 1 { format!("[INFO] number {number}\n") } else { format!("number {number}\n") };
+                let line = |number| {
+                    if number % 10 == 1 { format!("[INFO] number {number}\n") } else { format!("number {number}\n") }
+                };
                 let lines: String = (*next..end).map(line).collect();
                 let _ = std::io::stdout().write_all(lines.as_bytes()).and_then(|()| std::io::stdout().flush());
                 *next = end;
@@ -142,7 +144,7 @@ impl Numbers {
         Self { next, file }
     }
 
-    /// Nothing is printed any more once this has returned.
+    /// After this returns, nothing more is printed.
     fn pause(self) {
         let next = self.next.lock().expect("nobody panics with it");
         if let Some(file) = &self.file {
@@ -152,8 +154,8 @@ impl Numbers {
     }
 }
 
-/// One line of log in the form the cloud expects. A closed standard output is not worth dying for.
-fn say(message: &str) {
+/// Prints a log line in the format that the cloud expects. A closed standard output is ignored.
+fn log(message: &str) {
     let _ = writeln!(std::io::stdout(), "[INFO] {} {message}", utc_now());
 }
 
@@ -165,7 +167,7 @@ fn utc_now() -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Year, month and day of a count of days since 1970, by walking the years: plain, and fast enough for a log line.
+/// Year, month and day of a number of days since 1970, by iterating the years: simple, and fast enough for a log line.
 fn civil_date(mut days: u64) -> (u64, usize, u64) {
     let mut year = 1970;
     let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -182,7 +184,7 @@ fn civil_date(mut days: u64) -> (u64, usize, u64) {
     (year, month + 1, days + 1)
 }
 
-/// What `/node.conf` and the environment say.
+/// Settings of `/node.conf` and the environment.
 struct Settings {
     file: String,
 }
@@ -205,8 +207,8 @@ impl Settings {
     }
 }
 
-/// The four calls of libc that std has no words for. As PID 1 a program without a handler never sees SIGTERM, so the
-/// signal is blocked and then waited for, which needs no handler and no shared state.
+/// The four libc functions that std does not offer. As PID 1 a program without a handler never receives SIGTERM, so the
+/// signal is blocked and then awaited, which needs no handler and no shared state.
 mod signals {
     /// `sigset_t` of Linux with glibc and musl alike: 1024 bits.
     #[repr(C)]
@@ -233,7 +235,7 @@ mod signals {
     }
 
     pub fn block_sigterm() {
-        // SAFETY: the set is live; a null pointer is the documented way to ask for no old mask.
+        // SAFETY: the set is live; a null pointer is the documented way to request no old mask.
         unsafe { pthread_sigmask(SIG_BLOCK, &only_sigterm(), std::ptr::null_mut()) };
     }
 

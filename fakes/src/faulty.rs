@@ -1,6 +1,6 @@
-//! A runtime that fails on demand: wraps any backend and makes chosen calls fail, wait, hang or lose their answer.
+//! A runtime with fault injection: wraps any backend and makes selected calls fail, wait, hang or lose their response.
 //!
-//! It owns the rules and their order. It must not change what the wrapped backend does with the calls it lets through.
+//! It owns the rules and their order. It must not change the behaviour of the wrapped backend for calls that pass.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,10 +37,10 @@ pub enum Verb {
     Events,
 }
 
-/// A runtime whose calls fail as a test wishes; without rules it is the wrapped one.
+/// A runtime with injected failures; without rules it behaves as the wrapped one.
 ///
-/// Each call meets at most one rule: the first one, in the order they were made, of its verb and name that is not used
-/// up. Clones share rules and backend.
+/// At most one rule applies to a call: the first unused one, in the order of creation, for its verb and name. Clones
+/// share rules and backend.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -72,7 +72,7 @@ pub struct Faulty {
 
 struct Faults {
     state: Mutex<State>,
-    /// Counts up when the event streams shall end.
+    /// Incremented to end the event streams.
     cuts: watch::Sender<u64>,
     swallows: watch::Sender<bool>,
 }
@@ -99,7 +99,7 @@ enum Effect {
     LoseAnswer(ErrorKind),
 }
 
-/// A rule in the making; it counts once its effect is chosen.
+/// A rule under construction; it applies once its effect is set.
 #[must_use = "a rule without an effect does nothing"]
 pub struct RuleBuilder<'a> {
     faulty: &'a Faulty,
@@ -110,36 +110,36 @@ pub struct RuleBuilder<'a> {
 
 impl RuleBuilder<'_> {
     /// Only calls for this container (its name, as far as this wrapper saw it created, listed or renamed, or its id),
-    /// image, network, or app. Every call at first.
+    /// image, network, or app. Default: every call.
     pub fn named(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// Only for the next `times` calls. For all calls at first.
+    /// Only the next `times` calls. Default: all calls.
     pub fn times(mut self, times: usize) -> Self {
         self.times = times;
         self
     }
 
-    /// The call fails and does nothing.
+    /// The call fails without an effect.
     pub fn fail(self, kind: ErrorKind) {
         self.add(Effect::Fail(kind));
     }
 
-    /// The call waits first.
+    /// The call is delayed.
     pub fn delay(self, delay: Duration) {
         self.add(Effect::Delay(delay));
     }
 
-    /// The call waits until the handle is released or dropped, without any limit.
+    /// The call waits until the handle is released or dropped, without a limit.
     pub fn hang(self) -> Hung {
         let (released, gate) = watch::channel(false);
         self.add(Effect::Hang(gate));
         Hung { released }
     }
 
-    /// The call is carried out and its answer lost: the caller gets an error of `kind` (`Unreachable`, `TimedOut`).
+    /// The call is executed and its response lost: the caller gets an error of `kind` (`Unreachable`, `TimedOut`).
     pub fn lose_answer(self, kind: ErrorKind) {
         self.add(Effect::LoseAnswer(kind));
     }
@@ -150,7 +150,7 @@ impl RuleBuilder<'_> {
     }
 }
 
-/// Calls that hang; they go on when this is released or dropped.
+/// Hanging calls; they continue when this is released or dropped.
 #[derive(Debug)]
 #[must_use = "dropping it lets the calls go on"]
 pub struct Hung {
@@ -158,7 +158,7 @@ pub struct Hung {
 }
 
 impl Hung {
-    /// Lets the calls go on, those that hang and those to come.
+    /// Releases the calls, current and future ones.
     pub fn release(self) {
         self.released.send_replace(true);
     }
@@ -178,27 +178,27 @@ impl Faulty {
         Self { inner, faults: Arc::new(faults) }
     }
 
-    /// Begins a rule for calls of `verb`.
+    /// Starts a rule for calls of `verb`.
     pub fn on(&self, verb: Verb) -> RuleBuilder<'_> {
         RuleBuilder { faulty: self, verb, subject: None, times: usize::MAX }
     }
 
-    /// Forgets all rules; calls that hang go on hanging until released.
+    /// Removes all rules; hanging calls hang until released.
     pub fn clear(&self) {
         self.state().rules.clear();
     }
 
-    /// How many calls met a rule so far.
+    /// Number of calls that a rule applied to.
     pub fn faults_met(&self) -> usize {
         self.state().met
     }
 
-    /// Ends all present event streams, silently.
+    /// Ends all current event streams without an error.
     pub fn end_event_streams(&self) {
         self.faults.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Whether events are lost on the way from now on; the streams stay open.
+    /// Whether events are dropped from now on; the streams stay open.
     pub fn swallow_events(&self, swallows: bool) {
         self.faults.swallows.send_replace(swallows);
     }
@@ -211,11 +211,11 @@ impl Faulty {
         self.state().names.get(id).cloned().unwrap_or_else(|| id.0.clone())
     }
 
-    fn learn(&self, id: &ContainerId, name: &str) {
+    fn remember_name(&self, id: &ContainerId, name: &str) {
         self.state().names.insert(id.clone(), name.to_owned());
     }
 
-    /// Uses up a rule for the call, if there is one.
+    /// Uses a rule for the call, if there is one.
     fn take(&self, verb: Verb, subject: &str) -> Option<Effect> {
         let mut state = self.state();
         let meets = |rule: &&mut Rule| {
@@ -229,7 +229,7 @@ impl Faulty {
     }
 
     async fn call<T>(&self, verb: Verb, subject: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let failed = |kind| RuntimeError::new(kind, "carry out", subject).with_source("a fault was asked for");
+        let failed = |kind| RuntimeError::new(kind, "run an operation on", subject).with_source("injected fault");
         match self.take(verb, subject) {
             None => call.await,
             Some(Effect::Fail(kind)) => Err(failed(kind)),
@@ -238,12 +238,12 @@ impl Faulty {
                 call.await
             }
             Some(Effect::Hang(mut gate)) => {
-                // An error means that the handle was dropped: released as well.
+                // An error means that the handle was dropped, which releases the call too.
                 let _ = gate.wait_for(|released| *released).await;
                 call.await
             }
             Some(Effect::LoseAnswer(kind)) => {
-                // Its result is lost, good or bad.
+                // The result is discarded, success or failure.
                 let _ = call.await;
                 Err(failed(kind))
             }
@@ -268,7 +268,7 @@ impl ContainerRuntime for Faulty {
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
         let containers = self.call(Verb::List, &owner.app, self.inner.list(owner)).await?;
         for container in &containers {
-            self.learn(&container.id, &container.name);
+            self.remember_name(&container.id, &container.name);
         }
         Ok(containers)
     }
@@ -301,7 +301,7 @@ impl ContainerRuntime for Faulty {
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let create = async {
             let id = self.inner.create(spec).await?;
-            self.learn(&id, &spec.name);
+            self.remember_name(&id, &spec.name);
             Ok(id)
         };
         self.call(Verb::Create, &spec.name, create).await
@@ -322,7 +322,7 @@ impl ContainerRuntime for Faulty {
     async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
         let rename = async {
             self.inner.rename(id, name).await?;
-            self.learn(id, name);
+            self.remember_name(id, name);
             Ok(())
         };
         self.call(Verb::Rename, &self.name_of(id), rename).await
@@ -342,7 +342,7 @@ impl ContainerRuntime for Faulty {
         let swallows = self.faults.swallows.subscribe();
         Ok(Box::pin(stream::unfold((events, cuts, swallows), |(mut events, mut cuts, swallows)| async move {
             loop {
-                // Cancel-safe: both only take what is ready.
+                // Cancel-safe: both only take ready items.
                 let next = tokio::select! {
                     biased;
                     _ = cuts.changed() => None,

@@ -1,9 +1,9 @@
-//! Fakes for tests and for the demo: engines and clouds with state and behaviour of their own.
+//! Fakes for tests and for the demo: engines and clouds with their own state and behaviour.
 //!
-//! [`FakeCloud`] is EchoStream's whole cloud, faked on the wire; [`InMemoryRuntime`] is a container engine in memory,
-//! [`Faulty`] makes any engine fail in chosen ways, and [`node_image`] is an image with a small node for real engines.
+//! [`FakeCloud`] is EchoStream's whole cloud at the wire level, [`InMemoryRuntime`] is a container engine in memory,
+//! [`Faulty`] injects failures into any engine, and [`node_image`] is an image with a small node for real engines.
 //!
-//! A cloud is driven in the words of its users, and each word sends the change message that the real cloud would send:
+//! Commands of a cloud are those of its users, and each sends the change message that the real cloud would send:
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
@@ -14,13 +14,13 @@
 //! cloud.add_node("writer", |node| node.image("registry.example/writer:1"));
 //! cloud.connect("reader", "writer");
 //! assert_eq!(cloud.pending_changes(), 3);
-//! // What a daemon, or any AWS client, needs to reach it.
+//! // Settings for a daemon or any AWS client.
 //! assert_eq!(cloud.env()["APP"], "my app");
 //! assert!(cloud.env()["AWS_ENDPOINT_URL"].starts_with("http://127.0.0.1:"));
 //! # });
 //! ```
 //!
-//! An engine in memory behaves as the trait's contract says, and [`Faulty`] around it does not:
+//! An engine in memory follows the trait's contract; [`Faulty`] around it breaks the contract on request:
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
@@ -29,10 +29,10 @@
 //!
 //! let engine = InMemoryRuntime::new();
 //! let image: ImageReference = "registry.example/reader:1".parse().expect("a reference");
-//! let missing = engine.pull(&image, None, &|_| ()).await.expect_err("nobody has published it");
+//! let missing = engine.pull(&image, None, &|_| ()).await.expect_err("it is not published");
 //! assert_eq!(missing.kind(), ErrorKind::NotFound);
 //! engine.publish_image(&image, b"version 1");
-//! engine.pull(&image, None, &|_| ()).await.expect("it is there now");
+//! engine.pull(&image, None, &|_| ()).await.expect("it is published");
 //! # });
 //! ```
 

@@ -1,52 +1,53 @@
-//! The image of the test node, made in memory: no registry, no base image, no build.
+//! The image of the test node, built in memory: no registry, no base image, no build.
 //!
-//! Owns the archive format (`docker save`) and the settings that are baked into it. It never talks to an engine; give
-//! the bytes to `docker load`, `podman load` or an engine's load call.
+//! Owns the archive format (`docker save`) and the settings in it. It never contacts an engine; pass the bytes to
+//! `docker load`, `podman load` or an engine's load call.
 
 use std::time::Duration;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// The static program that `build.rs` makes of `node/main.rs`.
+/// The static program that `build.rs` compiles from `node/main.rs`.
 const NODE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/node"));
 
-/// How the test node behaves. The default runs quietly until SIGTERM and then ends at once with code 0.
+/// Behaviour of the test node. By default it runs without output until SIGTERM and then ends at once with code 0.
 ///
-/// For one container instead of a whole image, set the same keys in its environment: `NODE_EXIT_AFTER_MS=100`.
+/// To configure one container instead of the image, set the same keys in its environment: `NODE_EXIT_AFTER_MS=100`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Do not end on SIGTERM, so that only a kill helps.
+    /// Ignore SIGTERM, so that only a kill ends it.
     pub ignore_sigterm: bool,
-    /// End by itself after this long.
+    /// End by itself after this time.
     pub exit_after: Option<Duration>,
     /// The exit code for `exit_after`.
     pub exit_code: u8,
-    /// Take so many megabytes of memory after the start.
+    /// Allocate this many megabytes of memory after the start.
     pub fill_memory_mb: Option<u32>,
     /// Write this many lines `node <NODE> line <n>`, counted from 1, after the start.
     pub print_lines: u32,
     /// The pause after each of these lines.
     pub print_interval: Duration,
-    /// Count up to this number, one a line; see `fakes/node/main.rs`.
+    /// Count up to this number, one per line; see `fakes/node/main.rs`.
     pub numbers: Option<u32>,
     /// The pause after each hundred of these lines.
     pub numbers_pause: Duration,
-    /// Where the node keeps how far it has counted; on a mount, to go on in another container.
+    /// The file in which the node stores its count; on a mount, so that another container can continue.
     pub numbers_file: String,
-    /// Answer every TCP connection to this port with `hello from <NODE> version <version>`, a line feed, and the end.
+    /// Answer every TCP connection to this port with `hello from <NODE> version <version>` and a line feed, then close
+    /// it.
     pub listen: Option<u16>,
 }
 
 /// An image archive tagged `reference` (fully qualified, with a tag) of a quiet node.
 ///
-/// The bytes depend on nothing but the arguments; another `version` is another image id.
+/// The bytes depend only on the arguments; another `version` gives another image id.
 #[must_use]
 pub fn archive(reference: &str, version: &str) -> Vec<u8> {
     archive_with(reference, version, &Options::default())
 }
 
-/// As [`archive`], with a behaviour of your choice.
+/// As [`archive`], with the given behaviour.
 #[must_use]
 pub fn archive_with(reference: &str, version: &str, options: &Options) -> Vec<u8> {
     let layer = layer(version, options);
@@ -72,7 +73,7 @@ fn layer(version: &str, options: &Options) -> Vec<u8> {
     pack(&[("node", 0o755, NODE), ("node.conf", 0o644, settings(version, options).as_bytes())])
 }
 
-/// The text of `/node.conf`; `node/main.rs` explains the keys.
+/// The text of `/node.conf`; `node/main.rs` documents the keys.
 fn settings(version: &str, options: &Options) -> String {
     let milliseconds = |duration: Duration| duration.as_millis().to_string();
     let lines = [
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn program_is_small_and_linked_statically() {
         assert!(NODE.len() < 1_500_000, "{} bytes", NODE.len());
-        // A dynamic program names its loader in a segment of type PT_INTERP, by an absolute path.
+        // A dynamically linked program names its loader in a segment of type PT_INTERP, by an absolute path.
         assert!(!NODE.windows(7).any(|window| window == b"/ld-lin" || window == b"/ld-mus"));
     }
 

@@ -18,7 +18,7 @@ use managed_app_runtimes::{
 use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 
-/// Makes a handle misbehave.
+/// Makes a handle break the contract.
 type Spoil = fn(&Faulty);
 
 const REGISTRY: &str = "registry.test";
@@ -34,7 +34,7 @@ async fn the_in_memory_engine_conforms() {
     }
 }
 
-/// A suite that passes everything proves nothing: each of these broken backends must be found out.
+/// A suite that passes everything proves nothing: it must detect each of these broken backends.
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_backends_are_found_out() {
     let cases: [(&str, Spoil); 5] = [
@@ -53,9 +53,9 @@ async fn broken_backends_are_found_out() {
 
 struct MemorySubject {
     engine: InMemoryRuntime,
-    /// What is wrong with the handles, if anything.
+    /// The defect of the handles, if any.
     spoil: Option<Spoil>,
-    /// What prints in containers that print all the time.
+    /// Tasks that print in containers with continuous output.
     printers: Mutex<JoinSet<()>>,
 }
 
@@ -79,7 +79,7 @@ impl MemorySubject {
                 match engine.container(&name) {
                     Some(view) if !view.container.state.is_running() => {}
                     Some(_) => engine.print(&name, "tick").expect("it was there a moment ago"),
-                    // Not made yet, or gone.
+                    // Not created yet, or removed.
                     None => {}
                 }
             }
@@ -173,16 +173,16 @@ impl Subject for MemorySubject {
         Ok(())
     }
 
-    async fn look(&self, name: &str) -> Outcome<Option<Seen>> {
+    async fn inspect(&self, name: &str) -> Outcome<Option<Seen>> {
         Ok(self.engine.container(name).map(seen))
     }
 
-    async fn look_at_networks(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
+    async fn network_labels(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
         Ok(self.engine.network_labels(name).into_iter().collect())
     }
 
     async fn network_id(&self, name: &str) -> Outcome<Option<String>> {
-        // In this engine a network's name is its id, so there is no part of an id but a part of the name.
+        // In this engine a network's name is its id, so a prefix of the id is a prefix of the name.
         Ok(self.engine.network_labels(name).map(|_| name.to_owned()))
     }
 
@@ -215,7 +215,7 @@ impl Subject for MemorySubject {
                 self.engine.set_bind_source(&path.to_string_lossy(), true);
             }
             Act::RemoveNetwork(name) => self.engine.remove_network(name),
-            // The engine keeps what containers need of an image, and lets nobody remove a volume in use.
+            // The engine keeps the parts of an image that containers need, and rejects the removal of a volume in use.
             Act::RemoveImage(image) | Act::RemoveImageByForce(image) => self.engine.remove_image_behind_back(image),
             Act::RemoveVolumeByForce(name) => self.engine.remove_volume(name),
         }
@@ -268,7 +268,7 @@ impl Disturbance for EngineSwitch {
     }
 }
 
-/// What the engine keeps, in the words of the suite. Fields of a spec come from what the engine stored, not from the check.
+/// The engine's state in the types of the suite. Fields of a spec come from the stored container, not from the check.
 fn seen(view: View) -> Seen {
     let View { container, spec, volumes, starts } = view;
     let is_running = matches!(container.state, ContainerState::Running | ContainerState::Paused);

@@ -1,4 +1,4 @@
-//! Whole sequences of changes and faults through the simulation of `tests/simulation`, whose modules these are.
+//! Runs sequences of changes and faults through the simulation; these are the modules of `tests/simulation`.
 #![no_main]
 
 #[path = "../../tests/simulation/calls.rs"]
@@ -11,10 +11,14 @@ mod daemon;
 mod disk;
 #[path = "../../tests/simulation/engine.rs"]
 mod engine;
+#[path = "../../tests/simulation/fault_phase.rs"]
+mod fault_phase;
+#[path = "../../tests/simulation/fault_plan.rs"]
+mod fault_plan;
 #[path = "../../tests/simulation/goal.rs"]
 mod goal;
-#[path = "../../tests/simulation/ledger.rs"]
-mod ledger;
+#[path = "../../tests/simulation/invariants.rs"]
+mod invariants;
 #[path = "../../tests/simulation/others.rs"]
 mod others;
 #[path = "../../tests/simulation/prng.rs"]
@@ -23,14 +27,10 @@ mod prng;
 mod run;
 #[path = "../../tests/simulation/script.rs"]
 mod script;
-#[path = "../../tests/simulation/storm.rs"]
-mod storm;
 #[path = "../../tests/simulation/trace.rs"]
 mod trace;
 #[path = "../../tests/simulation/user.rs"]
 mod user;
-#[path = "../../tests/simulation/weather.rs"]
-mod weather;
 #[path = "../../tests/simulation/world.rs"]
 mod world;
 

@@ -1,4 +1,5 @@
-//! What an engine has and says: containers, images, events, log output. Plain data, no engine crate.
+//! The observed state of an engine: containers, images, events, log output. Plain data without types of an engine
+//! crate.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,7 @@ impl fmt::Display for ContainerId {
 
 /// The id of an image's content (`sha256:` and 64 hex digits); changes when a tag is moved.
 ///
-/// Podman says the same id without the prefix; backends add it.
+/// Podman reports the same id without the prefix; backends add it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId(pub String);
 
@@ -29,29 +30,29 @@ impl fmt::Display for ImageId {
     }
 }
 
-/// One container as the engine has it now.
+/// One container as the engine reports it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// The engine's id.
     pub id: ContainerId,
-    /// The engine's name of it, without a leading slash.
+    /// Its name in the engine, without a leading slash.
     pub name: String,
-    /// The content it was created from.
+    /// The image content that it was created from.
     pub image_id: ImageId,
     /// All labels.
     pub labels: BTreeMap<String, String>,
-    /// Whether it runs.
+    /// State of its process.
     pub state: ContainerState,
     /// Names of the networks it is connected to.
     pub networks: Vec<String>,
     /// When its process was last started, by the engine's clock; `None` if never or unknown.
     pub started_at: Option<OffsetDateTime>,
-    /// How often the engine's restart policy has started its process since a call last did, as the engine counts it;
-    /// `None` if unknown. Docker counts a restart when the process ends, Podman when it starts again.
+    /// How often the engine's restart policy has restarted its process since the last start by a call, as the engine
+    /// counts it; `None` if unknown. Docker counts a restart when the process ends, Podman when it starts again.
     pub restarts: Option<u64>,
-    /// The last end of its process; `None` if never or unknown. Engines forget the code when the process runs again.
+    /// The last exit of its process; `None` if never or unknown. Engines discard the code when the process runs again.
     pub last_exit: Option<ProcessExit>,
-    /// Whose it is.
+    /// Why it belongs to the owner.
     pub origin: Origin,
 }
 
@@ -62,51 +63,51 @@ pub struct ProcessExit {
     pub code: Option<i64>,
     /// Whether the kernel killed it because its memory limit was reached, as far as the engine reports that.
     pub is_oom: bool,
-    /// When, by the engine's clock; `None` if unknown.
+    /// Time of the exit by the engine's clock; `None` if unknown.
     pub at: Option<OffsetDateTime>,
 }
 
-/// Why a container counts as ours.
+/// Why a container belongs to this owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// It carries our labels with this owner's app, tenant and host.
     Labelled,
-    /// The Python program made it: label `managed_node_type`, on the app's network, none of our labels.
+    /// The Python program created it: label `managed_node_type`, on the app's network, none of our labels.
     Legacy,
 }
 
 /// The state of a container's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerState {
-    /// Made, never started.
+    /// Created, never started.
     Created,
     /// Its process runs.
     Running,
-    /// Frozen by somebody.
+    /// Paused, by another program or a user.
     Paused,
-    /// Between two runs: the engine's restart policy is at work.
+    /// Between two runs: the engine's restart policy is active.
     Restarting,
-    /// Ended, with the exit code where the engine tells it.
+    /// Ended, with the exit code where the engine reports it.
     Exited {
         /// Exit code of the process; 128 + n for signal n.
         code: Option<i64>,
     },
     /// The engine is removing it.
     Removing,
-    /// The engine could not clean it up.
+    /// The engine failed to remove it completely.
     Dead,
-    /// A word this program does not know, or no answer about this one container.
+    /// A state that this program does not know, or no response about this container.
     Unknown(String),
 }
 
 impl ContainerState {
-    /// Whether the process is up, or the engine is bringing it up by itself.
+    /// Whether the process runs, or the engine is restarting it.
     pub fn is_running(&self) -> bool {
         matches!(self, Self::Running | Self::Restarting)
     }
 }
 
-/// Which engine is behind a runtime.
+/// The kind of engine behind a runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EngineKind {
     /// Docker Engine.
@@ -134,32 +135,33 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// What the engine says of itself.
+/// Information about the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
     /// Which engine.
     pub kind: EngineKind,
     /// Its version, for example `20.10.24`.
     pub version: String,
-    /// Where it was reached, for example `unix:///var/run/docker.sock`.
+    /// The endpoint that was used, for example `unix:///var/run/docker.sock`.
     pub endpoint: String,
     /// Whether it has the `awslogs` log driver.
     pub has_awslogs: bool,
 }
 
-/// What the engine says of the host it runs on.
+/// Information about the engine's host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineHost {
-    /// Whether the engine runs without root (then ports under 1024 and some limits are not to be had).
+    /// Whether the engine runs without root. It then lacks ports below 1024 and some resource limits.
     pub rootless: bool,
-    /// The host's architecture as image configurations name it, for example `amd64`; empty where the engine does not say.
+    /// Architecture of the host as image configurations name it, for example `amd64`; empty where the engine does not
+    /// report it.
     pub architecture: String,
-    /// Where it keeps images, on the host's file system; `None` where the engine does not say.
+    /// Directory of the images on the host's file system; `None` where the engine does not report it.
     pub data_root: Option<PathBuf>,
 }
 
 impl EngineHost {
-    /// The name that image configurations have for what the kernel calls `machine`.
+    /// The architecture in the terms of image configurations for the kernel's name `machine`.
     pub fn architecture_of(machine: &str) -> &str {
         match machine {
             "x86_64" => "amd64",
@@ -171,33 +173,34 @@ impl EngineHost {
     }
 }
 
-/// Something happened to a container. A hint only: events get lost, doubled and reordered; the truth is `list`.
+/// Something happened to a container. Not authoritative: events get lost, duplicated and reordered; `list` is
+/// authoritative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineEvent {
     /// The container.
     pub container: ContainerId,
-    /// Its name at that time, where the engine tells it.
+    /// Its name at that time, where the engine reports it.
     pub name: String,
-    /// What happened.
+    /// The action.
     pub action: Action,
-    /// When, by the engine's clock.
+    /// Time of the event by the engine's clock.
     pub at: Option<OffsetDateTime>,
     /// With [`Action::Died`], the exit code where the engine reports it.
     pub exit_code: Option<i64>,
 }
 
-/// What an [`EngineEvent`] reports.
+/// The kind of an [`EngineEvent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Made.
+    /// Created.
     Created,
     /// Its process was started.
     Started,
-    /// Its process ended, for whatever reason.
+    /// Its process ended, for any reason.
     Died,
-    /// Frozen.
+    /// Paused.
     Paused,
-    /// Thawed.
+    /// Unpaused.
     Unpaused,
     /// Renamed.
     Renamed,
@@ -205,26 +208,26 @@ pub enum Action {
     Removed,
     /// Connected to or disconnected from a network.
     Network,
-    /// The kernel killed a process of it because its memory limit was reached. The main process may run on.
+    /// The kernel killed one of its processes because the memory limit was reached. The main process may still run.
     OutOfMemory,
-    /// Anything else that may matter.
+    /// Any other event that may matter.
     Other,
 }
 
 /// A piece of a container's output: at most one line, possibly a part of one.
 ///
-/// Not only long lines come in parts: engines read a container's pipe in blocks, and Podman keeps a line that lies across
-/// the end of a block as two. A backend joins the parts where the engine tells them from lines, up to a bound; who needs
-/// whole lines goes by the newline.
+/// Short lines can be split too: engines read a container's pipe in blocks, and Podman stores a line that crosses the
+/// end of a block as two. A backend joins the parts, up to a bound, where the engine marks them. Callers that need
+/// whole lines must look for the newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogChunk {
-    /// When the engine read it (Docker: nanoseconds; Podman: as fine as its log driver keeps it).
+    /// When the engine read it (Docker: nanoseconds; Podman: the precision of its log driver).
     pub at: OffsetDateTime,
     /// Which stream.
     pub source: LogSource,
-    /// The bytes with the trailing newline where there was one; need not be UTF-8. Podman keeps them as they were
-    /// written. Docker's `json-file` log keeps text and puts U+FFFD for each byte that is not UTF-8 (seen on 20.10 and
-    /// 26.1): what it was is lost before a backend sees it.
+    /// The bytes with the trailing newline, if there was one; need not be UTF-8. Podman keeps them unchanged. Docker's
+    /// `json-file` log stores text and replaces each byte that is not UTF-8 with U+FFFD (seen on 20.10 and 26.1): the
+    /// original bytes are lost before a backend reads them.
     pub bytes: Bytes,
 }
 
@@ -237,11 +240,11 @@ pub enum LogSource {
     Stderr,
 }
 
-/// How far a pull is, summed over the layers known so far.
+/// Progress of a pull, summed over the layers known so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PullProgress {
     /// Bytes fetched.
     pub done_bytes: u64,
-    /// Bytes to fetch, as far as known; grows while layers are discovered; 0 when the engine does not say.
+    /// Bytes to fetch, as far as known; grows while layers are discovered; 0 when the engine does not report it.
     pub total_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! The one error of every backend: what went wrong by meaning, during which operation, on what.
+//! The error type of every backend: kind, operation and subject.
 
 use std::error::Error;
 use std::fmt;
@@ -6,36 +6,36 @@ use std::fmt;
 /// The result of an engine call.
 pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
 
-/// What a failure means to the caller, whatever the engine called it.
+/// The kind of a failure, independent of the engine's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The container, image or network does not exist.
     NotFound,
     /// The name is taken by another container.
     AlreadyExists,
-    /// The engine cannot do it in the present state, for example a host port is taken or an image is in use.
+    /// The engine cannot do it in the current state, for example a host port is taken or an image is in use.
     Conflict,
-    /// The registry refused the credentials, or wants some.
+    /// The registry rejected the credentials, or requires some.
     Unauthorized,
-    /// The registry asks for patience (429, "toomanyrequests").
+    /// The registry throttles requests (429, "toomanyrequests").
     Throttled,
-    /// Nothing answers at the engine's socket, or the connection broke.
+    /// Nothing listens on the engine's socket, or the connection broke.
     Unreachable,
-    /// No answer within the limit; the engine may still carry the call out.
+    /// No response within the limit; the engine may still complete the call.
     TimedOut,
-    /// The engine understood and will not do it: an invalid spec, a start that fails every time, no permission.
+    /// The engine understood the request and rejects it: an invalid spec, a start that fails every time, no permission.
     Refused,
-    /// The container can never be started again, whatever it is made of: the engine crashed in the middle of a start. Only
-    /// another container helps.
+    /// The container can never be started again, whatever its spec: the engine crashed during a start. It must be
+    /// replaced.
     Broken,
-    /// Anything else, including answers that make no sense.
+    /// Any other failure, including invalid responses.
     Other,
 }
 
 /// A failed engine call.
 ///
 /// `Display` is one fragment that fits after "failed to": `create container "web": the name is taken`. The engine's own
-/// words are the [`source`](Error::source).
+/// text is the [`source`](Error::source).
 #[derive(Debug)]
 pub struct RuntimeError {
     kind: ErrorKind,
@@ -50,14 +50,14 @@ impl RuntimeError {
         Self { kind, operation, subject: subject.into(), source: None }
     }
 
-    /// The same error with the engine's own words as its source. They must hold no secret.
+    /// The same error with the engine's own text as its source. The text must not contain a secret.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What the failure means.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -67,18 +67,18 @@ impl RuntimeError {
         self.operation
     }
 
-    /// The container, image or network it was done to.
+    /// The container, image or network of the operation.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 }
 
-/// What to do about a container that cannot be made or started because a path of the host that it mounts is missing, if the
-/// engine's `words` say that. The texts are those of Docker, Podman, runc and crun.
-pub(crate) fn missing_source(words: &str) -> Option<String> {
-    let after = |begin: &str| words.split_once(begin).map(|(_, rest)| rest);
+/// The remedy for a container that cannot be created or started because a mounted host path is missing, if the engine's
+/// `text` reports that. The texts are those of Docker, Podman, runc and crun.
+pub(crate) fn missing_source(text: &str) -> Option<String> {
+    let after = |begin: &str| text.split_once(begin).map(|(_, rest)| rest);
     let until = |rest: &str, end: &str| rest.split_once(end).map(|(path, _)| path.to_owned());
-    let is_missing = words.to_lowercase().contains("no such file or directory");
+    let is_missing = text.to_lowercase().contains("no such file or directory");
     let path = after("bind source path does not exist: ")
         .map(|rest| rest.trim_end().to_owned())
         .or_else(|| after("error mounting \"").filter(|_| is_missing).and_then(|rest| until(rest, "\" to rootfs")))
@@ -89,19 +89,19 @@ pub(crate) fn missing_source(words: &str) -> Option<String> {
 
 impl fmt::Display for RuntimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meaning = match self.kind {
+        let reason = match self.kind {
             ErrorKind::NotFound => "it does not exist",
             ErrorKind::AlreadyExists => "the name is taken",
             ErrorKind::Conflict => "it conflicts with the present state",
             ErrorKind::Unauthorized => "the registry refused the credentials",
-            ErrorKind::Throttled => "the registry asks to slow down",
+            ErrorKind::Throttled => "the registry throttles requests",
             ErrorKind::Unreachable => "the engine cannot be reached",
             ErrorKind::TimedOut => "the engine did not answer in time",
-            ErrorKind::Refused => "the engine refused",
-            ErrorKind::Broken => "a crash of the engine has spoiled it",
+            ErrorKind::Refused => "the engine refused the request",
+            ErrorKind::Broken => "a crash of the engine left it unusable",
             ErrorKind::Other => "the engine failed",
         };
-        write!(f, "{} {:?}: {meaning}", self.operation, self.subject)
+        write!(f, "{} {:?}: {reason}", self.operation, self.subject)
     }
 }
 
@@ -128,8 +128,8 @@ mod tests {
             ("exec: \"/run\": stat /run: no such file or directory", false),
         ];
         let wanted = "\"/srv/in box\" is missing on the engine's host: create it, or correct the node's mount";
-        for (words, is_one) in cases {
-            assert_eq!(missing_source(words).as_deref(), is_one.then_some(wanted), "{words}");
+        for (text, is_one) in cases {
+            assert_eq!(missing_source(text).as_deref(), is_one.then_some(wanted), "{text}");
         }
     }
 }

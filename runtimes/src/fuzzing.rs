@@ -1,5 +1,5 @@
-//! What must hold of any input from outside, one function a format. An ordinary test runs them on the corpora of `fuzz/`
-//! and on bytes near those; cargo-fuzz runs them on whatever it finds.
+//! Properties that hold for any external input, one function per format. An ordinary test runs them on the corpora of
+//! `fuzz/` and on mutations of these; cargo-fuzz runs them on generated input.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::labels::{SPEC, SpecRecord};
 use crate::{ContainerSpec, Hardening, ImageReference, LogSettings, PortBinding, Protocol, docker, podman};
 
-/// The name of a format, which is that of its corpus too, and what is run on bytes. It panics when they show a mistake.
+/// The name of a format and of its corpus, and the function that checks bytes. The function panics if they reveal a
+/// bug.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// The formats of this crate.

@@ -1,11 +1,11 @@
-//! Image references: `registry/repository[:tag][@digest]`, always with the registry spelled out.
+//! Image references: `registry/repository[:tag][@digest]`, always with an explicit registry.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A fully qualified image reference. Short names (`busybox`) are refused: which registry they mean is a guess.
+/// A fully qualified image reference. Short names (`busybox`) are rejected, because their registry is ambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageReference {
     registry: String,
@@ -14,17 +14,17 @@ pub struct ImageReference {
     digest: Option<String>,
 }
 
-/// Why a text is no image reference.
+/// Why a text is not an image reference.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("image reference {text:?} {reason}")]
 pub struct InvalidImageReference {
-    /// The refused text, shortened.
+    /// The rejected text, truncated.
     pub text: String,
-    /// What is wrong with it.
+    /// The defect.
     pub reason: &'static str,
 }
 
-/// A reference longer than this is refused; registries allow 255 for the repository and 128 for the tag.
+/// Longest accepted reference, in bytes; registries allow 255 for the repository and 128 for the tag.
 const LENGTH_MAX: usize = 512;
 const TOO_LONG: &str = "is longer than 512 bytes";
 
@@ -44,7 +44,7 @@ impl ImageReference {
         self.tag.as_deref()
     }
 
-    /// Digest (`sha256:` and 64 hex digits), if one was given; it wins over the tag.
+    /// Digest (`sha256:` and 64 hex digits), if one was given; it takes precedence over the tag.
     pub fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
@@ -54,7 +54,7 @@ impl ImageReference {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// What an engine is asked for: the digest where there is one, else the tag, else `latest`.
+    /// The reference for a pull: with the digest if there is one, else with the tag, else with `latest`.
     pub fn to_pull(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => format!("{}@{digest}", self.name()),
@@ -107,11 +107,11 @@ fn parse(text: &str) -> Result<ImageReference, &'static str> {
         return Err("has a repository that is not lower-case letters and digits joined by '.', '_', '-' and '/'");
     }
     let image = ImageReference { registry: registry.to_owned(), repository: repository.to_owned(), tag, digest };
-    // Without a tag it grows: what the engine is asked for must be a reference too.
+    // `to_pull` may add `:latest`, and its result must be a valid reference too.
     if image.to_pull().len() > LENGTH_MAX { Err(TOO_LONG) } else { Ok(image) }
 }
 
-/// A host counts as one when it could not be a path: it has a dot or a port, or is `localhost`.
+/// A first component is a host only if it cannot be a path: it has a dot or a port, or is `localhost`.
 fn is_host(text: &str) -> bool {
     let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
     let host_ok = !host.is_empty()
@@ -164,7 +164,7 @@ mod tests {
         check(&both, "a.b", "n", &format!("a.b/n@{DIGEST}"));
     }
 
-    /// Found by fuzzing: with `:latest` it was longer than any reference may be.
+    /// Found by fuzzing: with `:latest` the reference was longer than the limit.
     #[test]
     fn what_is_pulled_is_as_long_as_a_reference_may_be() {
         let name = |length: usize| format!("a.b/{}", "n".repeat(length - "a.b/".len()));

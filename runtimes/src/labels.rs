@@ -1,8 +1,8 @@
-//! The labels that mark a container as ours and record what it was made of.
+//! Labels that mark a container as ours and record its spec.
 //!
-//! Whose it is: app, tenant, host and node, one label each. What it is made of: one label with versioned JSON, so that a
-//! newer daemon compares field by field, can say *why* it replaces, and replaces nothing because of a field that an
-//! older daemon did not write.
+//! Ownership: app, tenant, host and node, one label each. Spec: one label with versioned JSON. A newer daemon compares
+//! it field by field, can report *why* it replaces a container, and does not replace a container because of a field
+//! that an older daemon did not write.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,9 +19,9 @@ use crate::{AwslogsMode, ContainerSpec, EnvValue, Hardening, LogSettings, MountS
 pub const APP: &str = "stream.echo.managed-app.app";
 /// Label: name of the tenant.
 pub const TENANT: &str = "stream.echo.managed-app.tenant";
-/// Label: id of the host whose daemon made the container.
+/// Label: id of the host whose daemon created the container.
 pub const HOST: &str = "stream.echo.managed-app.host";
-/// Label: true name of the node, as the cloud spells it.
+/// Label: name of the node, as in the cloud.
 pub const NODE: &str = "stream.echo.managed-app.node";
 /// Label: [`SpecRecord`] as JSON.
 pub const SPEC: &str = "stream.echo.managed-app.spec";
@@ -32,23 +32,23 @@ pub const RECEIVE_MESSAGE_TYPE: &str = "receive_message_type";
 /// Label of the contract: name of the message type the node sends.
 pub const SEND_MESSAGE_TYPE: &str = "send_message_type";
 
-/// A variable of a container's environment that its record leaves out: containers that were made before it was set are
-/// as they should be, and so are those with it for a daemon that does not set it. It always has the value of `NODE`.
+/// A variable of a container's environment that its record omits: containers that were created before it was set still
+/// match, and so do containers with it for a daemon that does not set it. Its value is always that of `NODE`.
 pub const UNRECORDED_VARIABLE: &str = "NAME";
 
-/// Whose containers a daemon looks after.
+/// The owner of containers: one app of one tenant on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Name of the app.
     pub app: String,
     /// Name of the tenant.
     pub tenant: String,
-    /// Id of this host; tells two hosts of one app apart on a shared engine.
+    /// Id of this host; distinguishes two hosts of one app on a shared engine.
     pub host: String,
 }
 
 impl Owner {
-    /// The labels that every container of this owner carries.
+    /// The labels of every container of this owner.
     pub fn labels(&self) -> BTreeMap<String, String> {
         [(APP, &self.app), (TENANT, &self.tenant), (HOST, &self.host)]
             .into_iter()
@@ -56,19 +56,19 @@ impl Owner {
             .collect()
     }
 
-    /// The owner that the labels of a container name, if they name one.
+    /// The owner in the labels of a container, if there is one.
     pub fn from_labels(labels: &BTreeMap<String, String>) -> Option<Self> {
         let value = |key| labels.get(key).cloned();
         Some(Self { app: value(APP)?, tenant: value(TENANT)?, host: value(HOST)? })
     }
 
-    /// Whether `labels` say that a container is this owner's.
+    /// Whether a container with `labels` belongs to this owner.
     pub fn owns(&self, labels: &BTreeMap<String, String>) -> bool {
         let says = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
         says(APP, &self.app) && says(TENANT, &self.tenant) && says(HOST, &self.host)
     }
 
-    /// Whether a container with `labels` on `networks` was made by the Python program for this app.
+    /// Whether the Python program created a container with `labels` on `networks` for this app.
     pub fn owns_legacy<S: AsRef<str>>(&self, labels: &BTreeMap<String, String>, networks: &[S]) -> bool {
         labels.contains_key(MANAGED_NODE_TYPE)
             && !labels.keys().any(|key| key.starts_with("stream.echo.managed-app."))
@@ -76,19 +76,19 @@ impl Owner {
     }
 }
 
-/// How the text of log settings begins when the engine keeps the output.
+/// Prefix of recorded log settings when the engine stores the output.
 const KEPT_BY_ENGINE: &str = "engine:";
 
 /// Newest version of the record that this program writes.
 const VERSION: u32 = 1;
 
-/// What a container was made of, as kept in its label.
+/// The spec of a container, as recorded in its label.
 ///
-/// To add a field: make it an `Option` with `#[serde(default)]`, so that a record without it can be read and says that
-/// the container was made before the field existed; always write it; compare it in [`SpecRecord::differences`] only
-/// where the record has it. The version stays. To give a field another meaning: add a new one beside it, and go on
-/// writing the old one. Only when that is impossible, raise the version: each container is then replaced once. An older
-/// daemon ignores fields it does not know. The tests keep what each released version wrote.
+/// To add a field: make it an `Option` with `#[serde(default)]`, so that a record without it can be read and means that
+/// the container was created before the field existed; always write it; compare it in [`SpecRecord::differences`] only
+/// if the record has it. The version stays. To change the meaning of a field: add a new field and continue to write the
+/// old one. Raise the version only when that is impossible: each container is then replaced once. An older daemon
+/// ignores fields that it does not know. The tests contain the output of each released version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecRecord {
     version: u32,
@@ -101,7 +101,7 @@ pub struct SpecRecord {
     mounts: Vec<String>,
     logs: String,
     stop_grace_s: u64,
-    /// Absent from what version 0.1 wrote, whose containers had none.
+    /// Missing in records of version 0.1, whose containers had no hardening.
     #[serde(default)]
     hardening: Option<String>,
 }
@@ -122,24 +122,24 @@ impl EnvRecord {
     }
 }
 
-/// A field in which what is wanted differs from what is there. `Display` names the field alone.
+/// A field whose desired value differs from the observed one. `Display` prints the field only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The field, such as `image` or `env.TENANT`.
     pub field: String,
-    /// What it was; `None` where it was not there, or is secret.
+    /// Observed value; `None` if absent or secret.
     pub before: Option<String>,
-    /// What it shall be; `None` where it shall not be there, or is secret.
+    /// Desired value; `None` if absent or secret.
     pub after: Option<String>,
 }
 
 impl Difference {
-    /// A difference whose values may be shown.
+    /// A difference with values that may be shown.
     pub fn between(field: impl Into<String>, before: Option<&str>, after: Option<&str>) -> Self {
         Self { field: field.into(), before: before.map(str::to_owned), after: after.map(str::to_owned) }
     }
 
-    /// A difference that has no values.
+    /// A difference without values.
     pub fn of(field: impl Into<String>) -> Self {
         Self { field: field.into(), before: None, after: None }
     }
@@ -178,7 +178,7 @@ impl SpecRecord {
         }
     }
 
-    /// Reads the record of a container; `None` when there is none or it cannot be read, for example of a newer version.
+    /// Reads the record of a container; `None` when there is none or it is not readable, for example a newer version.
     pub fn from_labels(labels: &BTreeMap<String, String>) -> Option<Self> {
         let record: Self = serde_json::from_str(labels.get(SPEC)?).ok()?;
         (record.version <= VERSION).then_some(record)
@@ -189,8 +189,8 @@ impl SpecRecord {
         serde_json::to_string(self).expect("a record of strings and numbers is always JSON")
     }
 
-    /// The fields in which `spec` differs from this record, such as `image` or `env.TENANT`; empty when the container is
-    /// what is wanted. Secrets are told by name only.
+    /// The fields in which `spec` differs from this record, such as `image` or `env.TENANT`; empty when the container
+    /// matches. Secrets appear by name only.
     pub fn differences(&self, spec: &ContainerSpec) -> Vec<Difference> {
         let wanted = Self::new(spec, &self.salt);
         let mut found = Vec::new();
@@ -220,22 +220,22 @@ impl SpecRecord {
         found
     }
 
-    /// The image it was made from, as it was written.
+    /// Reference of the image, as written at creation.
     pub fn image(&self) -> &str {
         &self.image
     }
 
-    /// Whether the container's output goes the way of `settings`.
+    /// Whether the container was created with the log settings `settings`.
     pub fn has_logs(&self, settings: &LogSettings) -> bool {
         self.logs == logs(settings)
     }
 
-    /// Whether the engine keeps the container's output where it can be read, instead of shipping it.
+    /// Whether the engine stores the container's output so that it can be read, instead of shipping it.
     pub fn keeps_output(&self) -> bool {
         self.logs.starts_with(KEPT_BY_ENGINE)
     }
 
-    /// Whether a container of this record has the host port of `port` while it runs.
+    /// Whether a container of this record occupies the host port of `port` while it runs.
     pub fn publishes(&self, port: &PortBinding) -> bool {
         self.ports.iter().filter_map(|text| host_port(text)).any(|(address, number, protocol)| {
             protocol == port.protocol.as_str() && number == port.host_port && port.shares_address(address)
@@ -243,7 +243,7 @@ impl SpecRecord {
     }
 }
 
-/// The host's side of a port as the record has it, `0.0.0.0:8080->80/tcp`.
+/// The host's part of a recorded port, `0.0.0.0:8080->80/tcp`.
 fn host_port(text: &str) -> Option<(IpAddr, u16, &str)> {
     let (host, container) = text.split_once("->")?;
     let (address, number) = host.rsplit_once(':')?;
@@ -274,7 +274,7 @@ fn source(source: &MountSource) -> String {
     }
 }
 
-/// Empty where nothing is asked for.
+/// Empty without hardening.
 fn hardening(wanted: &Hardening) -> String {
     let Hardening { no_new_privileges, dropped_capabilities, pids_max, memory_bytes_max } = wanted;
     let mut parts = Vec::new();
@@ -287,8 +287,8 @@ fn hardening(wanted: &Hardening) -> String {
     parts.join(" ")
 }
 
-/// The stream is left out: it is new for each container. The mode stands there only where it is not that of version 1,
-/// which had no other.
+/// The stream is omitted because it is new for each container. The mode is present only if it differs from that of
+/// version 1, which had only one.
 fn logs(settings: &LogSettings) -> String {
     match settings {
         LogSettings::Engine { file_bytes_max, files_max } => format!("{KEPT_BY_ENGINE}{file_bytes_max}x{files_max}"),

@@ -1,18 +1,18 @@
-//! One small trait over the container engines a managed app runs on.
+//! One small trait over the container engines that a managed app runs on.
 //!
-//! [`ContainerRuntime`] is the whole vocabulary: list, create, start, stop, restart, rename, remove, pull, logs, events.
-//! [`docker`] implements it with bollard (engine API 1.41 and later), [`podman`] with podman-api (libpod, Podman 4.3 and
-//! later); the crate `managed-app-fakes` has an in-memory backend. The trait's docs are a contract: each sentence has a
-//! check in the conformance suite (feature `conformance`), which runs on every backend.
+//! [`ContainerRuntime`] is the whole interface: list, create, start, stop, restart, rename, remove, pull, logs, events.
+//! [`docker`] implements it with bollard (engine API 1.41 and later), [`podman`] with podman-api (libpod, Podman 4.3
+//! and later). The crate `managed-app-fakes` has an in-memory backend. The docs of the trait are a contract: each
+//! sentence has a check in the conformance suite (feature `conformance`), which runs on every backend.
 //!
-//! This crate knows nothing of EchoStream's cloud. It owns the plain types that describe a container ([`ContainerSpec`],
-//! what we ask for; [`Container`], what the engine has), the labels that mark a container as ours, and the names an
-//! engine accepts.
+//! This crate does not depend on EchoStream's cloud. It owns the plain types that describe a container
+//! ([`ContainerSpec`] is the desired container, [`Container`] the observed one), the labels that mark a container as
+//! ours, and the names that an engine accepts.
 //!
 //! # Example
 //!
-//! One container on whichever engine answers, in the words of the trait alone. (The example is compiled and not run, since
-//! it needs an engine; the conformance suite runs each of these calls.)
+//! This example runs one container on whichever engine responds. It uses only the trait. (It is compiled but not run,
+//! because it needs an engine; the conformance suite runs each of these calls.)
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -1,10 +1,10 @@
-//! The log file that an engine keeps of a container, read where it lies.
+//! Reads the log file of a container directly, as the engine writes it.
 //!
-//! For daemons on the engine's own host, which is the rule. It is better than the engine's own way to follow a log: that
-//! one costs the engine a multiple of what writing the log does, ends with the engine, and on Podman loses lines when the
-//! file is begun anew. Docker (`json-file`) renames a full file to `.1`, `.2`, ... and keeps some; Podman (`k8s-file`)
-//! replaces it and keeps none. Either way a file that has been opened stays readable to its end, and nothing is written to
-//! it once another one has its name.
+//! For daemons on the engine's own host, which is the usual case. It is better than the engine's API for logs: that
+//! costs the engine a multiple of writing the log, ends with the engine, and on Podman loses lines when the file is
+//! replaced. Docker (`json-file`) renames a full file to `.1`, `.2`, ... and keeps some; Podman (`k8s-file`) replaces
+//! it and keeps none. In both cases an open file stays readable to its end, and nothing is written to it after another
+//! file has its name.
 
 mod line;
 mod start;
@@ -33,52 +33,52 @@ use self::watch::Watch;
 pub(crate) use self::watch::Watches;
 use crate::{ErrorKind, LogChunk, LogStream, Result, RuntimeError};
 
-/// How an engine writes a log.
+/// Format of a log file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Docker's `json-file`: an object a line, with text, stream and time.
+    /// Docker's `json-file`: one object per line, with text, stream and time.
     Json,
-    /// Podman's `k8s-file`: time, stream, `F` or `P` (the line goes on), text.
+    /// Podman's `k8s-file`: time, stream, `F` (full) or `P` (the line continues), text.
     K8s,
 }
 
 const OPERATION: &str = "read the log file of container";
-/// Read at a time.
+/// Bytes per read.
 const BLOCK_BYTES: usize = 64 << 10;
-/// Files that are opened or read at a time, of all containers: each takes a thread, which keeps memory to itself.
+/// Files that are opened or read at the same time, over all containers: each needs a thread, which uses memory.
 static READERS: Semaphore = Semaphore::const_new(4);
-/// A line longer than this is none of the engine's: they cut at 16 KiB, and a byte takes six at most as JSON.
+/// A longer line was not written by an engine: they cut at 16 KiB, and JSON encodes a byte in at most six.
 const LINE_BYTES_MAX: usize = 1 << 20;
-/// Pause at the end of the file where the kernel does not tell of changes; doubled up to a longest one while nothing comes.
+/// Pause at the end of the file without inotify; doubled up to a maximum while no output arrives.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(320);
-/// The same where it does: a safety net.
+/// The same with inotify: a safety net.
 const PAUSE_WATCHED: Duration = Duration::from_secs(5);
-/// How long the engine is asked for the end of a container that seems to run.
-const ASKED_FOR: Duration = Duration::from_secs(5);
-/// The same when its log file was closed: the engine takes networks down before it tells of the end.
-const ASKED_FOR_CLOSED: Duration = Duration::from_secs(60);
-/// It is asked again after so long: a safety net too.
-const ASK_EVERY: Duration = Duration::from_secs(600);
-/// A file that lost its name so long ago may have been followed by more than one, where the file system does not tell when
-/// a file was begun.
+/// Limit of a query whether a container that seems to run has ended.
+const END_QUERY_LIMIT: Duration = Duration::from_secs(5);
+/// The same after its log file was closed: the engine removes networks before it reports the end.
+const END_QUERY_LIMIT_CLOSED: Duration = Duration::from_secs(60);
+/// Interval of further queries: a safety net too.
+const END_QUERY_INTERVAL: Duration = Duration::from_secs(600);
+/// A file that lost its name this long ago may have had more than one successor, where the file system does not record
+/// creation times.
 const UNSEEN_MAX: Duration = Duration::from_secs(2);
-/// Podman's replaced files that are kept open until they are read. Each may be as large as a log may be.
+/// Replaced files of Podman that stay open until they are read. Each can have the maximum size of a log.
 const WAITING_MAX: usize = 2;
-/// How often a successor is looked for while files are being renamed.
+/// Attempts to find a successor while files are being renamed.
 const SUCCESSOR_TRIES: usize = 10;
 
-/// Asks the engine whether a container has ended and has written all it will. Answers `true` as soon as it has, `false`
-/// after a time in which it had not.
+/// Asks the engine whether a container has ended and has written all of its output. Returns `true` as soon as it has,
+/// `false` when the limit has passed.
 pub(crate) type HasEnded = Box<dyn Fn(Duration) -> BoxFuture<'static, bool> + Send>;
 
 /// Output from `since` on, then follows until the container has ended.
 ///
-/// The engine is asked for the end at first, and whenever the file was closed by whoever writes it: a question that is
-/// always open costs both sides a connection for each container, and Podman a look twice a second.
+/// The engine is queried at first, and whenever a writer closed the file: a query that is always open costs both sides
+/// a connection for each container, and makes Podman poll twice a second.
 ///
-/// Fails when the file is not there or may not be read; then ask the engine. The stream fails, to be opened again, when
-/// output may have been missed because nobody read for a while.
+/// Fails when the file is missing or not readable; the caller then uses the engine's API. The stream fails, and must be
+/// opened again, when output may have been missed because the reader paused.
 pub(crate) async fn follow(
     watches: Watches,
     subject: String,
@@ -87,8 +87,8 @@ pub(crate) async fn follow(
     since: Option<OffsetDateTime>,
     has_ended: HasEnded,
 ) -> io::Result<LogStream> {
-    let (place, at) = (path.clone(), since);
-    let file = blocking(move || start::open(&place, format, at)).await??;
+    let (start_path, at) = (path.clone(), since);
+    let file = blocking(move || start::open(&start_path, format, at)).await??;
     let identity = Identity::of(&file.metadata()?);
     let watch = watches.watch(&file);
     let mut reader = Reader {
@@ -102,7 +102,7 @@ pub(crate) async fn follow(
         format,
         since,
         has_ended,
-        asking: std::future::pending().boxed(),
+        end_query: std::future::pending().boxed(),
         asked: Instant::now(),
         is_ended: false,
         is_replaced: false,
@@ -112,7 +112,7 @@ pub(crate) async fn follow(
         buffer: BytesMut::new(),
         pause: PAUSE_FIRST,
     };
-    reader.ask(ASKED_FOR);
+    reader.ask(END_QUERY_LIMIT);
     Ok(Box::pin(stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
         let chunk = reader.next().await.transpose()?;
@@ -121,7 +121,7 @@ pub(crate) async fn follow(
     })))
 }
 
-/// The end of a pause of at most `pause`. All readers that rest wake up at the same moments, so that the process wakes up
+/// The end of a pause of at most `pause`. All idle readers wake up at the same moments, so that the process wakes up
 /// once for all of them.
 fn grid(pause: Duration) -> Instant {
     static BASE: OnceLock<Instant> = OnceLock::new();
@@ -130,13 +130,13 @@ fn grid(pause: Duration) -> Instant {
     now + pause - Duration::from_nanos(u64::try_from(past).unwrap_or(0))
 }
 
-/// In a thread, and in turn.
+/// Runs `work` in a thread, with at most the permits of [`READERS`] at a time.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let _turn = READERS.acquire().await.map_err(io::Error::other)?;
     spawn_blocking(work).await.map_err(io::Error::other)
 }
 
-/// What makes a file the same under another name.
+/// Identifies a file independently of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -158,8 +158,8 @@ impl Identity {
     }
 }
 
-/// Whether another file had the name after `old` and before `new`. The successor is begun under another name, then takes
-/// that of `old`, which is a change of `old`; what comes after the successor is begun later.
+/// Whether another file had the name after `old` and before `new`. The successor is created under another name, then
+/// gets the name of `old`, which changes `old`; a file after the successor is created later.
 fn is_between(old: &File, new: &File) -> io::Result<bool> {
     let old = old.metadata()?;
     let seconds = Duration::new(u64::try_from(old.ctime()).unwrap_or(0), u32::try_from(old.ctime_nsec()).unwrap_or(0));
@@ -172,33 +172,33 @@ fn is_between(old: &File, new: &File) -> io::Result<bool> {
 
 struct Reader {
     watches: Watches,
-    /// Of [`Reader::file`].
+    /// Watches [`Reader::file`].
     watch: Watch,
     subject: String,
     path: PathBuf,
     format: Format,
-    /// Away only while a block is read.
+    /// `None` only while a block is read.
     file: Option<File>,
     identity: Identity,
-    /// The file that had the name when it was last looked at.
+    /// The file that had the name at the last check.
     newest: Identity,
-    /// Podman's files after this one, oldest first: they lose their names for good.
+    /// Podman's files after this one, oldest first. They have no name any more.
     waiting: VecDeque<File>,
-    /// There were more files than are waiting.
+    /// More files were replaced than [`Reader::waiting`] can hold.
     is_missed: bool,
-    /// Lines are left out up to the first that is not older. What follows that one is new, also where a clock that was set
-    /// back has made it look old.
+    /// Lines are skipped up to the first one that is not older. All following lines are new, even if a clock that was
+    /// set back makes them look old.
     since: Option<OffsetDateTime>,
     has_ended: HasEnded,
-    /// The question whether it has ended, while it is open.
-    asking: BoxFuture<'static, bool>,
+    /// The open query whether it has ended.
+    end_query: BoxFuture<'static, bool>,
     asked: Instant,
     is_ended: bool,
-    /// The file has lost its name: what it holds now is all it will ever hold.
+    /// The file has lost its name: its content is final.
     is_replaced: bool,
-    /// No file has the name: it is being replaced, or removed.
+    /// No file has the name: the file is being replaced or removed.
     is_unnamed: bool,
-    /// Read and not yet made into pieces.
+    /// Bytes that are read and not yet parsed.
     buffer: BytesMut,
     pause: Duration,
 }
@@ -218,10 +218,10 @@ impl Reader {
         }
     }
 
-    /// The next piece of what was read. A line that is none is left out: a crash may have cut it.
+    /// The next chunk of the buffer. An invalid line is skipped: a crash may have truncated it.
     fn buffered(&mut self) -> Option<LogChunk> {
         loop {
-            // Of the standard library, as it searches for the newline fast.
+            // The standard library's search for the newline is fast.
             let length = (&self.buffer[..]).skip_until(b'\n').unwrap_or(0);
             if length == 0 || self.buffer[length - 1] != b'\n' {
                 if self.buffer.len() > LINE_BYTES_MAX {
@@ -243,20 +243,21 @@ impl Reader {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        if self.watch.look() && !self.is_ended {
-            self.ask(ASKED_FOR_CLOSED);
+        if self.watch.mark_seen() && !self.is_ended {
+            self.ask(END_QUERY_LIMIT_CLOSED);
         }
-        self.look()?;
-        let given_up = || io::Error::other("a read was given up");
-        let file = self.file.as_mut().ok_or_else(given_up)?;
-        // Mostly there is nothing new. Seen here, that takes a microsecond, and neither a thread nor a block in memory.
+        self.check_name()?;
+        let aborted = || io::Error::other("a read was aborted");
+        let file = self.file.as_mut().ok_or_else(aborted)?;
+        // Usually there is nothing new. This check takes a microsecond and needs neither a thread nor a block of
+        // memory.
         if file.metadata()?.len() <= file.stream_position()? {
             if self.buffer.is_empty() {
                 self.buffer = BytesMut::new();
             }
             return Ok(0);
         }
-        let mut file = self.file.take().ok_or_else(given_up)?;
+        let mut file = self.file.take().ok_or_else(aborted)?;
         let mut block = self.buffer.split();
         let read = blocking(move || {
             let old = block.len();
@@ -270,7 +271,7 @@ impl Reader {
         read
     }
 
-    /// What to do where the file ends for now: wait, go on with the next file, or (`false`) end.
+    /// Called at the current end of the file: waits, continues with the next file, or ends (`false`).
     async fn at_end(&mut self) -> Result<bool> {
         if self.newest != self.identity {
             return self.replaced().map(|()| true);
@@ -279,32 +280,32 @@ impl Reader {
             return Ok(false);
         }
         self.rewind_if_cut().map_err(|error| self.failed(error))?;
-        if self.asked.elapsed() > ASK_EVERY {
-            self.ask(ASKED_FOR);
+        if self.asked.elapsed() > END_QUERY_INTERVAL {
+            self.ask(END_QUERY_LIMIT);
         }
         let pause = if self.watch.is_live() && !self.is_unnamed { PAUSE_WATCHED } else { self.pause };
-        // All arms are cancel-safe. Once ended, the rest is read before the end is believed.
+        // All arms are cancel-safe. After the end of the container the rest of the file is read first.
         tokio::select! {
-            is_ended = &mut self.asking => {
-                self.asking = std::future::pending().boxed();
+            is_ended = &mut self.end_query => {
+                self.end_query = std::future::pending().boxed();
                 self.is_ended = is_ended;
             }
             () = self.watch.changed() => if !self.watch.is_live() {
-                self.ask(ASKED_FOR);
+                self.ask(END_QUERY_LIMIT);
             },
             () = sleep_until(grid(pause)) => self.pause = (self.pause * 2).min(PAUSE_MAX),
         }
         Ok(true)
     }
 
-    /// Asks for the end, for a while only where the kernel tells when to ask again.
+    /// Starts a query for the end of the container; limited only where inotify signals when to query again.
     fn ask(&mut self, limit: Duration) {
         let limit = if self.watch.is_live() { limit } else { Duration::MAX };
-        (self.asking, self.asked) = ((self.has_ended)(limit), Instant::now());
+        (self.end_query, self.asked) = ((self.has_ended)(limit), Instant::now());
     }
 
-    /// Sees whether another file has the name now.
-    fn look(&mut self) -> io::Result<()> {
+    /// Checks whether another file has the name now.
+    fn check_name(&mut self) -> io::Result<()> {
         let found = Identity::at(&self.path)?;
         self.is_unnamed = found.is_none();
         let now = found.unwrap_or(self.newest);
@@ -325,7 +326,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Another file has the name. This one is read to its end first, then comes the one after it.
+    /// Another file has the name. This file is read to its end first, then the next one is opened.
     fn replaced(&mut self) -> Result<()> {
         if !std::mem::replace(&mut self.is_replaced, true) {
             return Ok(());
@@ -333,17 +334,17 @@ impl Reader {
         let next = self.successor().map_err(|error| self.failed(error))?;
         self.identity = Identity::of(&next.metadata().map_err(|error| self.failed(error))?);
         self.watch = self.watches.watch(&next);
-        // It may have been closed before it was watched.
-        self.ask(ASKED_FOR_CLOSED);
+        // The file may have been closed before the watch was added.
+        self.ask(END_QUERY_LIMIT_CLOSED);
         self.file = Some(next);
         self.is_replaced = false;
         self.buffer.clear();
         Ok(())
     }
 
-    /// The file that was begun when this one was full. Files may be renamed while they are looked at.
+    /// The file that was created when this one was full. Files may be renamed during the search.
     fn successor(&mut self) -> io::Result<File> {
-        let missed = || io::Error::other("the log has rotated while nobody read it");
+        let missed = || io::Error::other("the log rotated before it was read");
         if self.format == Format::K8s {
             return self.waiting.pop_front().ok_or_else(missed);
         }
@@ -358,7 +359,7 @@ impl Reader {
         Err(missed())
     }
 
-    /// The number in this file's present name; `None` when it has none any more.
+    /// The number in this file's current name; `None` when it has no name any more.
     fn number(&self) -> io::Result<Option<usize>> {
         for number in 0.. {
             match Identity::at(&numbered(&self.path, number))? {
@@ -371,7 +372,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Somebody may have cut the file instead of replacing it.
+    /// Another program may have truncated the file instead of replacing it.
     fn rewind_if_cut(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         if file.metadata()?.len() < file.stream_position()? {
@@ -386,7 +387,7 @@ impl Reader {
     }
 }
 
-/// The name of the file that was full `number` files ago.
+/// The name of the file after `number` rotations.
 fn numbered(path: &Path, number: usize) -> PathBuf {
     match number {
         0 => path.to_owned(),

@@ -1,18 +1,18 @@
-//! The names an engine accepts, made from names of the cloud, which may hold anything.
+//! Names that an engine accepts, derived from names of the cloud, which may contain any character.
 //!
-//! A name that is valid stays as it is. Any other is rewritten and gets the hash of the true name as a suffix, so that
-//! two names never meet; a valid name that looks as if it had such a suffix gets one too. The mapping is stable: it is
+//! A valid name stays unchanged. Any other name is sanitised and gets the hash of the original name as a suffix, so
+//! that two names never collide. A valid name that ends like such a suffix gets one too. The mapping is stable: it is
 //! part of every container's identity and must never change.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// Longest name we make; a DNS label, since containers find each other by name.
+/// Longest name, that of a DNS label, because containers resolve each other by name.
 const LENGTH_MAX: usize = 63;
 /// Longest name of a log group.
 const LOG_GROUP_LENGTH_MAX: usize = 512;
-/// Hex digits of the suffix: 40 bits, for at most some thousand names on a host.
+/// Hex digits of the suffix: 40 bits, enough for some thousand names on a host.
 const HASH_DIGITS: usize = 10;
 
 /// A container or network name (`[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 63 characters) for a name of the cloud.
@@ -21,12 +21,12 @@ pub fn container_name(name: &str) -> String {
     if name.len() >= 2 && is_usable(name, valid) { name.to_owned() } else { rewrite(name, valid, LENGTH_MAX) }
 }
 
-/// Names that engines give another meaning than "a network of this name": network modes (the container then runs in the
-/// host's network, in none, or in one that it shares with others), and networks that engines make themselves.
+/// Names that engines do not treat as "a network of this name": network modes (the container then runs in the host's
+/// network, in none, or in one that it shares with others), and networks that engines create themselves.
 ///
-/// Measured on Docker 20.10 and 26.1 and on Podman 4.3 and 5.4: of the two kinds of engines at least one takes each of
-/// these for a mode or refuses it, and both compare letter case, so that `Host` is a network like others. Modes with an
-/// argument, such as `container:web`, hold a colon, which [`container_name`] rewrites in any case.
+/// Measured on Docker 20.10 and 26.1 and on Podman 4.3 and 5.4: at least one of the engines takes each of these names
+/// as a mode or rejects it. All compare letter case, so that `Host` is an ordinary network. Modes with an argument,
+/// such as `container:web`, contain a colon, which [`container_name`] replaces in any case.
 const RESERVED_NETWORKS: [&str; 12] = [
     "bridge",
     "container",
@@ -42,10 +42,10 @@ const RESERVED_NETWORKS: [&str; 12] = [
     "slirp4netns",
 ];
 
-/// The name of an app's network: as [`container_name`], and a name that selects an engine's network mode is rewritten too.
+/// The name of an app's network: as [`container_name`], and a name that selects a network mode is rewritten too.
 ///
-/// Must be used for every network name that comes from the cloud: the name of an app would otherwise decide whether its
-/// nodes are isolated. It never changes for other names, as it is recorded in every container's spec.
+/// Use it for every network name that comes from the cloud: otherwise the name of an app could decide whether its nodes
+/// are isolated. The result for other names never changes, because it is recorded in every container's spec.
 pub fn network_name(app: &str) -> String {
     if RESERVED_NETWORKS.contains(&app) { rewrite(app, is_container_char, LENGTH_MAX) } else { container_name(app) }
 }
@@ -56,8 +56,8 @@ fn is_container_char(c: char) -> bool {
 
 /// The log group of a node: `<group>/node/<node>` (contract).
 ///
-/// CloudWatch takes names of at most 512 letters, digits and `_-/.#`, and the contract does not say what becomes of a node
-/// called otherwise: its name is rewritten as for containers.
+/// CloudWatch accepts names of at most 512 letters, digits and `_-/.#`. The contract does not define the result for
+/// other names: they are rewritten as for containers.
 pub fn log_group(group: &str, node: &str) -> String {
     let valid = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
     let length_max = LOG_GROUP_LENGTH_MAX.saturating_sub(group.len() + "/node/".len()).max(LENGTH_MAX);
@@ -79,7 +79,7 @@ fn is_usable(name: &str, valid: impl Fn(char) -> bool) -> bool {
         && !has_suffix(name)
 }
 
-/// Whether `name` ends as [`rewrite`] would end it.
+/// Whether `name` ends with a suffix like that of [`rewrite`].
 fn has_suffix(name: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(_, suffix)| {
         suffix.len() == HASH_DIGITS && suffix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(made.len(), names.len());
         let valid = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
         assert!(made.iter().all(|name| name.len() <= 512 && name.chars().all(valid)), "{made:?}");
-        assert_ne!(log_group("/plant", "a-ee27e98073"), "/plant/node/a-ee27e98073", "it looks like one that was made");
+        assert_ne!(log_group("/plant", "a-ee27e98073"), "/plant/node/a-ee27e98073", "it looks like a generated name");
     }
 
     #[test]

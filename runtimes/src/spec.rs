@@ -1,4 +1,4 @@
-//! What a container shall be made of. Engine-neutral, compared field by field through [`crate::labels`].
+//! The desired container. Engine-neutral, compared field by field through [`crate::labels`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::ImageReference;
 /// Everything a container is created from. The restart policy is always `unless-stopped` (contract).
 #[derive(Debug, Clone)]
 pub struct ContainerSpec {
-    /// The engine's name of it; see [`crate::names::container_name`].
+    /// Its name in the engine; see [`crate::names::container_name`].
     pub name: String,
     /// Host name inside the container; RFC 1123, at most 63 characters.
     pub hostname: String,
@@ -22,10 +22,10 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, EnvValue>,
     /// Labels, ours and the contract's.
     pub labels: BTreeMap<String, String>,
-    /// Name of the one network it joins; it must exist.
+    /// Name of the only network that it joins; the network must exist.
     pub network: String,
-    /// Names by which others on that network reach it, beside its own: a container that is made under a temporary name is
-    /// known by its final one from its first start. Not recorded in the label of the spec.
+    /// Further names by which other containers on that network reach it. A container that is created under a temporary
+    /// name is known by its final name from its first start. Not recorded in the spec label.
     pub aliases: BTreeSet<String>,
     /// Published ports.
     pub ports: Vec<PortBinding>,
@@ -33,22 +33,22 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// Where its output goes.
     pub logs: LogSettings,
-    /// How long the engine waits after the stop signal when somebody stops it without naming a time.
+    /// How long the engine waits after the stop signal when a stop gives no timeout.
     pub stop_grace: Duration,
-    /// What its processes may not do.
+    /// Restrictions of its processes.
     pub hardening: Hardening,
 }
 
-/// What a container's processes may not do, beyond the engine's own limits; the default leaves those alone.
+/// Restrictions of a container's processes beyond those of the engine; the default adds none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hardening {
-    /// No program that they start gains privileges (setuid, file capabilities).
+    /// Its processes cannot gain privileges (setuid, file capabilities).
     pub no_new_privileges: bool,
-    /// Capabilities that are taken from them, in capitals without `CAP_`, such as `NET_RAW`; `ALL` is every one.
+    /// Dropped capabilities, in capitals without `CAP_`, such as `NET_RAW`; `ALL` drops every capability.
     pub dropped_capabilities: BTreeSet<String>,
-    /// Most processes and threads at a time, 1 or more.
+    /// Most processes and threads at the same time, 1 or more.
     pub pids_max: Option<u32>,
-    /// Most memory, bytes; engines want a few megabytes at least.
+    /// Most memory, bytes; engines require at least a few megabytes.
     pub memory_bytes_max: Option<u64>,
 }
 
@@ -62,7 +62,7 @@ pub enum EnvValue {
 }
 
 impl EnvValue {
-    /// The value itself, for the engine only.
+    /// The value itself. Only for the engine.
     pub fn expose(&self) -> &str {
         match self {
             Self::Plain(value) => value,
@@ -94,12 +94,12 @@ pub struct PortBinding {
 }
 
 impl PortBinding {
-    /// Whether this and `other` cannot be published at the same time.
+    /// Whether `other` conflicts with this port, so that both cannot be published at the same time.
     pub fn shares_host_port(&self, other: &Self) -> bool {
         self.protocol == other.protocol && self.host_port == other.host_port && self.shares_address(other.host_address)
     }
 
-    /// Whether this port is published on `address` too; the unspecified address stands for all of its family.
+    /// Whether this port is published on `address` too; the unspecified address covers its whole address family.
     pub fn shares_address(&self, address: IpAddr) -> bool {
         let own = self.host_address;
         own == address || (own.is_ipv4() == address.is_ipv4() && (own.is_unspecified() || address.is_unspecified()))
@@ -128,35 +128,35 @@ impl Protocol {
     }
 }
 
-/// Something mounted into the container, always writable.
+/// A mount of the container, always writable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mount {
-    /// What.
+    /// Source of the mount.
     pub source: MountSource,
     /// Absolute path inside the container.
     pub target: String,
 }
 
-/// What is mounted.
+/// Source of a mount.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MountSource {
-    /// A volume of its own, removed with the container.
+    /// An anonymous volume, removed with the container.
     Anonymous,
-    /// A volume by name, made if absent, never removed by us.
+    /// A named volume, created if absent, never removed by this program.
     Volume(String),
     /// An absolute path of the host.
     Bind(String),
 }
 
-/// Where the output of a container goes.
+/// Destination of a container's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogSettings {
-    /// The engine keeps it: Docker `json-file`, Podman `k8s-file`, rotated by size.
+    /// The engine stores it: Docker `json-file`, Podman `k8s-file`, rotated by size.
     Engine {
         /// Size of one file, bytes.
         file_bytes_max: u64,
-        /// Number of files kept. Podman has one file alone, which it begins anew when it is full, so there it gets the
-        /// size of all.
+        /// Number of log files. Podman keeps one file, which it truncates when full, so the limit there is size times
+        /// number.
         files_max: u32,
     },
     /// Docker's `awslogs` driver.
@@ -165,38 +165,38 @@ pub enum LogSettings {
         group: String,
         /// AWS region of the group.
         region: String,
-        /// Log stream; made by the driver. Not compared: a new one is chosen for each container.
+        /// Log stream, created by the driver. Not compared: each container gets a new one.
         stream: String,
-        /// URL of CloudWatch Logs where it is not the ordinary one of the region. Not compared: it is chosen when a container
-        /// is made.
+        /// URL of CloudWatch Logs where it is not the default one of the region. Not compared: it is chosen when a
+        /// container is created.
         endpoint: Option<String>,
         /// A line that matches starts a new event.
         multiline_pattern: String,
-        /// What happens to output while CloudWatch is slow or away.
+        /// Behaviour while CloudWatch is slow or unreachable.
         mode: AwslogsMode,
     },
 }
 
-/// What Docker's `awslogs` driver does while CloudWatch is slow or away.
+/// Behaviour of Docker's `awslogs` driver while CloudWatch is slow or unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwslogsMode {
-    /// It keeps this many bytes for each container, and what comes on top is lost. Nodes never wait.
+    /// The driver buffers this many bytes for each container and discards the rest. Nodes never block.
     NonBlocking {
         /// Bytes kept.
         buffer_bytes_max: u64,
     },
-    /// Nodes wait, and no container starts. Nothing is lost.
+    /// Nodes block, and no container starts. Nothing is lost.
     Blocking,
 }
 
 impl AwslogsMode {
-    /// The buffer unless another is wanted: at 2 MB/s it lasts for 12 seconds, where Docker's own megabyte loses output
-    /// in ordinary operation.
+    /// Default size of the buffer. At 2 MB/s it lasts for 12 seconds; Docker's default of 1 MB loses output in normal
+    /// operation.
     pub const BUFFER_BYTES: u64 = 25 * 1024 * 1024;
 }
 
 impl Default for AwslogsMode {
-    /// Not blocking: a node that cannot start because its log is away does harm to more than its log.
+    /// Non-blocking: a node that cannot start because its log is unreachable is worse than lost output.
     fn default() -> Self {
         Self::NonBlocking { buffer_bytes_max: Self::BUFFER_BYTES }
     }

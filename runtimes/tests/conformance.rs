@@ -1,9 +1,9 @@
 //! The conformance suite on real engines: Docker and Podman of this Debian release and of the next one.
 //!
-//! One test an engine, so that they share the time; `scripts/test` starts the engines and names them by variables. The
-//! suite's run on the engine in memory is a test of `managed-app-fakes`. With `MANAGED_APP_CONFORMANCE_DIR` each test
-//! leaves its column of the table in docs/conformance.md there; `MANAGED_APP_TEST_CHECKS` runs only checks with that in their
-//! name.
+//! One test per engine, so that they run concurrently; `scripts/test` starts the engines and passes them in variables.
+//! A test of `managed-app-fakes` runs the suite on the engine in memory. With `MANAGED_APP_CONFORMANCE_DIR` each test
+//! stores its column of the table in docs/conformance.md there; `MANAGED_APP_TEST_CHECKS` runs only checks whose names
+//! contain its value.
 #![cfg(feature = "conformance")]
 
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use managed_app_runtimes::docker::DockerRuntime;
 use managed_app_runtimes::podman::PodmanRuntime;
 use managed_app_runtimes::{EngineKind, Limits};
 
-/// Checks that are named as the slowest.
+/// Number of printed slowest checks.
 const SLOWEST: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,20 +63,20 @@ fn connect(kind: EngineKind, socket: PathBuf, limits: Limits) -> Connecting {
     })
 }
 
-/// Runs the suite. `restart` is a command line, words apart by spaces; the report is called `name`.
+/// Runs the suite. `restart` is a command line, separated by spaces; `name` is the name of the report.
 async fn conforms(kind: EngineKind, endpoint: &str, cli: Cli, restart: String, name: &str) {
     let socket = PathBuf::from(endpoint.strip_prefix("unix://").expect("an endpoint is unix:// and a path"));
     let runtime = connect(kind, socket.clone(), Limits::default()).await;
     let runtime = runtime.unwrap_or_else(|error| panic!("no {kind:?} at {endpoint}: {error}"));
     let info = runtime.info().await.unwrap_or_else(|error| panic!("no {kind:?} answers at {endpoint}: {error}"));
-    // What the distribution adds does not matter here: 20.10.24+dfsg1.
+    // The suffix of the distribution is irrelevant here: 20.10.24+dfsg1.
     let version = info.version.split('+').next().unwrap_or_default();
 
-    let words: Vec<&str> = restart.split(' ').collect();
+    let command: Vec<&str> = restart.split(' ').collect();
     let title = format!("{kind:?} {version}");
     let connect = Box::new(move |socket, limits| connect(kind, socket, limits));
     let subject = CliSubject::new(&title, cli, socket, connect).await.expect("the suite's registry starts");
-    let mut subject = subject.restarted_by(Cli::new(words[0], &words[1..]));
+    let mut subject = subject.restarted_by(Cli::new(command[0], &command[1..]));
     if kind == EngineKind::Podman {
         let is_next = name.ends_with("next");
         let folder = if is_next { "MANAGED_APP_TEST_PODMAN_NEXT_NETWORKS" } else { "MANAGED_APP_TEST_PODMAN_NETWORKS" };

@@ -1,4 +1,4 @@
-//! Owns the fake of the endpoint that takes audit records. It runs no auditor and changes nothing else.
+//! Owns the fake of the endpoint for audit records. It runs no auditor and changes nothing else.
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
@@ -15,10 +15,10 @@ use super::awsjson::respond;
 use super::faults::{Failure, Faults};
 use super::sigv4::{Access, Parts, Scope};
 
-/// The path under which node names stand.
+/// Prefix of the path; the node name follows.
 const PATH: &str = "/audit/";
 const RECORDS_MAX: usize = 500;
-/// What a body may grow to when it is unpacked.
+/// Longest unpacked body.
 const BODY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Batches kept for inspection.
 const BATCHES_MAX: usize = 10_000;
@@ -27,28 +27,28 @@ const BATCHES_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditRecord {
-    /// When the message was handled.
+    /// Time at which the message was handled.
     #[serde(with = "time::serde::rfc3339")]
     pub datetime: OffsetDateTime,
-    /// The messages that this one came from; null is taken for none.
+    /// The messages from which this one was derived; null means none.
     #[serde(deserialize_with = "list_or_null")]
     pub previous_tracking_ids: Vec<String>,
     /// The node that sent the message.
     pub source_node: String,
     /// The message itself.
     pub tracking_id: String,
-    /// What the auditor found.
+    /// Output of the auditor.
     pub attributes: BTreeMap<String, Json>,
 }
 
-/// What one call brought.
+/// Content of one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditBatch {
-    /// The node that the call was for.
+    /// The node of the call.
     pub node: String,
     /// The type of all messages in it.
     pub message_type: String,
-    /// Whether the body came as gzip.
+    /// Whether the body was compressed with gzip.
     pub compressed: bool,
     /// The records, as sent.
     pub records: Vec<AuditRecord>,
@@ -102,7 +102,7 @@ impl AuditRecords {
         batches.iter().filter(|batch| batch.node == node).flat_map(|batch| batch.records.clone()).collect()
     }
 
-    /// The switches of the endpoint.
+    /// Fault injection of the endpoint.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
     }

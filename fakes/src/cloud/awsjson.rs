@@ -1,4 +1,4 @@
-//! Owns what the fakes of AWS JSON 1.1 services share: the match by target, answers and errors.
+//! Owns the common parts of the fakes of AWS JSON 1.1 services: dispatch by target, responses and errors.
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -28,7 +28,7 @@ pub(super) fn input(request: &Request) -> Result<Json, Failure> {
     serde_json::from_slice(&request.body).map_err(unreadable)
 }
 
-/// The fields that tell calls apart; the rest, which can be a megabyte of log events, is skipped.
+/// The fields that identify a call; the rest, which can be a megabyte of log events, is skipped.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Subject {
@@ -36,7 +36,7 @@ struct Subject {
     log_group_name: String,
 }
 
-/// Keeps a call with the host's keys and its answer.
+/// Records a call with the host's keys and its response.
 pub(super) fn record(
     access: &Access,
     request: &Request,
@@ -55,12 +55,12 @@ pub(super) fn record(
     });
 }
 
-/// The refusal of a parameter.
+/// The rejection of a parameter.
 pub(super) fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(400, "InvalidParameterException", message)
 }
 
-/// Turns the outcome into an answer, held back if the switches say so.
+/// Converts the result into a response, delayed if fault injection requires it.
 pub(super) fn respond(outcome: Result<Json, Failure>, faults: &Faults) -> ResponseTemplate {
     let (status, json) = match outcome {
         Ok(json) => (200, json),

@@ -1,8 +1,8 @@
-//! How a fake cloud is set up: names, places and lifetimes. Nothing is started here.
+//! Settings of a fake cloud: names, addresses and lifetimes. Nothing is started here.
 
 use std::time::Duration;
 
-/// Settings of a fake cloud; every one has a default that works.
+/// Settings of a fake cloud; each has a working default.
 pub struct Builder {
     pub(super) app: String,
     pub(super) tenant: String,
@@ -69,14 +69,14 @@ impl Builder {
         log_group
     }
 
-    /// What Cognito calls the user in SRP, where users sign in by an alias; the user's name unless set.
+    /// Name of the user in Cognito's SRP, where users sign in by an alias; the user's name unless set.
     pub fn srp_id(mut self, srp_id: &str) -> Self {
         self.srp_id = Some(srp_id.to_owned());
         self
     }
 
-    /// What clients are told instead of the cloud's own addresses, for a proxy in front of it: `http://10.0.0.5:4510`.
-    /// Requests must arrive unchanged, the host header too, because it is signed.
+    /// An address that clients get instead of the cloud's own ones, for a proxy in front of it: `http://10.0.0.5:4510`.
+    /// Requests must arrive unchanged, including the host header, because it is signed.
     pub fn endpoint(mut self, url: &str) -> Self {
         self.endpoint = Some(url.to_owned());
         self
@@ -88,13 +88,13 @@ impl Builder {
         self
     }
 
-    /// How long access tokens last; an hour unless set.
+    /// Lifetime of access tokens; an hour unless set.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
         self
     }
 
-    /// How long refresh tokens last; 30 days unless set.
+    /// Lifetime of refresh tokens; 30 days unless set.
     pub fn refresh_lifetime(mut self, lifetime: Duration) -> Self {
         self.refresh_lifetime = lifetime;
         self

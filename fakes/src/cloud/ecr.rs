@@ -1,4 +1,4 @@
-//! Owns the fakes of ECR and ECR Public: tokens, and what they tell of images. It serves no layers.
+//! Owns the fakes of ECR and ECR Public: tokens and information about images. It serves no layers.
 mod gallery;
 mod images;
 
@@ -17,15 +17,15 @@ use super::sigv4::{Access, Parts, Scope, claimed_region};
 
 const PRIVATE: &str = "AmazonEC2ContainerRegistry_V20150921.";
 const PUBLIC: &str = "SpencerFrontendService.";
-/// ECR Public gives tokens in this region only.
+/// ECR Public issues tokens in this region only.
 const PUBLIC_REGION: &str = "us-east-1";
-/// Tokens of AWS last this long.
+/// Lifetime of AWS tokens.
 const LIFETIME: Duration = Duration::hours(12);
 /// Requests kept for inspection.
 const REQUESTS_MAX: usize = 10_000;
 const ACCOUNT: &str = "123456789012";
 
-/// A token request that passed the signature check, answered with a token or with an injected failure.
+/// A token request that passed the signature check, with a token or an injected failure as its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRequest {
     /// Whether it went to ECR Public.
@@ -97,28 +97,27 @@ pub async fn mount(server: &MockServer, access: Access) -> Registry {
 }
 
 impl Registry {
-    /// Lets all images be for this architecture (`arm64`), or not say it (empty); at first they are for that of this
-    /// program.
+    /// Sets the architecture of all images (`arm64`), or removes it (empty); at first it is that of this program.
     pub fn set_architecture(&self, architecture: &str) {
         self.lock().architecture = architecture.to_owned();
     }
 
-    /// Lets a repository not exist.
+    /// Removes a repository.
     pub fn remove_repository(&self, repository: &str) {
         self.lock().missing.push(repository.to_owned());
     }
 
-    /// Puts this password into tokens from now on.
+    /// Sets the password in new tokens.
     pub fn set_password(&self, password: &str) {
         self.lock().password = password.to_owned();
     }
 
-    /// Lets tokens end this long after they were given; 12 hours at first.
+    /// Sets the lifetime of new tokens; 12 hours at first.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.lock().lifetime = lifetime;
     }
 
-    /// Refuses private tokens in all regions but these; at first every region is accepted.
+    /// Rejects private token requests in all regions but these; at first every region is accepted.
     pub fn restrict_regions(&self, regions: &[&str]) {
         self.lock().regions = Some(regions.iter().map(|region| (*region).to_owned()).collect());
     }
@@ -128,22 +127,22 @@ impl Registry {
         self.lock().requests.clone()
     }
 
-    /// How many requests for private tokens came in a region.
+    /// Number of requests for private tokens in a region.
     pub fn private_requests(&self, region: &str) -> usize {
         self.lock().requests.iter().filter(|request| !request.public && request.region == region).count()
     }
 
-    /// How many requests for tokens of ECR Public came.
+    /// Number of requests for tokens of ECR Public.
     pub fn public_requests(&self) -> usize {
         self.lock().requests.iter().filter(|request| request.public).count()
     }
 
-    /// The switches of ECR.
+    /// Fault injection of ECR.
     pub fn faults(&self) -> &Faults {
         &self.0.private_faults
     }
 
-    /// The switches of ECR Public.
+    /// Fault injection of ECR Public.
     pub fn public_faults(&self) -> &Faults {
         &self.0.public_faults
     }

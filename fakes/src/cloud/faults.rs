@@ -1,9 +1,9 @@
-//! Owns what goes wrong on purpose in the services on wiremock: switches that tests set and the services ask.
+//! Fault injection of the services on wiremock: tests set faults and the services query them.
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A failure to answer with.
+/// An injected failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) status: u16,
@@ -26,39 +26,39 @@ struct State {
     delay: Option<Duration>,
 }
 
-/// The switches of one service, all off at first; a cheap handle.
+/// The faults of one service, all off at first; a cheap handle.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
 impl Faults {
-    /// Answers the next `count` calls with this status and error code, as (400, `ThrottlingException`).
+    /// Responds to the next `count` calls with this status and error code, such as (400, `ThrottlingException`).
     pub fn fail_next(&self, count: usize, status: u16, code: &str) {
         let failure = Failure::new(status, code, "injected by the test");
         self.lock().failures.extend(std::iter::repeat_n(failure, count));
     }
 
-    /// Answers all calls with 503 while it lasts.
+    /// Responds to all calls with 503 while it is on.
     pub fn set_outage(&self, outage: bool) {
         self.lock().outage = outage;
     }
 
-    /// Answers all calls with `AccessDeniedException` while it lasts, as for a role without the permission.
+    /// Responds to all calls with `AccessDeniedException` while it is on, as for a role without the permission.
     pub fn set_denied(&self, denied: bool) {
         self.lock().denied = denied;
     }
 
-    /// Answers calls of one operation (`PutLogEvents`) with `AccessDeniedException` from now on, as for a role without
-    /// that permission.
+    /// Responds to calls of one operation (`PutLogEvents`) with `AccessDeniedException` from now on, as for a role
+    /// without that permission.
     pub fn deny(&self, operation: &str) {
         self.lock().denied_operations.insert(operation.to_owned());
     }
 
-    /// Holds every answer back for this long. A delay of a call that waits already cannot be shortened.
+    /// Delays every response by this time. The delay of a call that already waits cannot be shortened.
     pub fn set_delay(&self, delay: Option<Duration>) {
         self.lock().delay = delay;
     }
 
-    /// Switches everything off.
+    /// Removes all faults.
     pub fn clear(&self) {
         *self.lock() = State::default();
     }
@@ -69,7 +69,7 @@ impl Faults {
         self.take()
     }
 
-    /// Whether a permission is there.
+    /// Whether a permission is granted.
     pub(crate) fn permitted(&self, prefix: &str, operation: &str) -> Result<(), Failure> {
         if !self.lock().denied_operations.contains(operation) {
             return Ok(());
@@ -79,11 +79,11 @@ impl Faults {
         Err(Failure::new(400, "AccessDeniedException", message))
     }
 
-    /// The failure for this call, if there is to be one.
+    /// The failure of this call, if there is one.
     pub(crate) fn take(&self) -> Result<(), Failure> {
         let mut state = self.lock();
         if state.outage {
-            return Err(Failure::new(503, "ServiceUnavailableException", "the service is away"));
+            return Err(Failure::new(503, "ServiceUnavailableException", "the service is unavailable"));
         }
         if state.denied {
             let message = "User: arn:aws:iam::123456789012:user/host is not authorized to perform this operation";

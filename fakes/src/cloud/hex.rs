@@ -1,4 +1,4 @@
-//! Owns the one way to write bytes as hexadecimal digits.
+//! Owns the hexadecimal encoding of bytes.
 
 /// Two lower-case digits a byte.
 pub(super) fn hex(bytes: &[u8]) -> String {

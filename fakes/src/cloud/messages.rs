@@ -1,5 +1,5 @@
-//! Change messages: their bodies, and the outbox that puts them into the change receiver's queue, late, doubled,
-//! swapped or not at all when a test asks for it.
+//! Change messages: their bodies, and the outbox that sends them to the change receiver's queue. Tests can delay,
+//! duplicate, reorder or drop them.
 
 mod objects;
 
@@ -18,7 +18,7 @@ use super::{World, random_hex};
 
 pub(super) use objects::{app_object, edge_object, message_type_object, node_object, node_type_object, tenant_object};
 
-/// Who changes things, as it is shown in messages.
+/// The author of changes in messages.
 const CHANGED_BY: &str = "someone@example.com";
 const DATE_TIME: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -33,23 +33,23 @@ pub struct Change {
 }
 
 impl Change {
-    /// Something is new.
+    /// A new object.
     pub fn created(new: Value) -> Self {
         Self { old: None, new: Some(new) }
     }
 
-    /// Something is gone.
+    /// A removed object.
     pub fn removed(old: Value) -> Self {
         Self { old: Some(old), new: None }
     }
 
-    /// Something is another than before.
+    /// A changed object.
     pub fn updated(old: Value, new: Value) -> Self {
         Self { old: Some(old), new: Some(new) }
     }
 }
 
-/// How a removal is told; the cloud does both.
+/// Form of a removal message; the cloud uses both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RemovalForm {
     /// `old` alone.
@@ -59,12 +59,12 @@ pub enum RemovalForm {
     NewRemoved,
 }
 
-/// What became of the messages of one word.
+/// The messages of one command.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// Tracking ids in the order in which the messages were handed in.
+    /// Tracking ids in the order of sending.
     pub tracking_ids: Vec<String>,
-    /// When the last of them could be received; `None` while none can (dropped, late or held back).
+    /// When the last of them becomes receivable; `None` while none is (dropped, late or held back).
     pub receivable_at: Option<Instant>,
 }
 
@@ -89,7 +89,7 @@ impl Outbox {
         Self { queues, switches: Mutex::default() }
     }
 
-    /// The body of the message that tells a change.
+    /// The body of the message for a change.
     pub(super) fn body(&self, world: &World, change: Change) -> String {
         let mut change = change;
         if change.new.is_none() && self.lock().removal_form == RemovalForm::NewRemoved {
@@ -110,7 +110,7 @@ impl Outbox {
         body.to_string()
     }
 
-    /// Sends bodies in order. Returns when the last one that is neither dropped, late nor held back can be received.
+    /// Sends bodies in order. Returns when the last one that is not dropped, late or held back can be received.
     pub(super) fn send(&self, edge: &Edge, bodies: Vec<String>) -> Sent {
         let mut sent = Sent { tracking_ids: Vec::new(), receivable_at: None };
         for body in bodies {
@@ -143,7 +143,7 @@ impl Outbox {
         self.lock().swap_next = count;
     }
 
-    /// Puts one message on its way; whether it can be received now.
+    /// Sends one message; returns whether it can be received now.
     fn dispatch(&self, queue: &str, message: Outgoing) -> bool {
         let mut switches = self.lock();
         if take(&mut switches.drop_next) {
@@ -167,7 +167,7 @@ impl Outbox {
         true
     }
 
-    /// Keeps a message until the last of those that should swap places is there, then sends all, last one first.
+    /// Holds messages until the last one to be reordered arrives, then sends all in reverse order.
     fn hold_back(&self, switches: &mut Switches, queue: &str, message: Outgoing) -> bool {
         switches.held.push((queue.to_owned(), message));
         switches.swap_next -= 1;
@@ -181,12 +181,12 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Switches> {
-        // The switches are counters: whole after every statement.
+        // The switches are counters: consistent after every statement.
         self.switches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A time as the cloud writes it.
+/// A time in the cloud's format.
 pub(super) fn date_time(at: OffsetDateTime) -> String {
     at.format(DATE_TIME).expect("all parts are there")
 }

@@ -1,5 +1,6 @@
-//! The fake EchoStream cloud, service by service, on the wire: AppSync, Cognito, SQS, ECR, CloudWatch Logs and audit
-//! records. It shares no type with the daemon and writes its JSON by hand: writing it twice is what makes it a check.
+//! The fake EchoStream cloud at the wire level, service by service: AppSync, Cognito, SQS, ECR, CloudWatch Logs and
+//! audit records. It shares no type with the daemon and writes its JSON by hand: only an independent implementation is
+//! a check.
 
 pub mod audit;
 pub mod commands;
@@ -49,20 +50,20 @@ const CHANGE_ROUTER: &str = "App Change Router";
 /// The message type of changes.
 const CHANGE_MESSAGE_TYPE: &str = "echo.change";
 
-/// A whole cloud with one tenant and one managed app, on 127.0.0.1, for as long as it lives.
+/// A whole cloud with one tenant and one managed app, on 127.0.0.1, until it is dropped.
 ///
-/// Drive it in the words of its users (`add_node`, `connect`, ...); see [`commands`]. A call that this cloud answers is
-/// checked as strictly as AWS checks it: tokens, SRP proof, signatures.
+/// Use the commands of its users (`add_node`, `connect`, ...); see [`commands`]. Calls are checked as strictly as AWS
+/// checks them: tokens, SRP proof, signatures.
 pub struct FakeCloud {
-    /// Makes services fail or hang, and counts their calls.
+    /// Injects failures and hangs into services, and counts their calls.
     pub services: Services,
-    /// The queues behind SQS, with their fault switches and counters.
+    /// The queues behind SQS, with their fault injection and counters.
     pub queues: FifoQueues,
     /// The token services of ECR and ECR Public.
     pub registry: Registry,
     /// CloudWatch Logs. The groups of the daemon and of all nodes exist.
     pub cloudwatch: CloudWatch,
-    /// The audit records that came in.
+    /// The received audit records.
     pub audit: AuditRecords,
     log_group: String,
     shared: Arc<Shared>,
@@ -71,7 +72,7 @@ pub struct FakeCloud {
     env: BTreeMap<String, String>,
 }
 
-/// What the services of one cloud share.
+/// State that the services of one cloud share.
 struct Shared {
     history: History,
     pool: Arc<Pool>,
@@ -81,14 +82,14 @@ struct Shared {
     access: Access,
     queues: FifoQueues,
     credentials: Mutex<Credentials>,
-    /// How long AppSync holds its answers back.
+    /// Delay of AppSync's responses.
     appsync_delay: Mutex<Option<Duration>>,
 }
 
-/// Credentials that the app was given.
+/// Credentials that were issued to the app.
 #[derive(Default)]
 struct Credentials {
-    /// Overrides what clients ask for.
+    /// Overrides the lifetime that clients request.
     lifetime: Option<time::Duration>,
     given: Vec<String>,
 }
@@ -102,19 +103,19 @@ impl FakeCloud {
         Self::builder().start().await.expect("127.0.0.1 has free ports")
     }
 
-    /// Settings for another one.
+    /// Settings for a cloud with other names.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The environment of a daemon for this app: the nine required variables, the endpoints, and the keys of the
-    /// host's operator. Holds secrets.
+    /// The environment of a daemon for this app: the nine required variables, the endpoints, and the keys of the host's
+    /// operator. Contains secrets.
     pub fn env(&self) -> BTreeMap<String, String> {
         self.env.clone()
     }
 
-    /// What nobody but its owner may read: the password of the start, the operator's secret key, and the tokens and keys
-    /// given out so far, as long as they are remembered.
+    /// Secret values: the password of the start, the operator's secret key, and the tokens and keys issued so far, as
+    /// long as they are retained.
     pub fn secrets(&self) -> Vec<String> {
         let mut secrets = vec![self.env["PASSWORD"].clone()];
         secrets.extend(self.shared.pool.tokens());
@@ -132,7 +133,7 @@ impl FakeCloud {
         self.sqs.endpoint()
     }
 
-    /// The world as it is.
+    /// The current state of the world.
     pub fn world(&self) -> Arc<World> {
         self.shared.history.now()
     }
@@ -142,19 +143,19 @@ impl FakeCloud {
         self.world().change_edge.queue.clone()
     }
 
-    /// Messages to the app that nobody has deleted yet, in flight or not.
+    /// Messages to the app that have not been deleted, in flight or not.
     pub fn pending_changes(&self) -> usize {
         self.queues.pending(&self.change_queue())
     }
 
-    /// The log group of a node, in the tenant's region. AWS takes no spaces and colons there; what is put in their place
-    /// is the daemon's own way, and the operator's who makes the group.
+    /// The log group of a node, in the tenant's region. AWS accepts no spaces and colons there; the replacement is that
+    /// of the daemon, and of the operator who creates the group.
     pub fn node_log_group(&self, node: &str) -> String {
         managed_app_runtimes::names::log_group(&self.log_group, node)
     }
 
-    /// The public keys of the user pool's tokens, as JSON that is valid Python too: what pycognito takes as
-    /// `COGNITO_JWKS`, as it looks for them at AWS otherwise, whatever endpoint it was given.
+    /// The public keys of the user pool's tokens, as JSON that is valid Python too: the value of `COGNITO_JWKS` for
+    /// pycognito, which otherwise requests them from AWS, whatever its endpoint.
     pub fn token_keys() -> String {
         cognito::keys().to_string()
     }
@@ -167,7 +168,7 @@ impl FakeCloud {
 
 impl Shared {
     fn credentials(&self) -> std::sync::MutexGuard<'_, Credentials> {
-        // Each statement leaves them whole.
+        // Each statement leaves them consistent.
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Services that fail or hang on purpose, and counters of calls. A gate before all mocks of the wiremock server sees
-//! each request first; it knows which service a request is for and nothing of what the service does.
+//! Injected failures and hangs of services, and counters of calls. A gate in front of all mocks of the wiremock server
+//! receives each request first; it identifies the service of a request and nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,20 +8,20 @@ use std::time::Duration;
 use serde_json::json;
 use wiremock::{Match, Mock, MockServer, Request, Respond, ResponseTemplate};
 
-/// How long a stalled call stays open: longer than any client waits. wiremock cannot wake an answer, so a call that
-/// was caught by a stall is never answered, also when the stall is released.
+/// Duration of a stalled call: longer than any client waits. wiremock cannot resume a response, so a stalled call never
+/// gets one, even after the stall is released.
 const STALL: Duration = Duration::from_secs(3600);
 /// The path of AppSync.
 pub(super) const APPSYNC_PATH: &str = "/graphql";
 /// The end of the path of a user pool's keys.
 pub(super) const KEYS_PATH: &str = "/.well-known/jwks.json";
 
-/// A service of the cloud. SQS is served beside these and has switches of its own.
+/// A service of the cloud. SQS has its own server and its own fault injection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// AppSync. Operations: `POST` for each request, `GetApp` and `GetNode` for each such field answered.
+    /// AppSync. Operations: `POST` for each request, `GetApp` and `GetNode` for each such field in a response.
     AppSync,
-    /// The field `GetAwsCredentials` of AppSync, failing by itself. Operation: `GetAwsCredentials`.
+    /// The field `GetAwsCredentials` of AppSync, which can fail separately. Operation: `GetAwsCredentials`.
     Credentials,
     /// Cognito. Operations: `InitiateAuth`, `RespondToAuthChallenge`, and `GET` of the keys.
     Cognito,
@@ -35,16 +35,16 @@ pub enum Service {
     Audit,
 }
 
-/// What happens to a call instead of its answer.
+/// Effect on a call instead of its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// This HTTP status with an error body of the service's kind.
+    /// This HTTP status with an error body in the format of the service.
     Status(u16),
-    /// No answer at all: the client must give up by itself.
+    /// No response at all: the client must time out.
     Stall,
 }
 
-/// The switches and counters; a cheap handle.
+/// The faults and counters; a cheap handle.
 #[derive(Debug, Clone, Default)]
 pub struct Services(Arc<Mutex<State>>);
 
@@ -52,7 +52,7 @@ pub struct Services(Arc<Mutex<State>>);
 struct State {
     armed: BTreeMap<Service, Armed>,
     calls: BTreeMap<(Service, String), usize>,
-    /// What the gate has decided about the request that wiremock hands it next.
+    /// The gate's decision about the request that wiremock passes to it next.
     decided: Option<(Service, Fault)>,
 }
 
@@ -66,17 +66,17 @@ struct Armed {
 }
 
 impl Services {
-    /// The next `times` calls of a service fail like this.
+    /// The next `times` calls of a service fail with this fault.
     pub fn fail_next(&self, service: Service, times: usize, fault: Fault) {
         self.arm(service, Armed { fault, operation: None, times: Some(times) });
     }
 
-    /// The next `times` calls of one operation fail like this; others of the service go through.
+    /// The next `times` calls of one operation fail with this fault; other operations of the service work.
     pub fn fail_next_of(&self, service: Service, operation: &'static str, times: usize, fault: Fault) {
         self.arm(service, Armed { fault, operation: Some(operation), times: Some(times) });
     }
 
-    /// All calls of a service fail like this until it is released.
+    /// All calls of a service fail with this fault until it is released.
     pub fn fail_until_released(&self, service: Service, fault: Fault) {
         self.arm(service, Armed { fault, operation: None, times: None });
     }
@@ -86,8 +86,8 @@ impl Services {
         self.lock().armed.remove(&service);
     }
 
-    /// How often an operation was called, failed calls included. A call is counted when it is decided what becomes of it:
-    /// what a test changes after it has seen the number has no influence on the answer any more.
+    /// Number of calls of an operation, failed calls included. A call is counted when its fault is decided: a change by
+    /// a test after it has seen the number does not affect the response any more.
     pub fn calls(&self, service: Service, operation: &str) -> usize {
         self.lock().calls.get(&(service, operation.to_owned())).copied().unwrap_or(0)
     }
@@ -96,7 +96,7 @@ impl Services {
         *self.lock().calls.entry((service, operation.to_owned())).or_default() += 1;
     }
 
-    /// The fault that this call meets, if any; one less is left then.
+    /// Takes the fault of this call, if there is one.
     pub(super) fn take(&self, service: Service, operation: &str) -> Option<Fault> {
         let mut state = self.lock();
         let armed = state.armed.get_mut(&service)?;
@@ -107,7 +107,7 @@ impl Services {
         Some(armed.fault)
     }
 
-    /// Puts the gate before all other mocks.
+    /// Mounts the gate in front of all other mocks.
     pub(super) async fn mount(&self, server: &MockServer) {
         Mock::given(Gate(self.clone())).respond_with(Gate(self.clone())).with_priority(1).mount(server).await;
     }
@@ -117,12 +117,12 @@ impl Services {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Counters: whole after every statement.
+        // Counters: consistent after every statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Matches requests that shall fail. wiremock asks `matches` and then `respond` for one request under one lock.
+/// Matches requests that must fail. wiremock calls `matches` and then `respond` for one request under one lock.
 struct Gate(Services);
 
 impl Match for Gate {
@@ -144,7 +144,7 @@ impl Respond for Gate {
     }
 }
 
-/// An answer that does not come.
+/// A response that never arrives.
 pub(super) fn stalled() -> ResponseTemplate {
     ResponseTemplate::new(503).set_delay(STALL)
 }
@@ -178,14 +178,14 @@ fn refusal(service: Service, status: u16) -> ResponseTemplate {
     let template = ResponseTemplate::new(status);
     match service {
         Service::AppSync | Service::Credentials => {
-            template.set_body_json(json!({"errors": [{"errorType": code, "message": "the service failed on purpose"}]}))
+            template.set_body_json(json!({"errors": [{"errorType": code, "message": "injected by the test"}]}))
         }
-        Service::Audit => template.set_body_json(json!({"message": "the service failed on purpose"})),
-        _ => aws_error(status, code, "the service failed on purpose"),
+        Service::Audit => template.set_body_json(json!({"message": "injected by the test"})),
+        _ => aws_error(status, code, "injected by the test"),
     }
 }
 
-/// An error of a service that speaks AWS JSON 1.1.
+/// An error of a service with AWS JSON 1.1.
 pub(super) fn aws_error(status: u16, code: &str, message: &str) -> ResponseTemplate {
     let body = json!({"__type": code, "message": message}).to_string();
     ResponseTemplate::new(status)

@@ -1,7 +1,7 @@
 //! Owns the AWS credentials that the fake accepts and the check of AWS Signature Version 4.
 //!
-//! Written from the public description of the algorithm. It must not use the signing crates of the AWS SDK:
-//! a second, independent implementation is what makes it a check.
+//! Written from the public description of the algorithm. It must not use the signing crates of the AWS SDK: only an
+//! independent implementation is a check.
 mod canonical;
 mod host;
 
@@ -16,16 +16,16 @@ use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
 pub use host::{HostCall, HostKeys, Retirement};
 
-/// AWS refuses a signature whose date is further away than this.
+/// AWS rejects a signature whose date differs by more than this.
 const SKEW_MAX: Duration = Duration::minutes(5);
 const DATE_FORMAT: &[FormatItem<'static>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 
-/// What a credential may be used for.
+/// Permitted use of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Given out by `GetAwsCredentials` of the app: SQS and audit records.
+    /// Issued by `GetAwsCredentials` of the app: SQS and audit records.
     App,
-    /// The host operator's own: ECR and CloudWatch Logs.
+    /// The host operator's credential: ECR and CloudWatch Logs.
     Operator,
 }
 
@@ -53,25 +53,25 @@ impl<'a> From<&'a wiremock::Request> for Parts<'a> {
     }
 }
 
-/// Why a request was refused, by AWS's own categories.
+/// Why a request was rejected, by AWS's own categories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No `Authorization` header.
     #[error("Request is missing Authentication Token")]
     MissingToken,
-    /// The header cannot be read, or a part that must be signed is not.
+    /// The header cannot be parsed, or a required part is not signed.
     #[error("Authorization header is incomplete or malformed")]
     Incomplete,
-    /// The access key is unknown or revoked, or its session token is another one.
+    /// The access key is unknown or revoked, or its session token differs.
     #[error("The security token included in the request is invalid.")]
     UnknownClient,
-    /// The credential has ended.
+    /// The credential has expired.
     #[error("The security token included in the request is expired")]
     Expired,
     /// Wrong secret, wrong body, wrong region or service in the scope.
     #[error("The request signature we calculated does not match the signature you provided.")]
     Mismatch,
-    /// The date is more than five minutes away from the fake's clock.
+    /// The date differs from the fake's clock by more than five minutes.
     #[error("Signature expired: the request is too old or from the future")]
     Skewed,
     /// A valid credential of the wrong kind.
@@ -80,7 +80,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The error code of services that speak AWS JSON 1.1; their status is 400 for all of these.
+    /// The error code of services with AWS JSON 1.1; the status of all of these is 400.
     pub fn json_code(self) -> &'static str {
         match self {
             Self::MissingToken => "MissingAuthenticationTokenException",
@@ -115,7 +115,7 @@ struct Credential {
 #[derive(Default)]
 struct State {
     credentials: HashMap<String, Credential>,
-    /// The access key of [`Scope::Operator`] that was allowed last.
+    /// The access key of [`Scope::Operator`] that was added last.
     newest_host_key: String,
     host_calls: VecDeque<HostCall>,
     clock_offset: Duration,
@@ -137,7 +137,7 @@ impl Access {
         Self::default()
     }
 
-    /// Accepts a credential from now on, in place of an older one with the same id.
+    /// Accepts a credential from now on; replaces an older one with the same id.
     pub fn allow(
         &self,
         access_key_id: &str,
@@ -159,7 +159,7 @@ impl Access {
         state.credentials.insert(access_key_id.to_owned(), credential);
     }
 
-    /// Refuses a credential from now on; nothing happens when it is unknown.
+    /// Rejects a credential from now on; no effect when it is unknown.
     pub fn revoke(&self, access_key_id: &str) {
         self.lock().credentials.remove(access_key_id);
     }
@@ -171,7 +171,7 @@ impl Access {
         each.flatten().cloned().collect()
     }
 
-    /// Moves the clock that signatures are compared with, as if the client's clock were wrong by as much.
+    /// Sets the offset of the clock that signatures are compared with, as if the client's clock were wrong.
     pub fn set_clock_offset(&self, offset: Duration) {
         self.lock().clock_offset = offset;
     }
@@ -212,17 +212,17 @@ impl Access {
     }
 }
 
-/// The region that a request claims to be signed for; not proven until [`Access::verify`] agrees.
+/// The region in a request's signature; not verified until [`Access::verify`] succeeds.
 pub fn claimed_region(headers: &HeaderMap) -> Result<&str, Refusal> {
     Claim::parse(headers).map(|claim| claim.region)
 }
 
-/// The access key that a request claims to be signed with; not proven either.
+/// The access key in a request's signature; not verified either.
 pub fn claimed_key(headers: &HeaderMap) -> Result<&str, Refusal> {
     Claim::parse(headers).map(|claim| claim.access_key_id)
 }
 
-/// What the `Authorization` and `x-amz-date` headers say.
+/// Content of the `Authorization` and `x-amz-date` headers.
 struct Claim<'a> {
     access_key_id: &'a str,
     day: &'a str,

@@ -1,4 +1,4 @@
-//! How the services of one cloud come up: what they share, in which order they are mounted, and what a daemon is told.
+//! Startup of the services of one cloud: shared state, order of mounting, and the environment of a daemon.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -67,13 +67,13 @@ impl Builder {
             name: self.app.clone(),
             config: None,
             table_access: false,
-            audit_records_endpoint: format!("{}/audit", self.told(server)),
+            audit_records_endpoint: format!("{}/audit", self.client_endpoint(server)),
         };
         World::new(tenant, app, change_queue, self.endpoint.as_deref())
     }
 
-    /// Where clients find all services but SQS.
-    fn told(&self, server: &MockServer) -> String {
+    /// The address of all services but SQS for clients.
+    fn client_endpoint(&self, server: &MockServer) -> String {
         self.endpoint.clone().unwrap_or_else(|| server.uri())
     }
 
@@ -96,7 +96,7 @@ impl Builder {
         let random = || (format!("AKIA{}", random_hex::<8>().to_uppercase()), random_hex::<20>());
         let (key_id, secret) = self.operator_key.clone().unwrap_or_else(random);
         access.allow(&key_id, &secret, None, Scope::Operator, None);
-        let appsync = format!("{}{}", self.told(server), services::APPSYNC_PATH);
+        let appsync = format!("{}{}", self.client_endpoint(server), services::APPSYNC_PATH);
         [
             ("APP", self.app.clone()),
             ("APPSYNC_ENDPOINT", appsync),
@@ -107,9 +107,9 @@ impl Builder {
             ("TENANT", self.tenant.clone()),
             ("USER_NAME", self.user.clone()),
             ("USER_POOL_ID", self.pool_id()),
-            // Nodes of a fake cloud are of images from anywhere.
+            // Nodes of a fake cloud use images of any registry.
             ("MANAGED_APP_ALLOWED_REGISTRIES", "*".to_owned()),
-            ("AWS_ENDPOINT_URL", self.told(server)),
+            ("AWS_ENDPOINT_URL", self.client_endpoint(server)),
             ("AWS_ENDPOINT_URL_SQS", self.endpoint.clone().unwrap_or_else(|| sqs.endpoint())),
             ("AWS_ACCESS_KEY_ID", key_id),
             ("AWS_SECRET_ACCESS_KEY", secret),

@@ -1,12 +1,12 @@
-//! What the fake control plane knows: tenant, app, nodes, types and edges. Plain data; who may ask and how it is told
-//! lives elsewhere, and the words that change it are in `commands`.
+//! State of the fake control plane: tenant, app, nodes, types and edges. Plain data; other modules handle permissions
+//! and responses, and `commands` contains the commands that change it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::commands::Node;
 
-/// Everything of one tenant that its managed app can see.
+/// Everything in one tenant that its managed app can read.
 #[derive(Debug, Clone)]
 pub struct World {
     /// The tenant.
@@ -21,11 +21,11 @@ pub struct World {
     pub node_types: BTreeMap<String, String>,
     /// Auditors (Python source) by message type.
     pub message_types: BTreeMap<String, String>,
-    /// Edges between nodes. An end that is no managed node of the app is a node elsewhere in the tenant.
+    /// Edges between nodes. An end that is not a managed node of the app is another node of the tenant.
     pub edges: Vec<Edge>,
-    /// Counts edges ever made, so that no queue name comes twice.
+    /// Number of edges ever created, so that queue names are unique.
     pub(super) edges_made: usize,
-    /// Start of all URLs of queues between nodes.
+    /// Prefix of all URLs of queues between nodes.
     pub(super) edge_queues: String,
 }
 
@@ -38,7 +38,7 @@ pub struct Tenant {
     pub region: String,
     /// JSON text.
     pub config: Option<String>,
-    /// Whether audit records are wanted.
+    /// Whether audit records are enabled.
     pub audit: bool,
     /// Name of its table.
     pub table: String,
@@ -53,16 +53,16 @@ pub struct App {
     pub config: Option<String>,
     /// Whether its nodes may use the tenant's table.
     pub table_access: bool,
-    /// Where its audit records go.
+    /// Endpoint for its audit records.
     pub audit_records_endpoint: String,
 }
 
 /// A queue between two nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edge {
-    /// Name of the node that sends.
+    /// Name of the sending node.
     pub source: String,
-    /// Name of the node that receives.
+    /// Name of the receiving node.
     pub target: String,
     /// URL of the queue.
     pub queue: String,
@@ -97,13 +97,13 @@ impl World {
     /// The node of this name.
     ///
     /// # Panics
-    /// When there is none: the test asks for something that it did not make.
+    /// When there is none: a mistake of the test.
     pub fn node(&self, name: &str) -> &Node {
         self.nodes.get(name).unwrap_or_else(|| panic!("the fake cloud has no node {name:?}"))
     }
 }
 
-/// The world as it is and as it was before the last change, for reads that come too early.
+/// The current world and the one before the last change, for stale reads.
 pub(super) struct History {
     worlds: Mutex<Worlds>,
 }
@@ -120,12 +120,12 @@ impl History {
         Self { worlds: Mutex::new(Worlds { before: Arc::clone(&now), now, stale_reads: 0 }) }
     }
 
-    /// The world as it is.
+    /// The current world.
     pub(super) fn now(&self) -> Arc<World> {
         Arc::clone(&self.lock().now)
     }
 
-    /// The world that a read sees: the one before the last change while stale reads are left.
+    /// The world for a read: the one before the last change while stale reads are left.
     pub(super) fn read(&self) -> Arc<World> {
         let mut worlds = self.lock();
         if worlds.stale_reads == 0 {
@@ -135,12 +135,12 @@ impl History {
         Arc::clone(&worlds.before)
     }
 
-    /// Lets the next `times` reads see the world before the last change.
+    /// The next `times` reads return the world before the last change.
     pub(super) fn stale_reads(&self, times: usize) {
         self.lock().stale_reads = times;
     }
 
-    /// Makes one change; what the edit returns comes back with the world after it.
+    /// Applies one change; returns the result of the edit and the world after it.
     pub(super) fn edit<T>(&self, edit: impl FnOnce(&mut World) -> T) -> (T, Arc<World>) {
         let mut worlds = self.lock();
         let mut world = World::clone(&worlds.now);
@@ -151,7 +151,7 @@ impl History {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Worlds> {
-        // An edit that panics has not touched what is stored, so the data is whole.
+        // An edit that panics has not changed the stored world, so the data is consistent.
         self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

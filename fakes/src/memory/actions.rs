@@ -1,4 +1,4 @@
-//! Acts of others on the in-memory engine: its containers' processes, people with a shell, other programs.
+//! External actions on the in-memory engine: its containers' processes, people with a shell, other programs.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,19 +16,19 @@ use super::registry::{content_id, hex};
 use super::state::{Entry, Serial, State};
 use super::{Behaviour, InMemoryRuntime};
 
-/// All acts on a container that does not exist fail with `NotFound`. None of them is in the journal.
+/// All actions on a container that does not exist fail with `NotFound`. They are not recorded in the journal.
 impl InMemoryRuntime {
-    /// How containers of `image` behave when they are started from now on.
+    /// Behaviour of containers of `image` at their next start.
     pub fn set_behaviour_of_image(&self, image: &ImageReference, behaviour: Behaviour) {
         self.lock().behaviours_by_image.insert(image.to_pull(), behaviour);
     }
 
-    /// How a container called `name`, present or future, behaves; wins over its image.
+    /// Behaviour of a container named `name`, present or future; overrides that of its image.
     pub fn set_behaviour(&self, name: &str, behaviour: Behaviour) {
         self.lock().behaviours_by_name.insert(name.to_owned(), behaviour);
     }
 
-    /// What a container called `name`, present or future, prints each time it is started.
+    /// Output of a container named `name`, present or future, at each start.
     pub fn set_output(&self, name: &str, output: Vec<(LogSource, Bytes)>) {
         self.lock().outputs_by_name.insert(name.to_owned(), output);
     }
@@ -38,18 +38,18 @@ impl InMemoryRuntime {
         self.write(name, LogSource::Stdout, format!("{line}\n").into_bytes())
     }
 
-    /// The container writes bytes as they are; a piece without a newline at its end is a line of its own.
+    /// The container writes bytes unchanged; a chunk without a newline at its end is a separate line.
     pub fn write(&self, name: &str, source: LogSource, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes = bytes.into();
         self.act("write to", name, |state, serial| state.write(serial, source, &bytes))
     }
 
-    /// The process ends by itself with `code`; the engine starts it again after a while.
+    /// The process ends by itself with `code`; the engine restarts it after a delay.
     pub fn crash(&self, name: &str, code: i64) -> Result<()> {
         self.act("crash", name, |state, serial| state.end(serial, Instant::now(), code, Cause::Itself))
     }
 
-    /// The kernel kills the process because its memory limit was reached; the engine starts it again after a while.
+    /// The kernel kills the process because the memory limit was reached; the engine restarts it after a delay.
     pub fn run_out_of_memory(&self, name: &str) -> Result<()> {
         self.act("exhaust", name, |state, serial| {
             let now = Instant::now();
@@ -61,12 +61,12 @@ impl InMemoryRuntime {
         })
     }
 
-    /// Somebody kills it, as with `docker kill`; it stays down.
+    /// An external kill, as with `docker kill`; it stays stopped.
     pub fn kill(&self, name: &str) -> Result<()> {
         self.act("kill", name, |state, serial| state.end(serial, Instant::now(), KILLED, Cause::Wanted))
     }
 
-    /// Somebody starts it; a taken port leaves it down.
+    /// An external start; it stays stopped if a port is taken.
     pub fn start_behind_back(&self, name: &str) -> Result<()> {
         self.act("start", name, |state, serial| {
             let is_down = state.containers.get(&serial).is_some_and(|entry| !entry.has_process());
@@ -76,29 +76,29 @@ impl InMemoryRuntime {
         })
     }
 
-    /// Somebody removes it by force, with its anonymous volumes.
+    /// An external forced removal, with the anonymous volumes.
     pub fn remove_behind_back(&self, name: &str) -> Result<()> {
         self.act("remove", name, |state, serial| {
             state.end(serial, Instant::now(), KILLED, Cause::Wanted);
-            state.forget(serial);
+            state.remove_container(serial);
         })
     }
 
-    /// Somebody freezes its process; nothing happens when it is not running.
+    /// An external pause; no effect when it is not running.
     pub fn pause(&self, name: &str) -> Result<()> {
         self.act("pause", name, |state, serial| {
             state.shift(serial, &ContainerState::Running, ContainerState::Paused, Action::Paused);
         })
     }
 
-    /// Somebody thaws its process; nothing happens when it is not frozen.
+    /// An external unpause; no effect when it is not paused.
     pub fn unpause(&self, name: &str) -> Result<()> {
         self.act("unpause", name, |state, serial| {
             state.shift(serial, &ContainerState::Paused, ContainerState::Running, Action::Unpaused);
         })
     }
 
-    /// Somebody renames it; `AlreadyExists` when the new name is taken.
+    /// An external rename; `AlreadyExists` when the new name is taken.
     pub fn rename_behind_back(&self, name: &str, new_name: &str) -> Result<()> {
         if self.container(new_name).is_some() {
             return Err(RuntimeError::new(ErrorKind::AlreadyExists, "rename container", new_name));
@@ -106,7 +106,7 @@ impl InMemoryRuntime {
         self.act("rename", name, |state, serial| state.change_name(serial, new_name))
     }
 
-    /// Somebody takes it off a network.
+    /// An external disconnect from a network.
     pub fn disconnect(&self, name: &str, network: &str) -> Result<()> {
         self.act("disconnect", name, |state, serial| {
             if let Some(entry) = state.containers.get_mut(&serial) {
@@ -116,7 +116,7 @@ impl InMemoryRuntime {
         })
     }
 
-    /// The engine finds the container in a state this program has no word for.
+    /// The engine reports a state that this program does not know.
     pub fn set_odd_state(&self, name: &str, word: &str) -> Result<()> {
         self.act("bend", name, |state, serial| {
             state.end(serial, Instant::now(), 0, Cause::Wanted);
@@ -126,22 +126,22 @@ impl InMemoryRuntime {
         })
     }
 
-    /// Somebody makes a network without labels, if there is none of that name.
+    /// Creates a network without labels, if no network has that name.
     pub fn add_network(&self, name: &str) {
         self.lock().networks.entry(name.to_owned()).or_default();
     }
 
-    /// Somebody removes a network, connected or not.
+    /// An external removal of a network, connected or not.
     pub fn remove_network(&self, name: &str) {
         self.lock().networks.remove(name);
     }
 
-    /// Somebody removes a volume, used or not. A container that used it gets a new one of that name when it is started.
+    /// An external removal of a volume, used or not. A container that used it gets a new one of that name at its start.
     pub fn remove_volume(&self, name: &str) {
         self.lock().volumes.remove(name);
     }
 
-    /// Somebody removes a folder that containers mount, or makes it again. At first every path is there.
+    /// Removes a host directory that containers mount, or creates it again. At first every path exists.
     pub fn set_bind_source(&self, path: &str, is_there: bool) {
         let missing = &mut self.lock().missing_paths;
         if is_there {
@@ -151,7 +151,7 @@ impl InMemoryRuntime {
         };
     }
 
-    /// Somebody removes a local image with all its tags; containers keep running from it.
+    /// An external removal of a local image with all its tags; its containers keep running.
     pub fn remove_image_behind_back(&self, image: &ImageReference) {
         let registry = &mut self.lock().registry;
         if let Some(id) = registry.local(image).cloned() {
@@ -164,15 +164,15 @@ impl InMemoryRuntime {
         self.lock().ports.entry((protocol, port)).or_default().push((address, None));
     }
 
-    /// The processes of the host let go of a port.
+    /// The processes of the host release a port.
     pub fn free_port(&self, protocol: Protocol, port: u16) {
         if let Some(users) = self.lock().ports.get_mut(&(protocol, port)) {
             users.retain(|(_, user)| user.is_some());
         }
     }
 
-    /// Somebody runs a container of their own. With the right labels and network it looks as if the Python program or
-    /// another daemon made it. `AlreadyExists` when the name is taken.
+    /// Another user runs a container. With the right labels and network it looks like one of the Python program or of
+    /// another daemon. `AlreadyExists` when the name is taken.
     pub fn add_stranger(&self, name: &str, labels: BTreeMap<String, String>, networks: &[&str]) -> Result<ContainerId> {
         let mut state = self.lock();
         if state.serial_by_name(name).is_some() {
@@ -205,7 +205,7 @@ impl InMemoryRuntime {
         state.insert(serial, entry);
         let now = Instant::now();
         state.publish(serial, Action::Created, now);
-        // A stranger has no ports, so nothing can be in the way.
+        // A stranger has no ports, so the start cannot fail.
         let _ = state.begin(serial, now);
         Ok(id)
     }

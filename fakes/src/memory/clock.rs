@@ -1,4 +1,4 @@
-//! The engine's wall clock. It moves with tokio's clock, so that paused time moves it too.
+//! The engine's wall clock. It follows tokio's clock, so that paused time pauses it too.
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ impl Clock {
         self.wall + self.offset + instant.saturating_duration_since(self.origin)
     }
 
-    /// Sets it off by as much from now on.
+    /// Sets its offset from now on.
     pub(super) fn set_offset(&mut self, offset: time::Duration) {
         self.offset = offset;
     }

@@ -1,4 +1,4 @@
-//! A way for tests to look into the in-memory engine without going through the trait.
+//! Inspection of the in-memory engine for tests, without the trait.
 
 use managed_app_runtimes::{Container, ContainerSpec, Origin, labels};
 use time::OffsetDateTime;
@@ -6,16 +6,17 @@ use time::OffsetDateTime;
 use super::InMemoryRuntime;
 use super::state::Entry;
 
-/// A container as the engine has it, whoever made it.
+/// A container as the engine has it, whoever created it.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// What the trait tells of it. `origin` is a guess from the labels alone for containers on no app's network.
+    /// The container as the trait reports it. For containers on no app's network, `origin` is derived from the labels
+    /// alone.
     pub container: Container,
-    /// What it was created from; `None` for a stranger's.
+    /// Its spec; `None` for a stranger's container.
     pub spec: Option<ContainerSpec>,
     /// Its volumes.
     pub volumes: Vec<UsedVolume>,
-    /// How often its process was started, by whomever.
+    /// Number of starts of its process, by anyone.
     pub starts: u64,
 }
 
@@ -26,14 +27,14 @@ pub struct UsedVolume {
     pub name: String,
     /// Path inside the container.
     pub target: String,
-    /// Whether it goes when the container goes.
+    /// Whether it is removed with the container.
     pub is_anonymous: bool,
 }
 
-/// A call of the trait as it arrived, whatever came of it.
+/// A call of the trait as it arrived, whatever its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// When it arrived, by the engine's clock.
+    /// Time of its arrival, by the engine's clock.
     pub at: OffsetDateTime,
     /// The trait's method, for example `start`.
     pub verb: &'static str,
@@ -53,7 +54,8 @@ impl InMemoryRuntime {
         state.containers.get(&state.serial_by_name(name)?).map(view)
     }
 
-    /// Whether the running container `from` reaches one on its network by `name`: its own or one of its aliases.
+    /// Whether the running container `from` resolves `name` to a container on its network: its name or one of its
+    /// aliases.
     pub fn resolves(&self, from: &str, name: &str) -> bool {
         let state = self.lock();
         let from = state.serial_by_name(from).and_then(|serial| state.containers.get(&serial));
@@ -84,22 +86,22 @@ impl InMemoryRuntime {
         self.lock().journal.iter().cloned().collect()
     }
 
-    /// How often `verb` was called for `subject` (a container's name then, an image, a network, or an app).
+    /// Number of calls of `verb` for `subject` (a container's name at that time, an image, a network, or an app).
     pub fn calls(&self, verb: &str, subject: &str) -> usize {
         self.lock().journal.iter().filter(|call| call.verb == verb && call.subject == subject).count()
     }
 
-    /// Forgets the calls so far.
+    /// Clears the journal.
     pub fn clear_journal(&self) {
         self.lock().journal.clear();
     }
 
-    /// Sets the engine's clock off by as much: what is said from now on has such a time.
+    /// Sets the offset of the engine's clock; later output has times with this offset.
     pub fn set_clock_offset(&self, offset: time::Duration) {
         self.lock().clock.set_offset(offset);
     }
 
-    /// The engine's clock; moves with tokio's.
+    /// The engine's clock; follows tokio's.
     pub fn now(&self) -> OffsetDateTime {
         self.lock().clock.now()
     }

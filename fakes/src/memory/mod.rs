@@ -1,8 +1,8 @@
 //! An in-memory container engine: a real backend of the runtime trait, with state and behaviour, and no host.
 //!
-//! It owns what an engine owns (images, containers, networks, volumes, ports, output, events) and a registry to pull
-//! from. It must not start background tasks, wait by the wall clock (all waiting is by tokio's clock, so that paused time
-//! works), or know of the daemon.
+//! It owns the state of an engine (images, containers, networks, volumes, ports, output, events) and a registry to pull
+//! from. It must not start background tasks, wait by the wall clock (all waits use tokio's clock, so that paused time
+//! works), or know the daemon.
 
 mod actions;
 mod behaviour;
@@ -29,13 +29,13 @@ pub use inspect::{Call, UsedVolume, View};
 
 use state::State;
 
-/// Events kept for a slow subscriber; older ones are lost to it, as with a real engine.
+/// Events buffered for a slow subscriber; it loses older ones, as with a real engine.
 const EVENTS_KEPT: usize = 4096;
 
 /// A container engine in memory.
 ///
-/// A handle; clones share the engine. The trait's verbs are what the daemon may do. The inherent methods are the rest of
-/// the world: a registry that publishes images, other people who kill and rename containers, and a way to look.
+/// A handle; clones share the engine. The trait's methods are what the daemon may do. The inherent methods are the rest
+/// of the world: a registry that publishes images, other users who kill and rename containers, and inspection.
 ///
 /// Not a sandbox: nothing runs. A container "runs" as its [`Behaviour`] says.
 ///
@@ -62,11 +62,11 @@ pub struct InMemoryRuntime {
 struct Engine {
     state: Mutex<State>,
     health: watch::Sender<Health>,
-    /// Told whenever something becomes due earlier than before; event streams wait on it.
+    /// Notified whenever something becomes due earlier than before; event streams wait on it.
     due_added: Arc<Notify>,
 }
 
-/// Whether the engine answers.
+/// Whether the engine responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Up,
@@ -87,12 +87,12 @@ impl fmt::Debug for InMemoryRuntime {
 }
 
 impl InMemoryRuntime {
-    /// An empty engine that answers at once, with the default [`Limits`].
+    /// An empty engine that responds at once, with the default [`Limits`].
     pub fn new() -> Self {
         Self::with_limits(Limits::default())
     }
 
-    /// An empty engine whose calls give up after `limits`.
+    /// An empty engine whose calls time out after `limits`.
     pub fn with_limits(limits: Limits) -> Self {
         let due_added = Arc::new(Notify::new());
         let state = State::new(broadcast::Sender::new(EVENTS_KEPT), Arc::clone(&due_added));
@@ -101,54 +101,56 @@ impl InMemoryRuntime {
         Self { engine: Arc::new(engine), limits }
     }
 
-    /// Another handle to this engine, whose calls give up after `limits`.
+    /// Another handle to this engine, whose calls time out after `limits`.
     #[must_use]
     pub fn handle(&self, limits: Limits) -> Self {
         Self { engine: Arc::clone(&self.engine), limits }
     }
 
-    /// How long calls take from now on. All zero at first.
+    /// Sets the durations of calls. All zero at first.
     pub fn set_latencies(&self, latencies: Latencies) {
         self.lock().latencies = latencies;
     }
 
-    /// Whether the engine has the `awslogs` log driver (at first it has not) and accepts containers that want it.
+    /// Sets whether the engine has the `awslogs` log driver (at first it has not) and accepts containers that use it.
     pub fn set_awslogs(&self, has_awslogs: bool) {
         self.lock().has_awslogs = has_awslogs;
     }
 
-    /// The engine goes away: every call fails with `Unreachable`, every stream ends. Containers run on.
+    /// The engine becomes unreachable: every call fails with `Unreachable`, every stream ends. Containers keep running.
     pub fn go_down(&self) {
         self.engine.health.send_replace(Health::Down);
         self.lock().cut_streams();
     }
 
-    /// The engine stops answering: calls wait until it [comes back](Self::come_back) or their limit ends in `TimedOut`.
+    /// The engine stops responding: calls wait until it [comes back](Self::come_back) or their limit ends in
+    /// `TimedOut`.
     pub fn hang(&self) {
         self.engine.health.send_replace(Health::Hanging);
     }
 
-    /// The engine answers again.
+    /// The engine responds again.
     pub fn come_back(&self) {
         self.engine.health.send_replace(Health::Up);
     }
 
-    /// The engine is restarted in an instant: streams end, containers run on (Docker's live-restore; Podman's way).
+    /// The engine is restarted at once: streams end, containers keep running (as with Docker's live-restore, or
+    /// Podman).
     pub fn restart_engine(&self) {
         self.lock().cut_streams();
         self.come_back();
     }
 
-    /// The state as it is now: whatever fell due has happened.
+    /// The current state, after all due events.
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.engine.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.settle(Instant::now());
+        state.apply_due(Instant::now());
         state
     }
 
-    /// Every call passes here first: it is noted in the journal and meets the engine's health.
+    /// Every call starts here: it is recorded in the journal and depends on the engine's health.
     async fn enter(&self, verb: &'static str, operation: &'static str, subject: &str) -> Result<()> {
-        self.lock().note(verb, subject);
+        self.lock().record_call(verb, subject);
         let limit = self.limits.call;
         let mut health = self.engine.health.subscribe();
         let answers = health.wait_for(|health| *health != Health::Hanging);
@@ -161,7 +163,7 @@ impl InMemoryRuntime {
         }
     }
 
-    /// Waits `latency`, but never longer than a call may take.
+    /// Waits `latency`, but at most the limit of a call.
     async fn take_time(&self, latency: Duration, operation: &'static str, subject: &str) -> Result<()> {
         if latency.is_zero() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The processes of the in-memory engine: start, end, what falls due later, output. No waiting happens here.
+//! The processes of the in-memory engine: start, end, scheduled events, output. Nothing waits here.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use tokio::time::Instant;
 use super::Behaviour;
 use super::state::{Serial, State};
 
-/// First and longest pause before the engine starts a crashed container again, as with Docker.
+/// First and longest delay before the engine restarts a crashed container, as with Docker.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// A run at least this long sets the pause back to its first value.
+/// A run of at least this duration resets the delay.
 const STEADY: Duration = Duration::from_secs(10);
-/// Longest piece of a line, as with Docker's log drivers.
+/// Longest chunk of a line, as with Docker's log drivers.
 const CHUNK_MAX: usize = 16 * 1024;
-/// Pieces of output kept for each container; older ones are forgotten.
+/// Chunks of output kept for each container; older ones are dropped.
 const CHUNKS_KEPT: usize = 50_000;
 /// Exit code of a killed process.
 pub(super) const KILLED: i64 = 137;
 
-/// Something that happens to a run of a container later.
+/// A scheduled event of a run of a container.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Due {
     serial: Serial,
@@ -34,22 +34,22 @@ pub(super) struct Due {
 enum DueKind {
     /// The process ends.
     End { code: i64, cause: Cause },
-    /// The engine starts it again.
+    /// The engine restarts it.
     Restart,
 }
 
 /// Why a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// Somebody wanted it; the restart policy lets it rest.
+    /// It was requested; the restart policy does not apply.
     Wanted,
     /// By itself.
     Itself,
 }
 
 impl State {
-    /// Lets everything happen that was due until `now`.
-    pub(super) fn settle(&mut self, now: Instant) {
+    /// Applies everything that was due until `now`.
+    pub(super) fn apply_due(&mut self, now: Instant) {
         while let Some(first) = self.due.first_entry() {
             let (at, _) = *first.key();
             if at > now {
@@ -60,7 +60,7 @@ impl State {
             match what {
                 DueKind::End { code, cause } if entry.run == run => self.end(serial, at, code, cause),
                 DueKind::Restart if entry.run == run && entry.state == ContainerState::Restarting => {
-                    // A port that was taken meanwhile: the engine gives up, as Docker does.
+                    // A port was taken meanwhile: the engine gives up, as Docker does.
                     if self.begin(serial, at).is_err()
                         && let Some(entry) = self.containers.get_mut(&serial)
                     {
@@ -72,7 +72,7 @@ impl State {
         }
     }
 
-    /// When the next thing falls due.
+    /// Time of the next scheduled event.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
@@ -83,7 +83,7 @@ impl State {
         self.due_added.notify_waiters();
     }
 
-    /// Starts the process at `at`; the port that is taken if one is.
+    /// Starts the process at `at`; returns a taken port if there is one.
     pub(super) fn begin(&mut self, serial: Serial, at: Instant) -> Result<(), PortBinding> {
         let Some(entry) = self.containers.get(&serial) else { return Ok(()) };
         let ports = entry.ports().to_vec();
@@ -108,12 +108,12 @@ impl State {
         }
         if let Some((after, code)) = behaviour.end() {
             self.schedule(at + after, Due { serial, run, what: DueKind::End { code, cause: Cause::Itself } });
-            self.settle(at);
+            self.apply_due(at);
         }
         Ok(())
     }
 
-    /// Ends the process, if there is one, or what the restart policy is up to.
+    /// Ends the process, if there is one, or a pending restart.
     pub(super) fn end(&mut self, serial: Serial, at: Instant, code: i64, cause: Cause) {
         let ended_at = self.clock.at(at);
         let stays_down = cause == Cause::Wanted || matches!(self.behaviour(serial), Behaviour::Exits { .. });
@@ -144,7 +144,7 @@ impl State {
         }
     }
 
-    /// Sends the stop signal; says when the process will have ended, `None` when there is none.
+    /// Sends the stop signal; returns the time of the process's end, `None` when there is no process.
     pub(super) fn signal_stop(&mut self, serial: Serial, now: Instant, grace: Duration) -> Option<Instant> {
         let behaviour = self.behaviour(serial);
         let latency = self.latencies.stop;
@@ -153,12 +153,12 @@ impl State {
             self.end(serial, now, 0, Cause::Wanted);
             return None;
         }
-        // A frozen process cannot react; it is killed when the grace is over.
-        let is_deaf = behaviour == Behaviour::IgnoresStop || entry.state == ContainerState::Paused;
-        let (wait, code) = if is_deaf || latency > grace { (grace, KILLED) } else { (latency, 0) };
+        // A paused process cannot react; it is killed after the grace.
+        let ignores_stop = behaviour == Behaviour::IgnoresStop || entry.state == ContainerState::Paused;
+        let (wait, code) = if ignores_stop || latency > grace { (grace, KILLED) } else { (latency, 0) };
         let (at, run) = (now + wait, entry.run);
         self.schedule(at, Due { serial, run, what: DueKind::End { code, cause: Cause::Wanted } });
-        self.settle(now);
+        self.apply_due(now);
         Some(at)
     }
 
@@ -176,15 +176,15 @@ impl State {
         users.into_iter().flatten().any(|(address, _)| overlap(*address, port.host_address))
     }
 
-    /// The process writes `bytes`: kept line by line, long lines in pieces.
+    /// The process writes `bytes`: stored line by line, long lines in chunks.
     pub(super) fn write(&mut self, serial: Serial, source: LogSource, bytes: &Bytes) {
         let now = self.clock.now();
         let Some(entry) = self.containers.get_mut(&serial) else { return };
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             for piece in line.chunks(CHUNK_MAX) {
-                // One nanosecond apart, so that time alone orders them also while the clock is paused.
+                // One nanosecond apart, so that the time alone orders them even while the clock is paused.
                 let last = entry.logs.back().map(|(_, chunk)| chunk.at + Duration::from_nanos(1));
-                // So much further on only when the clock was set back.
+                // The last chunk is so much later only if the clock was set back.
                 let last = last.filter(|last| *last - now < time::Duration::SECOND);
                 let at = last.map_or(now, |last| last.max(now));
                 entry.logs.push_back((entry.run, LogChunk { at, source, bytes: bytes.slice_ref(piece) }));
@@ -198,7 +198,7 @@ impl State {
     }
 }
 
-/// Whether two host addresses collide on one port.
+/// Whether two host addresses conflict on one port.
 fn overlap(one: IpAddr, other: IpAddr) -> bool {
     one == other || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
 }

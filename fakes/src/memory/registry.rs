@@ -1,4 +1,4 @@
-//! Images: those the fake registries offer and those the engine has. One content, one id; a tag can move.
+//! Images: those in the fake registries and those on the engine. One content has one id; a tag can move.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use super::InMemoryRuntime;
 
 #[derive(Default)]
 pub(super) struct Registry {
-    /// What registries offer, by the text an engine pulls by.
+    /// Images in registries, by the reference of a pull.
     published: BTreeMap<String, Published>,
     passwords: HashMap<String, (String, SecretString)>,
     throttled: HashMap<String, u32>,
     stalled: BTreeSet<String>,
-    /// What the engine has.
+    /// Images on the engine.
     local: BTreeMap<String, ImageId>,
     local_ids: BTreeSet<ImageId>,
 }
@@ -28,8 +28,8 @@ pub(super) struct Published {
 }
 
 impl Registry {
-    /// What a registry answers to a pull.
-    pub(super) fn offer(
+    /// The result of a pull from the registry.
+    pub(super) fn pull(
         &mut self,
         image: &ImageReference,
         credentials: Option<&RegistryCredentials>,
@@ -54,7 +54,7 @@ impl Registry {
         self.stalled.contains(&image.to_pull())
     }
 
-    /// The image is on the engine now; a tag moves.
+    /// Stores the image on the engine; a tag moves.
     pub(super) fn keep(&mut self, image: &ImageReference, id: &ImageId) {
         self.local.insert(image.to_pull(), id.clone());
         self.local_ids.insert(id.clone());
@@ -71,7 +71,7 @@ impl Registry {
 }
 
 impl InMemoryRuntime {
-    /// Offers an image of `content` for pulling under `image`; a tag that exists moves. Also to be had by
+    /// Publishes an image of `content` under `image`; an existing tag moves. Also available as
     /// `registry/repository@<id>`.
     ///
     /// The id is the hash of the content.
@@ -84,24 +84,24 @@ impl InMemoryRuntime {
         published.id
     }
 
-    /// The id of what a registry offers under `image`.
+    /// The id of the published image `image`.
     pub fn published_image(&self, image: &ImageReference) -> Option<ImageId> {
         self.lock().registry.published.get(&image.to_pull()).map(|published| published.id.clone())
     }
 
-    /// Takes an image out of its registry; the engine keeps what it has.
+    /// Removes an image from its registry; the engine keeps its copy.
     pub fn unpublish_image(&self, image: &ImageReference) {
         self.lock().registry.published.remove(&image.to_pull());
     }
 
-    /// Puts an image straight on the engine, as `docker load` would.
+    /// Loads an image directly into the engine, like `docker load`.
     pub fn load_image(&self, image: &ImageReference, content: &[u8]) -> ImageId {
         let id = content_id(content);
         self.lock().registry.keep(image, &id);
         id
     }
 
-    /// From now on pulls from the registry host need these credentials.
+    /// From now on pulls from the registry host require these credentials.
     pub fn require_credentials(&self, registry: &str, username: &str, password: &str) {
         let wanted = (username.to_owned(), SecretString::from(password));
         self.lock().registry.passwords.insert(registry.to_owned(), wanted);
@@ -112,7 +112,7 @@ impl InMemoryRuntime {
         self.lock().registry.throttled.insert(registry.to_owned(), times);
     }
 
-    /// Whether pulls of `image` send no byte, until `pull_silence` ends them with `TimedOut`.
+    /// Sets whether pulls of `image` send no byte, until `pull_silence` ends them with `TimedOut`.
     pub fn stall_pulls(&self, image: &ImageReference, stalls: bool) {
         let stalled = &mut self.lock().registry.stalled;
         if stalls {
@@ -122,16 +122,16 @@ impl InMemoryRuntime {
         }
     }
 
-    /// Ids of the images the engine has.
+    /// Ids of the images on the engine.
     pub fn local_images(&self) -> Vec<ImageId> {
         self.lock().registry.local_ids.iter().cloned().collect()
     }
 
-    /// Whether the engine lets go of an image: `Conflict` while a container, whoever made it, uses it.
+    /// Removes an image; `Conflict` while a container, whoever created it, uses it.
     pub(super) fn drop_image(&self, id: &ImageId) -> Result<(), RuntimeError> {
         let mut state = self.lock();
         if let Some(user) = state.containers.values().find(|entry| entry.image_id == *id) {
-            let reason = format!("container {:?} uses it", user.name);
+            let reason = format!("it is used by container {:?}", user.name);
             return Err(RuntimeError::new(ErrorKind::Conflict, "remove image", &id.0).with_source(reason));
         }
         state.registry.remove_local(id);

@@ -1,4 +1,5 @@
-//! The runtime trait on the in-memory engine. Each verb notes the call, takes its time, then changes the state at once.
+//! The runtime trait on the in-memory engine. Each method records the call, takes its time, then changes the state at
+//! once.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::registry::hex;
 use super::state::{Entry, Serial, State};
 use super::{InMemoryRuntime, streams};
 
-/// Steps in which a slow pull tells its progress.
+/// Progress reports of a slow pull.
 const PULL_STEPS: u64 = 10;
 
 #[async_trait]
@@ -51,9 +52,9 @@ impl ContainerRuntime for InMemoryRuntime {
     }
 
     async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
-        self.enter("ensure_network", "make network", name).await?;
+        self.enter("ensure_network", "create network", name).await?;
         if !is_name(name) {
-            return Err(RuntimeError::new(ErrorKind::Refused, "make network", name));
+            return Err(RuntimeError::new(ErrorKind::Refused, "create network", name));
         }
         self.lock().networks.entry(name.to_owned()).or_insert_with(|| owner.labels());
         Ok(())
@@ -69,28 +70,28 @@ impl ContainerRuntime for InMemoryRuntime {
         let subject = image.to_string();
         self.enter("pull", OPERATION, &subject).await?;
         let failed = |kind| RuntimeError::new(kind, OPERATION, &subject);
-        let (offer, is_stalled, latency) = {
+        let (published, is_stalled, latency) = {
             let mut state = self.lock();
-            let offer = state.registry.offer(image, credentials);
-            (offer, state.registry.is_stalled(image), state.latencies.pull)
+            let published = state.registry.pull(image, credentials);
+            (published, state.registry.is_stalled(image), state.latencies.pull)
         };
         if is_stalled {
             tokio::time::sleep(self.limits.pull_silence).await;
             return Err(failed(ErrorKind::TimedOut));
         }
-        let offer = offer.map_err(failed)?;
-        progress(PullProgress { done_bytes: 0, total_bytes: offer.size_bytes });
+        let published = published.map_err(failed)?;
+        progress(PullProgress { done_bytes: 0, total_bytes: published.size_bytes });
         if !latency.is_zero() {
             for step in 1..PULL_STEPS {
                 tokio::time::sleep(latency / PULL_STEPS as u32).await;
-                let done_bytes = offer.size_bytes * step / PULL_STEPS;
-                progress(PullProgress { done_bytes, total_bytes: offer.size_bytes });
+                let done_bytes = published.size_bytes * step / PULL_STEPS;
+                progress(PullProgress { done_bytes, total_bytes: published.size_bytes });
             }
             tokio::time::sleep(latency / PULL_STEPS as u32).await;
         }
-        progress(PullProgress { done_bytes: offer.size_bytes, total_bytes: offer.size_bytes });
-        self.lock().registry.keep(image, &offer.id);
-        Ok(offer.id)
+        progress(PullProgress { done_bytes: published.size_bytes, total_bytes: published.size_bytes });
+        self.lock().registry.keep(image, &published.id);
+        Ok(published.id)
     }
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
@@ -155,7 +156,7 @@ impl ContainerRuntime for InMemoryRuntime {
         let mut state = self.lock();
         if let Some(serial) = state.serial_by_id(id) {
             state.end(serial, Instant::now(), KILLED, Cause::Wanted);
-            state.forget(serial);
+            state.remove_container(serial);
         }
         Ok(())
     }
@@ -224,11 +225,11 @@ impl InMemoryRuntime {
                 let state = self.lock();
                 match state.containers.get(&serial) {
                     Some(entry) if entry.run == run && entry.has_process() => Arc::clone(&entry.changed),
-                    // Gone or started again by somebody: this run has ended all the same.
+                    // Removed, or started again by another user: this run has ended in both cases.
                     _ => return Ok(()),
                 }
             };
-            // A wake-up lost between the look and the wait costs nothing: the end is due at a known time.
+            // A wake-up lost between the check and the wait has no effect: the end is due at a known time.
             tokio::select! {
                 () = changed.notified() => {}
                 () = tokio::time::sleep_until(ends) => {}
@@ -242,7 +243,7 @@ impl State {
         self.serial_by_id(id).ok_or_else(|| RuntimeError::new(ErrorKind::NotFound, operation, &id.0))
     }
 
-    /// Makes a container, or says why not.
+    /// Creates a container, or returns the reason for a failure.
     fn add(&mut self, spec: &ContainerSpec) -> Result<ContainerId, (ErrorKind, String)> {
         if let Some(reason) = refusal(spec, self.has_awslogs) {
             return Err((ErrorKind::Refused, reason));
@@ -253,7 +254,7 @@ impl State {
             return Err((ErrorKind::NotFound, format!("no network {:?}", spec.network)));
         }
         if self.serial_by_name(&spec.name).is_some() {
-            return Err((ErrorKind::AlreadyExists, format!("another container is called {:?}", spec.name)));
+            return Err((ErrorKind::AlreadyExists, format!("another container has the name {:?}", spec.name)));
         }
         let serial = self.next_number();
         let id = ContainerId(hex(&serial.to_be_bytes()));
@@ -282,7 +283,7 @@ impl State {
         Ok(id)
     }
 
-    /// Makes again what a stopped container refers to and others removed; a missing path of the host stays missing.
+    /// Recreates references of a stopped container that others removed; a missing host path stays missing.
     fn restore(&mut self, serial: Serial) -> Result<(), String> {
         let Some(entry) = self.containers.get(&serial) else { return Ok(()) };
         let sources = entry.spec.iter().flat_map(|spec| &spec.mounts).filter_map(|mount| match &mount.source {
@@ -322,7 +323,7 @@ impl State {
     }
 }
 
-/// Why an engine would not make a container of this, if so.
+/// Why an engine would reject this spec, if it would.
 fn refusal(spec: &ContainerSpec, has_awslogs: bool) -> Option<String> {
     if !is_name(&spec.name) {
         return Some(format!("invalid container name {:?}", spec.name));
@@ -338,12 +339,12 @@ fn refusal(spec: &ContainerSpec, has_awslogs: bool) -> Option<String> {
         return Some(format!("mount target {:?} is not an absolute path", mount.target));
     }
     if matches!(spec.logs, LogSettings::Awslogs { .. }) && !has_awslogs {
-        return Some("there is no log driver awslogs".to_owned());
+        return Some("the log driver awslogs is not available".to_owned());
     }
     None
 }
 
-/// What engines accept as a name of a container or network.
+/// Whether engines accept this name of a container or network.
 fn is_name(name: &str) -> bool {
     name.len() >= 2
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -1,6 +1,6 @@
-//! What the in-memory engine has: containers with their indexes, images, networks, volumes, ports, the journal.
+//! State of the in-memory engine: containers with their indexes, images, networks, volumes, ports, the journal.
 //!
-//! Everything here is synchronous and looked up by index: a list touches only the owner's containers.
+//! Everything here is synchronous and found by index: a list touches only the owner's containers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ use super::process::Due;
 use super::registry::Registry;
 use super::{Behaviour, Latencies};
 
-/// Calls kept in the journal; older ones are forgotten.
+/// Calls kept in the journal; older ones are dropped.
 const JOURNAL_MAX: usize = 200_000;
 
 /// Creation number of a container; the key of every index.
@@ -29,7 +29,7 @@ pub(super) type Serial = u64;
 pub(super) type PortUser = (IpAddr, Option<Serial>);
 /// App, tenant and host of an owner.
 type OwnerKey = (String, String, String);
-/// Start-up output of a process: the pieces it writes as soon as it is started.
+/// Startup output of a process: the chunks it writes as soon as it is started.
 pub(super) type Output = Vec<(managed_app_runtimes::LogSource, bytes::Bytes)>;
 
 pub(super) struct State {
@@ -40,17 +40,17 @@ pub(super) struct State {
     pub(super) registry: Registry,
     pub(super) networks: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) volumes: BTreeSet<String>,
-    /// Paths of the host that somebody removed.
+    /// Removed paths of the host.
     pub(super) missing_paths: BTreeSet<String>,
     pub(super) behaviours_by_image: HashMap<String, Behaviour>,
     pub(super) behaviours_by_name: HashMap<String, Behaviour>,
     pub(super) outputs_by_name: HashMap<String, Output>,
-    /// Host ports in use, and by whom.
+    /// Host ports in use, with their users.
     pub(super) ports: HashMap<(Protocol, u16), Vec<PortUser>>,
     pub(super) due: BTreeMap<(Instant, u64), Due>,
     pub(super) due_added: Arc<Notify>,
     pub(super) events: broadcast::Sender<Arc<Occurrence>>,
-    /// Counts up when the engine drops its streams.
+    /// Incremented when the engine ends its streams.
     pub(super) epoch: u64,
     pub(super) journal: VecDeque<Call>,
     pub(super) counter: u64,
@@ -73,30 +73,30 @@ pub(super) struct Entry {
     pub(super) state: ContainerState,
     pub(super) started_at: Option<OffsetDateTime>,
     pub(super) started: Option<Instant>,
-    /// Number of the present or last run; 0 before the first start.
+    /// Number of the current or last run; 0 before the first start.
     pub(super) run: u64,
-    /// Runs that ended by themselves, one after another.
+    /// Consecutive runs that ended by themselves.
     pub(super) failures: u32,
-    /// Starts by the restart policy since a call last started it, counted at the end before, as Docker does.
+    /// Restarts by the restart policy since the last start by a call, counted when the process ends, as Docker does.
     pub(super) restarts: u64,
     pub(super) last_exit: Option<ProcessExit>,
     pub(super) logs: VecDeque<(u64, LogChunk)>,
     /// Sequence number of the first kept chunk.
     pub(super) logs_first: u64,
-    /// Told about every change of state and every output.
+    /// Notified of every change of state and all output.
     pub(super) changed: Arc<Notify>,
 }
 
-/// What subscribers of events are told.
+/// An item for subscribers of events.
 pub(super) enum Occurrence {
-    /// Something happened to a container that had these labels and networks then.
+    /// An event of a container that had these labels and networks then.
     Event { event: EngineEvent, labels: Arc<BTreeMap<String, String>>, networks: Vec<String> },
-    /// The engine dropped all streams.
+    /// The engine ended all streams.
     Cut,
 }
 
 impl Entry {
-    /// Whether there is a process, frozen or not.
+    /// Whether there is a process, paused or not.
     pub(super) fn has_process(&self) -> bool {
         matches!(self.state, ContainerState::Running | ContainerState::Paused)
     }
@@ -149,13 +149,13 @@ impl State {
         }
     }
 
-    /// A number that was never given out before.
+    /// A number that was never used before.
     pub(super) fn next_number(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
 
-    pub(super) fn note(&mut self, verb: &'static str, subject: &str) {
+    pub(super) fn record_call(&mut self, verb: &'static str, subject: &str) {
         if self.journal.len() == JOURNAL_MAX {
             self.journal.pop_front();
         }
@@ -170,7 +170,7 @@ impl State {
         self.names.get(name).copied()
     }
 
-    /// The name of a container for the journal; its id when it is unknown.
+    /// The name of a container for the journal; its id if the name is unknown.
     pub(super) fn name_of(&self, id: &ContainerId) -> String {
         let entry = self.serial_by_id(id).and_then(|serial| self.containers.get(&serial));
         entry.map_or_else(|| id.0.clone(), |entry| entry.name.clone())
@@ -188,8 +188,8 @@ impl State {
         self.containers.insert(serial, entry);
     }
 
-    /// Forgets a container whose process has ended; its anonymous volumes go with it.
-    pub(super) fn forget(&mut self, serial: Serial) {
+    /// Removes a container whose process has ended, with its anonymous volumes.
+    pub(super) fn remove_container(&mut self, serial: Serial) {
         let Some(entry) = self.containers.remove(&serial) else { return };
         self.names.remove(&entry.name);
         self.ids.remove(&entry.id);
@@ -203,7 +203,7 @@ impl State {
             self.volumes.remove(&volume.name);
         }
         entry.changed.notify_waiters();
-        self.tell(&entry, Action::Removed, Instant::now());
+        self.send_event(&entry, Action::Removed, Instant::now());
     }
 
     pub(super) fn change_name(&mut self, serial: Serial, name: &str) {
@@ -224,21 +224,21 @@ impl State {
         labelled.chain(legacy.map(|entry| entry.to_container(Origin::Legacy))).collect()
     }
 
-    /// Tells subscribers what happened to a container.
+    /// Publishes an event of a container.
     pub(super) fn publish(&self, serial: Serial, action: Action, at: Instant) {
         if let Some(entry) = self.containers.get(&serial) {
             entry.changed.notify_waiters();
-            self.tell(entry, action, at);
+            self.send_event(entry, action, at);
         }
     }
 
-    fn tell(&self, entry: &Entry, action: Action, at: Instant) {
+    fn send_event(&self, entry: &Entry, action: Action, at: Instant) {
         let exit_code = entry.last_exit.and_then(|exit| exit.code).filter(|_| action == Action::Died);
         let (container, name) = (entry.id.clone(), entry.name.clone());
         let event = EngineEvent { container, name, action, at: Some(self.clock.at(at)), exit_code };
         let occurrence =
             Occurrence::Event { event, labels: Arc::clone(&entry.labels), networks: entry.networks.clone() };
-        // Nobody listening is fine: events are hints.
+        // No subscriber is fine: events are not authoritative.
         let _ = self.events.send(Arc::new(occurrence));
     }
 

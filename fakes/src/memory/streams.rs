@@ -1,4 +1,4 @@
-//! Event and log streams of the in-memory engine. They let due things happen while they are waited on.
+//! Event and log streams of the in-memory engine. They apply due events while they are polled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::InMemoryRuntime;
 use super::state::{Occurrence, Serial};
 
-/// How long a stream waits at most before it looks again; only matters when nothing is due at all.
+/// Longest wait of a stream before it checks again; only matters when nothing is due.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn events(engine: InMemoryRuntime, owner: Owner) -> EventStream {
@@ -35,7 +35,7 @@ async fn next_event(
         let mut due_added = std::pin::pin!(due_added.notified());
         due_added.as_mut().enable();
         let due = engine.lock().next_due().unwrap_or_else(|| Instant::now() + FAR);
-        // Cancel-safe, all three: `recv` loses nothing when dropped, the others only wake.
+        // Cancel-safe, all three: `recv` loses nothing when dropped, the others only wake up.
         tokio::select! {
             biased;
             received = receiver.recv() => match received {
@@ -47,7 +47,7 @@ async fn next_event(
                     }
                     Occurrence::Cut => return None,
                 },
-                // Lost events: hints only.
+                // Lost events are allowed: events are not authoritative.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             },
@@ -57,14 +57,14 @@ async fn next_event(
     }
 }
 
-/// Where a log stream is.
+/// Position of a log stream.
 struct Position {
     serial: Serial,
-    /// The run it follows; it ends with that run.
+    /// The run that it follows; it ends with that run.
     run: u64,
     next: u64,
     epoch: u64,
-    /// Older chunks are left out, as Podman does it: each by its own time.
+    /// Older chunks are skipped, as with Podman: each by its own time.
     since: Option<OffsetDateTime>,
 }
 
@@ -85,7 +85,7 @@ enum Step {
     Chunk(LogChunk),
     Skip,
     Wait(Instant),
-    /// What comes next was thrown away before it was read.
+    /// The next output was dropped before it was read.
     Missed,
     End,
 }

@@ -1,4 +1,4 @@
-//! Tests of what the conformance suite cannot see: virtual time, acts of others, the journal, size.
+//! Tests beyond the conformance suite: virtual time, external actions, the journal, size.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -45,7 +45,7 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    /// Signs, sends, and gives the status.
+    /// Signs, sends, and returns the status.
     async fn post(&self, call: Call<'_>) -> u16 {
         let address = self.server.address().to_string();
         let path = format!("/audit/{}", call.node);

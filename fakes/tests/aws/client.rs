@@ -1,4 +1,4 @@
-//! What the tests of all AWS fakes share: a client configuration and patience.
+//! Shared helpers of the tests of all AWS fakes: a client configuration and polling.
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -6,11 +6,11 @@ use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
 pub(crate) const REGION: &str = "us-west-2";
-/// How long [`eventually`] looks before it gives up.
+/// Limit of [`eventually`].
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// A configuration without retries, so that each refusal is seen as it comes.
+/// A configuration without retries, so that each error is visible.
 pub(crate) async fn config(
     endpoint: &str,
     id: &str,
@@ -29,7 +29,7 @@ pub(crate) async fn config(
         .await
 }
 
-/// Waits until `done` says so, and fails the test when it does not in time.
+/// Waits until `done` returns true, and fails the test after a limit.
 pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
     let wait = async {
         while !done() {

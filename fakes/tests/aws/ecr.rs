@@ -76,7 +76,7 @@ async fn refusals_come_by_region_credential_and_switch() {
     let fixture = fixture().await;
     let code = async |client: aws_sdk_ecr::Client| {
         let error = client.get_authorization_token().send().await.err()?;
-        // Whatever it is, a service that speaks AWS JSON 1.1 says so with this status.
+        // Every service with AWS JSON 1.1 uses this status for any of these errors.
         assert_eq!(error.raw_response().map(|response| response.status().as_u16()), Some(400));
         error.code().map(str::to_owned)
     };
@@ -133,7 +133,7 @@ async fn keys_that_were_replaced_are_refused_and_each_call_is_kept() {
     assert_eq!(fixture.access.retire_host_keys(Retirement::Unknown), 1);
     assert_eq!(whole(&second).await.as_deref(), Some("UnrecognizedClientException"));
     assert_eq!(whole(&third).await, None);
-    // The HTTP client wants one; another test may have been first.
+    // The HTTP client requires one; another test may have installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let anonymous = reqwest::Client::new().post(fixture.server.uri()).body("{}");
     let target = "SpencerFrontendService.GetAuthorizationToken";

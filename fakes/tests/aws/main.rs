@@ -1,4 +1,4 @@
-//! The fake AWS services as the real clients of AWS meet them.
+//! The fake AWS services, tested with the real clients of AWS.
 mod audit;
 mod client;
 mod ecr;

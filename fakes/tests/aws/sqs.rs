@@ -1,4 +1,4 @@
-//! The fake queues as the real AWS client meets them.
+//! The fake queues, tested with the real AWS client.
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::client::{self, REGION, eventually};
 
-/// Far more than a wake-up needs on a machine that is busy, and less than a long poll lasts.
+/// Much longer than a wake-up on a busy machine, and shorter than a long poll.
 const WAKE_UP_MAX: Duration = Duration::from_secs(15);
 
 struct Fixture {
@@ -78,7 +78,7 @@ async fn messages_arrive_with_attributes_and_right_sums() {
     assert_eq!(message.body(), Some("body of 1"));
     let tracking = message.message_attributes().and_then(|all| all.get("trackingId"));
     assert_eq!(tracking.and_then(|value| value.string_value()), Some("track-1"));
-    // Sums computed once with boto's own method for these very values.
+    // Sums computed once with boto's own method for these values.
     assert_eq!(message.md5_of_body(), Some("cb5b8e9b8c7fcd1704ad192b0adc298b"));
     assert_eq!(message.md5_of_message_attributes(), Some("8ecb68a1e4867b81898fce7f96c49973"));
     let system = message.attributes().expect("system attributes");

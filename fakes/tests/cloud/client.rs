@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// The tenant's region unless a test sets another.
 const REGION: &str = "us-east-2";
-/// The query for all that the daemon may rely on.
+/// The query for all fields that the daemon may rely on.
 pub(crate) const GET_APP: &str = "query Snapshot($name: String!, $tenant: String!) {
   GetApp(name: $name, tenant: $tenant) { __typename name tenant { name region config audit table }
     ... on ManagedApp { config tableAccess auditRecordsEndpoint nodes { __typename
@@ -30,11 +30,11 @@ const GET_CREDENTIALS: &str = "query($name: String!, $tenant: String!, $duration
 pub(crate) struct Client {
     http: reqwest::Client,
     pub(crate) env: BTreeMap<String, String>,
-    /// Sent in `Authorization` as it is.
+    /// The exact value of `Authorization`.
     pub(crate) token: String,
 }
 
-/// A client that asks no proxy, whatever the environment of the tests says.
+/// A client without a proxy, whatever the environment of the tests.
 pub(crate) fn plain_http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
@@ -42,7 +42,7 @@ pub(crate) fn plain_http() -> reqwest::Client {
 impl Client {
     /// Not signed in yet.
     pub(crate) fn new(cloud: &FakeCloud) -> Self {
-        // A second installation in the same process is refused and changes nothing.
+        // A second installation in the same process fails and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { http: plain_http(), env: cloud.env(), token: String::new() }
     }
@@ -67,7 +67,7 @@ impl Client {
         (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON"))
     }
 
-    /// Both halves of a sign-in; the last answer.
+    /// Both halves of a sign-in; returns the last response.
     pub(crate) async fn sign_in(&self) -> (u16, Value) {
         let user = User::new(&self.env["USER_POOL_ID"], &self.env["USER_NAME"], &self.env["PASSWORD"]);
         let srp = SrpClient::new(user, &self.env["CLIENT_ID"], None);
@@ -108,7 +108,7 @@ impl Client {
         self.cognito("InitiateAuth", &body).await
     }
 
-    /// One GraphQL request with the app's name and tenant as variables, and more: status and body.
+    /// One GraphQL request with the app's name and tenant as variables, and others: status and body.
     pub(crate) async fn graphql(&self, query: &str, more: Value) -> (u16, Value) {
         let mut variables = json!({"name": self.env["APP"], "tenant": self.env["TENANT"]});
         for (key, value) in more.as_object().into_iter().flatten() {
@@ -120,14 +120,14 @@ impl Client {
         (answer.status().as_u16(), answer.json().await.expect("JSON"))
     }
 
-    /// The app as one whole snapshot, which must come without errors.
+    /// The app as one complete snapshot, which must have no errors.
     pub(crate) async fn app(&self) -> Value {
         let (status, mut body) = self.graphql(GET_APP, json!({})).await;
         assert_eq!((status, &body["errors"]), (200, &Value::Null), "{body}");
         body["data"]["GetApp"].take()
     }
 
-    /// A managed node of the snapshot; null when it is not there.
+    /// A managed node of the snapshot; null when it is absent.
     pub(crate) async fn node(&self, name: &str) -> Value {
         let app = self.app().await;
         let nodes = app["nodes"].as_array().expect("a list of nodes");
@@ -149,7 +149,7 @@ impl Client {
     }
 }
 
-/// A configuration of the AWS SDK without retries, so that each refusal is seen as it comes.
+/// A configuration of the AWS SDK without retries, so that each error is visible.
 pub(crate) async fn config(endpoint: &str, credentials: Credentials) -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring));
     aws_config::defaults(BehaviorVersion::latest())
@@ -162,7 +162,7 @@ pub(crate) async fn config(endpoint: &str, credentials: Credentials) -> SdkConfi
         .await
 }
 
-/// Takes one message off a queue, waiting for it if need be.
+/// Receives and deletes one message of a queue; waits for it if necessary.
 pub(crate) async fn take(sqs: &aws_sdk_sqs::Client, url: &str) -> Message {
     let received = sqs
         .receive_message()

@@ -151,7 +151,7 @@ async fn introspection_answers_other_clients() {
     assert_eq!(find("ManagedAppNode")["possibleTypes"], members);
 }
 
-/// A part of the published schema, copied by hand, so that a slip in a derived name or nullability shows.
+/// A part of the published schema, copied by hand, so that an error in a derived name or nullability is detected.
 #[test]
 fn schema_agrees_with_the_published_one() {
     let schema = FakeCloud::graphql_schema();

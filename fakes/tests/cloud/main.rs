@@ -1,4 +1,4 @@
-//! The fake cloud as its clients meet it: every call goes over HTTP, by clients that are not the daemon's.
+//! The fake cloud from its clients' view: every call uses HTTP, with clients that are not the daemon's.
 
 mod client;
 mod commands;

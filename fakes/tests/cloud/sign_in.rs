@@ -1,4 +1,4 @@
-//! Sign-in: the SRP server against another implementation of the client, refusals, refresh.
+//! Sign-in: the SRP server against another implementation of the client, errors, refresh.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn right_password_gives_tokens_that_appsync_takes() {
     assert_eq!(cloud.services.calls(Service::Cognito, "RespondToAuthChallenge"), 1);
 }
 
-/// Salts and public values of every length and with the highest bit set or not: both sides must pad alike.
+/// Salts and public values of every length and with the highest bit set or not: both sides must pad in the same way.
 #[tokio::test]
 async fn many_salts_and_passwords_all_work() {
     let cloud = FakeCloud::builder().srp_id("3f6c-alias").start().await.expect("a port");

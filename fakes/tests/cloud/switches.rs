@@ -1,4 +1,5 @@
-//! Switches: messages late, doubled, dropped and reversed; services that fail or hang; spoiled and stale answers.
+//! Fault injection: messages delayed, duplicated, dropped and reversed; services that fail or hang; corrupted and stale
+//! responses.
 
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, GET_APP, take, take_body};
 
-/// How long a client waits for an answer that must not come.
+/// How long a client waits for a response that must not arrive.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// So late that what is done first is over, on a machine that is busy too.
+/// Long enough that the first action is complete, even on a busy machine.
 const LATE: Duration = Duration::from_secs(3);
 
 async fn one_node() -> (FakeCloud, Client) {

@@ -1,4 +1,4 @@
-//! The whole cloud at one address: what `env` says is all that a client of each service needs.
+//! The whole cloud at one address: `env` contains everything that a client of each service needs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use managed_app_fakes::cloud::{Fault, Service};
 
 use crate::client::{Client, config, plain_http, take};
 
-/// The configuration that the daemon's default chain would find, in one region.
+/// The configuration that the daemon's default chain would load, in one region.
 async fn operator(env: &BTreeMap<String, String>) -> aws_config::SdkConfig {
     let [id, secret] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| env[name].clone());
     config(&env["AWS_ENDPOINT_URL"], Credentials::new(id, secret, None, None, "test")).await
@@ -74,7 +74,7 @@ async fn audit_endpoint_of_the_snapshot_is_served() {
     assert_eq!((cloud.services.calls(Service::Audit, "POST"), cloud.audit.batches().len()), (1, 0));
 }
 
-/// The time a word gives is the time from which latency may be counted.
+/// The time that a command returns is the start for a measurement of latency.
 #[tokio::test]
 async fn a_word_wakes_a_waiting_poll_and_says_when() {
     let cloud = FakeCloud::start().await;

@@ -1,4 +1,4 @@
-//! The workplace of one check: a backend, names of its own, an image, and the steps that checks share.
+//! The environment of one check: a backend, unique names, an image, and shared steps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::{
     ImageReference, Limits, LogChunk, LogSettings, LogStream, Owner, Result as RuntimeResult,
 };
 
-/// How long something that must come may take.
+/// Limit for something that must happen.
 pub(super) const SOON: Duration = Duration::from_secs(40);
-/// Grace for processes that heed the stop signal.
+/// Grace for processes that handle the stop signal.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
-/// Pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Pause between two polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) struct Bench<'a> {
     pub(super) subject: &'a dyn Subject,
     pub(super) runtime: Runtime,
     pub(super) owner: Owner,
-    /// Start of all names of this check.
+    /// Prefix of all names of this check.
     pub(super) prefix: String,
     pub(super) image: ImageReference,
 }
 
-/// A prefix that no other run has.
+/// A prefix that no other run uses.
 pub(super) fn run_prefix() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("conf-{}-{:x}", std::process::id(), now.as_micros() & 0xfff_ffff)
@@ -37,7 +37,7 @@ pub(super) fn run_prefix() -> String {
 
 impl<'a> Bench<'a> {
     pub(super) async fn new(subject: &'a dyn Subject, prefix: &str) -> Outcome<Self> {
-        // One image for the whole run, called after the run and not after this check.
+        // One image for the whole run, named after the run and not after this check.
         let run = prefix.rsplit_once('-').map_or(prefix, |(run, _)| run);
         let image: ImageReference = format!("localhost/{run}:1").parse().expect("made of letters, digits and hyphens");
         subject.load_image(&image, "the image of most checks").await?;
@@ -51,7 +51,7 @@ impl<'a> Bench<'a> {
         Ok(Self { subject, runtime, owner, prefix: prefix.to_owned(), image })
     }
 
-    /// A name of this check's own.
+    /// A name that only this check uses.
     pub(super) fn name(&self, suffix: &str) -> String {
         format!("{}-{suffix}", self.prefix)
     }
@@ -85,8 +85,8 @@ impl<'a> Bench<'a> {
         Ok(id)
     }
 
-    /// A running container that heeds the stop signal from now on. Before, a first process ignores it, and a stop takes
-    /// all its grace.
+    /// A running container that already handles the stop signal. Before that, process 1 ignores it, and a stop takes
+    /// its whole grace.
     pub(super) async fn run_heeding(&self, suffix: &str) -> Outcome<ContainerId> {
         let id = self.run(suffix, Program::Idle).await?;
         let is_ready = |chunks: &[LogChunk]| joined(chunks).ends_with(b"ready\n");
@@ -101,13 +101,13 @@ impl<'a> Bench<'a> {
         found.ok_or_else(|| Failure::new(format!("container {id} is not listed")))
     }
 
-    /// The container as the engine's own tools show it.
+    /// The container as the engine's own tools report it.
     pub(super) async fn seen(&self, suffix: &str) -> Outcome<Seen> {
         let name = self.name(suffix);
-        self.subject.look(&name).await?.ok_or_else(|| Failure::new(format!("the engine has no container {name:?}")))
+        self.subject.inspect(&name).await?.ok_or_else(|| Failure::new(format!("the engine has no container {name:?}")))
     }
 
-    /// Waits until the engine's own tools show what is wanted.
+    /// Waits until the engine's own tools report the expected state.
     pub(super) async fn until_seen(&self, suffix: &str, what: &str, wanted: impl Fn(&Seen) -> bool) -> Outcome<Seen> {
         let begin = Instant::now();
         loop {
@@ -115,12 +115,12 @@ impl<'a> Bench<'a> {
             if wanted(&seen) {
                 return Ok(seen);
             }
-            ensure!(begin.elapsed() < SOON, "waited in vain until the container {what}; it is {seen:?}");
-            tokio::time::sleep(LOOK_AGAIN).await;
+            ensure!(begin.elapsed() < SOON, "timed out until the container {what}; it is {seen:?}");
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Runs a container of somebody else.
+    /// Runs a container of another owner.
     pub(super) async fn run_stranger(&self, suffix: &str, labels: &BTreeMap<String, String>, network: &str) -> Outcome {
         let name = self.name(suffix);
         self.subject.prepare(&name, Program::Idle).await?;
@@ -140,7 +140,7 @@ pub(super) fn fails_with<T>(result: RuntimeResult<T>, kind: ErrorKind, what: &st
     }
 }
 
-/// The next event of `id` with `action`; others before it are passed over.
+/// The next event of `id` with `action`; skips other events.
 pub(super) async fn await_event(events: &mut EventStream, id: &ContainerId, action: Action) -> Outcome<EngineEvent> {
     let mut passed = Vec::new();
     let search = async {
@@ -154,7 +154,7 @@ pub(super) async fn await_event(events: &mut EventStream, id: &ContainerId, acti
         Err(Failure::new(format!("the event stream ended before {action:?}")))
     };
     let found = tokio::time::timeout(SOON, search).await;
-    found.unwrap_or_else(|_| Err(Failure::new(format!("no event {action:?} came; passed were {passed:?}"))))
+    found.unwrap_or_else(|_| Err(Failure::new(format!("no event {action:?}; others were {passed:?}"))))
 }
 
 /// Reads a log stream until it ends.
@@ -162,7 +162,7 @@ pub(super) async fn read_to_end(logs: LogStream) -> Outcome<Vec<LogChunk>> {
     read_until(logs, |_| false).await
 }
 
-/// Reads a log stream until `enough` is true of all that came, or it ends.
+/// Reads a log stream until `enough` accepts all chunks, or it ends.
 pub(super) async fn read_until(
     mut logs: LogStream,
     mut enough: impl FnMut(&[LogChunk]) -> bool,
@@ -189,7 +189,7 @@ pub(super) fn joined(chunks: &[LogChunk]) -> Vec<u8> {
     chunks.iter().flat_map(|chunk| chunk.bytes.iter().copied()).collect()
 }
 
-/// Stops a container as gently as it likes.
+/// Stops a container with a long grace.
 pub(super) async fn stop(runtime: &dyn ContainerRuntime, id: &ContainerId) -> Outcome {
     Ok(runtime.stop(id, GRACE).await?)
 }

@@ -1,4 +1,4 @@
-//! A subject for engines with a command line that understands Docker's words.
+//! A subject for engines with a command line that has Docker's commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::inspect;
-use super::registry::FixedAnswer;
+use super::registry::FixedResponse;
 use super::{
     Act, Disturbance, Failure, Outcome, PROGRAM_VARIABLE, Program, Runtime, Seen, StallingProxy, Subject, TestRegistry,
     image,
 };
 use crate::{ImageReference, Limits, RegistryCredentials, Result as RuntimeResult};
 
-/// The longest a command may take.
+/// Longest duration of a command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often a command is tried that other checks can disturb.
+/// Attempts of a command that other checks can disturb.
 const ATTEMPTS: usize = 10;
 
-/// A handle in the making.
+/// A handle that is being created.
 pub type Connecting = BoxFuture<'static, RuntimeResult<Runtime>>;
 
-/// Makes a handle of the backend to the engine at a Unix socket.
+/// Creates a handle of the backend to the engine at a Unix socket.
 pub type Connect = Box<dyn Fn(PathBuf, Limits) -> Connecting + Send + Sync>;
 
 /// The engine's own command.
@@ -39,12 +39,12 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// `program` with arguments that come before each command, such as `--host`.
+    /// `program` with arguments that precede each command, such as `--host`.
     pub fn new(program: &str, args: &[&str]) -> Self {
         Self { program: program.to_owned(), args: args.iter().map(|&arg| arg.to_owned()).collect() }
     }
 
-    /// What the command prints; a failure holds what it complained about.
+    /// The output of the command; a failure contains its standard error.
     pub async fn run(&self, args: &[&str]) -> Outcome<String> {
         let mut command = Command::new(&self.program);
         command.args(&self.args).args(args).stdin(Stdio::null()).kill_on_drop(true);
@@ -62,7 +62,7 @@ impl Cli {
         Ok(self.run(args).await?.lines().map(str::to_owned).collect())
     }
 
-    /// What `inspect` prints of one thing, if there is such a thing. `kind` is `container` or `network`.
+    /// The output of `inspect` for one object, if it exists. `kind` is `container` or `network`.
     async fn inspect(&self, kind: &str, name: &str) -> Outcome<Option<Value>> {
         match self.run(&[kind, "inspect", name]).await {
             Ok(text) => {
@@ -76,19 +76,19 @@ impl Cli {
     }
 }
 
-/// An engine with a command line that understands Docker's words, and a Unix socket.
+/// An engine with a command line that has Docker's commands, and a Unix socket.
 pub struct CliSubject {
     name: String,
     cli: Cli,
     socket: PathBuf,
     connect: Connect,
     restart: Option<Cli>,
-    /// Where the engine keeps a file for each network, for engines that let nobody remove a network in use.
+    /// Directory of the engine with a file for each network, for engines that reject the removal of a network in use.
     networks: Option<PathBuf>,
     exceptions: Vec<(&'static str, &'static str)>,
     registry: TestRegistry,
-    silent: FixedAnswer,
-    throttling: FixedAnswer,
+    silent: FixedResponse,
+    throttling: FixedResponse,
     /// Images already on the engine.
     loaded: Mutex<BTreeSet<String>>,
 }
@@ -105,20 +105,20 @@ impl CliSubject {
             networks: None,
             exceptions: Vec::new(),
             registry: TestRegistry::start().await?,
-            silent: FixedAnswer::silence().await?,
-            throttling: FixedAnswer::too_many_requests().await?,
+            silent: FixedResponse::silence().await?,
+            throttling: FixedResponse::too_many_requests().await?,
             loaded: Mutex::default(),
         })
     }
 
-    /// The check cannot run, or cannot pass, on this engine for `reason`, which is printed in the table.
+    /// Excludes a check that cannot run or pass on this engine for `reason`, which appears in the table.
     #[must_use]
     pub fn except(mut self, check: &'static str, reason: &'static str) -> Self {
         self.exceptions.push((check, reason));
         self
     }
 
-    /// The command that ends the engine and returns when its successor answers. Without one, checks with a real restart
+    /// The command that restarts the engine and returns when it responds again. Without one, checks with a real restart
     /// do not run.
     #[must_use]
     pub fn restarted_by(mut self, command: Cli) -> Self {
@@ -126,8 +126,8 @@ impl CliSubject {
         self
     }
 
-    /// The folder, as this host sees it, where the engine keeps a file `<name>.json` for each network. For engines that
-    /// remove no network in use by their own tools, where it vanishes by way of the file or not at all.
+    /// The directory on this host where the engine keeps a file `<name>.json` for each network. For engines whose own
+    /// tools reject the removal of a network in use: the file is removed instead.
     #[must_use]
     pub fn networks_in(mut self, folder: PathBuf) -> Self {
         self.networks = Some(folder);
@@ -143,7 +143,7 @@ impl CliSubject {
         }
     }
 
-    /// Podman's look at the host's interfaces fails while one of them vanishes with a container of another check.
+    /// Podman's scan of the host's interfaces fails while one of them vanishes with a container of another check.
     async fn make_network(&self, name: &str) -> Outcome {
         for _ in 1..ATTEMPTS {
             match self.cli.run(&["network", "create", name]).await {
@@ -161,7 +161,7 @@ impl CliSubject {
         network: &str,
         image: &ImageReference,
     ) -> Outcome {
-        if self.look_at_networks(network).await?.is_empty() {
+        if self.network_labels(network).await?.is_empty() {
             self.make_network(network).await?;
         }
         let program = format!("{PROGRAM_VARIABLE}={}", Program::Idle.as_str());
@@ -175,7 +175,7 @@ impl CliSubject {
         self.cli.run(&args).await.map(drop)
     }
 
-    /// Removes what a list command shows, where the name starts with `prefix`.
+    /// Removes the listed objects whose names start with `prefix`.
     async fn remove_all(&self, list: &[&str], remove: &[&str], prefix: &str) -> Outcome {
         let names = self.cli.lines(list).await?;
         let ours: Vec<&str> = names.iter().map(String::as_str).filter(|name| name.starts_with(prefix)).collect();
@@ -198,8 +198,8 @@ impl CliSubject {
 
     async fn remove_images(&self, prefix: &str) -> Outcome {
         for line in self.images().await? {
-            let mut words = line.split(' ');
-            let (Some(repository), Some(tag), Some(digest)) = (words.next(), words.next(), words.next()) else {
+            let mut fields = line.split(' ');
+            let (Some(repository), Some(tag), Some(digest)) = (fields.next(), fields.next(), fields.next()) else {
                 continue;
             };
             if !repository.split('/').any(|part| part.starts_with(prefix)) {
@@ -284,13 +284,13 @@ impl Subject for CliSubject {
         Ok(())
     }
 
-    async fn look(&self, name: &str) -> Outcome<Option<Seen>> {
+    async fn inspect(&self, name: &str) -> Outcome<Option<Seen>> {
         let value = self.cli.inspect("container", name).await?;
         // Engines also find containers by a part of their id.
         Ok(value.as_ref().map(inspect::container).transpose()?.filter(|seen| seen.name == name))
     }
 
-    async fn look_at_networks(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
+    async fn network_labels(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>> {
         let ids = self.cli.lines(&["network", "ls", "--format", "{{.ID}} {{.Name}}"]).await?;
         let mut found = Vec::new();
         for id in ids.iter().filter_map(|line| line.split_once(' ')).filter(|(_, n)| *n == name).map(|(id, _)| id) {

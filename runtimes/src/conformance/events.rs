@@ -1,4 +1,4 @@
-//! Checks: events of what we do and of what others do.
+//! Checks: events of our own actions and of those of others.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) const CHECKS: &[Check] = checks![
     two_subscribers_both_get_the_events,
 ];
 
-/// Long enough for an event that must not come.
+/// Duration in which no event may arrive.
 const SILENCE: Duration = Duration::from_secs(2);
 
 async fn events_tell_of_a_containers_whole_life(bench: &Bench<'_>) -> Outcome {
@@ -52,8 +52,8 @@ async fn an_event_carries_name_and_time(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-/// Somebody does `act` to a running container; `action` must be told.
-async fn act_is_told(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome {
+/// Another user does `act` to a running container; `action` must be reported.
+async fn reports_act(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome {
     let id = bench.run("web", Program::Idle).await?;
     let mut events = bench.runtime.events(&bench.owner).await?;
     bench.subject.act(act).await?;
@@ -62,7 +62,7 @@ async fn act_is_told(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome
 }
 
 async fn events_tell_of_a_kill_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Kill(&bench.name("web")), Action::Died).await
+    reports_act(bench, Act::Kill(&bench.name("web")), Action::Died).await
 }
 
 async fn events_tell_of_a_pause_and_its_end_by_others(bench: &Bench<'_>) -> Outcome {
@@ -76,15 +76,15 @@ async fn events_tell_of_a_pause_and_its_end_by_others(bench: &Bench<'_>) -> Outc
 }
 
 async fn events_tell_of_a_rename_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Rename(&bench.name("web"), &bench.name("new")), Action::Renamed).await
+    reports_act(bench, Act::Rename(&bench.name("web"), &bench.name("new")), Action::Renamed).await
 }
 
 async fn events_tell_of_a_removal_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Remove(&bench.name("web")), Action::Removed).await
+    reports_act(bench, Act::Remove(&bench.name("web")), Action::Removed).await
 }
 
 async fn events_tell_of_a_disconnect_by_others(bench: &Bench<'_>) -> Outcome {
-    act_is_told(bench, Act::Disconnect(&bench.name("web"), &bench.owner.app), Action::Network).await
+    reports_act(bench, Act::Disconnect(&bench.name("web"), &bench.owner.app), Action::Network).await
 }
 
 async fn events_of_strangers_do_not_come(bench: &Bench<'_>) -> Outcome {
@@ -92,7 +92,7 @@ async fn events_of_strangers_do_not_come(bench: &Bench<'_>) -> Outcome {
     bench.run_stranger("stranger", &Default::default(), &bench.name("other-net")).await?;
     bench.subject.act(Act::Kill(&bench.name("stranger"))).await?;
     let id = bench.create("web", Program::Idle).await?;
-    // Ours is the last thing that happened; nothing of the stranger may come before it or soon after.
+    // Ours is the last event; no event of the stranger may come before it or soon after.
     let first = tokio::time::timeout(super::bench::SOON, events.next()).await;
     let Ok(Some(Ok(first))) = first else {
         return Err(super::Failure::new(format!("wanted an event, found {first:?}")));

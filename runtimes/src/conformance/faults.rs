@@ -1,4 +1,4 @@
-//! Checks: an engine that stops answering, goes away and comes back. They run alone where they would disturb others.
+//! Checks: an engine that stops responding, disappears and returns. They run alone where they would disturb others.
 
 use std::time::Duration;
 
@@ -22,20 +22,20 @@ pub(super) const CHECKS: &[Check] = checks![
     containers_survive_an_engine_that_goes_and_comes_back,
 ];
 
-/// These end the engine for all.
+/// These restart the engine, which affects all checks.
 pub(super) const RESTART_CHECKS: &[Check] =
     checks![after_a_real_restart_of_the_engine_the_same_handle_lists_and_tells_events_again];
 
-/// Limits that a check can wait for, and that an engine meets also on a machine that is busy.
+/// Limits that a check can wait for, and that an engine meets even on a busy machine.
 const LIMITS: Limits = Limits {
     call: Duration::from_secs(4),
     stop_margin: Duration::from_secs(2),
     pull_silence: Duration::from_secs(2),
     pull_total: Duration::from_secs(4),
 };
-/// What a call may take beyond its limit, on a machine that is busy.
+/// Time that a call may take beyond its limit on a busy machine.
 const LATE: Duration = Duration::from_secs(20);
-/// Breaks any list in its middle.
+/// Truncates any list.
 const SOME_BYTES: usize = 300;
 
 async fn times_out<T: Send>(
@@ -52,7 +52,7 @@ async fn times_out<T: Send>(
     Ok(())
 }
 
-/// A running container and a handle whose way to the engine can be disturbed.
+/// A running container and a handle with a connection that can be disturbed.
 async fn disturbed(bench: &Bench<'_>) -> Outcome<(ContainerId, Runtime, Box<dyn Disturbance>)> {
     let id = bench.run("web", Program::Ticks).await?;
     let (runtime, way) = bench.subject.connect_disturbed(LIMITS).await?;
@@ -67,7 +67,7 @@ async fn a_silent_engine_times_out_every_call(bench: &Bench<'_>) -> Outcome {
     let spec = bench.spec("second", Program::Idle);
     let image_id = crate::ImageId(format!("sha256:{}", "0".repeat(64)));
     let call = LIMITS.call;
-    // All at once, so that they wait together.
+    // Concurrently, so that the waits overlap.
     let calls: Vec<BoxFuture<'_, Outcome>> = vec![
         times_out("info", call, runtime.info()).boxed(),
         times_out("host", call, runtime.host()).boxed(),
@@ -184,7 +184,7 @@ async fn containers_survive_an_engine_that_goes_and_comes_back(bench: &Bench<'_>
     Ok(())
 }
 
-/// The checks above take the way to the engine away; here the engine itself ends, and a new one begins.
+/// The checks above interrupt the connection to the engine; this one restarts the engine itself.
 async fn after_a_real_restart_of_the_engine_the_same_handle_lists_and_tells_events_again(bench: &Bench<'_>) -> Outcome {
     let id = bench.run_heeding("web").await?;
     let mut events = bench.runtime.events(&bench.owner).await?;

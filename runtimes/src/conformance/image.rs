@@ -1,15 +1,15 @@
-//! The image that checks run: a static busybox and a script that is every [`Program`](super::Program), packed as a tar.
+//! The image of the checks: a static busybox and a script for every [`Program`](super::Program), packed as a tar.
 
 use super::{Failure, Outcome};
 
-/// Where the distribution's static busybox is.
+/// Path of the distribution's static busybox.
 const BUSYBOX: &str = "/bin/busybox";
 
 /// The image's command.
 pub(super) const COMMAND: [&str; 3] = ["/bin/busybox", "sh", "/run.sh"];
 
-/// One script for all programs. A first process ignores the stop signal until it traps it, so that comes first; a signal
-/// that comes during the output loses nothing of it.
+/// One script for all programs. Process 1 ignores the stop signal until it traps it, so the trap comes first; a signal
+/// during the output loses nothing of it.
 const SCRIPT: &str = r#"b=/bin/busybox
 trap 'early=1' TERM
 case "$CONFORMANCE_PROGRAM" in
@@ -27,7 +27,7 @@ trap 'exit 0' TERM
 while :; do $b sleep 3600 & wait $!; done
 "#;
 
-/// The image's one layer. Different markers make different layers.
+/// The image's only layer. Different markers make different layers.
 pub(super) fn layer(marker: &str) -> Outcome<Vec<u8>> {
     let busybox = std::fs::read(BUSYBOX)
         .map_err(|error| Failure::new(format!("cannot read {BUSYBOX} (Debian: busybox-static): {error}")))?;
@@ -45,7 +45,7 @@ pub(super) fn layer(marker: &str) -> Outcome<Vec<u8>> {
     Ok(tar.into_inner()?)
 }
 
-/// The command as Dockerfiles spell it.
+/// The command in Dockerfile syntax.
 pub(super) fn command_change() -> String {
     format!("CMD [{}]", COMMAND.map(|word| format!("\"{word}\"")).join(","))
 }

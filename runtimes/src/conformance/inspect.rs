@@ -1,4 +1,5 @@
-//! Reads what `container inspect` and `network inspect` print: Docker's form, which Podman prints too with variations.
+//! Parses the output of `container inspect` and `network inspect`: Docker's format, which Podman prints with
+//! variations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,41 +54,41 @@ fn strings(value: &Value) -> BTreeMap<String, String> {
 }
 
 fn environment(value: &Value) -> BTreeMap<String, String> {
-    let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
-    words.filter_map(|word| word.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    let entries = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    entries.filter_map(|entry| entry.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 fn ports(value: &Value) -> Outcome<BTreeSet<PortBinding>> {
     let mut found = BTreeSet::new();
     for (port, bindings) in value.as_object().into_iter().flatten() {
         for binding in bindings.as_array().into_iter().flatten() {
-            let nonsense = || Failure::new(format!("inspect shows the port {port} -> {binding}"));
-            let (container_port, protocol) = port.split_once('/').ok_or_else(nonsense)?;
-            // An empty address is every address.
+            let invalid = || Failure::new(format!("inspect shows the port {port} -> {binding}"));
+            let (container_port, protocol) = port.split_once('/').ok_or_else(invalid)?;
+            // An empty address means every address.
             let address = binding["HostIp"].as_str().filter(|address| !address.is_empty()).unwrap_or("0.0.0.0");
             found.insert(PortBinding {
-                container_port: container_port.parse().map_err(|_| nonsense())?,
+                container_port: container_port.parse().map_err(|_| invalid())?,
                 protocol: match protocol {
                     "tcp" => Protocol::Tcp,
                     "udp" => Protocol::Udp,
                     "sctp" => Protocol::Sctp,
-                    _ => return Err(nonsense()),
+                    _ => return Err(invalid()),
                 },
-                host_address: address.parse().map_err(|_| nonsense())?,
-                host_port: binding["HostPort"].as_str().and_then(|port| port.parse().ok()).ok_or_else(nonsense)?,
+                host_address: address.parse().map_err(|_| invalid())?,
+                host_port: binding["HostPort"].as_str().and_then(|port| port.parse().ok()).ok_or_else(invalid)?,
             });
         }
     }
     Ok(found)
 }
 
-/// A limit of 0 or less is none.
+/// A limit of 0 or less means none.
 fn hardening(host: &Value) -> Hardening {
-    let words = |name: &str| host[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let entries = |name: &str| host[name].as_array().into_iter().flatten().filter_map(Value::as_str);
     let limit = |name: &str| host[name].as_u64().filter(|limit| *limit > 0);
     Hardening {
-        no_new_privileges: words("SecurityOpt").any(|word| word.starts_with("no-new-privileges")),
-        dropped_capabilities: words("CapDrop").map(|word| word.trim_start_matches("CAP_").to_owned()).collect(),
+        no_new_privileges: entries("SecurityOpt").any(|entry| entry.starts_with("no-new-privileges")),
+        dropped_capabilities: entries("CapDrop").map(|entry| entry.trim_start_matches("CAP_").to_owned()).collect(),
         pids_max: limit("PidsLimit").and_then(|limit| limit.try_into().ok()),
         memory_bytes_max: limit("Memory"),
     }
@@ -102,7 +103,7 @@ fn mounts(value: &Value) -> BTreeMap<String, SeenMount> {
     mounts.map(|mount| (text(&mount["Destination"]), seen(mount))).collect()
 }
 
-/// A size such as `10000000`, `10m`, `9.537MB` or `10MB`: Docker's options are powers of two, Podman prints powers of ten.
+/// Parses `10000000`, `10m`, `9.537MB` or `10MB`: Docker's options are powers of two, Podman prints powers of ten.
 fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..digits].parse().ok()?;

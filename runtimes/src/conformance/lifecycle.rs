@@ -1,4 +1,4 @@
-//! Checks: create, start, rename, remove, and what the list says of a container's life.
+//! Checks: create, start, rename, remove, and the listed states of a container.
 
 use super::bench::{Bench, fails_with, stop};
 use super::outcome::{ensure, ensure_eq};
@@ -39,7 +39,7 @@ async fn host_tells_the_architecture_and_where_images_are(bench: &Bench<'_>) -> 
     let host = bench.runtime.host().await?;
     let here = EngineHost::architecture_of(std::env::consts::ARCH);
     ensure_eq!(host.architecture, here, "architecture");
-    ensure!(host.data_root.is_none_or(|root| root.is_absolute()), "the place of images is no absolute path");
+    ensure!(host.data_root.is_none_or(|root| root.is_absolute()), "the directory of images is not an absolute path");
     Ok(())
 }
 
@@ -63,7 +63,7 @@ async fn create_without_the_image_is_not_found_and_never_pulls(bench: &Bench<'_>
     spec.image = published.clone();
     fails_with(bench.runtime.create(&spec).await, ErrorKind::NotFound, "create")?;
     ensure_eq!(bench.runtime.image(&published).await?, None, "local image");
-    ensure_eq!(bench.subject.look(&spec.name).await?, None, "container");
+    ensure_eq!(bench.subject.inspect(&spec.name).await?, None, "container");
     Ok(())
 }
 
@@ -71,7 +71,7 @@ async fn create_without_the_network_is_not_found(bench: &Bench<'_>) -> Outcome {
     let mut spec = bench.spec("web", Program::Idle);
     spec.network = bench.name("no-such-net");
     fails_with(bench.runtime.create(&spec).await, ErrorKind::NotFound, "create")?;
-    ensure_eq!(bench.subject.look(&spec.name).await?, None, "container left behind");
+    ensure_eq!(bench.subject.inspect(&spec.name).await?, None, "container left behind");
     Ok(())
 }
 
@@ -147,7 +147,7 @@ async fn rename_gives_another_name_and_keeps_the_process(bench: &Bench<'_>) -> O
     let before = bench.seen("web").await?;
     bench.runtime.rename(&id, &bench.name("new")).await?;
     let after = bench.seen("new").await?;
-    ensure_eq!(bench.subject.look(&bench.name("web")).await?, None, "the old name");
+    ensure_eq!(bench.subject.inspect(&bench.name("web")).await?, None, "the old name");
     ensure_eq!((&after.id, &after.started), (&before.id, &before.started), "id and start");
     ensure!(after.is_running, "it does not run any more");
     ensure_eq!(bench.listed(&id).await?.name, bench.name("new"), "listed name");
@@ -175,7 +175,7 @@ async fn rename_to_a_taken_name_already_exists_and_changes_nothing(bench: &Bench
 async fn remove_kills_a_running_container(bench: &Bench<'_>) -> Outcome {
     let id = bench.run("web", Program::Stubborn).await?;
     bench.runtime.remove(&id).await?;
-    ensure_eq!(bench.subject.look(&bench.name("web")).await?, None, "the container");
+    ensure_eq!(bench.subject.inspect(&bench.name("web")).await?, None, "the container");
     ensure_eq!(bench.runtime.list(&bench.owner).await?.len(), 0, "number of containers");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Checks: a container's output, what of it comes, in what order, and when the stream ends.
+//! Checks: a container's output: its content, its order, and the end of the stream.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::outcome::{ensure, ensure_eq};
 use super::{BROKEN_UTF8, CONTROL, Check, Failure, LINES, LONG_LINE_BYTES, Outcome, Program, checks};
 use crate::{LogChunk, LogSource, LogStream};
 
-/// A slow reader rests so long whenever it has read so many pieces.
+/// A slow reader pauses this long after each [`REST_EVERY`] chunks.
 const REST: Duration = Duration::from_millis(10);
 const REST_EVERY: usize = 200;
 
@@ -38,7 +38,7 @@ async fn stopped_after(bench: &Bench<'_>, program: Program, wanted: usize) -> Ou
     read_to_end(bench.runtime.logs(&id, None).await?).await
 }
 
-/// Reads a log stream until so many bytes have come.
+/// Reads a log stream until this number of bytes has arrived.
 async fn read_bytes(logs: LogStream, wanted: usize) -> Outcome {
     let mut seen = 0;
     let is_enough = |chunks: &[LogChunk]| {
@@ -96,7 +96,7 @@ async fn a_chunk_is_at_most_one_line(bench: &Bench<'_>) -> Outcome {
         let newline = chunk.bytes.iter().position(|byte| *byte == b'\n');
         ensure!(newline.is_none_or(|at| at + 1 == chunk.bytes.len()), "a chunk holds {:?}", chunk.bytes);
     }
-    // More than lines is fine: an engine that reads its pipe in blocks cuts a line at a block's end.
+    // More chunks than lines are allowed: an engine that reads its pipe in blocks cuts a line at a block's end.
     ensure!(chunks.len() >= LINES, "{} chunks for {LINES} lines", chunks.len());
     Ok(())
 }
@@ -136,7 +136,7 @@ async fn a_very_long_line_comes_whole(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-/// The two lines of [`Program::Binary`]. A broken one may have changed its length.
+/// The two lines of [`Program::Binary`]. A changed line may have another length.
 async fn binary_lines(bench: &Bench<'_>) -> Outcome<Vec<Vec<u8>>> {
     let chunks = stopped_after(bench, Program::Binary, CONTROL.len() + BROKEN_UTF8.len() + 2).await?;
     Ok(joined(&chunks).split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect())
@@ -166,7 +166,8 @@ async fn both_outputs_are_told_apart(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn an_unfinished_last_line_comes_too(bench: &Bench<'_>) -> Outcome {
-    // An engine that waits for the end of a line shows nothing yet; a stop before the program wrote would leave nothing.
+    // An engine that waits for the end of a line returns nothing yet; a stop before the program wrote would leave
+    // nothing.
     let mut chunks = stopped_after(bench, Program::Unfinished, "begun\n".len()).await?;
     chunks.retain(|chunk| chunk.source == LogSource::Stdout);
     ensure_eq!(String::from_utf8_lossy(&joined(&chunks)), "unfinished", "output");

@@ -1,14 +1,14 @@
 //! The conformance suite: one set of checks for every backend, one check for each sentence of the trait's contract.
 //!
-//! It owns the checks, the images they run, and helpers to disturb an engine. It must not know any backend: what a
-//! backend did is looked at through the engine's own tools.
+//! It owns the checks, the images they run, and helpers to disturb an engine. It does not know any backend: the effect
+//! of a backend is inspected with the engine's own tools.
 //!
-//! # How to run it against a backend of your own
+//! # How to test your own backend
 //!
-//! Implement [`ContainerRuntime`](crate::ContainerRuntime). If your engine has a command line that understands Docker's
-//! words (`container inspect`, `network ls`, `volume ls`, `import`, ...), give a [`CliSubject`] the command, the engine's
-//! Unix socket and a function that connects your backend to a socket; otherwise implement [`Subject`]. Then let [`run`]
-//! judge it in a test with feature `conformance`. Needed on the host: a static busybox at `/bin/busybox`,
+//! Implement [`ContainerRuntime`](crate::ContainerRuntime). If your engine has a command line with Docker's commands
+//! (`container inspect`, `network ls`, `volume ls`, `import`, ...), pass a [`CliSubject`] the command, the engine's
+//! Unix socket and a function that connects your backend to a socket; otherwise implement [`Subject`]. Then call
+//! [`run`] in a test with feature `conformance`. Required on the host: a static busybox at `/bin/busybox`,
 //! `docker-registry` and `htpasswd` (Debian: `busybox-static`, `docker-registry`, `apache2-utils`).
 //!
 //! ```no_run
@@ -33,12 +33,11 @@
 //! # }
 //! ```
 //!
-//! A check that your engine cannot pass for a good reason is named, with the reason, by
-//! [`CliSubject::except`]; it then stands in the table with that reason. [`CliSubject::restarted_by`] names the command
-//! for the one check that restarts the engine; without it that check is not run, which the table says.
-//! [`CliSubject::networks_in`] names the folder of an engine that lets nobody remove a network in use. Reports of several engines go into one table
-//! by [`Report::merge`]; for engines tested by different programs, [`Report::save`] and the example
-//! `conformance_table` do it.
+//! [`CliSubject::except`] excludes a check that your engine cannot pass, with a reason that appears in the table.
+//! [`CliSubject::restarted_by`] sets the command for the check that restarts the engine; without it that check is not
+//! run, which the table shows. [`CliSubject::networks_in`] sets the directory of an engine that rejects the removal of
+//! a network in use. [`Report::merge`] combines the reports of several engines into one table; for engines tested by
+//! different programs, use [`Report::save`] and the example `conformance_table`.
 
 mod bench;
 mod cli;
@@ -80,9 +79,9 @@ pub use subject::{
 
 use bench::Bench;
 
-/// The longest a single check may take.
+/// Longest duration of a single check.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
-/// Checks that run at the same time.
+/// Concurrent checks.
 const CHECKS_AT_ONCE: usize = 4;
 
 /// One check of the suite.
@@ -90,27 +89,27 @@ const CHECKS_AT_ONCE: usize = 4;
 pub struct Check {
     /// Its name, a statement.
     pub name: &'static str,
-    /// Whom it disturbs.
+    /// Scope of its disturbance, besides itself.
     disturbs: Disturbs,
     run: for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, Outcome>,
 }
 
-/// Whom a check disturbs beside itself.
+/// Scope of the disturbance by a check, besides itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Disturbs {
-    Nobody,
-    /// Whoever uses the same way to the engine.
-    Way,
-    /// Whoever uses the engine.
+    Nothing,
+    /// Users of the same connection to the engine.
+    Connection,
+    /// All users of the engine.
     Engine,
 }
 
-/// A list of checks from async functions that take a bench; each function's name is the check's name.
+/// A list of checks from async functions that take a bench; the name of the function is the name of the check.
 macro_rules! checks {
     ($($name:ident),* $(,)?) => {
         &[$($crate::conformance::Check {
             name: stringify!($name),
-            disturbs: $crate::conformance::Disturbs::Nobody,
+            disturbs: $crate::conformance::Disturbs::Nothing,
             run: |bench| ::std::boxed::Box::pin($name(bench)),
         }),*]
     };
@@ -130,7 +129,7 @@ pub fn all_checks() -> Vec<Check> {
         events::CHECKS,
         pull::CHECKS,
     ];
-    let way = faults::CHECKS.iter().map(|check| Check { disturbs: Disturbs::Way, ..*check });
+    let way = faults::CHECKS.iter().map(|check| Check { disturbs: Disturbs::Connection, ..*check });
     let engine = faults::RESTART_CHECKS.iter().map(|check| Check { disturbs: Disturbs::Engine, ..*check });
     together.into_iter().flatten().copied().chain(way).chain(engine).collect()
 }
@@ -140,12 +139,12 @@ pub async fn run(subject: &dyn Subject) -> Report {
     run_only(subject, |_| true).await
 }
 
-/// Runs the checks whose names `wanted` accepts. For looking into a failure; a report for the table is a whole one.
+/// Runs the checks whose names `wanted` accepts. For debugging; a report for the table needs a complete run.
 pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> Report {
     let prefix = bench::run_prefix();
     let exceptions = subject.exceptions();
     let checks: Vec<(usize, Check)> = all_checks().into_iter().filter(|check| wanted(check.name)).enumerate().collect();
-    let judge = |(number, check): (usize, Check)| {
+    let run_check = |(number, check): (usize, Check)| {
         let exception = exceptions.iter().find(|(name, _)| *name == check.name).map(|(_, reason)| *reason);
         let prefix = format!("{prefix}-{number:03}");
         async move {
@@ -153,22 +152,22 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
                 Some(reason) => (number, Verdict::NotRun(reason.to_owned()), Duration::ZERO),
                 None => {
                     let begin = Instant::now();
-                    let verdict = judge(subject, &prefix, check).await;
+                    let verdict = run_check(subject, &prefix, check).await;
                     (number, verdict, begin.elapsed())
                 }
             }
         }
     };
     let is_alone = |(_, check): &(usize, Check)| match check.disturbs {
-        Disturbs::Nobody => false,
-        Disturbs::Way => !subject.disturbs_one_handle_only(),
+        Disturbs::Nothing => false,
+        Disturbs::Connection => !subject.disturbs_one_handle_only(),
         Disturbs::Engine => true,
     };
     let (alone, together): (Vec<_>, Vec<_>) = checks.iter().copied().partition(is_alone);
     let mut verdicts: Vec<(usize, Verdict, Duration)> =
-        futures_util::stream::iter(together).map(judge).buffer_unordered(CHECKS_AT_ONCE).collect().await;
+        futures_util::stream::iter(together).map(run_check).buffer_unordered(CHECKS_AT_ONCE).collect().await;
     for check in alone {
-        verdicts.push(judge(check).await);
+        verdicts.push(run_check(check).await);
     }
     verdicts.sort_by_key(|(number, ..)| *number);
     let mut report = Report::new(&subject.name());
@@ -181,7 +180,7 @@ pub async fn run_only(subject: &dyn Subject, wanted: impl Fn(&str) -> bool) -> R
     report
 }
 
-async fn judge(subject: &dyn Subject, prefix: &str, check: Check) -> Verdict {
+async fn run_check(subject: &dyn Subject, prefix: &str, check: Check) -> Verdict {
     let work = async {
         let bench = Bench::new(subject, prefix).await?;
         let outcome = (check.run)(&bench).await;

@@ -1,4 +1,4 @@
-//! How a check ends.
+//! Result of a check.
 
 use std::error::Error;
 use std::fmt;
@@ -11,14 +11,14 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 /// Why a check did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The backend is wrong, or a tool of the suite failed.
+    /// The backend failed the check, or a tool of the suite failed.
     Failed(String),
     /// The check cannot run on this engine.
     CannotRun(String),
 }
 
 impl Failure {
-    /// A failed check, in words.
+    /// A failed check with its text.
     pub fn new(text: impl Into<String>) -> Self {
         Self::Failed(text.into())
     }

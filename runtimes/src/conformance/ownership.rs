@@ -1,4 +1,4 @@
-//! Checks: whose containers and networks are seen and touched.
+//! Checks: ownership of containers and networks.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ async fn strangers_stay_untouched(bench: &Bench<'_>) -> Outcome {
 }
 
 async fn ensure_network_makes_a_network_with_the_owners_labels(bench: &Bench<'_>) -> Outcome {
-    let found = bench.subject.look_at_networks(&bench.owner.app).await?;
+    let found = bench.subject.network_labels(&bench.owner.app).await?;
     ensure_eq!(found.len(), 1, "number of networks");
     for (key, value) in bench.owner.labels() {
         ensure_eq!(found[0].get(&key), Some(&value), format!("label {key} of the network"));
@@ -111,7 +111,7 @@ async fn ensure_network_makes_a_network_with_the_owners_labels(bench: &Bench<'_>
 async fn ensure_network_twice_leaves_one_network(bench: &Bench<'_>) -> Outcome {
     bench.run("web", Program::Idle).await?;
     bench.runtime.ensure_network(&bench.owner.app, &bench.owner).await?;
-    ensure_eq!(bench.subject.look_at_networks(&bench.owner.app).await?.len(), 1, "number of networks");
+    ensure_eq!(bench.subject.network_labels(&bench.owner.app).await?.len(), 1, "number of networks");
     ensure!(bench.seen("web").await?.networks.contains(&bench.owner.app), "the container lost its network");
     Ok(())
 }
@@ -119,15 +119,15 @@ async fn ensure_network_twice_leaves_one_network(bench: &Bench<'_>) -> Outcome {
 async fn ensure_network_many_times_at_once_leaves_one_network(bench: &Bench<'_>) -> Outcome {
     let name = bench.name("contended");
     try_join_all((0..8).map(|_| bench.runtime.ensure_network(&name, &bench.owner))).await?;
-    ensure_eq!(bench.subject.look_at_networks(&name).await?.len(), 1, "number of networks");
+    ensure_eq!(bench.subject.network_labels(&name).await?.len(), 1, "number of networks");
     Ok(())
 }
 
 async fn ensure_network_leaves_a_network_of_somebody_else_as_it_is(bench: &Bench<'_>) -> Outcome {
     let name = bench.name("theirs");
     bench.subject.act(Act::MakeNetwork(&name)).await?;
-    let before = bench.subject.look_at_networks(&name).await?;
+    let before = bench.subject.network_labels(&name).await?;
     bench.runtime.ensure_network(&name, &bench.owner).await?;
-    ensure_eq!(bench.subject.look_at_networks(&name).await?, before, "the network");
+    ensure_eq!(bench.subject.network_labels(&name).await?, before, "the network");
     Ok(())
 }

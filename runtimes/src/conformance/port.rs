@@ -1,16 +1,16 @@
-//! Ports for servers and containers of tests, which must be known before somebody listens there. Owns no socket.
+//! Ports for servers and containers of tests that must be known before a server listens. Owns no socket.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Below the ports that the kernel gives to whoever asks for any (from 32768 on, `ip_local_port_range`): no connection and
-/// no other test's server comes by one of these between the look at it and its use.
+/// Below the ephemeral ports of the kernel (from 32768 on, `ip_local_port_range`): no connection and no other test's
+/// server gets one of these between the check and its use.
 const FIRST: u32 = 20_000;
 const COUNT: u32 = 12_000;
-/// Processes of tests that run side by side begin so far from each other.
+/// Distance between the first ports of concurrent test processes.
 const STRIDE: u32 = 101;
 
-/// A port on which nobody listens, at no address of this host. Each call in a process has another one.
+/// A port that is free on every address of this host. Each call in a process returns a different one.
 ///
 /// # Panics
 /// When all are taken.

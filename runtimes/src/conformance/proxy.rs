@@ -1,4 +1,4 @@
-//! A Unix-socket proxy before an engine that can stall answers, break them off, and go away.
+//! A Unix-socket proxy in front of an engine that can stall and truncate responses, and disappear.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use super::{Disturbance, Outcome};
 /// Bytes forwarded at once.
 const BUFFER: usize = 16 * 1024;
 
-/// How answers are treated.
+/// Treatment of responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Pass,
@@ -24,20 +24,20 @@ enum Mode {
     Stall(usize),
 }
 
-/// A proxy on a socket of its own before an engine's socket. Its connections end when it is dropped.
+/// A proxy on its own socket in front of an engine's socket. Its connections end when it is dropped.
 #[derive(Debug)]
 pub struct StallingProxy {
-    /// Keeps the socket's folder.
+    /// Keeps the socket's directory.
     _folder: TempDir,
     path: PathBuf,
     engine: PathBuf,
     mode: watch::Sender<Mode>,
-    /// The task that owns listener and connections; none while the engine is away.
+    /// The task that owns listener and connections; `None` while the engine is stopped.
     task: Arc<Mutex<Option<AbortOnDropHandle<()>>>>,
 }
 
 impl StallingProxy {
-    /// A proxy before the Unix socket `engine` that passes everything on.
+    /// A proxy in front of the Unix socket `engine` that forwards everything.
     pub fn start(engine: &Path) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("engine.sock");
@@ -47,7 +47,7 @@ impl StallingProxy {
         Ok(proxy)
     }
 
-    /// The proxy's own socket, which the backend is to connect to.
+    /// The proxy's own socket, for the backend.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -78,7 +78,7 @@ impl Disturbance for StallingProxy {
         let task = self.task().take();
         if let Some(task) = task {
             task.abort();
-            // Aborted: the error says just that. Afterwards all its connections are closed.
+            // The error only reports the abort. Afterwards all its connections are closed.
             let _ = task.await;
         }
         Ok(std::fs::remove_file(&self.path)?)
@@ -98,7 +98,7 @@ async fn serve(listener: UnixListener, engine: PathBuf, mode: watch::Sender<Mode
                 let Ok((client, _)) = accepted else { return };
                 let (engine, mode) = (engine.clone(), mode.subscribe());
                 connections.spawn(async move {
-                    // A broken connection is the end of it for both sides.
+                    // A broken connection ends both sides.
                     let _ = forward(client, &engine, mode).await;
                 });
             }

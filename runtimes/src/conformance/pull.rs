@@ -1,4 +1,4 @@
-//! Checks: images, from a registry with a password and on the engine.
+//! Checks: images, pulled from a registry with a password and on the engine.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) const CHECKS: &[Check] = checks![
     a_pulled_image_runs,
 ];
 
-/// Publishes an image that no other check has.
+/// Publishes an image that no other check uses.
 async fn publish(bench: &Bench<'_>, marker: &str) -> Outcome<ImageReference> {
     bench.subject.publish_image(&bench.name("img"), "1", &bench.name(marker)).await
 }
@@ -108,7 +108,7 @@ async fn pull_tells_progress_that_only_grows(bench: &Bench<'_>) -> Outcome {
     let note = |progress: PullProgress| seen.lock().unwrap_or_else(PoisonError::into_inner).push(progress);
     bench.runtime.pull(&image, Some(&bench.subject.credentials()), &note).await?;
     let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-    ensure!(!seen.is_empty(), "no progress was told");
+    ensure!(!seen.is_empty(), "no progress was reported");
     ensure!(seen.is_sorted_by_key(|progress| progress.done_bytes), "the bytes done shrink: {seen:?}");
     let is_sound = |progress: &PullProgress| progress.total_bytes == 0 || progress.done_bytes <= progress.total_bytes;
     ensure!(seen.iter().all(is_sound), "more is done than there is: {seen:?}");
@@ -184,7 +184,7 @@ async fn remove_image_of_an_image_in_use_conflicts(bench: &Bench<'_>) -> Outcome
     let container = bench.runtime.create(&spec).await?;
     fails_with(bench.runtime.remove_image(&id).await, ErrorKind::Conflict, "remove of an image in use")?;
     ensure_eq!(bench.runtime.image(&image).await?, Some(id.clone()), "image in use");
-    ensure!(bench.subject.look(&spec.name).await?.is_some(), "the container is gone");
+    ensure!(bench.subject.inspect(&spec.name).await?.is_some(), "the container is gone");
     bench.runtime.remove(&container).await?;
     bench.runtime.remove_image(&id).await?;
     ensure_eq!(bench.runtime.image(&image).await?, None, "image no longer in use");

@@ -1,4 +1,4 @@
-//! Checks: what becomes of a stopped container when others remove what it refers to, and by which names others reach it.
+//! Checks: stopped containers whose references others removed, and names by which others reach a container.
 
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = checks![
     others_reach_a_container_by_its_aliases_from_its_first_start,
 ];
 
-/// A container with two aliases that has run and is stopped.
+/// A stopped container with two aliases that has run before.
 async fn stopped(bench: &Bench<'_>) -> Outcome<(ContainerId, Seen)> {
     let mut spec = bench.spec("web", Program::Idle);
     spec.aliases = ["final", "final-host"].map(|name| bench.name(name)).into();
@@ -29,18 +29,18 @@ async fn stopped(bench: &Bench<'_>) -> Outcome<(ContainerId, Seen)> {
     Ok((id, bench.seen("web").await?))
 }
 
-/// It runs, it is the one that it was, and it is on the one network, where others reach it as before.
+/// It runs, is the same container, and is on its only network, where others reach it as before.
 async fn is_back(bench: &Bench<'_>, id: &ContainerId, before: &Seen) -> Outcome {
     let seen = bench.seen("web").await?;
     ensure!(seen.is_running, "it does not run");
     ensure_eq!((&seen.id, &seen.networks), (&before.id, &before.networks), "id and networks");
     ensure_eq!(bench.listed(id).await?.networks, vec![bench.owner.app.clone()], "listed networks");
-    ensure_eq!(bench.subject.look_at_networks(&bench.owner.app).await?.len(), 1, "number of networks");
+    ensure_eq!(bench.subject.network_labels(&bench.owner.app).await?.len(), 1, "number of networks");
     bench.run("peer", Program::Idle).await?;
     is_reached(bench, "final").await
 }
 
-/// Waits until the container `peer` finds an address for a name; engines tell their name servers in passing.
+/// Waits until the container `peer` resolves a name; engines update their name servers asynchronously.
 async fn is_reached(bench: &Bench<'_>, suffix: &str) -> Outcome {
     let begin = Instant::now();
     while !bench.subject.resolves(&bench.name("peer"), &bench.name(suffix)).await? {
@@ -53,10 +53,10 @@ async fn is_reached(bench: &Bench<'_>, suffix: &str) -> Outcome {
 async fn start_makes_a_removed_network_again_and_connects_to_it(bench: &Bench<'_>) -> Outcome {
     let (id, before) = stopped(bench).await?;
     bench.subject.act(Act::RemoveNetwork(&bench.owner.app)).await?;
-    ensure_eq!(bench.subject.look_at_networks(&bench.owner.app).await?.len(), 0, "networks before the start");
+    ensure_eq!(bench.subject.network_labels(&bench.owner.app).await?.len(), 0, "networks before the start");
     bench.runtime.start(&id).await?;
     is_back(bench, &id, &before).await?;
-    let networks = bench.subject.look_at_networks(&bench.owner.app).await?;
+    let networks = bench.subject.network_labels(&bench.owner.app).await?;
     for (key, value) in bench.owner.labels() {
         ensure_eq!(networks[0].get(&key), Some(&value), format!("label {key} of the network"));
     }
@@ -78,7 +78,7 @@ async fn restart_makes_a_removed_network_again_and_connects_to_it(bench: &Bench<
     is_back(bench, &id, &before).await
 }
 
-/// An engine either keeps what a container needs of its image, or removes the container too.
+/// An engine either keeps the parts of the image that a container needs, or removes the container too.
 async fn start_needs_no_image(bench: &Bench<'_>) -> Outcome {
     let image: ImageReference = format!("localhost/{}:1", bench.name("img")).parse().expect("letters and hyphens");
     bench.subject.load_image(&image, "the image of one check").await?;
@@ -93,7 +93,7 @@ async fn start_needs_no_image(bench: &Bench<'_>) -> Outcome {
     starts_unless_gone(bench, &id).await
 }
 
-/// An engine refuses to remove a volume that a container uses, or removes the container too.
+/// An engine rejects the removal of a volume in use, or removes the container too.
 async fn start_finds_its_named_volume(bench: &Bench<'_>) -> Outcome {
     let volume = bench.name("data");
     let mut spec = bench.spec("web", Program::Idle);
@@ -102,16 +102,16 @@ async fn start_finds_its_named_volume(bench: &Bench<'_>) -> Outcome {
     let id = bench.runtime.create(&spec).await?;
     bench.runtime.start(&id).await?;
     stop(&*bench.runtime, &id).await?;
-    // Whether that is refused, and what goes with it, is the engine's affair.
+    // The engine decides whether that is rejected, and what it removes as well.
     let _ = bench.subject.act(Act::RemoveVolumeByForce(&volume)).await;
     starts_unless_gone(bench, &id).await?;
-    let is_there = bench.subject.look(&spec.name).await?.is_some();
+    let is_there = bench.subject.inspect(&spec.name).await?.is_some();
     ensure!(!is_there || bench.subject.volumes().await?.contains(&volume), "it runs without its volume");
     Ok(())
 }
 
 async fn starts_unless_gone(bench: &Bench<'_>, id: &ContainerId) -> Outcome {
-    if bench.subject.look(&bench.name("web")).await?.is_none() {
+    if bench.subject.inspect(&bench.name("web")).await?.is_none() {
         return fails_with(bench.runtime.start(id).await, ErrorKind::NotFound, "start of what went along");
     }
     bench.runtime.start(id).await?;
@@ -140,10 +140,10 @@ async fn start_without_a_bind_source_is_refused_and_names_it(bench: &Bench<'_>) 
         ensure!(text.contains(path) && text.contains("create it"), "no path or no remedy in: {text}");
     }
     ensure!(!bench.seen("web").await?.is_running, "it runs without what is mounted");
-    ensure!(!source.exists(), "somebody made the source");
+    ensure!(!source.exists(), "the source was created");
     bench.subject.act(Act::MakeFolder(&source)).await?;
     bench.runtime.start(&id).await?;
-    ensure!(bench.seen("web").await?.is_running, "it does not run although the source is there again");
+    ensure!(bench.seen("web").await?.is_running, "it does not run although the source exists again");
     Ok(())
 }
 
@@ -153,7 +153,7 @@ async fn a_part_of_a_networks_id_is_no_name_of_it(bench: &Bench<'_>) -> Outcome 
     let mut spec = bench.spec("web", Program::Idle);
     spec.network = id.get(..12).unwrap_or(&id).to_owned();
     fails_with(bench.runtime.create(&spec).await, ErrorKind::NotFound, "create on a part of an id")?;
-    ensure_eq!(bench.subject.look(&spec.name).await?, None, "container left behind");
+    ensure_eq!(bench.subject.inspect(&spec.name).await?, None, "container left behind");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
-//! Registries for pulls: a real one with a password, one that is silent, one that always says 429.
+//! Registries for pulls: a real one with a password, one that is silent, one that always responds with 429.
 //!
-//! Images are pushed by the registry's HTTP interface, not by an engine, so that their ids are known beforehand.
+//! Images are pushed by the registry's HTTP interface, not by an engine, so that their ids are known in advance.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -25,18 +25,18 @@ use crate::{ImageReference, RegistryCredentials};
 
 /// User of the registry.
 const USERNAME: &str = "conformance";
-/// Its password; its letters are those that differ between the two kinds of base64.
+/// Its password; it contains the characters that differ between the two base64 alphabets.
 const PASSWORD: &str = "p~w?>~~?x>";
-/// How long the registry may take to come up, and to answer.
+/// Limit for the registry's startup and for a response.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Largest answer that is read.
+/// Largest response that is read.
 const ANSWER_MAX: u64 = 1 << 20;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Debian's `docker-registry` with a password, on a loopback port of its own. Ends when dropped.
+/// Debian's `docker-registry` with a password, on its own loopback port. Ends when dropped.
 #[derive(Debug)]
 pub struct TestRegistry {
     address: SocketAddr,
@@ -46,7 +46,7 @@ pub struct TestRegistry {
 }
 
 impl TestRegistry {
-    /// Starts a registry and waits until it answers.
+    /// Starts a registry and waits until it responds.
     pub async fn start() -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -75,23 +75,23 @@ impl TestRegistry {
             .map_err(|error| missing("docker-registry", "docker-registry", &error))?;
         let begin = Instant::now();
         while TcpStream::connect(address).await.is_err() {
-            ensure!(begin.elapsed() < LIMIT, "docker-registry does not answer at {address}");
+            ensure!(begin.elapsed() < LIMIT, "docker-registry does not respond at {address}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(Self { address, _folder: folder, _process: process })
     }
 
-    /// Host and port, as they stand in a reference.
+    /// Host and port, as in a reference.
     pub fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// User and password it wants.
+    /// User and password of the registry.
     pub fn credentials(&self) -> RegistryCredentials {
         RegistryCredentials { username: USERNAME.to_owned(), password: PASSWORD.into() }
     }
 
-    /// Pushes an image of the suite's programs; a tag that is there moves.
+    /// Pushes an image of the suite's programs; an existing tag is moved.
     pub async fn publish(&self, repository: &str, tag: &str, marker: &str) -> Outcome<ImageReference> {
         let layer = image::layer(marker)?;
         let layer_digest = digest(&layer);
@@ -123,13 +123,13 @@ impl TestRegistry {
     pub async fn digest_of(&self, image: &ImageReference) -> Outcome<String> {
         let path = format!("/v2/{}/manifests/{}", image.repository(), image.tag().unwrap_or("latest"));
         let answer = self.request("GET", &path, MANIFEST, b"").await?;
-        ensure!(answer.status == 200, "the registry answered {} to a look at a manifest", answer.status);
-        answer.header("docker-content-digest").ok_or_else(|| Failure::new("the registry told no digest"))
+        ensure!(answer.status == 200, "the registry answered {} to a request for a manifest", answer.status);
+        answer.header("docker-content-digest").ok_or_else(|| Failure::new("the registry sent no digest"))
     }
 
     async fn upload(&self, repository: &str, blob: &[u8]) -> Outcome {
         let begun = self.request("POST", &format!("/v2/{repository}/blobs/uploads/"), "", b"").await?;
-        let location = begun.header("location").ok_or_else(|| Failure::new("the registry told no upload location"))?;
+        let location = begun.header("location").ok_or_else(|| Failure::new("the registry sent no upload location"))?;
         let path = location.strip_prefix(&format!("http://{}", self.address)).unwrap_or(&location);
         let path = format!("{path}&digest={}", digest(blob));
         let answer = self.request("PUT", &path, "application/octet-stream", blob).await?;
@@ -137,7 +137,7 @@ impl TestRegistry {
         Ok(())
     }
 
-    async fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Outcome<Answer> {
+    async fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Outcome<HttpResponse> {
         let basic = BASE64_STANDARD.encode(format!("{USERNAME}:{PASSWORD}"));
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {basic}\r\nConnection: close\r\n\
@@ -155,16 +155,17 @@ impl TestRegistry {
         };
         let answer = tokio::time::timeout(LIMIT, exchange).await;
         let answer = answer.map_err(|_| Failure::new(format!("the registry did not answer {method} {path}")))??;
-        Answer::parse(&answer).ok_or_else(|| Failure::new(format!("the registry answered nonsense to {method} {path}")))
+        HttpResponse::parse(&answer)
+            .ok_or_else(|| Failure::new(format!("invalid response of the registry to {method} {path}")))
     }
 }
 
-struct Answer {
+struct HttpResponse {
     status: u16,
     headers: Vec<(String, String)>,
 }
 
-impl Answer {
+impl HttpResponse {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.lines();
@@ -182,18 +183,18 @@ impl Answer {
     }
 }
 
-/// A loopback port that takes connections and answers nothing, or the same to everything. Ends when dropped.
+/// A loopback port that accepts connections and sends nothing, or always the same response. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct FixedAnswer {
+pub(super) struct FixedResponse {
     address: SocketAddr,
     _task: AbortOnDropHandle<()>,
 }
 
-/// What a registry says that asks for patience.
+/// The response of a registry that throttles requests.
 const TOO_MANY: &str = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nConnection: close\r\n\
                         Content-Length: 69\r\n\r\n{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"too many requests\"}]}";
 
-impl FixedAnswer {
+impl FixedResponse {
     pub(super) async fn silence() -> Outcome<Self> {
         Self::start(None).await
     }
@@ -223,7 +224,7 @@ impl FixedAnswer {
 
 async fn reply(mut stream: TcpStream, answer: Option<&'static str>) {
     let mut question = [0; 4096];
-    // Whatever was asked, also a TLS hello.
+    // Any request, including a TLS hello.
     let _ = stream.read(&mut question).await;
     match answer {
         None => std::future::pending().await,
@@ -238,7 +239,7 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
-/// This machine's architecture in the words of image formats.
+/// This machine's architecture in the terms of image formats.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,4 +1,4 @@
-//! What came of a run, for one engine or for several, as a table.
+//! Results of a run, for one engine or several, as a table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 
-/// What came of a check on an engine.
+/// Result of a check on an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// It holds.
     Passed,
-    /// It does not, with what was seen.
+    /// It fails, with the observation.
     Failed(String),
     /// It was not run, with the reason.
     NotRun(String),
@@ -28,7 +28,7 @@ pub struct Report {
     checks: Vec<String>,
     /// By engine, by check.
     verdicts: BTreeMap<String, BTreeMap<String, Verdict>>,
-    /// How long each check took, by engine: for whoever wants the suite faster. Not part of the table.
+    /// Duration of each check, by engine. Not part of the table.
     took: BTreeMap<String, BTreeMap<String, Duration>>,
 }
 
@@ -45,7 +45,7 @@ impl Report {
         self.took.entry(engine).or_default().insert(check.to_owned(), took);
     }
 
-    /// Puts the engines of `other` beside those of this report.
+    /// Adds the engines of `other` to this report.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.engines.extend(other.engines);
@@ -69,7 +69,7 @@ impl Report {
         self.checks.is_empty()
     }
 
-    /// Every failed check: its name, the engine, what was seen.
+    /// Every failed check: its name, the engine, the observation.
     pub fn failures(&self) -> Vec<(&str, &str, &str)> {
         let failed = self.all().filter_map(|(engine, check, verdict)| match verdict {
             Verdict::Failed(text) => Some((check, engine, text.as_str())),
@@ -83,7 +83,7 @@ impl Report {
         self.verdicts.get(engine)?.get(check)
     }
 
-    /// Writes the report to `<folder>/<name>.json`, for a table over engines that are tested one by one. The columns of
+    /// Writes the report to `<folder>/<name>.json`, for a table over engines that are tested separately. The columns of
     /// the table are in the order of the names.
     pub fn save(&self, folder: &Path, name: &str) -> Outcome {
         std::fs::create_dir_all(folder)?;
@@ -91,7 +91,7 @@ impl Report {
         Ok(std::fs::write(folder.join(format!("{name}.json")), text)?)
     }
 
-    /// All reports that were [saved](Self::save) in `folder` as one, in the order of the file names.
+    /// All [saved](Self::save) reports in `folder` as one, in the order of the file names.
     pub fn load(folder: &Path) -> Outcome<Self> {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(folder)? {
@@ -126,7 +126,7 @@ impl Report {
         text
     }
 
-    /// The checks that took longest, a line each. Several run at a time, so that the sum is more than the whole took.
+    /// The slowest checks, one per line. Checks run concurrently, so the sum is longer than the whole run.
     pub fn slowest(&self, count: usize) -> String {
         let all =
             self.took.iter().flat_map(|(engine, checks)| checks.iter().map(move |(check, took)| (took, engine, check)));
@@ -139,7 +139,7 @@ impl Report {
         lines.collect()
     }
 
-    /// A Markdown table, check by engine, with the reasons for what was not run below it.
+    /// A Markdown table, check by engine, with the reasons for omitted checks below it.
     pub fn to_markdown(&self) -> String {
         let mut text = String::from("| check |");
         for engine in &self.engines {
@@ -167,7 +167,7 @@ impl Report {
     }
 }
 
-/// The mark of a reason, the same for the same reason.
+/// The footnote mark of a reason; equal reasons share one.
 fn footnote(reasons: &mut Vec<String>, reason: &str) -> String {
     let position = reasons.iter().position(|known| known == reason).unwrap_or_else(|| {
         reasons.push(reason.to_owned());

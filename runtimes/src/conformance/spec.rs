@@ -24,7 +24,7 @@ pub(super) const CHECKS: &[Check] = checks![
     a_spec_does_not_show_its_secrets,
 ];
 
-async fn made(bench: &Bench<'_>, change: impl FnOnce(&mut ContainerSpec)) -> Outcome<Seen> {
+async fn created(bench: &Bench<'_>, change: impl FnOnce(&mut ContainerSpec)) -> Outcome<Seen> {
     let mut spec = bench.spec("web", Program::Idle);
     change(&mut spec);
     bench.subject.prepare(&spec.name, Program::Idle).await?;
@@ -34,14 +34,14 @@ async fn made(bench: &Bench<'_>, change: impl FnOnce(&mut ContainerSpec)) -> Out
 
 async fn the_name_and_the_host_name_are_set(bench: &Bench<'_>) -> Outcome {
     let hostname = "a-host-name-of-63-characters-0123456789-0123456789-0123456789-x";
-    let seen = made(bench, |spec| spec.hostname = hostname.to_owned()).await?;
+    let seen = created(bench, |spec| spec.hostname = hostname.to_owned()).await?;
     ensure_eq!(seen.name, bench.name("web"), "name");
     ensure_eq!(seen.hostname, hostname, "host name");
     Ok(())
 }
 
 async fn the_image_is_the_one_asked_for(bench: &Bench<'_>) -> Outcome {
-    let seen = made(bench, |_| ()).await?;
+    let seen = created(bench, |_| ()).await?;
     let id = bench.runtime.image(&bench.image).await?;
     ensure_eq!(Some(seen.image_id), id.map(|id| id.0), "image id");
     Ok(())
@@ -55,7 +55,7 @@ async fn the_environment_is_set_with_odd_values_and_secrets(bench: &Bench<'_>) -
         ("LINES", "first\nsecond"),
     ];
     let secret = "pass~word?>=\"x";
-    let seen = made(bench, |spec| {
+    let seen = created(bench, |spec| {
         for (key, value) in values {
             spec.env.insert(key.to_owned(), EnvValue::Plain(value.to_owned()));
         }
@@ -77,7 +77,7 @@ async fn labels_are_set_with_odd_values_and_listed(bench: &Bench<'_>) -> Outcome
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into();
-    let seen = made(bench, |spec| spec.labels.extend(odd.clone())).await?;
+    let seen = created(bench, |spec| spec.labels.extend(odd.clone())).await?;
     for (key, value) in odd.iter().chain(&bench.owner.labels()) {
         ensure_eq!(seen.labels.get(key), Some(value), format!("label {key}"));
     }
@@ -89,7 +89,7 @@ async fn labels_are_set_with_odd_values_and_listed(bench: &Bench<'_>) -> Outcome
 }
 
 async fn it_joins_the_one_network(bench: &Bench<'_>) -> Outcome {
-    let seen = made(bench, |_| ()).await?;
+    let seen = created(bench, |_| ()).await?;
     ensure_eq!(seen.networks.into_iter().collect::<Vec<_>>(), vec![bench.owner.app.clone()], "networks");
     Ok(())
 }
@@ -107,7 +107,7 @@ async fn tcp_and_udp_ports_are_published_with_their_addresses(bench: &Bench<'_>)
         port(443, Protocol::Tcp, "127.0.0.1", 41_083),
     ];
     let wanted = ports.iter().cloned().collect();
-    let seen = made(bench, |spec| spec.ports = ports).await?;
+    let seen = created(bench, |spec| spec.ports = ports).await?;
     ensure_eq!(seen.ports, wanted, "ports");
     Ok(())
 }
@@ -116,19 +116,19 @@ async fn an_sctp_port_is_configured(bench: &Bench<'_>) -> Outcome {
     // Not started: many kernels lack SCTP.
     let ports = vec![port(5000, Protocol::Sctp, "127.0.0.1", 41_084)];
     let wanted = ports.iter().cloned().collect();
-    let seen = made(bench, |spec| spec.ports = ports).await?;
+    let seen = created(bench, |spec| spec.ports = ports).await?;
     ensure_eq!(seen.ports, wanted, "ports");
     Ok(())
 }
 
 async fn the_log_driver_keeps_output_with_size_limits(bench: &Bench<'_>) -> Outcome {
-    let seen = made(bench, |_| ()).await?;
+    let seen = created(bench, |_| ()).await?;
     ensure!(
         ["json-file", "k8s-file", "memory"].contains(&seen.log_driver.as_str()),
         "the log driver is {:?}",
         seen.log_driver
     );
-    // Where there is one file alone, it has the size of all.
+    // A single file has the size of all.
     let bytes_max = if seen.log_files_max.is_some() { 10_000_000 } else { 30_000_000 };
     ensure_eq!(seen.log_bytes_max, Some(bytes_max), "largest size of a log file");
     ensure!(seen.log_files_max.is_none_or(|files| files == 3), "{:?} log files, not 3", seen.log_files_max);
@@ -136,12 +136,12 @@ async fn the_log_driver_keeps_output_with_size_limits(bench: &Bench<'_>) -> Outc
 }
 
 async fn the_restart_policy_is_unless_stopped(bench: &Bench<'_>) -> Outcome {
-    ensure_eq!(made(bench, |_| ()).await?.restart_policy, "unless-stopped", "restart policy");
+    ensure_eq!(created(bench, |_| ()).await?.restart_policy, "unless-stopped", "restart policy");
     Ok(())
 }
 
 async fn the_stop_grace_is_set(bench: &Bench<'_>) -> Outcome {
-    ensure_eq!(made(bench, |_| ()).await?.stop_timeout_s, Some(17), "stop timeout");
+    ensure_eq!(created(bench, |_| ()).await?.stop_timeout_s, Some(17), "stop timeout");
     Ok(())
 }
 
@@ -153,14 +153,14 @@ async fn hardening_is_set_where_it_was_asked_for(bench: &Bench<'_>) -> Outcome {
         memory_bytes_max: Some(64 << 20),
     };
     let asked = wanted.clone();
-    let seen = made(bench, |spec| spec.hardening = asked).await?;
+    let seen = created(bench, |spec| spec.hardening = asked).await?;
     let mut found = seen.hardening;
-    // Podman names all that a container lacks of what it gives others.
+    // Podman lists all capabilities of its default set that the container lacks.
     ensure!(found.dropped_capabilities.is_superset(&wanted.dropped_capabilities), "dropped: {found:?}");
     found.dropped_capabilities.retain(|name| wanted.dropped_capabilities.contains(name));
     ensure_eq!(found, wanted, "hardening");
     bench.runtime.remove(&crate::ContainerId(seen.id)).await?;
-    let found = made(bench, |_| ()).await?.hardening;
+    let found = created(bench, |_| ()).await?.hardening;
     ensure!(!found.no_new_privileges && found.memory_bytes_max.is_none(), "set without being asked for: {found:?}");
     ensure!(found.dropped_capabilities.is_disjoint(&wanted.dropped_capabilities), "dropped unasked: {found:?}");
     Ok(())

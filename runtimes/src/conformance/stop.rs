@@ -25,11 +25,11 @@ pub(super) const CHECKS: &[Check] = checks![
     restart_of_a_heeding_process_does_not_wait_for_the_grace,
 ];
 
-/// Grace of a stubborn process.
+/// Grace of a process that ignores the stop signal.
 const SHORT: Duration = Duration::from_secs(2);
-/// A grace that nobody would wait for.
+/// A grace that no check waits for.
 const LONG: Duration = Duration::from_secs(60);
-/// What engines may take on top, on a machine that is busy.
+/// Additional time of engines on a busy machine.
 const MARGIN: Duration = Duration::from_secs(20);
 
 async fn stop_ends_the_process(bench: &Bench<'_>) -> Outcome {
@@ -141,7 +141,7 @@ async fn restart_gives_a_stubborn_process_its_grace(bench: &Bench<'_>) -> Outcom
     let took = begin.elapsed();
     ensure!(took >= SHORT && took < SHORT + MARGIN, "a grace of {SHORT:?} took {took:?}");
     ensure!(bench.seen("web").await?.is_running, "it does not run");
-    // Others would wait for its own grace when they clear it away.
+    // The cleanup would wait for its own grace.
     bench.runtime.remove(&id).await?;
     Ok(())
 }

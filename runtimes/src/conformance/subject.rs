@@ -1,4 +1,5 @@
-//! What the suite needs of an engine under test: handles to the backend, and the engine as others see and use it.
+//! Requirements of the suite for an engine under test: handles to the backend, and the engine as other programs see and
+//! use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,8 +15,8 @@ pub type Runtime = Arc<dyn ContainerRuntime>;
 
 /// An engine under test. [`CliSubject`](super::CliSubject) is one for engines with a command line like Docker's.
 ///
-/// Apart from the `connect` methods, nothing here may go through the backend: what the backend did is judged by these.
-/// Names that the suite makes all start with one prefix, which [`clean`](Self::clean) gets at the end.
+/// Apart from the `connect` methods, nothing here may use the backend: these methods verify its effects. All names that
+/// the suite creates start with one prefix, which is passed to [`clean`](Self::clean) at the end.
 #[async_trait]
 pub trait Subject: Send + Sync {
     /// The column's title, for example `Docker 20.10`.
@@ -27,130 +28,132 @@ pub trait Subject: Send + Sync {
     /// A new handle to the engine.
     async fn connect(&self, limits: Limits) -> Outcome<Runtime>;
 
-    /// A new handle whose way to the engine the suite can disturb.
+    /// A new handle with a connection that the suite can disturb.
     async fn connect_disturbed(&self, limits: Limits) -> Outcome<(Runtime, Box<dyn Disturbance>)>;
 
-    /// Puts an image with the programs of [`Program`] on the engine; images with different markers have different ids.
+    /// Loads an image with the programs of [`Program`] into the engine; images with different markers have different
+    /// ids.
     async fn load_image(&self, image: &ImageReference, marker: &str) -> Outcome;
 
-    /// Offers such an image in a registry that wants [`credentials`](Self::credentials); a tag that is there moves.
+    /// Publishes such an image in a registry that requires [`credentials`](Self::credentials); an existing tag is
+    /// moved.
     async fn publish_image(&self, repository: &str, tag: &str, marker: &str) -> Outcome<ImageReference>;
 
-    /// The digest (`sha256:...`) by which the registry knows a published image.
+    /// The digest (`sha256:...`) of a published image in the registry.
     async fn digest_of(&self, image: &ImageReference) -> Outcome<String>;
 
-    /// What the registry of [`publish_image`](Self::publish_image) wants.
+    /// Credentials for the registry of [`publish_image`](Self::publish_image).
     fn credentials(&self) -> RegistryCredentials;
 
-    /// An image in a registry that takes connections and never answers.
+    /// An image in a registry that accepts connections and never responds.
     async fn stalled_image(&self) -> Outcome<ImageReference>;
 
-    /// An image in a registry that answers everything with 429.
+    /// An image in a registry that responds to everything with 429.
     async fn throttled_image(&self) -> Outcome<ImageReference>;
 
-    /// Ends the engine and waits until its successor answers. Only checks that run alone do this. An engine that cannot
-    /// be restarted says why by [`Failure::CannotRun`](super::Failure::CannotRun).
+    /// Restarts the engine and waits until it responds. Only checks that run alone do this. If the engine cannot be
+    /// restarted, returns [`Failure::CannotRun`](super::Failure::CannotRun) with the reason.
     async fn restart_engine(&self) -> Outcome;
 
-    /// A container called `name` is about to be made that runs `program`. Engines that run the image's own program,
-    /// which finds its name in the variable [`PROGRAM_VARIABLE`], have nothing to do here.
+    /// Called before a container called `name` that runs `program` is created. Engines that run the image's own
+    /// program, which reads its name from the variable [`PROGRAM_VARIABLE`], do nothing here.
     async fn prepare(&self, name: &str, program: Program) -> Outcome;
 
-    /// The container called `name`, as the engine's own tools show it.
-    async fn look(&self, name: &str) -> Outcome<Option<Seen>>;
+    /// The container called `name`, as the engine's own tools report it.
+    async fn inspect(&self, name: &str) -> Outcome<Option<Seen>>;
 
     /// The labels of each network called exactly `name`.
-    async fn look_at_networks(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>>;
+    async fn network_labels(&self, name: &str) -> Outcome<Vec<BTreeMap<String, String>>>;
 
     /// The id of the network called exactly `name`, if there is one.
     async fn network_id(&self, name: &str) -> Outcome<Option<String>>;
 
-    /// Whether the running container `from` finds an address for `name` by the name server of its network.
+    /// Whether the running container `from` resolves `name` with the name server of its network.
     async fn resolves(&self, from: &str, name: &str) -> Outcome<bool>;
 
     /// Names of all volumes.
     async fn volumes(&self) -> Outcome<BTreeSet<String>>;
 
-    /// Somebody else does something.
+    /// An action of another user of the engine.
     async fn act(&self, act: Act<'_>) -> Outcome;
 
-    /// Whether [`connect_disturbed`](Self::connect_disturbed) disturbs nobody but that handle. Otherwise the checks that
-    /// use it run alone.
+    /// Whether [`connect_disturbed`](Self::connect_disturbed) disturbs only that handle. Otherwise the checks that use
+    /// it run alone.
     fn disturbs_one_handle_only(&self) -> bool;
 
     /// Removes all containers and networks whose names start with `prefix`. Called after each check.
     async fn clear(&self, prefix: &str) -> Outcome;
 
-    /// Removes all containers, networks, volumes and images whose names start with `prefix`. Called after the last check.
+    /// Removes all containers, networks, volumes and images with names that start with `prefix`, after the last check.
     async fn clean(&self, prefix: &str) -> Outcome;
 }
 
-/// A way to the engine that can be disturbed.
+/// A connection to the engine that can be disturbed.
 #[async_trait]
 pub trait Disturbance: Send + Sync {
-    /// Nothing comes back from the engine any more; connections stay open. With `after_bytes`, that many bytes of
-    /// answers still come, so that an answer breaks off in its middle.
+    /// Blocks all responses of the engine; connections stay open. With `after_bytes`, this number of bytes still
+    /// passes, so that a response is truncated.
     fn stall(&self, after_bytes: Option<usize>);
 
-    /// Answers come again on new connections.
+    /// New connections work again.
     fn resume(&self);
 
-    /// The engine goes away, with all connections and its socket.
+    /// Stops the engine, with all connections and its socket.
     async fn take_away(&self) -> Outcome;
 
-    /// The engine is back.
+    /// Starts the engine again.
     async fn bring_back(&self) -> Outcome;
 }
 
-/// What an act of others is done to or with.
+/// An action of another user of the engine.
 #[derive(Debug, Clone)]
 pub enum Act<'a> {
-    /// Runs a container with these labels on this network (made if absent).
+    /// Runs a container with these labels on this network (created if absent).
     Run {
         /// Its name.
         name: &'a str,
         /// Its labels.
         labels: &'a BTreeMap<String, String>,
-        /// The one network.
+        /// Its only network.
         network: &'a str,
         /// An image of [`Subject::load_image`]; the container idles.
         image: &'a ImageReference,
     },
     /// Kills a container.
     Kill(&'a str),
-    /// Freezes a container.
+    /// Pauses a container.
     Pause(&'a str),
-    /// Thaws a container.
+    /// Unpauses a container.
     Unpause(&'a str),
     /// Renames a container from the first name to the second.
     Rename(&'a str, &'a str),
     /// Removes a container by force, with its anonymous volumes.
     Remove(&'a str),
-    /// Takes a container (first) off a network (second).
+    /// Disconnects a container (first) from a network (second).
     Disconnect(&'a str, &'a str),
-    /// Makes a network without labels.
+    /// Creates a network without labels.
     MakeNetwork(&'a str),
-    /// Removes a network that stopped containers are connected to, and leaves those as they are.
+    /// Removes a network of stopped containers, and leaves the containers unchanged.
     RemoveNetwork(&'a str),
     /// Removes an image by reference.
     RemoveImage(&'a ImageReference),
-    /// Removes an image that stopped containers were made from, and whatever the engine removes along.
+    /// Removes an image of stopped containers, and everything that the engine removes with it.
     RemoveImageByForce(&'a ImageReference),
-    /// Removes a volume by force, and whatever the engine removes along; engines may refuse it.
+    /// Removes a volume by force, and everything that the engine removes with it; engines may reject it.
     RemoveVolumeByForce(&'a str),
-    /// Removes an empty folder of the host.
+    /// Removes an empty directory of the host.
     RemoveFolder(&'a Path),
-    /// Makes a folder of the host.
+    /// Creates a directory of the host.
     MakeFolder(&'a Path),
 }
 
-/// Name of the environment variable that tells the image which program to run.
+/// Name of the environment variable that selects the program of the image.
 pub const PROGRAM_VARIABLE: &str = "CONFORMANCE_PROGRAM";
 
-/// What a container of the suite does.
+/// Program of a container of the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// Prints `ready` when it would heed the stop signal, and waits; ends at once, with code 0, when it gets it.
+    /// Prints `ready` once it handles the stop signal, and waits; ends at once, with code 0, when it receives it.
     Idle,
     /// Waits and ignores the stop signal.
     Stubborn,
@@ -196,7 +199,7 @@ impl Program {
 /// Number of lines of [`Program::Lines`].
 pub const LINES: usize = 30_000;
 
-/// A container as the engine's own tools show it.
+/// A container as the engine's own tools report it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Its id.
@@ -225,20 +228,20 @@ pub struct Seen {
     pub log_files_max: Option<u32>,
     /// Restart policy.
     pub restart_policy: String,
-    /// Seconds between the stop signal and the kill when nobody names a time.
+    /// Seconds between the stop signal and the kill when the stop gives no timeout.
     pub stop_timeout_s: Option<u64>,
-    /// What its processes may not do, and the limits that it has; the engine's own limit of processes counts as one.
+    /// Restrictions of its processes; the engine's default limit of processes is included.
     pub hardening: Hardening,
-    /// Whether its process is there, frozen or not.
+    /// Whether it has a process, paused or not.
     pub is_running: bool,
-    /// When it was last started, in the tool's own words: different after each start.
+    /// Time of its last start, in the format of the tool: different after each start.
     pub started: String,
 }
 
-/// A mount as the engine's own tools show it.
+/// A mount as the engine's own tools report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SeenMount {
-    /// A volume, by its name (made up by the engine for an anonymous one).
+    /// A volume, by its name (generated by the engine for an anonymous one).
     Volume(String),
     /// A path of the host.
     Bind(String),

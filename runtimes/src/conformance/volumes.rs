@@ -1,4 +1,4 @@
-//! Checks: mounts of all kinds, and what becomes of volumes.
+//! Checks: mounts of all kinds, and the lifetime of volumes.
 
 use super::bench::{Bench, GRACE};
 use super::outcome::{ensure, ensure_eq};

@@ -1,9 +1,9 @@
-//! The connection to the engine: where it is, how long to wait, and the ways round bollard. Knows no operation.
+//! The connection to the engine: address, deadlines, workarounds for bollard. Knows no operation.
 //!
-//! Three things bollard 0.21 does not do are done here. It does not say when the headers of a streamed answer came: the
-//! transport under it is ours and notes that. Its timeout covers headers only, in whole seconds: [`within`] covers a
-//! whole call. It decodes lists into closed enums, so one unknown word loses the whole list: [`Client::get`] decodes
-//! into types of our own.
+//! Works around three limits of bollard 0.21. It does not report when the headers of a streamed response arrived: our
+//! own transport below it records that. Its timeout covers headers only, in whole seconds: [`within`] covers a whole
+//! call. It decodes lists into closed enums, so that one unknown value loses the whole list: [`Client::get`] decodes
+//! into our own types.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use super::error::translate;
 use crate::names::hex;
 use crate::{ErrorKind, Limits, Result, RuntimeError};
 
-/// The timeout given to bollard, in seconds: longer than any of [`Limits`], which are what counts.
+/// The timeout for bollard, in seconds: longer than any of [`Limits`], which apply instead.
 const BOLLARD_TIMEOUT_S: u64 = 7 * 24 * 3600;
 
-/// The longest answer that is read into memory; a list of thousands of containers has a few megabytes.
+/// The longest response that is read into memory; a list of thousands of containers has a few megabytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// A stream of bollard's, boxed so that it can be kept.
+/// A stream of bollard, boxed so that it can be stored.
 pub(super) type Raw<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
 
-/// The engine, as all operations see it.
+/// The engine, as all operations use it.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) docker: Docker,
@@ -40,12 +40,12 @@ pub(super) struct Client {
     pub(super) endpoint: Endpoint,
 }
 
-/// Put into a request; the transport wakes it when an answer of success has begun.
+/// Attached to a request; the transport wakes it when a successful response has begun.
 #[derive(Clone)]
 struct Begun(Arc<Notify>);
 
 impl Client {
-    /// Prepares the connection; nothing is sent yet.
+    /// Prepares the connection; sends nothing yet.
     pub(super) fn new(endpoint: Endpoint, limits: Limits) -> Result<Self> {
         let docker = match &endpoint {
             // The host part of such a URI is the path in hexadecimal.
@@ -58,23 +58,23 @@ impl Client {
         Ok(Self { docker, limits, endpoint })
     }
 
-    /// Asks for `path` (with its query, percent-encoded) and decodes the JSON answer.
+    /// Requests `path` (with its query, percent-encoded) and decodes the JSON response.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        // The one call of bollard that hands out a raw body; the path is ours.
+        // The only call of bollard that returns a raw body; the path is replaced.
         let mut body = pin!(aimed(&self.docker, path.to_owned(), None).export_container("any"));
         let mut bytes = Vec::new();
         while let Some(chunk) = body.try_next().await? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > ANSWER_BYTES_MAX {
-                return Err(Error::IOError { err: std::io::Error::other("the answer is too long") });
+                return Err(Error::IOError { err: std::io::Error::other("the response is too long") });
             }
         }
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    /// Opens a stream at `path` and returns once the engine has begun its answer, or with the engine's refusal.
+    /// Opens a stream at `path` and returns once the engine has begun its response, or with the engine's error.
     ///
-    /// `open` makes the request by a call of bollard that decodes what is wanted; the path it asks for is replaced.
+    /// `open` makes the request by a call of bollard that decodes the right type; the path of that request is replaced.
     pub(super) async fn open<T: Send + 'static, S>(
         &self,
         operation: &'static str,
@@ -99,7 +99,8 @@ impl Client {
     }
 }
 
-/// A client of bollard over `connector`. Connections are not kept: a restarted engine leaves no stale one behind.
+/// A client of bollard over `connector`. Connections are not pooled, so that a restart of the engine leaves no stale
+/// one.
 fn over<C>(connector: C, address: &str) -> Result<Docker, Error>
 where
     C: Connect + Clone + Send + Sync + 'static,
@@ -133,7 +134,7 @@ fn aimed(docker: &Docker, path: String, begun: Option<Begun>) -> Docker {
     })
 }
 
-/// Waits for `call` no longer than `limit`; both ways to fail become the error of `operation` on `subject`.
+/// Waits for `call` for at most `limit`; an error or a timeout becomes the error of `operation` on `subject`.
 pub(super) async fn within<T>(
     limit: Duration,
     operation: &'static str,
@@ -143,8 +144,8 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer.map_err(|error| translate(operation, subject, error)),
         Err(_) => {
-            let words = format!("no answer within {limit:?}");
-            Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject).with_source(words))
+            let text = format!("no response within {limit:?}");
+            Err(RuntimeError::new(ErrorKind::TimedOut, operation, subject).with_source(text))
         }
     }
 }

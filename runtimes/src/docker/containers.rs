@@ -13,23 +13,23 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::answers::{Info, Inspected, Listed, Version, engine_host, engine_info};
 use super::client::{Client, encoded, within};
 use super::convert::{create_body, whole_seconds};
 use super::error::{CREATE, RESTART, START};
 use super::networks;
+use super::responses::{Info, Inspected, Listed, Version, engine_host, engine_info};
 use crate::{
     Container, ContainerId, ContainerSpec, EngineHost, EngineInfo, ErrorKind, Owner, Result, RuntimeError, labels,
 };
 
-/// How long a list waits for the details of its containers; one that hangs must not hide the others for long.
+/// Limit for the details of the containers of a list; one that hangs must not hide the others for long.
 const DETAILS_LIMIT: Duration = Duration::from_secs(5);
 /// Inspections at the same time.
 const DETAILS_AT_ONCE: usize = 32;
-/// Pause between two looks at a removal that is under way.
+/// Pause between two checks of a removal in progress.
 const REMOVAL_POLL: Duration = Duration::from_millis(100);
 
-/// An id that can stand in a path; any other is nobody's.
+/// An id that is valid in a path; any other cannot exist.
 pub(super) fn checked<'a>(id: &'a ContainerId, operation: &'static str) -> Result<&'a ContainerId> {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let is_id = id.0.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.0.bytes().all(is_safe);
@@ -39,23 +39,24 @@ pub(super) fn checked<'a>(id: &'a ContainerId, operation: &'static str) -> Resul
 pub(super) async fn info(client: &Client) -> Result<EngineInfo> {
     const OPERATION: &str = "ask the engine at";
     let endpoint = client.endpoint.to_string();
-    let answers = futures_util::future::try_join(client.get::<Version>("/version"), client.get::<Info>("/info"));
-    let (version, info) = within(client.limits.call, OPERATION, &endpoint, answers).await?;
+    let responses = futures_util::future::try_join(client.get::<Version>("/version"), client.get::<Info>("/info"));
+    let (version, info) = within(client.limits.call, OPERATION, &endpoint, responses).await?;
     if !version.is_supported() {
-        let words = format!("its API is {}, and 1.41 (Docker 20.10) is needed", version.api_version);
-        return Err(RuntimeError::new(ErrorKind::Refused, OPERATION, endpoint).with_source(words));
+        let reason =
+            format!("its API version is {}, but 1.41 (Docker 20.10) or later is required", version.api_version);
+        return Err(RuntimeError::new(ErrorKind::Refused, OPERATION, endpoint).with_source(reason));
     }
     Ok(engine_info(version, &info, endpoint))
 }
 
-/// What the engine says of its host.
+/// Information about the engine's host.
 pub(super) async fn host(client: &Client) -> Result<EngineHost> {
     let endpoint = client.endpoint.to_string();
     let answer = client.get::<Info>("/info");
     within(client.limits.call, "ask for the host of", &endpoint, answer).await.map(|info| engine_host(&info))
 }
 
-/// The containers as lists tell of them, then the details of each.
+/// The listed containers, then the details of each.
 pub(super) async fn list(client: &Client, owner: &Owner) -> Result<Vec<Container>> {
     let end = Instant::now() + client.limits.call;
     let found = present(client, owner).await?;
@@ -64,7 +65,7 @@ pub(super) async fn list(client: &Client, owner: &Owner) -> Result<Vec<Container
     Ok(detailed.filter_map(std::future::ready).collect().await)
 }
 
-/// Two lists, by our labels and by the Python program's: all containers, without what only an inspection tells.
+/// Two lists, by our labels and by the Python program's: all containers, without details that need an inspection.
 pub(super) async fn present(client: &Client, owner: &Owner) -> Result<Vec<Container>> {
     let ours: Vec<String> = owner.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
     let lists = futures_util::future::try_join(
@@ -84,28 +85,30 @@ pub(super) async fn present(client: &Client, owner: &Owner) -> Result<Vec<Contai
     Ok(found)
 }
 
-/// One list; an element of a shape that makes no sense is left out with a warning rather than hiding the others.
+/// One list; an element with an invalid shape is skipped with a warning, so that it does not hide the others.
 async fn listed(client: &Client, filters: Value) -> Result<Vec<Listed>, Error> {
     let path = format!("/containers/json?all=1&filters={}", encoded(&filters.to_string()));
     let elements: Vec<Value> = client.get(&path).await?;
     let read = |element: Value| {
-        Listed::deserialize(element).inspect_err(|error| tracing::warn!(%error, "container cannot be read")).ok()
+        Listed::deserialize(element)
+            .inspect_err(|error| tracing::warn!(%error, "cannot parse a listed container, skipped"))
+            .ok()
     };
     Ok(elements.into_iter().filter_map(read).collect())
 }
 
-/// The container with its details, or as listed when they cannot be had, or `None` when it is gone.
+/// The container with its details, or as listed when they are not available, or `None` when it is absent.
 async fn detailed(client: &Client, container: Container, end: Instant) -> Option<Container> {
     let path = format!("/containers/{}/json", container.id);
     match tokio::time::timeout_at(end, client.get::<Inspected>(&path)).await {
         Ok(Ok(inspected)) => Some(inspected.complete(container)),
         Ok(Err(error)) if is_absent(&error) => None,
         Ok(Err(error)) => {
-            tracing::warn!(container = %container.name, %error, "container cannot be inspected");
+            tracing::warn!(container = %container.name, %error, "cannot inspect container");
             Some(container)
         }
         Err(_) => {
-            tracing::warn!(container = %container.name, "container inspection does not end");
+            tracing::warn!(container = %container.name, "inspection of container timed out");
             Some(container)
         }
     }
@@ -117,7 +120,7 @@ fn is_absent(error: &Error) -> bool {
 
 pub(super) async fn create(client: &Client, spec: &ContainerSpec) -> Result<ContainerId> {
     let call = async {
-        // The engine itself would notice only at the start.
+        // The engine itself would detect this only at the start.
         if networks::id(client, &spec.network).await?.is_none() {
             let message = format!("no such network: {}", spec.network);
             return Err(Error::DockerResponseServerError { status_code: 404, message });
@@ -125,15 +128,15 @@ pub(super) async fn create(client: &Client, spec: &ContainerSpec) -> Result<Cont
         let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
         let made =
             client.docker.create_container(Some(options), create_body(spec)).await.map_err(|e| redacted(e, spec))?;
-        for words in made.warnings {
-            tracing::warn!(container = %spec.name, error = %words, "engine warns about container");
+        for warning in made.warnings {
+            tracing::warn!(container = %spec.name, error = %warning, "engine returned a warning for container");
         }
         Ok(ContainerId(made.id))
     };
     within(client.limits.call, CREATE, &spec.name, call).await
 }
 
-/// The engine may quote what it refuses: secret values are taken out of its words.
+/// The engine may quote the input that it rejects: secret values are redacted.
 fn redacted(error: Error, spec: &ContainerSpec) -> Error {
     let Error::DockerResponseServerError { status_code, mut message } = error else { return error };
     for value in spec.env.values() {
@@ -146,7 +149,7 @@ fn redacted(error: Error, spec: &ContainerSpec) -> Error {
     Error::DockerResponseServerError { status_code, message }
 }
 
-/// Starts a container; one whose network was removed is connected to the network of that name first.
+/// Starts a container; one whose network was removed is first connected to the network of that name.
 pub(super) async fn start(client: &Client, id: &ContainerId, alone: &Mutex<()>) -> Result<()> {
     let id = &checked(id, START)?.0;
     let call = async {
@@ -163,7 +166,8 @@ pub(super) async fn start(client: &Client, id: &ContainerId, alone: &Mutex<()>) 
 
 async fn start_once(client: &Client, id: &str) -> Result<(), Error> {
     match client.docker.start_container(id, None::<StartContainerOptions>).await {
-        // Of a frozen container it is refused. When it cannot be thawed either, it was refused for another reason.
+        // The engine rejects the start of a paused container. If it cannot be unpaused either, the reason was another
+        // one.
         Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => {
             client.docker.unpause_container(id).await.map_err(|_| error)
         }
@@ -178,7 +182,8 @@ pub(super) async fn stop(client: &Client, id: &ContainerId, grace: Duration) -> 
     within(stop_limit(client, grace), OPERATION, id, client.docker.stop_container(id, Some(options))).await
 }
 
-/// Restarts a container; one whose network was removed is down when the engine notices, and then started as [`start`] does.
+/// Restarts a container. If its network was removed, it is down when the engine notices, and is started as in
+/// [`start`].
 pub(super) async fn restart(client: &Client, id: &ContainerId, grace: Duration, alone: &Mutex<()>) -> Result<()> {
     let id = &checked(id, RESTART)?.0;
     let options = RestartContainerOptionsBuilder::new().t(whole_seconds(grace)).build();
@@ -194,7 +199,7 @@ pub(super) async fn restart(client: &Client, id: &ContainerId, grace: Duration, 
     within(stop_limit(client, grace), RESTART, id, call).await
 }
 
-/// Counted from the grace that the engine was told.
+/// Counted from the rounded grace that is sent to the engine.
 fn stop_limit(client: &Client, grace: Duration) -> Duration {
     Duration::from_secs(whole_seconds(grace).unsigned_abs().into()) + client.limits.stop_margin
 }
@@ -205,7 +210,7 @@ pub(super) async fn rename(client: &Client, id: &ContainerId, name: &str) -> Res
     let call = async {
         let options = RenameContainerOptionsBuilder::new().name(name).build();
         let Err(error) = client.docker.rename_container(id, options).await else { return Ok(()) };
-        // The engine refuses a container's own name; the words differ between versions.
+        // The engine rejects a container's own name; the text differs between versions.
         let inspected: Inspected = client.get(&format!("/containers/{id}/json")).await?;
         let present = inspected.name.unwrap_or_default();
         if present.trim_start_matches('/') == name { Ok(()) } else { Err(error) }

@@ -1,4 +1,4 @@
-//! From a spec to what bollard sends. Pure: no call is made here.
+//! Converts a spec to bollard's types. Pure: makes no calls.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -35,13 +35,13 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
     }
 }
 
-/// Its one network, with the names that it has there.
+/// Its only network, with its aliases there.
 fn endpoint(spec: &ContainerSpec) -> HashMap<String, EndpointSettings> {
     let aliases = Some(spec.aliases.iter().cloned().collect());
     [(spec.network.clone(), EndpointSettings { aliases, ..EndpointSettings::default() })].into()
 }
 
-/// Only what was asked for: all else is the engine's own.
+/// Sets only requested restrictions; all others stay at the engine's defaults.
 fn hardened(wanted: &Hardening) -> HostConfig {
     let capabilities = Some(wanted.dropped_capabilities.iter().cloned().collect::<Vec<_>>());
     HostConfig {
@@ -63,7 +63,7 @@ pub(super) fn network_body(name: &str, labels: BTreeMap<String, String>) -> Netw
     }
 }
 
-/// The engine counts whole seconds: rounded up, so that nobody gets less than was asked for.
+/// The engine counts whole seconds: rounded up, so that a grace is never shortened.
 pub(super) fn whole_seconds(time: Duration) -> i32 {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     i32::try_from(seconds).unwrap_or(i32::MAX)
@@ -90,7 +90,7 @@ fn published(ports: &[PortBinding]) -> PortMap {
     map
 }
 
-/// A volume without a name is the engine's own, which it removes with the container.
+/// A volume without a name is anonymous; the engine removes it with the container.
 fn mount(mount: &Mount) -> EngineMount {
     let (typ, source) = match &mount.source {
         MountSource::Anonymous => (MountType::VOLUME, None),

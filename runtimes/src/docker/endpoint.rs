@@ -1,4 +1,4 @@
-//! Where the engine is: the value of `DOCKER_HOST`, checked. Opens nothing.
+//! Address of the engine: the value of `DOCKER_HOST`, validated. Opens nothing.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::{ErrorKind, Result, RuntimeError};
 
-/// The engine's socket when nothing else is said.
+/// The default socket of the engine.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 /// Docker's port for plain HTTP.
 const DEFAULT_PORT: u16 = 2375;
@@ -21,9 +21,9 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Reads a value of `DOCKER_HOST`; `None` is the default socket.
+    /// Parses a value of `DOCKER_HOST`; `None` is the default socket.
     ///
-    /// Plain HTTP is accepted to this machine only: a spec holds the app's password.
+    /// Plain HTTP is accepted only for this machine: a spec contains the app's password.
     pub(super) fn parse(text: Option<&str>) -> Result<Self> {
         let Some(text) = text else { return Ok(Self::Unix(DEFAULT_SOCKET.into())) };
         read(text)

@@ -1,6 +1,6 @@
-//! What bollard's errors mean. Pure: no call is made here.
+//! Translates bollard's errors into kinds. Pure: makes no calls.
 //!
-//! Docker tells most failures as status 500 with a text, so the text decides, and what it means depends on the
+//! Docker reports most failures as status 500 with a text, so the text decides, and its meaning depends on the
 //! operation. The texts are those of Docker 20.10 and later.
 
 use std::error::Error as _;
@@ -16,74 +16,75 @@ pub(super) const START: &str = "start container";
 pub(super) const RESTART: &str = "restart container";
 pub(super) const PULL: &str = "pull image";
 
-/// The error of `operation` on `subject`, with the engine's own words as its source.
+/// The error of `operation` on `subject`, with the engine's own text as its source.
 pub(super) fn translate(operation: &'static str, subject: &str, error: Error) -> RuntimeError {
-    let (kind, words) = match error {
+    let (kind, message) = match error {
         Error::DockerResponseServerError { status_code, message } => {
-            (meaning(operation, subject, Some(status_code), &message), message)
+            (kind_of(operation, subject, Some(status_code), &message), message)
         }
-        Error::DockerStreamError { error } => (meaning(operation, subject, None, &error), error),
-        Error::RequestTimeoutError => (ErrorKind::TimedOut, "no answer in time".to_owned()),
+        Error::DockerStreamError { error } => (kind_of(operation, subject, None, &error), error),
+        Error::RequestTimeoutError => (ErrorKind::TimedOut, "no response in time".to_owned()),
         other => (broken(&other), chain(&other)),
     };
-    let remedy = missing_source(&words).filter(|_| matches!(operation, CREATE | START | RESTART));
-    let words = remedy.map_or(words.clone(), |remedy| format!("{remedy} ({words})"));
-    RuntimeError::new(kind, operation, subject).with_source(words)
+    let remedy = missing_source(&message).filter(|_| matches!(operation, CREATE | START | RESTART));
+    let message = remedy.map_or(message.clone(), |remedy| format!("{remedy} ({message})"));
+    RuntimeError::new(kind, operation, subject).with_source(message)
 }
 
-/// What the engine's answer means; `status` is `None` for an error inside a 200 stream.
-fn meaning(operation: &'static str, subject: &str, status: Option<u16>, message: &str) -> ErrorKind {
-    // The subject may hold any word that is looked for below.
-    let words = message.replace(subject, "").to_lowercase();
+/// The kind of the engine's response; `status` is `None` for an error inside a 200 stream.
+fn kind_of(operation: &'static str, subject: &str, status: Option<u16>, message: &str) -> ErrorKind {
+    // The subject may contain any text that is searched below.
+    let message = message.replace(subject, "").to_lowercase();
     match operation {
-        PULL => pulling(status, &words),
-        CREATE | START | RESTART => running(status.unwrap_or(500), &words),
-        _ => plain(status.unwrap_or(500), &words),
+        PULL => pulling(status, &message),
+        CREATE | START | RESTART => running(status.unwrap_or(500), &message),
+        _ => plain(status.unwrap_or(500), &message),
     }
 }
 
-fn plain(status: u16, words: &str) -> ErrorKind {
+fn plain(status: u16, message: &str) -> ErrorKind {
     match status {
         404 => ErrorKind::NotFound,
-        409 if words.contains("is already in use by container") => ErrorKind::AlreadyExists,
+        409 if message.contains("is already in use by container") => ErrorKind::AlreadyExists,
         409 => ErrorKind::Conflict,
         400 | 401 | 403 | 405 | 501 => ErrorKind::Refused,
         _ => ErrorKind::Other,
     }
 }
 
-/// A container that cannot be made or started stays so until somebody changes something, with few exceptions.
-fn running(status: u16, words: &str) -> ErrorKind {
+/// A failure to create or start a container persists until something changes, with few exceptions.
+fn running(status: u16, message: &str) -> ErrorKind {
     const TAKEN: [&str; 2] = ["port is already allocated", "address already in use"];
     const PASSING: [&str; 4] =
         ["no space left on device", "context deadline exceeded", "context canceled", "connection refused"];
-    if contains_any(words, &TAKEN) {
+    if contains_any(message, &TAKEN) {
         return ErrorKind::Conflict;
     }
-    // What containerd was about to run when it was killed is in its own way for good (seen with 20.10).
-    if words.contains("failed to start shim") && words.contains("file exists") {
+    // The leftover of a container that containerd was about to run when it was killed blocks every later start (seen
+    // with 20.10).
+    if message.contains("failed to start shim") && message.contains("file exists") {
         return ErrorKind::Broken;
     }
-    match plain(status, words) {
-        // A log or volume driver that is not there, as 404: the container is not what is missing.
-        ErrorKind::NotFound if words.contains("plugin") => ErrorKind::Refused,
-        ErrorKind::Other if !contains_any(words, &PASSING) => ErrorKind::Refused,
+    match plain(status, message) {
+        // A log or volume driver is missing, reported as 404: it is not the container that is missing.
+        ErrorKind::NotFound if message.contains("plugin") => ErrorKind::Refused,
+        ErrorKind::Other if !contains_any(message, &PASSING) => ErrorKind::Refused,
         kind => kind,
     }
 }
 
-fn pulling(status: Option<u16>, words: &str) -> ErrorKind {
+fn pulling(status: Option<u16>, message: &str) -> ErrorKind {
     const THROTTLED: [&str; 4] = ["toomanyrequests", "too many requests", "rate exceeded", "status: 429"];
     const UNAUTHORIZED: [&str; 5] =
         ["denied", "no basic auth credentials", "unauthorized", "authentication required", "authorization token"];
     const NOT_FOUND: [&str; 4] = ["not found", "manifest unknown", "name unknown", "no such image"];
     // A file of the host, not the registry.
-    let words = &words.replace("permission denied", "");
-    if status == Some(429) || contains_any(words, &THROTTLED) {
+    let message = &message.replace("permission denied", "");
+    if status == Some(429) || contains_any(message, &THROTTLED) {
         ErrorKind::Throttled
-    } else if status == Some(401) || contains_any(words, &UNAUTHORIZED) {
+    } else if status == Some(401) || contains_any(message, &UNAUTHORIZED) {
         ErrorKind::Unauthorized
-    } else if status == Some(404) || contains_any(words, &NOT_FOUND) {
+    } else if status == Some(404) || contains_any(message, &NOT_FOUND) {
         ErrorKind::NotFound
     } else if status == Some(400) {
         ErrorKind::Refused
@@ -92,13 +93,13 @@ fn pulling(status: Option<u16>, words: &str) -> ErrorKind {
     }
 }
 
-fn contains_any(words: &str, texts: &[&str]) -> bool {
-    texts.iter().any(|text| words.contains(text))
+fn contains_any(message: &str, texts: &[&str]) -> bool {
+    texts.iter().any(|text| message.contains(text))
 }
 
-/// What a failure of the connection or of the decoding means.
+/// The kind of a failed connection or decoding.
 fn broken(error: &Error) -> ErrorKind {
-    // An I/O error of bollard's is transparent: it is no cause of itself.
+    // bollard's I/O error is transparent: it is not a cause of itself.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
         Error::IOError { err } => Some(err),
         other => other.source(),
@@ -117,14 +118,14 @@ fn broken(error: &Error) -> ErrorKind {
     }
 }
 
-/// The error and its causes in one line: hyper's own texts say little without them.
+/// The error and its causes in one line: hyper's own texts are too short without them.
 fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(found) = cause {
-        let words = found.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+        let message = found.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
         }
         cause = found.source();
     }
@@ -171,8 +172,8 @@ mod tests {
             (PULL, Some(500), "x509: certificate signed by unknown authority", Other),
             (PULL, Some(500), "a.b/denied: unexpected EOF", Other),
         ];
-        for (operation, status, words, kind) in cases {
-            assert_eq!(meaning(operation, "a.b/denied", status, words), kind, "{operation} {status:?} {words}");
+        for (operation, status, message, kind) in cases {
+            assert_eq!(kind_of(operation, "a.b/denied", status, message), kind, "{operation} {status:?} {message}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What only the demo and tests need and the trait leaves out: images from an archive, and the end of a network.
+//! Functions for the demo and tests that are not part of the trait: load images from an archive, remove a network.
 
 use bollard::body_full;
 use bollard::query_parameters::ImportImageOptionsBuilder;
@@ -13,8 +13,8 @@ impl DockerRuntime {
     pub async fn load_image(&self, archive: Vec<u8>) -> Result<()> {
         let options = ImportImageOptionsBuilder::new().quiet(true).build();
         let load = async {
-            let answers = self.client.docker.import_image(options, body_full(archive.into()), None);
-            answers.try_for_each(|_| std::future::ready(Ok(()))).await
+            let responses = self.client.docker.import_image(options, body_full(archive.into()), None);
+            responses.try_for_each(|_| std::future::ready(Ok(()))).await
         };
         within(self.client.limits.call, "load image", "archive", load).await
     }

@@ -1,6 +1,6 @@
 //! A container's output as a stream.
 //!
-//! The engine's `json-file` driver keeps text: it has put U+FFFD for each byte that is none before we see it.
+//! The engine's `json-file` driver stores text: it has already replaced invalid bytes with U+FFFD.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::{ContainerId, ErrorKind, LogChunk, LogSource, LogStream, Result, Runt
 
 const OPERATION: &str = "read the output of container";
 
-/// Pause before an engine that was away is asked again whether a container has ended.
+/// Pause before an unreachable engine is queried again whether a container has ended.
 const WAIT_PAUSE: Duration = Duration::from_secs(1);
-/// How the engine reports in the middle of the output that it cannot read on.
+/// Begins the engine's report, in the middle of the output, that it cannot read further.
 const BROKEN: &[u8] = b"Error grabbing logs: ";
 
-/// Output from `since` on, from the engine's own file where that can be read.
+/// Output from `since` on, from the engine's own file if it is readable.
 pub(super) async fn logs(
     client: &Arc<Client>,
     watches: &Watches,
@@ -44,13 +44,15 @@ pub(super) async fn logs(
         let has_ended = move |limit| has_ended(waiting.clone(), waited.clone(), limit).boxed();
         match logfile::follow(watches.clone(), id.0.clone(), path, Format::Json, since, Box::new(has_ended)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
+            Err(error) => {
+                tracing::debug!(container = %id, %error, "cannot read the engine's log file, using its API")
+            }
         }
     }
     asked(client, id, since).await
 }
 
-/// Where the engine keeps the output of a container as a file that this program can read.
+/// Path of the engine's log file of a container, if this program can read it.
 async fn file_of(client: &Client, id: &ContainerId) -> Result<Option<PathBuf>> {
     #[derive(Default, Deserialize)]
     #[serde(default, rename_all = "PascalCase")]
@@ -75,8 +77,8 @@ async fn file_of(client: &Client, id: &ContainerId) -> Result<Option<PathBuf>> {
     Ok(kept.log_path.filter(|path| is_file && !path.is_empty()).map(PathBuf::from))
 }
 
-/// Whether the container's process has ended and the engine has written all of its output, or it is gone, within `limit`.
-/// An engine that is away is waited for: the file is there without it.
+/// Whether the container's process has ended and the engine has written all of its output, or the container is absent,
+/// within `limit`. Waits for an unreachable engine: the file does not need it.
 async fn has_ended(client: Arc<Client>, id: ContainerId, limit: Duration) -> bool {
     loop {
         let options = WaitContainerOptions { condition: "not-running".to_owned() };
@@ -89,10 +91,10 @@ async fn has_ended(client: Arc<Client>, id: ContainerId, limit: Duration) -> boo
     }
 }
 
-/// Output from `since` on, from the engine; returns when the engine has begun to answer. There is no limit on silence after that: a
-/// container may have nothing to say.
+/// Output from `since` on, from the engine's API; returns when the engine has begun its response. Silence after that
+/// has no limit: a container may have no output.
 async fn asked(client: &Client, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
-    // The path is written out because bollard's `since` has whole seconds only.
+    // The path is written here because bollard's `since` has whole seconds only.
     let mut path = format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1&timestamps=1");
     if let Some(since) = since {
         path.push_str(&format!("&since={}", seconds(since)));
@@ -108,7 +110,7 @@ async fn asked(client: &Client, id: &ContainerId, since: Option<OffsetDateTime>)
     })))
 }
 
-/// `at` as the engine reads it: seconds and nanoseconds since 1970.
+/// `at` in the engine's format: seconds and nanoseconds since 1970.
 pub(super) fn seconds(at: OffsetDateTime) -> String {
     let nanos = at.unix_timestamp_nanos().max(0);
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
@@ -117,7 +119,7 @@ pub(super) fn seconds(at: OffsetDateTime) -> String {
 struct Reader {
     raw: Raw<LogOutput>,
     id: String,
-    /// Chunks are left out up to the first that is not older; the clock may be set back after that one.
+    /// Chunks are skipped up to the first one that is not older; after it the clock may be set back.
     since: Option<OffsetDateTime>,
     /// Time of the last chunk, for output without a time.
     last: OffsetDateTime,
@@ -131,8 +133,8 @@ impl Reader {
                 Err(error) => return Some(Err(translate(OPERATION, &self.id, error))),
             };
             match chunk {
-                Err(words) => {
-                    return Some(Err(RuntimeError::new(ErrorKind::Other, OPERATION, &self.id).with_source(words)));
+                Err(reason) => {
+                    return Some(Err(RuntimeError::new(ErrorKind::Other, OPERATION, &self.id).with_source(reason)));
                 }
                 Ok(chunk) if self.since.is_some_and(|since| chunk.at < since) => {}
                 Ok(chunk) => {
@@ -145,7 +147,7 @@ impl Reader {
     }
 }
 
-/// Takes the time off the front of a frame; `last` is the time of one that has none.
+/// Removes the time from the front of a frame; `last` is used for a frame without a time.
 fn chunk(output: LogOutput, last: OffsetDateTime) -> Result<LogChunk, String> {
     let source = match &output {
         LogOutput::StdErr { .. } => LogSource::Stderr,
@@ -159,7 +161,7 @@ fn chunk(output: LogOutput, last: OffsetDateTime) -> Result<LogChunk, String> {
     }
 }
 
-/// A byte for the stream, then a frame's content: what is kept of it is its end.
+/// Input: a byte for the stream, then a frame's content. The output must be the end of that content.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz_frame(data: &[u8]) {
     let Some((&stream, content)) = data.split_first() else { return };
@@ -171,7 +173,7 @@ pub(crate) fn fuzz_frame(data: &[u8]) {
     }
 }
 
-/// The time at the front of a frame, and how many bytes it takes with the space after it.
+/// The time at the front of a frame, and its length in bytes with the space after it.
 fn timed(bytes: &Bytes) -> Option<(OffsetDateTime, usize)> {
     /// `2026-11-22T19:17:00.123456789+00:00`
     const TIME_LENGTH_MAX: usize = 35;

@@ -1,13 +1,12 @@
 //! The Docker backend: [`DockerRuntime`] over bollard, for engines from API 1.41 (Docker 20.10) on.
 //!
-//! - `endpoint`: where the engine is. `client`: the connection, deadlines, ways round bollard.
-//! - `convert`: what we ask for. `answers`: what the engine has. `error`: what failures mean. All three pure.
+//! - `endpoint`: address of the engine. `client`: connection, deadlines, workarounds for bollard.
+//! - `convert`: request bodies. `responses`: response bodies. `error`: kinds of failures. All three are pure.
 //! - `containers`, `images`, `pull`, `logs`, `events`: the operations.
 //!
-//! Reads no environment. bollard writes request bodies, secrets among them, to the `log` crate at debug level: nobody may
-//! bridge that crate's records of target `bollard` to an output.
+//! Reads no environment. bollard writes request bodies, including secrets, to the `log` crate at debug level: records
+//! of the target `bollard` must never be bridged to an output.
 
-mod answers;
 mod client;
 mod containers;
 mod convert;
@@ -19,6 +18,7 @@ mod load;
 mod logs;
 mod networks;
 mod pull;
+mod responses;
 #[cfg(test)]
 mod tests;
 
@@ -44,16 +44,16 @@ use crate::{
 #[derive(Debug)]
 pub struct DockerRuntime {
     client: Arc<Client>,
-    /// Held while looking for a network and making it: the engine accepts two of one name.
+    /// Held while a network is searched and created: the engine accepts two with the same name.
     networks: Mutex<()>,
     log_files: Watches,
 }
 
 impl DockerRuntime {
-    /// A runtime on the engine at `endpoint`, the value of `DOCKER_HOST`; `None` is `/var/run/docker.sock`.
+    /// A runtime for the engine at `endpoint`, the value of `DOCKER_HOST`; `None` is `/var/run/docker.sock`.
     ///
-    /// Asks nothing of the engine: [`info`](ContainerRuntime::info) proves that it answers. Accepts `unix://` and, to this
-    /// machine only, `tcp://` and `http://`; anything else is `Refused`.
+    /// Sends no request: [`info`](ContainerRuntime::info) checks that the engine responds. Accepts `unix://` and, on
+    /// this machine only, `tcp://` and `http://`; anything else is `Refused`.
     pub fn connect(endpoint: Option<&str>, limits: Limits) -> Result<Self> {
         let client = Client::new(Endpoint::parse(endpoint)?, limits)?;
         Ok(Self { client: Arc::new(client), networks: Mutex::new(()), log_files: Watches::default() })
@@ -83,7 +83,7 @@ impl ContainerRuntime for DockerRuntime {
             let _alone = self.networks.lock().await;
             networks::ensure(&self.client, name, owner).await
         };
-        client::within(self.client.limits.call, "make network", name, ensure).await
+        client::within(self.client.limits.call, "create network", name, ensure).await
     }
 
     async fn pull(
@@ -93,8 +93,10 @@ impl ContainerRuntime for DockerRuntime {
         progress: ProgressFn<'_>,
     ) -> Result<ImageId> {
         pull::pull(&self.client, image, credentials, progress).await?;
-        let lost =
-            || RuntimeError::new(ErrorKind::Other, error::PULL, image.to_pull()).with_source("gone after the pull");
+        let lost = || {
+            RuntimeError::new(ErrorKind::Other, error::PULL, image.to_pull())
+                .with_source("the image is missing after the pull")
+        };
         images::local_id(&self.client, image).await?.ok_or_else(lost)
     }
 
@@ -139,7 +141,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn events(&self, owner: &Owner) -> Result<EventStream> {
-        // Subscribed first: what changes while the list is made is told.
+        // Subscribe first, so that changes during the list are reported.
         let raw = events::open(&self.client, owner).await?;
         let present = containers::present(&self.client, owner).await?;
         Ok(events::pick(raw, self.client.clone(), owner.clone(), &present))

@@ -1,4 +1,4 @@
-//! Networks: made once, and made again for a stopped container whose network somebody removed.
+//! Networks: created once, and created again for a stopped container whose network was removed.
 
 use bollard::errors::Error;
 use bollard::models::{EndpointSettings, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::answers::Inspected;
 use super::client::{Client, encoded};
 use super::convert::network_body;
+use super::responses::Inspected;
 use crate::Owner;
 
 #[derive(Deserialize)]
@@ -18,28 +18,28 @@ struct Network {
     name: String,
 }
 
-/// The id of the network called `name`, if there is one.
+/// The id of the network named `name`, if there is one.
 ///
-/// The engine's filter finds parts of names and its look-up by name finds ids too: the names are compared here.
+/// The engine's filter matches parts of names and its lookup by name matches ids too: names are compared here.
 pub(super) async fn id(client: &Client, name: &str) -> Result<Option<String>, Error> {
     let path = format!("/networks?filters={}", encoded(&json!({ "name": [name] }).to_string()));
     let networks: Vec<Network> = client.get(&path).await?;
     Ok(networks.into_iter().find(|network| network.name == name).map(|network| network.id))
 }
 
-/// Makes the owner's network if there is none of that name. Not to be called twice at the same time.
+/// Creates the owner's network if no network has that name. Must not be called concurrently.
 pub(super) async fn ensure(client: &Client, name: &str, owner: &Owner) -> Result<(), Error> {
-    made(client, network_body(name, owner.labels())).await.map(drop)
+    ensure_id(client, network_body(name, owner.labels())).await.map(drop)
 }
 
-/// The id of the network that `request` describes, which is made if there is none of that name.
-async fn made(client: &Client, request: NetworkCreateRequest) -> Result<String, Error> {
+/// The id of the network that `request` describes; it is created if no network has that name.
+async fn ensure_id(client: &Client, request: NetworkCreateRequest) -> Result<String, Error> {
     let name = request.name.clone();
     if let Some(present) = id(client, &name).await? {
         return Ok(present);
     }
     match client.docker.create_network(request).await {
-        // Somebody else was faster; newer engines tell.
+        // Another program was faster; newer engines report that.
         Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => id(client, &name).await?.ok_or(error),
         made => made.map(|made| made.id),
     }
@@ -51,11 +51,11 @@ pub(super) fn is_lost(error: &Error) -> bool {
         if message.contains("network ") && message.contains(" not found"))
 }
 
-/// Connects a stopped container again to its networks that were removed: to those of the same names, which are made where
-/// they are absent, with the labels of the container's owner.
+/// Connects a stopped container again to its removed networks: to networks of the same names, which are created if
+/// absent, with the labels of the container's owner.
 ///
-/// The container keeps the id of its network, so that a new one of that name is not enough (seen on 20.10 and 26.1).
-/// `error` is what the start said; it comes back when there is nothing to connect again.
+/// The container refers to its network by id, so that a new network of that name is not enough (seen on 20.10 and
+/// 26.1). `error` is the error of the start; it is returned when there is nothing to connect.
 pub(super) async fn reconnect(client: &Client, id: &str, alone: &Mutex<()>, error: Error) -> Result<(), Error> {
     let container: Inspected = client.get(&format!("/containers/{id}/json")).await?;
     let mut is_mended = false;
@@ -63,7 +63,7 @@ pub(super) async fn reconnect(client: &Client, id: &str, alone: &Mutex<()>, erro
         let network = {
             let _alone = alone.lock().await;
             let labels = container.owner().map(|owner| owner.labels()).unwrap_or_default();
-            made(client, network_body(&name, labels)).await?
+            ensure_id(client, network_body(&name, labels)).await?
         };
         if container.is_connected_to(&network) {
             continue;

@@ -1,4 +1,4 @@
-//! Fetching an image: credentials, limits, and progress summed over the layers.
+//! Pulls an image: credentials, limits, and progress summed over the layers.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -21,7 +21,7 @@ use crate::{ErrorKind, ImageReference, ProgressFn, PullProgress, RegistryCredent
 /// The shortest time between two reports of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 
-/// Fetches `image`; the engine has it when this returns.
+/// Pulls `image`; the engine has it when this returns.
 pub(super) async fn pull(
     client: &Client,
     image: &ImageReference,
@@ -36,7 +36,7 @@ pub(super) async fn pull(
     let fetch = fetch(&docker, &name, client.limits.pull_silence, progress);
     match tokio::time::timeout(client.limits.pull_total, fetch).await {
         Ok(done) => done,
-        Err(_) => Err(timed_out(&name, "not done within", client.limits.pull_total)),
+        Err(_) => Err(timed_out(&name, "not complete within", client.limits.pull_total)),
     }
 }
 
@@ -46,8 +46,8 @@ async fn fetch(docker: &Docker, name: &str, silence: Duration, progress: Progres
     let mut meter = Meter::default();
     loop {
         match tokio::time::timeout(silence, steps.next()).await {
-            Err(_) => return Err(timed_out(name, "silent for", silence)),
-            Ok(Some(step)) => meter.absorb(&step.map_err(|error| translate(PULL, name, error))?),
+            Err(_) => return Err(timed_out(name, "no data for", silence)),
+            Ok(Some(step)) => meter.update(&step.map_err(|error| translate(PULL, name, error))?),
             Ok(None) => break,
         }
         if let Some(sum) = meter.due(Instant::now()) {
@@ -64,8 +64,8 @@ fn timed_out(name: &str, what: &str, limit: Duration) -> RuntimeError {
 
 /// A client whose requests carry the credentials.
 ///
-/// bollard writes the header in standard base64, which the engine, expecting the other alphabet, ignores without a word
-/// as soon as the text needs one of the characters in which the two differ.
+/// bollard encodes the header in standard base64. The engine expects the URL-safe alphabet and silently ignores the
+/// header as soon as it contains a character in which the two differ.
 fn with_credentials(docker: &Docker, image: &ImageReference, credentials: &RegistryCredentials) -> Docker {
     let header = auth_header(image.registry(), credentials);
     docker.clone().with_request_modifier(move |mut request| {
@@ -93,7 +93,7 @@ struct Meter {
 }
 
 impl Meter {
-    fn absorb(&mut self, step: &CreateImageInfo) {
+    fn update(&mut self, step: &CreateImageInfo) {
         let (Some(layer), Some(status)) = (&step.id, step.status.as_deref()) else { return };
         let detail = step.progress_detail.as_ref();
         let bytes = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
@@ -119,7 +119,7 @@ impl Meter {
         })
     }
 
-    /// The sum, when it is new and time for a report.
+    /// The sum, if it is new and a report is due.
     fn due(&mut self, now: Instant) -> Option<PullProgress> {
         let sum = self.sum();
         let is_due = match self.reported {
@@ -161,7 +161,7 @@ mod tests {
             (step("c", "Already exists", 0, 0), (160, 160)),
         ];
         for (step, (done_bytes, total_bytes)) in cases {
-            meter.absorb(&step);
+            meter.update(&step);
             assert_eq!(meter.sum(), PullProgress { done_bytes, total_bytes }, "{step:?}");
         }
     }
@@ -171,9 +171,9 @@ mod tests {
         let mut meter = Meter::default();
         let start = Instant::now();
         assert_eq!(meter.due(start), None);
-        meter.absorb(&step("a", "Downloading", 1, 9));
+        meter.update(&step("a", "Downloading", 1, 9));
         assert!(meter.due(start).is_some());
-        meter.absorb(&step("a", "Downloading", 2, 9));
+        meter.update(&step("a", "Downloading", 2, 9));
         assert_eq!(meter.due(start + REPORT_EVERY / 2), None);
         assert!(meter.due(start + REPORT_EVERY).is_some());
         assert_eq!(meter.due(start + REPORT_EVERY * 2), None);

@@ -1,4 +1,5 @@
-//! The backend against a scripted engine: hung headers, hung bodies, words nobody knows. Real engines cannot be told to.
+//! The backend against a scripted engine: hung headers, hung bodies, unknown values. Real engines cannot be made to do
+//! this.
 
 mod engine;
 
@@ -10,16 +11,16 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 
-use self::engine::{Answer, ScriptedEngine, chunks, json_lines};
+use self::engine::{Response, ScriptedEngine, chunks, json_lines};
 use super::DockerRuntime;
 use crate::labels;
 use crate::{
     ContainerId, ContainerRuntime, ContainerState, ErrorKind, ImageReference, Limits, Owner, RegistryCredentials,
 };
 
-/// Long enough for an answer on a machine that is busy.
+/// Long enough for a response on a busy machine.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Well over every limit.
+/// Much longer than every limit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn limits() -> Limits {
@@ -43,23 +44,23 @@ fn element(id: &str, state: &str) -> serde_json::Value {
     json!({"Id": id, "Names": [format!("/{id}")], "ImageID": "sha256:1", "Labels": labels, "State": state})
 }
 
-/// A list of three of ours, one in a state that nobody knows, and of none of the Python program's.
-fn three(path: &str) -> Option<Answer> {
+/// A list of three of our containers, one in an unknown state, and of none of the Python program's.
+fn three(path: &str) -> Option<Response> {
     if !path.starts_with("/containers/json") {
         return None;
     }
     let is_ours = path.contains("stream.echo.managed-app.app");
     let list = json!([element("c1", "running"), element("c2", "frobnicating"), element("c3", "exited")]);
-    Some(Answer::json(200, if is_ours { list } else { json!([]) }))
+    Some(Response::json(200, if is_ours { list } else { json!([]) }))
 }
 
 #[tokio::test]
 async fn a_container_in_an_unknown_state_hides_no_other() {
     let engine = ScriptedEngine::start(|request| {
         three(&request.path).unwrap_or_else(|| match request.path.as_str() {
-            "/containers/c1/json" => Answer::json(200, json!({"State": {"Status": "running"}})),
-            "/containers/c2/json" => Answer::json(200, json!({"State": {"Status": "frobnicating"}})),
-            _ => Answer::json(500, json!({"message": "boom"})),
+            "/containers/c1/json" => Response::json(200, json!({"State": {"Status": "running"}})),
+            "/containers/c2/json" => Response::json(200, json!({"State": {"Status": "frobnicating"}})),
+            _ => Response::json(500, json!({"message": "boom"})),
         })
     });
     let runtime = engine.runtime(limits());
@@ -73,9 +74,9 @@ async fn a_container_in_an_unknown_state_hides_no_other() {
 async fn a_hung_inspection_delays_but_hides_no_container() {
     let engine = ScriptedEngine::start(|request| {
         three(&request.path).unwrap_or_else(|| match request.path.as_str() {
-            "/containers/c1/json" => Answer::Hang,
-            "/containers/c2/json" => Answer::json(404, json!({"message": "No such container: c2"})),
-            _ => Answer::json(200, json!({"State": {"Status": "exited", "ExitCode": 3}})),
+            "/containers/c1/json" => Response::Hang,
+            "/containers/c2/json" => Response::json(404, json!({"message": "No such container: c2"})),
+            _ => Response::json(200, json!({"State": {"Status": "exited", "ExitCode": 3}})),
         })
     });
     let started = Instant::now();
@@ -87,14 +88,14 @@ async fn a_hung_inspection_delays_but_hides_no_container() {
     assert_eq!(found, wanted);
 }
 
-/// Every call that waits for an answer, and the kind it fails with.
+/// Every call that waits for a response, and the kind of its failure.
 async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)> {
     fn kind<T>(result: crate::Result<T>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())
     }
     let grace = Duration::ZERO;
     let (owner, image, id) = (owner(), image(), id());
-    // All at once, so that they wait together.
+    // Concurrently, so that the waits overlap.
     let calls: Vec<BoxFuture<'_, (&'static str, Option<ErrorKind>)>> = vec![
         async { ("info", kind(runtime.info().await)) }.boxed(),
         async { ("host", kind(runtime.host().await)) }.boxed(),
@@ -115,7 +116,7 @@ async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)
 
 #[tokio::test]
 async fn an_engine_that_never_answers_is_left_in_time() {
-    let engine = ScriptedEngine::start(|_| Answer::Hang);
+    let engine = ScriptedEngine::start(|_| Response::Hang);
     let started = Instant::now();
     for (call, kind) in kinds(&engine.runtime(limits())).await {
         assert_eq!(kind, Some(ErrorKind::TimedOut), "{call}");
@@ -125,7 +126,7 @@ async fn an_engine_that_never_answers_is_left_in_time() {
 
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_unreachable() {
-    let engine = ScriptedEngine::start(|_| Answer::Hang);
+    let engine = ScriptedEngine::start(|_| Response::Hang);
     let runtime = engine.runtime(limits());
     drop(engine);
     for (call, kind) in kinds(&runtime).await {
@@ -135,10 +136,10 @@ async fn an_engine_that_is_not_there_is_unreachable() {
 
 #[tokio::test]
 async fn an_answer_that_stops_in_the_middle_is_left_in_time() {
-    let engine = ScriptedEngine::start(|_| Answer::Part(200, "{\"Id\":".into()));
+    let engine = ScriptedEngine::start(|_| Response::Part(200, "{\"Id\":".into()));
     let runtime = engine.runtime(limits());
     for (call, kind) in kinds(&runtime).await {
-        // A start or stop is done when the engine says so in the headers; output may be silent for ever.
+        // A start or stop is complete when the headers arrive; output may be silent forever.
         let is_short = ["start", "stop", "restart", "rename", "remove", "logs"].contains(&call);
         assert_eq!(kind, (!is_short).then_some(ErrorKind::TimedOut), "{call}");
     }
@@ -152,20 +153,20 @@ async fn a_pull_that_fails_inside_its_stream_fails_by_meaning() {
         ("toomanyrequests: Rate exceeded", ErrorKind::Throttled),
         ("unexpected EOF", ErrorKind::Other),
     ];
-    for (words, kind) in cases {
+    for (message, kind) in cases {
         let lines = json_lines(&[
             json!({"status": "Pulling from n", "id": "1"}),
-            json!({"errorDetail": {"message": words}, "error": words}),
+            json!({"errorDetail": {"message": message}, "error": message}),
         ]);
-        let engine = ScriptedEngine::start(move |_| Answer::Whole(200, lines.clone()));
-        let error = engine.runtime(limits()).pull(&image(), None, &|_| {}).await.expect_err(words);
-        assert_eq!(error.kind(), kind, "{words}");
+        let engine = ScriptedEngine::start(move |_| Response::Whole(200, lines.clone()));
+        let error = engine.runtime(limits()).pull(&image(), None, &|_| {}).await.expect_err(message);
+        assert_eq!(error.kind(), kind, "{message}");
     }
 }
 
 #[tokio::test]
 async fn credentials_arrive_whole_whatever_their_characters() {
-    let engine = ScriptedEngine::start(|_| Answer::json(500, json!({"message": "no basic auth credentials"})));
+    let engine = ScriptedEngine::start(|_| Response::json(500, json!({"message": "no basic auth credentials"})));
     let password = "~~~???>>>~?>";
     let credentials = RegistryCredentials { username: "AWS".to_owned(), password: password.to_owned().into() };
     let error = engine.runtime(limits()).pull(&image(), Some(&credentials), &|_| {}).await.expect_err("it is refused");
@@ -180,7 +181,7 @@ async fn credentials_arrive_whole_whatever_their_characters() {
 #[tokio::test]
 async fn a_quiet_container_is_followed_and_a_cut_connection_is_the_last_item() {
     let frame = chunks(&[(1, "2026-11-22T19:17:00.000000001Z one\n"), (2, "2026-11-22T19:17:00.000000002Z two\n")]);
-    let engine = ScriptedEngine::start(move |_| Answer::Part(200, frame.clone()));
+    let engine = ScriptedEngine::start(move |_| Response::Part(200, frame.clone()));
     let runtime = engine.runtime(limits());
     let mut logs = runtime.logs(&id(), None).await.expect("a stream");
     let mut lines = Vec::new();
@@ -188,7 +189,7 @@ async fn a_quiet_container_is_followed_and_a_cut_connection_is_the_last_item() {
         lines.push(logs.next().await.expect("an item").expect("output").bytes);
     }
     assert_eq!(lines, ["one\n", "two\n"]);
-    // Silence for longer than any limit is legal.
+    // Silence beyond every limit is valid.
     assert!(tokio::time::timeout(LIMIT * 2, logs.next()).await.is_err());
     engine.cut();
     let last = tokio::time::timeout(PATIENCE, logs.next()).await.expect("an item in time").expect("an error");
@@ -201,7 +202,7 @@ async fn a_clock_that_is_set_back_hides_nothing() {
     let at = |second: u8, text: &str| format!("2026-11-22T19:17:{second:02}Z {text}\n");
     let lines = [at(1, "old"), at(5, "new"), at(2, "set back")];
     let frames = chunks(&lines.each_ref().map(|line| (1, line.as_str())));
-    let engine = ScriptedEngine::start(move |_| Answer::Part(200, frames.clone()));
+    let engine = ScriptedEngine::start(move |_| Response::Part(200, frames.clone()));
     let since = time::macros::datetime!(2026-11-22 19:17:04 UTC);
     let logs = engine.runtime(limits()).logs(&id(), Some(since)).await.expect("a stream");
     let lines = logs.take(2).map(|item| item.expect("output").bytes).collect::<Vec<_>>();
@@ -211,7 +212,7 @@ async fn a_clock_that_is_set_back_hides_nothing() {
 
 #[tokio::test]
 async fn streams_fail_at_once_when_the_engine_refuses_them() {
-    let engine = ScriptedEngine::start(|_| Answer::json(404, json!({"message": "No such container: c1"})));
+    let engine = ScriptedEngine::start(|_| Response::json(404, json!({"message": "No such container: c1"})));
     let runtime = engine.runtime(limits());
     let kind = runtime.logs(&id(), None).await.err().map(|error| error.kind());
     assert_eq!(kind, Some(ErrorKind::NotFound));
@@ -221,7 +222,7 @@ async fn streams_fail_at_once_when_the_engine_refuses_them() {
 
 #[tokio::test]
 async fn an_engine_that_is_too_old_is_refused() {
-    let engine = ScriptedEngine::start(|_| Answer::json(200, json!({"Version": "19.03", "ApiVersion": "1.40"})));
+    let engine = ScriptedEngine::start(|_| Response::json(200, json!({"Version": "19.03", "ApiVersion": "1.40"})));
     let error = engine.runtime(limits()).info().await.expect_err("it is too old");
     assert_eq!(error.kind(), ErrorKind::Refused);
 }

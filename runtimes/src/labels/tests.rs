@@ -1,4 +1,4 @@
-//! What earlier versions wrote into labels is read for ever, and means what it meant.
+//! Labels of earlier versions stay readable, with the same meaning.
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{Mount, Protocol};
 
-/// The label as version 1 wrote it, for [`spec`].
+/// The label of version 1 for [`spec`].
 const VERSION_1: &str = include_str!("fixtures/spec-v1.json");
 /// The fields of version 1. Any other field may be absent from a container of that version.
 const FIELDS_OF_VERSION_1: &[&str] =
@@ -129,7 +129,7 @@ fn each_change_is_named() {
     assert_eq!(changed(&|spec| drop(spec.env.insert("PASSWORD".to_owned(), password("hunter3")))), "env.PASSWORD");
 }
 
-/// What version 1 wrote for containers whose output the engine kept; the default of Podman then.
+/// The records of version 1 for containers whose output the engine stored; the default of Podman then.
 #[test]
 fn a_way_of_logging_is_a_difference_only_where_the_container_is_another() {
     let kept = VERSION_1.replace("awslogs:us-east-1:plant/node/router:^x", "engine:10485760x5");
@@ -189,7 +189,7 @@ fn a_record_tells_the_host_ports_it_holds() {
     assert!(!publishes("::", 8080, Protocol::Tcp) && !publishes("::2", 53, Protocol::Udp));
 }
 
-/// Otherwise every container that was made before there were aliases would be replaced.
+/// Otherwise every container that was created before aliases existed would be replaced.
 #[test]
 fn aliases_are_not_compared() {
     let record = SpecRecord::new(&spec(), "salt");

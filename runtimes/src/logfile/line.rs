@@ -1,4 +1,4 @@
-//! One line of an engine's log file as a piece of output. Pure.
+//! Parses one line of an engine's log file. Pure.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Format;
 use crate::{LogChunk, LogSource};
 
-/// What Docker writes.
+/// A line of Docker's log file.
 #[derive(Deserialize)]
 struct JsonLine<'a> {
     #[serde(borrow)]
@@ -21,7 +21,7 @@ struct JsonLine<'a> {
     time: Cow<'a, str>,
 }
 
-/// The piece of output in a line without its newline; `None` when it is no such line.
+/// The chunk of a line without its newline; `None` for an invalid line.
 pub(super) fn parse(format: Format, line: &[u8]) -> Option<LogChunk> {
     match format {
         Format::Json => json(line),
@@ -29,7 +29,7 @@ pub(super) fn parse(format: Format, line: &[u8]) -> Option<LogChunk> {
     }
 }
 
-/// The time of a line, as cheap as that is to be had.
+/// The time of a line, without parsing more than necessary.
 pub(super) fn time_of(format: Format, line: &[u8]) -> Option<OffsetDateTime> {
     parse(format, line).map(|chunk| chunk.at)
 }
@@ -42,8 +42,8 @@ fn json(line: &[u8]) -> Option<LogChunk> {
 }
 
 fn k8s(line: &[u8]) -> Option<LogChunk> {
-    let mut words = line.splitn(4, |byte| *byte == b' ');
-    let (time, stream, tag, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let mut fields = line.splitn(4, |byte| *byte == b' ');
+    let (time, stream, tag, text) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let at = OffsetDateTime::parse(std::str::from_utf8(time).ok()?, &Rfc3339).ok()?;
     let mut bytes = text.to_vec();
     match tag {

@@ -1,4 +1,4 @@
-//! Where reading begins: the file, and the place in it, from which on lines are not older than wanted. Blocking.
+//! Finds the start position: the file, and the offset in it, from which lines are not older than requested. Blocking.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 
 use super::{Format, line, numbered};
 
-/// A stretch that is read line by line instead of being halved.
+/// A smaller range is read line by line instead of being halved.
 const STRETCH_BYTES: u64 = 64 << 10;
 
-/// The oldest file with lines from `since` on, or the newest file, at a place before the first of them.
+/// The oldest file with lines from `since` on, or the newest file, positioned before the first of these lines.
 pub(super) fn open(path: &Path, format: Format, since: Option<OffsetDateTime>) -> io::Result<File> {
     let newest = File::open(path)?;
     let mut found = newest;
@@ -24,17 +24,17 @@ pub(super) fn open(path: &Path, format: Format, since: Option<OffsetDateTime>) -
         }
         found = older;
     }
-    let place = match since {
-        Some(since) => place(&found, format, since)?,
+    let offset = match since {
+        Some(since) => offset(&found, format, since)?,
         None => 0,
     };
-    found.seek(SeekFrom::Start(place))?;
+    found.seek(SeekFrom::Start(offset))?;
     Ok(found)
 }
 
-/// The start of a line with no line from `since` on before it. Lines are in the order of their time, but for disorder
-/// that is small against the slack of those who ask.
-fn place(file: &File, format: Format, since: OffsetDateTime) -> io::Result<u64> {
+/// The start of a line that no line from `since` on precedes. Lines are ordered by time, except for disorder that is
+/// small compared with the slack of the callers.
+fn offset(file: &File, format: Format, since: OffsetDateTime) -> io::Result<u64> {
     let (mut low, mut high) = (0, file.metadata()?.len());
     let mut reader = BufReader::new(file);
     let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! Files that are written, renamed, replaced and cut as the engines do it.
+//! Files that are written, renamed, replaced and truncated as the engines do it.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long nothing must come.
+/// Duration in which nothing may arrive.
 const QUIET: Duration = Duration::from_millis(100);
 
 struct Log {
@@ -53,7 +53,7 @@ impl Log {
         file.write_all(text.as_bytes()).expect("room");
     }
 
-    /// As the engine does when the file is full; Docker keeps `kept` old ones.
+    /// Rotates as the engine does when the file is full; Docker keeps `kept` old files.
     fn rotate(&self, kept: usize) {
         match self.format {
             Format::Json => {
@@ -148,16 +148,16 @@ async fn what_happens_to_a_file_is_told_at_once_and_nothing_else() {
     let mut other = log.watches.watch(&file);
     assert!(watch.is_live());
     let told = async |watch: &mut Watch| {
-        tokio::time::timeout(LIMIT, watch.changed()).await.expect("word of it");
+        tokio::time::timeout(LIMIT, watch.changed()).await.expect("a change");
     };
     log.write(0..1);
     told(&mut watch).await;
     told(&mut other).await;
     drop(other);
-    // A write is told as several events, the last ones of them late on a machine that is busy.
+    // A write causes several events, the last ones late on a busy machine.
     let quiet = async {
         while tokio::time::timeout(QUIET, watch.changed()).await.is_ok() {
-            watch.look();
+            watch.mark_seen();
         }
     };
     tokio::time::timeout(LIMIT, quiet).await.expect("it becomes quiet");
@@ -179,7 +179,7 @@ async fn lines_come_without_waiting_for_the_next_look() {
             log.rotate(0);
         }
     }
-    assert!(begun.elapsed() < PAUSE_WATCHED * 15, "twenty looks take {:?}", PAUSE_WATCHED * 20);
+    assert!(begun.elapsed() < PAUSE_WATCHED * 15, "twenty polls take {:?}", PAUSE_WATCHED * 20);
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn a_file_of_podman_that_came_and_went_unseen_is_an_error_however_quiet_th
         log.write(replaced..replaced + 1);
         match replaced {
             1 => log.expect(&mut stream, 1..2).await,
-            _ => assert!(stream.next().await.expect("word of it").is_err()),
+            _ => assert!(stream.next().await.expect("an item").is_err()),
         }
     }
 }
@@ -278,7 +278,7 @@ async fn a_file_that_is_gone_before_it_was_followed_by_the_next_is_an_error() {
         log.write(10..20);
     }
     log.expect(&mut stream, 1..10).await;
-    assert!(stream.next().await.expect("word of it").is_err());
+    assert!(stream.next().await.expect("an item").is_err());
     assert!(stream.next().await.is_none());
 }
 

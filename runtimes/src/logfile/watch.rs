@@ -1,7 +1,7 @@
-//! Word from the kernel (inotify) that a log file was written to, has lost its name, or was closed by the engine.
+//! inotify events of a log file: it was written, lost its name, or was closed by the engine.
 //!
-//! One inotify instance serves all files, as a user may have few of them (128 is a common limit). Where the kernel gives
-//! none, or no watch, there is no word: who waits looks by himself then.
+//! One inotify instance serves all files, because a user may have few of them (128 is a common limit). If the kernel
+//! gives no instance or no watch, there are no events, and the reader polls.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,28 +16,28 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Rest after words were handed on: what happens meanwhile is told at once, so that a busy log costs few wake-ups.
+/// Pause after a delivery. Events during the pause are delivered together, so that a busy log causes few wake-ups.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What inotify says of a file is 16 bytes.
+/// An inotify event of a file has 16 bytes.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// What is told of: a change of any kind. `CLOSE_WRITE` comes when the engine has written all it will.
-const TOLD: WatchMask =
+/// Watched events: any change. `CLOSE_WRITE` comes when the engine has written all output.
+const WATCHED_EVENTS: WatchMask =
     WatchMask::MODIFY.union(WatchMask::ATTRIB).union(WatchMask::MOVE_SELF).union(WatchMask::CLOSE_WRITE);
 
-/// With how often each file was closed.
+/// The value is the number of times that each file was closed.
 type Files = HashMap<WatchDescriptor, watch::Sender<usize>>;
 
-/// The files of one engine's logs that are watched.
+/// The watched log files of one engine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Watches(Arc<OnceLock<Option<Instance>>>);
 
-/// Told of each change of one file.
+/// Receives the changes of one file.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// `None` when there is no word.
-    word: Option<watch::Receiver<usize>>,
-    /// How often the file had been closed when it was last looked at.
+    /// `None` without inotify.
+    changes: Option<watch::Receiver<usize>>,
+    /// How often the file had been closed at the last check.
     closed: usize,
 }
 
@@ -50,7 +50,7 @@ struct Instance {
 #[derive(Debug)]
 struct Shared {
     kernel: inotify::Watches,
-    /// Two readers of one file have one descriptor. The kernel never gives it to another file.
+    /// Two readers of one file share one descriptor. The kernel never reuses it for another file.
     files: Mutex<Files>,
 }
 
@@ -60,15 +60,15 @@ impl Watches {
         let instance = self.0.get_or_init(|| {
             Instance::new().inspect_err(|error| tracing::debug!(%error, "log files cannot be watched")).ok()
         });
-        let word = instance.as_ref().and_then(|instance| {
-            let word = instance.shared.watch(file);
-            word.inspect_err(|error| tracing::debug!(%error, "a log file cannot be watched")).ok()
+        let changes = instance.as_ref().and_then(|instance| {
+            let changes = instance.shared.watch(file);
+            changes.inspect_err(|error| tracing::debug!(%error, "a log file cannot be watched")).ok()
         });
-        let closed = word.as_ref().map_or(0, |word| *word.borrow());
-        Watch { word, closed }
+        let closed = changes.as_ref().map_or(0, |changes| *changes.borrow());
+        Watch { changes, closed }
     }
 
-    /// As when the kernel's words cannot be read any more.
+    /// Simulates a failed read of inotify events.
     #[cfg(test)]
     pub(super) fn lose(&self) {
         if let Some(Some(instance)) = self.0.get() {
@@ -76,7 +76,7 @@ impl Watches {
         }
     }
 
-    /// As on a host whose kernel gives no inotify instance.
+    /// Simulates a host whose kernel gives no inotify instance.
     #[cfg(test)]
     pub(super) fn none() -> Self {
         Self(Arc::new(OnceLock::from(None)))
@@ -84,22 +84,22 @@ impl Watches {
 }
 
 impl Watch {
-    /// Whether there will be word of changes.
+    /// Whether changes will be signalled.
     pub(super) fn is_live(&self) -> bool {
-        self.word.is_some()
+        self.changes.is_some()
     }
 
-    /// Forgets the changes up to now, as the file is being looked at. Whether it was closed since the last look.
-    pub(super) fn look(&mut self) -> bool {
-        let closed = self.word.as_mut().map_or(self.closed, |word| *word.borrow_and_update());
+    /// Marks the changes up to now as seen. Returns whether the file was closed since the last call.
+    pub(super) fn mark_seen(&mut self) -> bool {
+        let closed = self.changes.as_mut().map_or(self.closed, |changes| *changes.borrow_and_update());
         std::mem::replace(&mut self.closed, closed) != closed
     }
 
-    /// Waits for a change since the last look. Cancel-safe.
+    /// Waits for a change since the last [`Watch::mark_seen`]. Cancel-safe.
     pub(super) async fn changed(&mut self) {
-        let Some(word) = &mut self.word else { return std::future::pending().await };
-        if word.changed().await.is_err() {
-            self.word = None;
+        let Some(changes) = &mut self.changes else { return std::future::pending().await };
+        if changes.changed().await.is_err() {
+            self.changes = None;
         }
     }
 }
@@ -113,13 +113,13 @@ impl Instance {
     }
 }
 
-/// Hands words on for as long as the kernel gives any.
+/// Delivers events until the kernel stops.
 async fn read(mut stream: EventStream<[u8; BUFFER_BYTES]>, shared: Arc<Shared>) {
     while let Some(first) = stream.next().await {
         let mut next = Some(first);
         while let Some(event) = next {
             match event {
-                Ok(event) => shared.tell(event),
+                Ok(event) => shared.notify(event),
                 Err(error) => {
                     tracing::debug!(%error, "log files are not watched any more");
                     return shared.files().clear();
@@ -137,15 +137,15 @@ impl Shared {
     }
 
     fn watch(&self, file: &File) -> io::Result<watch::Receiver<usize>> {
-        // The file itself: by its name it might be another one by now.
+        // Watch the open file: its name may belong to another file by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // Held over both steps, as a watch that nobody needs may be removed meanwhile.
+        // Held over both steps, because an unused watch may be removed meanwhile.
         let mut files = self.files();
-        let descriptor = self.kernel.clone().add(path, TOLD)?;
+        let descriptor = self.kernel.clone().add(path, WATCHED_EVENTS)?;
         Ok(files.entry(descriptor).or_insert_with(|| watch::channel(0).0).subscribe())
     }
 
-    fn tell(&self, event: EventOwned) {
+    fn notify(&self, event: EventOwned) {
         let mut files = self.files();
         if event.mask.contains(EventMask::Q_OVERFLOW) {
             files.values().for_each(|file| file.send_modify(|closed| *closed += 1));
@@ -155,7 +155,7 @@ impl Shared {
             file.send_modify(|closed| *closed += usize::from(event.mask.contains(EventMask::CLOSE_WRITE)));
             if file.receiver_count() == 0 {
                 files.remove(&event.wd);
-                // It may be gone together with its file.
+                // The watch may have been removed together with its file.
                 let _ = self.kernel.clone().remove(event.wd);
             }
         }

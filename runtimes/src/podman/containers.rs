@@ -1,4 +1,5 @@
-//! Containers and networks: list, create, start, stop, restart, rename, remove. Streams and images live elsewhere.
+//! Containers and networks: list, create, start, stop, restart, rename, remove. Other modules handle streams and
+//! images.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use futures_util::{StreamExt as _, stream, try_join};
 use serde_json::Value;
 
 use super::convert::{self, encode, whole_seconds};
-use super::error::Doing;
+use super::error::Context;
 use super::networks::{self, ATTEMPTS_MAX, RACE_PAUSE};
 use super::socket::{Request, Socket, typed};
 use super::wire::{Created, Filters, Inspect, ListItem};
@@ -16,12 +17,12 @@ use crate::{
     labels,
 };
 
-/// Inspections of one list that run at the same time.
+/// Concurrent inspections of one list.
 const INSPECTIONS_AT_ONCE_MAX: usize = 8;
-/// The longest wait for the inspection of one container of a list; the list itself knows enough to do without.
+/// Limit for the inspection of one container of a list; the list contains enough to do without it.
 const LIST_INSPECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// All containers of `owner`, with what only an inspection tells.
+/// All containers of `owner`, with the details that only an inspection reports.
 pub(super) async fn list(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<Container>> {
     let found = present(socket, limits, owner).await?.into_iter();
     let refined = stream::iter(found).map(|(item, origin)| refine(socket, limits, item, origin));
@@ -30,9 +31,9 @@ pub(super) async fn list(socket: &Socket, limits: &Limits, owner: &Owner) -> Res
 
 /// All containers of `owner` as the engine lists them: those that carry the labels, and those of the Python program.
 async fn present(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<(ListItem, Origin)>> {
-    let doing = Doing { operation: "list containers of", subject: &owner.app };
+    let context = Context { operation: "list containers of", subject: &owner.app };
     let labelled = owner.labels().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let (labelled, legacy) = try_join!(list_by(socket, limits, doing, labelled), legacy(socket, limits, owner))?;
+    let (labelled, legacy) = try_join!(list_by(socket, limits, context, labelled), legacy(socket, limits, owner))?;
     let mut ours: Vec<(ListItem, Origin)> = Vec::new();
     for item in labelled.into_iter().chain(legacy) {
         let is_new = ours.iter().all(|(known, _)| known.id != item.id);
@@ -45,19 +46,20 @@ async fn present(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<
 
 /// All containers that look like the Python program's, of this app or not.
 pub(super) async fn legacy(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<Vec<ListItem>> {
-    let doing = Doing { operation: "list containers of", subject: &owner.app };
-    list_by(socket, limits, doing, vec![labels::MANAGED_NODE_TYPE.to_owned()]).await
+    let context = Context { operation: "list containers of", subject: &owner.app };
+    list_by(socket, limits, context, vec![labels::MANAGED_NODE_TYPE.to_owned()]).await
 }
 
-/// Items that are no objects are left out; odd fields take their defaults.
-async fn list_by(socket: &Socket, limits: &Limits, doing: Doing<'_>, labels: Vec<String>) -> Result<Vec<ListItem>> {
+/// Items that are not objects are skipped; invalid fields get their defaults.
+async fn list_by(socket: &Socket, limits: &Limits, context: Context<'_>, labels: Vec<String>) -> Result<Vec<ListItem>> {
     let filters: Filters<'_> = [("label", labels)].into();
     let path = format!("/containers/json?all=true&filters={}", encode(&json(&filters)));
-    let items: Vec<Value> = socket.json(doing, limits.call, Request::Get(path)).await?;
+    let items: Vec<Value> = socket.json(context, limits.call, Request::Get(path)).await?;
     Ok(items.into_iter().filter_map(|item| serde_json::from_value(item).ok()).collect())
 }
 
-/// Adds what only an inspection tells (the start time to the nanosecond). `None` when the container is gone by now.
+/// Adds the details that only an inspection reports (the start time to the nanosecond). `None` when the container is
+/// gone.
 async fn refine(socket: &Socket, limits: &Limits, item: ListItem, origin: Origin) -> Option<Container> {
     let id = ContainerId(item.id.clone());
     let limit = LIST_INSPECT_LIMIT.min(limits.call);
@@ -65,7 +67,7 @@ async fn refine(socket: &Socket, limits: &Limits, item: ListItem, origin: Origin
         Ok(found) => Some(convert::container(item, origin, Some(found))),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::debug!(container = %id, %error, "container listed without inspection");
+            tracing::debug!(container = %id, %error, "cannot inspect container, listed without details");
             Some(convert::container(item, origin, None))
         }
     }
@@ -78,43 +80,43 @@ pub(super) async fn inspect(
     operation: &'static str,
     id: &ContainerId,
 ) -> Result<Inspect> {
-    let doing = Doing { operation, subject: &id.0 };
-    socket.json(doing, limit, Request::Get(format!("/containers/{}/json", encode(&id.0)))).await
+    let context = Context { operation, subject: &id.0 };
+    socket.json(context, limit, Request::Get(format!("/containers/{}/json", encode(&id.0)))).await
 }
 
-/// Creates a container; `relabel` says whether SELinux is on.
+/// Creates a container; `relabel` is true if SELinux is enabled.
 pub(super) async fn create(
     socket: &Socket,
     limits: &Limits,
     spec: &ContainerSpec,
     relabel: bool,
 ) -> Result<ContainerId> {
-    let doing = Doing { operation: "create container", subject: &spec.name };
+    let context = Context { operation: "create container", subject: &spec.name };
     let generator =
-        convert::generator(spec, relabel).map_err(|reason| doing.error(ErrorKind::Refused).with_source(reason))?;
+        convert::generator(spec, relabel).map_err(|reason| context.error(ErrorKind::Refused).with_source(reason))?;
     let request = Request::Post("/containers/create".to_owned(), Some(json(&generator)));
-    let created: Created = socket.json(doing, limits.call, request).await?;
+    let created: Created = socket.json(context, limits.call, request).await?;
     if created.id.is_empty() {
-        return Err(doing.nonsense("the answer holds no container id"));
+        return Err(context.invalid_response("the response has no container id"));
     }
     Ok(ContainerId(created.id))
 }
 
-/// Removes what a Podman that died in a creation has left under the name, if that is it: storage that no list shows, and
-/// that keeps the name from any container (seen on 4.3.1). A container of that name stays.
+/// Removes the leftover of a creation during which Podman crashed, if the name is taken by one: storage that no list
+/// shows and that blocks the name for every container (seen on 4.3.1). A container of that name stays.
 pub(super) async fn clear_leftover(socket: &Socket, limits: &Limits, name: &str) -> Result<bool> {
     let id = ContainerId(name.to_owned());
     match inspect(socket, limits.call, "inspect container", &id).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            tracing::info!(name, "what the engine left of a container when it died is removed");
+            tracing::info!(name, "removed the leftover of an interrupted container creation");
             remove(socket, limits, &id).await.map(|()| true)
         }
         other => other.map(|_| false),
     }
 }
 
-/// Starts a container, and tries again when the host's networks were in the middle of a change, or when its own was gone
-/// and is made again.
+/// Starts a container. Retries when the host's networks were changing, or when its own network was gone and is created
+/// again.
 pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
     let (mut attempt, mut is_restored) = (1, false);
     loop {
@@ -124,11 +126,11 @@ pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) ->
                 is_restored = true;
             }
             Err(error) if networks::is_race(&error) && attempt < ATTEMPTS_MAX => {
-                tracing::debug!(container = %id, attempt, %error, "container start repeated");
+                tracing::debug!(container = %id, attempt, %error, "container start failed, retrying");
                 tokio::time::sleep(RACE_PAUSE).await;
                 attempt += 1;
             }
-            // So it is also when the container is paused, which the engine tells in words only.
+            // This also happens when the container is paused, which the engine reports only in its text.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Other) => {
                 return match thaw(socket, limits, error.operation(), id).await {
                     Ok(true) => Ok(()),
@@ -142,17 +144,17 @@ pub(super) async fn start(socket: &Socket, limits: &Limits, id: &ContainerId) ->
 
 /// The crate reports "already started" (304) as an error.
 async fn start_once(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
-    let doing = Doing { operation: "start container", subject: &id.0 };
+    let context = Context { operation: "start container", subject: &id.0 };
     let call = async {
         match socket.podman.containers().get(encode(&id.0)).start(None).await {
             Err(podman_api::Error::Fault { code, .. }) if code.as_u16() == NOT_MODIFIED => Ok(()),
             other => other,
         }
     };
-    typed(doing, limits.call, call).await
+    typed(context, limits.call, call).await
 }
 
-/// "Already so": a start of a running container.
+/// "Not modified": a start of a running container.
 const NOT_MODIFIED: u16 = 304;
 
 /// Stops a container, paused or not.
@@ -168,7 +170,7 @@ pub(super) async fn restart(socket: &Socket, limits: &Limits, id: &ContainerId, 
     }
 }
 
-/// Podman refuses both verbs on a paused container (after it waited and killed in vain), so it is thawed first.
+/// Podman rejects both operations on a paused container (after it waited and killed in vain), so it is unpaused first.
 async fn end(
     socket: &Socket,
     limits: &Limits,
@@ -177,29 +179,29 @@ async fn end(
     id: &ContainerId,
     grace: Duration,
 ) -> Result<()> {
-    let doing = Doing { operation, subject: &id.0 };
+    let context = Context { operation, subject: &id.0 };
     thaw(socket, limits, operation, id).await?;
     let path = format!("/containers/{}/{verb}?timeout={}", encode(&id.0), whole_seconds(grace));
-    socket.call(doing, grace + limits.stop_margin, Request::Post(path, None)).await.map(|_| ())
+    socket.call(context, grace + limits.stop_margin, Request::Post(path, None)).await.map(|_| ())
 }
 
-/// Thaws a paused container; says whether it was one.
+/// Unpauses a paused container; returns whether it was paused.
 async fn thaw(socket: &Socket, limits: &Limits, operation: &'static str, id: &ContainerId) -> Result<bool> {
     let found = inspect(socket, limits.call, operation, id).await?;
     if convert::state(&found.state.status, None) != ContainerState::Paused {
         return Ok(false);
     }
-    let doing = Doing { operation, subject: &id.0 };
-    let thawed = typed(doing, limits.call, socket.podman.containers().get(encode(&id.0)).unpause()).await;
-    // Somebody may have thawed or ended it meanwhile; the verb itself decides.
+    let context = Context { operation, subject: &id.0 };
+    let thawed = typed(context, limits.call, socket.podman.containers().get(encode(&id.0)).unpause()).await;
+    // It may have been unpaused or ended meanwhile; the operation itself decides.
     thawed.or_else(|error| if error.kind() == ErrorKind::Conflict { Ok(()) } else { Err(error) })?;
     Ok(true)
 }
 
-/// Renames a container. Its own name is no failure, whatever the engine says to that.
+/// Renames a container. Its own name is `Ok`, whatever the engine responds.
 pub(super) async fn rename(socket: &Socket, limits: &Limits, id: &ContainerId, name: &str) -> Result<()> {
-    let doing = Doing { operation: "rename container", subject: &id.0 };
-    let renamed = typed(doing, limits.call, socket.podman.containers().get(encode(&id.0)).rename(name)).await;
+    let context = Context { operation: "rename container", subject: &id.0 };
+    let renamed = typed(context, limits.call, socket.podman.containers().get(encode(&id.0)).rename(name)).await;
     let Err(error) = renamed else { return Ok(()) };
     let has_it = has_name(socket, limits, id, name, &error).await;
     if has_it { Ok(()) } else { Err(error) }
@@ -210,12 +212,12 @@ async fn has_name(socket: &Socket, limits: &Limits, id: &ContainerId, name: &str
         && inspect(socket, limits.call, error.operation(), id).await.is_ok_and(|found| found.name == name)
 }
 
-/// Kills and removes a container with its anonymous volumes: `timeout=0`, since the default waits for the container's
-/// own grace, and `volumes`, since libpod ignores the `v` that the crate sends.
+/// Kills and removes a container with its anonymous volumes: `timeout=0`, because the default waits for the container's
+/// own grace, and `volumes`, because libpod ignores the `v` that the crate sends.
 pub(super) async fn remove(socket: &Socket, limits: &Limits, id: &ContainerId) -> Result<()> {
-    let doing = Doing { operation: "remove container", subject: &id.0 };
+    let context = Context { operation: "remove container", subject: &id.0 };
     let path = format!("/containers/{}?force=true&volumes=true&timeout=0", encode(&id.0));
-    match socket.call(doing, limits.call, Request::Delete(path)).await {
+    match socket.call(context, limits.call, Request::Delete(path)).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other.map(|_| ()),
     }

@@ -1,4 +1,4 @@
-//! From our types to libpod's and back. Pure: no calls, no clock.
+//! Converts our types to libpod's and back. Pure: no calls, no clock.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::{
     MountSource, Origin, Owner, PortBinding, ProcessExit, RegistryCredentials,
 };
 
-/// The body of a creation. `relabel` asks for SELinux relabelling of bind mounts; `Err` says why Podman cannot do it.
+/// The body of a creation. `relabel` requests SELinux relabelling of bind mounts; `Err` is the reason why Podman cannot
+/// do it.
 pub(super) fn generator(spec: &ContainerSpec, relabel: bool) -> Result<SpecGenerator<'_>, &'static str> {
     Ok(SpecGenerator {
         name: &spec.name,
@@ -40,14 +41,15 @@ pub(super) fn generator(spec: &ContainerSpec, relabel: bool) -> Result<SpecGener
     })
 }
 
-/// `None` when nothing is asked for, so that Podman's own limits count.
+/// `None` without limits, so that Podman's defaults apply.
 fn limits(wanted: &Hardening) -> Option<ResourceLimits> {
     let memory = wanted.memory_bytes_max.map(|most| Limit { limit: i64::try_from(most).unwrap_or(i64::MAX) });
     let pids = wanted.pids_max.map(|most| Limit { limit: i64::from(most) });
     (memory.is_some() || pids.is_some()).then_some(ResourceLimits { memory, pids })
 }
 
-/// No address means all of them. Podman's network takes 0.0.0.0 for an address like others, which nothing is sent to.
+/// An empty address means all addresses. Podman's network treats 0.0.0.0 as an ordinary address, which receives no
+/// traffic.
 fn port(binding: &PortBinding) -> PortMapping {
     let address = binding.host_address;
     PortMapping {
@@ -66,14 +68,14 @@ fn volume(mount: &Mount) -> Option<NamedVolume<'_>> {
     }
 }
 
-/// `z`: shared by all containers, since two nodes may mount one folder. Podman relabels at creation.
+/// `z`: shared by all containers, because two nodes may mount one directory. Podman relabels at creation.
 fn bind(mount: &Mount, relabel: bool) -> Option<BindMount<'_>> {
     let MountSource::Bind(source) = &mount.source else { return None };
     let options = if relabel { vec!["rbind", "rw", "z"] } else { vec!["rbind", "rw"] };
     Some(BindMount { kind: "bind", source, destination: &mount.target, options })
 }
 
-/// Podman keeps one file, and begins it anew when it is full: that one gets the size of all.
+/// Podman keeps one file, and truncates it when it is full, so the file gets the size of all.
 fn logs(settings: &LogSettings) -> Result<LogConfiguration, &'static str> {
     match settings {
         LogSettings::Engine { file_bytes_max, files_max } => {
@@ -85,12 +87,12 @@ fn logs(settings: &LogSettings) -> Result<LogConfiguration, &'static str> {
     }
 }
 
-/// Podman counts graces in whole seconds; a part of one becomes a whole one, since a grace is a promise.
+/// Podman counts graces in whole seconds; rounded up, so that a grace is never shortened.
 pub(super) fn whole_seconds(grace: Duration) -> u64 {
     grace.as_secs() + u64::from(grace.subsec_nanos() > 0)
 }
 
-/// Whose a container is, or `None` when it is a stranger's.
+/// Why a container belongs to the owner; `None` when it does not.
 pub(super) fn origin(owner: &Owner, item: &ListItem) -> Option<Origin> {
     if owner.owns(&item.labels) {
         Some(Origin::Labelled)
@@ -101,7 +103,7 @@ pub(super) fn origin(owner: &Owner, item: &ListItem) -> Option<Origin> {
     }
 }
 
-/// A container of the list, refined by its inspection where there is one.
+/// A listed container, completed by its inspection if there is one.
 pub(super) fn container(item: ListItem, origin: Origin, inspect: Option<Inspect>) -> Container {
     let coarse = (item.started_at > 0).then(|| OffsetDateTime::from_unix_timestamp(item.started_at).ok()).flatten();
     let (state, started_at) = match &inspect {
@@ -125,7 +127,7 @@ pub(super) fn container(item: ListItem, origin: Origin, inspect: Option<Inspect>
     }
 }
 
-/// The time of the last end stays while the next process runs, its code does not.
+/// The time of the last end stays while the next process runs; its code does not.
 fn last_exit(found: &InspectState, state: &ContainerState) -> Option<ProcessExit> {
     let at = stamp(&found.finished_at)?;
     let has_process = matches!(state, ContainerState::Running | ContainerState::Paused);
@@ -133,9 +135,10 @@ fn last_exit(found: &InspectState, state: &ContainerState) -> Option<ProcessExit
     Some(ProcessExit { code, is_oom: found.oom_killed && code.is_some(), at: Some(at) })
 }
 
-/// The state for Podman's word. `initialized` has its namespaces but no process yet; `stopping` still has its process.
-pub(super) fn state(word: &str, code: Option<i64>) -> ContainerState {
-    match word {
+/// The state for Podman's name of it. `initialized` has its namespaces but no process yet; `stopping` still has its
+/// process.
+pub(super) fn state(status: &str, code: Option<i64>) -> ContainerState {
+    match status {
         "created" | "configured" | "initialized" => ContainerState::Created,
         "running" | "stopping" => ContainerState::Running,
         "paused" => ContainerState::Paused,
@@ -157,7 +160,7 @@ pub(super) fn image_id(id: &str) -> ImageId {
     if id.is_empty() || id.starts_with("sha256:") { ImageId(id.to_owned()) } else { ImageId(format!("sha256:{id}")) }
 }
 
-/// The event for a line of the stream; `None` for what says nothing of a container's state.
+/// The event of a line of the stream; `None` for an event without effect on a container's state.
 pub(super) fn event(wire: &Event) -> Option<EngineEvent> {
     let action = action(&wire.kind, &wire.action)?;
     if wire.actor.id.is_empty() {
@@ -173,15 +176,15 @@ pub(super) fn event(wire: &Event) -> Option<EngineEvent> {
     })
 }
 
-/// When an event happened, by the engine's clock.
+/// Time of an event by the engine's clock.
 pub(super) fn event_time(wire: &Event) -> Option<OffsetDateTime> {
     let nanos = i128::from(wire.time_nano);
     (nanos > 0).then(|| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()).flatten()
 }
 
-/// `sync` and `init` come with every list or start, `exec` and health checks with every probe: they are no news.
-fn action(kind: &str, word: &str) -> Option<Action> {
-    Some(match (kind, word) {
+/// `sync` and `init` come with every list or start, `exec` and health checks with every probe: they are ignored.
+fn action(kind: &str, name: &str) -> Option<Action> {
+    Some(match (kind, name) {
         ("network", "connect" | "disconnect") => Action::Network,
         ("container", "create") => Action::Created,
         ("container", "start") => Action::Started,
@@ -202,7 +205,7 @@ pub(super) fn registry_auth(credentials: &RegistryCredentials) -> String {
     URL_SAFE.encode(serde_json::to_string(&auth).expect("two strings are always JSON"))
 }
 
-/// Whether the registry is on this host itself, where traffic never leaves it and certificates are not to be had.
+/// Whether the registry is on this host, where traffic never leaves it and valid certificates are not available.
 pub(super) fn is_loopback(registry: &str) -> bool {
     let host = registry
         .rsplit_once(':')

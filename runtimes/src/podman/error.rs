@@ -1,7 +1,7 @@
-//! What Podman's failures mean. Owns the reading of status codes and of the engine's English; makes no calls.
+//! Translates Podman's failures into kinds, by status code and text; makes no calls.
 //!
-//! Podman answers most failures with status 500 and a text, so the text decides. The texts were read from Podman 4.3.1
-//! and 5.4.2 and are spelled out in the table of the tests.
+//! Podman reports most failures as status 500 with a text, so the text decides. The texts are from Podman 4.3.1 and
+//! 5.4.2 and are listed in the table of the tests.
 
 use podman_api::conn::Error as ConnError;
 use thiserror::Error;
@@ -9,30 +9,30 @@ use thiserror::Error;
 use crate::error::missing_source;
 use crate::{ErrorKind, RuntimeError};
 
-/// What is being done to what: the first half of every error.
+/// Operation and subject of a call: the first half of every error.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Doing<'a> {
+pub(super) struct Context<'a> {
     /// Verb phrase, such as "start container".
     pub(super) operation: &'static str,
     /// Container, image or network.
     pub(super) subject: &'a str,
 }
 
-impl Doing<'_> {
-    /// The error that says only what it means.
+impl Context<'_> {
+    /// An error without a source.
     pub(super) fn error(self, kind: ErrorKind) -> RuntimeError {
         RuntimeError::new(kind, self.operation, self.subject)
     }
 
-    /// The error for an answer of the engine with a failure status.
+    /// The error for a response of the engine with a failure status.
     pub(super) fn fault(self, status: u16, text: &str) -> RuntimeError {
         let text: String = text.chars().take(FAULT_CHARS_MAX).collect();
         let text = missing_source(&text).map_or(text.clone(), |remedy| format!("{remedy} ({text})"));
-        self.error(meaning(status, &text)).with_source(Fault { status, text })
+        self.error(kind_of(status, &text)).with_source(Fault { status, text })
     }
 
-    /// The error for an answer that makes no sense.
-    pub(super) fn nonsense(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RuntimeError {
+    /// The error for an invalid response.
+    pub(super) fn invalid_response(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RuntimeError {
         self.error(ErrorKind::Other).with_source(source)
     }
 
@@ -40,9 +40,9 @@ impl Doing<'_> {
     pub(super) fn connection(self, error: ConnError) -> RuntimeError {
         match error {
             ConnError::Fault { code, message } => self.fault(code.as_u16(), &message),
-            ConnError::SerdeJsonError(error) => self.nonsense(error),
+            ConnError::SerdeJsonError(error) => self.invalid_response(error),
             ConnError::Hyper(_) | ConnError::IO(_) => self.error(ErrorKind::Unreachable).with_source(error),
-            other => self.nonsense(other),
+            other => self.invalid_response(other),
         }
     }
 
@@ -52,7 +52,7 @@ impl Doing<'_> {
             podman_api::Error::Fault { code, message } => self.fault(code.as_u16(), &message),
             podman_api::Error::Error(error) => self.connection(error),
             podman_api::Error::IO(error) => self.error(ErrorKind::Unreachable).with_source(error),
-            other => self.nonsense(other),
+            other => self.invalid_response(other),
         }
     }
 }
@@ -60,7 +60,7 @@ impl Doing<'_> {
 /// Longest text of the engine that is kept.
 const FAULT_CHARS_MAX: usize = 2_000;
 
-/// The engine's own words.
+/// The engine's own text.
 #[derive(Debug, Error)]
 #[error("podman answered {status}: {text}")]
 struct Fault {
@@ -68,7 +68,7 @@ struct Fault {
     text: String,
 }
 
-/// Fragments of Podman's texts, in lower case; the first that is found decides.
+/// Fragments of Podman's texts, in lower case; the first match decides.
 const TEXTS: [(&str, ErrorKind); 17] = [
     ("that name is already in use", ErrorKind::AlreadyExists),
     ("container already exists", ErrorKind::AlreadyExists),
@@ -89,8 +89,8 @@ const TEXTS: [(&str, ErrorKind); 17] = [
     ("no such file or directory", ErrorKind::Refused),
 ];
 
-/// What an answer with `status` and `text` means.
-fn meaning(status: u16, text: &str) -> ErrorKind {
+/// The kind of a response with `status` and `text`.
+fn kind_of(status: u16, text: &str) -> ErrorKind {
     let text = text.to_ascii_lowercase();
     let by_text = TEXTS.iter().find(|(fragment, _)| text.contains(fragment)).map(|(_, kind)| *kind);
     by_text.unwrap_or(match status {
@@ -101,7 +101,7 @@ fn meaning(status: u16, text: &str) -> ErrorKind {
     })
 }
 
-/// Fragments of what registries say through a pull, in lower case; the first that is found decides.
+/// Fragments of registries' errors in a pull, in lower case; the first match decides.
 const PULL_TEXTS: [(&str, ErrorKind); 16] = [
     ("toomanyrequests", ErrorKind::Throttled),
     ("too many requests", ErrorKind::Throttled),
@@ -121,8 +121,8 @@ const PULL_TEXTS: [(&str, ErrorKind); 16] = [
     ("403 (forbidden)", ErrorKind::Unauthorized),
 ];
 
-/// What the error text of a pull means; [`ErrorKind::Other`] covers a registry that does not answer.
-pub(super) fn pull_meaning(text: &str) -> ErrorKind {
+/// The kind of a pull's error text; [`ErrorKind::Other`] covers a registry that does not respond.
+pub(super) fn pull_error_kind(text: &str) -> ErrorKind {
     let text = text.to_ascii_lowercase();
     PULL_TEXTS.iter().find(|(fragment, _)| text.contains(fragment)).map_or(ErrorKind::Other, |(_, kind)| *kind)
 }

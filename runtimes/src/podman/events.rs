@@ -1,11 +1,11 @@
 //! Events of one owner's containers as a stream.
 //!
 //! The engine's own label filter would hide the Python program's containers and network events, which carry no labels,
-//! so it filters by type only and the choice is made here.
+//! so it filters by type only and the owner's events are selected here.
 //!
-//! Where Podman keeps its events in a file, it starts that file anew after each megabyte (`events_logfile_max_size`),
-//! with the later half of what was in it, and ends every stream that was asked for with `since`. Seen on 4.3. So a stream
-//! that ends is taken up again where it ended; only one that cannot be had again is over.
+//! Where Podman stores its events in a file, it truncates that file after each megabyte (`events_logfile_max_size`),
+//! keeps the later half, and ends every stream that was opened with `since`. Seen on 4.3. A stream that ends is
+//! therefore resumed at that point; the events end only if it cannot be opened again.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::containers::{inspect, json, legacy};
 use super::convert::{self, encode};
-use super::error::Doing;
+use super::error::Context;
 use super::socket::{Request, Socket};
 use super::streams::{Decoder as _, Lines};
 use super::wire::{Event, Filters};
@@ -25,30 +25,31 @@ use crate::{ContainerId, EngineEvent, ErrorKind, EventStream, Limits, Owner, Res
 
 /// Verb phrase of every error here.
 const OPERATION: &str = "read events of";
-/// A stream that ends sooner is not asked for again: that would go on without a pause.
+/// A stream that ends sooner is not reopened: that would loop without a pause.
 const STREAM_LIFE_MIN: Duration = Duration::from_millis(200);
-/// Events are written in about the order of their times; so far before the last one a stream is taken up again.
+/// Events are written roughly in the order of their times; a stream is resumed this long before the last one.
 const OVERLAP: Duration = Duration::from_secs(2);
 
 /// Events from now on.
 ///
-/// The headers come at once, before the engine really listens; `since` closes the gap: events since the call are
-/// replayed. Older ones that slip through are dropped here.
+/// The headers come at once, before the engine really subscribes; `since` closes the gap: events since the call are
+/// replayed. Older ones are dropped here.
 pub(super) async fn events(socket: &Socket, limits: &Limits, owner: &Owner) -> Result<EventStream> {
-    let doing = Doing { operation: OPERATION, subject: &owner.app };
+    let context = Context { operation: OPERATION, subject: &owner.app };
     let since = OffsetDateTime::now_utc();
-    let body = open(socket, limits, doing, since).await?;
-    let mut choice = Choice { socket: socket.clone(), limits: *limits, owner: owner.clone(), known: HashMap::new() };
-    // Events of labelled containers say whose they are; a list of those would make Podman look at each.
+    let body = open(socket, limits, context, since).await?;
+    let mut filter =
+        OwnerFilter { socket: socket.clone(), limits: *limits, owner: owner.clone(), known: HashMap::new() };
+    // Events of labelled containers identify their owner; a list of them would make Podman inspect each one.
     let legacy = legacy(socket, limits, owner).await?.into_iter();
-    choice.known.extend(legacy.map(|found| (found.id.clone(), convert::origin(owner, &found).is_some())));
+    filter.known.extend(legacy.map(|found| (found.id.clone(), convert::origin(owner, &found).is_some())));
     let (lines, recent, opened) = (Lines::default(), VecDeque::new(), Instant::now());
-    Ok(Box::pin(follow(Reader { body, lines, choice, since, recent, opened })))
+    Ok(Box::pin(follow(Reader { body, lines, filter, since, recent, opened })))
 }
 
-async fn open(socket: &Socket, limits: &Limits, doing: Doing<'_>, since: OffsetDateTime) -> Result<Body> {
-    let opened = timeout(limits.call, socket.open(doing, Request::Get(path(since)))).await;
-    opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut)))
+async fn open(socket: &Socket, limits: &Limits, context: Context<'_>, since: OffsetDateTime) -> Result<Body> {
+    let opened = timeout(limits.call, socket.open(context, Request::Get(path(since)))).await;
+    opened.unwrap_or_else(|_| Err(context.error(ErrorKind::TimedOut)))
 }
 
 fn path(since: OffsetDateTime) -> String {
@@ -57,18 +58,18 @@ fn path(since: OffsetDateTime) -> String {
     format!("/events?stream=true&since={since}&filters={}", encode(&json(&filters)))
 }
 
-/// Decides whose an event is, and remembers it per container.
-struct Choice {
+/// Decides whether an event is the owner's, and caches the result per container.
+struct OwnerFilter {
     socket: Socket,
     limits: Limits,
     owner: Owner,
     known: HashMap<String, bool>,
 }
 
-impl Choice {
-    /// Labels of ours decide at once; containers that look like the Python program's and network events need one look
-    /// at the container.
-    async fn takes(&mut self, event: &Event) -> bool {
+impl OwnerFilter {
+    /// Our labels decide at once; containers that look like the Python program's and network events need one inspection
+    /// of the container.
+    async fn is_ours(&mut self, event: &Event) -> bool {
         let id = &event.actor.id;
         let attributes = &event.actor.attributes;
         if event.kind == "container" {
@@ -80,7 +81,7 @@ impl Choice {
         let known = self.known.get(id).copied();
         let ours = match known {
             Some(known) => known,
-            None => self.look(id).await,
+            None => self.inspect_owner(id).await,
         };
         if event.action == "remove" {
             self.known.remove(id);
@@ -88,8 +89,8 @@ impl Choice {
         ours
     }
 
-    /// A container that cannot be inspected is not ours as far as anybody can tell; the next event asks again.
-    async fn look(&mut self, id: &str) -> bool {
+    /// A container that cannot be inspected does not count as ours; the next event inspects again.
+    async fn inspect_owner(&mut self, id: &str) -> bool {
         let container = ContainerId(id.to_owned());
         let Ok(found) = inspect(&self.socket, self.limits.call, "inspect container", &container).await else {
             return false;
@@ -105,20 +106,21 @@ impl Choice {
 struct Reader {
     body: Body,
     lines: Lines,
-    choice: Choice,
+    filter: OwnerFilter,
     since: OffsetDateTime,
-    /// Lines of the last [`OVERLAP`], which come again when the stream is taken up again.
+    /// Lines of the last [`OVERLAP`], which are repeated when the stream is resumed.
     recent: VecDeque<(OffsetDateTime, Bytes)>,
     opened: Instant,
 }
 
 impl Reader {
-    /// The event of a line, if it is one, ours and new. A line of an unknown shape is skipped: the stream is a hint.
+    /// The event of a line, if it is valid, ours and new. A line of an unknown shape is skipped: events are not
+    /// authoritative.
     async fn event(&mut self, line: Bytes) -> Option<EngineEvent> {
         let wire: Event = serde_json::from_slice(&line).ok()?;
         let event = convert::event(&wire)?;
         let is_new = event.at.is_none_or(|at| at >= self.since && self.is_first(at, line));
-        (is_new && self.choice.takes(&wire).await).then_some(event)
+        (is_new && self.filter.is_ours(&wire).await).then_some(event)
     }
 
     fn is_first(&mut self, at: OffsetDateTime, line: Bytes) -> bool {
@@ -130,12 +132,12 @@ impl Reader {
         true
     }
 
-    async fn take_up_again(&mut self) -> Result<()> {
+    async fn resume(&mut self) -> Result<()> {
         if let Some(last) = self.recent.iter().map(|(at, _)| *at).max() {
             self.since = self.since.max(last - OVERLAP);
         }
-        let Choice { socket, limits, .. } = &self.choice;
-        self.body = open(socket, limits, self.doing(), self.since).await?;
+        let OwnerFilter { socket, limits, .. } = &self.filter;
+        self.body = open(socket, limits, self.context(), self.since).await?;
         (self.lines, self.opened) = (Lines::default(), Instant::now());
         Ok(())
     }
@@ -149,15 +151,15 @@ impl Reader {
                             return Some(Ok(event));
                         }
                     }
-                    Err(malformed) => return Some(Err(self.doing().nonsense(malformed))),
+                    Err(malformed) => return Some(Err(self.context().invalid_response(malformed))),
                 }
             }
             match self.body.next().await {
                 Some(Ok(piece)) => self.lines.push(&piece),
-                Some(Err(error)) => return Some(Err(self.doing().connection(error.into()))),
+                Some(Err(error)) => return Some(Err(self.context().connection(error.into()))),
                 None if self.opened.elapsed() < STREAM_LIFE_MIN => return None,
                 None => {
-                    if let Err(error) = self.take_up_again().await {
+                    if let Err(error) = self.resume().await {
                         return Some(Err(error));
                     }
                 }
@@ -165,8 +167,8 @@ impl Reader {
         }
     }
 
-    fn doing(&self) -> Doing<'_> {
-        Doing { operation: OPERATION, subject: &self.choice.owner.app }
+    fn context(&self) -> Context<'_> {
+        Context { operation: OPERATION, subject: &self.filter.owner.app }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Podman's stream of what a container says from now on. It leaves lines out, so it only tells that there is more.
+//! Podman's followed log of a container. It omits lines, so it only signals that there is new output.
 
 use containers_api::conn::hyper::Body;
 use futures_util::StreamExt as _;
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::Result;
 
-/// What was heard, and how much of it readings may not have shown yet.
+/// Signalled output, and how much of it the readings may not have shown yet.
 pub(super) struct Follow {
     stream: Stream,
-    /// Lines since the last reading, and between that one and the one before.
+    /// Lines since the last reading, and between the last two readings.
     lines: [usize; 2],
-    /// When something was heard last.
-    pub(super) heard_at: Option<Instant>,
+    /// Time of the last signal.
+    pub(super) received_at: Option<Instant>,
 }
 
 enum Stream {
@@ -23,10 +23,10 @@ enum Stream {
 
 impl Follow {
     pub(super) fn new(opening: BoxFuture<'static, Result<Body>>) -> Self {
-        Self { stream: Stream::Opening(opening), lines: [0, 0], heard_at: None }
+        Self { stream: Stream::Opening(opening), lines: [0, 0], received_at: None }
     }
 
-    /// Waits for word that there is more; `false` when none will come. Cancel-safe.
+    /// Waits for a signal of new output; `false` when none will come. Cancel-safe.
     pub(super) async fn next(&mut self) -> bool {
         if let Stream::Opening(opening) = &mut self.stream {
             match opening.await {
@@ -37,11 +37,11 @@ impl Follow {
         let Stream::Open(body) = &mut self.stream else { return false };
         let Some(Ok(heard)) = body.next().await else { return false };
         self.lines[0] += heard.iter().filter(|byte| **byte == b'\n').count();
-        self.heard_at = Some(Instant::now());
+        self.received_at = Some(Instant::now());
         true
     }
 
-    /// About how many lines the next reading may show that none has shown.
+    /// Estimated number of lines that the next reading shows for the first time.
     pub(super) fn lines(&self) -> usize {
         self.lines.iter().sum()
     }

@@ -1,16 +1,20 @@
 //! The output of one container as a stream.
 //!
-//! Six of Podman's ways are smoothed here. The headers come only with the first line, so nobody waits for them, and
-//! an inspection finds out whether the container is there. Following leaves lines out: single ones while the container
-//! runs (1 of 200,000 in 2 of 18 reads of 4.3.1, and in 1 of 10 of 5.4.2), and from its end on half of all (both). So it
-//! only tells that there is more, and what there is is read without following. Such a reading may meet a line that is just
-//! being written, and shows what there is of it; so the last line counts when the next reading ends with the same one.
-//! From a time on, it takes the engine through its whole file (0.9 s of processor time for 20 MB, 4.3.1); so mostly only
-//! the last lines are asked for (0.02 s for 1,000). These and what is written meanwhile have a gap between them, so what
-//! was said just now is left for the next reading (12 of 1,472 were torn without that, none of 2,560 with it, 4.3.1); and
-//! the engine may fail at a line that is just being written (3 of 7,532, both), so all is read then. A line is cut
-//! wherever a buffer of the engine ended, so pieces are joined again. And `since` holds for each line by its own time, so
-//! that a clock that was set back would hide what comes after.
+//! This module works around six peculiarities of Podman.
+//!
+//! 1. The headers come only with the first line, so the reader does not wait for them, and an inspection checks whether
+//!    the container exists.
+//! 2. A followed log omits lines: single ones while the container runs (1 of 200,000 in 2 of 18 reads of 4.3.1, and in
+//!    1 of 10 of 5.4.2), and half of all from its end on (both). So it only signals new output, which is read without
+//!    following.
+//! 3. Such a reading may contain a line that is just being written, truncated; so the last line counts when the next
+//!    reading ends with the same one.
+//! 4. A reading from a time on makes the engine read its whole file (0.9 s of processor time for 20 MB, 4.3.1); so
+//!    usually only the last lines are requested (0.02 s for 1,000). Between these and lines written meanwhile there is
+//!    a gap, so the newest output is left for the next reading (12 of 1,472 were torn without that, none of 2,560 with
+//!    it, 4.3.1). The engine may also fail at a line that is just being written (3 of 7,532, both); then all is read.
+//! 5. A line is cut wherever a buffer of the engine ended, so chunks are joined again.
+//! 6. `since` applies to each line by its own time, so that a clock that was set back would hide later lines.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,7 +29,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::containers::inspect;
 use super::convert::encode;
-use super::error::Doing;
+use super::error::Context;
 use super::follow::Follow;
 use super::position::{Clock, LogPosition};
 use super::socket::{Request, Socket};
@@ -36,22 +40,22 @@ use crate::{ContainerId, ErrorKind, Limits, LogChunk, LogSource, LogStream, Resu
 
 /// Verb phrase of every error here.
 const OPERATION: &str = "read logs of container";
-/// Pause before an engine that was away is asked again.
+/// Pause before an unreachable engine is queried again.
 const WAIT_PAUSE: Duration = Duration::from_secs(1);
-/// The least time between two readings.
+/// Shortest time between two readings.
 const READ_EVERY: Duration = Duration::from_millis(500);
-/// After so long, what the container has said is in the file. What is said within this time is read in one.
+/// Delay after which output is in the file. Output within this time is read at once.
 const SETTLED: Duration = Duration::from_millis(500);
-/// Up to so many lines it is cheaper to ask for the last ones.
+/// Up to this number of lines it is cheaper to request the last ones.
 const TAIL_MAX: usize = 4_000;
-/// Lines that are asked for beyond those that are expected.
+/// Lines that are requested in addition to the expected ones.
 const TAIL_SPARE: usize = 100;
-/// How often the clock is looked at while nothing comes.
+/// Interval of clock checks while no output arrives.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
-/// Pieces are joined up to this length; a longer line comes in parts.
+/// Chunks are joined up to this length; a longer line comes in parts.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Output from `since` on, then follows; from the engine's own file where that can be read.
+/// Output from `since` on, then follows; from the engine's own file if it is readable.
 pub(super) async fn logs(
     socket: &Socket,
     limits: &Limits,
@@ -69,7 +73,9 @@ pub(super) async fn logs(
         let path = kept.path.clone().into();
         match logfile::follow(watches.clone(), id.0.clone(), path, Format::K8s, since, Box::new(has_ended)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => tracing::debug!(container = %id, %error, "the engine's log file cannot be read; asking it"),
+            Err(error) => {
+                tracing::debug!(container = %id, %error, "cannot read the engine's log file, using its API")
+            }
         }
     }
     let reader = Reader::new(socket.clone(), limits.call, id.clone(), since);
@@ -81,13 +87,13 @@ fn is_over(found: &Inspect) -> bool {
     matches!(found.state.status.as_str(), "exited" | "stopped")
 }
 
-/// Whether the container's process has ended and conmon has written all of its output, or it is gone, within `limit`. An
-/// engine that is away is waited for: the file is written without it.
+/// Whether the container's process has ended and conmon has written all of its output, or the container is absent,
+/// within `limit`. Waits for an unreachable engine: the file is written without it.
 async fn has_ended(socket: Socket, id: ContainerId, limit: Duration) -> bool {
     let path = format!("/containers/{}/wait?condition=stopped&condition=exited&interval=500ms", encode(&id.0));
-    let doing = Doing { operation: "wait for the end of container", subject: &id.0 };
+    let context = Context { operation: "wait for the end of container", subject: &id.0 };
     loop {
-        match socket.call(doing, limit, Request::Post(path.clone(), None)).await {
+        match socket.call(context, limit, Request::Post(path.clone(), None)).await {
             Ok(_) => return true,
             Err(error) if error.kind() == ErrorKind::NotFound => return true,
             Err(error) if error.kind() == ErrorKind::TimedOut => return false,
@@ -96,13 +102,13 @@ async fn has_ended(socket: Socket, id: ContainerId, limit: Duration) -> bool {
     }
 }
 
-/// The last `lines` of what was said until `until`.
+/// The last `lines` of the output until `until`.
 fn tail_path(id: &ContainerId, lines: usize, until: OffsetDateTime) -> String {
     let until = until.format(&Rfc3339).unwrap_or_default();
     format!("{}&tail={lines}&until={}", path(id, None), encode(&until))
 }
 
-/// `since` of the engine leaves out lines of that very moment, so it is asked for a nanosecond more.
+/// The engine's `since` excludes lines of that very moment, so it is set one nanosecond earlier.
 pub(super) fn path(id: &ContainerId, since: Option<OffsetDateTime>) -> String {
     let since = since
         .and_then(|since| since.checked_sub(Duration::from_nanos(1).try_into().ok()?))
@@ -112,10 +118,10 @@ pub(super) fn path(id: &ContainerId, since: Option<OffsetDateTime>) -> String {
 }
 
 enum Phase {
-    /// Finds out how the container is, and asks for its output.
+    /// Inspects the container, and requests its output.
     Begin,
     Reading(Body),
-    /// Waits for word that there is more.
+    /// Waits for a signal of new output.
     Waiting,
     Ended,
 }
@@ -132,17 +138,17 @@ struct Reader {
     read_at: Option<Instant>,
     /// Whether the container had ended before this reading began.
     is_over: bool,
-    /// In a reading of the last lines, whether an older piece than those that are known was seen, so that none is left out.
+    /// In a reading of the last lines, whether it showed a chunk older than the known ones, so that none is missing.
     tail: Option<bool>,
     /// The last lines were too few.
     needs_all: bool,
     frames: Frames,
-    /// Pieces of this reading that came before.
+    /// Known chunks at the beginning of this reading.
     skip: usize,
-    /// The newest piece of this reading: it may be cut.
+    /// The newest chunk of this reading: it may be truncated.
     newest: Option<LogChunk>,
-    /// The same of the reading before, as long as nothing came after it.
-    doubtful: Option<LogChunk>,
+    /// The newest chunk of the previous reading, as long as no chunk followed it.
+    unconfirmed: Option<LogChunk>,
     /// The start of a line, for each source.
     held: [Option<LogChunk>; 2],
     ready: VecDeque<Result<LogChunk>>,
@@ -165,7 +171,7 @@ impl Reader {
             frames: Frames::default(),
             skip: 0,
             newest: None,
-            doubtful: None,
+            unconfirmed: None,
             held: [None, None],
             ready: VecDeque::new(),
         }
@@ -187,10 +193,10 @@ impl Reader {
             };
             match done {
                 Ok(()) => {}
-                // Of a container that is gone this is all there is.
+                // This is all output of a container that is gone.
                 Err(error) if error.kind() == ErrorKind::NotFound => self.end(),
                 Err(error) => {
-                    self.break_off();
+                    self.end_early();
                     self.ready.push_back(Err(error));
                 }
             }
@@ -203,15 +209,15 @@ impl Reader {
             self.read_at = Some(Instant::now());
         }
         if let Some(to) = self.clock.take() {
-            // Its `since` is of another time.
+            // Its `since` refers to another time.
             self.follow = None;
             if !self.position.set_back(to) {
-                self.break_off();
+                self.end_early();
                 return Ok(());
             }
         }
         let found = inspect(&self.socket, self.limit, OPERATION, &self.id).await?;
-        // One that is being stopped runs, but to those who follow it, it has ended.
+        // A container that is being stopped runs, but its followed log has already ended.
         let can_follow = matches!(found.state.status.as_str(), "running" | "paused");
         self.is_over = !can_follow && found.state.status != "stopping";
         if can_follow && self.follow.is_none() {
@@ -225,25 +231,25 @@ impl Reader {
             Some(lines) => tail_path(&self.id, lines, until),
             None => path(&self.id, self.position.from()),
         };
-        let doing = Doing { operation: OPERATION, subject: &self.id.0 };
+        let context = Context { operation: OPERATION, subject: &self.id.0 };
         let opened = timeout(self.limit, self.open(&path, false)).await;
-        match opened.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut))) {
+        match opened.unwrap_or_else(|_| Err(context.error(ErrorKind::TimedOut))) {
             Ok(body) => {
                 self.frames = Frames::default();
                 self.skip = self.position.known();
                 self.phase = Phase::Reading(body);
             }
-            // The engine met a line that is just being written.
+            // The engine read a line that is just being written.
             Err(error) if tail.is_some() && error.kind() == ErrorKind::Other => self.read_all(),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// How many of the last lines show what is new, where asking for these is the better way.
+    /// How many of the last lines contain the new output, if requesting these is cheaper.
     fn tail_lines(&self, until: OffsetDateTime) -> Option<usize> {
         let follow = self.follow.as_ref().filter(|_| !self.is_over && !self.needs_all)?;
-        let is_settled = self.doubtful.as_ref().is_none_or(|doubtful| doubtful.at <= until);
+        let is_settled = self.unconfirmed.as_ref().is_none_or(|unconfirmed| unconfirmed.at <= until);
         let lines = self.position.known() + follow.lines() + TAIL_SPARE;
         (is_settled && self.position.is_in_order(until) && lines <= TAIL_MAX).then_some(lines)
     }
@@ -251,22 +257,22 @@ impl Reader {
     /// Takes one piece of the body.
     async fn read(&mut self, mut body: Body) -> Result<()> {
         let id = self.id.clone();
-        let doing = Doing { operation: OPERATION, subject: &id.0 };
-        let piece = timeout(self.limit, body.next()).await.map_err(|_| doing.error(ErrorKind::TimedOut))?;
+        let context = Context { operation: OPERATION, subject: &id.0 };
+        let piece = timeout(self.limit, body.next()).await.map_err(|_| context.error(ErrorKind::TimedOut))?;
         let Some(piece) = piece else {
             self.finish();
             return Ok(());
         };
-        self.frames.push(&piece.map_err(|error| doing.connection(error.into()))?);
+        self.frames.push(&piece.map_err(|error| context.connection(error.into()))?);
         while let Some(frame) = self.frames.next() {
-            let frame = frame.map_err(|malformed| doing.nonsense(malformed))?;
+            let frame = frame.map_err(|malformed| context.invalid_response(malformed))?;
             if self.tail == Some(false) && !self.position.is_after(&frame) {
                 self.read_all();
                 return Ok(());
             }
-            if !self.see(frame) {
-                // The engine has begun a new file. Who reads finds the place, or what is missing.
-                self.break_off();
+            if !self.accept(frame) {
+                // The engine has begun a new file. The caller opens the log again and detects missing output.
+                self.end_early();
                 return Ok(());
             }
         }
@@ -274,14 +280,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Asks again, and for more than the last lines.
+    /// Reads again, and more than the last lines.
     fn read_all(&mut self) {
         self.needs_all = true;
         self.phase = Phase::Begin;
     }
 
-    /// Takes a piece of a reading; `false` when it should be one that came before, and is not.
-    fn see(&mut self, frame: LogChunk) -> bool {
+    /// Takes a chunk of a reading; `false` when a known chunk was expected and another one came.
+    fn accept(&mut self, frame: LogChunk) -> bool {
         if self.tail.is_some() && self.position.is_after(&frame) {
             self.tail = Some(true);
             return true;
@@ -290,10 +296,10 @@ impl Reader {
             self.skip -= 1;
             return self.position.knows(&frame, self.skip);
         }
-        // Nothing is being written any more where the container has ended.
+        // Nothing is being written after the container has ended.
         let sure = if self.is_over || self.tail.is_some() { Some(frame) } else { self.newest.replace(frame) };
         if let Some(sure) = sure {
-            self.believe(sure);
+            self.confirm(sure);
         }
         true
     }
@@ -308,45 +314,45 @@ impl Reader {
         }
         if self.tail.is_none() {
             self.needs_all = false;
-            let before = self.doubtful.take();
+            let before = self.unconfirmed.take();
             match self.newest.take() {
-                Some(newest) if before.as_ref() == Some(&newest) => self.believe(newest),
-                newest => self.doubtful = newest,
+                Some(newest) if before.as_ref() == Some(&newest) => self.confirm(newest),
+                newest => self.unconfirmed = newest,
             }
         }
         if self.is_over { self.end() } else { self.phase = Phase::Waiting }
     }
 
-    fn believe(&mut self, chunk: LogChunk) {
-        // Whatever the reading before ended with, something came after it.
-        self.doubtful = None;
+    fn confirm(&mut self, chunk: LogChunk) {
+        // A chunk followed the last one of the previous reading.
+        self.unconfirmed = None;
         self.position.pass(&chunk);
         self.join(chunk);
     }
 
-    /// Until there is more, or until it is time to see what became of the last line, or of a container that cannot be
-    /// followed. What comes only wakes.
+    /// Waits until there is new output, or until it is time to confirm the last line or to check a container that
+    /// cannot be followed. The content of the followed log is ignored.
     async fn wait(&mut self) {
         self.phase = Phase::Begin;
-        if self.doubtful.is_some() {
-            return self.settle(Instant::now() + READ_EVERY).await;
+        if self.unconfirmed.is_some() {
+            return self.collect_until(Instant::now() + READ_EVERY).await;
         }
         while let Some(follow) = &mut self.follow {
-            let unread = follow.heard_at.filter(|at| self.read_at.is_none_or(|read_at| *at + SETTLED > read_at));
-            if let Some(heard_at) = unread {
-                return self.settle(heard_at + SETTLED).await;
+            let unread = follow.received_at.filter(|at| self.read_at.is_none_or(|read_at| *at + SETTLED > read_at));
+            if let Some(received_at) = unread {
+                return self.collect_until(received_at + SETTLED).await;
             }
             match timeout(CLOCK_EVERY, follow.next()).await {
                 Ok(true) => {}
                 Ok(false) => self.follow = None,
-                Err(_) if self.clock.look() => return,
+                Err(_) if self.clock.check() => return,
                 Err(_) => {}
             }
         }
     }
 
-    /// Lets come what is said until then, so that one reading shows it all, and is long enough.
-    async fn settle(&mut self, until: Instant) {
+    /// Waits for output until then, so that one reading shows all of it, and is long enough.
+    async fn collect_until(&mut self, until: Instant) {
         while let Some(follow) = &mut self.follow {
             match timeout_at(until, follow.next()).await {
                 Ok(true) => {}
@@ -356,7 +362,7 @@ impl Reader {
         }
     }
 
-    /// Holds the start of a line back until its end comes, or it is long.
+    /// Holds the start of a line until its end comes or it is long.
     fn join(&mut self, chunk: LogChunk) {
         let held = &mut self.held[usize::from(chunk.source == LogSource::Stderr)];
         let whole = match held.take() {
@@ -377,17 +383,17 @@ impl Reader {
     fn open(&self, path: &str, follows: bool) -> BoxFuture<'static, Result<Body>> {
         let (socket, id) = (self.socket.clone(), self.id.clone());
         let path = format!("{path}&follow={follows}");
-        async move { socket.open(Doing { operation: OPERATION, subject: &id.0 }, Request::Get(path)).await }.boxed()
+        async move { socket.open(Context { operation: OPERATION, subject: &id.0 }, Request::Get(path)).await }.boxed()
     }
 
-    /// All has come that will.
+    /// The end of the output.
     fn end(&mut self) {
         self.phase = Phase::Ended;
         self.ready.extend(self.held.iter_mut().filter_map(Option::take).map(Ok));
     }
 
-    /// Who reads goes on with another stream, from the last whole line on.
-    fn break_off(&mut self) {
+    /// Ends the stream at the last whole line, so that the caller opens another one.
+    fn end_early(&mut self) {
         self.phase = Phase::Ended;
         self.held = [None, None];
     }

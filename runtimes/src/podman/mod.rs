@@ -1,32 +1,33 @@
-//! The Podman backend: libpod over a Unix socket, Podman 4.3 to 5.x, rootful and rootless. Touches no Docker.
+//! The Podman backend: libpod over a Unix socket, Podman 4.3 to 5.x, rootful and rootless. Does not use Docker.
 //!
-//! Podman's own ways, and what is done about them:
-//! - **Calls that go round the crate** podman-api, over `containers_api::conn::RequestClient` on the same socket, each
-//!   because its typed form is wrong: *inspect* and *list* (the crate's types reject Podman 5's answers and any unknown
-//!   shape); *create* (`log_configuration` is written with keys that libpod ignores); *stop* and *restart* (restart
-//!   sends `t=`, which libpod ignores, so that the process is killed at once); *remove* (sends `v=`, which libpod
-//!   ignores, so that anonymous volumes leak); *pull* (an error inside a 200 comes as an ordinary item); *logs* (panics
-//!   on an unknown stream number); *events* (its types again); *info* (its types again); removal of an image with
-//!   several tags (the crate forces, and force removes the containers that use it). The crate does the rest: ping,
-//!   networks, start, unpause, rename.
-//! - The crate has no time limits at all: each call here has one, over headers and body.
+//! Peculiarities of Podman and their handling:
+//! - **Calls that bypass the crate** podman-api, over `containers_api::conn::RequestClient` on the same socket, each
+//!   because its typed form is wrong: *inspect* and *list* (the crate's types reject Podman 5's responses and any
+//!   unknown shape); *create* (`log_configuration` is written with keys that libpod ignores); *stop* and *restart*
+//!   (restart sends `t=`, which libpod ignores, so that the process is killed at once); *remove* (sends `v=`, which
+//!   libpod ignores, so that anonymous volumes leak); *pull* (an error inside a 200 comes as an ordinary item); *logs*
+//!   (panics on an unknown stream number); *events* (its types again); *info* (its types again); removal of an image
+//!   with several tags (the crate forces, and force removes the containers that use it). The crate is used for the
+//!   rest: ping, networks, start, unpause, rename.
+//! - The crate has no timeouts: each call here has one, over headers and body.
 //! - **Failures** are mostly status 500 with a text; the `error` module reads the text.
-//! - **Logs**: driver `k8s-file`, one file. libpod tells the time of a line in whole seconds, on 4.3 and on 5.4, and
-//!   cuts lines after 8 KiB. Following leaves lines out from a container's end on (the `logs` module tells what is done
-//!   about it). There is no awslogs driver.
+//! - **Logs**: driver `k8s-file`, one file. libpod reports the time of a line in whole seconds, on 4.3 and on 5.4, and
+//!   cuts lines after 8 KiB. A followed log omits lines from the container's end on (the `logs` module handles this).
+//!   There is no awslogs driver.
 //! - **Events** come in batches of about 250 ms. Network events carry no labels.
-//! - **Pulls** use the Docker-like endpoint of the same socket, since libpod's own is silent while a layer is fetched.
-//!   TLS is always verified (unless the host's registries.conf says otherwise), except for a registry on a loopback
-//!   address (127.0.0.0/8, ::1, localhost): it may have any certificate or be plain HTTP, it is pulled from through
-//!   libpod, and progress is zeros. Names are fully qualified, so Podman never guesses a registry.
-//! - **SELinux**: where it is on, bind mounts are relabelled (`z`), as Podman refuses access otherwise.
-//! - **Rootless**: ports under 1024 are refused by the engine at start ([`Refused`](crate::ErrorKind::Refused)).
+//! - **Pulls** use the Docker-like endpoint of the same socket, because libpod's own is silent while a layer is
+//!   fetched. TLS is always verified (unless the host's registries.conf disables it), except for a registry on a
+//!   loopback address (127.0.0.0/8, ::1, localhost): it may have any certificate or be plain HTTP, images are pulled
+//!   from it through libpod, and progress is zeros. Names are fully qualified, so Podman never guesses a registry.
+//! - **SELinux**: if enabled, bind mounts are relabelled (`z`), because Podman denies access otherwise.
+//! - **Rootless**: the engine rejects ports below 1024 at start ([`Refused`](crate::ErrorKind::Refused)).
 //! - **Renames** do not reach its name server before the next start: a container that starts under a temporary name is
-//!   known by its final one through its aliases. It lists no network for containers in the host's network.
-//! - **Networks**: netavark and CNI alike. With CNI containers find each other by name only where its `dnsname` plugin is
+//!   known by its final name through its aliases. It lists no network for containers in the host's network.
+//! - **Networks**: netavark and CNI. With CNI containers resolve each other by name only if its `dnsname` plugin is
 //!   installed.
-//! - **A Podman that dies in a creation** leaves storage under the name, which no list shows and which keeps the name from
-//!   any container. Where this backend saw the creation break off, it removes that before it creates again.
+//! - **A Podman that crashes during a creation** leaves storage under the name, which no list shows and which blocks
+//!   the name for every container. If this backend observed the aborted creation, it removes the storage before it
+//!   creates again.
 //! - Graces are whole seconds, rounded up.
 
 mod containers;
@@ -55,7 +56,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use self::error::Doing;
+use self::error::Context;
 use self::socket::{Request, Socket, typed};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::streams::fuzz_frames;
@@ -65,9 +66,9 @@ use crate::{
     EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
 };
 
-/// Where Podman usually listens, in the order to try: the user's own socket, then the system's.
+/// Usual endpoints of Podman, in order of preference: the user's own socket, then the system's.
 ///
-/// `xdg_runtime_dir` is the value of `XDG_RUNTIME_DIR`, if there is one; this crate reads no environment.
+/// `xdg_runtime_dir` is the value of `XDG_RUNTIME_DIR`, if it is set; this crate reads no environment.
 pub fn default_endpoints(xdg_runtime_dir: Option<&str>) -> Vec<String> {
     let user = xdg_runtime_dir.filter(|dir| dir.starts_with('/')).map(|dir| dir.trim_end_matches('/'));
     let user = user.map(|dir| format!("unix://{dir}/podman/podman.sock"));
@@ -82,21 +83,21 @@ pub struct PodmanRuntime {
     limits: Limits,
     /// Whether bind mounts are relabelled for SELinux.
     relabel: bool,
-    /// Names under which a creation broke off: the engine may have died in it.
+    /// Names whose creation was aborted: the engine may have crashed during it.
     in_doubt: Mutex<HashSet<String>>,
     log_files: Watches,
 }
 
 impl PodmanRuntime {
-    /// The engine at `endpoint` (`unix:///path`), which must answer within [`Limits::call`].
+    /// The engine at `endpoint` (`unix:///path`), which must respond within [`Limits::call`].
     ///
     /// # Errors
-    /// `Refused` for another scheme or a relative path, `Unreachable` or `TimedOut` when no engine answers, `Other` when
-    /// something answers that is not Podman.
+    /// `Refused` for another scheme or a relative path, `Unreachable` or `TimedOut` when no engine responds, `Other`
+    /// when the server is not Podman.
     pub async fn connect(endpoint: &str, limits: Limits) -> Result<Self> {
-        let doing = Doing { operation: "connect to", subject: endpoint };
+        let context = Context { operation: "connect to", subject: endpoint };
         let path = endpoint.strip_prefix("unix://").filter(|path| path.starts_with('/')).ok_or_else(|| {
-            doing.error(ErrorKind::Refused).with_source("an endpoint of Podman is unix:// and an absolute path")
+            context.error(ErrorKind::Refused).with_source("an endpoint of Podman is unix:// and an absolute path")
         })?;
         let runtime = Self {
             endpoint: endpoint.to_owned(),
@@ -106,7 +107,7 @@ impl PodmanRuntime {
             in_doubt: Mutex::default(),
             log_files: Watches::default(),
         };
-        runtime.ping(doing).await?;
+        runtime.ping(context).await?;
         Ok(runtime)
     }
 
@@ -114,9 +115,9 @@ impl PodmanRuntime {
         self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The version of its libpod; costs next to nothing.
-    async fn ping(&self, doing: Doing<'_>) -> Result<String> {
-        let ping = typed(doing, self.limits.call, self.socket.podman.ping()).await?;
+    /// The version of its libpod; cheap.
+    async fn ping(&self, context: Context<'_>) -> Result<String> {
+        let ping = typed(context, self.limits.call, self.socket.podman.ping()).await?;
         Ok(ping.libpod_api_version)
     }
 }
@@ -128,15 +129,15 @@ impl ContainerRuntime for PodmanRuntime {
     }
 
     async fn info(&self) -> Result<EngineInfo> {
-        let doing = Doing { operation: "ask for the version of", subject: &self.endpoint };
-        let version = self.ping(doing).await?;
+        let context = Context { operation: "ask for the version of", subject: &self.endpoint };
+        let version = self.ping(context).await?;
         Ok(EngineInfo { kind: EngineKind::Podman, version, endpoint: self.endpoint.clone(), has_awslogs: false })
     }
 
     async fn host(&self) -> Result<EngineHost> {
-        let doing = Doing { operation: "ask for the host of", subject: &self.endpoint };
+        let context = Context { operation: "ask for the host of", subject: &self.endpoint };
         let request = Request::Get("/info".to_owned());
-        let info: wire::Info = self.socket.json(doing, self.limits.call, request).await?;
+        let info: wire::Info = self.socket.json(context, self.limits.call, request).await?;
         Ok(EngineHost {
             rootless: info.host.security.rootless,
             architecture: EngineHost::architecture_of(&info.host.arch).to_owned(),
@@ -174,7 +175,7 @@ impl ContainerRuntime for PodmanRuntime {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
-        // Apart from the creation: a look that breaks off leaves no name in doubt.
+        // Separate from the creation: an aborted lookup leaves no name in doubt.
         networks::require(&self.socket, &self.limits, &spec.network, &spec.name).await?;
         let create = || containers::create(&self.socket, &self.limits, spec, self.relabel);
         let is_in_doubt = self.in_doubt().contains(&spec.name);
@@ -188,7 +189,7 @@ impl ContainerRuntime for PodmanRuntime {
             other => other,
         };
         match &created {
-            // Not after a time-out: an engine that lives may still be at it.
+            // Not after a timeout: a running engine may still be working on it.
             Err(error) if error.kind() == ErrorKind::Unreachable => {
                 self.in_doubt().insert(spec.name.clone());
             }

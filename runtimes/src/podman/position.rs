@@ -1,4 +1,4 @@
-//! Where readings of a container's output have come to, and the clock that this depends on.
+//! The position of readings in a container's output, and the clock that it depends on.
 
 use std::time::Instant;
 
@@ -6,14 +6,14 @@ use time::{Duration, OffsetDateTime};
 
 use crate::LogChunk;
 
-/// What a clock may be off between two looks without having been set.
+/// Deviation of a clock between two checks that does not count as a change.
 const TOLERANCE: Duration = Duration::milliseconds(50);
 
-/// The last piece that is known, and how the next reading comes to it. Pure.
+/// The last known chunk, and how the next reading continues after it. Pure.
 ///
-/// A reading shows the pieces whose own times are not older than what was asked for; Podman tells whole seconds. So it is
-/// asked for the second of the newest piece, and as many pieces are known as were seen of that second. After a clock was
-/// set back pieces are older than those before them: then it is asked for all of the stream again, until one is newer
+/// A reading shows the chunks whose own times are not older than requested; Podman reports whole seconds. So each
+/// reading requests the second of the newest chunk, and skips the number of known chunks of that second. After a clock
+/// was set back, chunks are older than those before them: then the whole stream is requested again, until one is newer
 /// than all before.
 #[derive(Debug)]
 pub(super) struct LogPosition {
@@ -26,39 +26,39 @@ pub(super) struct LogPosition {
 }
 
 impl LogPosition {
-    /// At the beginning of what is not older than `since`.
+    /// Starts at the first chunk that is not older than `since`.
     pub(super) fn new(since: Option<OffsetDateTime>) -> Self {
         let since = since.map(|since| since.replace_nanosecond(0).unwrap_or(since));
         Self { since, total: 0, from: since, known: 0, newest: None, last: None }
     }
 
-    /// From when on the next reading asks.
+    /// Start time of the next reading.
     pub(super) fn from(&self) -> Option<OffsetDateTime> {
         self.from
     }
 
-    /// Pieces at the beginning of that reading that came before.
+    /// Number of known chunks at the beginning of that reading.
     pub(super) fn known(&self) -> usize {
         self.known
     }
 
-    /// Whether the newest piece is the last one, and not newer than `until`.
+    /// Whether the newest chunk is the last one, and not newer than `until`.
     pub(super) fn is_in_order(&self, until: OffsetDateTime) -> bool {
         self.newest.is_some_and(|newest| newest <= until && self.from == Some(newest))
     }
 
-    /// Whether `chunk` is older than what the next reading asks for.
+    /// Whether `chunk` is older than the start of the next reading.
     pub(super) fn is_after(&self, chunk: &LogChunk) -> bool {
         self.from.is_some_and(|from| chunk.at < from)
     }
 
-    /// Whether `chunk` can be one of these, with so many of them after it.
+    /// Whether `chunk` can be one of the known ones, with this number of known chunks after it.
     pub(super) fn knows(&self, chunk: &LogChunk, after: usize) -> bool {
         let is_of_second = self.from == self.since || self.from == Some(chunk.at);
         is_of_second && (after > 0 || self.last.as_ref() == Some(chunk))
     }
 
-    /// Moves on past `chunk`.
+    /// Advances past `chunk`.
     pub(super) fn pass(&mut self, chunk: &LogChunk) {
         self.total += 1;
         match self.newest {
@@ -69,8 +69,8 @@ impl LogPosition {
         self.last = Some(chunk.clone());
     }
 
-    /// The clock was set back to `to`: pieces may be as old as that. `false` when that is older than the stream, which
-    /// must be opened anew then.
+    /// The clock was set back to `to`: chunks may be as old as that. `false` when that is older than the stream, which
+    /// must then be opened again.
     pub(super) fn set_back(&mut self, to: OffsetDateTime) -> bool {
         self.start_over();
         self.since.is_none_or(|since| since <= to - Duration::SECOND)
@@ -81,7 +81,7 @@ impl LogPosition {
     }
 }
 
-/// Tells when the host's clock was set back.
+/// Detects that the host's clock was set back.
 #[derive(Debug)]
 pub(super) struct Clock {
     wall: OffsetDateTime,
@@ -94,10 +94,10 @@ impl Clock {
         Self { wall: now(), at: Instant::now(), set_back: None }
     }
 
-    /// Whether it was set back since that was last taken.
-    pub(super) fn look(&mut self) -> bool {
+    /// Whether the clock was set back since the last [`Clock::take`].
+    pub(super) fn check(&mut self) -> bool {
         let (wall, at) = (now(), Instant::now());
-        // What the clock of now would have told at the last look.
+        // The time of the current clock at the last check.
         let earlier = wall - at.duration_since(self.at);
         if earlier < self.wall - TOLERANCE {
             self.set_back = Some(self.set_back.map_or(earlier, |before| before.min(earlier)));
@@ -106,7 +106,7 @@ impl Clock {
         self.set_back.is_some()
     }
 
-    /// To when it was set back, at the earliest, if it was.
+    /// The earliest time to which it was set back, if it was.
     pub(super) fn take(&mut self) -> Option<OffsetDateTime> {
         self.look();
         self.set_back.take()
@@ -133,7 +133,7 @@ pub(super) mod tests {
     use crate::LogSource;
 
     thread_local! {
-        /// How far the clock of this thread is off.
+        /// Offset of the clock of this thread.
         pub(in crate::podman) static OFFSET: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
@@ -142,7 +142,7 @@ pub(super) mod tests {
         LogChunk { at, source: LogSource::Stdout, bytes: Bytes::from_static(text.as_bytes()) }
     }
 
-    /// What the engine shows of `log`, the known pieces left out; `None` when they are not as they should be.
+    /// The result of a reading of `log` without the known chunks; `None` when these do not match.
     fn read(log: &[LogChunk], position: &mut LogPosition) -> Option<usize> {
         let shown: Vec<_> = log.iter().filter(|chunk| position.from().is_none_or(|from| chunk.at >= from)).collect();
         let known = position.known();
@@ -187,13 +187,13 @@ pub(super) mod tests {
     fn a_clock_tells_when_it_was_set_back() {
         let mut clock = Clock::new();
         let before = now();
-        assert_eq!((clock.look(), clock.take()), (false, None));
+        assert_eq!((clock.check(), clock.take()), (false, None));
         OFFSET.set(Duration::HOUR);
-        assert_eq!((clock.look(), clock.take()), (false, None));
+        assert_eq!((clock.check(), clock.take()), (false, None));
         OFFSET.set(-Duration::HOUR);
-        assert!(clock.look() && clock.look());
+        assert!(clock.check() && clock.check());
         let to = clock.take().expect("it was set back");
         assert!((before - Duration::HOUR - to).abs() < Duration::MINUTE, "{to}");
-        assert_eq!((clock.look(), clock.take()), (false, None));
+        assert_eq!((clock.check(), clock.take()), (false, None));
     }
 }

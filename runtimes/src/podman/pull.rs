@@ -1,9 +1,9 @@
 //! Pulls, over two endpoints of the same socket.
 //!
-//! libpod's own endpoint is silent while a layer is fetched: no progress, and no way to tell a slow layer from a dead
-//! one. Podman's Docker-like endpoint tells bytes once a second, but cannot leave TLS verification out. So the latter
-//! serves every registry but those on a loopback address, which libpod's serves (`tlsVerify=false`). Neither goes
-//! through the crate: its stream reports errors as ordinary items and knows no limit.
+//! libpod's own endpoint is silent while a layer is fetched: no progress, and no way to distinguish a slow layer from a
+//! stalled one. Podman's Docker-like endpoint reports bytes once a second, but cannot skip TLS verification. So the
+//! latter is used for every registry except those on a loopback address, which use libpod's (`tlsVerify=false`).
+//! Neither goes through the crate: its stream reports errors as ordinary items and has no limit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout};
 
 use super::convert::{self, encode};
-use super::error::{Doing, pull_meaning};
+use super::error::{Context, pull_error_kind};
 use super::images;
 use super::socket::{COMPAT, LIBPOD, Request, Socket};
 use super::streams::{Decoder as _, Lines};
@@ -33,16 +33,20 @@ pub(super) async fn pull(
     progress: ProgressFn<'_>,
 ) -> Result<ImageId> {
     let subject = image.to_string();
-    let doing = Doing { operation: "pull image", subject: &subject };
+    let context = Context { operation: "pull image", subject: &subject };
     let whole = async {
-        let layers = read(socket, limits, doing, request(image, credentials), progress).await?;
+        let layers = read(socket, limits, context, request(image, credentials), progress).await?;
         match layers.image {
             Some(id) => Ok(id),
-            None => images::image(socket, limits, image).await?.ok_or_else(|| doing.nonsense("the image is not there")),
+            None => images::image(socket, limits, image)
+                .await?
+                .ok_or_else(|| context.invalid_response("the image is missing after the pull")),
         }
     };
     let whole = timeout(limits.pull_total, whole).await;
-    whole.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut).with_source("the limit of a whole pull has passed")))
+    whole.unwrap_or_else(|_| {
+        Err(context.error(ErrorKind::TimedOut).with_source("the limit of a whole pull is exceeded"))
+    })
 }
 
 fn request(image: &ImageReference, credentials: Option<&RegistryCredentials>) -> Request {
@@ -58,19 +62,19 @@ fn request(image: &ImageReference, credentials: Option<&RegistryCredentials>) ->
 async fn read(
     socket: &Socket,
     limits: &Limits,
-    doing: Doing<'_>,
+    context: Context<'_>,
     request: Request,
     progress: ProgressFn<'_>,
 ) -> Result<Layers> {
-    let silence = |_| doing.error(ErrorKind::TimedOut).with_source("nothing was heard for too long");
-    let opened = timeout(limits.pull_silence, socket.open(doing, request)).await.map_err(silence)?;
-    let mut body = opened.map_err(|error| in_registry_words(doing, error))?;
+    let silence = |_| context.error(ErrorKind::TimedOut).with_source("no data for too long");
+    let opened = timeout(limits.pull_silence, socket.open(context, request)).await.map_err(silence)?;
+    let mut body = opened.map_err(|error| with_registry_error(context, error))?;
     let (mut lines, mut layers) = (Lines::default(), Layers::default());
     let mut reported: Option<Instant> = None;
     while let Some(piece) = timeout(limits.pull_silence, body.next()).await.map_err(silence)? {
-        lines.push(&piece.map_err(|error| doing.connection(error.into()))?);
+        lines.push(&piece.map_err(|error| context.connection(error.into()))?);
         while let Some(line) = lines.next() {
-            layers.absorb(doing, &line.map_err(|malformed| doing.nonsense(malformed))?)?;
+            layers.update(context, &line.map_err(|malformed| context.invalid_response(malformed))?)?;
         }
         if reported.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
             progress(layers.progress());
@@ -78,38 +82,38 @@ async fn read(
         }
     }
     if !layers.is_complete() {
-        return Err(doing.nonsense("the pull ended in the middle"));
+        return Err(context.invalid_response("the pull ended early"));
     }
     progress(layers.progress());
     Ok(layers)
 }
 
-/// An error before the stream begins holds the registry's words too (Podman 5).
-fn in_registry_words(doing: Doing<'_>, error: RuntimeError) -> RuntimeError {
-    let words = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-    match pull_meaning(&words) {
+/// An error before the stream begins contains the registry's text too (Podman 5).
+fn with_registry_error(context: Context<'_>, error: RuntimeError) -> RuntimeError {
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    match pull_error_kind(&text) {
         ErrorKind::Other => error,
-        kind => doing.error(kind).with_source(words),
+        kind => context.error(kind).with_source(text),
     }
 }
 
-/// What the lines of a pull have told so far.
+/// Progress of a pull, as its lines report it.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     /// Bytes done and bytes in all, by layer.
     bytes: BTreeMap<String, (u64, u64)>,
-    /// The image, where the lines name it whole (libpod's do).
+    /// The image, if the lines contain its full id (libpod's do).
     image: Option<ImageId>,
-    /// Whether something was fetched to its end.
+    /// Whether a layer was fetched completely.
     has_end: bool,
 }
 
 impl Layers {
-    /// Takes one line. Lines of an unknown shape are a sign of life and nothing more.
-    pub(super) fn absorb(&mut self, doing: Doing<'_>, line: &[u8]) -> Result<()> {
-        let line: PullLine = serde_json::from_slice(line).map_err(|error| doing.nonsense(error))?;
+    /// Takes one line. Lines of an unknown shape only count as activity.
+    pub(super) fn update(&mut self, context: Context<'_>, line: &[u8]) -> Result<()> {
+        let line: PullLine = serde_json::from_slice(line).map_err(|error| context.invalid_response(error))?;
         if !line.error.is_empty() {
-            return Err(doing.error(pull_meaning(&line.error)).with_source(line.error));
+            return Err(context.error(pull_error_kind(&line.error)).with_source(line.error));
         }
         if line.status.is_empty() && !line.id.is_empty() {
             self.image = Some(convert::image_id(&line.id));

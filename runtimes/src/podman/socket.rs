@@ -1,4 +1,4 @@
-//! One engine's socket: requests with a deadline over headers *and* body. Knows HTTP, not containers.
+//! One engine's socket: requests with a deadline over headers *and* body. Knows HTTP but not containers.
 
 use std::future::Future;
 use std::path::Path;
@@ -14,30 +14,30 @@ use podman_api::conn::Error as ConnError;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::error::Doing;
+use super::error::Context;
 use crate::{ErrorKind, Result};
 
-/// Root of libpod's own calls. Podman 4 and 5 both serve it.
+/// Root of libpod's own calls. Podman 4 and 5 both support it.
 pub(super) const LIBPOD: &str = "/v4.0.0/libpod";
-/// Root of the calls that Podman answers as Docker would.
+/// Root of the Docker-compatible calls.
 pub(super) const COMPAT: &str = "/v1.40";
-/// Largest answer that is read; a list of a thousand containers is a few megabytes.
+/// Largest response that is read; a list of a thousand containers has a few megabytes.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// A request that goes round the crate. Paths are relative to libpod's root and already encoded.
+/// A request that bypasses the crate. Paths are relative to libpod's root and already encoded.
 pub(super) enum Request {
     /// `GET path`.
     Get(String),
     /// `POST path` with a JSON body, or with none.
     Post(String, Option<String>),
-    /// `POST path`, from the socket's root, with the value of `X-Registry-Auth`. Holds a secret.
+    /// `POST path`, from the socket's root, with the value of `X-Registry-Auth`. Contains a secret.
     Pull(String, Option<String>),
     /// `DELETE path`.
     Delete(String),
 }
 
-/// The socket, twice: for the typed calls of the crate and for ours. Every request has a connection of its own, so that
-/// nothing is shared with a call that hangs and an engine that was restarted is simply reached again.
+/// Two clients of one socket: for the crate's typed calls and for our own. Every request has its own connection, so
+/// that a call that hangs affects no other and a restarted engine is reached at once.
 #[derive(Debug, Clone)]
 pub(super) struct Socket {
     /// For the typed calls; wrap them in [`typed`].
@@ -50,45 +50,45 @@ impl Socket {
     pub(super) fn new(path: &Path) -> Self {
         let client = Client::builder().pool_max_idle_per_host(0).build(get_unix_connector());
         let transport = Transport::Unix { client, path: path.to_owned() };
-        // Statuses are judged by the caller: the crate's judge turns 304 into an error and reads bodies without a limit.
+        // The caller checks statuses: the crate's check turns 304 into an error and reads bodies without a limit.
         let raw = RequestClient::new(transport, Box::new(|response| Box::pin(std::future::ready(Ok(response)))));
         Self { podman: Podman::unix(path), raw: Arc::new(raw) }
     }
 
-    /// Sends `request` and reads the whole answer within `limit`. Statuses from 400 on are errors; 304 is not.
-    pub(super) async fn call(&self, doing: Doing<'_>, limit: Duration, request: Request) -> Result<Bytes> {
+    /// Sends `request` and reads the whole response within `limit`. Statuses from 400 on are errors; 304 is not.
+    pub(super) async fn call(&self, context: Context<'_>, limit: Duration, request: Request) -> Result<Bytes> {
         let exchange = async {
-            let response = self.send(doing, request).await?;
+            let response = self.send(context, request).await?;
             let status = response.status().as_u16();
-            let body = read(doing, response.into_body()).await?;
-            if status < 400 { Ok(body) } else { Err(doing.fault(status, &fault_text(&body))) }
+            let body = read(context, response.into_body()).await?;
+            if status < 400 { Ok(body) } else { Err(context.fault(status, &fault_text(&body))) }
         };
-        timeout(limit, exchange).await.unwrap_or_else(|_| Err(doing.error(ErrorKind::TimedOut)))
+        timeout(limit, exchange).await.unwrap_or_else(|_| Err(context.error(ErrorKind::TimedOut)))
     }
 
-    /// The same, with the answer read as JSON.
+    /// The same, with the response parsed as JSON.
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
-        doing: Doing<'_>,
+        context: Context<'_>,
         limit: Duration,
         request: Request,
     ) -> Result<T> {
-        let body = self.call(doing, limit, request).await?;
-        serde_json::from_slice(&body).map_err(|error| doing.nonsense(error))
+        let body = self.call(context, limit, request).await?;
+        serde_json::from_slice(&body).map_err(|error| context.invalid_response(error))
     }
 
-    /// Sends `request` and returns the body to be read as it comes. Has no limit: callers know what they wait for.
-    pub(super) async fn open(&self, doing: Doing<'_>, request: Request) -> Result<Body> {
-        let response = self.send(doing, request).await?;
+    /// Sends `request` and returns the body as a stream. Has no timeout: callers apply their own.
+    pub(super) async fn open(&self, context: Context<'_>, request: Request) -> Result<Body> {
+        let response = self.send(context, request).await?;
         let status = response.status().as_u16();
         if status < 400 {
             return Ok(response.into_body());
         }
-        let body = read(doing, response.into_body()).await?;
-        Err(doing.fault(status, &fault_text(&body)))
+        let body = read(context, response.into_body()).await?;
+        Err(context.fault(status, &fault_text(&body)))
     }
 
-    async fn send(&self, doing: Doing<'_>, request: Request) -> Result<Response<Body>> {
+    async fn send(&self, context: Context<'_>, request: Request) -> Result<Response<Body>> {
         let response = match request {
             Request::Get(path) => self.raw.get(at(&path)).await,
             Request::Delete(path) => self.raw.delete(at(&path)).await,
@@ -99,19 +99,19 @@ impl Socket {
                 self.raw.post(path, Payload::empty(), headers).await
             }
         };
-        response.map_err(|error| doing.connection(error))
+        response.map_err(|error| context.connection(error))
     }
 }
 
-/// Awaits a typed call of the crate within `limit`.
+/// Awaits a typed call of the crate for at most `limit`.
 pub(super) async fn typed<T>(
-    doing: Doing<'_>,
+    context: Context<'_>,
     limit: Duration,
     call: impl Future<Output = podman_api::Result<T>>,
 ) -> Result<T> {
     match timeout(limit, call).await {
-        Ok(result) => result.map_err(|error| doing.crate_error(error)),
-        Err(_) => Err(doing.error(ErrorKind::TimedOut)),
+        Ok(result) => result.map_err(|error| context.crate_error(error)),
+        Err(_) => Err(context.error(ErrorKind::TimedOut)),
     }
 }
 
@@ -119,19 +119,19 @@ fn at(path: &str) -> String {
     format!("{LIBPOD}{path}")
 }
 
-async fn read(doing: Doing<'_>, mut body: Body) -> Result<Bytes> {
+async fn read(context: Context<'_>, mut body: Body) -> Result<Bytes> {
     let mut bytes = Vec::new();
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| doing.connection(error.into()))?;
+        let piece = piece.map_err(|error| context.connection(error.into()))?;
         if bytes.len() + piece.len() > BODY_BYTES_MAX {
-            return Err(doing.nonsense("the answer is longer than 64 MiB"));
+            return Err(context.invalid_response("the response is longer than 64 MiB"));
         }
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes.into())
 }
 
-/// The text of a failure: `{"message": …, "cause": …}`, or whatever the body holds.
+/// The text of a failure: `{"message": …, "cause": …}`, or the body as it is.
 fn fault_text(body: &[u8]) -> String {
     serde_json::from_slice::<serde_json::Value>(body)
         .ok()

@@ -1,7 +1,7 @@
-//! Bytes as they arrive into whole lines and whole frames. Pure state machines: no I/O, no clock.
+//! Splits arriving bytes into whole lines and whole frames. Pure state machines: no I/O, no clock.
 //!
-//! A piece of a body may end anywhere, also in the middle of a frame's header; the crate's own decoders expect whole
-//! lines in one piece, or panic on a stream number they do not know.
+//! A chunk of a body may end anywhere, also inside a frame's header; the crate's own decoders expect whole lines in one
+//! chunk, or panic on an unknown stream number.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use thiserror::Error;
@@ -17,24 +17,24 @@ const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Stream number, three zeros, length in network order.
 const HEADER_BYTES: usize = 8;
 
-/// A stream that is not what it should be.
+/// An invalid stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum Malformed {
-    /// No end of line in sight.
+    /// A line exceeds the limit.
     #[error("a line is longer than 1 MiB")]
     Line,
-    /// Not a frame of a log.
+    /// Not a frame of a log, or one that exceeds the limit.
     #[error("the log is not made of frames, or one is longer than 16 MiB")]
     Frame,
 }
 
-/// Collects pieces and gives back whole items.
+/// Collects chunks and returns whole items.
 pub(super) trait Decoder: Default {
-    /// What comes out.
+    /// A decoded item.
     type Item;
-    /// Takes the next piece.
+    /// Takes the next chunk.
     fn push(&mut self, piece: &[u8]);
-    /// The next whole item; `None` until more pieces come.
+    /// The next whole item; `None` until more chunks come.
     fn next(&mut self) -> Option<Result<Self::Item, Malformed>>;
 }
 
@@ -63,7 +63,7 @@ impl Decoder for Lines {
     }
 }
 
-/// Whole pieces of a log: frames whose content starts with a time and a space.
+/// Whole chunks of a log: frames whose content starts with a time and a space.
 #[derive(Debug)]
 pub(super) struct Frames {
     buffer: BytesMut,
@@ -105,7 +105,7 @@ impl Decoder for Frames {
 }
 
 impl Frames {
-    /// Cuts the time off. Content without one keeps all its bytes and takes the time of the piece before.
+    /// Removes the time. Content without one keeps all its bytes and gets the time of the previous chunk.
     fn chunk(&mut self, source: LogSource, content: Bytes) -> LogChunk {
         let space = content.iter().take(STAMP_BYTES_MAX).position(|&byte| byte == b' ');
         let stamp = space.and_then(|end| {
@@ -122,7 +122,7 @@ impl Frames {
     }
 }
 
-/// A byte for the length of the pieces, then a body: cut into pieces it says what it says as a whole.
+/// Input: a byte for the length of the chunks, then a body. The chunks must decode to the same items as the whole.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz_frames(data: &[u8]) {
     let Some((&length, body)) = data.split_first() else { return };

@@ -1,4 +1,4 @@
-//! Tests of the Podman backend without a Podman: tables over the pure parts, and a scripted engine on a socket.
+//! Tests of the Podman backend without Podman: tables for the pure parts, and a scripted engine on a socket.
 
 mod logs;
 mod tables;

@@ -1,8 +1,8 @@
-//! The shapes of libpod's JSON, as far as this backend reads or writes them. No logic beyond tolerant reading.
+//! The shapes of libpod's JSON, as far as this backend reads or writes them. No logic except tolerant parsing.
 //!
-//! Reading is tolerant on purpose: a field that is missing, null or of another type takes its default, so that one odd
-//! container never hides the others and a newer engine does not break an older daemon. Field names are those of Podman
-//! 4.3.1 and 5.4.2.
+//! Parsing is tolerant on purpose: a field that is missing, null or of another type gets its default, so that one
+//! invalid container never hides the others and a newer engine does not break an older daemon. Field names are those of
+//! Podman 4.3.1 and 5.4.2.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// Reads a field, or its default where the engine says something else.
+/// Reads a field, or its default if the engine sends another type.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
@@ -34,7 +34,7 @@ pub(super) struct ListItem {
     pub(super) exit_code: Option<i64>,
     #[serde(deserialize_with = "lenient")]
     pub(super) networks: Vec<String>,
-    /// Seconds since 1970; hugely negative when never started.
+    /// Seconds since 1970; a large negative number when never started.
     #[serde(deserialize_with = "lenient")]
     pub(super) started_at: i64,
 }
@@ -71,7 +71,7 @@ pub(super) struct InspectHostConfig {
 pub(super) struct InspectLogConfig {
     #[serde(deserialize_with = "lenient")]
     pub(super) r#type: String,
-    /// Where the file is.
+    /// Path of the log file.
     #[serde(deserialize_with = "lenient")]
     pub(super) path: String,
 }
@@ -91,7 +91,7 @@ pub(super) struct InspectState {
     /// 0 while a process runs.
     #[serde(deserialize_with = "lenient")]
     pub(super) exit_code: Option<i64>,
-    /// Not set where the runtime does not watch for it (seen with runc on cgroup v1).
+    /// Not set where the runtime does not monitor it (seen with runc on cgroup v1).
     #[serde(rename = "OOMKilled", deserialize_with = "lenient")]
     pub(super) oom_killed: bool,
 }
@@ -104,7 +104,7 @@ pub(super) struct InspectConfig {
     pub(super) labels: BTreeMap<String, String>,
 }
 
-/// `NetworkSettings` of an inspection; only the names of the networks count.
+/// `NetworkSettings` of an inspection; only the names of the networks are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct InspectNetworks {
@@ -166,8 +166,8 @@ pub(super) struct NetworkItem {
     pub(super) name: String,
 }
 
-/// One line of a pull. libpod's endpoint: a text, an error, or at the end the image's id alone. The Docker-like one: a
-/// status with the short id of a layer.
+/// One line of a pull. libpod's endpoint sends a text, an error, or at the end only the image's id. The Docker-like
+/// endpoint sends a status with the short id of a layer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PullLine {
@@ -205,7 +205,7 @@ pub(super) struct Event {
     pub(super) time_nano: i64,
 }
 
-/// Whom an event is about. The attributes hold the name and all labels.
+/// The object of an event. The attributes contain the name and all labels.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Actor {
@@ -215,7 +215,7 @@ pub(super) struct Actor {
     pub(super) attributes: BTreeMap<String, String>,
 }
 
-/// The answer to a creation.
+/// The response to a creation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Created {
@@ -223,7 +223,8 @@ pub(super) struct Created {
     pub(super) id: String,
 }
 
-/// libpod's SpecGenerator, the body of `POST /libpod/containers/create`. Holds secrets: its `Debug` shows the name only.
+/// libpod's SpecGenerator, the body of `POST /libpod/containers/create`. Contains secrets: its `Debug` shows the name
+/// only.
 #[derive(Serialize)]
 pub(super) struct SpecGenerator<'a> {
     pub(super) name: &'a str,
@@ -249,7 +250,7 @@ pub(super) struct SpecGenerator<'a> {
     pub(super) resource_limits: Option<ResourceLimits>,
 }
 
-/// Limits as the OCI runtime takes them; what is absent is the engine's own.
+/// Limits in the format of the OCI runtime; an absent limit is the engine's default.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ResourceLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -276,7 +277,7 @@ pub(super) struct Namespace {
     pub(super) nsmode: &'static str,
 }
 
-/// How a container joins a network.
+/// Options of a container in a network.
 #[derive(Debug, Serialize)]
 pub(super) struct NetworkOptions<'a> {
     pub(super) aliases: &'a BTreeSet<String>,
@@ -309,14 +310,14 @@ pub(super) struct BindMount<'a> {
     pub(super) options: Vec<&'static str>,
 }
 
-/// The log driver; `size` is the greatest size of the file, bytes.
+/// The log driver; `size` is the maximum size of the file, bytes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct LogConfiguration {
     pub(super) driver: &'static str,
     pub(super) size: i64,
 }
 
-/// The value of `X-Registry-Auth`, before base64. Holds a secret: no `Debug`.
+/// The value of `X-Registry-Auth`, before base64. Contains a secret: no `Debug`.
 #[derive(Serialize)]
 pub(super) struct RegistryAuth<'a> {
     pub(super) username: &'a str,

@@ -1,4 +1,4 @@
-//! A corner of the engine for one test: an owner, a network and an image of its own, all gone afterwards.
+//! The environment of one test: its own owner, network and image, all removed afterwards.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -13,10 +13,10 @@ use managed_app_runtimes::{
 };
 use tokio::sync::OnceCell;
 
-/// How long anything may take that the engine does by itself.
+/// Limit for anything that the engine does by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs until it is told to stop, and then ends at once with code 3.
+/// Runs until the stop signal, and then ends at once with code 3.
 pub(crate) const OBEDIENT: &str = "trap 'exit 3' TERM; while :; do sleep 0.05; done";
 /// Runs until it is killed.
 pub(crate) const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done";
@@ -28,7 +28,7 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    /// A fresh corner with its network; `name` tells it in the engine's lists.
+    /// A new harness with its network; `name` identifies it in the engine's lists.
     pub(crate) async fn new(name: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Harness {
         harness
     }
 
-    /// A container of the site that runs `script`.
+    /// A container of the harness that runs `script`.
     pub(crate) fn spec(&self, name: &str, script: &str) -> ContainerSpec {
         ContainerSpec {
             name: format!("{}-{name}", self.owner.app),
@@ -83,10 +83,10 @@ impl Drop for Harness {
     }
 }
 
-/// Label of an image: the name it was imported under, which another may have taken since.
+/// Label of an image: the name of its import, which another image may have by now.
 const SITE: &str = "harness";
 
-/// Removes what a list names. A failure is no reason to fail the test: it has said all by now.
+/// Removes the listed objects. A failure does not fail the test, which is complete by now.
 fn sweep(list: &[&str], remove: &[&str]) {
     let Ok(output) = Command::new("docker").args(list).output() else { return };
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -95,7 +95,7 @@ fn sweep(list: &[&str], remove: &[&str]) {
     }
 }
 
-/// A runtime on the engine under test; panics with what to do when there is none.
+/// A runtime on the engine under test; panics with a remedy when there is none.
 async fn runtime() -> DockerRuntime {
     static ANSWERS: OnceCell<()> = OnceCell::const_new();
     let endpoint = std::env::var("DOCKER_HOST").ok();
@@ -111,7 +111,7 @@ async fn runtime() -> DockerRuntime {
     runtime
 }
 
-/// Makes an image of Debian's busybox-static that runs the script in the variable RUN.
+/// Creates an image of Debian's busybox-static that runs the script in the variable RUN.
 pub(crate) fn import(name: &str, changes: &[&str]) {
     let mut command = Command::new("docker");
     command.args(["import", "--change", r#"CMD ["/bin/sh", "-c", "eval \"$RUN\""]"#]);
@@ -129,7 +129,7 @@ pub(crate) fn import(name: &str, changes: &[&str]) {
     assert!(child.wait().expect("docker import ends").success());
 }
 
-/// `name` goes in, so that no two sites share a layer.
+/// Contains `name`, so that no two harnesses share a layer.
 fn root_folder(name: &str) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let busybox = Path::new("/bin/busybox");
@@ -146,12 +146,12 @@ fn root_folder(name: &str) -> Vec<u8> {
     archive.into_inner().expect("memory")
 }
 
-/// Runs the engine's command line and returns what it prints; panics when it fails.
+/// Runs the engine's command line and returns its output; panics when it fails.
 #[track_caller]
 pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().expect("the docker command; install docker.io");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "docker {arguments:?}: {words}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker {arguments:?}: {text}");
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
@@ -171,7 +171,7 @@ pub(crate) async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool)
     }
 }
 
-/// Waits for `future` as long as anything may take.
+/// Waits for `future` within the limit.
 pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it ends in time")
 }

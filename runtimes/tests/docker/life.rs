@@ -154,7 +154,7 @@ async fn a_taken_port_is_a_conflict_until_it_is_free() {
     assert!(!harness.found(&id).await.expect("it is listed").state.is_running());
     drop(holder);
     harness.runtime.start(&id).await.expect("a start");
-    // And a port that another container has.
+    // A port of another container.
     spec.name.push('b');
     let second = harness.runtime.create(&spec).await.expect("a container");
     assert_eq!(kind(harness.runtime.start(&second).await), Some(ErrorKind::Conflict));

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use crate::harness::{Harness, docker, eventually, import, kind};
 
 const USER: &str = "AWS";
-/// Looks different in the two alphabets of base64, at any offset.
+/// Differs in the two base64 alphabets, at any offset.
 const PASSWORD: &str = "~~~???>>>~?>~~~";
 
-/// Debian's docker-registry, which wants [`USER`] and [`PASSWORD`]; ends with the test.
+/// Debian's docker-registry, which requires [`USER`] and [`PASSWORD`]; ends with the test.
 struct Registry {
     process: Child,
     address: String,
@@ -46,7 +46,7 @@ impl Registry {
         format!("{}/{rest}", self.address).parse().expect("a reference")
     }
 
-    /// Stores `local` under `image` by the engine's command line, and forgets that name locally.
+    /// Stores `local` under `image` with the engine's command line, and removes that name locally.
     fn store(&self, local: &str, image: &ImageReference) {
         let folder = self.folder.path().to_str().expect("a path of text");
         let name = image.to_pull();
@@ -88,8 +88,8 @@ async fn pulls_want_the_right_password_and_an_image_that_is_there() {
     assert_eq!(kind(pull(&image, None).await), Some(ErrorKind::Unauthorized));
     let error = pull(&image, Some(&wrong)).await.expect_err("a wrong password");
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
-    let words = std::error::Error::source(&error).expect("the engine's words").to_string();
-    assert!(!format!("{error} {words} {error:?}").contains("wrong-one"));
+    let text = std::error::Error::source(&error).expect("the engine's text").to_string();
+    assert!(!format!("{error} {text} {error:?}").contains("wrong-one"));
     let unknown_tag = registry.reference(&format!("nodes/{}:2", harness.owner.app));
     assert_eq!(kind(pull(&unknown_tag, Some(&right)).await), Some(ErrorKind::NotFound));
     let unknown_name = registry.reference("nodes/unknown-denied-unauthorized:1");
@@ -99,7 +99,7 @@ async fn pulls_want_the_right_password_and_an_image_that_is_there() {
     let id = pull(&image, Some(&right)).await.expect("a pull");
     assert_eq!(Some(&id), harness.runtime.image(&harness.image).await.expect("an answer").as_ref());
     assert_eq!(harness.runtime.image(&image).await.expect("an answer"), Some(id.clone()));
-    // A failed pull leaves what is there.
+    // A failed pull keeps the present image.
     assert_eq!(kind(pull(&image, None).await), Some(ErrorKind::Unauthorized));
     assert_eq!(harness.runtime.image(&image).await.expect("an answer"), Some(id));
 }
@@ -113,7 +113,7 @@ async fn a_moved_tag_brings_another_image_with_progress() {
     let right = credentials(PASSWORD);
     let old = harness.runtime.pull(&image, Some(&right), &|_| {}).await.expect("a pull");
 
-    // Another image of the same layers: a new id, nothing to fetch. Then all is forgotten and fetched.
+    // Another image of the same layers: a new id, nothing to download. Then all are removed and downloaded.
     import(&harness.image.to_pull(), &["LABEL version=2"]);
     registry.store(&harness.image.to_pull(), &image);
     let new = harness.runtime.pull(&image, Some(&right), &|_| {}).await.expect("a pull");

@@ -7,10 +7,10 @@ use managed_app_runtimes::{Action, ContainerId, ContainerRuntime, LogChunk, LogS
 
 use crate::harness::{Harness, OBEDIENT, docker, in_time};
 
-/// How `TALK` ends: the engine's `json-file` keeps text, and writes this for a byte that is none.
+/// End of the output of `TALK`: the engine's `json-file` stores text, and replaces a byte that is not UTF-8 with this.
 const END: &[u8] = "\u{fffd}\0\n".as_bytes();
 
-/// Three hundred lines as fast as they come, one to the other stream, a long one, one that is not text, and then quiet.
+/// Three hundred lines without a pause, one to the other stream, a long one, one that is not text, and then no output.
 const TALK: &str = r"
 i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); done
 echo oops >&2
@@ -32,7 +32,7 @@ async fn take(harness: &Harness, id: &ContainerId, since: Option<&LogChunk>, end
 async fn output_comes_whole_in_order_and_from_a_moment_on() {
     let harness = Harness::new("logs").await;
     let id = harness.started(&harness.spec("a", &format!("{TALK}{OBEDIENT}"))).await;
-    // The two streams of a process reach the engine by two pipes: between them there is no order.
+    // The two streams of a process reach the engine by two pipes, which have no common order.
     let chunks = take(&harness, &id, None, &[END, b"oops\n"]).await;
     let (errors, output): (Vec<_>, Vec<_>) = chunks.iter().partition(|chunk| chunk.source == LogSource::Stderr);
     assert_eq!(errors.iter().map(|chunk| chunk.bytes.as_ref()).collect::<Vec<_>>(), [b"oops\n"]);
@@ -60,7 +60,7 @@ async fn output_ends_with_the_container() {
     harness.runtime.stop(&id, Duration::from_secs(10)).await.expect("a stop");
     assert_eq!(in_time(logs.next()).await.expect("a chunk").expect("output").bytes, "bye\n");
     assert!(in_time(logs.next()).await.is_none());
-    // A stopped one tells what it has and ends too.
+    // A stopped container returns its output and ends too.
     let kept: Vec<_> = in_time(harness.runtime.logs(&id, None).await.expect("a stream").collect()).await;
     assert_eq!(kept.len(), 2);
 }
@@ -91,7 +91,7 @@ async fn changes_by_others_are_told() {
         }
         told.push(event.action);
     }
-    // The engine may tell of a network more than once.
+    // The engine may report a network more than once.
     told.dedup();
     use Action::{Died, Network, Paused, Removed, Renamed, Started, Unpaused};
     assert_eq!(told, [Network, Started, Paused, Unpaused, Renamed, Network, Died, Removed]);

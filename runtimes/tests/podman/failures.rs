@@ -1,4 +1,4 @@
-//! What goes wrong, and what it is called: taken names and ports, missing things, an engine that is not there.
+//! Failures and their kinds: taken names and ports, missing objects, an absent engine.
 
 use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::podman::PodmanRuntime;
@@ -118,7 +118,7 @@ async fn the_engine_tells_what_it_is() {
 #[tokio::test]
 async fn no_engine_is_unreachable() {
     let check = async |endpoint: &str, kind: ErrorKind| {
-        let error = PodmanRuntime::connect(endpoint, Limits::default()).await.expect_err("nobody is there");
+        let error = PodmanRuntime::connect(endpoint, Limits::default()).await.expect_err("no engine listens");
         assert_eq!(error.kind(), kind, "{error}");
     };
     check("unix:///no/such/podman.sock", ErrorKind::Unreachable).await;

@@ -1,4 +1,4 @@
-//! What every test here needs: the engine, names of its own, specs, the `podman` command, and a clean-up.
+//! Shared helpers of these tests: the engine, unique names, specs, the `podman` command, and the cleanup.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,16 +12,16 @@ use managed_app_runtimes::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, EnvValue, Limits, LogSettings, Owner,
 };
 
-/// Runs until somebody ends it, and ends at once on SIGTERM.
+/// Runs until it is stopped, and ends at once on SIGTERM.
 pub(crate) const OBEDIENT: &str = "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.1; done";
 /// Ignores SIGTERM.
 pub(crate) const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 0.1; done";
-/// The longest wait for anything that should take a second or two.
+/// Limit for anything that should take a second or two.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// One test's corner of the engine: an owner, a network, an image. Dropping it removes all of them.
+/// The environment of one test: an owner, a network, an image. Dropping it removes all of them.
 pub(crate) struct Harness {
     pub(crate) engine: PodmanRuntime,
     pub(crate) owner: Owner,
@@ -31,7 +31,7 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    /// A fresh corner with its network and image.
+    /// A new harness with its network and image.
     pub(crate) async fn new() -> Self {
         let harness = Self::bare().await;
         harness.build_image();
@@ -39,7 +39,7 @@ impl Harness {
         harness
     }
 
-    /// A fresh corner with nothing in it.
+    /// A new harness without network and image.
     pub(crate) async fn bare() -> Self {
         let endpoint = endpoint();
         let engine = PodmanRuntime::connect(&endpoint, Limits::default()).await.unwrap_or_else(|error| {
@@ -87,13 +87,13 @@ impl Harness {
         id
     }
 
-    /// The one container with `id` as the list has it.
+    /// The listed container with `id`.
     pub(crate) async fn listed(&self, id: &ContainerId) -> Option<Container> {
         let all = self.engine.list(&self.owner).await.expect("the list answers");
         all.into_iter().find(|container| container.id == *id)
     }
 
-    /// Runs the `podman` command against the same engine; its output without the last line end.
+    /// Runs the `podman` command against the same engine; returns its output without the last newline.
     pub(crate) fn podman(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().expect("the command podman is installed");
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -101,7 +101,7 @@ impl Harness {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    /// Starts a container as somebody else would: by the command, again when Podman's name server was in the way.
+    /// Starts a container by the command, like another user; retries when Podman's name server interferes.
     pub(crate) async fn start_by_command(&self, id: &str) {
         let start = || async { self.command(&["start", id]).output().is_ok_and(|output| output.status.success()) };
         eventually("podman start", start).await;
@@ -126,7 +126,7 @@ impl Harness {
         for applet in ["sh", "sleep", "echo", "head", "tr", "printf", "cat"] {
             symlink("busybox", bin.join(applet)).expect("a link");
         }
-        // A file of its own makes a layer of its own: tests that run side by side do not remove each other's.
+        // A unique file makes a unique layer: concurrent tests do not remove each other's.
         std::fs::write(bin.join("id"), &self.app).expect("a file");
         let file = context.path().join("Containerfile");
         let text = format!(

@@ -8,7 +8,7 @@ use managed_app_runtimes::{ContainerRuntime as _, ErrorKind, ImageId, RegistryCr
 
 use crate::harness::{Harness, OBEDIENT, eventually};
 
-/// Holds characters that only survive in the right kind of base64.
+/// Contains characters that only URL-safe base64 preserves.
 const PASSWORD: &str = "~~??>>pass:w\u{f6}rd";
 
 /// A registry with one user; ends when dropped.
@@ -19,7 +19,7 @@ struct Registry {
 }
 
 impl Registry {
-    /// On a loopback address, where Podman may leave TLS out.
+    /// On a loopback address, where Podman may skip TLS.
     async fn start() -> Self {
         Self::start_at("127.0.0.1").await
     }
@@ -53,7 +53,7 @@ impl Registry {
         reference
     }
 
-    /// What a tag points at, from the registry's own files: an engine may know other digests of the same image.
+    /// The digest of a tag, from the registry's own files: an engine may know other digests of the same image.
     fn digest(&self, tag: &str) -> String {
         let link = format!("data/docker/registry/v2/repositories/team/node/_manifests/tags/{tag}/current/link");
         std::fs::read_to_string(self.folder.path().join(link)).expect("the tag was pushed")
@@ -101,7 +101,7 @@ async fn pulls_need_the_right_password_and_a_known_tag() {
     };
     let pulled = harness.engine.pull(&parsed, Some(&right), &count).await.expect("pulled");
     assert_eq!(pulled, local);
-    assert!(calls.into_inner() > 0, "no progress was told");
+    assert!(calls.into_inner() > 0, "no progress was reported");
     assert_eq!(harness.engine.image(&parsed).await.expect("asked"), Some(pulled));
 }
 

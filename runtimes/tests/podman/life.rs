@@ -1,4 +1,4 @@
-//! The life of a container: what `create` makes, what `restart` keeps, what `remove` takes.
+//! The life of a container: the effects of `create`, `restart` and `remove`.
 
 use std::time::{Duration, Instant};
 

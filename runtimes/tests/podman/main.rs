@@ -1,8 +1,8 @@
-//! The Podman backend against a real Podman: what is special about this engine. Owns no contract check that every
-//! backend shares.
+//! The Podman backend against a real Podman: the peculiarities of this engine. Contains no contract check that applies
+//! to every backend.
 //!
-//! Needs a Podman service (`CONTAINER_HOST`, else `/run/podman/podman.sock`), the `podman` command, a static busybox,
-//! `docker-registry` and `htpasswd`. Without one of them the tests fail and say which.
+//! Requires a Podman service (`CONTAINER_HOST`, else `/run/podman/podman.sock`), the `podman` command, a static
+//! busybox, `docker-registry` and `htpasswd`. The tests fail with the name of a missing one.
 
 mod failures;
 mod harness;

@@ -1,4 +1,4 @@
-//! Logs and events as Podman gives them.
+//! Logs and events of a real Podman.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn logs_keep_order_long_lines_and_binary_bytes_and_end_with_the_container(
 async fn since_is_inclusive_and_leaves_older_lines_out() {
     let harness = Harness::new().await;
     let id = harness.run("since", "echo old; sleep 2; echo new").await;
-    // Podman may start it again before anybody sees that it has ended, and the stream goes on.
+    // Podman may restart it before its end is observed; the stream then continues.
     let mut logs = harness.engine.logs(&id, None).await.expect("logs");
     let both = async {
         let mut all: Vec<LogChunk> = Vec::new();
@@ -154,7 +154,7 @@ async fn an_event_right_after_the_subscription_is_not_lost() {
     }
 }
 
-/// Podman starts its file of events anew after a megabyte; each event carries the labels of its container.
+/// Podman truncates its file of events after a megabyte; each event contains the labels of its container.
 #[tokio::test]
 async fn events_go_on_and_come_once_when_podman_starts_its_file_of_them_anew() {
     let harness = Harness::new().await;

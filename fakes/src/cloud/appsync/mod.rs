@@ -1,5 +1,5 @@
 //! AppSync on the wire: one POST endpoint that checks the access token, executes any query over the fake's own schema,
-//! and gives errors in AppSync's form. What a field answers is in `schema`, answers spoiled on purpose in `spoiled`.
+//! and returns errors in AppSync's format. `schema` resolves fields, `spoiled` corrupts responses.
 
 mod nodes;
 mod parts;
@@ -26,28 +26,28 @@ pub(super) use spoiled::SpoiledAnswers;
 
 type AppSync = Schema<schema::Query, EmptyMutation, EmptySubscription>;
 
-/// What fields leave to the call that asks for them.
+/// Effects of fields on the call that resolves them.
 #[derive(Clone, Default)]
-struct Call(Arc<Mutex<Left>>);
+struct Call(Arc<Mutex<CallEffects>>);
 
 #[derive(Default)]
-struct Left {
-    /// A field shall never answer.
+struct CallEffects {
+    /// A field requires that the call never gets a response.
     is_stalled: bool,
     counts: Vec<(Service, &'static str)>,
 }
 
 impl Call {
     fn stalls(&self) {
-        self.left().is_stalled = true;
+        self.effects().is_stalled = true;
     }
 
-    /// Counts at the end of the call, when its answer is made.
+    /// Counts at the end of the call, when its response is created.
     fn counts(&self, service: Service, operation: &'static str) {
-        self.left().counts.push((service, operation));
+        self.effects().counts.push((service, operation));
     }
 
-    fn left(&self) -> MutexGuard<'_, Left> {
+    fn effects(&self) -> MutexGuard<'_, CallEffects> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,14 +72,14 @@ pub(super) fn sdl() -> String {
 
 fn answer(schema: &AppSync, shared: &Shared, request: &Request) -> ResponseTemplate {
     let call = Call::default();
-    let answer = answered(schema, shared, request, &call);
-    for (service, operation) in std::mem::take(&mut call.left().counts) {
+    let answer = execute(schema, shared, request, &call);
+    for (service, operation) in std::mem::take(&mut call.effects().counts) {
         shared.services.count(service, operation);
     }
     answer
 }
 
-fn answered(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) -> ResponseTemplate {
+fn execute(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) -> ResponseTemplate {
     let token = request.headers.get("authorization").and_then(|token| token.to_str().ok()).unwrap_or_default();
     let authorized = match token {
         "" => Err("Missing authorization header"),
@@ -95,7 +95,7 @@ fn answered(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) -
         return refuse(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.");
     };
     let mut body = in_appsync_form(finish(schema.execute(query.data(call.clone()))));
-    if call.left().is_stalled {
+    if call.effects().is_stalled {
         return stalled();
     }
     shared.spoiled.spoil(&mut body);
@@ -121,7 +121,7 @@ fn refuse(status: u16, error_type: &str, message: &str) -> ResponseTemplate {
         .set_body_json(json!({"errors": [{"errorType": error_type, "message": message}]}))
 }
 
-/// Errors in AppSync's own shape.
+/// Errors in AppSync's format.
 fn in_appsync_form(response: async_graphql::Response) -> Value {
     let errors: Vec<_> = response.errors.iter().map(appsync_error).collect();
     let mut body = json!({"data": response.data});
@@ -140,8 +140,8 @@ fn appsync_error(error: &async_graphql::ServerError) -> Value {
     })
 }
 
-/// Runs a future that never waits for anything outside: the fields read memory only. It may still yield to be fair
-/// among many fields, so it is polled until it is done.
+/// Runs a future that never waits for external events: the fields read memory only. It may yield for fairness among
+/// many fields, so it is polled until it is ready.
 fn finish<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

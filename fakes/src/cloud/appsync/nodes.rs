@@ -22,7 +22,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// The node of this name; one that the app does not know is a processor elsewhere in the tenant.
+    /// The node of this name; an unknown one is a processor elsewhere in the tenant.
     pub(super) fn of(world: &Arc<World>, name: &str) -> Self {
         Self::find(world, name)
             .unwrap_or_else(|| Self::Processor(ProcessorNode { world: Arc::clone(world), name: name.to_owned() }))

@@ -1,5 +1,5 @@
-//! Apps and nodes that run elsewhere than on managed hosts. This cloud has none, so that no value of these types exists;
-//! clients that serve every kind of app name them in their queries, which AppSync would refuse if it did not know them.
+//! Apps and nodes that do not run on managed hosts. This cloud has none, so no value of these types exists; clients for
+//! every kind of app name them in their queries, and AppSync would reject unknown types.
 
 #![allow(unreachable_code, reason = "what the macro makes of a method follows its body, which never returns")]
 

@@ -1,4 +1,4 @@
-//! AppSync's own scalars: text on the wire, told apart by name only.
+//! AppSync's own scalars: text on the wire, distinguished by name only.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 

@@ -16,7 +16,7 @@ use crate::cloud::services::{Fault, Service};
 use crate::cloud::sigv4::Scope;
 use crate::cloud::{Shared, World, random_hex, state};
 
-/// How long credentials last, seconds: at least, at most, and when nobody says.
+/// Lifetime of credentials, seconds: minimum, maximum, and default.
 const CREDENTIALS_SECONDS: (i32, i32, i32) = (900, 43_200, 3_600);
 
 pub(super) struct Query;
@@ -26,7 +26,7 @@ impl Query {
     async fn get_app(&self, context: &Context<'_>, name: String, tenant: String) -> Result<Option<App>> {
         let shared = context.data::<Arc<Shared>>()?;
         context.data::<Call>()?.counts(Service::AppSync, "GetApp");
-        // Reads come too early only where they are about nodes: credentials come from elsewhere.
+        // Stale reads only affect nodes: credentials are issued elsewhere.
         let world =
             if context.look_ahead().field("nodes").exists() { shared.history.read() } else { shared.history.now() };
         let is_known = world.tenant.name == tenant && world.app.as_ref().is_some_and(|app| app.name == name);
@@ -50,7 +50,7 @@ pub(super) enum App {
     ExternalApp(ExternalApp),
 }
 
-/// Exists only over a world that has its app.
+/// Exists only for a world that has its app.
 pub(super) struct ManagedApp(pub(super) Arc<World>);
 
 impl ManagedApp {
@@ -100,12 +100,12 @@ impl ManagedApp {
         if !(least..=most).contains(&seconds) {
             return Err(field_error(&format!("duration must be between {least} and {most}")));
         }
-        Ok(hand_out(shared, Duration::seconds(seconds.into())))
+        Ok(issue_credentials(shared, Duration::seconds(seconds.into())))
     }
 }
 
-/// New credentials, known to the services from now on.
-fn hand_out(shared: &Shared, lifetime: Duration) -> AwsCredentials {
+/// New credentials, valid for the services from now on.
+fn issue_credentials(shared: &Shared, lifetime: Duration) -> AwsCredentials {
     let lifetime = shared.credentials_lifetime().unwrap_or(lifetime);
     let expires_at = OffsetDateTime::now_utc() + lifetime;
     let (id, secret, token) =

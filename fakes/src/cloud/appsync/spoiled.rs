@@ -1,12 +1,12 @@
-//! Answers of AppSync that are spoiled on purpose after they were made: an app that seems gone, nodes that are null.
-//! Only answers that list the nodes of the app are touched, so credentials still come.
+//! Corrupts responses of AppSync on request: an app that seems removed, nodes that are null. Only responses that list
+//! the nodes of the app are changed, so credentials are still issued.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-/// What is wrong with an answer.
+/// The defect of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spoiled {
     /// `GetApp` is null although the app exists.
@@ -19,7 +19,7 @@ pub enum Spoiled {
     OnlyErrors,
 }
 
-/// How many answers of each kind are still to be spoiled.
+/// Number of responses of each kind that are still to be corrupted.
 #[derive(Default)]
 pub(in crate::cloud) struct SpoiledAnswers(Mutex<BTreeMap<Spoiled, usize>>);
 
@@ -57,7 +57,7 @@ fn apply(how: Spoiled, body: &mut Value) {
     }
 }
 
-/// The change receiver comes first.
+/// The change receiver is first.
 const FIRST_MANAGED: usize = 1;
 
 fn lose_node(body: &mut Value) {

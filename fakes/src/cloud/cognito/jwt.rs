@@ -1,5 +1,5 @@
-//! The form of the pool's tokens: JWTs that are signed as Cognito signs them, since clients check them against the keys
-//! that the pool publishes. Which tokens are good is not known here.
+//! Format of the pool's tokens: JWTs with signatures as in Cognito, because clients verify them with the pool's
+//! published keys. The pool decides which tokens are valid.
 
 use std::sync::LazyLock;
 
@@ -9,11 +9,11 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
 use serde_json::{Value, json};
 
-/// PKCS#8. It is in public source, so it proves nothing to anybody but the clients of a fake: always the same one, for
-/// making one takes as long as a test.
+/// PKCS#8. The key is in public source, so it secures nothing but a fake. It is constant, because generating one takes
+/// as long as a test.
 static KEY: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::from_pkcs8(include_bytes!("key.der")).expect("the key beside this file is one"));
-/// The key's name.
+/// The id of the key.
 const KEY_ID: &str = "ZmFrZS1jbG91ZC1mYWtlLWNsb3VkLWZha2U=";
 
 /// A signed token with these claims.
@@ -26,7 +26,7 @@ pub(super) fn sign(claims: &Value) -> String {
     format!("{text}.{}", encode(signature))
 }
 
-/// What the pool publishes at `/<pool id>/.well-known/jwks.json`.
+/// The key set at `/<pool id>/.well-known/jwks.json`.
 pub(in crate::cloud) fn keys() -> Value {
     let RsaPublicKeyComponents { n, e } = RsaPublicKeyComponents::<Vec<u8>>::from(KEY.public());
     json!({"keys": [{"kid": KEY_ID, "alg": "RS256", "kty": "RSA", "use": "sig", "n": encode(n), "e": encode(e)}]})

@@ -1,5 +1,5 @@
-//! Cognito on the wire: `InitiateAuth` and `RespondToAuthChallenge` of a user pool client without a secret, and the keys
-//! of its tokens. Request and answer forms only; who may sign in is decided by `pool`.
+//! Cognito on the wire: `InitiateAuth` and `RespondToAuthChallenge` of a user pool client without a secret, and the
+//! keys of its tokens. Only request and response formats; `pool` decides about sign-ins.
 
 mod jwt;
 mod pool;
@@ -14,10 +14,10 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 use super::services::{KEYS_PATH, aws_error};
 
 pub(super) use jwt::keys;
-use pool::{Answer, Challenge, Refusal, Tokens};
+use pool::{Challenge, ChallengeResponse, Refusal, Tokens};
 pub(super) use pool::{Lifetimes, Pool, Settings};
 
-/// Serves the pool at the root of the server, where the AWS SDKs look for it, and its keys below its id.
+/// Serves the pool at the root of the server, where the AWS SDKs expect it, and its keys below its id.
 pub(super) async fn mount(server: &MockServer, pool: Arc<Pool>) {
     Mock::given(method("GET"))
         .and(path(format!("/{}{KEYS_PATH}", pool.id())))
@@ -67,7 +67,7 @@ fn respond(pool: &Pool, body: &Value) -> Result<Value, Refusal> {
     match text(body, "ChallengeName")? {
         "PASSWORD_VERIFIER" => {
             let responses = &body["ChallengeResponses"];
-            let tokens = pool.verify(&Answer {
+            let tokens = pool.verify(&ChallengeResponse {
                 user: text(responses, "USERNAME")?,
                 secret_block: text(responses, "PASSWORD_CLAIM_SECRET_BLOCK")?,
                 signature: text(responses, "PASSWORD_CLAIM_SIGNATURE")?,

@@ -1,4 +1,4 @@
-//! The user pool: one user, sign-ins under way, and the tokens it has given out. No request or answer forms.
+//! The user pool: one user, sign-ins in progress, and issued tokens. No request or response formats.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,36 +15,37 @@ use super::jwt;
 use super::srp::{Exchange, Verifier};
 use crate::cloud::{random_bytes, random_hex};
 
-/// Sign-ins and tokens kept at most. Then all are forgotten, so that a long run stays small: clients sign in again.
+/// Maximum number of sign-ins and tokens. At the limit all are dropped, so that a long run stays small: clients sign in
+/// again.
 const KEPT_MAX: usize = 1000;
 const TIMESTAMP: &[FormatItem<'_>] = format_description!(
     "[weekday repr:short] [month repr:short] [day padding:none] [hour]:[minute]:[second] UTC [year]"
 );
 
-/// How the pool is set up.
+/// Settings of the pool.
 pub(in crate::cloud) struct Settings {
     /// `<region>_<id>`.
     pub(in crate::cloud) pool_id: String,
-    /// The one client.
+    /// The only client.
     pub(in crate::cloud) client_id: String,
-    /// The one user.
+    /// The only user.
     pub(in crate::cloud) user: String,
-    /// What Cognito calls the user in SRP: another name where users sign in by an alias.
+    /// Name of the user in Cognito's SRP: differs where users sign in by an alias.
     pub(in crate::cloud) srp_id: String,
     /// Its password.
     pub(in crate::cloud) password: String,
-    /// How long tokens last.
+    /// Lifetimes of tokens.
     pub(in crate::cloud) lifetimes: Lifetimes,
 }
 
-/// How long tokens last.
+/// Lifetimes of tokens.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cloud) struct Lifetimes {
     pub(in crate::cloud) access: Duration,
     pub(in crate::cloud) refresh: Duration,
 }
 
-/// A refusal as AWS words it.
+/// An error in AWS's wording.
 pub(super) struct Refusal {
     pub(super) code: &'static str,
     pub(super) message: String,
@@ -60,7 +61,7 @@ impl Refusal {
     }
 }
 
-/// What a client needs to prove its password.
+/// Input for a client's proof of its password.
 pub(super) struct Challenge {
     pub(super) salt: String,
     pub(super) secret_block: String,
@@ -69,14 +70,14 @@ pub(super) struct Challenge {
 }
 
 /// A client's proof of its password.
-pub(super) struct Answer<'a> {
+pub(super) struct ChallengeResponse<'a> {
     pub(super) user: &'a str,
     pub(super) secret_block: &'a str,
     pub(super) signature: &'a str,
     pub(super) timestamp: &'a str,
 }
 
-/// Given out after a sign-in or a refresh.
+/// Issued after a sign-in or a refresh.
 pub(super) struct Tokens {
     pub(super) access: String,
     pub(super) id: String,
@@ -118,7 +119,7 @@ impl Pool {
         Self { pool_id, client_id, user, srp_id, state: Mutex::new(state) }
     }
 
-    /// All tokens that are remembered.
+    /// All retained tokens.
     pub(in crate::cloud) fn tokens(&self) -> Vec<String> {
         let state = self.lock();
         state.access.keys().chain(state.refresh.keys()).cloned().collect()
@@ -150,13 +151,13 @@ impl Pool {
         self.lock().refresh.values_mut().for_each(|expires_at| *expires_at = OffsetDateTime::UNIX_EPOCH);
     }
 
-    /// Refresh tokens given out so far are forgotten, as after a global sign-out.
+    /// Revokes all refresh tokens issued so far, as after a global sign-out.
     pub(in crate::cloud) fn revoke_refresh_tokens(&self) {
         self.lock().refresh.clear();
         self.lock().revoked = true;
     }
 
-    /// Why an access token is not good for AppSync, as AppSync words it.
+    /// Why AppSync rejects an access token, in AppSync's wording.
     pub(in crate::cloud) fn check_access_token(&self, token: &str) -> Result<(), &'static str> {
         match self.lock().access.get(token) {
             None => Err("Unable to parse JWT token."),
@@ -192,8 +193,8 @@ impl Pool {
         Ok(challenge)
     }
 
-    /// Ends a sign-in. A challenge is good for one answer.
-    pub(super) fn verify(&self, answer: &Answer<'_>) -> Result<Tokens, Refusal> {
+    /// Completes a sign-in. A challenge can be answered once.
+    pub(super) fn verify(&self, answer: &ChallengeResponse<'_>) -> Result<Tokens, Refusal> {
         let wrong = || Refusal::not_authorized("Incorrect username or password.");
         if PrimitiveDateTime::parse(answer.timestamp, TIMESTAMP).is_err() {
             return Err(Refusal::invalid("TIMESTAMP format should be EEE MMM d HH:mm:ss z yyyy in english."));
@@ -214,7 +215,7 @@ impl Pool {
         Ok(Tokens { refresh: Some(refresh), ..self.issue(&mut state) })
     }
 
-    /// Gives a new access token for a refresh token.
+    /// Issues a new access token for a refresh token.
     pub(super) fn refresh(&self, token: &str) -> Result<Tokens, Refusal> {
         let mut state = self.lock();
         state.check_enabled()?;
@@ -236,7 +237,7 @@ impl Pool {
         Tokens { access, id: self.token("id", now, lifetime), refresh: None, seconds: lifetime.as_secs() }
     }
 
-    /// A JWT with the claims that Cognito gives. The pool knows its good tokens by heart; clients check the signature.
+    /// A JWT with Cognito's claims. The pool stores its valid tokens; clients verify the signature.
     fn token(&self, token_use: &str, now: OffsetDateTime, lifetime: Duration) -> String {
         let region = self.pool_id.split('_').next().unwrap_or_default();
         let mut claims = json!({
@@ -244,7 +245,7 @@ impl Pool {
             "iss": format!("https://cognito-idp.{region}.amazonaws.com/{}", self.pool_id),
             "iat": now.unix_timestamp(), "exp": (now + lifetime).unix_timestamp(), "jti": random_hex::<16>(),
         });
-        // The two kinds name user and client differently.
+        // The two kinds of tokens name user and client differently.
         let (user, client) = if token_use == "id" { ("cognito:username", "aud") } else { ("username", "client_id") };
         claims[user] = json!(self.srp_id);
         claims[client] = json!(self.client_id);
@@ -252,7 +253,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each statement leaves the state whole.
+        // Each statement leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

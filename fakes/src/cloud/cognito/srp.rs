@@ -1,5 +1,5 @@
-//! The server's side of SRP-6a as Cognito speaks it: the 3072-bit group of RFC 5054's appendix, generator 2, SHA-256.
-//! Pure arithmetic. It is independent of the client on purpose: two implementations check each other.
+//! The server's side of SRP-6a in Cognito's variant: the 3072-bit group of RFC 5054's appendix, generator 2, SHA-256.
+//! Pure arithmetic. It is deliberately independent of the client: two implementations check each other.
 
 use std::sync::LazyLock;
 
@@ -25,10 +25,10 @@ static PRIME: LazyLock<BigUint> = LazyLock::new(|| {
 });
 /// The generator of the group.
 const GENERATOR: u8 = 2;
-/// Ends the input of the key derivation.
+/// Suffix of the key derivation's input.
 const KEY_INFO: &[u8] = b"Caldera Derived Key\x01";
 
-/// What the pool stores of a password.
+/// The pool's stored form of a password.
 #[derive(Clone)]
 pub(super) struct Verifier {
     /// Random.
@@ -49,14 +49,14 @@ impl Verifier {
 /// The server's half of one sign-in.
 pub(super) struct Exchange {
     secret: BigUint,
-    /// Goes to the client as `SRP_B`.
+    /// Sent to the client as `SRP_B`.
     pub(super) public_b: BigUint,
     public_a: BigUint,
     verifier: Verifier,
 }
 
 impl Exchange {
-    /// `None` when the client's value is no number of the group (zero would give it the key).
+    /// `None` when the client's value is not a number of the group (zero would reveal the key).
     pub(super) fn new(verifier: Verifier, public_a: &str, secret: &[u8]) -> Option<Self> {
         let public_a = BigUint::parse_bytes(public_a.as_bytes(), 16)?;
         if &public_a % &*PRIME == BigUint::ZERO {
@@ -69,7 +69,7 @@ impl Exchange {
         Some(Self { secret, public_b, public_a, verifier })
     }
 
-    /// Whether a signature, base64, over these parts was made with the key that only the password gives.
+    /// Whether a signature, base64, over these parts was made with the key that requires the password.
     pub(super) fn accepts(&self, signature: &str, parts: &[&[u8]]) -> bool {
         let Ok(signature) = STANDARD.decode(signature) else { return false };
         keyed(&self.key(), parts).verify_slice(&signature).is_ok()
@@ -84,7 +84,7 @@ impl Exchange {
     }
 }
 
-/// Big end first, with a zero byte before a value whose highest bit is set, as Java writes a positive number.
+/// Big-endian, with a zero byte before a value whose highest bit is set, as in Java's format of a positive number.
 fn padded(number: &BigUint) -> Vec<u8> {
     let mut bytes = number.to_bytes_be();
     if bytes[0] >= 0x80 {

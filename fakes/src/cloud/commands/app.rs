@@ -1,11 +1,11 @@
-//! Words about the app and its tenant. Edits of the world that return what there is to tell; nothing is sent here.
+//! Commands for the app and its tenant. They edit the world and return the changes to send; nothing is sent here.
 
 use crate::cloud::World;
 use crate::cloud::messages::{Change, app_object, tenant_object};
 use crate::cloud::state::{App, Tenant};
 
 impl World {
-    /// Changes anything about the app itself.
+    /// Changes the app itself.
     ///
     /// # Panics
     /// When the app was removed.
@@ -15,7 +15,7 @@ impl World {
         vec![Change::updated(old, app_object(self))]
     }
 
-    /// Changes anything about the tenant.
+    /// Changes the tenant.
     pub fn change_tenant(&mut self, edit: impl FnOnce(&mut Tenant)) -> Vec<Change> {
         let old = tenant_object(self);
         edit(&mut self.tenant);

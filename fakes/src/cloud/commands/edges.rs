@@ -1,20 +1,20 @@
-//! Words about edges and message types. Edits of the world that return what there is to tell; nothing is sent here.
+//! Commands for edges and message types. They edit the world and return the changes to send; nothing is sent here.
 
 use crate::cloud::World;
 use crate::cloud::messages::{Change, edge_object, message_type_object};
 use crate::cloud::state::Edge;
 
-/// The message type of an edge whose source does not say what it sends.
+/// The message type of an edge whose source declares no message type.
 const PLAIN_MESSAGE_TYPE: &str = "text";
 
 impl World {
-    /// Makes an edge.
+    /// Creates an edge.
     ///
     /// # Panics
-    /// When there is one between the two already.
+    /// When an edge between the two exists.
     pub fn connect(&mut self, source: &str, target: &str) -> Vec<Change> {
         let is_new = !self.edges.iter().any(|edge| edge.source == source && edge.target == target);
-        assert!(is_new, "the fake cloud has an edge {source:?} -> {target:?} already");
+        assert!(is_new, "the fake cloud already has an edge {source:?} -> {target:?}");
         let sends = self.nodes.get(source).and_then(|node| node.sends.clone());
         let receives = self.nodes.get(target).and_then(|node| node.receives.clone());
         self.edges_made += 1;
@@ -38,7 +38,7 @@ impl World {
         vec![Change::removed(edge_object(self, &edge))]
     }
 
-    /// Moves an edge to other ends; its queue stays.
+    /// Moves an edge to other ends; it keeps its queue.
     ///
     /// # Panics
     /// When there is none.

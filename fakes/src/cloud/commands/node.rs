@@ -1,17 +1,17 @@
-//! A managed node as its owner describes it.
+//! A managed node as its owner defines it.
 
 use async_graphql::Enum;
 
 /// A managed node: `Node::default().image("example/a:1").tcp(8080, 80).volume("data", "/data")`.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
-    /// Name of its managed node type; empty until the node is added when only an image was named.
+    /// Name of its managed node type; empty until the node is added if only an image was given.
     pub node_type: String,
     /// JSON text.
     pub config: Option<String>,
-    /// How much it logs.
+    /// Its logging level.
     pub logging_level: Option<LogLevel>,
-    /// Whether it was told to process nothing.
+    /// Whether processing is stopped.
     pub stopped: bool,
     /// Ports to publish.
     pub ports: Vec<Port>,
@@ -21,7 +21,7 @@ pub struct Node {
     pub receives: Option<String>,
     /// Name of the message type that it sends.
     pub sends: Option<String>,
-    /// Image of a type that is made together with the node.
+    /// Image of a type that is created together with the node.
     pub(super) image: Option<String>,
 }
 
@@ -33,14 +33,14 @@ pub enum LogLevel {
     Debug,
     /// Failures only.
     Error,
-    /// What an operator wants to know.
+    /// Information for operators.
     Info,
-    /// Failures and what was recovered from.
+    /// Failures and recoveries.
     Warning,
 }
 
 impl LogLevel {
-    /// As the cloud spells it.
+    /// Name in the cloud's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",
@@ -64,7 +64,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As the cloud spells it.
+    /// Name in the cloud's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sctp => "sctp",
@@ -77,7 +77,7 @@ impl Protocol {
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// Port inside.
+    /// Port inside the container.
     pub container_port: u16,
     /// Port of the host.
     pub host_port: u16,
@@ -85,7 +85,7 @@ pub struct Port {
     pub host_address: Option<String>,
     /// Protocol.
     pub protocol: Protocol,
-    /// For people.
+    /// Description for users.
     pub description: String,
 }
 
@@ -112,14 +112,14 @@ impl Port {
 pub struct Mount {
     /// Absolute path, name of a volume, or `None` for an anonymous volume.
     pub source: Option<String>,
-    /// Path inside.
+    /// Path inside the container.
     pub target: String,
-    /// For people.
+    /// Description for users.
     pub description: String,
 }
 
 impl Mount {
-    /// A named volume or, with an absolute path, a folder of the host.
+    /// A named volume or, with an absolute path, a host directory.
     pub fn new(source: &str, target: &str) -> Self {
         Self { source: Some(source.to_owned()), ..Self::anonymous(target) }
     }
@@ -131,7 +131,7 @@ impl Mount {
 }
 
 impl Node {
-    /// Image of the node's type, which is made with the node unless `of_type` names one that exists.
+    /// Image of the node's type, which is created with the node unless `of_type` names an existing one.
     pub fn image(self, uri: &str) -> Self {
         Self { image: Some(uri.to_owned()), ..self }
     }
@@ -158,7 +158,7 @@ impl Node {
         self
     }
 
-    /// Mounts a named volume or, with an absolute path, a folder of the host.
+    /// Mounts a named volume or, with an absolute path, a host directory.
     pub fn volume(self, source: &str, target: &str) -> Self {
         self.mount(Mount::new(source, target))
     }
@@ -168,17 +168,17 @@ impl Node {
         Self { config: Some(config.to_owned()), ..self }
     }
 
-    /// Names what it receives; the message type is made if it is new.
+    /// Sets the message type that it receives; created if it is new.
     pub fn receives(self, message_type: &str) -> Self {
         Self { receives: Some(message_type.to_owned()), ..self }
     }
 
-    /// Names what it sends; the message type is made if it is new.
+    /// Sets the message type that it sends; created if it is new.
     pub fn sends(self, message_type: &str) -> Self {
         Self { sends: Some(message_type.to_owned()), ..self }
     }
 
-    /// Sets how much it logs.
+    /// Sets its logging level.
     pub fn logging_level(self, level: LogLevel) -> Self {
         Self { logging_level: Some(level), ..self }
     }

@@ -1,16 +1,16 @@
-//! Words about nodes and their types. Edits of the world that return what there is to tell; nothing is sent here.
+//! Commands for nodes and their types. They edit the world and return the changes to send; nothing is sent here.
 
 use super::Node;
 use crate::cloud::World;
 use crate::cloud::messages::{Change, node_object, node_type_object};
 
 impl World {
-    /// Adds a node, and its types where they are new.
+    /// Adds a node, and its types if they are new.
     ///
     /// # Panics
     /// When the name is taken, when no image is known for its type, or when the type exists with another image.
     pub fn add_node(&mut self, name: &str, mut node: Node) -> Vec<Change> {
-        assert!(!self.nodes.contains_key(name), "the fake cloud has a node {name:?} already");
+        assert!(!self.nodes.contains_key(name), "the fake cloud already has a node {name:?}");
         if node.node_type.is_empty() {
             node.node_type = format!("{name}:type");
         }
@@ -22,7 +22,7 @@ impl World {
         vec![Change::created(node_object(self, name))]
     }
 
-    /// Removes a node; its edges go first, as in the real cloud.
+    /// Removes a node; first its edges, as in the real cloud.
     pub fn remove_node(&mut self, name: &str) -> Vec<Change> {
         let old = node_object(self, name);
         let edges: Vec<_> =
@@ -33,14 +33,14 @@ impl World {
         changes
     }
 
-    /// Changes anything about a node itself.
+    /// Changes the node itself.
     pub fn change_node(&mut self, name: &str, edit: impl FnOnce(&mut Node)) -> Vec<Change> {
         let old = node_object(self, name);
         edit(self.nodes.get_mut(name).expect("node_object has found it"));
         vec![Change::updated(old, node_object(self, name))]
     }
 
-    /// Gives a managed node type another image.
+    /// Sets the image of a managed node type.
     ///
     /// # Panics
     /// When there is no such type.

@@ -1,5 +1,5 @@
-//! What ECR Public's registry tells of images, by the API with which engines pull: manifests and configurations, for whoever
-//! brings the present token. Repositories, tags and layers are those of [`super::images`].
+//! ECR Public's registry with the API of a pull: manifests and configurations, for requests with the current token.
+//! Repositories, tags and layers are those of [`super::images`].
 use serde_json::json;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};

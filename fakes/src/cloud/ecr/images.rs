@@ -1,5 +1,5 @@
-//! What ECR tells of images: every repository has every tag, unless a test says otherwise. Layers are not served, but for
-//! the configuration, in which an image's architecture stands.
+//! ECR's information about images: every repository has every tag, unless a test changes that. Layers are not served,
+//! except the configuration, which contains an image's architecture.
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 use wiremock::matchers::{method, path_regex};
@@ -11,15 +11,15 @@ use crate::cloud::faults::Failure;
 use crate::cloud::hex::hex;
 
 const CONFIGURATION_PATH: &str = "/ecr-layers/";
-/// The kind of the only manifest there is.
+/// Type of the only manifest.
 pub(super) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// As image configurations name it.
+/// In the terms of image configurations.
 pub(super) fn own_architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-/// Serves configurations, as S3 does: by their URL alone, without a signature in a header.
+/// Serves configurations like S3: by their URL alone, without a signature in a header.
 pub(super) async fn mount_configuration(server: &MockServer, registry: Registry) {
     Mock::given(method("GET"))
         .and(path_regex(format!("^{CONFIGURATION_PATH}")))
@@ -28,7 +28,7 @@ pub(super) async fn mount_configuration(server: &MockServer, registry: Registry)
         .await;
 }
 
-/// The answer of an operation about images; `None` for an operation that is not known.
+/// The response of an operation on images; `None` for an unknown operation.
 pub(super) fn answer(registry: &Registry, request: &Request, operation: &str) -> Option<Result<Json, Failure>> {
     let answer: fn(&Registry, &Request, &Json) -> Result<Json, Failure> = match operation {
         "BatchGetImage" => get_image,
@@ -67,7 +67,7 @@ fn get_image(registry: &Registry, _: &Request, input: &Json) -> Result<Json, Fai
     Ok(json!({ "images": [image], "failures": [] }))
 }
 
-/// No layer is there.
+/// No layer exists.
 fn check_layers(_: &Registry, _: &Request, input: &Json) -> Result<Json, Failure> {
     let failure = |digest: &Json| json!({ "layerDigest": digest, "failureCode": "MissingLayerDigest" });
     let failures: Vec<Json> = input["layerDigests"].as_array().into_iter().flatten().map(failure).collect();

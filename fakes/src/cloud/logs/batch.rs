@@ -1,4 +1,4 @@
-//! Owns the bounds of a `PutLogEvents` batch and the verdict on its time stamps. Pure, and it stores nothing.
+//! Owns the limits of a `PutLogEvents` batch and the check of its timestamps. Pure; stores nothing.
 use std::ops::Range;
 
 use serde_json::{Value as Json, json};
@@ -8,7 +8,7 @@ use crate::cloud::faults::Failure;
 
 const EVENTS_MAX: usize = 10_000;
 const BATCH_BYTES_MAX: usize = 1_048_576;
-/// AWS counts this much for each event besides its text.
+/// Bytes that AWS adds to each event's text.
 const EVENT_OVERHEAD_BYTES: usize = 26;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const SPAN_MAX_MS: i64 = 24 * HOUR_MS;
@@ -20,7 +20,7 @@ const AHEAD_MAX_MS: i64 = 2 * HOUR_MS;
 pub struct LogEvent {
     /// Milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// The text, perhaps of several lines.
+    /// The text, possibly several lines.
     pub message: String,
 }
 
@@ -35,7 +35,7 @@ fn parse_one(json: &Json) -> Option<LogEvent> {
     Some(LogEvent { timestamp_ms, message: message.to_owned() })
 }
 
-/// Checks all that makes AWS refuse a batch as a whole, and gives the batch's size in bytes.
+/// Checks all reasons for which AWS rejects a whole batch, and returns the batch's size in bytes.
 pub(super) fn check(events: &[LogEvent], event_bytes_max: usize) -> Result<usize, Failure> {
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return Err(invalid("Value '[]' at 'logEvents' must have length greater than or equal to 1"));
@@ -62,7 +62,7 @@ pub(super) fn check(events: &[LogEvent], event_bytes_max: usize) -> Result<usize
     Ok(bytes)
 }
 
-/// Which events of an ordered batch are taken: those before are too old, those after too new.
+/// The accepted events of an ordered batch: those before are too old, those after too new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     old_end: usize,
@@ -75,7 +75,8 @@ impl Verdict {
         self.old_end..self.new_start
     }
 
-    /// `rejectedLogEventsInfo`, when anything is: the end of the old ones is exclusive, the start of the new inclusive.
+    /// `rejectedLogEventsInfo`, if events are rejected: the end of the old ones is exclusive, the start of the new
+    /// inclusive.
     pub(super) fn rejected(&self) -> Option<Json> {
         let mut json = json!({});
         if self.old_end > 0 {
@@ -88,8 +89,8 @@ impl Verdict {
     }
 }
 
-/// Judges the events of a checked batch by their age at `now_ms`.
-pub(super) fn judge(events: &[LogEvent], now_ms: i64) -> Verdict {
+/// Checks the events of a valid batch by their age at `now_ms`.
+pub(super) fn check_age(events: &[LogEvent], now_ms: i64) -> Verdict {
     let old_end = events.partition_point(|event| event.timestamp_ms < now_ms - AGE_MAX_MS);
     let new_start = events.partition_point(|event| event.timestamp_ms <= now_ms + AHEAD_MAX_MS);
     Verdict { old_end, new_start, count: events.len() }
@@ -139,12 +140,12 @@ mod tests {
         let old = NOW - AGE_MAX_MS;
         let new = NOW + AHEAD_MAX_MS;
         let times = |times: &[i64]| times.iter().map(|time| event(*time, 1)).collect::<Vec<_>>();
-        let verdict = judge(&times(&[old - 2, old - 1, old, NOW, new, new + 1]), NOW);
+        let verdict = check_age(&times(&[old - 2, old - 1, old, NOW, new, new + 1]), NOW);
         assert_eq!(verdict.accepted(), 2..5);
         assert_eq!(verdict.rejected(), Some(json!({"tooOldLogEventEndIndex": 2, "tooNewLogEventStartIndex": 5})));
-        let verdict = judge(&times(&[old, new]), NOW);
+        let verdict = check_age(&times(&[old, new]), NOW);
         assert_eq!((verdict.accepted(), verdict.rejected()), (0..2, None));
-        assert_eq!(judge(&times(&[old - 1]), NOW).accepted(), 1..1);
-        assert_eq!(judge(&times(&[new + 1]), NOW).accepted(), 0..0);
+        assert_eq!(check_age(&times(&[old - 1]), NOW).accepted(), 1..1);
+        assert_eq!(check_age(&times(&[new + 1]), NOW).accepted(), 0..0);
     }
 }

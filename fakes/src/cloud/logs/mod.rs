@@ -1,6 +1,6 @@
-//! Owns the fake of CloudWatch Logs: groups that tests make, streams and events that clients make.
+//! Owns the fake of CloudWatch Logs: groups created by tests, streams and events created by clients.
 //!
-//! Only the calls that the host's role may make are answered; `CreateLogGroup` is refused as it would be.
+//! Only the calls that the host's role may make are supported; `CreateLogGroup` is denied as in AWS.
 mod batch;
 mod store;
 
@@ -53,12 +53,12 @@ pub async fn mount(server: &MockServer, access: Access) -> CloudWatch {
 }
 
 impl CloudWatch {
-    /// Makes a group in a region; nothing happens when it exists.
+    /// Creates a group in a region; no effect when it exists.
     pub fn create_group(&self, region: &str, group: &str) {
         self.lock().create_group(region, group);
     }
 
-    /// The streams of a group in the order of their creation, each with its events in the order in which they came.
+    /// The streams of a group in the order of their creation, each with its events in the order of arrival.
     pub fn streams_with_events(&self, region: &str, group: &str) -> Vec<(String, Vec<LogEvent>)> {
         self.lock().streams_with_events(region, group)
     }
@@ -83,34 +83,34 @@ impl CloudWatch {
         self.lock().events(region, group)
     }
 
-    /// The events of one stream, in the order in which they came.
+    /// The events of one stream, in the order of arrival.
     pub fn stream_events(&self, region: &str, group: &str, stream: &str) -> Vec<LogEvent> {
         self.lock().stream_events(region, group, stream)
     }
 
-    /// What was accepted by each `PutLogEvents`, oldest first; the newest 10,000 are kept.
+    /// The accepted content of each `PutLogEvents`, oldest first; the newest 10,000 are kept.
     pub fn batches(&self) -> Vec<Batch> {
         self.lock().batches()
     }
 
-    /// How often an operation was called, refused calls included; the name as `PutLogEvents`.
+    /// Number of calls of an operation, rejected calls included; the name as `PutLogEvents`.
     pub fn calls(&self, operation: &str) -> usize {
         self.lock().calls(operation)
     }
 
-    /// The most bytes of one event, 26 of overhead included. At first the older bound, 262,144, that is safe
-    /// everywhere; AWS takes 1,048,576 since 2025.
+    /// Sets the maximum size of an event, including 26 bytes of overhead. At first the older limit, 262,144, which is
+    /// safe everywhere; AWS accepts 1,048,576 since 2025.
     pub fn set_event_bytes_max(&self, bytes: usize) {
         self.lock().event_bytes_max = bytes;
     }
 
-    /// Moves the clock by which events are too old or too new, as if their times were wrong by as much. Signatures are not
-    /// concerned.
+    /// Sets the offset of the clock that decides whether events are too old or too new, as if their times were wrong.
+    /// Signatures are not affected.
     pub fn set_clock_offset(&self, offset: time::Duration) {
         self.lock().clock_offset = offset;
     }
 
-    /// The switches of the service.
+    /// Fault injection of the service.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
     }
@@ -152,7 +152,7 @@ fn put_events(store: &mut store::Store, region: &str, input: &Json) -> Result<Js
     let events = batch::parse(&input["logEvents"])?;
     let bytes = batch::check(&events, store.event_bytes_max)?;
     let now_ms = now_ms() + i64::try_from(store.clock_offset.whole_milliseconds()).unwrap_or(0);
-    let verdict = batch::judge(&events, now_ms);
+    let verdict = batch::check_age(&events, now_ms);
     let accepted = events[verdict.accepted()].to_vec();
     store.put(region, group, stream, accepted, bytes)?;
     let mut answer = json!({ "nextSequenceToken": format!("{:032x}", rand::random::<u128>()) });

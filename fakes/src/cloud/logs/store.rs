@@ -1,15 +1,15 @@
-//! Owns the groups, streams and events that exist. What a valid batch is, it does not know.
+//! Owns the groups, streams and events. It does not validate batches.
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::batch::LogEvent;
 use crate::cloud::faults::Failure;
 
-/// Events kept of each stream.
+/// Events kept per stream.
 const EVENTS_KEPT: usize = 1_000_000;
 const BATCHES_KEPT: usize = 10_000;
 const EVENT_BYTES_MAX: usize = 262_144;
 
-/// What one `PutLogEvents` brought.
+/// Content of one `PutLogEvents`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The region it was signed for.
@@ -18,7 +18,7 @@ pub struct Batch {
     pub group: String,
     /// The stream in the group.
     pub stream: String,
-    /// How many of its events were accepted.
+    /// Number of accepted events.
     pub accepted: usize,
     /// Its size as AWS counts it, with 26 bytes for each event.
     pub bytes: usize,
@@ -27,7 +27,7 @@ pub struct Batch {
 #[derive(Debug, Default)]
 struct Stream {
     created_ms: i64,
-    /// The how manieth of its group it is.
+    /// Its number in its group.
     number: usize,
     events: VecDeque<LogEvent>,
 }
@@ -37,7 +37,7 @@ type Streams = BTreeMap<String, Stream>;
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) event_bytes_max: usize,
-    /// How far the clock is ahead by which the age of events is judged.
+    /// Offset of the clock that the age of events is compared with.
     pub(super) clock_offset: time::Duration,
     groups: BTreeMap<(String, String), Streams>,
     batches: VecDeque<Batch>,

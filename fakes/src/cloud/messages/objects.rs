@@ -1,4 +1,4 @@
-//! The objects of the cloud as change messages show them: flat, with a `type`, other objects by name.
+//! The cloud's objects in change messages: flat, with a `type`, other objects by name.
 
 use serde_json::{Value, json};
 

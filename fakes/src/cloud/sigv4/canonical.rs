@@ -1,4 +1,4 @@
-//! Owns the arithmetic of Signature Version 4: canonical request, string to sign, signing key. No policy here.
+//! Owns the computation of Signature Version 4: canonical request, string to sign, signing key. No policy here.
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -6,11 +6,11 @@ use sha2::{Digest, Sha256};
 use super::{Claim, Parts, Refusal, header};
 use crate::cloud::hex::hex;
 
-/// Everything but the unreserved characters of RFC 3986.
+/// Everything except the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH_RESERVED: &AsciiSet = &RESERVED.remove(b'/');
 
-/// Whether the claimed signature is the right one; an error when something that must be signed is not.
+/// Whether the claimed signature is valid; an error when a required part is not signed.
 pub(super) fn matches(claim: &Claim<'_>, parts: &Parts<'_>, body: &[u8], secret: &str) -> Result<bool, Refusal> {
     let body_hash = hex(&Sha256::digest(body));
     if header(parts.headers, "x-amz-content-sha256").is_some_and(|sent| sent != body_hash) {
@@ -50,7 +50,7 @@ fn canonical_query(query: &str) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// One line for each signed header. The host and all `x-amz-` headers must be among them.
+/// One line for each signed header. The host and all `x-amz-` headers must be included.
 fn canonical_headers(claim: &Claim<'_>, parts: &Parts<'_>) -> Result<String, Refusal> {
     let signed: Vec<&str> = claim.signed_headers.split(';').collect();
     let must_sign = |name: &str| name == "host" || name.starts_with("x-amz-");

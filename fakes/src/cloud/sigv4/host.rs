@@ -1,5 +1,5 @@
-//! Owns what becomes of the host's own keys: temporary ones that replace each other, and the record of all calls that were
-//! signed with any. The check of a signature is not here.
+//! Owns the lifecycle of the host's own keys: temporary keys that replace each other, and the record of all calls that
+//! were signed with them. The signature check is elsewhere.
 use std::fmt;
 
 use time::OffsetDateTime;
@@ -10,7 +10,7 @@ use crate::cloud::random_hex;
 /// Calls kept for inspection.
 const CALLS_KEPT: usize = 100_000;
 
-/// Temporary keys of the host, as the agent of Systems Manager gets them. `Debug` shows the id alone.
+/// Temporary keys of the host, as Systems Manager's agent gets them. `Debug` shows the id only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HostKeys {
     /// The access key.
@@ -33,7 +33,7 @@ impl HostKeys {
         Self { id, secret: random_hex::<20>(), session_token: random_hex::<150>() }
     }
 
-    /// As a file `~/.aws/credentials`.
+    /// Content of a file `~/.aws/credentials`.
     pub fn credentials_file(&self) -> String {
         let Self { id, secret, session_token } = self;
         format!(
@@ -42,7 +42,7 @@ impl HostKeys {
     }
 }
 
-/// How keys that were replaced are refused.
+/// How replaced keys are rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retirement {
     /// As expired: `ExpiredTokenException`.
@@ -54,31 +54,31 @@ pub enum Retirement {
 /// One call of a service that takes the host's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCall {
-    /// When it was answered.
+    /// Time of the response.
     pub at: OffsetDateTime,
-    /// The service by the name that signatures hold: `ecr`, `ecr-public` or `logs`.
+    /// Name of the service in signatures: `ecr`, `ecr-public` or `logs`.
     pub service: &'static str,
     /// The region that it was signed for; empty for a call without a signature.
     pub region: String,
     /// The operation, as `PutLogEvents`.
     pub operation: String,
-    /// What it was about: the accounts of a token, the group of logs. Empty where there is nothing to tell apart.
+    /// Subject of the call: the accounts of a token, the group of logs. Empty if there is none.
     pub subject: String,
     /// The access key of the signature; empty for a call without one.
     pub key: String,
-    /// The code of the error that was the answer, if it was one.
+    /// The error code of the response, if it was an error.
     pub error: Option<String>,
 }
 
 impl Access {
-    /// Accepts new temporary keys of the host. Those before are accepted too, until they are retired.
+    /// Creates new temporary keys of the host. Older ones stay valid, until they are retired.
     pub fn add_host_keys(&self) -> HostKeys {
         let keys = HostKeys::random();
         self.allow(&keys.id, &keys.secret, Some(&keys.session_token), Scope::Operator, None);
         keys
     }
 
-    /// Refuses all keys of the host from now on but the newest; how many that were accepted until now.
+    /// Rejects all keys of the host but the newest from now on; returns how many were valid until now.
     pub fn retire_host_keys(&self, how: Retirement) -> usize {
         let mut state = self.lock();
         let now = OffsetDateTime::now_utc() + state.clock_offset;

@@ -1,4 +1,4 @@
-//! Owns message attributes in JSON, both ways, and the choice of names in ReceiveMessage.
+//! Owns message attributes in JSON, both ways, and the selection of names in ReceiveMessage.
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
@@ -7,7 +7,7 @@ use super::error::SqsError;
 use super::message::{Attribute, Attributes, Value};
 use super::queue::Stored;
 
-/// SQS takes ten attributes on a message.
+/// SQS accepts ten attributes per message.
 const ATTRIBUTES_MAX: usize = 10;
 
 /// Reads `MessageAttributes`; absent and null mean none.
@@ -20,7 +20,7 @@ pub(super) fn parse(json: &Json) -> Result<Attributes, SqsError> {
     fields.iter().map(|(name, value)| Ok((name.clone(), parse_one(name, value)?))).collect()
 }
 
-/// How long SQS finds a message to send: its body and the names, types and values of its attributes.
+/// Size of a message as SQS counts it: its body and the names, types and values of its attributes.
 pub(super) fn bytes_sent(message: &Json) -> usize {
     let length = |json: &Json| json.as_str().map_or(0, str::len);
     let attribute = |(name, value): (&String, &Json)| {
@@ -43,7 +43,7 @@ fn parse_one(name: &str, json: &Json) -> Result<Attribute, SqsError> {
     Ok(Attribute { data_type: data_type.to_owned(), value: value.ok_or_else(bad)? })
 }
 
-/// The attributes that a receiver asked for by `All`, `.*`, `prefix.*` or full name.
+/// The attributes that a receiver requested by `All`, `.*`, `prefix.*` or full name.
 pub(super) fn select<'a>(attributes: &'a Attributes, names: &[String]) -> Vec<(&'a String, &'a Attribute)> {
     let asked = |attribute: &str| {
         names.iter().any(|name| match name.strip_suffix(".*") {
@@ -65,7 +65,7 @@ pub(super) fn format(selected: &[(&String, &Attribute)]) -> Json {
     Json::Object(fields.collect())
 }
 
-/// The attributes that SQS itself gives a message, as far as they were asked for.
+/// The requested attributes that SQS itself adds to a message.
 pub(super) fn of_system(message: &Stored, sender: &str, names: &[String]) -> Json {
     let all = [
         ("ApproximateFirstReceiveTimestamp", message.first_received_ms.to_string()),
@@ -82,7 +82,7 @@ pub(super) fn of_system(message: &Stored, sender: &str, names: &[String]) -> Jso
     )
 }
 
-/// Twenty digits, as AWS gives them.
+/// Twenty digits, as in AWS.
 pub(super) fn sequence_number(sequence: u64) -> String {
     format!("{:020}", 18_800_000_000_000_000_000_u128 + u128::from(sequence))
 }

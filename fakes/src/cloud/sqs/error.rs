@@ -1,7 +1,7 @@
-//! Owns the refusals of SQS: JSON shape, query code, status. Nothing about when they happen.
+//! Owns the errors of SQS: JSON shape, query code, status. Not their conditions.
 use crate::cloud::sigv4::Refusal;
 
-/// A refused call or a refused entry of a batch.
+/// A rejected call or a rejected entry of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SqsError {
     pub(super) status: u16,
@@ -100,7 +100,7 @@ impl SqsError {
         Self::injected(503, "ServiceUnavailable")
     }
 
-    /// A failure that a test asked for.
+    /// An injected failure.
     pub(super) fn injected(status: u16, code: &str) -> Self {
         Self { status, ..Self::coral(code, code, "injected by the test") }
     }

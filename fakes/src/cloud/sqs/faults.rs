@@ -1,4 +1,4 @@
-//! Owns what goes wrong on purpose: switches that tests set and the server asks. Knows nothing of messages.
+//! Fault injection: tests set faults and the server queries them. Knows no messages.
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::error::SqsError;
 
-/// A stalled call is answered after this, even if nobody released it.
+/// Longest stall, if no test releases it.
 const STALL_MAX: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ struct Counters {
     doubled_sends: usize,
 }
 
-/// All switches, all off at first.
+/// All faults, off at first.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     counters: Mutex<Counters>,
@@ -71,7 +71,7 @@ impl Faults {
     /// Returns when calls are not stalled, or after [`STALL_MAX`].
     pub(super) async fn until_released(&self) {
         let mut stalled = self.stalled.subscribe();
-        // An elapsed limit and a release mean the same here: go on.
+        // A timeout and a release have the same effect here.
         let _ = tokio::time::timeout(STALL_MAX, stalled.wait_for(|stalled| !stalled)).await;
     }
 

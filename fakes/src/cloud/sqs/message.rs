@@ -1,4 +1,4 @@
-//! Owns what a message is made of, and its two MD5 sums. Knows nothing of queues.
+//! Owns the content of a message and its two MD5 sums. Knows no queues.
 use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
@@ -26,7 +26,7 @@ impl Attribute {
         Self { data_type: "String".to_owned(), value: Value::Text(value) }
     }
 
-    /// Its text, unless it is binary.
+    /// Its text, or `None` if it is binary.
     pub(super) fn into_text(self) -> Option<String> {
         match self.value {
             Value::Text(text) => Some(text),
@@ -37,7 +37,7 @@ impl Attribute {
 
 pub(super) type Attributes = BTreeMap<String, Attribute>;
 
-/// A message as its producer made it.
+/// A message from its producer.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) body: String,
@@ -52,7 +52,8 @@ pub(super) fn md5_of_body(body: &str) -> String {
 
 /// The sum over attributes in the order of their names; absent when there are none.
 ///
-/// Each is: name, data type, one byte for the kind of value, value; all with a length of four bytes, big end first.
+/// Each is encoded as name, data type, one byte for the kind of value, value; all with a length of four bytes,
+/// big-endian.
 pub(super) fn md5_of_attributes<'a>(
     attributes: impl IntoIterator<Item = (&'a String, &'a Attribute)>,
 ) -> Option<String> {

@@ -1,7 +1,7 @@
-//! Owns the fake of SQS FIFO queues: a store that tests drive directly, and the same store served on the wire.
+//! Owns the fake of SQS FIFO queues: a store for direct use by tests, and the same store on the wire.
 //!
-//! It is served beside wiremock, because a waiting answer of wiremock cannot be woken by a new message.
-//! Standard queues, dead-letter queues, delays and permissions are left out.
+//! It has its own server, because a waiting response of wiremock cannot be completed by a new message. Standard queues,
+//! dead-letter queues, delays and permissions are not supported.
 mod attributes;
 mod error;
 mod faults;

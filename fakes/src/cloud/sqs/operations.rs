@@ -1,4 +1,4 @@
-//! Owns what each SQS operation does with its JSON. Signatures, faults and HTTP are the server's.
+//! Owns the effect of each SQS operation on its JSON. The server handles signatures, faults and HTTP.
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -16,15 +16,15 @@ use crate::cloud::hex::hex;
 const VISIBILITY_MAX_S: u64 = 12 * 60 * 60;
 const WAIT_MAX_S: u64 = 20;
 const BODY_BYTES_MAX: usize = 1_048_576;
-/// Names and ids of a queue, a group and a deduplication have their own bounds.
+/// Limits for names and ids of a queue, a group and a deduplication.
 const QUEUE_NAME_MAX: usize = 80;
 const ID_MAX: usize = 128;
 const SENDER: &str = "AROAFAKE:app";
 
-type Answer = Result<Json, SqsError>;
+type OperationResult = Result<Json, SqsError>;
 
 /// Runs one operation, named as in `x-amz-target` after the dot.
-pub(super) async fn run(queues: &FifoQueues, operation: &str, input: &Json) -> Answer {
+pub(super) async fn run(queues: &FifoQueues, operation: &str, input: &Json) -> OperationResult {
     match operation {
         "ReceiveMessage" => receive(queues, input).await,
         "DeleteMessage" => delete(queues, wire::text(input, "QueueUrl")?, input).map(|()| json!({})),
@@ -46,7 +46,7 @@ pub(super) async fn run(queues: &FifoQueues, operation: &str, input: &Json) -> A
     }
 }
 
-async fn receive(queues: &FifoQueues, input: &Json) -> Answer {
+async fn receive(queues: &FifoQueues, input: &Json) -> OperationResult {
     let url = wire::text(input, "QueueUrl")?;
     let max = wire::number(input, "MaxNumberOfMessages", 1, 10)?.unwrap_or(1);
     let wait = wire::seconds(input, "WaitTimeSeconds", WAIT_MAX_S)?.unwrap_or(Duration::ZERO);
@@ -87,12 +87,12 @@ fn delete(queues: &FifoQueues, url: &str, input: &Json) -> Result<(), SqsError> 
     let deleted = queues.with(url, |queue| {
         if in_vain { queue.delete_in_vain(handle, Instant::now()) } else { queue.delete(handle, Instant::now()) }
     })?;
-    // The rest of the group may be free now.
+    // The rest of the group may be visible now.
     queues.wake();
     deleted
 }
 
-fn delete_entry(queues: &FifoQueues, url: &str, entry: &Json) -> Answer {
+fn delete_entry(queues: &FifoQueues, url: &str, entry: &Json) -> OperationResult {
     if queues.0.faults.take_failed_delete() {
         return Err(SqsError::bad_receipt(wire::text(entry, "ReceiptHandle")?));
     }
@@ -108,7 +108,7 @@ fn change_visibility(queues: &FifoQueues, url: &str, input: &Json) -> Result<(),
     changed
 }
 
-fn send(queues: &FifoQueues, url: &str, input: &Json) -> Answer {
+fn send(queues: &FifoQueues, url: &str, input: &Json) -> OperationResult {
     let content_based = queues.with(url, |queue| queue.content_based_deduplication)?;
     let draft = draft(input, content_based)?;
     let md5 = md5_of_body(&draft.body);
@@ -125,8 +125,8 @@ fn send(queues: &FifoQueues, url: &str, input: &Json) -> Answer {
     Ok(json)
 }
 
-/// All messages of a batch together may be as long as one alone; if they are longer, none is sent.
-fn send_batch(queues: &FifoQueues, input: &Json) -> Answer {
+/// A whole batch has the same size limit as one message; if it is larger, nothing is sent.
+fn send_batch(queues: &FifoQueues, input: &Json) -> OperationResult {
     known_queue(queues, input)?;
     let bytes = wire::entries(input)?.into_iter().map(|(_, entry)| attributes::bytes_sent(entry)).sum();
     if bytes > BODY_BYTES_MAX {
@@ -142,7 +142,7 @@ fn draft(input: &Json, content_based: bool) -> Result<Draft, SqsError> {
             "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.",
         ));
     }
-    // What XML 1.0 does not allow: surrogates cannot be in a text of Rust.
+    // Characters that XML 1.0 does not allow; a Rust string cannot contain surrogates.
     let is_allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..) && !matches!(c, '\u{fffe}' | '\u{ffff}');
     if !body.chars().all(is_allowed) {
         return Err(SqsError::bad_characters());
@@ -170,8 +170,12 @@ fn bounded(id: &str, name: &str) -> Result<String, SqsError> {
     )))
 }
 
-/// Runs `each` for every entry and sorts the outcomes into `Successful` and `Failed`.
-fn batch(queues: &FifoQueues, input: &Json, each: impl Fn(&FifoQueues, &str, &Json) -> Answer) -> Answer {
+/// Runs `each` for every entry and sorts the results into `Successful` and `Failed`.
+fn batch(
+    queues: &FifoQueues,
+    input: &Json,
+    each: impl Fn(&FifoQueues, &str, &Json) -> OperationResult,
+) -> OperationResult {
     let url = known_queue(queues, input)?;
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (id, entry) in wire::entries(input)? {
@@ -191,7 +195,7 @@ fn batch(queues: &FifoQueues, input: &Json, each: impl Fn(&FifoQueues, &str, &Js
     Ok(json!({ "Successful": successful, "Failed": failed }))
 }
 
-fn create(queues: &FifoQueues, input: &Json) -> Answer {
+fn create(queues: &FifoQueues, input: &Json) -> OperationResult {
     let name = wire::text(input, "QueueName")?;
     let stem = name.strip_suffix(".fifo").filter(|_| input["Attributes"]["FifoQueue"] == "true");
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -216,7 +220,7 @@ fn apply_attributes(queue: &mut Queue, attributes: &Json) -> Result<(), SqsError
     Ok(())
 }
 
-fn queue_attributes(queues: &FifoQueues, input: &Json) -> Answer {
+fn queue_attributes(queues: &FifoQueues, input: &Json) -> OperationResult {
     let url = known_queue(queues, input)?;
     let name = url.rsplit('/').next().unwrap_or(url);
     let names = wire::texts(input, "AttributeNames");

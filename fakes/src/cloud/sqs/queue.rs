@@ -1,6 +1,6 @@
 //! Owns the rules of one FIFO queue: order, groups, visibility, receipts, deduplication.
 //!
-//! Pure: time comes in as an argument, and nothing here waits.
+//! Pure: time is an argument, and nothing here waits.
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::error::SqsError;
 use super::message::Draft;
 
-/// For this long a deduplication id stands for the message that brought it.
+/// Deduplication interval of an id.
 const DEDUPLICATION: Duration = Duration::from_secs(5 * 60);
 
 /// A message in the queue.
@@ -21,7 +21,7 @@ pub(super) struct Stored {
     pub(super) sent_ms: i128,
     pub(super) first_received_ms: i128,
     pub(super) receive_count: u32,
-    /// Set while in flight: the moment of its return.
+    /// Set while in flight: the time of its return.
     hidden_until: Option<Instant>,
 }
 
@@ -31,14 +31,14 @@ impl Stored {
     }
 }
 
-/// A message as it was handed out once.
+/// A delivery of a message.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     pub(super) message: Stored,
     pub(super) receipt: String,
 }
 
-/// Both clocks: one for waits, one for time stamps (milliseconds since 1970).
+/// Both clocks: one for waits, one for timestamps (milliseconds since 1970).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     pub(super) instant: Instant,
@@ -70,7 +70,7 @@ impl Queue {
         }
     }
 
-    /// Appends a message, unless its deduplication id was seen lately; gives the id and sequence either way.
+    /// Appends a message, unless its deduplication id was used recently; returns the id and sequence in both cases.
     pub(super) fn send(&mut self, draft: Draft, now: Moment) -> (String, u64) {
         self.seen.retain(|_, (at, _, _)| now.instant - *at < DEDUPLICATION);
         if let Some((_, id, sequence)) = self.seen.get(&draft.deduplication_id) {
@@ -82,7 +82,7 @@ impl Queue {
         (id, sequence)
     }
 
-    /// Appends a message whatever was sent before: what a late retry of a producer looks like.
+    /// Appends a message without deduplication: simulates a late retry of a producer.
     pub(super) fn append(&mut self, draft: Draft, now: Moment) -> (String, u64) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
@@ -99,7 +99,7 @@ impl Queue {
         (id, sequence)
     }
 
-    /// Hands out up to `max` messages in order; a group with messages in flight gives none.
+    /// Delivers up to `max` messages in order; a group with messages in flight delivers none.
     pub(super) fn receive(&mut self, max: usize, visibility: Duration, now: Moment) -> Vec<Delivery> {
         let locked: BTreeSet<String> = self.in_flight(now.instant).map(|message| message.draft.group.clone()).collect();
         let free = self.messages.iter_mut().filter(|message| !locked.contains(&message.draft.group));
@@ -116,12 +116,12 @@ impl Queue {
         deliveries
     }
 
-    /// When the next message in flight comes back by itself.
+    /// Time at which the next message in flight becomes visible again.
     pub(super) fn next_return(&self, now: Instant) -> Option<Instant> {
         self.in_flight(now).filter_map(|message| message.hidden_until).min()
     }
 
-    /// Deletes the message of a receipt. Deleting twice succeeds, an expired or foreign receipt does not.
+    /// Deletes the message of a receipt. A second deletion succeeds, an expired or foreign receipt does not.
     pub(super) fn delete(&mut self, handle: &str, now: Instant) -> Result<(), SqsError> {
         if let Some(at) = self.position(handle, now)? {
             self.messages.remove(at);
@@ -137,7 +137,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Sets the return of a message in flight to `visibility` from now; zero frees it at once.
+    /// Makes a message in flight visible after `visibility` from now; zero makes it visible at once.
     pub(super) fn change_visibility(
         &mut self,
         handle: &str,
@@ -154,7 +154,7 @@ impl Queue {
         self.messages.clear();
     }
 
-    /// All messages that nobody deleted, in flight or not.
+    /// All messages that have not been deleted, in flight or not.
     pub(super) fn pending(&self) -> usize {
         self.messages.len()
     }
@@ -167,7 +167,7 @@ impl Queue {
         self.messages.iter().filter(move |message| message.in_flight(now))
     }
 
-    /// Where the message of a receipt stands; nothing when it was deleted before.
+    /// The position of a receipt's message; `None` when it was deleted before.
     fn position(&self, handle: &str, now: Instant) -> Result<Option<usize>, SqsError> {
         let (queue, id, count) = receipt::decode(handle).ok_or_else(|| SqsError::bad_receipt(handle))?;
         if queue != self.name {
@@ -190,7 +190,7 @@ fn message_id() -> String {
     format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
 }
 
-/// Receipts name queue, message and delivery, so that a stale or foreign one is told from a good one.
+/// Receipts contain queue, message and delivery, so that stale or foreign ones are detected.
 mod receipt {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;

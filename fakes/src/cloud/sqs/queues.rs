@@ -1,4 +1,4 @@
-//! Owns the set of queues behind one cheap handle, and the waiting for messages. Knows nothing of HTTP.
+//! Owns the set of queues behind one cheap handle, and the waits for messages. Knows no HTTP.
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::pin::pin;
@@ -26,14 +26,14 @@ pub struct Outgoing {
     pub attributes: BTreeMap<String, String>,
     /// The message group; messages of one group are delivered in order, one delivery at a time.
     pub group: String,
-    /// A message with an id of the last five minutes is taken for that earlier one and dropped.
+    /// A message whose id was used within five minutes is treated as the earlier one and dropped.
     pub deduplication_id: String,
 }
 
 /// The FIFO queues of one region; a cheap handle that tests and the server share.
 ///
-/// Calls made on it directly are never signed, stalled or failed: the fault switches act on the wire only.
-/// Queue URLs are found by their last path segment, whatever host they name.
+/// Direct calls on it are never signed, stalled or failed: faults apply only on the wire. Queue URLs are resolved by
+/// their last path segment, whatever their host.
 #[derive(Clone)]
 pub struct FifoQueues(pub(super) Arc<Shared>);
 
@@ -69,31 +69,31 @@ impl FifoQueues {
         }))
     }
 
-    /// Makes a queue, or finds it, and gives its URL: at the server's endpoint once served, else in AWS's form.
+    /// Creates a queue, or finds it, and returns its URL: at the server's endpoint once served, else in AWS's form.
     pub fn create(&self, name: &str) -> String {
         let mut state = self.lock();
         state.queues.entry(name.to_owned()).or_insert_with(|| Queue::new(name, moment()));
         self.url(&state, name)
     }
 
-    /// Makes the queue of an edge, or finds it. Nodes name no deduplication ids, so that its messages are known by their
-    /// content.
+    /// Creates the queue of an edge, or finds it. Nodes send no deduplication ids, so its messages are deduplicated by
+    /// their content.
     pub fn create_edge(&self, name: &str) -> String {
         let url = self.create(name);
         self.with(&url, |queue| queue.content_based_deduplication = true).expect("it was just made");
         url
     }
 
-    /// Deletes a queue; calls that wait on it are answered with the refusal for an unknown queue.
+    /// Deletes a queue; calls that wait on it fail with the error for an unknown queue.
     pub fn delete(&self, url: &str) {
         self.lock().queues.remove(name_of(url));
         self.wake();
     }
 
-    /// Sends a message and gives its id, or the id of the earlier one with the same deduplication id.
+    /// Sends a message and returns its id, or the id of the earlier one with the same deduplication id.
     ///
     /// # Panics
-    /// When the queue does not exist: a test's own mistake.
+    /// When the queue does not exist: a mistake of the test.
     pub fn send(&self, url: &str, message: Outgoing) -> String {
         let attributes = message.attributes.into_iter().map(|(name, text)| (name, Attribute::text(text))).collect();
         let (body, group, deduplication_id) = (message.body, message.group, message.deduplication_id);
@@ -101,18 +101,18 @@ impl FifoQueues {
         sent.expect("the queue must exist before a message is sent").0
     }
 
-    /// How many messages nobody has deleted yet, in flight or not; 0 for an unknown queue.
+    /// Number of messages that have not been deleted, in flight or not; 0 for an unknown queue.
     pub fn pending(&self, url: &str) -> usize {
         self.with(url, |queue| queue.pending()).unwrap_or(0)
     }
 
-    /// How many messages are handed out and neither deleted nor back; 0 for an unknown queue.
+    /// Number of messages in flight; 0 for an unknown queue.
     pub fn in_flight(&self, url: &str) -> usize {
         self.with(url, |queue| queue.count_in_flight(Instant::now())).unwrap_or(0)
     }
 
-    /// Takes the next message out of a queue for good, as body and text attributes; waits up to `wait` for one. `None`
-    /// also for an unknown queue.
+    /// Receives and deletes the next message of a queue, as body and text attributes; waits up to `wait` for one. Also
+    /// `None` for an unknown queue.
     pub async fn take(&self, url: &str, wait: Duration) -> Option<Outgoing> {
         let found = self.receive(url, 1, None, wait).await.ok()?.pop()?;
         self.with(url, |queue| queue.delete(&found.receipt, Instant::now())).ok()?.ok()?;
@@ -126,36 +126,36 @@ impl FifoQueues {
 
     /// Drops all messages of a queue.
     pub fn purge(&self, url: &str) {
-        // An unknown queue holds no messages.
+        // An unknown queue has no messages.
         let _ = self.with(url, Queue::purge);
     }
 
-    /// How long a received message stays hidden when the receiver names no time; 30 s at first.
+    /// Default visibility timeout of received messages; 30 s at first.
     pub fn set_visibility(&self, url: &str, visibility: Duration) {
         let _ = self.with(url, |queue| queue.visibility = visibility);
     }
 
-    /// How often an operation was called on the wire, refused calls included; the name as `ReceiveMessage`.
+    /// Number of calls of an operation on the wire, rejected calls included; the name as `ReceiveMessage`.
     pub fn calls(&self, operation: &str) -> usize {
         self.lock().calls.get(operation).copied().unwrap_or(0)
     }
 
-    /// How many long polls wait at this moment.
+    /// Number of long polls that wait now.
     pub fn waiting(&self) -> usize {
         self.lock().waiting
     }
 
-    /// Answers the next `count` calls with an error of this status and code.
+    /// Responds to the next `count` calls with an error of this status and code.
     pub fn fail_next(&self, count: usize, status: u16, code: &str) {
         self.0.faults.fail_next(count, status, code);
     }
 
-    /// Holds all new calls back, unanswered, until [`Self::release`].
+    /// Holds all new calls without a response, until [`Self::release`].
     pub fn stall(&self) {
         self.0.faults.stall(true);
     }
 
-    /// Lets stalled calls go on.
+    /// Resumes stalled calls.
     pub fn release(&self) {
         self.0.faults.stall(false);
     }
@@ -165,17 +165,17 @@ impl FifoQueues {
         self.0.faults.fail_next_deletes(count);
     }
 
-    /// Answers the next `count` deletions as done, and delivers their messages again at once.
+    /// Confirms the next `count` deletions, but delivers their messages again at once.
     pub fn redeliver_next(&self, count: usize) {
         self.0.faults.lose_next_deletes(count);
     }
 
-    /// Puts each of the next `count` messages into its queue twice, with two ids, as a late retry of a producer does.
+    /// Puts each of the next `count` messages into its queue twice, with two ids, like a late retry of a producer.
     pub fn duplicate_next(&self, count: usize) {
         self.0.faults.double_next_sends(count);
     }
 
-    /// Switches all faults off.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.0.faults.clear();
     }
@@ -193,7 +193,8 @@ impl FifoQueues {
 
     /// Receives, and waits up to `wait` for the first message when there is none.
     ///
-    /// Cancel-safe: a message is taken and returned in one step, so a caller that goes away while it waits takes none.
+    /// Cancel-safe: a message is received and returned in one step, so a caller that is dropped while it waits takes
+    /// none.
     pub(super) async fn receive(
         &self,
         url: &str,
@@ -205,7 +206,7 @@ impl FifoQueues {
         let _waiting = (!wait.is_zero()).then(|| Waiting::new(self));
         loop {
             let mut changed = pin!(self.0.changed.notified());
-            // Listening starts before looking: a message sent in between is not missed.
+            // Register before the check: a message sent in between is not missed.
             changed.as_mut().enable();
             let (found, next_return) = self.with(url, |queue| {
                 let visibility = visibility.unwrap_or(queue.visibility);
@@ -222,7 +223,7 @@ impl FifoQueues {
         }
     }
 
-    /// Does something with a queue under the lock. Who frees messages calls [`Self::wake`] afterwards.
+    /// Runs `act` on a queue under the lock. A caller that makes messages visible must call [`Self::wake`] afterwards.
     pub(super) fn with<T>(&self, url: &str, act: impl FnOnce(&mut Queue) -> T) -> Result<T, SqsError> {
         self.lock().queues.get_mut(name_of(url)).map(act).ok_or_else(SqsError::no_such_queue)
     }
@@ -254,7 +255,7 @@ impl FifoQueues {
     }
 }
 
-/// Counts a long poll for as long as it lives, also when it is dropped half-way.
+/// Counts a long poll while it exists, also when it is dropped.
 struct Waiting<'a>(&'a FifoQueues);
 
 impl<'a> Waiting<'a> {

@@ -1,4 +1,4 @@
-//! Owns the HTTP side: signature, faults, one operation, answer. What operations do is not known here.
+//! Owns the HTTP side: signature, faults, one operation, response. It does not know the operations.
 use std::io;
 use std::net::Ipv4Addr;
 
@@ -18,11 +18,11 @@ use super::operations;
 use super::queues::FifoQueues;
 use crate::cloud::sigv4::{Access, Parts, Scope};
 
-/// Ten messages of 1 MiB, written as JSON, with room to spare.
+/// Ten messages of 1 MiB as JSON, with a margin.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 const TARGET_PREFIX: &str = "AmazonSQS.";
 
-/// The queues on the wire; dropping it frees the port and answers all waiting calls with 503.
+/// The queues on the wire; dropping it frees the port and ends all waiting calls with 503.
 #[derive(Debug)]
 pub struct Server {
     endpoint: String,
@@ -51,8 +51,7 @@ struct Service {
 
 /// Serves the queues on a free port of 127.0.0.1, to credentials of [`Scope::App`].
 ///
-/// Queue URLs given from now on name this server.
-/// Errors are those of binding the port.
+/// Queue URLs from now on contain this server's address. Errors are those of binding the port.
 pub async fn serve(queues: FifoQueues, access: Access) -> io::Result<Server> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
@@ -63,7 +62,7 @@ pub async fn serve(queues: FifoQueues, access: Access) -> io::Result<Server> {
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(Service { queues, access, closed: until_closed.clone() });
     let listener = listener.tap_io(|stream| {
-        // Without it, answers still arrive, only later.
+        // Without it, responses are only delayed.
         let _ = stream.set_nodelay(true);
     });
     // Ends by itself when `Server` is dropped.
@@ -73,7 +72,7 @@ pub async fn serve(queues: FifoQueues, access: Access) -> io::Result<Server> {
 
 async fn answer(State(service): State<Service>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let closed = is_closed(service.closed.clone());
-    // Both arms are cancel-safe: a call that is given up has taken no message.
+    // Both arms are cancel-safe: a dropped call has taken no message.
     let outcome = tokio::select! {
         outcome = run(&service, &uri, &headers, &body) => outcome,
         () = closed => Err(SqsError::closed()),
@@ -85,7 +84,7 @@ async fn answer(State(service): State<Service>, uri: Uri, headers: HeaderMap, bo
 }
 
 async fn is_closed(mut closed: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and the server with it.
+    // An error means that the sender was dropped, and the server with it.
     let _ = closed.wait_for(|closed| *closed).await;
 }
 

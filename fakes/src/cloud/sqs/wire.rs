@@ -1,4 +1,4 @@
-//! Owns the reading of SQS's JSON fields: presence, type, bounds. What they mean is for the operations.
+//! Owns the parsing of SQS's JSON fields: presence, type, bounds. The operations interpret them.
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use serde_json::Value as Json;
 
 use super::error::SqsError;
 
-/// The most entries in a batch.
+/// Maximum number of entries in a batch.
 pub(super) const BATCH_MAX: usize = 10;
 
-/// A text field that must be there and not be empty.
+/// A required, non-empty text field.
 pub(super) fn text<'a>(json: &'a Json, name: &str) -> Result<&'a str, SqsError> {
     json[name].as_str().filter(|text| !text.is_empty()).ok_or_else(|| SqsError::missing(name))
 }
@@ -20,7 +20,7 @@ pub(super) fn texts(json: &Json, name: &str) -> Vec<String> {
     list.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-/// A whole number within bounds; nothing when absent or null.
+/// An integer within bounds; `None` when absent or null.
 pub(super) fn number(json: &Json, name: &str, least: u64, most: u64) -> Result<Option<u64>, SqsError> {
     if json[name].is_null() {
         return Ok(None);
@@ -40,7 +40,7 @@ pub(super) fn seconds(json: &Json, name: &str, most: u64) -> Result<Option<Durat
     Ok(number(json, name, 0, most)?.map(Duration::from_secs))
 }
 
-/// The entries of a batch with their ids: one to ten, ids well formed and distinct.
+/// The entries of a batch with their ids: one to ten, with valid and distinct ids.
 pub(super) fn entries(json: &Json) -> Result<Vec<(&str, &Json)>, SqsError> {
     let list = json["Entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     if list.is_empty() {

@@ -1,4 +1,4 @@
-//! A server on a Unix socket that answers as a test tells it to. Speaks just enough HTTP; knows nothing of Docker.
+//! A server on a Unix socket with scripted responses. Speaks just enough HTTP; knows nothing of Docker.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Limits;
 use crate::docker::DockerRuntime;
 
-/// What came in.
+/// A received request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Request {
     /// Path with its query.
@@ -25,24 +25,24 @@ impl Request {
     }
 }
 
-/// What goes out.
+/// A response.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
-    /// Nothing, ever.
+pub(super) enum Response {
+    /// Never responds.
     Hang,
-    /// A whole answer.
+    /// A complete response.
     Whole(u16, Vec<u8>),
     /// Headers and the start of a body that never ends.
     Part(u16, Vec<u8>),
 }
 
-impl Answer {
+impl Response {
     pub(super) fn json(status: u16, body: Value) -> Self {
         Self::Whole(status, body.to_string().into_bytes())
     }
 }
 
-/// The server; gone when dropped.
+/// The server; stopped when dropped.
 pub(super) struct ScriptedEngine {
     folder: TempDir,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -50,7 +50,7 @@ pub(super) struct ScriptedEngine {
 }
 
 impl ScriptedEngine {
-    pub(super) fn start(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) fn start(script: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = UnixListener::bind(folder.path().join("engine.sock")).expect("a socket");
         let engine = Self { folder, requests: Arc::default(), end: CancellationToken::new() };
@@ -108,11 +108,11 @@ async fn read(stream: &mut BufReader<UnixStream>) -> Request {
     request
 }
 
-async fn answer(mut stream: UnixStream, answer: Answer) {
+async fn answer(mut stream: UnixStream, answer: Response) {
     let (status, body, length) = match answer {
-        Answer::Hang => return std::future::pending().await,
-        Answer::Whole(status, body) => (status, body, None),
-        Answer::Part(status, body) => (status, body, Some("transfer-encoding: chunked")),
+        Response::Hang => return std::future::pending().await,
+        Response::Whole(status, body) => (status, body, None),
+        Response::Part(status, body) => (status, body, Some("transfer-encoding: chunked")),
     };
     let length_line = length.map_or_else(|| format!("content-length: {}", body.len()), str::to_owned);
     let head = format!("HTTP/1.1 {status} Scripted\r\n{length_line}\r\n\r\n");
@@ -122,7 +122,7 @@ async fn answer(mut stream: UnixStream, answer: Answer) {
         stream.write_all(&[size.as_bytes(), &body, b"\r\n"].concat()).await.expect("a listener");
         return std::future::pending().await;
     }
-    // The client may have left: it has what it wanted.
+    // The client may have closed the connection.
     let _ = stream.write_all(&body).await;
 }
 
@@ -131,7 +131,7 @@ pub(super) fn json_lines(values: &[Value]) -> Vec<u8> {
     values.iter().flat_map(|value| format!("{value}\r\n").into_bytes()).collect()
 }
 
-/// Output framed as the engine does: stream (1 or 2), length, text.
+/// Output in the engine's frames: stream (1 or 2), length, text.
 pub(super) fn chunks(frames: &[(u8, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (stream, text) in frames {

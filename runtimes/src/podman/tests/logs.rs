@@ -1,10 +1,10 @@
-//! Output as a scripted engine shows it.
+//! Output of a scripted engine.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::wire::{Answer, Engine, answer, id, streamed};
+use super::wire::{Engine, Response, answer, id, streamed};
 use crate::podman::position::tests::OFFSET;
 use crate::{ContainerRuntime as _, ErrorKind};
 
@@ -17,7 +17,7 @@ async fn a_broken_stream_ends_with_one_error() {
         \x01\0\0\0\0\0\0\x172026-11-22T22:00:55Z x\n\x01\0\0\0\0\0\0\x162026-11-22T22:00:55Z y\r\n";
     let engine = Engine::with(vec![
         answer("/containers/x/json", 200, "{}"),
-        Answer { to: "/containers/x/logs", pieces: vec![cut.to_vec()], hangs: false },
+        Response { to: "/containers/x/logs", pieces: vec![cut.to_vec()], hangs: false },
     ])
     .await;
     let items: Vec<_> = engine.runtime.logs(&id(), None).await.expect("logs").collect().await;
@@ -52,7 +52,7 @@ async fn a_clock_that_is_set_back_hides_nothing() {
     let engine = Engine::with(vec![
         answer("/containers/x/json", 200, r#"{"State":{"Status":"running"}}"#),
         streamed("follow=true", &[], true),
-        // The second of the newest line and what is later.
+        // The second of the newest line and later lines.
         streamed("since=2026-11-22T22%3A00%3A54.999999999Z", &[before], false),
         streamed("follow=false", &[before], false),
     ])
@@ -77,7 +77,7 @@ async fn of_a_long_log_only_the_last_lines_are_asked_for() {
     ];
     let since = "since=2026-11-22T22%3A00%3A55.999999999Z";
     let broken = r#"{"cause":"'2026-11-22T1' is not a valid container log line","response":500}"#;
-    // The last lines show all that is new, or are too few to tell, or cannot be had.
+    // The last lines contain all new output, or are too few to decide, or fail to load.
     let cases = [
         (streamed("tail=", &[a, b, c], false), false),
         (streamed("tail=", &[b, c], false), true),

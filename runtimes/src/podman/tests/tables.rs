@@ -1,4 +1,4 @@
-//! Tables over what is pure: specs, states, texts of failures, decoders, paths.
+//! Tests over the pure parts: specs, states, texts of failures, decoders, paths.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use time::macros::datetime;
 
 use crate::podman::convert::{self, encode, generator, is_loopback, registry_auth, stamp, state, whole_seconds};
 use crate::podman::default_endpoints;
-use crate::podman::error::{Doing, pull_meaning};
+use crate::podman::error::{Context, pull_error_kind};
 use crate::podman::logs;
 use crate::podman::streams::{Decoder, Frames, Lines, Malformed};
 use crate::podman::wire::{Event, Inspect, ListItem};
@@ -132,7 +132,7 @@ fn a_list_item_of_odd_shape_still_reads() {
 #[test]
 fn times_of_the_engine() {
     assert_eq!(stamp("0001-01-01T00:00:00Z"), None);
-    assert_eq!(stamp("nonsense"), None);
+    assert_eq!(stamp("invalid"), None);
     assert_eq!(stamp("2026-01-01T01:00:00.5+01:00"), Some(datetime!(2026-01-01 00:00:00.5 UTC)));
     for (millis, seconds) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
         assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
@@ -145,7 +145,7 @@ fn times_of_the_engine() {
 #[test]
 fn failures_are_known_by_their_text() {
     let check = |status: u16, text: &str, kind: ErrorKind| {
-        let error = Doing { operation: "try", subject: "it" }.fault(status, text);
+        let error = Context { operation: "try", subject: "it" }.fault(status, text);
         assert_eq!(error.kind(), kind, "{text}");
         assert!(std::error::Error::source(&error).expect("a source").to_string().contains(text));
     };
@@ -175,7 +175,7 @@ fn failures_are_known_by_their_text() {
 
 #[test]
 fn pulls_fail_for_known_reasons() {
-    let check = |text: &str, kind: ErrorKind| assert_eq!(pull_meaning(text), kind, "{text}");
+    let check = |text: &str, kind: ErrorKind| assert_eq!(pull_error_kind(text), kind, "{text}");
     check("reading manifest two in 127.0.0.1/n: unauthorized: authentication required", ErrorKind::Unauthorized);
     check("unable to retrieve auth token: invalid username/password: unauthorized", ErrorKind::Unauthorized);
     check("denied: Your authorization token has expired. Reauthenticate and try again.", ErrorKind::Unauthorized);
@@ -221,7 +221,7 @@ fn events_that_matter_are_named() {
         let event = convert::event(&serde_json::from_value::<Event>(event).expect("an event"));
         assert_eq!(event.as_ref().map(|event| event.action), action, "{kind} {word}");
         let code = event.and_then(|event| event.exit_code);
-        assert_eq!(code, (word == "died").then_some(3), "{word}: others say a code too, and mean nothing by it");
+        assert_eq!(code, (word == "died").then_some(3), "{word}: other events have a code too, without a meaning");
     };
     for (word, action) in [
         ("create", Action::Created),
@@ -257,7 +257,7 @@ fn ownership_needs_all_labels_or_the_legacy_signs() {
     assert_eq!(convert::origin(&owner, &item(&[(crate::labels::APP, "app")], "app")), None);
 }
 
-/// Feeds `bytes` in pieces of every size and collects what comes out.
+/// Feeds `bytes` in chunks of `size` and collects the items.
 fn decode<D: Decoder>(bytes: &[u8], size: usize) -> Vec<Result<D::Item, Malformed>> {
     let mut decoder = D::default();
     let mut items = Vec::new();

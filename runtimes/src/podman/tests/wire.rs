@@ -15,7 +15,7 @@ use crate::{
     RegistryCredentials,
 };
 
-/// Long enough for an answer on a machine that is busy.
+/// Long enough for a response on a busy machine.
 const LIMITS: Limits = Limits {
     call: Duration::from_secs(2),
     stop_margin: Duration::from_secs(2),
@@ -25,25 +25,25 @@ const LIMITS: Limits = Limits {
 const PING: &str = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 9.9.9\r\nLibpod-Buildah-Version: 1\r\n\
                     Docker-Experimental: true\r\nCache-Control: no-cache\r\nPragma: no-cache\r\nContent-Length: 2\r\n\r\nOK";
 
-type Script = Arc<Mutex<Vec<Answer>>>;
+type Script = Arc<Mutex<Vec<Response>>>;
 
-/// What the engine says to a request whose line holds a text: bytes one after another, then hang or close.
+/// The engine's response to a request whose line contains a text: chunks in order, then hang or close.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) to: &'static str,
     pub(super) pieces: Vec<Vec<u8>>,
     pub(super) hangs: bool,
 }
 
-pub(super) fn answer(to: &'static str, status: u16, body: &str) -> Answer {
+pub(super) fn answer(to: &'static str, status: u16, body: &str) -> Response {
     let text = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    Answer { to, pieces: vec![text.into_bytes()], hangs: false }
+    Response { to, pieces: vec![text.into_bytes()], hangs: false }
 }
 
 /// A body that ends with the connection, sent in `pieces`.
-pub(super) fn streamed(to: &'static str, pieces: &[&[u8]], hangs: bool) -> Answer {
+pub(super) fn streamed(to: &'static str, pieces: &[&[u8]], hangs: bool) -> Response {
     let headers = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
-    Answer { to, pieces: std::iter::once(headers).chain(pieces.iter().map(|piece| piece.to_vec())).collect(), hangs }
+    Response { to, pieces: std::iter::once(headers).chain(pieces.iter().map(|piece| piece.to_vec())).collect(), hangs }
 }
 
 pub(super) struct Engine {
@@ -61,14 +61,14 @@ impl Drop for Engine {
 }
 
 impl Engine {
-    pub(super) async fn with(answers: Vec<Answer>) -> Self {
+    pub(super) async fn with(answers: Vec<Response>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("s");
         let listener = UnixListener::bind(&path).expect("a socket");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let mut script = answers;
         script.push(answer("/networks/json", 200, r#"[{"name":"net"}]"#));
-        script.push(Answer { to: "/_ping", pieces: vec![PING.into()], hangs: false });
+        script.push(Response { to: "/_ping", pieces: vec![PING.into()], hangs: false });
         script.push(answer("/info", 200, r#"{"host":{"security":{"rootless":true}}}"#));
         let script = Arc::new(Mutex::new(script));
         let server = tokio::spawn(serve(listener, Arc::clone(&script), Arc::clone(&requests)));
@@ -77,8 +77,8 @@ impl Engine {
         Self { runtime, script, requests, server, _folder: folder }
     }
 
-    /// Says this from now on rather than what it said before.
-    pub(super) fn answer_first(&self, answer: Answer) {
+    /// Adds a response that takes precedence over the earlier ones.
+    pub(super) fn answer_first(&self, answer: Response) {
         self.script.lock().expect("no panic").insert(0, answer);
     }
 
@@ -141,12 +141,12 @@ async fn version_and_rootless_are_read() {
 async fn a_hang_ends_within_the_limit() {
     let half = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[{".to_vec();
     for pieces in [vec![], vec![half]] {
-        let hang = |to| Answer { to, pieces: pieces.clone(), hangs: true };
+        let hang = |to| Response { to, pieces: pieces.clone(), hangs: true };
         let engine = Engine::with(vec![hang("/containers"), hang("/images"), hang("/networks"), hang("/events")]).await;
         let start = Instant::now();
         let runtime = &engine.runtime;
         let (id, owner, image, spec) = (id(), owner(), image(), spec());
-        // All at once, so that they wait together.
+        // Concurrently, so that the waits overlap.
         let kinds = tokio::join!(
             async { runtime.list(&owner).await.expect_err("it hangs").kind() },
             async { runtime.create(&spec).await.expect_err("it hangs").kind() },
@@ -178,7 +178,7 @@ async fn one_container_that_hangs_or_is_odd_does_not_hide_the_others() {
         answer("/containers/odd/json", 500, "oops"),
         answer("/containers/gone/json", 404, r#"{"message":"no such container"}"#),
         answer("/containers/well/json", 200, r#"{"Name":"w","State":{"Status":"exited","ExitCode":4}}"#),
-        Answer { to: "/containers/stuck/json", pieces: vec![], hangs: true },
+        Response { to: "/containers/stuck/json", pieces: vec![], hangs: true },
     ])
     .await;
     let found = engine.runtime.list(&owner()).await.expect("listed");
@@ -208,7 +208,7 @@ async fn a_pull_fails_inside_a_200_and_in_pieces() {
     check(&[b"<html>\n"], false, ErrorKind::Other).await;
 }
 
-/// Podman 5 answers so where Podman 4 answers 200 and puts the error into the stream.
+/// Podman 5 responds like this where Podman 4 responds with 200 and puts the error into the stream.
 #[tokio::test]
 async fn a_pull_fails_with_a_status_and_the_registrys_words() {
     let check = async |status: u16, message: &str, kind: ErrorKind| {
@@ -330,7 +330,7 @@ async fn events_of_unknown_shape_are_skipped() {
     let labels = serde_json::to_string(&owner().labels()).expect("JSON");
     let event = format!(r#"{{"Type":"container","Action":"start","Actor":{{"ID":"x","Attributes":{labels}}}}}"#);
     let stranger = r#"{"Type":"container","Action":"start","Actor":{"ID":"y","Attributes":{"l":"1"}}}"#;
-    let body = format!("nonsense\n[]\n{{\"Type\":3}}\n{stranger}\n{event}\n");
+    let body = format!("invalid\n[]\n{{\"Type\":3}}\n{stranger}\n{event}\n");
     let engine =
         Engine::with(vec![streamed("/events", &[body.as_bytes()], false), answer("/containers/json", 200, "[]")]).await;
     let seen: Vec<_> = engine.runtime.events(&owner()).await.expect("connected").collect().await;
@@ -339,37 +339,37 @@ async fn events_of_unknown_shape_are_skipped() {
     assert!(engine.asked("since="));
 }
 
-/// What Podman 4.3.1 says when it was killed in a creation, and the name is to be had again.
+/// The response of Podman 4.3.1 when it was killed during a creation, and the name becomes available again.
 const LEFTOVER: &str = r#"{"cause":"that name is already in use","message":"creating container storage: the container name \"web\" is already in use by 225d. You have to remove that container to be able to reuse that name: that name is already in use","response":500}"#;
 
 #[tokio::test]
 async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wanted_again() {
     let gone = r#"{"cause":"no such container","message":"no such container","response":404}"#;
-    let check = async |is_in_doubt: bool, inspected: Answer, is_removed: bool| {
+    let check = async |is_in_doubt: bool, inspected: Response, is_removed: bool| {
         let script = vec![answer("/containers/create", 500, LEFTOVER), inspected, answer("DELETE", 200, "[]")];
         let engine = Engine::with(script).await;
         if is_in_doubt {
             engine.runtime.in_doubt().insert(spec().name);
         }
-        // Here the engine goes on to say so.
+        // Here the engine repeats the response.
         let error = engine.runtime.create(&spec()).await.expect_err("the name is taken");
         assert_eq!((error.kind(), engine.asked("DELETE")), (ErrorKind::AlreadyExists, is_removed), "{is_in_doubt}");
     };
     check(true, answer("/node/json", 404, gone), true).await;
     check(false, answer("/node/json", 404, gone), false).await;
-    // A container, if only somebody else's.
+    // A container, even if of another owner.
     check(true, answer("/node/json", 200, r#"{"Id":"225d","Name":"web"}"#), false).await;
 }
 
 #[tokio::test]
 async fn a_creation_that_breaks_off_leaves_its_name_in_doubt() {
-    let closes = Answer { to: "/containers/create", pieces: vec![], hangs: false };
+    let closes = Response { to: "/containers/create", pieces: vec![], hangs: false };
     let engine = Engine::with(vec![closes]).await;
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(engine.runtime.in_doubt().contains(&spec().name));
-    // This one may still be at it.
-    let hangs = Answer { to: "/containers/create", pieces: vec![], hangs: true };
+    // The engine may still be working on it.
+    let hangs = Response { to: "/containers/create", pieces: vec![], hangs: true };
     let engine = Engine::with(vec![hangs]).await;
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::TimedOut);

@@ -1,10 +1,10 @@
-//! What sending takes and refuses. Receiving, and the wire, are tested from outside with AWS's own client.
+//! Accepted and rejected messages. Integration tests cover receiving, and the wire, with AWS's own client.
 
 use super::*;
 
 const MEBIBYTE: usize = 1_048_576;
 
-/// The code of a refusal by a queue of an edge, or nothing.
+/// The error code for a queue of an edge, or `None`.
 async fn refusal(operation: &str, entries: Json) -> Option<String> {
     let queues = FifoQueues::new("eu-west-1");
     let mut input = entries;

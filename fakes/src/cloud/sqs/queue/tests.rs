@@ -1,4 +1,4 @@
-//! The rules of one queue, with time under control.
+//! The rules of one queue, with controlled time.
 use super::*;
 use crate::cloud::sqs::message::Attributes;
 

@@ -1,6 +1,6 @@
-//! The engine's answers about containers, as far as they are used, and what they become. Pure: no call is made here.
+//! The engine's responses about containers, reduced to the used fields, and their conversion. Pure: makes no calls.
 //!
-//! Tolerant where bollard's own types are not: every field may be missing, and a state is a word, not an enum.
+//! Tolerant where bollard's own types are not: every field may be missing, and a state is a string, not an enum.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ struct Networks {
     networks: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// What an inspection tells of one network of a container.
+/// A network of a container, as an inspection reports it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Endpoint {
@@ -118,7 +118,7 @@ impl Version {
     }
 }
 
-/// What the engine says of itself.
+/// Information about the engine.
 pub(super) fn engine_info(version: Version, info: &Info, endpoint: String) -> EngineInfo {
     EngineInfo {
         kind: EngineKind::Docker,
@@ -128,7 +128,7 @@ pub(super) fn engine_info(version: Version, info: &Info, endpoint: String) -> En
     }
 }
 
-/// What the engine says of its host.
+/// Information about the engine's host.
 pub(super) fn engine_host(info: &Info) -> EngineHost {
     let options = info.security_options.iter().flatten();
     EngineHost {
@@ -139,12 +139,12 @@ pub(super) fn engine_host(info: &Info) -> EngineHost {
 }
 
 impl Listed {
-    /// Why the container counts as `owner`'s, if it does.
+    /// Why the container belongs to `owner`, if it does.
     pub(super) fn origin(&self, owner: &Owner) -> Option<Origin> {
         origin(owner, self.labels.as_ref()?, &self.network_settings.names())
     }
 
-    /// The container by the list alone: not when it was started, nor how it ended.
+    /// The container from the list alone: without the time of its start and without its last exit.
     pub(super) fn into_container(self, origin: Origin) -> Container {
         let names = self.names.unwrap_or_default();
         // A link gives a container further names, `/other/alias`.
@@ -165,19 +165,19 @@ impl Listed {
 }
 
 impl Inspected {
-    /// Whether the container is `owner`'s.
+    /// Whether the container belongs to `owner`.
     pub(super) fn is_of(&self, owner: &Owner) -> bool {
         let labels = self.config.labels.as_ref();
         labels.is_some_and(|labels| origin(owner, labels, &self.network_settings.names()).is_some())
     }
 
-    /// The owner that its labels name.
+    /// The owner in its labels.
     pub(super) fn owner(&self) -> Option<Owner> {
         Owner::from_labels(self.config.labels.as_ref()?)
     }
 
-    /// Names of its networks, each with the names that it has there. Older engines list the beginning of its id among
-    /// those, and add it by themselves.
+    /// Names of its networks, each with its aliases there. Older engines add the beginning of the id to these by
+    /// themselves.
     pub(super) fn endpoints(&self) -> Vec<(String, Vec<String>)> {
         let id = self.id.as_deref().unwrap_or_default();
         let own = |alias: &String| !id.starts_with(alias.as_str());
@@ -185,12 +185,12 @@ impl Inspected {
         self.network_settings.endpoints().map(|(name, found)| (name.clone(), aliases(found))).collect()
     }
 
-    /// Whether one of its networks is the one with this id.
+    /// Whether it is connected to the network with this id.
     pub(super) fn is_connected_to(&self, network: &str) -> bool {
         self.network_settings.endpoints().any(|(_, found)| found.network_id.as_deref() == Some(network))
     }
 
-    /// Brings what only an inspection tells into a listed container.
+    /// Adds the details that only an inspection reports to a listed container.
     pub(super) fn complete(self, mut container: Container) -> Container {
         if let Some(name) = self.name {
             container.name = name.trim_start_matches('/').to_owned();
@@ -205,8 +205,8 @@ impl Inspected {
 }
 
 impl State {
-    /// The engine keeps the time of the last end while the next process runs, and shows 0 as its code. It keeps the mark
-    /// of an out-of-memory kill for ever, so that mark counts with the code of a kill only.
+    /// The engine keeps the time of the last end while the next process runs, and reports 0 as its code. It never
+    /// clears the mark of an out-of-memory kill, so that the mark counts only together with the exit code of a kill.
     fn last_exit(&self, state: &ContainerState) -> Option<ProcessExit> {
         let at = self.finished_at.as_deref().and_then(moment)?;
         let has_process = matches!(state, ContainerState::Running | ContainerState::Paused);
@@ -223,13 +223,13 @@ fn origin<S: AsRef<str>>(owner: &Owner, labels: &BTreeMap<String, String>, netwo
     }
 }
 
-/// An image id with the prefix that some answers leave out.
+/// An image id with the prefix that some responses omit.
 pub(super) fn image_id(text: String) -> ImageId {
     ImageId(if text.contains(':') { text } else { format!("sha256:{text}") })
 }
 
-fn state(word: Option<&str>, exit_code: Option<i64>) -> ContainerState {
-    match word.unwrap_or_default() {
+fn state(status: Option<&str>, exit_code: Option<i64>) -> ContainerState {
+    match status.unwrap_or_default() {
         "created" => ContainerState::Created,
         "running" => ContainerState::Running,
         "paused" => ContainerState::Paused,
