@@ -2,7 +2,7 @@
 //! memory, and hints that agree with what is known. Run with `cargo bench --bench reconciler`; the report of
 //! `restart_latency` measures the same, and `tests/costs` guards the ratios.
 
-use std::hint::black_box;
+use std::engine_event::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -37,18 +37,18 @@ fn convergence(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn hints(criterion: &mut Criterion) {
+fn engine_events(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hints");
     group.throughput(Throughput::Elements(1));
     for size in SIZES {
         let (mut reconciler, _) = world::converged(size);
         group.bench_with_input(BenchmarkId::from_parameter(size), &size, |bencher, _| {
-            let on = |hint| black_box(reconciler.on(hint, Duration::ZERO));
-            bencher.iter_batched(|| world::hint(0), on, BatchSize::SmallInput);
+            let on = |engine_event| black_box(reconciler.on(engine_event, Duration::ZERO));
+            bencher.iter_batched(|| world::engine_event(0), on, BatchSize::SmallInput);
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, one_change, convergence, hints);
+criterion_group!(benches, one_change, convergence, engine_events);
 criterion_main!(benches);

@@ -15,11 +15,11 @@ const DURATION: Duration = Duration::from_secs(20);
 /// How long the rest may take.
 const LINGER: Duration = Duration::from_secs(60);
 /// How often the lag is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What is seen of one node.
 #[derive(Debug, Default, Clone)]
-struct Seen {
+struct NodeSamples {
     lags_s: Vec<f64>,
     shipped: u64,
     gaps: u64,
@@ -31,20 +31,20 @@ struct Seen {
 /// When a line does not arrive.
 pub async fn flood(sink: &Sink) {
     let shipping = Shipping::start(&SyntheticEngine::live(&RATES, DURATION), sink);
-    let (began, mut seen) = (Instant::now(), vec![Seen::default(); RATES.len()]);
+    let (began, mut samples) = (Instant::now(), vec![NodeSamples::default(); RATES.len()]);
     let total: u64 = RATES.iter().map(|rate| rate * DURATION.as_secs()).sum();
     while shipping.shipped() < total {
         assert!(began.elapsed() < DURATION + LINGER, "only {} of {total} lines are shipped", shipping.shipped());
-        sleep(LOOK_EVERY).await;
-        look(&shipping, began.elapsed(), &mut seen);
+        sleep(POLL_INTERVAL).await;
+        sample(&shipping, began.elapsed(), &mut samples);
     }
     let whole = began.elapsed();
     println!(
         "| nodes | lines a second of each | lines shipped | gaps | median lag, s | greatest lag, s |\n\
          | --- | --- | --- | --- | --- | --- |"
     );
-    print(&seen[..1], RATES[0]);
-    print(&seen[1..], RATES[1]);
+    print(&samples[..1], RATES[0]);
+    print(&samples[1..], RATES[1]);
     println!(
         "\nWritten for {} s; all of it was shipped {:.1} s after the first line.\n",
         DURATION.as_secs(),
@@ -53,18 +53,18 @@ pub async fn flood(sink: &Sink) {
 }
 
 /// The lag is the time that what is written and not shipped took to be written.
-fn look(shipping: &Shipping, elapsed: Duration, seen: &mut [Seen]) {
+fn sample(shipping: &Shipping, elapsed: Duration, samples: &mut [NodeSamples]) {
     for (node, numbers) in shipping.numbers.snapshot() {
         let index: usize = node.as_str().trim_start_matches("node-").parse().expect("it ends with its number");
-        let (rate, seen) = (RATES[index] as f64, &mut seen[index]);
+        let (rate, samples) = (RATES[index] as f64, &mut samples[index]);
         let written = elapsed.min(DURATION).as_secs_f64() * rate;
-        seen.lags_s.push((written - numbers.shipped.lines as f64).max(0.0) / rate);
-        (seen.shipped, seen.gaps) = (numbers.shipped.lines, numbers.gaps);
+        samples.lags_s.push((written - numbers.shipped.lines as f64).max(0.0) / rate);
+        (samples.shipped, samples.gaps) = (numbers.shipped.lines, numbers.gaps);
     }
 }
 
-fn print(nodes: &[Seen], rate: u64) {
-    let mut lags: Vec<f64> = nodes.iter().flat_map(|seen| seen.lags_s.iter().copied()).collect();
+fn print(nodes: &[NodeSamples], rate: u64) {
+    let mut lags: Vec<f64> = nodes.iter().flat_map(|samples| samples.lags_s.iter().copied()).collect();
     lags.sort_by(f64::total_cmp);
     let (median, greatest) = (lags[lags.len() / 2], lags[lags.len() - 1]);
     let (shipped, gaps): (u64, u64) = (nodes.iter().map(|n| n.shipped).sum(), nodes.iter().map(|n| n.gaps).sum());

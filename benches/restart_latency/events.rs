@@ -60,18 +60,18 @@ impl Events {
 
     /// Those since `after` that `test` likes, as soon as there are `count`, in the order of their times.
     pub async fn wait(&self, what: &str, after: f64, count: usize, test: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let mut news = self.count.clone();
-        let look = async {
+        let mut changes = self.count.clone();
+        let search = async {
             loop {
-                news.mark_unchanged();
+                changes.mark_unchanged();
                 let found = self.since(after, &test);
                 if found.len() >= count {
                     return found;
                 }
-                news.changed().await.expect("the engine tells events as long as it lives");
+                changes.changed().await.expect("the engine tells events as long as it lives");
             }
         };
-        let found = timeout(LIMIT, look).await;
+        let found = timeout(LIMIT, search).await;
         found.unwrap_or_else(|_| panic!("not {count} events within {LIMIT:?}: {what}"))
     }
 

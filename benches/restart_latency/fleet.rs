@@ -100,7 +100,7 @@ async fn daemons_life(harness: &Harness, events: &Events, plan: Plan, figures: &
     let spawned = daemon.spawned();
     let whole = daemon.ready().await - spawned;
     figures.cold.add(whole);
-    figures.cold_beyond.add(whole.saturating_sub(abroad(harness)));
+    figures.cold_beyond.add(whole.saturating_sub(cloud_time(harness)));
     let spawned_at = events::at(spawned);
     let is_create = |seen: &events::Seen| seen.action == "create" && seen.name.starts_with(&harness.tag);
     let first = events.first("the first create", spawned_at, is_create).await;
@@ -127,7 +127,7 @@ async fn adopt(harness: &Harness, events: &Events, figures: &mut Figures) -> Dae
     let ready = daemon.ready().await;
     let whole = ready - spawned;
     figures.warm.add(whole);
-    figures.warm_beyond.add(whole.saturating_sub(abroad(harness)));
+    figures.warm_beyond.add(whole.saturating_sub(cloud_time(harness)));
     harness.quiet(&daemon).await;
     let after = events::at(spawned);
     let starts = events.since(after, |seen| seen.action == "start" && seen.name.starts_with(&harness.tag));
@@ -136,7 +136,7 @@ async fn adopt(harness: &Harness, events: &Events, figures: &mut Figures) -> Dae
 }
 
 /// How long the cloud was asked to sign in and for the app, since the proxies were cleared.
-fn abroad(harness: &Harness) -> Duration {
+fn cloud_time(harness: &Harness) -> Duration {
     let exchanges =
         harness.proxies[..2].iter().map(|proxy| proxy.first_exchange().expect("it signs in and reads the app"));
     let [sign_in, snapshot] = exchanges.collect::<Vec<_>>().try_into().expect("there are two");

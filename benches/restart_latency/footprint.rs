@@ -20,7 +20,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 const MEGABYTE: f64 = 1024.0 * 1024.0;
 /// Looks at the cloud in an hour: one every five minutes.
-const LOOKS_PER_HOUR: f64 = 12.0;
+const RESYNCS_PER_HOUR: f64 = 12.0;
 
 const OF_THE_KERNEL: &str = "what is resident and not anonymous is the program file and libraries in the page cache: the \
     kernel maps many pages around each that is touched, so nearly all of the program counts after a start, though an idle \
@@ -34,7 +34,7 @@ struct Idle {
     before: Figures,
     after: Figures,
     polled_bytes: f64,
-    look_bytes: f64,
+    resync_bytes: f64,
 }
 
 /// Idles with 0, 20 and 50 nodes on Docker and 20 on Podman, as far as these engines are wanted.
@@ -66,9 +66,9 @@ async fn idle(harness: &Harness, daemon: &Daemon, nodes: usize) -> Idle {
     harness.proxies.iter().for_each(Proxy::clear);
     daemon.resync_now().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let look_bytes = harness.proxies[1].bytes() as f64;
+    let resync_bytes = harness.proxies[1].bytes() as f64;
     let case = format!("{nodes} nodes idle");
-    Idle { on: harness.engine.name().to_owned(), case, nodes, before, after, polled_bytes, look_bytes }
+    Idle { on: harness.engine.name().to_owned(), case, nodes, before, after, polled_bytes, resync_bytes }
 }
 
 fn bytes(harness: &Harness) -> f64 {
@@ -86,10 +86,10 @@ fn rows(idle: Idle) -> Vec<Row> {
         memory = memory.at_most(15.0);
     }
     cpu = cpu.at_most(0.1);
-    let per_hour = idle.polled_bytes * 3600.0 / IDLE.as_secs_f64() + idle.look_bytes * LOOKS_PER_HOUR;
+    let per_hour = idle.polled_bytes * 3600.0 / IDLE.as_secs_f64() + idle.resync_bytes * RESYNCS_PER_HOUR;
     let wire = row("wire", "kB", one("per idle hour, both ways", per_hour / 1024.0));
     let wire = wire
-        .detail(one("of that, one look at the app", idle.look_bytes / 1024.0))
+        .detail(one("of that, one look at the app", idle.resync_bytes / 1024.0))
         .note("without TLS; the hourly renewals of sign-in and credentials are left out")
         .note("polls of a minute, times 60, and 12 looks at the app");
     vec![

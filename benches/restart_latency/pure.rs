@@ -1,7 +1,7 @@
 //! h: the reconciler alone, on the world of `benches/pure`: events a second, one change among few and many nodes, and a
 //! whole convergence. `cargo bench --bench reconciler` measures the same with more statistics.
 
-use std::hint::black_box;
+use std::engine_event::black_box;
 use std::time::{Duration, Instant};
 
 use crate::row::Row;
@@ -11,7 +11,7 @@ use crate::world::{self, Changing};
 const ON: &str = "reconciler";
 const ROUNDS: usize = 30;
 /// Few enough that they, unlike the nodes, stay in the cache: in the daemon they come one by one.
-const HINTS_PER_ROUND: usize = 1_000;
+const EVENTS_PER_ROUND: usize = 1_000;
 const CHANGES_PER_ROUND: usize = 200;
 const CONVERGENCES: usize = 5;
 
@@ -25,7 +25,7 @@ pub fn run() -> Vec<Row> {
     };
     let rows = changes.into_iter().map(of_change);
     let rows = rows.chain(world::SIZES.map(|size| {
-        let row = Row::new('h', ON, &format!("hints at {size} nodes"), hints(size)).unit("events/s");
+        let row = Row::new('h', ON, &format!("hints at {size} nodes"), engine_events(size)).unit("events/s");
         if size == 10_000 { row.at_least(1e6) } else { row }
     }));
     let rows = rows.chain(world::SIZES.map(|size| {
@@ -47,17 +47,17 @@ fn change(size: usize) -> Samples {
     samples
 }
 
-fn hints(size: usize) -> Samples {
+fn engine_events(size: usize) -> Samples {
     let (mut reconciler, _) = world::converged(size);
     let mut samples = Samples::new("events that agree with what is known");
     for round in 0..ROUNDS * 10 {
-        let first = round * HINTS_PER_ROUND;
-        let hints: Vec<_> = (first..first + HINTS_PER_ROUND).map(|index| world::hint(index % size)).collect();
+        let first = round * EVENTS_PER_ROUND;
+        let engine_events: Vec<_> = (first..first + EVENTS_PER_ROUND).map(|index| world::engine_event(index % size)).collect();
         let began = Instant::now();
-        for hint in hints {
-            black_box(reconciler.on(hint, Duration::ZERO));
+        for engine_event in engine_events {
+            black_box(reconciler.on(engine_event, Duration::ZERO));
         }
-        samples.values.push(HINTS_PER_ROUND as f64 / began.elapsed().as_secs_f64());
+        samples.values.push(EVENTS_PER_ROUND as f64 / began.elapsed().as_secs_f64());
     }
     samples
 }

@@ -139,7 +139,7 @@ pub fn begin() -> Event {
 }
 
 /// A hint that agrees with what is known of one node.
-pub fn hint(index: usize) -> Event {
+pub fn engine_event(index: usize) -> Event {
     Event::Engine(EngineEvent {
         container: ContainerId(name(index).to_string()),
         name: name(index).to_string(),

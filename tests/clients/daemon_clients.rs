@@ -21,7 +21,7 @@ use crate::test_cloud::{TestCloud, client};
 
 /// How long anything may take; moto's long poll can hold a message back for 20 s.
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
 const PUBLIC: &str = "public.ecr.aws/echostream/node:1";
 
@@ -126,7 +126,7 @@ async fn receives_and_deletes_a_change(test_cloud: &TestCloud) {
             break;
         }
         assert!(Instant::now() < end, "it was not deleted: {found:?}");
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     receiver.end().await;
 }

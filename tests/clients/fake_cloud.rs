@@ -13,7 +13,7 @@ const NODE: &str = "inlet";
 const OUTSIDE: &str = "outside";
 /// How long a message may take through a node.
 const LIMIT: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 async fn cloud() -> FakeCloud {
     let cloud = FakeCloud::start().await;
@@ -67,9 +67,9 @@ async fn gql_runs_the_operations_of_the_daemon() {
         table::compare("operations.py", &findings);
     } else {
         // Not `println!`, which nobody sees of a test that passes.
-        let told =
+        let reported =
             "the published schema is not beside the project: the operations were held against the fake's alone\n";
-        std::io::stderr().write_all(told.as_bytes()).expect("there is standard error");
+        std::io::stderr().write_all(reported.as_bytes()).expect("there is standard error");
         table::contains("operations.py", &findings);
     }
 }
@@ -98,7 +98,7 @@ async fn was_handled(cloud: &FakeCloud) {
     let is_done = || cloud.queues.pending(&queue(cloud, OUTSIDE, NODE)) == 0 && !cloud.audit.of_node(NODE).is_empty();
     let wait = async {
         while !is_done() {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
     tokio::time::timeout(LIMIT, wait).await.expect("the node deletes the message and tells of it");

@@ -37,8 +37,8 @@ pub async fn run(script: &str, cloud: &FakeCloud, switch: impl AsyncFn(&str)) ->
     let mut command = python(script);
     command.envs(cloud.env()).envs(published_schema());
     let run = tokio::time::timeout(LIMIT, follow(command, switch)).await;
-    let (success, findings, said) = run.unwrap_or_else(|_| panic!("{script} did not end"));
-    assert!(success, "{script}:\n{said}");
+    let (success, findings, output) = run.unwrap_or_else(|_| panic!("{script} did not end"));
+    assert!(success, "{script}:\n{output}");
     findings
 }
 
@@ -46,7 +46,7 @@ async fn follow(mut command: Command, switch: impl AsyncFn(&str)) -> (bool, Vec<
     let mut child = command.spawn().expect("the interpreter starts");
     let mut input = child.stdin.take().expect("it is piped");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let (mut findings, mut said) = (Vec::new(), String::new());
+    let (mut findings, mut output) = (Vec::new(), String::new());
     while let Some(line) = lines.next_line().await.expect("it writes text") {
         if let Some(what) = line.strip_prefix("do ") {
             switch(what).await;
@@ -54,10 +54,10 @@ async fn follow(mut command: Command, switch: impl AsyncFn(&str)) -> (bool, Vec<
         } else if let Some((check, found)) = line.strip_prefix("ok ").and_then(|line| line.split_once(' ')) {
             findings.push((check.to_owned(), found.to_owned()));
         }
-        said += &line;
-        said += "\n";
+        output += &line;
+        output += "\n";
     }
-    (child.wait().await.expect("it ran").success(), findings, said)
+    (child.wait().await.expect("it ran").success(), findings, output)
 }
 
 /// Where EchoStream's published schema lies beside the project, if it does.

@@ -45,15 +45,15 @@ fn of_script(script: &str) -> BTreeSet<Finding> {
 
 /// The table must say of a script what its checks found, no more and no less.
 pub fn compare(script: &str, findings: &[Finding]) {
-    let (told, found) = (of_script(script), findings.iter().cloned().collect::<BTreeSet<_>>());
-    let (too_much, missing): (Vec<_>, Vec<_>) = (told.difference(&found).collect(), found.difference(&told).collect());
+    let (reported, found) = (of_script(script), findings.iter().cloned().collect::<BTreeSet<_>>());
+    let (too_much, missing): (Vec<_>, Vec<_>) = (reported.difference(&found).collect(), found.difference(&reported).collect());
     assert!(too_much.is_empty() && missing.is_empty(), "docs/clients.md: not found {too_much:?}, not told {missing:?}");
 }
 
 /// What was found must be in the table, which may say more.
 pub fn contains(script: &str, findings: &[Finding]) {
-    let told = of_script(script);
-    let missing: Vec<_> = findings.iter().filter(|finding| !told.contains(*finding)).collect();
+    let reported = of_script(script);
+    let missing: Vec<_> = findings.iter().filter(|finding| !reported.contains(*finding)).collect();
     assert!(missing.is_empty(), "docs/clients.md does not tell {missing:?}");
 }
 

@@ -96,9 +96,9 @@ impl TestCloud {
         let mut process = script::python("moto_server.py").spawn().expect("the interpreter starts");
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         let line = tokio::time::timeout(START_LIMIT, lines.next_line()).await.expect("moto starts in time");
-        let told: serde_json::Value =
+        let reported: serde_json::Value =
             serde_json::from_str(&line.expect("text").expect("moto starts")).expect("it tells where it is");
-        let of = |name: &str| told[name].as_str().expect(name).to_owned();
+        let of = |name: &str| reported[name].as_str().expect(name).to_owned();
         let account = Account {
             app: "app".to_owned(),
             tenant: "tenant".to_owned(),

@@ -156,8 +156,8 @@ async fn keys_that_are_replaced_in_their_file_while_it_runs_are_taken_up_and_not
     let words = [TROUBLE, "logs reach CloudWatch again", "the AWS keys of this host were replaced"];
     let apart = |line: &&str| words.iter().any(|word| line.contains(word));
     let log = bench.log();
-    let said: Vec<&str> = log.lines().filter(|line| !apart(line)).collect();
-    assert_eq!(shipped(&bench), said);
+    let logged: Vec<&str> = log.lines().filter(|line| !apart(line)).collect();
+    assert_eq!(shipped(&bench), logged);
 }
 
 #[tokio::test]

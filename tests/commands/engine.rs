@@ -13,7 +13,7 @@ use crate::bench::{Bench, unique};
 const UP_LIMIT: Duration = Duration::from_secs(60);
 /// This host's architecture as images name it.
 const MACHINE: &str = if cfg!(target_arch = "aarch64") { "for arm64" } else { "for amd64" };
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A private engine, spoken to by its own command line. What a test made goes with it.
 struct Engine {
@@ -51,15 +51,15 @@ impl Engine {
     fn load(&self, bench: &Bench, archive: Vec<u8>) {
         let path = bench.folder().join("image.tar");
         std::fs::write(&path, archive).expect("a file");
-        self.say(&["load", "--input", path.to_str().expect("a plain path")]);
+        self.stdout_of(&["load", "--input", path.to_str().expect("a plain path")]);
         std::fs::remove_file(path).expect("it was there");
     }
 
     /// Puts an image for another architecture in the place of that of the test node. No engine minds until it is run.
     fn load_foreign(&self, bench: &Bench) {
         let mut archive = node_image::archive(&self.image, &self.image);
-        let said = |architecture: &str| format!("\"architecture\":\"{architecture}\"");
-        let (ours, theirs) = (said(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }), said("s390x"));
+        let field = |architecture: &str| format!("\"architecture\":\"{architecture}\"");
+        let (ours, theirs) = (field(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }), field("s390x"));
         let at = archive.windows(ours.len()).position(|window| window == ours.as_bytes()).expect("it is said");
         archive[at..at + ours.len()].copy_from_slice(theirs.as_bytes());
         self.load(bench, archive);
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// What the engine's own program prints.
-    fn say(&self, arguments: &[&str]) -> String {
+    fn stdout_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{} {arguments:?}: {error}", self.program);
@@ -85,25 +85,25 @@ impl Engine {
     }
 
     /// All containers and networks of the app, with all that a change would show in.
-    fn holds(&self) -> String {
+    fn state(&self) -> String {
         let filter = self.filter();
-        let containers = self.say(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
+        let containers = self.stdout_of(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
         let mut ids: Vec<&str> = containers.lines().collect();
         ids.sort_unstable();
         let form = "{{.ID}} {{.Name}} {{.Image}} {{.State.Status}} {{.State.StartedAt}} {{.HostConfig.PortBindings}}";
         let form = if self.program == "docker" { form } else { "{{.ID}} {{.Name}} {{.State.StartedAt}}" };
         let details =
-            if ids.is_empty() { String::new() } else { self.say(&[&["inspect", "--format", form], &*ids].concat()) };
-        let networks = self.say(&["network", "ls", "--quiet", "--filter", &filter]);
+            if ids.is_empty() { String::new() } else { self.stdout_of(&[&["inspect", "--format", form], &*ids].concat()) };
+        let networks = self.stdout_of(&["network", "ls", "--quiet", "--filter", &filter]);
         format!("{details}\n{networks}")
     }
 
     /// Waits until so many containers of the app run.
-    async fn runs(&self, count: usize) {
+    async fn wait_running(&self, count: usize) {
         let until = Instant::now() + UP_LIMIT;
-        while self.say(&["ps", "--quiet", "--filter", &self.filter()]).lines().count() != count {
-            assert!(Instant::now() < until, "the app's containers do not come up: {}", self.holds());
-            sleep(LOOK_EVERY).await;
+        while self.stdout_of(&["ps", "--quiet", "--filter", &self.filter()]).lines().count() != count {
+            assert!(Instant::now() < until, "the app's containers do not come up: {}", self.state());
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -127,7 +127,7 @@ impl Drop for Engine {
 /// Runs the daemon until its nodes are up, and ends it so that they stay.
 async fn start_existing(bench: &Bench, engine: &Engine, count: usize) {
     let mut daemon = bench.start(&["run", "--on-exit", "leave"]);
-    engine.runs(count).await;
+    engine.wait_running(count).await;
     let pid = daemon.id().expect("it runs").to_string();
     let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
     assert!(killed.success());
@@ -139,16 +139,16 @@ async fn start_existing(bench: &Bench, engine: &Engine, count: usize) {
 async fn follows_changes(bench: &Bench, engine: &Engine) {
     bench.cloud.add_node("a", |node| node.image(&engine.image));
     bench.cloud.add_node("b: second", |node| node.image(&engine.image));
-    let before = engine.holds();
+    let before = engine.state();
     let ran = bench.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("pull image", &[&engine.image, "a copy is here"]);
     ran.shows("create node \"a\"", &["there is none"]);
-    assert_eq!(engine.holds(), before);
+    assert_eq!(engine.state(), before);
     assert!(!bench.state().exists());
 
     start_existing(bench, engine, 2).await;
-    let (up, disk) = (engine.holds(), bench.disk());
+    let (up, disk) = (engine.state(), bench.disk());
     let ran = bench.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("nothing node \"a\"", &["as wanted"]);
@@ -167,7 +167,7 @@ async fn follows_changes(bench: &Bench, engine: &Engine) {
     bench.cloud.remove_node("a");
     let ran = bench.run(&["plan"]).await;
     ran.shows("remove node \"a\"", &["was removed"]);
-    assert_eq!(engine.holds(), up, "planning leaves the engine alone");
+    assert_eq!(engine.state(), up, "planning leaves the engine alone");
     assert_eq!(bench.disk(), disk, "planning leaves the disk alone");
 }
 
@@ -192,7 +192,7 @@ async fn strangers_are_never_named() {
     bench.set("MANAGED_APP_NODE_LOGS", "engine");
     let engine = Engine::docker(&mut bench).await;
     let stranger = unique("commands-stranger");
-    engine.say(&["create", "--name", &stranger, &engine.image]);
+    engine.stdout_of(&["create", "--name", &stranger, &engine.image]);
     bench.cloud.add_node("a", |node| node.image(&engine.image));
     let (check, plan) = (bench.run(&["check"]).await, bench.run(&["plan"]).await);
     let still = engine.run(&["rm", &stranger]);

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/fake-cloud.toml");
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A process that ends with the test.
 struct Running(Child);
@@ -42,21 +42,21 @@ impl Harness {
         Self { at: at.to_owned(), folder, _cloud: Running(cloud) }
     }
 
-    fn say(&self, words: &[&str]) -> Output {
+    fn run(&self, arguments: &[&str]) -> Output {
         let mut command = command(self.folder.path());
-        command.args(["fake-cloud", "--at", &self.at]).args(words).output().expect("the binary starts")
+        command.args(["fake-cloud", "--at", &self.at]).args(arguments).output().expect("the binary starts")
     }
 
     /// What a word that succeeds prints.
-    fn hear(&self, words: &[&str]) -> String {
-        let output = self.say(words);
-        assert!(output.status.success(), "{words:?}: {output:?}");
+    fn output_of(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).expect("text")
     }
 
     /// The code and the complaint of a word that fails.
-    fn refusal(&self, words: &[&str]) -> (Option<i32>, String) {
-        let output = self.say(words);
+    fn error_of(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(arguments);
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -67,16 +67,16 @@ impl Harness {
     }
 
     /// The program as a host runs it, with the printed environment alone.
-    fn on_host(&self, word: &str) -> Command {
-        self.on_host_with(word, &self.hear(&["env"]))
+    fn on_host(&self, command_name: &str) -> Command {
+        self.on_host_with(command_name, &self.output_of(&["env"]))
     }
 
     /// As [`Harness::on_host`], with another environment.
-    fn on_host_with(&self, word: &str, env: &str) -> Command {
+    fn on_host_with(&self, command_name: &str, env: &str) -> Command {
         let env_file = self.file("fake.env", env);
         let mut command = command(self.folder.path());
         let folder = self.folder.path().display().to_string();
-        command.arg(word).arg("--env-file").arg(env_file).args(["--runtime", "memory", "--host-id", "h"]);
+        command.arg(command_name).arg("--env-file").arg(env_file).args(["--runtime", "memory", "--host-id", "h"]);
         command.args(["--state-directory", &folder, "--log-file", &format!("{folder}/log")]);
         command
     }
@@ -93,7 +93,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
     while !is_so() {
         assert!(Instant::now() < end, "not within {} s: {what}", LIMIT.as_secs());
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -106,7 +106,7 @@ fn the_printed_environment_is_all_that_a_host_needs() {
     for line in ["sign-in", "app", "changes", "log group"] {
         assert!(text.lines().any(|found| found.starts_with("ok") && found.contains(line)), "{line}: {text}");
     }
-    assert!(harness.hear(&["logs"]).contains("[INFO]"), "what check wrote to CloudWatch is shown");
+    assert!(harness.output_of(&["logs"]).contains("[INFO]"), "what check wrote to CloudWatch is shown");
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn a_daemon_follows_what_is_said_to_the_cloud() {
     let log = || std::fs::read_to_string(harness.folder.path().join("log")).unwrap_or_default();
     // The engine in memory has no images, so that all a daemon can do about a node is to say so.
     until("the daemon has met the nodes of the seed", || log().contains("localhost/inlet:1"));
-    harness.hear(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
+    harness.output_of(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
     until("the daemon has met the new node", || log().contains("localhost/late:1"));
-    until("its message was deleted", || harness.hear(&["show"]).contains("0 changes not taken"));
+    until("its message was deleted", || harness.output_of(&["show"]).contains("0 changes not taken"));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn keys_of_the_host_are_replaced_by_a_word_and_the_others_refused() {
         let command = match keys {
             None => harness.on_host("check"),
             Some(keys) => {
-                let mut command = harness.on_host_with("check", &without_keys(&harness.hear(&["env"])));
+                let mut command = harness.on_host_with("check", &without_keys(&harness.output_of(&["env"])));
                 command.env("AWS_SHARED_CREDENTIALS_FILE", harness.file("credentials", keys));
                 command
             }
@@ -138,17 +138,17 @@ fn keys_of_the_host_are_replaced_by_a_word_and_the_others_refused() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert_eq!(check(None).0, Some(0));
-    let first = harness.hear(&["rotate-keys"]);
+    let first = harness.output_of(&["rotate-keys"]);
     let (code, text) = check(None);
     assert!(code != Some(0) && text.contains("security token included in the request is invalid"), "{text}");
     assert_eq!(check(Some(&first)).0, Some(0));
-    let second = harness.hear(&["rotate-keys", "--keep-old"]);
+    let second = harness.output_of(&["rotate-keys", "--keep-old"]);
     assert_eq!((check(Some(&first)).0, check(Some(&second)).0), (Some(0), Some(0)));
-    assert_eq!(harness.hear(&["retire-keys", "--expired"]), "1\n");
+    assert_eq!(harness.output_of(&["retire-keys", "--expired"]), "1\n");
     let (code, text) = check(Some(&first));
     assert!(code != Some(0) && text.contains("expired"), "{text}");
     assert_eq!(check(Some(&second)).0, Some(0));
-    let calls = harness.hear(&["calls"]);
+    let calls = harness.output_of(&["calls"]);
     for answer in ["ok", "UnrecognizedClientException", "ExpiredTokenException"] {
         let is_there = |line: &str| line.contains("\tlogs\tus-east-1\t") && line.ends_with(&format!("\t{answer}"));
         assert!(calls.lines().any(is_there), "{answer}: {calls}");
@@ -164,16 +164,16 @@ fn without_keys(env: &str) -> String {
 #[test]
 fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
     let harness = Harness::new(SEED);
-    harness.hear(&["send", "outside", "inlet", "hello there"]);
+    harness.output_of(&["send", "outside", "inlet", "hello there"]);
     assert!(
-        harness.hear(&["show"]).contains("edge \"outside\" -> \"inlet\", text, 1 messages"),
+        harness.output_of(&["show"]).contains("edge \"outside\" -> \"inlet\", text, 1 messages"),
         "{}",
-        harness.hear(&["show"])
+        harness.output_of(&["show"])
     );
-    assert_eq!(harness.hear(&["receive", "outside", "inlet"]), "hello there\n");
-    let (code, said) = harness.refusal(&["receive", "outside", "inlet"]);
-    assert!(code == Some(64) && said.contains("no message"), "{said}");
-    let env = harness.hear(&["env", "--node", "inlet"]);
+    assert_eq!(harness.output_of(&["receive", "outside", "inlet"]), "hello there\n");
+    let (code, output) = harness.error_of(&["receive", "outside", "inlet"]);
+    assert!(code == Some(64) && output.contains("no message"), "{output}");
+    let env = harness.output_of(&["env", "--node", "inlet"]);
     let names: Vec<_> = env.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     let expected = "APPSYNC_ENDPOINT AWS_DEFAULT_REGION AWS_ENDPOINT_URL CLIENT_ID COGNITO_JWKS NAME NODE PASSWORD TENANT \
                     USER_NAME USER_POOL_ID";
@@ -183,8 +183,8 @@ fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
 #[test]
 fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
     let harness = Harness::new(SEED);
-    let before = harness.hear(&["show"]);
-    for (words, part) in [
+    let before = harness.output_of(&["show"]);
+    for (arguments, part) in [
         (&["add-node", "inlet", "--image", "x/y:1"][..], "there is a node \"inlet\" already"),
         (&["add-node", "new"], "the node needs an image"),
         (&["add-node", "new", "--type", "inlet type", "--image", "x/y:1"], "set-image"),
@@ -198,11 +198,11 @@ fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
         (&["change-auditor", "hl7", "x"], "no message type"),
         (&["env", "--node", "nobody"], "no node"),
     ] {
-        let (code, said) = harness.refusal(words);
-        assert!(code == Some(64) && said.contains(part), "{words:?}: {code:?} {said}");
+        let (code, output) = harness.error_of(arguments);
+        assert!(code == Some(64) && output.contains(part), "{arguments:?}: {code:?} {output}");
     }
-    assert_eq!(harness.hear(&["show"]), before);
-    for words in [
+    assert_eq!(harness.output_of(&["show"]), before);
+    for arguments in [
         &["change-ports", "inlet"][..],
         &["change-mounts", "inlet", "/data"],
         &["set-node-config", "inlet", "{}"],
@@ -221,10 +221,10 @@ fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
         &["remove-node", "inlet"],
         &["remove-app"],
     ] {
-        harness.hear(words);
+        harness.output_of(arguments);
     }
-    let (code, said) = harness.refusal(&["add-node", "x", "--image", "x/y:1"]);
-    assert!(code == Some(64) && said.contains("the app was removed"), "{said}");
+    let (code, output) = harness.error_of(&["add-node", "x", "--image", "x/y:1"]);
+    assert!(code == Some(64) && output.contains("the app was removed"), "{output}");
 }
 
 #[test]
@@ -234,12 +234,12 @@ fn what_is_not_there_is_told_with_the_place_to_look() {
         let output = command(folder.path()).arg("fake-cloud").args(arguments).output().expect("the binary starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (code, said) = fails(&["--at", "127.0.0.1:9", "show"]);
-    assert!(code == Some(69) && said.contains("fake-cloud serve"), "{said}");
+    let (code, output) = fails(&["--at", "127.0.0.1:9", "show"]);
+    assert!(code == Some(69) && output.contains("fake-cloud serve"), "{output}");
     let seed = folder.path().join("seed.toml");
     std::fs::write(&seed, "app = 'a'\n[node.x]\n").expect("a file");
-    let (code, said) = fails(&["serve", "--listen", "127.0.0.1:0", "--seed", seed.to_str().expect("a plain path")]);
-    assert!(code == Some(64) && said.contains("seed.toml, line 2:") && said.contains("needs an image"), "{said}");
-    let (code, said) = fails(&["serve", "--seed", "/nowhere.toml"]);
-    assert!(code == Some(64) && said.contains("/nowhere.toml"), "{said}");
+    let (code, output) = fails(&["serve", "--listen", "127.0.0.1:0", "--seed", seed.to_str().expect("a plain path")]);
+    assert!(code == Some(64) && output.contains("seed.toml, line 2:") && output.contains("needs an image"), "{output}");
+    let (code, output) = fails(&["serve", "--seed", "/nowhere.toml"]);
+    assert!(code == Some(64) && output.contains("/nowhere.toml"), "{output}");
 }

@@ -87,8 +87,8 @@ async fn keys_of_the_shared_files_are_found_by_profile() {
 #[tokio::test]
 async fn keys_of_a_process_are_found() {
     let (bench, id, secret) = bench_without_keys().await;
-    let said = serde_json::json!({"Version": 1, "AccessKeyId": id, "SecretAccessKey": secret, "Expiration": EXPIRY});
-    let script = write(&bench, "give keys", &format!("echo '{said}'\n"));
+    let output = serde_json::json!({"Version": 1, "AccessKeyId": id, "SecretAccessKey": secret, "Expiration": EXPIRY});
+    let script = write(&bench, "give keys", &format!("echo '{output}'\n"));
     let process = format!("[default]\ncredential_process = sh \"{}\"\n", script.display());
     write(&bench, ".aws/config", &process);
     let ran = bench.run(&["check"]).await;

@@ -194,9 +194,9 @@ async fn run(folder: &Path, block: &str) -> String {
         (status, child.wait_with_output().expect("its output"))
     });
     let (status, output) = timeout(BLOCK_LIMIT, done).await.expect("the block ends in time").expect("no panic");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(status.success(), "{block}\n{said}");
-    said
+    let output = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(status.success(), "{block}\n{output}");
+    output
 }
 
 /// A tree to work in, whose files are those of the project: what a block writes stays out of it.

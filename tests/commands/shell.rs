@@ -14,7 +14,7 @@ use crate::bench::Bench;
 /// A user without any rights on every Linux.
 const NOBODY: u32 = 65_534;
 const TEXT_LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[tokio::test]
 async fn help_needs_no_configuration() {
@@ -130,7 +130,7 @@ async fn a_signal_ends_the_wait_for_an_engine() {
     let until = Instant::now() + TEXT_LIMIT;
     while !bench.log().contains("the engine does not answer yet") {
         assert!(Instant::now() < until, "it does not say that it waits: {}", bench.log());
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     let pid = daemon.id().expect("it runs").to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there").success());

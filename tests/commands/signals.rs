@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bench::{BINARY, Bench};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// What goes on for ever.
 const FOLLOWERS: [&[&str]; 3] = [&["status", "--watch"], &["status", "--watch", "--json"], &["events"]];
 
@@ -23,7 +23,7 @@ async fn host() -> (Bench, Child) {
     let end = Instant::now() + LIMIT;
     while bench.run(&["status"]).await.code != 0 {
         assert!(Instant::now() < end, "{}", bench.log());
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     (bench, daemon)
 }
@@ -101,7 +101,7 @@ async fn the_daemon_ignores_sigusr1_and_says_so() {
     let end = Instant::now() + LIMIT;
     while !bench.log().contains("SIGUSR1 is ignored") {
         assert!(Instant::now() < end && daemon.try_wait().expect("it ran").is_none(), "{}", bench.log());
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     assert_eq!(bench.run(&["status"]).await.code, 0);
     send("TERM", process).await;
@@ -117,7 +117,7 @@ async fn the_daemon_ends_on_signals_that_its_parent_ignored() {
         let end = Instant::now() + LIMIT;
         while bench.run(&["status"]).await.code != 0 {
             assert!(Instant::now() < end, "{}", bench.log());
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
         send(name, daemon.id().expect("it runs")).await;
         assert_eq!(ended(&mut daemon).await.code(), Some(0), "{name}: {}", bench.log());
@@ -145,7 +145,7 @@ async fn a_log_file_that_cannot_be_written_is_a_warning_with_a_remedy() {
     bench.set("PASSWORD", "not the right one");
     let ran = bench.run(&["run"]).await;
     assert_eq!(ran.code, 77, "{}", ran.all());
-    let told: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("the log file cannot be written")).collect();
-    assert!(told.len() == 1 && told[0].starts_with("[WARNING] 20"), "{}", ran.all());
-    assert!(told[0].contains("taken/daemon.log") && told[0].contains(" remedy="), "{}", ran.all());
+    let reported: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("the log file cannot be written")).collect();
+    assert!(reported.len() == 1 && reported[0].starts_with("[WARNING] 20"), "{}", ran.all());
+    assert!(reported[0].contains("taken/daemon.log") && reported[0].contains(" remedy="), "{}", ran.all());
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::bench::{Bench, Ran};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 async fn eventually(bench: &Bench, arguments: &[&str], test: impl Fn(&Ran) -> bool) -> Ran {
     let until = Instant::now() + LIMIT;
@@ -20,7 +20,7 @@ async fn eventually(bench: &Bench, arguments: &[&str], test: impl Fn(&Ran) -> bo
             return ran;
         }
         assert!(Instant::now() < until, "{}\n{}", ran.all(), bench.log());
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -64,7 +64,7 @@ async fn the_socket_of_a_daemon_that_was_killed_is_replaced() {
     let until = Instant::now() + LIMIT;
     while !bench.log().contains("another daemon listens there") {
         assert!(Instant::now() < until, "{}", bench.log());
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     drop(second);
     assert!(bench.run(&["status"]).await.code == 0, "the first one's stays");

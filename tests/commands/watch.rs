@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bench::{BINARY, Bench};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const SIGINT: i32 = 2;
 /// What a terminal sends for Ctrl-C.
 const CTRL_C: &[u8] = b"\x03";
@@ -52,7 +52,7 @@ impl Watcher {
         let end = Instant::now() + LIMIT;
         while !is_so() {
             assert!(Instant::now() < end, "not in time: {what}\n{}\n{}", self.printed(), self.complaints());
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -63,8 +63,8 @@ impl Watcher {
     /// Ends it as Ctrl-C does.
     async fn interrupted(&mut self) -> ExitStatus {
         let id = self.child.id().expect("it runs").to_string();
-        let told = Command::new("kill").args(["-INT", &id]).status().await.expect("kill is installed");
-        assert!(told.success());
+        let sent = Command::new("kill").args(["-INT", &id]).status().await.expect("kill is installed");
+        assert!(sent.success());
         self.ended().await
     }
 }
@@ -91,7 +91,7 @@ async fn host() -> (Bench, Child) {
     let end = Instant::now() + LIMIT;
     while !bench.run(&["status"]).await.stdout.contains("first") {
         assert!(Instant::now() < end, "{}", bench.log());
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     (bench, daemon)
 }
@@ -114,8 +114,8 @@ async fn in_a_pipe_it_tells_news_once_and_waits_for_a_daemon_that_goes_away() {
 
     daemon.kill().await.expect("it runs");
     for watcher in [&text, &json] {
-        let said = "the daemon is not running: nobody listens at";
-        watcher.until(said, || watcher.complaints().contains(said)).await;
+        let message = "the daemon is not running: nobody listens at";
+        watcher.until(message, || watcher.complaints().contains(message)).await;
         assert!(watcher.complaints().contains("; waiting for it\n"), "{}", watcher.complaints());
     }
     let (text_so_far, json_so_far) = (text.printed().len(), json.printed().len());

@@ -4,7 +4,7 @@
 //!
 //! Each figure is the best of several runs. The world is that of the benches, which tell the figures themselves.
 
-use std::hint::black_box;
+use std::engine_event::black_box;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
@@ -26,7 +26,7 @@ fn a_change_costs_among_many_nodes_as_much_as_among_few() {
 
 #[test]
 fn a_hint_costs_among_many_nodes_as_much_as_among_few() {
-    within("hint", hint(MANY) / hint(FEW), 4.0);
+    within("hint", engine_event(MANY) / engine_event(FEW), 4.0);
 }
 
 #[test]
@@ -39,12 +39,12 @@ fn a_convergence_costs_for_each_node_as_much_with_many_nodes_as_with_few() {
 fn a_change_and_a_hint_cost_no_more_than_so_many_names() {
     let one_name = best(RUNS, || (0..100).for_each(|_| drop(black_box(names::container_name("a: digested"))))) / 100.0;
     within("change in names", change(FEW) / one_name, CHANGE_IN_NAMES_MAX);
-    within("hint in names", hint(FEW) / one_name, HINT_IN_NAMES_MAX);
+    within("hint in names", engine_event(FEW) / one_name, EVENT_IN_NAMES_MAX);
 }
 
 /// Three times and more of what was measured (8 to 13, and 0.21), built for tests.
 const CHANGE_IN_NAMES_MAX: f64 = 40.0;
-const HINT_IN_NAMES_MAX: f64 = 1.0;
+const EVENT_IN_NAMES_MAX: f64 = 1.0;
 
 fn within(what: &str, ratio: f64, limit: f64) {
     println!("{what}: {ratio:.2}, limit {limit}");
@@ -66,11 +66,11 @@ fn change(size: usize) -> f64 {
     best(RUNS, || (0..10).for_each(|_| changing.change())) / 10.0
 }
 
-fn hint(size: usize) -> f64 {
+fn engine_event(size: usize) -> f64 {
     let (mut reconciler, _) = world::converged(size);
-    let mut tell =
-        || (0..100).for_each(|index| drop(black_box(reconciler.on(world::hint(index % size), Duration::ZERO))));
-    best(RUNS, &mut tell) / 100.0
+    let mut send =
+        || (0..100).for_each(|index| drop(black_box(reconciler.on(world::engine_event(index % size), Duration::ZERO))));
+    best(RUNS, &mut send) / 100.0
 }
 
 fn converge(size: usize) {

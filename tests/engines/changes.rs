@@ -30,8 +30,8 @@ async fn a_new_node_is_pulled_made_and_started(engine: Engine) {
     let reference = engine_harness.image("node:1");
     let image_id = engine_harness.push_as(&reference, "1", Default::default()).await;
     engine_harness.add("a", |n| n.image(&reference));
-    let made = engine_harness.running("a").await;
-    assert_eq!(made.image_id(), image_id);
+    let created = engine_harness.running("a").await;
+    assert_eq!(created.image_id(), image_id);
     assert_eq!(
         engine_harness.cloud().registry.private_requests("us-east-1"),
         1,

@@ -77,9 +77,9 @@ async fn docker_keeps_to_its_rule(engine_harness: &EngineHarness) {
         crash_loop.and_then(|found| found.next_start).is_some_and(|next| next.pause >= Duration::from_secs(3))
     };
     engine_harness.host.eventually("it waits for its next start", is_between).await;
-    let told = report(engine_harness, "bad");
-    assert_eq!(told.state, "crashing");
-    let foreseen = told.crash_loop.and_then(|found| found.next_start_at).expect("it is told").time();
+    let reported = report(engine_harness, "bad");
+    assert_eq!(reported.state, "crashing");
+    let foreseen = reported.crash_loop.and_then(|found| found.next_start_at).expect("it is told").time();
     let before = engine_harness.container("bad").await;
     let is_next = async || {
         let now = engine_harness.container("bad").await;

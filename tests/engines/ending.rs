@@ -23,12 +23,12 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What an end may take beyond the stops themselves, on a machine and with engines that are busy: less than a poll lasts.
 const SLACK: Duration = Duration::from_secs(15);
 
-async fn rig_with_short_grace(engine: Engine) -> EngineHarness {
+async fn harness_with_short_grace(engine: Engine) -> EngineHarness {
     EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_STOP_GRACE", "2s")).await
 }
 
 async fn all_nodes_are_stopped_at_the_same_time_and_the_stubborn_one_is_killed_after_the_grace(engine: Engine) {
-    let mut engine_harness = rig_with_short_grace(engine).await;
+    let mut engine_harness = harness_with_short_grace(engine).await;
     let stubborn = engine_harness.image("stubborn:1");
     engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
     for node in ["deaf-1", "deaf-2", "deaf-3"] {
@@ -84,12 +84,12 @@ async fn nodes_that_shall_be_left_run_on_and_are_adopted(engine: Engine) {
     for (node, before) in ["a", "b"].iter().zip(&before) {
         engine_harness.assert_untouched(node, before).await;
     }
-    let acts = engine_harness.host.journal.acts();
-    assert!(acts.iter().all(|act| act.starts_with("pull ")), "{acts:?}");
+    let actions = engine_harness.host.journal.actions();
+    assert!(actions.iter().all(|act| act.starts_with("pull ")), "{actions:?}");
 }
 
 async fn an_end_during_a_restart_leaves_nothing_running(engine: Engine) {
-    let mut engine_harness = rig_with_short_grace(engine).await;
+    let mut engine_harness = harness_with_short_grace(engine).await;
     let stubborn = engine_harness.image("stubborn:1");
     engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
     engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));

@@ -39,24 +39,24 @@ pub struct EngineHarness {
 
 impl EngineHarness {
     pub async fn new(engine: Engine) -> Self {
-        Self::made(engine, str::to_owned, |builder| builder).await
+        Self::create(engine, str::to_owned, |builder| builder).await
     }
 
     /// A rig whose app is called as `app` says, which is given the tag and begins with it.
     pub async fn with_app(engine: Engine, app: impl FnOnce(&str) -> String) -> Self {
-        Self::made(engine, app, |builder| builder).await
+        Self::create(engine, app, |builder| builder).await
     }
 
     /// A rig whose daemon has settings of its own.
     pub async fn with(engine: Engine, settings: impl FnOnce(Builder) -> Builder) -> Self {
-        Self::made(engine, str::to_owned, settings).await
+        Self::create(engine, str::to_owned, settings).await
     }
 
-    async fn made(engine: Engine, app: impl FnOnce(&str) -> String, settings: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn create(engine: Engine, app: impl FnOnce(&str) -> String, settings: impl FnOnce(Builder) -> Builder) -> Self {
         let tag = format!("et{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let cloud = FakeCloud::builder().app(&app(&tag)).start().await.expect("127.0.0.1 has free ports");
         cloud.registry.set_password(&images::password());
-        let bin = shutdown_that_takes_notes();
+        let bin = recording_shutdown();
         let builder = Builder::new(cloud, engine.runtime().await)
             .set("MANAGED_APP_HOST_ID", &tag)
             .set("MANAGED_APP_STOP_GRACE", GRACE)
@@ -250,7 +250,7 @@ impl Drop for Sweeper {
 
 /// Another process writes the script: were it open for writing here while another test forks, running it would fail as
 /// "text file busy".
-fn shutdown_that_takes_notes() -> TempDir {
+fn recording_shutdown() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let write = r#"printf '#!/bin/sh\necho "$@" > "${0%%/*}/told"\n' > "$1" && chmod 755 "$1""#;
     let done = std::process::Command::new("sh").args(["-c", write, "sh"]).arg(folder.path().join("shutdown")).status();

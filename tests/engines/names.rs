@@ -31,16 +31,16 @@ async fn names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_othe
     let mut hosts = BTreeSet::new();
     let mut before = Vec::new();
     for node in nodes {
-        let made = engine_harness.running(node).await;
+        let created = engine_harness.running(node).await;
         let name = engine_harness.name(node);
-        assert_eq!(made.env("NODE"), [name.as_str()]);
-        assert_eq!(made.label("stream.echo.managed-app.node"), Some(name.as_str()));
-        let host = made.0["Config"]["Hostname"].as_str().expect("it has a host name").to_owned();
+        assert_eq!(created.env("NODE"), [name.as_str()]);
+        assert_eq!(created.label("stream.echo.managed-app.node"), Some(name.as_str()));
+        let host = created.0["Config"]["Hostname"].as_str().expect("it has a host name").to_owned();
         assert!(host.len() <= 63 && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{host}");
         hosts.insert(host);
-        let networks = made.networks().into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let networks = created.networks().into_iter().map(str::to_owned).collect::<Vec<_>>();
         assert!(networks.len() == 1 && networks[0].starts_with(&engine_harness.tag), "{networks:?}");
-        before.push(made);
+        before.push(created);
     }
     assert_eq!(hosts.len(), nodes.len(), "{hosts:?}");
     assert_eq!(engine.containers(&engine_harness.tag).await.len(), nodes.len());

@@ -27,7 +27,7 @@ on_each_engine! {
 const ROUNDS: usize = 4;
 const LEAVE: (&str, &str) = ("MANAGED_APP_ON_EXIT", "leave");
 
-async fn rig_with_node(engine: Engine) -> EngineHarness {
+async fn harness_with_node(engine: Engine) -> EngineHarness {
     let engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push("node:1", "1").await;
     engine_harness.add("a", |n| n.of_type("type").image(&image));
@@ -36,7 +36,7 @@ async fn rig_with_node(engine: Engine) -> EngineHarness {
 
 async fn ready(engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Process {
     let mut daemon = Process::start(engine_harness, more);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     daemon
 }
 
@@ -51,7 +51,7 @@ fn takeover() -> Command {
 }
 
 async fn a_second_daemon_ends_with_75_and_touches_nothing(engine: Engine) {
-    let engine_harness = rig_with_node(engine).await;
+    let engine_harness = harness_with_node(engine).await;
     let first = ready(&engine_harness, &[]).await;
     let [a] = engine_harness.containers(["a"]).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -65,23 +65,23 @@ async fn a_second_daemon_ends_with_75_and_touches_nothing(engine: Engine) {
     }
     variables.insert("MANAGED_APP_HOST_ID".to_owned(), "another-host-id".to_owned());
     let before = sign_ins(&engine_harness);
-    let (code, said) = process::run(&variables, &[]).await;
-    assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains(&format!("pid {}, host name", first.id())) && said.contains("--takeover"), "{said}");
+    let (code, output) = process::run(&variables, &[]).await;
+    assert_eq!(code, Some(75), "{output}");
+    assert!(output.contains(&format!("pid {}, host name", first.id())) && output.contains("--takeover"), "{output}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "it wrote something");
     assert_eq!(sign_ins(&engine_harness), before, "it signed in");
 
     // Commands that only ask are not kept away.
     for command in ["plan", "check"] {
-        let (code, said) = process::run(&variables, &[command]).await;
-        assert_ne!(code, Some(75), "{said}");
-        assert!(command == "plan" || said.contains(&format!("pid {}", first.id())), "{said}");
+        let (code, output) = process::run(&variables, &[command]).await;
+        assert_ne!(code, Some(75), "{output}");
+        assert!(command == "plan" || output.contains(&format!("pid {}", first.id())), "{output}");
     }
     engine_harness.assert_untouched("a", &a).await;
 }
 
 async fn of_two_that_start_at_once_one_acts_and_no_node_restarts(engine: Engine) {
-    let engine_harness = rig_with_node(engine).await;
+    let engine_harness = harness_with_node(engine).await;
     let mut daemon = ready(&engine_harness, &[LEAVE]).await;
     let [a] = engine_harness.containers(["a"]).await;
     until("all is as wanted", async || daemon.log().contains("start is over")).await;
@@ -101,7 +101,7 @@ async fn of_two_that_start_at_once_one_acts_and_no_node_restarts(engine: Engine)
         let (loser, mut winner) = if first_lost { (one, two) } else { (two, one) };
         assert_eq!(code, Some(75), "round {round}: {}", loser.printed());
         assert!(loser.printed().contains(&format!("pid {}", winner.id())), "round {round}: {}", loser.printed());
-        winner.told("READY=1").await;
+        winner.notified("READY=1").await;
         winner.kill().await;
         engine_harness.assert_untouched("a", &a).await;
     }
@@ -119,27 +119,27 @@ fn copy(from: &Path, to: &Path) {
 }
 
 async fn takeover_ends_the_first_and_leaves_the_nodes(engine: Engine) {
-    let engine_harness = rig_with_node(engine).await;
+    let engine_harness = harness_with_node(engine).await;
     let mut first = ready(&engine_harness, &[]).await;
     let [a] = engine_harness.containers(["a"]).await;
     until("all is as wanted", async || first.log().contains("start is over")).await;
     let mut second = Process::start_by(takeover(), &engine_harness, &[]);
     assert_eq!(first.ended().await.code(), Some(0), "{}", first.log());
-    second.told("READY=1").await;
+    second.notified("READY=1").await;
     assert!(first.log().contains("another daemon takes over"), "{}", first.log());
     engine_harness.assert_untouched("a", &a).await;
 
     // One that hangs is not taken over, and not hurt.
     second.signal("STOP").await;
-    let (code, said) = process::run(&process::variables(&engine_harness), &["run", "--takeover"]).await;
-    assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains("does not answer") && said.contains(&format!("pid {}", second.id())), "{said}");
+    let (code, output) = process::run(&process::variables(&engine_harness), &["run", "--takeover"]).await;
+    assert_eq!(code, Some(75), "{output}");
+    assert!(output.contains("does not answer") && output.contains(&format!("pid {}", second.id())), "{output}");
     second.signal("CONT").await;
     engine_harness.assert_untouched("a", &a).await;
 }
 
 async fn a_start_during_the_end_of_the_first_waits_for_it(engine: Engine) {
-    let engine_harness = rig_with_node(engine).await;
+    let engine_harness = harness_with_node(engine).await;
     let stubborn = engine_harness.image("stubborn:1");
     engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
     engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
@@ -154,15 +154,15 @@ async fn a_start_during_the_end_of_the_first_waits_for_it(engine: Engine) {
 
     second.signal("TERM").await;
     let mut third = Process::start(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]);
-    third.told("STATUS=waiting for the daemon before to end").await;
+    third.notified("STATUS=waiting for the daemon before to end").await;
     assert_eq!(second.ended().await.code(), Some(0));
-    third.told("READY=1").await;
+    third.notified("READY=1").await;
     engine_harness.restarted("a", &a).await;
 }
 
 /// `shutdown` is the one program that the daemon waits for here; this one does not end.
 async fn a_daemon_killed_beside_its_child_leaves_no_lock(engine: Engine) {
-    let engine_harness = rig_with_node(engine).await;
+    let engine_harness = harness_with_node(engine).await;
     let bin = tempfile::tempdir().expect("a folder");
     let write = r#"printf '#!/bin/sh\necho $$ > "${0%%/*}/pid"\nexec /bin/sleep 600\n' > "$1" && chmod 755 "$1""#;
     let written = Command::new("sh").args(["-c", write, "sh"]).arg(bin.path().join("shutdown")).status().await;
@@ -177,15 +177,15 @@ async fn a_daemon_killed_beside_its_child_leaves_no_lock(engine: Engine) {
     assert!(Path::new("/proc").join(pid.trim()).exists(), "the child is alive");
 
     // The next one has the lock, and ends the app in its turn.
-    let (code, said) = process::run(&process::variables(&engine_harness), &[]).await;
+    let (code, output) = process::run(&process::variables(&engine_harness), &[]).await;
     let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().await;
     assert!(killed.expect("kill is installed").success(), "the child has lived until now");
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(engine_harness.shutdown_call().as_deref(), Some("now\n"), "{said}");
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(engine_harness.shutdown_call().as_deref(), Some("now\n"), "{output}");
 }
 
 async fn daemons_of_two_apps_run_beside_each_other(engine: Engine) {
-    let (one, two) = (rig_with_node(engine).await, rig_with_node(engine).await);
+    let (one, two) = (harness_with_node(engine).await, harness_with_node(engine).await);
     let mut daemons = [ready(&one, &[]).await, ready(&two, &[]).await];
     for (daemon, engine_harness) in daemons.iter_mut().zip([&one, &two]) {
         engine_harness.containers(["a"]).await;

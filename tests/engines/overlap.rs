@@ -23,7 +23,7 @@ on_each_engine! {
 }
 
 /// The pause between two questions.
-const ASK_EVERY: Duration = Duration::from_millis(5);
+const REQUEST_INTERVAL: Duration = Duration::from_millis(5);
 /// Time for a test on a busy machine to see the new container beside the old one.
 const WINDOW: &str = "6s";
 const NODES: [&str; 3] = ["free", "port", "mount"];
@@ -53,7 +53,7 @@ async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: En
         }
         for (id, _) in running.iter().filter(|(_, name)| name.starts_with(&engine_harness.name("free"))) {
             // One that has gone since is of no interest.
-            client.learn(addresses(&engine_harness, engine.find(id).await.as_slice()));
+            client.add_addresses(addresses(&engine_harness, engine.find(id).await.as_slice()));
         }
         before.iter().all(|old| running.iter().all(|(id, _)| id != old.id())) && engine_harness.host.is_converged()
     })
@@ -101,10 +101,10 @@ fn addresses(engine_harness: &EngineHarness, containers: &[Container]) -> Vec<Ip
 }
 
 /// Asks a node again and again, at any address that it was ever known to have, the newest first.
-struct Client(Arc<Asking>);
+struct Client(Arc<Poller>);
 
 #[derive(Default)]
-struct Asking {
+struct Poller {
     addresses: Mutex<Vec<IpAddr>>,
     answers: AtomicUsize,
     gaps: Mutex<Vec<String>>,
@@ -113,21 +113,21 @@ struct Asking {
 
 impl Client {
     fn begin(addresses: Vec<IpAddr>) -> Self {
-        let asking = Arc::new(Asking { addresses: Mutex::new(addresses), ..Asking::default() });
-        let shared = asking.clone();
+        let poller = Arc::new(Poller { addresses: Mutex::new(addresses), ..Poller::default() });
+        let shared = poller.clone();
         thread::spawn(move || {
             while !shared.is_over.load(Ordering::Relaxed) {
-                match shared.ask() {
+                match shared.request() {
                     Ok(()) => drop(shared.answers.fetch_add(1, Ordering::Relaxed)),
                     Err(gap) => shared.gaps.lock().expect("nobody panics with it").push(gap),
                 }
-                thread::sleep(ASK_EVERY);
+                thread::sleep(REQUEST_INTERVAL);
             }
         });
-        Self(asking)
+        Self(poller)
     }
 
-    fn learn(&self, addresses: Vec<IpAddr>) {
+    fn add_addresses(&self, addresses: Vec<IpAddr>) {
         let mut known = self.0.addresses.lock().expect("nobody panics with it");
         let new: Vec<_> = addresses.into_iter().filter(|address| !known.contains(address)).collect();
         known.extend(new);
@@ -144,8 +144,8 @@ impl Client {
     }
 }
 
-impl Asking {
-    fn ask(&self) -> Result<(), String> {
+impl Poller {
+    fn request(&self) -> Result<(), String> {
         let addresses = self.addresses.lock().expect("nobody panics with it").clone();
         let mut gap = format!("question {}:", self.answers.load(Ordering::Relaxed));
         for address in addresses.iter().rev() {

@@ -47,7 +47,7 @@ impl Process {
     }
 
     /// Waits until systemd is told a line that begins with `text`, such as `READY=1`.
-    pub async fn told(&mut self, text: &str) -> String {
+    pub async fn notified(&mut self, text: &str) -> String {
         let listen = async {
             loop {
                 let mut buffer = [0; MESSAGE_BYTES_MAX];
@@ -58,8 +58,8 @@ impl Process {
                 }
             }
         };
-        let heard = timeout(LIMIT, listen).await;
-        heard.unwrap_or_else(|_| panic!("systemd was not told {text} in time; the log is:\n{}", self.log()))
+        let received = timeout(LIMIT, listen).await;
+        received.unwrap_or_else(|_| panic!("systemd was not told {text} in time; the log is:\n{}", self.log()))
     }
 
     /// Sends a signal, named as `kill` names it.

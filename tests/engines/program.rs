@@ -29,9 +29,9 @@ async fn it_tells_systemd_logs_in_form_and_ends_all_nodes_on_sigterm(engine: Eng
     engine_harness.add("b", |n| n.of_type("type"));
     let watchdog = WATCHDOG.as_micros().to_string();
     let mut daemon = Process::start(&engine_harness, &[("WATCHDOG_USEC", &watchdog), ("LOGGING_LEVEL", "DEBUG")]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     engine_harness.containers(["a", "b"]).await;
-    daemon.told("WATCHDOG=1").await;
+    daemon.notified("WATCHDOG=1").await;
 
     let moved = daemon.log_file().with_extension("1");
     std::fs::rename(daemon.log_file(), &moved).expect("there is a log file");
@@ -39,7 +39,7 @@ async fn it_tells_systemd_logs_in_form_and_ends_all_nodes_on_sigterm(engine: Eng
     until("the log file is there again", async || !daemon.log().is_empty()).await;
 
     daemon.signal("TERM").await;
-    daemon.told("STOPPING=1").await;
+    daemon.notified("STOPPING=1").await;
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
     for node in ["a", "b"] {
         assert_eq!(engine_harness.container(node).await.0["State"]["ExitCode"], 0, "{node} ended on SIGTERM");
@@ -57,15 +57,15 @@ async fn sigint_ends_it_in_order_and_a_second_signal_at_once(engine: Engine) {
     engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
     engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
     let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "2s")]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     daemon.signal("INT").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
     assert_eq!(engine_harness.container("deaf").await.0["State"]["ExitCode"], 137, "it was killed after its grace");
 
     let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "40s")]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     daemon.signal("TERM").await;
-    daemon.told("STOPPING=1").await;
+    daemon.notified("STOPPING=1").await;
     let second = Instant::now();
     daemon.signal("INT").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
@@ -81,7 +81,7 @@ async fn a_kill_in_the_middle_of_a_replacement_is_finished_by_the_next_start(eng
     engine_harness.add("a", |n| n.of_type("type").image(&quiet));
     let grace = [("MANAGED_APP_STOP_GRACE", "3s")];
     let mut daemon = Process::start(&engine_harness, &grace);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     let [deaf, a] = engine_harness.containers(["deaf", "a"]).await;
 
     let next = engine_harness.image("node:2");
@@ -92,7 +92,7 @@ async fn a_kill_in_the_middle_of_a_replacement_is_finished_by_the_next_start(eng
     daemon.kill().await;
 
     let mut daemon = Process::start(&engine_harness, &grace);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     let now = engine_harness.replaced("deaf", &deaf).await;
     assert_eq!(now.image_id(), next_id);
     engine_harness.assert_untouched("a", &a).await;
@@ -108,14 +108,14 @@ async fn a_kill_in_the_middle_of_a_restart_leaves_no_stale_node(engine: Engine) 
         engine_harness.add(node, |n| n.of_type("type").image(&image));
     }
     let mut daemon = Process::start(&engine_harness, &[]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     let [a, b, c] = engine_harness.containers(["a", "b", "c"]).await;
     engine_harness.cloud().connect(&engine_harness.name("a"), &engine_harness.name("b"));
     until("the change was taken", async || engine_harness.cloud().pending_changes() == 0).await;
     daemon.kill().await;
 
     let mut daemon = Process::start(&engine_harness, &[]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     let [a, b] = [engine_harness.restarted("a", &a).await, engine_harness.restarted("b", &b).await];
     engine_harness.assert_untouched("c", &c).await;
 
@@ -123,7 +123,7 @@ async fn a_kill_in_the_middle_of_a_restart_leaves_no_stale_node(engine: Engine) 
     until("all is as wanted", async || daemon.log().contains("start is over")).await;
     daemon.kill().await;
     let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_ON_EXIT", "leave")]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
     for (node, before) in [("a", &a), ("b", &b), ("c", &c)] {
@@ -136,7 +136,7 @@ async fn removal_of_the_app_runs_shutdown_from_the_path(engine: Engine) {
     let image = engine_harness.push("node:1", "1").await;
     engine_harness.add("a", |n| n.image(&image));
     let mut daemon = Process::start(&engine_harness, &[]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     engine_harness.cloud().remove_app();
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
     assert_eq!(engine_harness.shutdown_call().as_deref(), Some("now\n"));
@@ -151,28 +151,28 @@ async fn exit_codes_tell_what_went_wrong(engine: Engine) {
         variables.insert(name.to_owned(), value.to_owned());
         variables
     };
-    let (code, said) = process::run(&good, &["--no-such-flag"]).await;
-    assert_eq!(code, Some(64), "{said}");
+    let (code, output) = process::run(&good, &["--no-such-flag"]).await;
+    assert_eq!(code, Some(64), "{output}");
 
     let mut bad = with("USER_POOL_ID", "nonsense");
     bad.remove("TENANT");
-    let (code, said) = process::run(&bad, &[]).await;
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("USER_POOL_ID") && said.contains("TENANT"), "{said}");
+    let (code, output) = process::run(&bad, &[]).await;
+    assert_eq!(code, Some(78), "{output}");
+    assert!(output.contains("USER_POOL_ID") && output.contains("TENANT"), "{output}");
 
-    let (code, said) = process::run(&with("PASSWORD", "not-the-password-1"), &[]).await;
-    assert_eq!(code, Some(77), "{said}");
-    assert!(!said.contains("not-the-password-1"), "{said}");
+    let (code, output) = process::run(&with("PASSWORD", "not-the-password-1"), &[]).await;
+    assert_eq!(code, Some(77), "{output}");
+    assert!(!output.contains("not-the-password-1"), "{output}");
 
     let mut away = with("MANAGED_APP_RUNTIME", "auto");
     for variable in ["DOCKER_HOST", "CONTAINER_HOST"] {
         away.insert(variable.to_owned(), "unix:///nonexistent/engine.sock".to_owned());
     }
-    let (code, said) = process::run(&away, &[]).await;
-    assert_eq!(code, Some(69), "{said}");
+    let (code, output) = process::run(&away, &[]).await;
+    assert_eq!(code, Some(69), "{output}");
 
     if engine == Engine::Podman {
-        let (code, said) = process::run(&with("MANAGED_APP_NODE_LOGS", "awslogs"), &[]).await;
-        assert_eq!(code, Some(78), "{said}");
+        let (code, output) = process::run(&with("MANAGED_APP_NODE_LOGS", "awslogs"), &[]).await;
+        assert_eq!(code, Some(78), "{output}");
     }
 }

@@ -47,13 +47,13 @@ impl Search {
     }
 
     /// Secrets that exist now; some are forgotten later.
-    fn learn(&mut self, engine_harness: &EngineHarness) {
+    fn add_secrets(&mut self, engine_harness: &EngineHarness) {
         self.secrets.extend(engine_harness.cloud().secrets());
         self.secrets.insert(crate::images::password());
     }
 
-    fn read(&mut self, place: &str, text: impl Into<String>) {
-        self.texts.push((place.to_owned(), text.into()));
+    fn read(&mut self, source: &str, text: impl Into<String>) {
+        self.texts.push((source.to_owned(), text.into()));
     }
 
     /// Everything below a folder.
@@ -86,10 +86,10 @@ impl Search {
             let basic = STANDARD.encode(format!("AWS:{secret}"));
             let json_word = serde_json::Value::from(secret.as_str()).to_string();
             let forms = [secret.as_str(), basic.trim_end_matches('='), json_word.trim_matches('"')];
-            for (place, text) in &self.texts {
+            for (source, text) in &self.texts {
                 if let Some(at) = forms.iter().find_map(|form| text.find(form)) {
                     let start = text.floor_char_boundary(at.saturating_sub(80));
-                    panic!("{place} holds {secret:?} after {:?}", &text[start..at]);
+                    panic!("{source} holds {secret:?} after {:?}", &text[start..at]);
                 }
             }
         }
@@ -97,7 +97,7 @@ impl Search {
 }
 
 /// A daemon with its secrets, and what is found of them.
-struct Life {
+struct Scenario {
     engine_harness: EngineHarness,
     daemon: Process,
     search: Search,
@@ -107,16 +107,16 @@ struct Life {
 }
 
 async fn no_secret_is_in_anything_that_the_program_leaves(engine: Engine) {
-    let mut life = Life::begin(engine).await;
-    life.look_at_the_process();
-    life.change_and_renew().await;
-    life.ask().await;
-    life.run_commands().await;
-    life.look_into_the_engine().await;
-    life.end().await;
+    let mut scenario = Scenario::begin(engine).await;
+    scenario.inspect_process();
+    scenario.change_and_renew().await;
+    scenario.ask().await;
+    scenario.run_commands().await;
+    scenario.inspect_engine().await;
+    scenario.end().await;
 }
 
-impl Life {
+impl Scenario {
     /// Nodes with marked configurations; the registry refuses the first password, and takes the second.
     async fn begin(engine: Engine) -> Self {
         let engine_harness = EngineHarness::new(engine).await;
@@ -137,16 +137,16 @@ impl Life {
         let mut daemon = Process::start(&engine_harness, &own);
         let mut variables = process::variables(&engine_harness);
         variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        search.read("READY", daemon.told("READY=1").await);
+        search.read("READY", daemon.notified("READY=1").await);
         until("the refusal is told", async || daemon.log().contains("image cannot be pulled")).await;
         cloud.registry.set_password(&crate::images::password());
         daemon.signal("HUP").await;
         engine_harness.containers(["a", "b"]).await;
-        search.learn(&engine_harness);
+        search.add_secrets(&engine_harness);
         Self { engine_harness, daemon, search, variables, folder }
     }
 
-    fn look_at_the_process(&mut self) {
+    fn inspect_process(&mut self) {
         let about = |name: &str| {
             std::fs::read_to_string(format!("/proc/{}/{name}", self.daemon.id())).expect("the daemon runs")
         };
@@ -166,7 +166,7 @@ impl Life {
         cloud.revoke_credentials();
         cloud.connect(&a, &b);
         let before = engine_harness.restarted("a", &before).await;
-        self.search.learn(engine_harness);
+        self.search.add_secrets(engine_harness);
         cloud.set_node_config(&a, &json!({"secret": NODE_MARK, "more": 1}).to_string());
         let before = engine_harness.restarted("a", &before).await;
         cloud.send_raw(&format!("{{\"new\": \"{NODE_MARK}\"}}"));
@@ -175,16 +175,16 @@ impl Life {
         until("the pull fails", async || self.daemon.log().contains("missing:1")).await;
         cloud.set_image("type", &engine_harness.push("node:2", "2").await);
         engine_harness.replaced("a", &before).await;
-        self.search.learn(engine_harness);
+        self.search.add_secrets(engine_harness);
     }
 
     /// What the daemon answers to whoever may ask it.
     async fn ask(&mut self) {
         let a = self.engine_harness.name("a");
-        for (words, expected) in [(&["status", "--json"][..], a.as_str()), (&["why", &a][..], "restart")] {
-            let (code, said) = process::run(&self.variables, words).await;
-            assert!(code == Some(0) && said.contains(expected), "{words:?} says {said}");
-            self.search.read(words[0], said);
+        for (arguments, expected) in [(&["status", "--json"][..], a.as_str()), (&["why", &a][..], "restart")] {
+            let (code, output) = process::run(&self.variables, arguments).await;
+            assert!(code == Some(0) && output.contains(expected), "{arguments:?} says {output}");
+            self.search.read(arguments[0], output);
         }
         let socket = self.folder.path().join("status.sock");
         for path in ["/metrics", "/v1/status", &format!("/v1/history?node={a}")] {
@@ -197,8 +197,8 @@ impl Life {
     /// What commands say and write meanwhile, and a start with a wrong password.
     async fn run_commands(&mut self) {
         let bundle = self.folder.path().join("bundle.tar.gz");
-        for words in [&["check", "--bundle", bundle.to_str().expect("a plain path")][..], &["plan"][..]] {
-            self.search.read(words[0], process::run(&self.variables, words).await.1);
+        for arguments in [&["check", "--bundle", bundle.to_str().expect("a plain path")][..], &["plan"][..]] {
+            self.search.read(arguments[0], process::run(&self.variables, arguments).await.1);
         }
         let mut archive = Vec::new();
         let file = std::fs::File::open(&bundle).expect("the bundle is there");
@@ -209,13 +209,13 @@ impl Life {
         let mut variables = self.variables.clone();
         let wrong = [("PASSWORD", WRONG_PASSWORD), ("MANAGED_APP_STATUS_SOCKET", "off")];
         variables.extend(wrong.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let (code, said) = process::run(&variables, &[]).await;
-        assert_eq!(code, Some(77), "{said}");
-        self.search.read("a refused sign-in", said);
-        self.search.learn(&self.engine_harness);
+        let (code, output) = process::run(&variables, &[]).await;
+        assert_eq!(code, Some(77), "{output}");
+        self.search.read("a refused sign-in", output);
+        self.search.add_secrets(&self.engine_harness);
     }
 
-    async fn look_into_the_engine(&mut self) {
+    async fn inspect_engine(&mut self) {
         let password = self.variables["PASSWORD"].clone();
         for node in ["a", "b"] {
             self.search.read_container(self.engine_harness.container(node).await, &password);

@@ -30,30 +30,30 @@ async fn a_container_has_the_environment_labels_and_settings_of_the_contract(eng
     engine_harness.add("web-1", |n: Node| n.of_type("type one").image(&image).receives("hl7").sends("x12"));
     engine_harness.host.start();
     engine_harness.host.converged().await;
-    let made = engine_harness.running("web-1").await;
+    let created = engine_harness.running("web-1").await;
 
     let name = engine_harness.name("web-1");
     let cloud = engine_harness.cloud().env();
     for variable in ["APPSYNC_ENDPOINT", "CLIENT_ID", "PASSWORD", "TENANT", "USER_POOL_ID", "USER_NAME"] {
-        assert_eq!(made.env(variable), [cloud[variable].as_str()], "{variable}");
+        assert_eq!(created.env(variable), [cloud[variable].as_str()], "{variable}");
     }
-    assert_eq!(made.env("NODE"), [name.as_str()]);
-    assert_eq!(made.env("NAME"), [name.as_str()]);
-    assert!(!made.label("stream.echo.managed-app.spec").expect("a record").contains("\"NAME\""));
-    assert!(made.env("AWS_SECRET_ACCESS_KEY").is_empty(), "the host's own keys are not for nodes");
-    assert_eq!(made.label("managed_node_type"), Some("type one"));
-    assert_eq!(made.label("receive_message_type"), Some("hl7"));
-    assert_eq!(made.label("send_message_type"), Some("x12"));
-    assert!(!made.0["Config"]["Labels"].to_string().contains(&cloud["PASSWORD"]), "no secret is in a label");
-    assert_eq!(made.0["Config"]["Hostname"], name.as_str());
-    assert_eq!(made.0["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
-    assert_eq!(made.0["Config"]["StopTimeout"], 10, "the daemon's grace is the engine's too");
-    assert_eq!(made.networks(), [engine_harness.tag.as_str()]);
+    assert_eq!(created.env("NODE"), [name.as_str()]);
+    assert_eq!(created.env("NAME"), [name.as_str()]);
+    assert!(!created.label("stream.echo.managed-app.spec").expect("a record").contains("\"NAME\""));
+    assert!(created.env("AWS_SECRET_ACCESS_KEY").is_empty(), "the host's own keys are not for nodes");
+    assert_eq!(created.label("managed_node_type"), Some("type one"));
+    assert_eq!(created.label("receive_message_type"), Some("hl7"));
+    assert_eq!(created.label("send_message_type"), Some("x12"));
+    assert!(!created.0["Config"]["Labels"].to_string().contains(&cloud["PASSWORD"]), "no secret is in a label");
+    assert_eq!(created.0["Config"]["Hostname"], name.as_str());
+    assert_eq!(created.0["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
+    assert_eq!(created.0["Config"]["StopTimeout"], 10, "the daemon's grace is the engine's too");
+    assert_eq!(created.networks(), [engine_harness.tag.as_str()]);
     let driver = if engine == Engine::Docker { "json-file" } else { "k8s-file" };
-    assert_eq!(made.0["HostConfig"]["LogConfig"]["Type"], driver);
+    assert_eq!(created.0["HostConfig"]["LogConfig"]["Type"], driver);
     let bridge = engine.run(&["network", "inspect", &engine_harness.tag]).await;
     assert!(bridge.to_lowercase().contains("\"driver\": \"bridge\""), "{bridge}");
-    let output = engine.run(&["logs", made.id()]).await;
+    let output = engine.run(&["logs", created.id()]).await;
     assert!(output.contains(&format!("node {name} version {} started", engine_harness.version("1"))), "{output}");
 }
 
@@ -66,8 +66,8 @@ async fn hardening_is_what_the_engine_shows_and_the_node_runs(engine: Engine) {
             .set("MANAGED_APP_NODE_MEMORY_MAX", "64m")
     })
     .await;
-    let [made] = engine_harness.started_with(["a"]).await;
-    let host = &made.0["HostConfig"];
+    let [created] = engine_harness.started_with(["a"]).await;
+    let host = &created.0["HostConfig"];
     assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{}", host["SecurityOpt"]);
     let dropped = host["CapDrop"].to_string().replace("CAP_", "");
     assert!(dropped.contains("\"NET_RAW\"") && dropped.contains("\"MKNOD\""), "{dropped}");
@@ -78,7 +78,7 @@ async fn hardening_is_what_the_engine_shows_and_the_node_runs(engine: Engine) {
         engine_harness.host.set(&format!("MANAGED_APP_NODE_{variable}"), "");
     }
     engine_harness.host.restart_daemon().await;
-    let host = engine_harness.replaced("a", &made).await.0["HostConfig"].clone();
+    let host = engine_harness.replaced("a", &created).await.0["HostConfig"].clone();
     assert!(!host["SecurityOpt"].to_string().contains("no-new-privileges"), "{}", host["SecurityOpt"]);
     assert_eq!(host["Memory"], 0);
 }
@@ -173,12 +173,12 @@ async fn a_folder_of_the_host_is_the_node_s_too(engine: Engine) {
     engine_harness.add("a", |n: Node| n.image(&image).volume(&path, "/host"));
     engine_harness.host.start();
     engine_harness.host.converged().await;
-    let made = engine_harness.running("a").await;
-    assert_eq!(made.mount("/host")["Type"], "bind");
-    assert_eq!(made.mount("/host")["RW"], true);
+    let created = engine_harness.running("a").await;
+    assert_eq!(created.mount("/host")["Type"], "bind");
+    assert_eq!(created.mount("/host")["RW"], true);
     // The image holds no program to look with, so the engine copies the file out.
     let copy = folder.path().join("copy").display().to_string();
-    engine.run(&["cp", &format!("{}:/host/fact", made.id()), &copy]).await;
+    engine.run(&["cp", &format!("{}:/host/fact", created.id()), &copy]).await;
     assert_eq!(std::fs::read_to_string(copy).expect("it was copied"), "seen by both");
 }
 

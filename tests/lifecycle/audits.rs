@@ -57,11 +57,11 @@ async fn the_tenant_switches_it_on_and_off() {
     assert!(records(&harness).len() < 3 + 3 + 3, "the first three are not: {:?}", ids(&harness));
     harness.cloud.set_audit(false);
     harness.probe("a").await;
-    let told = records(&harness).len();
+    let reported = records(&harness).len();
     send(&harness, 3);
     taken(&harness).await;
     assert_eq!(harness.stop().await, Exit::Done);
-    assert!(records(&harness).len() <= told + 2, "at most the two before the switch was seen");
+    assert!(records(&harness).len() <= reported + 2, "at most the two before the switch was seen");
 }
 
 #[tokio::test]

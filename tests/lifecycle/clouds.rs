@@ -53,7 +53,7 @@ async fn a_rotated_password_is_taken_up_at_a_hangup() {
     let spec = |node: &str| harness.view(node).and_then(|view| view.spec);
     let has_it = |node: &str| spec(node).is_some_and(|spec| spec.env["PASSWORD"].expose() == "a new one");
     harness.eventually("both nodes have it", |host| host.is_converged() && has_it("a") && has_it("b")).await;
-    assert_eq!(harness.journal.acts().iter().filter(|act| act.starts_with("create")).count(), 2);
+    assert_eq!(harness.journal.actions().iter().filter(|act| act.starts_with("create")).count(), 2);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn errors_and_gaps_in_answers_remove_and_restart_nothing() {
         harness.cloud.connect("b", "c");
         harness.eventually("both ends restart", |h| ["b", "c"].iter().all(|n| h.journal.starts(n) == 1)).await;
         harness.probe("b").await;
-        assert_eq!(harness.journal.sorted_acts(), ["restart b", "restart b", "restart c"], "{how:?}");
+        assert_eq!(harness.journal.sorted_actions(), ["restart b", "restart b", "restart c"], "{how:?}");
         harness.cloud.quietly(|world| world.disconnect("b", "c"));
         harness.probe("b").await;
         harness.journal.clear();
@@ -247,7 +247,7 @@ async fn a_node_that_cannot_be_as_described_is_reported_and_left_as_it_is() {
     harness.cloud.set_image("a:type", "no image: at all");
     harness.eventually("it is said", |host| host.node("a").is_some_and(|node| node.failure.is_some())).await;
     harness.probe("b").await;
-    assert_eq!((harness.journal.acts(), harness.runs("a")), (vec!["restart b".to_owned()], true));
+    assert_eq!((harness.journal.actions(), harness.runs("a")), (vec!["restart b".to_owned()], true));
     harness.cloud.set_image("a:type", IMAGE);
     harness.eventually("it is well", |host| host.node("a").is_some_and(|node| node.failure.is_none())).await;
     harness.probe("b").await;

@@ -37,7 +37,7 @@ fn shutdown() -> (TempDir, PathBuf) {
     (folder, note)
 }
 
-fn told(note: &Path) -> Option<String> {
+fn shutdown_arguments(note: &Path) -> Option<String> {
     std::fs::read_to_string(note).ok()
 }
 
@@ -60,17 +60,17 @@ async fn leave_leaves_all_nodes_running() {
     harness.signal(Signal::Terminate).await;
     ends_soon(&mut harness).await;
     assert!(harness.runs("a") && harness.runs("b"));
-    assert_eq!(harness.journal.acts(), [""; 0]);
+    assert_eq!(harness.journal.actions(), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_hand_over_leaves_all_nodes_running_whatever_the_settings_say() {
     let mut harness = Harness::with(&["a", "b"]).await;
-    let before = harness.journal.acts();
+    let before = harness.journal.actions();
     harness.signal(Signal::HandOver).await;
     ends_soon(&mut harness).await;
     assert!(harness.runs("a") && harness.runs("b"));
-    assert_eq!(harness.journal.acts(), before);
+    assert_eq!(harness.journal.actions(), before);
 
     // Also one that has not come further than its sign-in.
     harness.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
@@ -202,7 +202,7 @@ async fn a_removed_app_stops_the_nodes_and_shuts_the_host_down() {
     let asked = harness.cloud.services.calls(Service::AppSync, "GetApp");
     harness.cloud.remove_app();
     assert_eq!(harness.ended().await, Exit::Done);
-    assert_eq!(told(&note).as_deref(), Some("now\n"));
+    assert_eq!(shutdown_arguments(&note).as_deref(), Some("now\n"));
     assert!(harness.cloud.services.calls(Service::AppSync, "GetApp") >= asked + 2, "one answer is not enough");
     assert!(!harness.runs("a") && !harness.runs("b"));
 }
@@ -220,8 +220,8 @@ async fn a_false_word_that_the_app_is_gone_changes_nothing() {
         .eventually("the cloud is asked again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > asked + 1)
         .await;
     harness.probe("a").await;
-    assert_eq!(harness.journal.acts(), ["restart a"]);
-    assert_eq!(told(&note), None);
+    assert_eq!(harness.journal.actions(), ["restart a"]);
+    assert_eq!(shutdown_arguments(&note), None);
     assert!(harness.is_up());
 }
 
@@ -234,7 +234,7 @@ async fn with_on_removed_exit_the_nodes_are_removed_and_the_host_stays_on() {
     harness.cloud.remove_app();
     assert_eq!(harness.ended().await, Exit::Done);
     assert_eq!(harness.nodes_with_containers(), [""; 0]);
-    assert_eq!(told(&note), None);
+    assert_eq!(shutdown_arguments(&note), None);
 }
 
 #[tokio::test]
@@ -247,6 +247,6 @@ async fn an_app_that_is_gone_at_the_start_ends_the_daemon_too() {
     harness.host.search_in(path);
     harness.start();
     assert_eq!(harness.ended().await, Exit::Done);
-    assert_eq!(told(&note).as_deref(), Some("now\n"));
+    assert_eq!(shutdown_arguments(&note).as_deref(), Some("now\n"));
     assert!(!harness.runs("a"));
 }

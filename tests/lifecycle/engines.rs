@@ -30,7 +30,7 @@ async fn check_repair(what: &str, act: impl FnOnce(&Harness, &str)) {
     assert!(took < REPAIR, "{what} took {took:?}");
     harness.converged().await;
     assert_eq!(harness.view("b").map(|view| view.starts), other.map(|view| view.starts), "{what}");
-    assert!(harness.journal.acts().len() <= 8, "{what}: {:?}", harness.journal.acts());
+    assert!(harness.journal.actions().len() <= 8, "{what}: {:?}", harness.journal.actions());
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_crash_is_left_to_the_restart_policy() {
     harness.memory.crash(&names::container_name("a"), 3).expect("it is there");
     harness.eventually("the engine starts it", |_| harness.view("a").is_some_and(|view| view.starts == 2)).await;
     harness.converged().await;
-    assert_eq!(harness.journal.acts(), [""; 0]);
+    assert_eq!(harness.journal.actions(), [""; 0]);
 }
 
 #[tokio::test]
@@ -104,8 +104,8 @@ async fn a_crash_loop_is_told_once_until_the_process_stays_up() {
     let report = harness.recorder().report();
     let a = &report.nodes[0];
     assert_eq!((a.restarts, a.engine_restarts, a.all_restarts()), (0, Some(4), 4));
-    let told = a.error.as_deref().unwrap_or_default();
-    assert!(told.starts_with("crash loop: exited 137 (OOM killed) 4 times in "), "{told}");
+    let reported = a.error.as_deref().unwrap_or_default();
+    assert!(reported.starts_with("crash loop: exited 137 (OOM killed) 4 times in "), "{reported}");
     assert_eq!(a.last_exit.as_ref().map(|exit| (exit.code, exit.is_oom)), Some((Some(137), true)));
     let metrics = String::from_utf8(harness.recorder().metrics_text()).expect("text");
     for line in [
@@ -118,8 +118,8 @@ async fn a_crash_loop_is_told_once_until_the_process_stays_up() {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
     let (lines, _) = harness.recorder().follow(Some(0));
-    let told = |text: &str| lines.iter().filter(|line| line.json.contains(text)).count();
-    assert_eq!((told("a: crash loop: exited 137 (OOM killed) 3 times"), told("all is well")), (1, 0));
+    let reported = |text: &str| lines.iter().filter(|line| line.json.contains(text)).count();
+    assert_eq!((reported("a: crash loop: exited 137 (OOM killed) 3 times"), reported("all is well")), (1, 0));
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn changes_during_a_slow_restart_cost_one_more() {
     harness.converged().await;
     harness.eventually("the rest is taken in", |host| host.journal.starts("a") == 2).await;
     harness.converged().await;
-    assert_eq!(harness.journal.acts(), ["restart a", "restart a"]);
+    assert_eq!(harness.journal.actions(), ["restart a", "restart a"]);
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn containers_that_can_never_be_started_are_made_after_growing_pauses() {
     harness.start();
     harness.eventually("three were made", |host| host.journal.count("create", "a") >= 3).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let made = harness.journal.count("create", "a");
-    assert!(made <= 4, "{made} containers were made");
+    let created = harness.journal.count("create", "a");
+    assert!(created <= 4, "{created} containers were made");
     assert!(harness.node("a").is_some_and(|node| node.failure.is_some()), "{:?}", harness.node("a"));
 }

@@ -136,21 +136,21 @@ impl Harness {
         nodes
     }
 
-    /// Waits until the engine has been asked exactly for `acts`, in any order, and all is as wanted.
-    pub async fn expect(&self, acts: &[&str]) {
-        let mut wanted: Vec<String> = acts.iter().map(|act| (*act).to_owned()).collect();
+    /// Waits until the engine has been asked exactly for `actions`, in any order, and all is as wanted.
+    pub async fn expect(&self, actions: &[&str]) {
+        let mut wanted: Vec<String> = actions.iter().map(|act| (*act).to_owned()).collect();
         wanted.sort();
-        let has_all = |host: &Host| host.is_converged() && host.journal.acts().len() >= wanted.len();
+        let has_all = |host: &Host| host.is_converged() && host.journal.actions().len() >= wanted.len();
         self.eventually(&format!("acts {wanted:?}"), has_all).await;
-        assert_eq!(self.journal.sorted_acts(), wanted);
+        assert_eq!(self.journal.sorted_actions(), wanted);
     }
 
     /// As [`Harness::expect`], and nothing else happens that was told before now; `node` is restarted once for that.
-    pub async fn expect_no_more_than(&mut self, acts: &[&str], node: &str) {
-        self.expect(acts).await;
+    pub async fn expect_no_more_than(&mut self, actions: &[&str], node: &str) {
+        self.expect(actions).await;
         self.journal.clear();
         self.probe(node).await;
-        assert_eq!(self.journal.acts(), [format!("restart {node}")]);
+        assert_eq!(self.journal.actions(), [format!("restart {node}")]);
         self.journal.clear();
     }
 }

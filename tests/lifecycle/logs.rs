@@ -60,8 +60,8 @@ async fn what_became_of_output_is_told_in_status_and_metrics() {
     harness.eventually("the metrics tell", is_told).await;
     harness.eventually("nothing is late", |h| h.recorder().report().nodes[0].log_lag_s == Some(0.0)).await;
     let all = Amount { lines: 1, bytes: 11 };
-    let told = harness.recorder().report().nodes[0].log;
-    assert_eq!(told, Some(LogReport { read: all, shipped: all, ..LogReport::default() }));
+    let reported = harness.recorder().report().nodes[0].log;
+    assert_eq!(reported, Some(LogReport { read: all, shipped: all, ..LogReport::default() }));
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn output_that_the_engine_keeps_is_not_shipped() {
 }
 
 /// A host of a version that took awslogs wherever the engine has it, and of this one, which knows nothing of dockerd's keys.
-async fn site_with_awslogs(nodes: &[&str]) -> Harness {
+async fn harness_with_awslogs(nodes: &[&str]) -> Harness {
     let plan = Plan::new().await.nodes(nodes).set("MANAGED_APP_NODE_LOGS", "awslogs");
     plan.set("MANAGED_APP_ON_EXIT", "leave").with(|_, memory| memory.set_awslogs(true)).up().await
 }
@@ -226,7 +226,7 @@ async fn keeps_output(harness: &Harness, node: &str) -> bool {
 
 #[tokio::test]
 async fn a_container_with_awslogs_is_kept_and_a_new_node_gets_agent() {
-    let mut harness = site_with_awslogs(&["old"]).await;
+    let mut harness = harness_with_awslogs(&["old"]).await;
     let before = harness.container("old").await;
     assert!(!keeps_output(&harness, "old").await);
     harness.stop().await;
@@ -258,7 +258,7 @@ async fn a_container_with_awslogs_is_kept_and_a_new_node_gets_agent() {
 
 #[tokio::test]
 async fn a_way_of_output_that_is_named_replaces_each_container_once() {
-    let mut harness = site_with_awslogs(&["a"]).await;
+    let mut harness = harness_with_awslogs(&["a"]).await;
     let mut before = harness.container("a").await.id;
     for (way, is_kept) in [("agent", true), ("awslogs", false)] {
         harness.stop().await;
@@ -277,7 +277,7 @@ async fn a_way_of_output_that_is_named_replaces_each_container_once() {
 
 #[tokio::test]
 async fn a_changed_option_of_awslogs_replaces_also_without_a_named_way() {
-    let mut harness = site_with_awslogs(&["a"]).await;
+    let mut harness = harness_with_awslogs(&["a"]).await;
     let before = harness.container("a").await.id;
     harness.stop().await;
     harness.unset("MANAGED_APP_NODE_LOGS");

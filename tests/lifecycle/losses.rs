@@ -49,7 +49,7 @@ fn assert_each_once(numbers: &BTreeMap<usize, usize>, count: usize) {
     assert_eq!((twice, missing, numbers.len()), (None, None, count), "one that came twice, one that is missing");
 }
 
-fn told(harness: &Harness, node: &str) -> LogReport {
+fn reported(harness: &Harness, node: &str) -> LogReport {
     let report = harness.recorder().report();
     report.nodes.iter().find(|known| known.name == node).and_then(|known| known.log).unwrap_or_default()
 }
@@ -58,33 +58,33 @@ fn told(harness: &Harness, node: &str) -> LogReport {
 async fn what_rotates_away_in_an_outage_is_counted_by_its_time_and_all_that_is_still_there_arrives() {
     let harness = harness(&["a"]).await;
     print(&harness, "a", 0..10);
-    harness.eventually("they have come", |_| told(&harness, "a").shipped.lines == 10).await;
+    harness.eventually("they have come", |_| reported(&harness, "a").shipped.lines == 10).await;
     harness.cloud.cloudwatch.faults().set_outage(true);
     let all = 10 * KEPT;
     for begin in (10..all).step_by(KEPT / 5) {
         print(&harness, "a", begin..(begin + KEPT / 5).min(all));
         tokio::task::yield_now().await;
-        let told = told(&harness, "a");
-        let held = told.read.bytes - told.shipped.bytes;
+        let reported = reported(&harness, "a");
+        let held = reported.read.bytes - reported.shipped.bytes;
         assert!(held <= MEMORY_BYTES_MAX, "{held} bytes are in memory");
     }
-    harness.eventually("it is tried", |_| told(&harness, "a").retried.lines > 0).await;
+    harness.eventually("it is tried", |_| reported(&harness, "a").retried.lines > 0).await;
     harness.cloud.cloudwatch.faults().set_outage(false);
     harness.eventually("the last has come", |_| numbers(&harness, "a").contains_key(&(all - 1))).await;
     let count = numbers(&harness, "a").len() as u64;
-    harness.eventually("the answers have come", |_| told(&harness, "a").shipped.lines == count).await;
+    harness.eventually("the answers have come", |_| reported(&harness, "a").shipped.lines == count).await;
     let arrived = numbers(&harness, "a");
     assert!(arrived.values().all(|times| *times == 1), "each once");
     let arrived: Vec<usize> = arrived.into_keys().collect();
     assert!(arrived.iter().rev().take(KEPT).rev().copied().eq(all - KEPT..all), "all that the engine still had");
     let holes = arrived.windows(2).filter(|pair| pair[1] > pair[0] + 1).count() as u64;
-    let told = told(&harness, "a");
+    let reported = reported(&harness, "a");
     assert!(holes > 0 && arrived[0] == 0, "some has rotated away: {holes}");
-    assert_eq!((told.gaps, told.lost, told.rejected), (holes, Amount::default(), Amount::default()));
-    assert!(told.gap_s > 0.0, "{told:?}");
+    assert_eq!((reported.gaps, reported.lost, reported.rejected), (holes, Amount::default(), Amount::default()));
+    assert!(reported.gap_s > 0.0, "{reported:?}");
     let metrics = String::from_utf8(harness.recorder().metrics_text()).expect("text");
     let gap = metrics.lines().find_map(|line| line.strip_prefix(r#"managed_app_log_gap_seconds_total{node="a"} "#));
-    assert_eq!(gap.and_then(|gap| gap.parse().ok()), Some(told.gap_s), "{metrics}");
+    assert_eq!(gap.and_then(|gap| gap.parse().ok()), Some(reported.gap_s), "{metrics}");
 }
 
 #[tokio::test]
@@ -98,8 +98,8 @@ async fn a_node_that_floods_holds_up_no_other_and_loses_nothing() {
     while spoken < rounds {
         print(&harness, "b", spoken..spoken + 1);
         spoken += 1;
-        while told(&harness, "b").shipped.lines < spoken as u64 {
-            let shipped = told(&harness, "flood").shipped.lines as usize;
+        while reported(&harness, "b").shipped.lines < spoken as u64 {
+            let shipped = reported(&harness, "flood").shipped.lines as usize;
             if printed < shipped + ahead {
                 print(&harness, "flood", printed..shipped + ahead);
                 printed = shipped + ahead;
@@ -107,19 +107,19 @@ async fn a_node_that_floods_holds_up_no_other_and_loses_nothing() {
             }
             harness
                 .eventually("either goes on", |_| {
-                    told(&harness, "b").shipped.lines == spoken as u64
-                        || told(&harness, "flood").shipped.lines > shipped as u64
+                    reported(&harness, "b").shipped.lines == spoken as u64
+                        || reported(&harness, "flood").shipped.lines > shipped as u64
                 })
                 .await;
         }
-        let waiting = printed - told(&harness, "flood").shipped.lines as usize;
+        let waiting = printed - reported(&harness, "flood").shipped.lines as usize;
         assert!(waiting > 0, "it was heard while the flood went on, {printed} lines so far");
     }
-    harness.eventually("all of the flood has come", |_| told(&harness, "flood").shipped.lines == printed as u64).await;
+    harness.eventually("all of the flood has come", |_| reported(&harness, "flood").shipped.lines == printed as u64).await;
     assert!(printed > rounds * KEPT / 5, "it was a flood: {printed}");
     assert_each_once(&numbers(&harness, "flood"), printed);
     assert_each_once(&numbers(&harness, "b"), rounds);
-    assert_eq!(told(&harness, "flood").gaps, 0);
+    assert_eq!(reported(&harness, "flood").gaps, 0);
 }
 
 /// The signatures are right here, and only the events are not; with a clock that is off, AWS refuses the signatures too.
@@ -131,17 +131,17 @@ async fn events_of_a_time_that_cloudwatch_does_not_take_are_counted_and_passed()
 async fn check_rejection(offset: time::Duration) {
     let mut harness = harness(&["a"]).await;
     print(&harness, "a", 0..10);
-    harness.eventually("they have come", |_| told(&harness, "a").shipped.lines == 10).await;
+    harness.eventually("they have come", |_| reported(&harness, "a").shipped.lines == 10).await;
     harness.cloud.cloudwatch.set_clock_offset(offset);
     for rejected in [20, 30] {
         print(&harness, "a", rejected - 10..rejected);
-        let is_counted = |_: &crate::support::Host| told(&harness, "a").rejected.lines == rejected as u64 - 10;
+        let is_counted = |_: &crate::support::Host| reported(&harness, "a").rejected.lines == rejected as u64 - 10;
         harness.eventually("they are counted", is_counted).await;
     }
     harness.cloud.cloudwatch.set_clock_offset(time::Duration::ZERO);
     print(&harness, "a", 30..40);
-    harness.eventually("it goes on", |_| told(&harness, "a").shipped.lines == 20).await;
-    assert_eq!((told(&harness, "a").lost, told(&harness, "a").gaps), (Amount::default(), 0));
+    harness.eventually("it goes on", |_| reported(&harness, "a").shipped.lines == 20).await;
+    assert_eq!((reported(&harness, "a").lost, reported(&harness, "a").gaps), (Amount::default(), 0));
     // The place after what was rejected is remembered: the next daemon does not send it again.
     harness.restart_daemon().await;
     harness.converged().await;
@@ -162,9 +162,9 @@ async fn check_skew(offset: time::Duration) {
     print(&harness, "a", 0..10);
     let is_tried = |host: &crate::support::Host| host.cloud.cloudwatch.calls("CreateLogStream") >= 3;
     harness.eventually("it is tried again", is_tried).await;
-    assert_eq!(told(&harness, "a").shipped, Amount::default());
+    assert_eq!(reported(&harness, "a").shipped, Amount::default());
     harness.cloud.set_clock_offset(time::Duration::ZERO);
-    harness.eventually("all of it comes", |_| told(&harness, "a").shipped.lines == 10).await;
+    harness.eventually("all of it comes", |_| reported(&harness, "a").shipped.lines == 10).await;
     assert!(numbers(&harness, "a").into_iter().eq((0..10).map(|number| (number, 1))), "{offset}");
 }
 
@@ -172,11 +172,11 @@ async fn check_skew(offset: time::Duration) {
 async fn credentials_that_expire_in_the_middle_delay_and_lose_nothing() {
     let harness = harness(&["a"]).await;
     print(&harness, "a", 0..10);
-    harness.eventually("they have come", |_| told(&harness, "a").shipped.lines == 10).await;
+    harness.eventually("they have come", |_| reported(&harness, "a").shipped.lines == 10).await;
     harness.cloud.cloudwatch.faults().fail_next(3, 400, "ExpiredTokenException");
     print(&harness, "a", 10..20);
-    harness.eventually("the rest comes", |_| told(&harness, "a").shipped.lines == 20).await;
-    assert!(told(&harness, "a").retried.lines > 0, "attempts failed");
+    harness.eventually("the rest comes", |_| reported(&harness, "a").shipped.lines == 20).await;
+    assert!(reported(&harness, "a").retried.lines > 0, "attempts failed");
     assert!(numbers(&harness, "a").into_iter().eq((0..20).map(|number| (number, 1))));
 }
 
@@ -186,7 +186,7 @@ async fn a_clock_that_is_set_back_while_no_daemon_runs_hides_nothing() {
     let plan = Plan::new().await.nodes(&["a"]).set("MANAGED_APP_NODE_LOGS", "agent");
     let mut harness = plan.with(|_, engine| engine.set_clock_offset(time::Duration::hours(1))).up().await;
     print(&harness, "a", 0..10);
-    harness.eventually("they have come", |_| told(&harness, "a").shipped.lines == 10).await;
+    harness.eventually("they have come", |_| reported(&harness, "a").shipped.lines == 10).await;
     harness.kill().await;
     harness.memory.set_clock_offset(time::Duration::ZERO);
     print(&harness, "a", 10..20);
@@ -200,5 +200,5 @@ async fn a_clock_that_is_set_back_while_no_daemon_runs_hides_nothing() {
         arrived.range(10..).all(|(_, times)| *times == 1),
         "a kill doubles what came before it at most: {arrived:?}"
     );
-    assert_eq!(told(&harness, "a").gaps, 0);
+    assert_eq!(reported(&harness, "a").gaps, 0);
 }

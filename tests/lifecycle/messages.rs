@@ -90,7 +90,7 @@ async fn a_burst_of_fifty_edges_costs_one_restart_more_than_needed_at_most() {
     }
     harness.eventually("it restarts", |host| host.journal.starts("hub") > 0).await;
     harness.probe("probe").await;
-    assert!(harness.journal.starts("hub") <= 2, "{:?}", harness.journal.acts());
+    assert!(harness.journal.starts("hub") <= 2, "{:?}", harness.journal.actions());
     assert_eq!(harness.journal.starts("probe"), 1);
 }
 

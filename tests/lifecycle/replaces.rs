@@ -67,9 +67,9 @@ async fn in_overlap_a_bad_image_is_not_noticed_by_the_old_container() {
     harness.cloud.set_image("router", GOOD);
     harness.eventually("the good one runs", |_| runs_image(&harness, "a", GOOD)).await;
     harness.converged().await;
-    let acts = harness.journal.acts();
-    let position = |act: &str| acts.iter().position(|done| done == act).unwrap_or_else(|| panic!("{act} in {acts:?}"));
-    assert!(position("start a") < position("stop a"), "{acts:?}");
+    let actions = harness.journal.actions();
+    let position = |act: &str| actions.iter().position(|done| done == act).unwrap_or_else(|| panic!("{act} in {actions:?}"));
+    assert!(position("start a") < position("stop a"), "{actions:?}");
 }
 
 #[tokio::test]

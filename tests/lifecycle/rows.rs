@@ -12,9 +12,9 @@ fn replacement(node: &str) -> Vec<String> {
 }
 
 async fn expect_replacements(harness: &Harness, first: &[&str], nodes: &[&str]) {
-    let acts: Vec<String> =
+    let actions: Vec<String> =
         first.iter().map(|act| (*act).to_owned()).chain(nodes.iter().flat_map(|node| replacement(node))).collect();
-    harness.expect(&acts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    harness.expect(&actions.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
 #[tokio::test]

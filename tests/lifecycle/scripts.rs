@@ -117,7 +117,7 @@ fn differences(harness: &Harness) -> Vec<String> {
         match harness.view(name) {
             Some(view) if view.container.state.is_running() => {
                 let spec = view.spec.expect("the daemon made it");
-                found.extend(misfit(name, &world, node, &spec));
+                found.extend(spec_difference(name, &world, node, &spec));
             }
             _ => found.push(format!("{name} does not run")),
         }
@@ -125,7 +125,7 @@ fn differences(harness: &Harness) -> Vec<String> {
     found
 }
 
-fn misfit(name: &str, world: &World, node: &Node, spec: &ContainerSpec) -> Option<String> {
+fn spec_difference(name: &str, world: &World, node: &Node, spec: &ContainerSpec) -> Option<String> {
     let ports: Vec<u16> = spec.ports.iter().map(|port| port.host_port).collect();
     let wanted_ports: Vec<u16> = node.ports.iter().map(|port| port.host_port).collect();
     let is_right = spec.image == image(&world.node_types[&node.node_type])
@@ -146,12 +146,12 @@ async fn run(seed: u64) {
     let plan = plan.with(|cloud, _| cloud.queues.set_visibility(&cloud.change_queue(), Duration::from_secs(1)));
     let mut harness = plan.host(|builder| builder.tune(|config| config.resync = Duration::from_secs(2))).up().await;
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut told = Vec::new();
+    let mut steps = Vec::new();
     for _ in 0..STEPS {
-        told.push(step(&harness, &mut dice));
+        steps.push(step(&harness, &mut dice));
         match dice.below(30) {
             0 => {
-                told.push("kill the daemon".to_owned());
+                steps.push("kill the daemon".to_owned());
                 harness.kill().await;
                 harness.start();
             }
@@ -163,7 +163,7 @@ async fn run(seed: u64) {
     let is_right = |harness: &Harness| harness.is_converged() && differences(harness).is_empty();
     let wait = harness.eventually("the containers are what the cloud says", |_| is_right(&harness));
     if tokio::time::timeout(Duration::from_secs(30), wait).await.is_err() {
-        panic!("seed {seed}: {:?}\nafter {told:?}\nacts {:?}", differences(&harness), harness.journal.acts());
+        panic!("seed {seed}: {:?}\nafter {steps:?}\nacts {:?}", differences(&harness), harness.journal.actions());
     }
     // What a node read last is what there is to read: nothing restarts any more.
     harness.cloud.add_node("probe", |node| node.image(IMAGES[0]));
@@ -171,7 +171,7 @@ async fn run(seed: u64) {
     harness.converged().await;
     harness.journal.clear();
     harness.probe("probe").await;
-    assert_eq!(harness.journal.acts(), ["restart probe"], "seed {seed} after {told:?}");
+    assert_eq!(harness.journal.actions(), ["restart probe"], "seed {seed} after {steps:?}");
     harness.stop().await;
 }
 

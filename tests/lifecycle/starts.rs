@@ -38,7 +38,7 @@ async fn with_nothing_network_and_containers_are_made() {
 async fn without_nodes_the_start_is_over_at_once() {
     let harness = Plan::new().await.start();
     harness.converged().await;
-    assert_eq!(harness.journal.acts(), [""; 0]);
+    assert_eq!(harness.journal.actions(), [""; 0]);
     harness.cloud.add_node("a", |node| node.image(IMAGE));
     harness.eventually("a runs", |_| harness.runs("a")).await;
 }

@@ -17,19 +17,19 @@ use crate::harness::{Harness, IMAGE, Plan};
 const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 
 /// A site that can be asked, and where.
-struct Asked {
+struct StatusHarness {
     harness: Harness,
     folder: TempDir,
 }
 
 /// What a command left.
-struct Ran {
+struct CommandOutput {
     code: i32,
     stdout: String,
     stderr: String,
 }
 
-impl Asked {
+impl StatusHarness {
     async fn with(nodes: &[&str]) -> Self {
         Self::up(Plan::new().await.nodes(nodes)).await
     }
@@ -38,7 +38,7 @@ impl Asked {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = Some(folder.path().join("status.sock"));
         let places = ListenAddresses { socket, ..ListenAddresses::default() };
-        let harness = plan.host(move |builder| builder.asked_at(places)).up().await;
+        let harness = plan.host(move |builder| builder.listen_at(places)).up().await;
         let asked = Self { harness, folder };
         asked.harness.eventually("the socket is there", |_| asked.socket().exists()).await;
         asked
@@ -56,12 +56,12 @@ impl Asked {
         command
     }
 
-    async fn ask(&self, arguments: &[&str]) -> Ran {
+    async fn ask(&self, arguments: &[&str]) -> CommandOutput {
         let mut command = self.command(arguments);
         let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
         let code = output.status.code().expect("an exit code");
-        let ran = Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) };
+        let ran = CommandOutput { code, stdout: text(output.stdout), stderr: text(output.stderr) };
         let password = &self.harness.cloud.env()["PASSWORD"];
         assert!(!ran.stdout.contains(password) && !ran.stderr.contains(password), "a secret shows: {}", ran.stdout);
         ran
@@ -98,7 +98,7 @@ fn has(text: &str, parts: &[&str]) {
 
 #[tokio::test]
 async fn status_shows_each_node_and_the_daemon() {
-    let asked = Asked::with(&["a", "b: second"]).await;
+    let asked = StatusHarness::with(&["a", "b: second"]).await;
     let ran = asked.ask(&["status"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     has(&ran.stdout, &["running, 2 of 2 nodes up, all as wanted", "memory", "NODE", "RESTARTS", "LOG LAG"]);
@@ -113,7 +113,7 @@ async fn status_shows_each_node_and_the_daemon() {
 
 #[tokio::test]
 async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
-    let asked = Asked::with(&["a", "b"]).await;
+    let asked = StatusHarness::with(&["a", "b"]).await;
     asked.harness.cloud.connect("a", "b");
     asked.restarted("a", 1).await;
     asked.harness.cloud.set_node_config("a", r#"{"secret":"hunter2"}"#);
@@ -123,12 +123,12 @@ async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
         |harness: &Harness| harness.view("a").and_then(|view| view.spec).is_some_and(|spec| spec.ports.len() == 1);
     asked.harness.eventually("it has the port", |host| host.is_converged() && has_port(&asked.harness)).await;
     let history = asked.history("a").await;
-    let told: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
+    let events: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
     let reads = "what it reads has changed";
     let (edge, config) = (format!("{reads}: edge to b"), format!("{reads}: node config"));
     let expected =
         [("create", "there is none"), ("restart", &*edge), ("restart", &*config), ("replace", "changed: ports")];
-    assert_eq!(told, expected);
+    assert_eq!(events, expected);
     let restart = &history.actions[1];
     assert_eq!(restart.causes[0].change, "edge a - b");
     assert!(restart.causes[0].message_id.is_some() && restart.causes[0].received_at.is_some());
@@ -148,7 +148,7 @@ async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
 #[tokio::test]
 async fn a_new_daemon_still_knows_why_and_without_one_the_disk_tells() {
     let plan = Plan::new().await.nodes(&["a"]).set("MANAGED_APP_ON_EXIT", "leave");
-    let mut asked = Asked::up(plan).await;
+    let mut asked = StatusHarness::up(plan).await;
     asked.harness.cloud.set_node_config("a", "{}");
     asked.restarted("a", 1).await;
     let before = asked.history("a").await.actions;
@@ -172,7 +172,7 @@ async fn a_new_daemon_still_knows_why_and_without_one_the_disk_tells() {
 
 #[tokio::test]
 async fn a_secret_that_changes_is_named_and_never_shown() {
-    let mut asked = Asked::with(&["a"]).await;
+    let mut asked = StatusHarness::with(&["a"]).await;
     asked.harness.cloud.set_password("another Passw0rd");
     asked.harness.set("PASSWORD", "another Passw0rd");
     asked.harness.signal(Signal::Hangup).await;
@@ -199,44 +199,44 @@ impl Drop for Running {
 
 #[tokio::test]
 async fn events_are_told_as_they_happen() {
-    let asked = Asked::with(&["a"]).await;
+    let asked = StatusHarness::with(&["a"]).await;
     let mut child = asked.command(&["events", "--json"]).spawn().expect("it runs");
     let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let _running = Running(child);
-    let told = tokio::task::spawn_blocking(move || {
-        let mut told: Vec<Event> = Vec::new();
+    let events = tokio::task::spawn_blocking(move || {
+        let mut events: Vec<Event> = Vec::new();
         for line in lines {
             let event: Event = serde_json::from_str(&line.expect("text")).expect("JSON");
-            let is_last = event.kind == "end" && told.iter().any(|event| event.kind == "begin");
-            told.push(event);
+            let is_last = event.kind == "end" && events.iter().any(|event| event.kind == "begin");
+            events.push(event);
             if is_last {
                 break;
             }
         }
-        told
+        events
     });
     // It may follow only after this change: then another one is told.
     let mut number = 0;
-    let told = loop {
+    let events = loop {
         number += 1;
         asked.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
         asked.restarted("a", number).await;
-        if told.is_finished() {
-            break told.await.expect("no panic");
+        if events.is_finished() {
+            break events.await.expect("no panic");
         }
     };
     // Messages and states come in between.
     let kinds: Vec<&str> =
-        told.iter().map(|event| event.kind.as_str()).filter(|kind| ["begin", "end"].contains(kind)).collect();
-    let end = told.last().expect("an event");
+        events.iter().map(|event| event.kind.as_str()).filter(|kind| ["begin", "end"].contains(kind)).collect();
+    let end = events.last().expect("an event");
     assert!(kinds.ends_with(&["begin", "end"]), "{kinds:?}");
     assert_eq!(end.action.as_ref().map(|action| action.outcome), Some(Outcome::Done));
-    assert!(told.windows(2).all(|pair| pair[0].id < pair[1].id));
+    assert!(events.windows(2).all(|pair| pair[0].id < pair[1].id));
 }
 
 #[tokio::test]
 async fn a_cloud_that_is_away_is_said_and_the_nodes_are_shown() {
-    let mut asked = Asked::with(&["a"]).await;
+    let mut asked = StatusHarness::with(&["a"]).await;
     asked.harness.cloud.services.fail_until_released(Service::AppSync, Fault::Status(500));
     asked.harness.restart_daemon().await;
     asked.harness.eventually("it is degraded", |h| h.status().is_some_and(|s| s.cloud_failure.is_some())).await;
@@ -250,7 +250,7 @@ async fn a_cloud_that_is_away_is_said_and_the_nodes_are_shown() {
 
 #[tokio::test]
 async fn a_name_that_steers_terminals_is_shown_harmless() {
-    let asked = Asked::with(&["x\u{202e}gpj.exe"]).await;
+    let asked = StatusHarness::with(&["x\u{202e}gpj.exe"]).await;
     for arguments in [vec!["status"], vec!["why", "x\u{202e}gpj.exe"]] {
         let ran = asked.ask(&arguments).await;
         assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -260,7 +260,7 @@ async fn a_name_that_steers_terminals_is_shown_harmless() {
 
 #[tokio::test]
 async fn readers_that_do_not_read_hold_up_nobody() {
-    let asked = Asked::with(&["a"]).await;
+    let asked = StatusHarness::with(&["a"]).await;
     let _idle: Vec<UnixStream> = (0..20).map(|_| asked.silent_follower()).collect();
     for number in 1..=30 {
         asked.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
@@ -271,7 +271,7 @@ async fn readers_that_do_not_read_hold_up_nobody() {
 
 #[tokio::test]
 async fn connections_are_bounded_and_make_room_again() {
-    let asked = Asked::with(&["a"]).await;
+    let asked = StatusHarness::with(&["a"]).await;
     let idle: Vec<UnixStream> = (0..64).map(|_| asked.silent_follower()).collect();
     // Connections are taken in their order: the next one is one too many.
     let refused = asked.ask(&["status"]).await;

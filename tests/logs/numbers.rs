@@ -87,7 +87,7 @@ impl Counter {
             ("MANAGED_APP_NODE_LOG_FILES", size[1]),
         ];
         let mut daemon = start(&engine_harness, &settings, hidden.as_deref());
-        daemon.told("READY=1").await;
+        daemon.notified("READY=1").await;
         let node = engine_harness.name("counter");
         Self { engine_harness, node, settings, daemon, last, began: Instant::now(), folder, hidden }
     }
@@ -204,7 +204,7 @@ async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_re
     counter.set_outage(true);
     counter.kill(80).await;
     counter.start();
-    counter.daemon.told("READY=1").await;
+    counter.daemon.notified("READY=1").await;
     counter.set_outage(false);
     let count = counter.end().await;
     let batch = count::largest_batch(counter.engine_harness.cloud(), &counter.node) * LINES_OF_AN_EVENT;

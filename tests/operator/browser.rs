@@ -12,7 +12,7 @@ use crate::program;
 
 /// The longest wait for anything on a page, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One browser with one window.
 pub struct Browser {
@@ -30,16 +30,16 @@ impl Browser {
         command.process_group(0).arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut driver = command.spawn().expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
-        let said = lines.find(|line| line.contains("started successfully on port")).expect("it says its port");
-        let port = said.trim_end_matches('.').rsplit(' ').next().expect("a port").to_owned();
+        let output = lines.find(|line| line.contains("started successfully on port")).expect("it says its port");
+        let port = output.trim_end_matches('.').rsplit(' ').next().expect("a port").to_owned();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let mut browser = Self { driver, session: format!("http://127.0.0.1:{port}/session"), http };
         // Root may not use the sandbox, and a container's /dev/shm is small.
         let arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
         let options = json!({"args": arguments, "binary": "/usr/bin/chromium"});
         let wanted = json!({"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}});
-        let made = browser.post("", json!({"capabilities": {"alwaysMatch": wanted}})).await;
-        let id = made["sessionId"].as_str().expect("a session").to_owned();
+        let created = browser.post("", json!({"capabilities": {"alwaysMatch": wanted}})).await;
+        let id = created["sessionId"].as_str().expect("a session").to_owned();
         browser.session = format!("{}/{id}", browser.session);
         browser
     }
@@ -68,7 +68,7 @@ impl Browser {
                 let text = self.value("document.body.innerText").await;
                 panic!("not in time: {expression}\n{}", text.as_str().unwrap_or_default());
             }
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -20,7 +20,7 @@ use crate::support::Host;
 use crate::{free_address, program};
 
 const LIMIT: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Ends its process with it.
 struct Running(Child);
@@ -73,7 +73,7 @@ fn promtool(arguments: &[&str], input: &str) -> String {
 async fn eventful(address: std::net::SocketAddr) -> Harness {
     let places = ListenAddresses { metrics: Some(address), ..ListenAddresses::default() };
     let plan = Plan::new().await.nodes(&["a", "b: \"second\" \\ one"]);
-    let harness = plan.host(move |builder| builder.asked_at(places)).up().await;
+    let harness = plan.host(move |builder| builder.listen_at(places)).up().await;
     // The engine in memory has no output to ship; its numbers are those of a node that has none.
     let numbers = Numbers::default();
     drop(numbers.counter(&NodeName::new("a").expect("a valid name")));
@@ -220,7 +220,7 @@ async fn prometheus_scrapes_a_running_daemon_and_its_rules_and_queries_work() {
             Some(Value::Array(nodes)) if nodes.len() == 2 => break nodes,
             other => assert!(Instant::now() < until, "not scraped in time: {other:?}"),
         }
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     };
     let named: Vec<&str> = nodes.iter().filter_map(|node| node["metric"]["node"].as_str()).collect();
     assert_eq!(named, ["a", "b: \"second\" \\ one"]);

@@ -70,9 +70,9 @@ fn command(folder: &Path) -> Command {
 }
 
 /// A word to the fake cloud, which must be done.
-fn say(folder: &Path, at: &str, words: &[&str]) -> String {
-    let output: Output = command(folder).args(["fake-cloud", "--at", at]).args(words).output().expect("it starts");
-    assert!(output.status.success(), "{words:?}: {output:?}");
+fn send_command(folder: &Path, at: &str, arguments: &[&str]) -> String {
+    let output: Output = command(folder).args(["fake-cloud", "--at", at]).args(arguments).output().expect("it starts");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
 
@@ -89,9 +89,9 @@ async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine
     let mut line = String::new();
     BufReader::new(cloud.0.stdout.take().expect("it is piped")).read_line(&mut line).expect("it says where it is");
     let at = line.split("http://").nth(1).and_then(|rest| rest.split(". ").next()).expect("an address");
-    say(folder, at, &["add-node", &engine_harness.name("tester"), "--image", &image.1]);
+    send_command(folder, at, &["add-node", &engine_harness.name("tester"), "--image", &image.1]);
     let env_file = folder.join("fake.env");
-    std::fs::write(&env_file, say(folder, at, &["env"])).expect("a file");
+    std::fs::write(&env_file, send_command(folder, at, &["env"])).expect("a file");
 
     let mut run = command(folder);
     let (variable, endpoint) = engine.address();
@@ -101,15 +101,15 @@ async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine
     run.args(["--status-socket", "off", "--stop-grace", "5s"]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut daemon = Running(run.spawn().expect("it starts"));
     let node = engine_harness.running("tester").await;
-    let mut said = String::new();
+    let mut log = String::new();
     until("the node reaches the fake cloud", async || {
         let output = engine.command().args(["logs", node.id()]).output().expect("the engine's command runs");
-        said = String::from_utf8_lossy(&output.stderr).into_owned();
-        said.contains("server returned error: HTTP/1.1 4")
+        log = String::from_utf8_lossy(&output.stderr).into_owned();
+        log.contains("server returned error: HTTP/1.1 4")
     })
     .await;
-    let told = Command::new("kill").args(["-TERM", &daemon.0.id().to_string()]).status().expect("kill is installed");
-    assert!(told.success());
+    let sent = Command::new("kill").args(["-TERM", &daemon.0.id().to_string()]).status().expect("kill is installed");
+    assert!(sent.success());
     until("the daemon has ended", async || daemon.0.try_wait().expect("it ran").is_some()).await;
     assert!(!engine_harness.container("tester").await.is_running());
 }

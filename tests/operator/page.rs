@@ -17,7 +17,7 @@ const LONG: &str = "plant 7: line 3: temperature and pressure to the historian o
 
 async fn harness(address: SocketAddr, nodes: &[&str]) -> Harness {
     let places = ListenAddresses { page: Some(address), ..ListenAddresses::default() };
-    Plan::new().await.nodes(nodes).host(move |builder| builder.asked_at(places)).up().await
+    Plan::new().await.nodes(nodes).host(move |builder| builder.listen_at(places)).up().await
 }
 
 async fn tell(harness: &Harness, node: &str, number: usize) {
@@ -149,7 +149,7 @@ const CONTRAST: &str = r"(() => {
 #[tokio::test]
 async fn the_page_is_read_only_strict_and_answers_to_its_own_address_alone() {
     let address = free_address();
-    let _site = harness(address, &["a"]).await;
+    let _harness = harness(address, &["a"]).await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let answer = http.get(format!("http://{address}/")).send().await.expect("an answer");
     let policy = answer.headers()["content-security-policy"].to_str().expect("text").to_owned();

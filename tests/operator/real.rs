@@ -19,13 +19,13 @@ on_each_engine! {
 }
 
 /// A rig whose daemon is a process that meets its engine through a proxy, and can be asked.
-struct Asked {
+struct StatusHarness {
     engine_harness: EngineHarness,
     proxy: StallingProxy,
     folder: TempDir,
 }
 
-impl Asked {
+impl StatusHarness {
     async fn new(engine: Engine) -> Self {
         let endpoint = engine.endpoint();
         let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
@@ -43,7 +43,7 @@ impl Asked {
         let socket = self.socket().display().to_string();
         let mut daemon =
             Process::start(&self.engine_harness, &[(variable, &engine), ("MANAGED_APP_STATUS_SOCKET", &socket)]);
-        daemon.told("READY=1").await;
+        daemon.notified("READY=1").await;
         daemon
     }
 
@@ -54,19 +54,19 @@ impl Asked {
     }
 
     /// What a command that works prints.
-    async fn hear(&self, arguments: &[&str]) -> String {
-        let (code, said) = self.ask(arguments).await;
-        assert_eq!(code, Some(0), "{arguments:?}: {said}");
-        said
+    async fn output_of(&self, arguments: &[&str]) -> String {
+        let (code, output) = self.ask(arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {output}");
+        output
     }
 
     async fn report(&self) -> Report {
-        serde_json::from_str(&self.hear(&["status", "--json"]).await).expect("JSON")
+        serde_json::from_str(&self.output_of(&["status", "--json"]).await).expect("JSON")
     }
 
     async fn history(&self, node: &str) -> Vec<Action> {
-        let said = self.hear(&["why", &self.engine_harness.name(node), "--json"]).await;
-        serde_json::from_str::<NodeHistory>(&said).expect("JSON").actions
+        let output = self.output_of(&["why", &self.engine_harness.name(node), "--json"]).await;
+        serde_json::from_str::<NodeHistory>(&output).expect("JSON").actions
     }
 
     async fn until_status(&self, what: &str, is_so: impl Fn(&Report) -> bool) {
@@ -79,7 +79,7 @@ impl Asked {
 }
 
 async fn status_and_why_tell_all_that_happened_through_outages_and_a_crash(engine: Engine) {
-    let asked = Asked::new(engine).await;
+    let asked = StatusHarness::new(engine).await;
     let engine_harness = &asked.engine_harness;
     let (first, second) = (engine_harness.push("node:1", "1").await, engine_harness.push("node:2", "2").await);
     for node in ["a", "b"] {
@@ -109,11 +109,11 @@ async fn status_and_why_tell_all_that_happened_through_outages_and_a_crash(engin
     outages_are_said(&asked, &daemon).await;
 
     daemon.kill().await;
-    let (code, said) = asked.ask(&["status"]).await;
-    assert!(code == Some(69) && said.contains("the daemon is not running"), "{said}");
-    let (code, said) = asked.ask(&["why", &engine_harness.name("a")]).await;
-    assert!(code == Some(69) && said.contains("this is what the last one left in"), "{said}");
-    assert!(said.contains("edge a") || said.contains(&format!("edge to {}", engine_harness.name("b"))), "{said}");
+    let (code, output) = asked.ask(&["status"]).await;
+    assert!(code == Some(69) && output.contains("the daemon is not running"), "{output}");
+    let (code, output) = asked.ask(&["why", &engine_harness.name("a")]).await;
+    assert!(code == Some(69) && output.contains("this is what the last one left in"), "{output}");
+    assert!(output.contains("edge a") || output.contains(&format!("edge to {}", engine_harness.name("b"))), "{output}");
     let _daemon = asked.start().await;
     asked.converged().await;
     assert_eq!(asked.history("a").await, history, "a new daemon knows all, and has done nothing to it");
@@ -121,10 +121,10 @@ async fn status_and_why_tell_all_that_happened_through_outages_and_a_crash(engin
 }
 
 /// Each action with its reason, its message, the fields that differed, and what came of it.
-fn causes_are_named(asked: &Asked, history: &[Action], images: [&str; 2]) {
-    let told: Vec<_> = history.iter().map(|action| (action.action.as_str(), action.outcome)).collect();
+fn causes_are_named(asked: &StatusHarness, history: &[Action], images: [&str; 2]) {
+    let reported: Vec<_> = history.iter().map(|action| (action.action.as_str(), action.outcome)).collect();
     let expected = ["create", "start", "restart", "replace"].map(|action| (action, Outcome::Done));
-    assert_eq!(told, expected, "{history:#?}");
+    assert_eq!(reported, expected, "{history:#?}");
     let [create, start, restart, replace] = history else { unreachable!("it was compared") };
     assert_eq!((create.because.as_str(), create.causes.len()), ("there is none", 0));
     assert!(start.because.contains("not running") && start.causes.is_empty(), "{start:#?}");
@@ -143,7 +143,7 @@ fn causes_are_named(asked: &Asked, history: &[Action], images: [&str; 2]) {
     assert!(steps.starts_with(&["pull", "create", "stop", "start"]), "{steps:?}");
 }
 
-async fn status_shows_nodes(asked: &Asked, image: &str) {
+async fn status_shows_nodes(asked: &StatusHarness, image: &str) {
     let report = asked.report().await;
     let engine = report.daemon.engine.expect("it answers");
     assert_eq!(engine.kind, asked.engine_harness.engine.name());
@@ -154,19 +154,19 @@ async fn status_shows_nodes(asked: &Asked, image: &str) {
         assert!(node.since.time() >= report.daemon.started_at.time() && node.since <= report.at, "{node:?}");
     }
     assert!(a.restarts > b.restarts && b.restarts >= 1, "a was also killed: {} and {}", a.restarts, b.restarts);
-    let text = asked.hear(&["status"]).await;
+    let text = asked.output_of(&["status"]).await;
     for part in ["2 of 2 nodes up, all as wanted", &engine.version, "RESTARTS", "replace, changed: image"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
 
 /// Nodes and histories are shown all the while.
-async fn outages_are_said(asked: &Asked, daemon: &Process) {
+async fn outages_are_said(asked: &StatusHarness, daemon: &Process) {
     asked.proxy.take_away().await.expect("the socket was there");
     daemon.signal("HUP").await;
     asked.until_status("the engine is said to be away", |report| report.daemon.engine_failure.is_some()).await;
-    let said = asked.hear(&["status"]).await;
-    assert!(said.contains("degraded, engine: ") && said.contains(&asked.engine_harness.name("a")), "{said}");
+    let output = asked.output_of(&["status"]).await;
+    assert!(output.contains("degraded, engine: ") && output.contains(&asked.engine_harness.name("a")), "{output}");
     assert_eq!(asked.history("a").await.len(), 4);
     keep(asked, "status-without-engine", &["status"]).await;
     asked.proxy.bring_back().await.expect("the socket's name is free");
@@ -175,8 +175,8 @@ async fn outages_are_said(asked: &Asked, daemon: &Process) {
     asked.engine_harness.cloud().services.fail_until_released(Service::AppSync, Fault::Status(500));
     daemon.signal("HUP").await;
     asked.until_status("the cloud is said to be away", |report| report.daemon.cloud_failure.is_some()).await;
-    let said = asked.hear(&["status"]).await;
-    assert!(said.contains("degraded, cloud: ") && said.contains("2 of 2 nodes up"), "{said}");
+    let output = asked.output_of(&["status"]).await;
+    assert!(output.contains("degraded, cloud: ") && output.contains("2 of 2 nodes up"), "{output}");
     assert_eq!(asked.history("a").await.len(), 4);
     asked.engine_harness.cloud().services.release(Service::AppSync);
     daemon.signal("HUP").await;
@@ -185,9 +185,9 @@ async fn outages_are_said(asked: &Asked, daemon: &Process) {
 }
 
 /// Keeps what a command prints where MANAGED_APP_TEST_PICTURES says, if it does.
-async fn keep(asked: &Asked, name: &str, arguments: &[&str]) {
+async fn keep(asked: &StatusHarness, name: &str, arguments: &[&str]) {
     let Ok(folder) = std::env::var("MANAGED_APP_TEST_PICTURES") else { return };
-    let said = asked.hear(arguments).await.replace(&format!("{}-", asked.engine_harness.tag), "");
+    let output = asked.output_of(arguments).await.replace(&format!("{}-", asked.engine_harness.tag), "");
     let path = Path::new(&folder).join(format!("{name}-{}.txt", asked.engine_harness.engine.name()));
-    std::fs::write(path, said).expect("a file");
+    std::fs::write(path, output).expect("a file");
 }

@@ -78,7 +78,7 @@ async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_an
         std::fs::write(Path::new(&folder).join("plan-upgrade-docker.txt"), &plan).expect("a file");
     }
     let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_ON_EXIT", "leave")]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     let ours = engine_harness.running("hl7").await;
     until("the old ones are gone", async || engine.find(&old).await.is_none() && engine.find(&gone).await.is_none())
         .await;
@@ -97,6 +97,6 @@ async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_an
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0));
     let mut daemon = Process::start(&engine_harness, &[]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     engine_harness.assert_untouched("hl7", &ours).await;
 }

@@ -76,7 +76,7 @@ async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_m
     disk.free();
     harness.start();
     harness.converged().await;
-    assert_eq!(harness.journal.acts().iter().filter(|act| act.as_str() == "restart a").count(), 1);
+    assert_eq!(harness.journal.actions().iter().filter(|act| act.as_str() == "restart a").count(), 1);
     assert_eq!(harness.journal.starts("b"), 0);
     harness.journal.clear();
 
@@ -93,7 +93,7 @@ async fn a_full_disk_under_the_log_stops_nothing(engine: Engine) {
     let image = engine_harness.push("node:1", "1").await;
     engine_harness.add("a", |n| n.image(&image));
     let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_LOG_FILE", FULL), ("LOGGING_LEVEL", "DEBUG")]);
-    daemon.told("READY=1").await;
+    daemon.notified("READY=1").await;
     let before = engine_harness.running("a").await;
     engine_harness.cloud().set_node_config(&engine_harness.name("a"), r#"{"x":1}"#);
     engine_harness.restarted("a", &before).await;

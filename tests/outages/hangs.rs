@@ -29,7 +29,7 @@ const BYTES_BEFORE_STALL: usize = 300;
 
 async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers(engine: Engine) {
     let _turn = turns::shared().await;
-    let (mut engine_harness, proxy) = rig_behind_proxy(engine).await;
+    let (mut engine_harness, proxy) = harness_behind_proxy(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;
     for after_bytes in [None, Some(BYTES_BEFORE_STALL)] {
         proxy.stall(after_bytes);
@@ -47,7 +47,7 @@ async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recover
 
 async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine) {
     let _turn = turns::shared().await;
-    let (mut engine_harness, proxy) = rig_behind_proxy(engine).await;
+    let (mut engine_harness, proxy) = harness_behind_proxy(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;
     proxy.take_away().await.expect("the socket was there");
     // Nobody sees this one's event.
@@ -77,7 +77,7 @@ fn is_well(host: &Host) -> bool {
 }
 
 /// A rig whose daemon meets its engine through a proxy; the rig itself does not.
-async fn rig_behind_proxy(engine: Engine) -> (EngineHarness, StallingProxy) {
+async fn harness_behind_proxy(engine: Engine) -> (EngineHarness, StallingProxy) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let endpoint = engine.endpoint();
     let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");

@@ -105,7 +105,7 @@ impl Life {
     /// One start and one replacement that nobody interrupts.
     async fn measure(&mut self) -> Whole {
         let began = self.start_after_changes().await;
-        self.daemon.told("READY=1").await;
+        self.daemon.notified("READY=1").await;
         let start = began.elapsed();
         self.is_right().await;
         let began = self.change_image();
@@ -118,14 +118,14 @@ impl Life {
     }
 
     async fn kill_during_start(&mut self, moment: Duration) {
-        let before = self.look().await;
+        let before = self.containers().await;
         self.start_after_changes().await;
         self.kill_after(moment, |line, _| line.contains("start is over")).await;
         self.check(before, &["stale"], &format!("killed {moment:?} after the start")).await;
     }
 
     async fn kill_during_replacement(&mut self, moment: Duration) {
-        let before = self.look().await;
+        let before = self.containers().await;
         self.change_image();
         self.kill_after(moment, is_replaced).await;
         self.check(before, &["swap"], &format!("killed {moment:?} after the image changed")).await;
@@ -167,7 +167,7 @@ impl Life {
     /// and the like, one of those that `changed`, and one more where one was on its way.
     async fn check(&mut self, before: Vec<Container>, changed: &[&str], what: &str) {
         self.daemon = Process::start(&self.engine_harness, &[]);
-        self.daemon.told("READY=1").await;
+        self.daemon.notified("READY=1").await;
         self.is_right().await;
         let started = self.starts().await;
         let new = self.new_node();
@@ -199,7 +199,7 @@ impl Life {
         ["same".to_owned(), "stale".to_owned(), "swap".to_owned(), self.new_node()]
     }
 
-    async fn look(&self) -> Vec<Container> {
+    async fn containers(&self) -> Vec<Container> {
         let mut containers = Vec::new();
         for node in self.nodes() {
             containers.push(self.engine_harness.container(&node).await);
@@ -208,11 +208,11 @@ impl Life {
     }
 
     async fn is_right(&self) {
-        until("the world is right", async || self.misfit().await.is_none()).await;
+        until("the world is right", async || self.difference().await.is_none()).await;
     }
 
     /// What is not as wanted, if anything.
-    async fn misfit(&self) -> Option<String> {
+    async fn difference(&self) -> Option<String> {
         let mut wanted: Vec<String> =
             self.nodes().iter().map(|node| self.engine_harness.container_name(node)).collect();
         wanted.push(self.engine_harness.name("stranger"));

@@ -47,7 +47,7 @@ async fn a_container_that_a_crash_of_the_engine_has_spoiled_is_made_anew() {
         || harness.view("a").is_some_and(|view| view.container.id != old && view.container.state.is_running());
     harness.eventually("another one runs", |host| is_another() && host.is_converged()).await;
     assert_eq!(harness.nodes_with_containers(), ["a", "b"]);
-    assert_eq!(harness.journal.acts(), ["start a", "stop a", "remove a", "create a", "start a"]);
+    assert_eq!(harness.journal.actions(), ["start a", "stop a", "remove a", "create a", "start a"]);
 }
 
 #[tokio::test]

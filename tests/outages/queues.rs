@@ -27,7 +27,7 @@ async fn while_the_queue_is_away_changes_come_with_each_resync_and_cost_nothing_
     harness.cloud.queues.clear_faults();
     harness.eventually("the old messages are taken", |host| host.cloud.pending_changes() == 0).await;
     harness.probe("b").await;
-    assert_eq!(harness.journal.acts(), ["restart b"]);
+    assert_eq!(harness.journal.actions(), ["restart b"]);
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn a_queue_that_is_silent_for_long_loses_nothing() {
     harness.cloud.queues.release();
     harness.eventually("a restarts", |host| host.journal.starts("a") > 0).await;
     harness.probe("b").await;
-    assert!(harness.journal.starts("a") <= 2, "{:?}", harness.journal.acts());
+    assert!(harness.journal.starts("a") <= 2, "{:?}", harness.journal.actions());
 }
 
 /// What was in the queue is lost with it: the app is read anew as soon as the loss shows.

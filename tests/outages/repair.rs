@@ -16,7 +16,7 @@ on_each_engine! {
 /// An idle machine needs well under a second, the resync that would find it by itself minutes.
 const REPAIR_MAX: Duration = Duration::from_secs(20);
 /// Pause between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine) {
     let _turn = turns::shared().await;
@@ -24,7 +24,7 @@ async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine
     let [_, other] = engine_harness.started_with(["a", "other"]).await;
     let (name, tag) = (engine_harness.container_name("a"), engine_harness.tag.clone());
     let mine = engine_harness.name("mine");
-    let acts: [(&str, &[&str]); 6] = [
+    let actions: [(&str, &[&str]); 6] = [
         ("removed", &["rm", "--force", &name]),
         ("stopped", &["stop", &name]),
         ("killed", &["kill", &name]),
@@ -32,14 +32,14 @@ async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine
         ("renamed", &["rename", &name, &mine]),
         ("disconnected", &["network", "disconnect", &tag, &name]),
     ];
-    for (what, act) in acts {
+    for (what, act) in actions {
         let before = engine_harness.container("a").await;
         engine.disturb(act).await;
         let acted = Instant::now();
         let is_whole = |now: &Container| is_right(now, &tag) && (what != "removed" || now.id() != before.id());
         while !engine.find(&name).await.is_some_and(|now| is_whole(&now)) {
             assert!(acted.elapsed() < REPAIR_MAX, "{what}: not put right after {:?}", acted.elapsed());
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         println!("{}: a container that somebody {what} was right again after {:?}", engine.name(), acted.elapsed());
         engine_harness.host.converged().await;
@@ -60,7 +60,7 @@ type Act = fn(&Harness, &str);
 
 #[tokio::test]
 async fn without_events_the_next_look_puts_everything_right() {
-    let acts: [(&str, Act); 5] = [
+    let actions: [(&str, Act); 5] = [
         ("removed", |harness, name| harness.memory.remove_behind_back(name).expect("it is there")),
         ("killed", |harness, name| harness.memory.kill(name).expect("it is there")),
         ("paused", |harness, name| harness.memory.pause(name).expect("it is there")),
@@ -74,7 +74,7 @@ async fn without_events_the_next_look_puts_everything_right() {
     let plan = plan.host(|builder| builder.tune(|config| config.resync = RESYNC));
     let harness = plan.faulty(|faults| faults.swallow_events(true)).up().await;
     let network = names::network_name(&harness.owner().app);
-    for (what, act) in acts {
+    for (what, act) in actions {
         act(&harness, &names::container_name("a"));
         let is_right = || {
             harness

@@ -64,7 +64,7 @@ async fn a_container_that_ended_with_the_engine_in_its_window_is_not_given_up(en
         engine_harness.host.journal.count("create", &engine_harness.name("a")),
         1,
         "{:?}",
-        engine_harness.host.journal.acts()
+        engine_harness.host.journal.actions()
     );
 }
 
@@ -107,9 +107,9 @@ async fn run_through(engine: Engine, signal: &str, is_unnoticed: bool) {
 async fn assert_unnoticed(engine_harness: &EngineHarness, before: &[Container]) {
     for (node, before) in ["a", "b"].iter().zip(before) {
         engine_harness.assert_untouched(node, before).await;
-        let acts = ["start", "stop", "restart"]
+        let actions = ["start", "stop", "restart"]
             .map(|verb| engine_harness.host.journal.count(verb, &engine_harness.name(node)));
-        assert_eq!(acts, [0, 0, 0], "{node}");
+        assert_eq!(actions, [0, 0, 0], "{node}");
     }
 }
 

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::engine::{Act, Reply, Verb};
+use crate::engine::{EngineCall, Reply, Verb};
 use crate::fault_plan::Class;
 use crate::world::{Occurrence, Shared, World};
 
@@ -28,9 +28,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// The outside of one daemon.
 #[derive(Clone)]
-pub struct Outside(pub Shared);
+pub struct Backends(pub Shared);
 
-impl fmt::Debug for Outside {
+impl fmt::Debug for Backends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Outside")
     }
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// How long the engine takes for a step. Some processes end at once, some need all of their grace.
-    fn duration_of(&mut self, verb: &Verb) -> Duration {
+    fn step_duration(&mut self, verb: &Verb) -> Duration {
         match verb {
             Verb::End(_) if self.prng.chance(15) => self.settings.stop_grace,
             Verb::End(_) => self.prng.ms(20, 5_000),
@@ -112,12 +112,12 @@ impl World {
 
     /// Sets the engine to work from `delay` on, one step after another, when it is done with what it does to this
     /// container.
-    fn set_to_work(&mut self, id: Option<&ContainerId>, verbs: Vec<Verb>, delay: Duration, reply: Option<Reply>) {
+    fn start_steps(&mut self, id: Option<&ContainerId>, verbs: Vec<Verb>, delay: Duration, reply: Option<Reply>) {
         let busy_until = id.and_then(|id| self.engine.get(id)).map_or(Duration::ZERO, |kept| kept.busy_until);
         let mut at = (self.now + delay).max(busy_until);
         let mut steps = Vec::new();
         for verb in verbs {
-            at += self.duration_of(&verb);
+            at += self.step_duration(&verb);
             steps.push((at, verb));
         }
         if let Some(kept) = id.and_then(|id| self.engine.get(id)) {
@@ -125,7 +125,7 @@ impl World {
         }
         steps.reverse();
         if let Some((first, _)) = steps.last() {
-            self.schedule(*first, Occurrence::Engine(Act { steps, reply }));
+            self.schedule(*first, Occurrence::Engine(EngineCall { steps, reply }));
         }
     }
 
@@ -135,7 +135,7 @@ impl World {
     }
 }
 
-impl Outside {
+impl Backends {
     fn pause(&self, least_ms: usize, most_ms: usize) -> tokio::time::Sleep {
         sleep(self.0.with(|world| world.prng.ms(least_ms, most_ms)))
     }
@@ -172,7 +172,7 @@ impl Outside {
             Fate::Hangs(late) => {
                 if let Some(late) = late {
                     let delay = limit + late + Duration::from_millis(1);
-                    self.0.with(|world| world.set_to_work(id, verbs, delay, None));
+                    self.0.with(|world| world.start_steps(id, verbs, delay, None));
                 }
                 sleep(limit).await;
                 return Err(ErrorKind::TimedOut);
@@ -181,7 +181,7 @@ impl Outside {
             Fate::Done => Ok(()),
         };
         let (reply, answer) = oneshot::channel();
-        self.0.with(|world| world.set_to_work(id, verbs, Duration::ZERO, Some(reply)));
+        self.0.with(|world| world.start_steps(id, verbs, Duration::ZERO, Some(reply)));
         let Ok(answer) = timeout(limit, answer).await else { return Err(ErrorKind::TimedOut) };
         self.pause(1, 50).await;
         carried_out?;
@@ -208,7 +208,7 @@ impl Outside {
 }
 
 #[async_trait]
-impl ContainerRuntime for Outside {
+impl ContainerRuntime for Backends {
     fn kind(&self) -> EngineKind {
         EngineKind::Memory
     }
@@ -270,8 +270,8 @@ impl ContainerRuntime for Outside {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let node = spec.labels.get(labels::NODE).and_then(|name| NodeName::new(name.clone()).ok());
-        let made = self.call(None, node, vec![Verb::Create(Box::new(spec.clone()))], CALL_LIMIT).await?;
-        Ok(made.expect("the engine tells the id of what it made"))
+        let created = self.call(None, node, vec![Verb::Create(Box::new(spec.clone()))], CALL_LIMIT).await?;
+        Ok(created.expect("the engine tells the id of what it made"))
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
@@ -304,7 +304,7 @@ impl ContainerRuntime for Outside {
 }
 
 #[async_trait]
-impl ControlPlane for Outside {
+impl ControlPlane for Backends {
     async fn app(&self) -> Result<Snapshot, CloudError> {
         self.pause(10, 2_000).await;
         if self.0.with(|world| world.fault_plan.has(Class::Hangs) && world.prng.chance(10)) {
@@ -321,7 +321,7 @@ impl ControlPlane for Outside {
 }
 
 #[async_trait]
-impl Disk for Outside {
+impl Disk for Backends {
     async fn write(&self, text: Vec<u8>) -> io::Result<()> {
         self.pause(1, 30).await;
         self.0.with(|world| world.save(text))

@@ -18,7 +18,7 @@ use managed_app_runtimes::ContainerId;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::calls::Outside;
+use crate::calls::Backends;
 use crate::world::Shared;
 use crate::{disk, trace};
 
@@ -45,13 +45,13 @@ impl Daemon {
             world.daemon += 1;
             let network = world.settings.network();
             world.engine.networks.insert(network);
-            world.note(|| "daemon begins".to_owned());
+            world.log_line(|| "daemon begins".to_owned());
             (world.settings.clone(), world.prng.next(), world.now)
         });
         let aws = Arc::new(Aws::new(AwsOptions::default()));
         let executor = Executor {
-            runtime: Arc::new(Outside(world.clone())),
-            cloud: Arc::new(Outside(world.clone())),
+            runtime: Arc::new(Backends(world.clone())),
+            cloud: Arc::new(Backends(world.clone())),
             registry: Arc::new(Registry::new(aws.clone())),
             aws,
             state,
@@ -76,7 +76,7 @@ impl Daemon {
             finish: None,
             is_ready: false,
         };
-        daemon.tell(Event::Begin);
+        daemon.deliver(Event::Begin);
         daemon
     }
 
@@ -109,12 +109,12 @@ impl Daemon {
     }
 
     /// As the driver's loop does.
-    pub fn tell(&mut self, event: Event) {
+    pub fn deliver(&mut self, event: Event) {
         if self.finish.is_some() {
             return;
         }
         let now = self.world.with(|world| {
-            world.note(|| format!("-> {}", trace::of_event(&event)));
+            world.log_line(|| format!("-> {}", trace::of_event(&event)));
             world.check_event(&event);
             if let Event::Stop(nodes) = event {
                 world.invariants.is_ending = true;
@@ -137,7 +137,7 @@ impl Daemon {
 
     fn execute(&mut self, effect: Effect) {
         self.world.with(|world| {
-            world.note(|| format!("   <- {}", trace::of_effect(&effect)));
+            world.log_line(|| format!("   <- {}", trace::of_effect(&effect)));
             world.check_effect(&effect);
         });
         let executor = self.executor.clone();

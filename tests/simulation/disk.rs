@@ -8,7 +8,7 @@ use managed_app::driver::StateFile;
 use managed_app::reconciler::Revision;
 use managed_app_runtimes::ContainerId;
 
-use crate::calls::Outside;
+use crate::calls::Backends;
 use crate::fault_plan::Class;
 use crate::world::{Shared, World};
 
@@ -24,7 +24,7 @@ impl World {
     /// The file is written whole; a write that fails leaves the old one.
     pub fn save(&mut self, text: Vec<u8>) -> io::Result<()> {
         if self.fault_plan.has(Class::Disk) && self.prng.chance(40) {
-            self.note(|| "the state file cannot be written".to_owned());
+            self.log_line(|| "the state file cannot be written".to_owned());
             return Err(io::Error::other("the disk is full"));
         }
         self.disk.saved = Some(text);
@@ -36,12 +36,12 @@ impl World {
 pub fn open(shared: &Shared) -> Arc<StateFile> {
     let text = shared.with(|world| {
         if world.fault_plan.has(Class::Disk) && world.prng.chance(20) {
-            world.note(|| "the state file cannot be read".to_owned());
+            world.log_line(|| "the state file cannot be read".to_owned());
             world.disk.saved = Some(b"{".to_vec());
         }
         world.disk.saved.clone()
     });
-    let file = Arc::new(StateFile::of(text.as_deref(), Box::new(Outside(shared.clone()))));
+    let file = Arc::new(StateFile::of(text.as_deref(), Box::new(Backends(shared.clone()))));
     let known = file.revisions();
     shared.with(|world| {
         for kept in &world.engine.containers {

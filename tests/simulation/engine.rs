@@ -21,7 +21,7 @@ pub struct Kept {
     pub container: Container,
     /// Whose it is; `None`: a stranger's.
     pub node: Option<NodeName>,
-    pub made_at: Duration,
+    pub created_at: Duration,
     /// The version of the cloud's truth that its process read.
     pub read: usize,
     /// Whether its process was started by somebody else, or by a call that nobody waited for any more.
@@ -45,7 +45,7 @@ pub struct Engine {
     /// The node of each container that there ever was.
     pub nodes: BTreeMap<ContainerId, NodeName>,
     pub is_down: bool,
-    pub made: usize,
+    pub created: usize,
     /// How often any process was started.
     runs: u64,
 }
@@ -54,7 +54,7 @@ pub struct Engine {
 pub type Reply = oneshot::Sender<Result<Option<ContainerId>, ErrorKind>>;
 
 /// What the engine does on behalf of a call.
-pub struct Act {
+pub struct EngineCall {
     /// What and when, the last first.
     pub steps: Vec<(Duration, Verb)>,
     /// `None`: nobody waits for it any more.
@@ -93,20 +93,20 @@ impl Engine {
     }
 
     fn next_id(&mut self) -> ContainerId {
-        self.made += 1;
-        ContainerId(format!("c{}", self.made))
+        self.created += 1;
+        ContainerId(format!("c{}", self.created))
     }
 }
 
 impl World {
     /// The engine does the next step of a call; the caller hears what came of the last, if it still waits.
-    pub fn perform(&mut self, mut act: Act) {
-        let Some((_, verb)) = act.steps.pop() else { return };
-        let is_orphan = act.reply.as_ref().is_none_or(oneshot::Sender::is_closed);
+    pub fn perform(&mut self, mut call: EngineCall) {
+        let Some((_, verb)) = call.steps.pop() else { return };
+        let is_orphan = call.reply.as_ref().is_none_or(oneshot::Sender::is_closed);
         let result = self.step(&verb, is_orphan);
-        match act.steps.last() {
-            Some((next, _)) => self.schedule(*next, Occurrence::Engine(act)),
-            None => act.reply.into_iter().for_each(|reply| drop(reply.send(result.clone()))),
+        match call.steps.last() {
+            Some((next, _)) => self.schedule(*next, Occurrence::Engine(call)),
+            None => call.reply.into_iter().for_each(|reply| drop(reply.send(result.clone()))),
         }
     }
 
@@ -123,7 +123,7 @@ impl World {
                 Ok(None)
             }
         };
-        self.note(|| {
+        self.log_line(|| {
             let what = match verb {
                 Verb::Create(spec) => format!("Create({})", spec.name),
                 other => format!("{other:?}"),
@@ -141,7 +141,7 @@ impl World {
             Some(Some(node)) if is_orphan => {
                 self.invariants.allow(&node, 2);
                 if matches!(verb, Verb::Remove(_)) {
-                    self.invariants.robbed.insert(node);
+                    self.invariants.removed_by_others.insert(node);
                 }
             }
             _ => {}
@@ -185,12 +185,12 @@ impl World {
             last_exit: None,
             origin,
         };
-        let (made_at, busy_until) = (self.now, self.now);
+        let (created_at, busy_until) = (self.now, self.now);
         self.engine.nodes.extend(node.clone().map(|node| (id.clone(), node)));
         self.engine.containers.push(Kept {
             container,
             node,
-            made_at,
+            created_at,
             read: 0,
             is_foreign_start: false,
             started_in: None,
@@ -198,7 +198,7 @@ impl World {
             is_lost: false,
             busy_until,
         });
-        self.hint(&id, Action::Created);
+        self.emit_event(&id, Action::Created);
         id
     }
 
@@ -225,7 +225,7 @@ impl World {
         kept.is_foreign_start = is_foreign;
         kept.started_in = started_in;
         let node = kept.node.clone();
-        self.hint(id, Action::Started);
+        self.emit_event(id, Action::Started);
         if let Some(node) = node {
             self.check_single(&node);
         }
@@ -259,7 +259,7 @@ impl World {
         }
         kept.container.state = ContainerState::Exited { code: Some(0) };
         let node = kept.node.clone();
-        self.hint(id, Action::Died);
+        self.emit_event(id, Action::Died);
         if let (Some(node), true, false) = (node, was_running, is_orphan) {
             self.invariants.ended(&node);
             self.check_overlap(&node);
@@ -273,7 +273,7 @@ impl World {
         }
         let Some(kept) = self.engine.get(id) else { return Err(ErrorKind::NotFound) };
         kept.container.name = name.to_owned();
-        self.hint(id, Action::Renamed);
+        self.emit_event(id, Action::Renamed);
         Ok(())
     }
 
@@ -289,13 +289,13 @@ impl World {
     /// A container is gone by somebody else's doing.
     pub fn vanish_by_others(&mut self, id: &ContainerId) {
         let node = self.engine.get(id).and_then(|kept| kept.node.clone());
-        self.invariants.robbed.extend(node);
+        self.invariants.removed_by_others.extend(node);
         self.vanish(id);
     }
 
     fn vanish(&mut self, id: &ContainerId) {
         if self.engine.get(id).is_some() {
-            self.hint(id, Action::Removed);
+            self.emit_event(id, Action::Removed);
             self.engine.containers.retain(|kept| kept.container.id != *id);
         }
     }
@@ -318,7 +318,7 @@ impl World {
     }
 
     /// The engine tells the daemon what happened, soon and once unless the weather is bad.
-    pub fn hint(&mut self, id: &ContainerId, action: Action) {
+    pub fn emit_event(&mut self, id: &ContainerId, action: Action) {
         let Some(kept) = self.engine.get(id) else { return };
         if kept.node.is_none() || self.engine.is_down {
             return;
@@ -334,7 +334,7 @@ impl World {
             let delay = self.prng.ms(1, most);
             let event = EngineEvent { container: id.clone(), name: name.clone(), action, at: None, exit_code: None };
             let daemon = self.daemon;
-            self.after(delay, Occurrence::Tell { daemon, event: Event::Engine(event) });
+            self.after(delay, Occurrence::Deliver { daemon, event: Event::Engine(event) });
         }
     }
 }

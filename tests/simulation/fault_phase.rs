@@ -15,7 +15,7 @@ impl World {
     /// Plans all of it. Gives its end.
     pub fn begin_faults(&mut self) -> Duration {
         self.fault_plan.is_active = true;
-        self.note(|| "--- fault_phase".to_owned());
+        self.log_line(|| "--- fault_phase".to_owned());
         let end = match self.script.as_mut().and_then(|script| script.fault_phases.pop_front()) {
             Some(steps) => self.plan_steps(steps),
             None => self.plan_by_chance(),

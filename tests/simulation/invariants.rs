@@ -59,7 +59,7 @@ pub struct Invariants {
     doubtful: BTreeSet<NodeName>,
     removals: BTreeSet<NodeName>,
     /// Nodes whose containers others have removed, perhaps while we were replacing them.
-    pub robbed: BTreeSet<NodeName>,
+    pub removed_by_others: BTreeSet<NodeName>,
     /// Ends of nodes and operations, to see whether runs do anything.
     pub ends: usize,
     pub operations: usize,
@@ -98,7 +98,7 @@ impl Invariants {
     /// Takes back what is left when all is right.
     pub fn clear(&mut self) {
         self.allowed.clear();
-        self.robbed.clear();
+        self.removed_by_others.clear();
     }
 
     /// A running process of `node` was ended by a call of the daemon that lives.
@@ -126,7 +126,7 @@ impl Invariants {
     }
 
     /// `up`: the containers that hold their ports now.
-    fn asked(&mut self, effect: &Effect, up: &[ContainerId]) -> bool {
+    fn accepts(&mut self, effect: &Effect, up: &[ContainerId]) -> bool {
         match effect {
             Effect::FetchSnapshot => !std::mem::replace(&mut self.is_fetching, true),
             Effect::List => !std::mem::replace(&mut self.is_listing, true),
@@ -154,7 +154,7 @@ impl Invariants {
         }
     }
 
-    fn told_snapshot(&mut self, snapshot: &Snapshot, now: Duration) {
+    fn on_snapshot(&mut self, snapshot: &Snapshot, now: Duration) {
         let app = match snapshot {
             Snapshot::Gone => {
                 let since = *self.gone_since.get_or_insert(now);
@@ -222,7 +222,7 @@ impl World {
             self.invariants.violate("two containers that share something of the host were to run at once".to_owned());
         }
         let up: Vec<ContainerId> = self.engine.containers.iter().filter(|kept| kept.is_up()).map(Kept::id).collect();
-        if !self.invariants.asked(effect, &up) {
+        if !self.invariants.accepts(effect, &up) {
             let text = crate::trace::of_effect(effect);
             self.invariants.violate(format!("asked for while the same is going on, or without confirmation: {text}"));
         }
@@ -235,7 +235,7 @@ impl World {
             Event::Snapshot(result) => {
                 invariants.is_fetching = false;
                 if let Ok(snapshot) = result {
-                    invariants.told_snapshot(snapshot, self.now);
+                    invariants.on_snapshot(snapshot, self.now);
                 }
             }
             Event::Listed(_) => invariants.is_listing = false,
@@ -275,8 +275,8 @@ impl World {
         use Class::*;
         let is_overlap = self.invariants.operating.get(node).is_some_and(|o| o.strategy == Some(Strategy::StartFirst));
         // Where processes end by themselves or by others there may be none.
-        let others_act = [Meddling, Dying, EngineRestarts, Hangs, LostReplies, OddStates, Crashes];
-        if !is_overlap || others_act.iter().any(|class| self.fault_plan.knows(*class)) {
+        let causes_of_other_ends = [Meddling, Dying, EngineRestarts, Hangs, LostReplies, OddStates, Crashes];
+        if !is_overlap || causes_of_other_ends.iter().any(|class| self.fault_plan.knows(*class)) {
             return;
         }
         let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(node));
@@ -304,12 +304,12 @@ impl World {
         if others.any(|kept| kept.container.id != *id) {
             return;
         }
-        let made_at = self.engine.get(id).map_or(Duration::ZERO, |kept| kept.made_at);
+        let created_at = self.engine.get(id).map_or(Duration::ZERO, |kept| kept.created_at);
         let is_lost = self.engine.get(id).is_some_and(|kept| kept.is_lost);
         let is_said = is_lost
             || self.invariants.is_clearing
-            || self.invariants.robbed.contains(node)
-            || self.cloud.was_absent(node, made_at)
+            || self.invariants.removed_by_others.contains(node)
+            || self.cloud.was_absent(node, created_at)
             || self.invariants.doubtful.contains(node);
         if !is_said {
             self.invariants.violate(format!("the last container of {node} was removed, and the cloud never said so"));

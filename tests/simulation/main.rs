@@ -64,7 +64,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use fault_plan::Class;
-use run::{Tally, run};
+use run::{Totals, run};
 use script::{Script, Source, What};
 
 /// Seeds of a usual run.
@@ -87,7 +87,7 @@ fn nothing_breaks_the_reconciler() {
     let end = first + setting("SIMULATION_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(first);
     let failed = Mutex::new(Vec::<u64>::new());
-    let tally = Mutex::new(Tally::default());
+    let totals = Mutex::new(Totals::default());
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -96,7 +96,7 @@ fn nothing_breaks_the_reconciler() {
             }
             match run(Source::Seed(seed), false) {
                 Ok(one) => {
-                    let mut sum = tally.lock().expect("no thread panics with it");
+                    let mut sum = totals.lock().expect("no thread panics with it");
                     sum.operations += one.operations;
                     sum.ends += one.ends;
                 }
@@ -118,9 +118,9 @@ fn nothing_breaks_the_reconciler() {
     if let Some(seed) = failed.first() {
         fail_if_broken(Source::Seed(*seed), &format!("SIMULATION_SEED={seed}"));
     }
-    let tally = tally.into_inner().expect("no thread panicked");
-    println!("{} seeds: {} operations, {} ends of nodes", end - first, tally.operations, tally.ends);
-    assert!(tally.operations > 0 && tally.ends > 0, "the runs did nothing");
+    let totals = totals.into_inner().expect("no thread panicked");
+    println!("{} seeds: {} operations, {} ends of nodes", end - first, totals.operations, totals.ends);
+    assert!(totals.operations > 0 && totals.ends > 0, "the runs did nothing");
 }
 
 /// What cargo-fuzz found worth keeping; an input that broke something is among them for good.
@@ -147,9 +147,9 @@ fn any_bytes_are_a_script() {
     assert_eq!(Script::read(&[]).fault_phases.len(), 1);
     let script = Script::read(&[1, 0, 0, 0, 2, 1, 2, 0, 7, 10, 0, 1, 2, 3, 4, 0, 14, 0, 0, 0, 0, 0, 11, 0, 0, 0, 0, 9]);
     assert_eq!((script.seed, script.fates.len()), (258, 2));
-    let told: Vec<Vec<What>> =
+    let reported: Vec<Vec<What>> =
         script.fault_phases.iter().map(|fault_phase| fault_phase.iter().map(|step| step.what).collect()).collect();
-    assert_eq!(told, [vec![What::User], vec![What::Crash]]);
+    assert_eq!(reported, [vec![What::User], vec![What::Crash]]);
     assert_eq!(script.fault_phases[0][0].delay.as_millis(), 100);
     let classes = [Class::EngineErrors, Class::Hangs, Class::Crashes];
     assert_eq!(script.classes, classes.iter().fold(0, |all, class| all | 1 << *class as u32));

@@ -15,7 +15,7 @@ use crate::world::{Occurrence, World};
 
 impl World {
     /// Somebody does something, if the weather has such people.
-    pub fn others_act(&mut self) {
+    pub fn external_action(&mut self) {
         match self.prng.below(4) {
             0 if self.fault_plan.has(Class::Strangers) => self.stranger_comes(),
             1 if self.fault_plan.has(Class::Dying) => self.process_dies(),
@@ -29,10 +29,10 @@ impl World {
         let name = match self.prng.below(3) {
             0 => name.to_owned(),
             1 => next_name(name),
-            _ => format!("stranger{}", self.engine.made),
+            _ => format!("stranger{}", self.engine.created),
         };
         if self.engine.containers.iter().all(|kept| kept.container.name != name) {
-            self.note(|| format!("a stranger takes the name {name}"));
+            self.log_line(|| format!("a stranger takes the name {name}"));
             let id = self.add(&name, None, BTreeMap::new(), ImageId("other".to_owned()), "bridge", Origin::Labelled);
             if self.prng.chance(50) {
                 let ports = vec![port(self.prng.below(PORTS))];
@@ -66,19 +66,19 @@ impl World {
             kept.container.state = ContainerState::Restarting;
             // A new container whose process dies is given up for the old one.
             self.invariants.allow(&node, 2);
-            self.note(|| format!("the process of {id} dies"));
-            self.hint(&id, Action::Died);
+            self.log_line(|| format!("the process of {id} dies"));
+            self.emit_event(&id, Action::Died);
             let delay = self.prng.ms(100, 20_000);
-            self.after(delay, Occurrence::Revive(id));
+            self.after(delay, Occurrence::RestartProcess(id));
         }
     }
 
     /// The engine's restart policy brings a process back, unless something was done to the container meanwhile.
-    pub fn revive(&mut self, id: &ContainerId) {
+    pub fn restart_process(&mut self, id: &ContainerId) {
         let newest = self.cloud.newest();
         if self.engine.get(id).is_some_and(|kept| kept.container.state == ContainerState::Restarting) {
             self.run(id, newest);
-            self.hint(id, Action::Started);
+            self.emit_event(id, Action::Started);
         }
     }
 
@@ -86,7 +86,7 @@ impl World {
         let Some((id, node)) = self.any_of_ours() else { return };
         self.invariants.allow(&node, 2);
         let what = self.prng.below(11);
-        self.note(|| format!("somebody meddles with {id} of {node}: {what}"));
+        self.log_line(|| format!("somebody meddles with {id} of {node}: {what}"));
         match what {
             0 => self.vanish_by_others(&id),
             1 => self.set_state(&id, ContainerState::Removing, Action::Other),
@@ -97,13 +97,13 @@ impl World {
             5 => self.pause(&id),
             // Only its name says whose node a container of the Python program is.
             6 if self.engine.get(&id).is_some_and(|kept| kept.container.origin == Origin::Labelled) => {
-                let _ = self.rename(&id, &format!("renamed{}", self.engine.made));
+                let _ = self.rename(&id, &format!("renamed{}", self.engine.created));
             }
             7 if self.fault_plan.has(Class::Disconnects)
                 && self.engine.get(&id).is_some_and(|kept| kept.container.state == ContainerState::Running) =>
             {
                 self.engine.get(&id).expect("it was just picked").container.networks.clear();
-                self.hint(&id, Action::Network);
+                self.emit_event(&id, Action::Network);
             }
             8 => self.engine.images.clear(),
             9 => self.engine.get(&id).expect("it was just picked").is_lost = true,
@@ -117,7 +117,7 @@ impl World {
     fn set_state(&mut self, id: &ContainerId, state: ContainerState, action: Action) {
         let kept = self.engine.get(id).expect("it was just picked");
         kept.container.state = state;
-        self.hint(id, action);
+        self.emit_event(id, action);
     }
 
     fn pause(&mut self, id: &ContainerId) {
@@ -146,7 +146,7 @@ impl World {
     /// All calls fail for a while; processes go on, or are stopped and come back, or stay down.
     pub fn engine_restarts(&mut self) {
         let how = self.prng.below(3);
-        self.note(|| format!("the engine restarts, {}", ["nodes go on", "nodes restart", "nodes stay down"][how]));
+        self.log_line(|| format!("the engine restarts, {}", ["nodes go on", "nodes restart", "nodes stay down"][how]));
         self.engine.is_down = true;
         let newest = self.cloud.newest();
         let mut runs_anew = Vec::new();
@@ -164,13 +164,13 @@ impl World {
             }
         }
         runs_anew.iter().for_each(|id| self.run(id, newest));
-        self.call_off(|what| matches!(what, Occurrence::Engine(_)));
+        self.cancel(|what| matches!(what, Occurrence::Engine(_)));
         let delay = self.prng.ms(200, 30_000);
         self.after(delay, Occurrence::EngineUp);
     }
 
     /// The Python program ran before: some nodes have containers of its making.
-    pub fn leave_legacy(&mut self) {
+    pub fn add_python_containers(&mut self) {
         let Some(app) = self.cloud.truth().cloned() else { return };
         for node in app.nodes.values() {
             if self.prng.chance(50) {

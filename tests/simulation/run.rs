@@ -13,7 +13,7 @@ use crate::script::Source;
 use crate::world::{Occurrence, Shared, World};
 
 /// How often it is looked at whether all is right.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long nothing may happen once all is right; longer than the shorter resync with its jitter.
 const QUIET: Duration = Duration::from_secs(400);
 /// How long the end may take: a stop, an operation that goes on, two attempts.
@@ -28,7 +28,7 @@ pub struct Report {
 
 /// What runs did, to see that they do something.
 #[derive(Default, Clone, Copy)]
-pub struct Tally {
+pub struct Totals {
     pub operations: usize,
     pub ends: usize,
 }
@@ -41,19 +41,19 @@ struct Run {
 }
 
 /// Runs what `source` says, on one thread and a clock that jumps to whatever happens next.
-pub fn run(source: Source<'_>, is_traced: bool) -> Result<Tally, Report> {
+pub fn run(source: Source<'_>, is_traced: bool) -> Result<Totals, Report> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime needs memory only");
     runtime.block_on(async {
         let world = Shared::new(source, is_traced);
         let (began, daemon) = (world.with(|world| world.began), None);
         let mut run = Run { world: world.clone(), began, daemon, frozen_until: Duration::ZERO };
-        let result = run.play().await;
+        let result = run.execute().await;
         drop(run);
         world.with(|world| {
-            let tally = Tally { operations: world.invariants.operations, ends: world.invariants.ends };
+            let totals = Totals { operations: world.invariants.operations, ends: world.invariants.ends };
             let classes = world.fault_plan.describe();
-            result.map(|()| tally).map_err(|what| Report { what, classes, story: world.trace.take_text() })
+            result.map(|()| totals).map_err(|what| Report { what, classes, story: world.trace.take_text() })
         })
     })
 }
@@ -67,14 +67,14 @@ impl Run {
         self.began.elapsed()
     }
 
-    async fn play(&mut self) -> Result<(), String> {
+    async fn execute(&mut self) -> Result<(), String> {
         self.with(|world| {
             world.engine.networks.insert("app".to_owned());
             if world.prng.chance(20) {
-                world.leave_legacy();
+                world.add_python_containers();
             }
         });
-        self.bear();
+        self.start_daemon();
         let rounds = self.with(|world| match &world.script {
             Some(script) => script.fault_phases.len(),
             None => 1 + world.prng.below(2),
@@ -104,14 +104,14 @@ impl Run {
             // Both arms are cancel-safe. What is ready at the same moment comes in this order.
             tokio::select! {
                 biased;
-                event = done(&mut self.daemon), if !is_frozen => self.tell(event),
+                event = done(&mut self.daemon), if !is_frozen => self.deliver(event),
                 () = sleep_until(self.began + at) => {
                     let now = self.now();
                     let is_timer = timer.is_some_and(|timer| timer <= now && next.is_none_or(|next| timer < next));
                     if is_timer {
-                        self.tell(Event::Timer);
+                        self.deliver(Event::Timer);
                     } else if let Some(what) = self.with(World::take_due) {
-                        self.happen(what);
+                        self.handle(what);
                     } else if now >= end {
                         return Ok(());
                     }
@@ -123,59 +123,59 @@ impl Run {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn deliver(&mut self, event: Event) {
         if let Some(daemon) = &mut self.daemon {
-            daemon.tell(event);
+            daemon.deliver(event);
         }
     }
 
-    fn happen(&mut self, what: Occurrence) {
-        let is_for_daemon = matches!(what, Occurrence::Tell { .. } | Occurrence::Message(_) | Occurrence::Settings);
+    fn handle(&mut self, what: Occurrence) {
+        let is_for_daemon = matches!(what, Occurrence::Deliver { .. } | Occurrence::Message(_) | Occurrence::Settings);
         if is_for_daemon && self.now() < self.frozen_until {
             let until = self.frozen_until;
             return self.with(|world| world.schedule(until, what));
         }
         let alive = self.with(|world| world.daemon);
         match what {
-            Occurrence::Tell { daemon, event } if daemon == alive => self.tell(event),
-            Occurrence::Tell { .. } => {}
+            Occurrence::Deliver { daemon, event } if daemon == alive => self.deliver(event),
+            Occurrence::Deliver { .. } => {}
             Occurrence::Settings => {
                 let settings = self.with(|world| world.settings.clone());
-                self.tell(Event::Settings(Box::new(settings)));
+                self.deliver(Event::Settings(Box::new(settings)));
             }
-            Occurrence::Message(change) if self.daemon.is_some() => self.tell(Event::Change(change)),
+            Occurrence::Message(change) if self.daemon.is_some() => self.deliver(Event::Change(change)),
             // The queue keeps it for the next daemon.
             Occurrence::Message(change) => self.with(|world| {
                 world.after(Duration::from_secs(1), Occurrence::Message(change));
             }),
-            Occurrence::Engine(act) => self.with(|world| world.perform(act)),
-            Occurrence::Revive(id) => self.with(|world| world.revive(&id)),
+            Occurrence::Engine(call) => self.with(|world| world.perform(call)),
+            Occurrence::RestartProcess(id) => self.with(|world| world.restart_process(&id)),
             Occurrence::Vanish(id) => self.with(|world| world.vanish_by_others(&id)),
-            Occurrence::User => self.with(World::user_acts),
-            Occurrence::Other => self.with(World::others_act),
+            Occurrence::User => self.with(World::user_action),
+            Occurrence::Other => self.with(World::external_action),
             Occurrence::EngineRestart => self.with(World::engine_restarts),
             Occurrence::EngineUp => self.with(|world| {
                 world.engine.is_down = false;
                 let daemon = world.daemon;
-                world.after(Duration::from_secs(1), Occurrence::Tell { daemon, event: Event::EventsLost });
+                world.after(Duration::from_secs(1), Occurrence::Deliver { daemon, event: Event::EventsLost });
             }),
             Occurrence::Crash => self.crash(),
-            Occurrence::Birth if self.daemon.is_none() => self.bear(),
-            Occurrence::Birth => {}
+            Occurrence::Start if self.daemon.is_none() => self.start_daemon(),
+            Occurrence::Start => {}
             Occurrence::Step(step) => {
                 self.with(|world| world.prng.choose(&step.choices));
-                self.happen(step.occurrence());
+                self.handle(step.occurrence());
                 // What it did not need decides nothing else.
                 self.with(|world| world.prng.choose(&[]));
             }
             Occurrence::Freeze => {
                 self.frozen_until = self.now() + self.with(|world| world.prng.ms(1_000, 90_000));
-                self.with(|world| world.note(|| "the daemon does not get to run".to_owned()));
+                self.with(|world| world.log_line(|| "the daemon does not get to run".to_owned()));
             }
         }
     }
 
-    fn bear(&mut self) {
+    fn start_daemon(&mut self) {
         self.daemon = Some(Daemon::new(&self.world));
     }
 
@@ -186,15 +186,15 @@ impl Run {
         self.frozen_until = Duration::ZERO;
         self.with(|world| {
             world.disk.lost = known;
-            world.note(|| "the daemon dies".to_owned());
+            world.log_line(|| "the daemon dies".to_owned());
             world.invariants.crashed();
             // An engine may give up a call when its caller is gone.
             if world.prng.chance(50) {
-                world.call_off(|what| matches!(what, Occurrence::Engine(_)));
+                world.cancel(|what| matches!(what, Occurrence::Engine(_)));
             }
             world.daemon += 1;
             let delay = world.prng.ms(10, 20_000);
-            world.after(delay, Occurrence::Birth);
+            world.after(delay, Occurrence::Start);
         });
     }
 
@@ -206,10 +206,10 @@ impl Run {
     /// The storm is over: within a bound all is right, and then nothing more happens.
     async fn calm(&mut self) -> Result<(), String> {
         self.with(|world| {
-            world.note(|| "--- calm".to_owned());
+            world.log_line(|| "--- calm".to_owned());
             world.fault_plan.is_active = false;
             world.strangers_leave();
-            world.mend_types_in_the_way();
+            world.repair_types_in_the_way();
         });
         self.converge().await?;
         self.stay_quiet().await
@@ -219,9 +219,9 @@ impl Run {
         let bound = self.with(|world| world.fault_plan.bound());
         let end = self.now() + bound;
         loop {
-            self.until(self.now() + LOOK_EVERY).await?;
+            self.until(self.now() + POLL_INTERVAL).await?;
             let is_told = self.daemon.as_ref().is_some_and(|d| d.is_idle() && d.reconciler.status().is_converged);
-            let is_told = is_told && self.is_content() && !self.with(|world| world.is_unsettled());
+            let is_told = is_told && self.is_status_healthy() && !self.with(|world| world.is_unsettled());
             if is_told && self.what_is_wrong().is_none() {
                 break;
             }
@@ -232,13 +232,13 @@ impl Run {
                 return Err(format!("not right {seconds} s after the last fault: {wrong}\nstatus: {status:?}"));
             }
         }
-        self.with(|world| world.note(|| "--- all is right".to_owned()));
+        self.with(|world| world.log_line(|| "--- all is right".to_owned()));
         Ok(())
     }
 
     /// Whether the status tells of nothing wrong with nodes that can be run, and that the others cannot: a daemon that has
     /// not heard of that yet still starts what they have.
-    fn is_content(&self) -> bool {
+    fn is_status_healthy(&self) -> bool {
         let Some(daemon) = &self.daemon else { return false };
         let nodes = daemon.reconciler.status().nodes;
         self.with(|world| {
@@ -258,8 +258,8 @@ impl Run {
             world.invariants.operations
         });
         self.until(self.now() + QUIET).await?;
-        self.tell(Event::Resync);
-        self.until(self.now() + LOOK_EVERY).await?;
+        self.deliver(Event::Resync);
+        self.until(self.now() + POLL_INTERVAL).await?;
         let wrong = self.what_is_wrong();
         match (self.with(|world| world.invariants.operations) - before, wrong) {
             (0, None) => Ok(()),
@@ -283,14 +283,14 @@ impl Run {
             let is_gentle = !gives_up.iter().any(|class| world.fault_plan.knows(*class));
             // A node that cannot be stopped is given up after some attempts, so engines that fail are left out.
             world.fault_plan.is_active = is_gentle && world.prng.chance(50);
-            world.note(|| "user: removes the app".to_owned());
+            world.log_line(|| "user: removes the app".to_owned());
             let now = world.now;
             world.cloud.set(now, None);
             world.send(Change::AppRemoved);
         });
         self.until(self.now() + Duration::from_secs(20)).await?;
         if self.with(|world| world.prng.chance(30)) && self.daemon.as_ref().is_some_and(Daemon::is_ending) {
-            self.tell(Event::Stop(EndOfNodes::Stop));
+            self.deliver(Event::Stop(EndOfNodes::Stop));
         }
         self.with(|world| world.fault_plan.is_active = false);
         let bound = self.with(|world| world.fault_plan.bound()) + END_LIMIT;
@@ -311,7 +311,7 @@ impl Run {
             world.strangers_leave();
             *world.prng.pick(&[EndOfNodes::Stop, EndOfNodes::Leave, EndOfNodes::Remove])
         });
-        self.tell(Event::Stop(end));
+        self.deliver(Event::Stop(end));
         self.ended(Finish::Stopped, END_LIMIT).await?;
         // A start that hung may be carried out when nobody is there any more.
         let may_linger = self.with(|world| world.fault_plan.knows(Class::Hangs));
@@ -324,7 +324,7 @@ impl Run {
             if self.now() >= end {
                 return Err(format!("the daemon has not ended {} s after it should", bound.as_secs()));
             }
-            self.until(self.now() + LOOK_EVERY).await?;
+            self.until(self.now() + POLL_INTERVAL).await?;
         }
         match self.daemon.as_ref().and_then(|daemon| daemon.finish) {
             Some(finish) if finish == wanted => {}

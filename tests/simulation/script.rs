@@ -20,7 +20,7 @@ use crate::world::Occurrence;
 
 /// Steps and fault_phases beyond these are left out, so that no run takes long.
 const STEPS_MAX: usize = 48;
-const STORMS_MAX: usize = 4;
+const FAULT_PHASES_MAX: usize = 4;
 const STEP_BYTES: usize = 6;
 
 /// Where a run's decisions come from.
@@ -94,7 +94,7 @@ impl Script {
             11 => What::Crash,
             12 => What::Freeze,
             13 => What::EngineRestart,
-            _ if self.fault_phases.len() < STORMS_MAX => return self.fault_phases.push_back(vec![]),
+            _ if self.fault_phases.len() < FAULT_PHASES_MAX => return self.fault_phases.push_back(vec![]),
             _ => return,
         };
         let choices = [bytes[2], bytes[3], bytes[4], bytes[5]];
@@ -108,7 +108,7 @@ impl Step {
     fn class(&self) -> Option<Class> {
         match self.what {
             What::User => None,
-            // As `others_act` chooses.
+            // As `external_action` chooses.
             What::Other => Some(match self.choices[0] % 4 {
                 0 => Class::Strangers,
                 1 => Class::Dying,

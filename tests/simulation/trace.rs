@@ -18,7 +18,7 @@ impl Trace {
     }
 
     /// Adds a line, which is only made when it is kept.
-    pub fn note(&mut self, now: Duration, line: impl FnOnce() -> String) {
+    pub fn log_line(&mut self, now: Duration, line: impl FnOnce() -> String) {
         if self.is_kept {
             let _ = writeln!(self.text, "{:>10.3}  {}", now.as_secs_f64(), line());
         }
@@ -47,7 +47,7 @@ pub fn of_event(event: &Event) -> String {
             format!("listed: {all:?}")
         }
         Event::Listed(Err(failure)) => format!("list failed: {:?}", failure.kind),
-        Event::Engine(hint) => format!("hint: {} {:?}", hint.container, hint.action),
+        Event::Engine(event) => format!("engine event: {} {:?}", event.container, event.action),
         Event::Pulled { image, outcome } => {
             let how = match outcome {
                 Pulled::Fresh(id) => format!("fresh {id}"),
@@ -64,7 +64,7 @@ pub fn of_event(event: &Event) -> String {
 
 fn of_outcome(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Created(made) => format!("made {} at {}", made.id, made.revision),
+        Outcome::Created(created) => format!("made {} at {}", created.id, created.revision),
         Outcome::Failed(failure) => format!("failed: {} ({:?})", failure.text, failure.kind),
         other => format!("{other:?}"),
     }

@@ -22,7 +22,7 @@ pub fn port(index: usize) -> PortBinding {
 
 impl World {
     /// A user changes something; messages about it are on their way.
-    pub fn user_acts(&mut self) {
+    pub fn user_action(&mut self) {
         let Some(app) = self.cloud.truth() else { return };
         let mut app = App::clone(app);
         let changes = match self.prng.below(15) {
@@ -35,11 +35,11 @@ impl World {
             7 | 8 => self.connect(&mut app),
             9 => self.edit_around(&mut app),
             10 => self.move_tag(),
-            11 | 12 => self.pass_ports_on(&mut app),
+            11 | 12 => self.rotate_ports(&mut app),
             13 => self.change_settings(),
             _ => vec![Change::Node(self.any_name())],
         };
-        self.note(|| {
+        self.log_line(|| {
             let all: Vec<String> = changes.iter().map(ToString::to_string).collect();
             format!("user: {}", all.join(", "))
         });
@@ -138,17 +138,17 @@ impl World {
 
     /// A node whose type makes no sense keeps its container, perhaps with a port that is another's now; so where there
     /// are ports, users put that right.
-    pub fn mend_types_in_the_way(&mut self) {
+    pub fn repair_types_in_the_way(&mut self) {
         let Some(app) = self.cloud.truth() else { return };
         let mut app = App::clone(app);
         let are_ports_held = self.engine.containers.iter().any(|kept| !kept.ports.is_empty());
         let are_there_ports = are_ports_held || app.nodes.values().any(|node| !node.ports.is_empty());
         for name in TYPES {
-            let is_mad = self.cloud.types[name].starts_with("not");
-            if is_mad && are_there_ports {
+            let is_invalid = self.cloud.types[name].starts_with("not");
+            if is_invalid && are_there_ports {
                 let uri = format!("r0.test/image:{}", self.cloud.number());
                 self.set_image(&mut app, name, &uri);
-                self.note(|| format!("user: mends the type {name}"));
+                self.log_line(|| format!("user: mends the type {name}"));
                 self.cloud.set(self.now, Some(app.clone()));
                 self.send(Change::NodeType(name.to_owned()));
             }
@@ -156,7 +156,7 @@ impl World {
     }
 
     /// The nodes' ports go round; two of them swap theirs, for one.
-    fn pass_ports_on(&mut self, app: &mut App) -> Vec<Change> {
+    fn rotate_ports(&mut self, app: &mut App) -> Vec<Change> {
         let count = 2 + self.prng.below(2);
         let mut names: Vec<NodeName> = app.nodes.keys().cloned().collect();
         let index = self.prng.below(names.len().max(1));

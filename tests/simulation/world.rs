@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::cloud::Cloud;
 use crate::disk::Disk;
-use crate::engine::{Act, Engine};
+use crate::engine::{EngineCall, Engine};
 use crate::fault_plan::{Class, FaultPlan};
 use crate::invariants::Invariants;
 use crate::prng::Prng;
@@ -41,15 +41,15 @@ impl Shared {
 /// Something that is going to happen.
 pub enum Occurrence {
     /// This daemon is told of this.
-    Tell { daemon: u32, event: Event },
+    Deliver { daemon: u32, event: Event },
     /// The daemon reads its settings anew.
     Settings,
     /// A change message is at the head of the queue.
     Message(Change),
     /// The engine does something.
-    Engine(Act),
+    Engine(EngineCall),
     /// A process that died is started again by the engine.
-    Revive(ContainerId),
+    RestartProcess(ContainerId),
     /// The engine answers again.
     EngineUp,
     /// A container that was being removed is gone.
@@ -61,7 +61,7 @@ pub enum Occurrence {
     /// The daemon dies.
     Crash,
     /// The daemon is started.
-    Birth,
+    Start,
     /// The daemon does not get to run for a while.
     Freeze,
     /// The engine restarts.
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// Forgets what was going to happen, as far as `is_off` says so.
-    pub fn call_off(&mut self, is_off: impl Fn(&Occurrence) -> bool) {
+    pub fn cancel(&mut self, is_off: impl Fn(&Occurrence) -> bool) {
         self.heap.retain(|entry| !is_off(&entry.what));
     }
 
@@ -194,14 +194,14 @@ impl World {
     pub fn is_unsettled(&self) -> bool {
         let has_tags = self.fault_plan.knows(Class::TagsMove);
         self.heap.iter().any(|entry| match &entry.what {
-            Occurrence::Engine(_) | Occurrence::Revive(_) | Occurrence::Vanish(_) => true,
+            Occurrence::Engine(_) | Occurrence::RestartProcess(_) | Occurrence::Vanish(_) => true,
             // A message about a type makes the daemon pull, and find that a tag was moved long ago.
             Occurrence::Message(_) => has_tags,
             _ => false,
         })
     }
 
-    pub fn note(&mut self, line: impl FnOnce() -> String) {
-        self.trace.note(self.now, line);
+    pub fn log_line(&mut self, line: impl FnOnce() -> String) {
+        self.trace.log_line(self.now, line);
     }
 }

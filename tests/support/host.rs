@@ -27,7 +27,7 @@ use super::{Journal, alarms, aws};
 /// minutes that would find everything by itself.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// How often a condition is looked at while the status does not change.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A host in the making.
 pub struct Builder {
@@ -95,7 +95,7 @@ impl Builder {
     }
 
     /// Where the daemon can be asked; nowhere unless set.
-    pub fn asked_at(self, places: ListenAddresses) -> Self {
+    pub fn listen_at(self, places: ListenAddresses) -> Self {
         Self { places, ..self }
     }
 
@@ -221,7 +221,7 @@ impl Host {
                 panic!(
                     "the daemon does not end; status {:?}\nacts {:?}",
                     *running.status.borrow(),
-                    self.journal.acts()
+                    self.journal.actions()
                 );
             }
         }
@@ -302,11 +302,11 @@ impl Host {
         while !test(self) {
             let now = self.status();
             assert!(self.is_up(), "the daemon has ended, not: {what}; status {now:?}");
-            assert!(Instant::now() < end, "not in time: {what}; status {now:?}\nacts {:?}", self.journal.acts());
+            assert!(Instant::now() < end, "not in time: {what}; status {now:?}\nacts {:?}", self.journal.actions());
             // Both arms only wait; an ended status channel shows in the next look.
             tokio::select! {
-                changed = status.changed() => if changed.is_err() { sleep(LOOK_EVERY).await },
-                () = sleep(LOOK_EVERY) => {}
+                changed = status.changed() => if changed.is_err() { sleep(POLL_INTERVAL).await },
+                () = sleep(POLL_INTERVAL) => {}
             }
         }
     }

@@ -42,18 +42,18 @@ impl Journal {
     }
 
     /// What was done to containers and images, as `restart a`, in the order in which it was begun; questions left out.
-    pub fn acts(&self) -> Vec<String> {
+    pub fn actions(&self) -> Vec<String> {
         let is_act = |call: &&Call| {
             !matches!(call.verb, "info" | "host" | "list" | "image" | "events" | "ensure_network" | "logs")
         };
         self.lock().calls.iter().filter(is_act).map(|call| format!("{} {}", call.verb, call.subject)).collect()
     }
 
-    /// As [`Journal::acts`], without order.
-    pub fn sorted_acts(&self) -> Vec<String> {
-        let mut acts = self.acts();
-        acts.sort();
-        acts
+    /// As [`Journal::actions`], without order.
+    pub fn sorted_actions(&self) -> Vec<String> {
+        let mut actions = self.actions();
+        actions.sort();
+        actions
     }
 
     /// The last call of `verb` for `subject`.
@@ -83,13 +83,13 @@ impl Journal {
         self.lock().nodes.get(id).cloned().unwrap_or_else(|| id.0.clone())
     }
 
-    pub(super) fn learn(&self, id: &ContainerId, node: &str) {
+    pub(super) fn remember(&self, id: &ContainerId, node: &str) {
         self.lock().nodes.insert(id.clone(), node.to_owned());
     }
 
-    pub(super) fn learn_from(&self, containers: &[Container]) {
+    pub(super) fn remember_all(&self, containers: &[Container]) {
         for container in containers {
-            self.learn(&container.id, container.labels.get(labels::NODE).unwrap_or(&container.name));
+            self.remember(&container.id, container.labels.get(labels::NODE).unwrap_or(&container.name));
         }
     }
 

@@ -25,7 +25,7 @@ impl Recorded {
         Self { inner, journal }
     }
 
-    async fn note<T>(&self, verb: &'static str, subject: String, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn record<T>(&self, verb: &'static str, subject: String, call: impl Future<Output = Result<T>>) -> Result<T> {
         let entry = self.journal.begin(verb, subject);
         let result = call.await;
         entry.end(result.as_ref().map(drop).map_err(RuntimeError::kind));
@@ -40,21 +40,21 @@ impl ContainerRuntime for Recorded {
     }
 
     async fn info(&self) -> Result<EngineInfo> {
-        self.note("info", String::new(), self.inner.info()).await
+        self.record("info", String::new(), self.inner.info()).await
     }
 
     async fn host(&self) -> Result<EngineHost> {
-        self.note("host", String::new(), self.inner.host()).await
+        self.record("host", String::new(), self.inner.host()).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
-        let containers = self.note("list", owner.app.clone(), self.inner.list(owner)).await?;
-        self.journal.learn_from(&containers);
+        let containers = self.record("list", owner.app.clone(), self.inner.list(owner)).await?;
+        self.journal.remember_all(&containers);
         Ok(containers)
     }
 
     async fn ensure_network(&self, name: &str, owner: &Owner) -> Result<()> {
-        self.note("ensure_network", name.to_owned(), self.inner.ensure_network(name, owner)).await
+        self.record("ensure_network", name.to_owned(), self.inner.ensure_network(name, owner)).await
     }
 
     async fn pull(
@@ -63,53 +63,53 @@ impl ContainerRuntime for Recorded {
         credentials: Option<&RegistryCredentials>,
         progress: ProgressFn<'_>,
     ) -> Result<ImageId> {
-        self.note("pull", image.to_string(), self.inner.pull(image, credentials, progress)).await
+        self.record("pull", image.to_string(), self.inner.pull(image, credentials, progress)).await
     }
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
-        self.note("image", image.to_string(), self.inner.image(image)).await
+        self.record("image", image.to_string(), self.inner.image(image)).await
     }
 
     async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
-        self.note("image_architecture", image.to_string(), self.inner.image_architecture(image)).await
+        self.record("image_architecture", image.to_string(), self.inner.image_architecture(image)).await
     }
 
     async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        self.note("remove_image", id.0.clone(), self.inner.remove_image(id)).await
+        self.record("remove_image", id.0.clone(), self.inner.remove_image(id)).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let node = spec.labels.get(labels::NODE).unwrap_or(&spec.name).clone();
-        let id = self.note("create", node.clone(), self.inner.create(spec)).await?;
-        self.journal.learn(&id, &node);
+        let id = self.record("create", node.clone(), self.inner.create(spec)).await?;
+        self.journal.remember(&id, &node);
         Ok(id)
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
-        self.note("start", self.journal.node_of(id), self.inner.start(id)).await
+        self.record("start", self.journal.node_of(id), self.inner.start(id)).await
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        self.note("stop", self.journal.node_of(id), self.inner.stop(id, grace)).await
+        self.record("stop", self.journal.node_of(id), self.inner.stop(id, grace)).await
     }
 
     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        self.note("restart", self.journal.node_of(id), self.inner.restart(id, grace)).await
+        self.record("restart", self.journal.node_of(id), self.inner.restart(id, grace)).await
     }
 
     async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
-        self.note("rename", self.journal.node_of(id), self.inner.rename(id, name)).await
+        self.record("rename", self.journal.node_of(id), self.inner.rename(id, name)).await
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<()> {
-        self.note("remove", self.journal.node_of(id), self.inner.remove(id)).await
+        self.record("remove", self.journal.node_of(id), self.inner.remove(id)).await
     }
 
     async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
-        self.note("logs", self.journal.node_of(id), self.inner.logs(id, since)).await
+        self.record("logs", self.journal.node_of(id), self.inner.logs(id, since)).await
     }
 
     async fn events(&self, owner: &Owner) -> Result<EventStream> {
-        self.note("events", owner.app.clone(), self.inner.events(owner)).await
+        self.record("events", owner.app.clone(), self.inner.events(owner)).await
     }
 }
