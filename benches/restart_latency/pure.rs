@@ -52,7 +52,8 @@ fn engine_events(size: usize) -> Samples {
     let mut samples = Samples::new("events that agree with what is known");
     for round in 0..ROUNDS * 10 {
         let first = round * EVENTS_PER_ROUND;
-        let engine_events: Vec<_> = (first..first + EVENTS_PER_ROUND).map(|index| world::engine_event(index % size)).collect();
+        let engine_events: Vec<_> =
+            (first..first + EVENTS_PER_ROUND).map(|index| world::engine_event(index % size)).collect();
         let began = Instant::now();
         for engine_event in engine_events {
             black_box(reconciler.on(engine_event, Duration::ZERO));

@@ -1,24 +1,24 @@
-//! What the architecture forbids, as data where it can be.
+//! The rules of the architecture, as data where possible.
 //!
-//! A new rule is a line in a table or a function here, and a planted violation in `planted.rs`. Reads no files.
+//! A new rule is a line in a table or a function here, and a violation in `planted.rs`. Reads no files.
 
 use crate::source::{Mention, Source};
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Code that ships. The fakes are built for tests and the demo and keep fewer of the rules.
+/// Product code. Fewer rules hold for the fakes, which are built for tests and the demo.
 const PRODUCT: &[&str] = &["src/", "runtimes/src/"];
-/// The pure core: all that it knows arrives in arguments.
+/// The pure core: all its input arrives in arguments.
 const PURE: &[&str] = &["src/model/", "src/reconciler/"];
 
-/// Paths that code in some places may not mention.
+/// Paths that code in some directories may not use.
 pub(crate) struct Ban {
-    /// Whole segments of a path; a `*` at the end stands for the rest of a segment.
+    /// Whole segments of a path; a trailing `*` matches the rest of a segment.
     pub(crate) patterns: &'static [&'static str],
-    /// Where the rule holds: starts of file paths.
+    /// Scope: prefixes of file paths.
     pub(crate) within: &'static [&'static str],
-    /// Where it does not hold after all.
+    /// Exceptions within the scope.
     pub(crate) except: &'static [&'static str],
     pub(crate) reason: &'static str,
 }
@@ -45,7 +45,7 @@ pub(crate) const BANS: &[Ban] = &[
     Ban {
         patterns: &["tokio::spawn", "task::spawn", "task::spawn_local", "JoinSet", "thread::spawn"],
         within: PRODUCT,
-        // The last one's task ends with the files that it watches.
+        // The task of the last exception ends with the files that it watches.
         except: &["src/tasks.rs", "src/driver/", "runtimes/src/conformance/", "runtimes/src/logfile/watch.rs"],
         reason: "every task has a name and an owner: spawn through src/tasks.rs",
     },
@@ -116,11 +116,11 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
 
 type Findings = Vec<(usize, String)>;
 
-fn lies_in(path: &str, places: &[&str]) -> bool {
-    places.iter().any(|place| path.starts_with(place))
+fn lies_in(path: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// One finding a line and ban, however many paths of the line it forbids.
+/// At most one finding per line and ban.
 fn banned(source: &Source) -> Findings {
     let mentions: Vec<Mention<'_>> = source.mentions();
     let mut findings = Findings::new();
@@ -144,7 +144,7 @@ pub(crate) fn matches(mention: &Mention<'_>, pattern: &str) -> bool {
     }
 }
 
-/// The core sees only itself: model knows model, reconciler knows model and reconciler.
+/// The core uses only itself: model uses model, reconciler uses model and reconciler.
 fn layered(source: &Source) -> Findings {
     let known: &[&str] = match source.path.split('/').nth(1) {
         Some("model") => &["crate::model"],
@@ -155,10 +155,10 @@ fn layered(source: &Source) -> Findings {
         return Findings::new();
     }
     let mentions = source.mentions();
-    let strangers = mentions.iter().filter(|mention| !mention.token.in_test && mention.path.starts_with("crate::"));
-    let strangers = strangers.filter(|mention| !known.iter().any(|known| mention.has(known)));
+    let foreign = mentions.iter().filter(|mention| !mention.token.in_test && mention.path.starts_with("crate::"));
+    let foreign = foreign.filter(|mention| !known.iter().any(|known| mention.has(known)));
     let reason = |path: &str| format!("`{path}`: this layer knows only {}", known.join(" and "));
-    strangers.map(|mention| (mention.token.line, reason(&mention.path))).collect()
+    foreign.map(|mention| (mention.token.line, reason(&mention.path))).collect()
 }
 
 fn sized(source: &Source) -> Findings {
@@ -174,7 +174,7 @@ fn sized(source: &Source) -> Findings {
     findings
 }
 
-/// No unfinished work and no test that is switched off, tests included.
+/// No unfinished work and no disabled test. Holds for tests too.
 fn finished(source: &Source) -> Findings {
     let mut findings = Findings::new();
     for pair in source.tokens.windows(2) {
@@ -185,10 +185,10 @@ fn finished(source: &Source) -> Findings {
             findings.push((first.line, format!("`{} {}`: real, or not at all", first.text, second.text)));
         }
     }
-    // Put together here, so that this file does not find itself.
-    let notes = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
+    // Concatenated, so that this file does not match.
+    let markers = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
     for (index, line) in source.text.lines().enumerate() {
-        if notes.iter().any(|note| line.contains(note)) {
+        if markers.iter().any(|marker| line.contains(marker)) {
             findings.push((index + 1, "a note about unfinished work: finish it or leave it out".to_owned()));
         }
     }

@@ -92,8 +92,11 @@ impl Engine {
         ids.sort_unstable();
         let form = "{{.ID}} {{.Name}} {{.Image}} {{.State.Status}} {{.State.StartedAt}} {{.HostConfig.PortBindings}}";
         let form = if self.program == "docker" { form } else { "{{.ID}} {{.Name}} {{.State.StartedAt}}" };
-        let details =
-            if ids.is_empty() { String::new() } else { self.stdout_of(&[&["inspect", "--format", form], &*ids].concat()) };
+        let details = if ids.is_empty() {
+            String::new()
+        } else {
+            self.stdout_of(&[&["inspect", "--format", form], &*ids].concat())
+        };
         let networks = self.stdout_of(&["network", "ls", "--quiet", "--filter", &filter]);
         format!("{details}\n{networks}")
     }

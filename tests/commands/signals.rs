@@ -145,7 +145,8 @@ async fn a_log_file_that_cannot_be_written_is_a_warning_with_a_remedy() {
     bench.set("PASSWORD", "not the right one");
     let ran = bench.run(&["run"]).await;
     assert_eq!(ran.code, 77, "{}", ran.all());
-    let reported: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("the log file cannot be written")).collect();
+    let reported: Vec<&str> =
+        ran.stderr.lines().filter(|line| line.contains("the log file cannot be written")).collect();
     assert!(reported.len() == 1 && reported[0].starts_with("[WARNING] 20"), "{}", ran.all());
     assert!(reported[0].contains("taken/daemon.log") && reported[0].contains(" remedy="), "{}", ran.all());
 }

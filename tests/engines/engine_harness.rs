@@ -52,7 +52,11 @@ impl EngineHarness {
         Self::create(engine, str::to_owned, settings).await
     }
 
-    async fn create(engine: Engine, app: impl FnOnce(&str) -> String, settings: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn create(
+        engine: Engine,
+        app: impl FnOnce(&str) -> String,
+        settings: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let tag = format!("et{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let cloud = FakeCloud::builder().app(&app(&tag)).start().await.expect("127.0.0.1 has free ports");
         cloud.registry.set_password(&images::password());

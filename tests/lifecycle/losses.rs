@@ -115,7 +115,9 @@ async fn a_node_that_floods_holds_up_no_other_and_loses_nothing() {
         let waiting = printed - reported(&harness, "flood").shipped.lines as usize;
         assert!(waiting > 0, "it was heard while the flood went on, {printed} lines so far");
     }
-    harness.eventually("all of the flood has come", |_| reported(&harness, "flood").shipped.lines == printed as u64).await;
+    harness
+        .eventually("all of the flood has come", |_| reported(&harness, "flood").shipped.lines == printed as u64)
+        .await;
     assert!(printed > rounds * KEPT / 5, "it was a flood: {printed}");
     assert_each_once(&numbers(&harness, "flood"), printed);
     assert_each_once(&numbers(&harness, "b"), rounds);

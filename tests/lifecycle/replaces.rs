@@ -68,7 +68,8 @@ async fn in_overlap_a_bad_image_is_not_noticed_by_the_old_container() {
     harness.eventually("the good one runs", |_| runs_image(&harness, "a", GOOD)).await;
     harness.converged().await;
     let actions = harness.journal.actions();
-    let position = |act: &str| actions.iter().position(|done| done == act).unwrap_or_else(|| panic!("{act} in {actions:?}"));
+    let position =
+        |act: &str| actions.iter().position(|done| done == act).unwrap_or_else(|| panic!("{act} in {actions:?}"));
     assert!(position("start a") < position("stop a"), "{actions:?}");
 }
 

@@ -123,12 +123,12 @@ async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
         |harness: &Harness| harness.view("a").and_then(|view| view.spec).is_some_and(|spec| spec.ports.len() == 1);
     asked.harness.eventually("it has the port", |host| host.is_converged() && has_port(&asked.harness)).await;
     let history = asked.history("a").await;
-    let events: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
+    let actions: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
     let reads = "what it reads has changed";
     let (edge, config) = (format!("{reads}: edge to b"), format!("{reads}: node config"));
     let expected =
         [("create", "there is none"), ("restart", &*edge), ("restart", &*config), ("replace", "changed: ports")];
-    assert_eq!(events, expected);
+    assert_eq!(actions, expected);
     let restart = &history.actions[1];
     assert_eq!(restart.causes[0].change, "edge a - b");
     assert!(restart.causes[0].message_id.is_some() && restart.causes[0].received_at.is_some());

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::cloud::Cloud;
 use crate::disk::Disk;
-use crate::engine::{EngineCall, Engine};
+use crate::engine::{Engine, EngineCall};
 use crate::fault_plan::{Class, FaultPlan};
 use crate::invariants::Invariants;
 use crate::prng::Prng;
