@@ -1,4 +1,4 @@
-//! One host of a test: a fake cloud, a folder for state and logs, an environment, and runs of the binary in it.
+//! One host of a test: a fake cloud, a directory for state and logs, an environment, and runs of the binary in it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use managed_app_fakes::FakeCloud;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// The longest run of a command; above all its own limits that a test meets.
+/// Limit of a command; above all limits of the command itself.
 const RUN_LIMIT: Duration = Duration::from_secs(90);
 /// The program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
@@ -21,14 +21,14 @@ pub struct Bench {
     env: BTreeMap<String, String>,
 }
 
-/// What a run left.
+/// The result of a run.
 pub struct Ran {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// A name that no other test or run uses.
+/// A unique name.
 pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
@@ -45,7 +45,7 @@ impl Bench {
         bench.set("MANAGED_APP_HOST_ID", "commands-host");
         bench.set("HOME", &bench.folder.path().display().to_string());
         bench.set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        // Nothing here may look for a role of the machine that the tests run on.
+        // The tests must not use a role of their machine.
         bench.set("AWS_EC2_METADATA_DISABLED", "true");
         bench.set("MANAGED_APP_STATE_DIRECTORY", &bench.state().display().to_string());
         let log = bench.folder.path().join("daemon.log");
@@ -71,16 +71,16 @@ impl Bench {
         &self.env["APP"]
     }
 
-    /// No output may hold it.
+    /// No output may contain it.
     pub fn password(&self) -> &str {
-        self.env.get("PASSWORD").map_or("no output holds this", String::as_str)
+        self.env.get("PASSWORD").map_or("no output contains this", String::as_str)
     }
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The state directory; nobody has made it yet.
+    /// The state directory; it does not exist yet.
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -95,7 +95,7 @@ impl Bench {
         std::fs::read_to_string(&self.env["MANAGED_APP_LOG_FILE"]).unwrap_or_default()
     }
 
-    /// All files of the host with their content, to see that nothing changed.
+    /// All files of the host with their content, to detect changes.
     pub fn disk(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         collect(self.folder.path(), &mut files);
@@ -119,9 +119,9 @@ impl Bench {
         self.finish(self.command(program, arguments)).await
     }
 
-    /// As [`Self::run`], by another user; only root can do that.
+    /// As [`Self::run`], by another user; needs root.
     pub async fn run_as(&self, user: u32, arguments: &[&str]) -> Ran {
-        // The binary may lie where that user may not go.
+        // The user may have no access to the directory of the binary.
         let binary = self.folder.path().join("binary");
         if !binary.exists() {
             std::fs::copy(BINARY, &binary).expect("room for the binary");
@@ -136,17 +136,17 @@ impl Bench {
         let Output { status, stdout, stderr } = run.await.expect("it ends in time").expect("the binary starts");
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
         let ran = Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) };
-        assert!(!ran.all().contains(self.password()), "a secret shows: {}", ran.all());
+        assert!(!ran.all().contains(self.password()), "the output contains a secret: {}", ran.all());
         assert!(!ran.all().contains("panicked"), "{}", ran.all());
         ran
     }
 
-    /// Starts any program in the environment of this host, its streams piped; it dies with the returned value.
+    /// Starts any program in the environment of this host with piped streams. Dropping the returned value kills it.
     pub fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
         self.command(program, arguments).stdin(Stdio::piped()).spawn().expect("the program starts")
     }
 
-    /// Starts the binary and leaves it running; it dies with the returned value.
+    /// Starts the binary and leaves it running. Dropping the returned value kills it.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(BINARY, arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts")
@@ -171,7 +171,7 @@ impl Ran {
         format!("code {}\n{}\n{}", self.code, self.stdout, self.stderr)
     }
 
-    /// The first line of standard output that begins with these words, spaces aside.
+    /// The first line of standard output with this prefix, with single spaces.
     pub fn line(&self, words: &str) -> &str {
         let begins = |line: &&str| {
             let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -181,7 +181,7 @@ impl Ran {
         found.unwrap_or_else(|| panic!("no line begins with {words:?}: {}", self.all()))
     }
 
-    /// That this line is there and holds all of these.
+    /// Asserts that this line exists and contains all parts.
     pub fn shows(&self, words: &str, parts: &[&str]) {
         let line = self.line(words);
         for part in parts {

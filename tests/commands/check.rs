@@ -1,4 +1,4 @@
-//! `check` with the engine in memory: what it finds, what it says to do, and its exit code.
+//! `check` with the engine in memory: results, remedies and exit codes.
 
 use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::cloud::{Fault, Service};
@@ -45,7 +45,7 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
     assert!(ran.stdout.contains(", 0 failed, "), "{}", ran.all());
     assert!(!ran.stdout.contains('\u{1b}'), "no colours when it is not a terminal");
     assert_eq!(bench.disk(), disk);
-    assert_eq!(bench.cloud.pending_changes(), changes, "no message is taken away");
+    assert_eq!(bench.cloud.pending_changes(), changes, "no message is consumed");
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn each_permission_is_tried_by_itself() {
     }
 }
 
-/// These two only raise a limit: they are named, and nothing has failed.
+/// These two only raise a limit: a missing one is reported, and `check` succeeds.
 #[tokio::test]
 async fn each_permission_of_the_public_gallery_is_named() {
     let bench = bench_with_nodes().await;
@@ -202,7 +202,7 @@ async fn an_image_that_does_not_say_its_architecture_is_good() {
 #[tokio::test]
 async fn a_port_that_another_program_holds_is_told_with_its_name() {
     let bench = bench_with_nodes().await;
-    // An address that nobody else uses: the port stays free when it is given back.
+    // An address that nobody else uses: the port stays free after its release.
     const ADDRESS: &str = "127.0.97.2";
     let listener = std::net::TcpListener::bind((ADDRESS, 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -216,7 +216,7 @@ async fn a_port_that_another_program_holds_is_told_with_its_name() {
     ran.shows("ok ports", &["1 of 1"]);
 }
 
-/// A control plane whose clock is an hour behind, and that refuses everything.
+/// A control plane whose clock is an hour behind and which rejects all requests.
 #[tokio::test]
 async fn a_clock_that_is_off_is_told() {
     let mut bench = Bench::new().await;
@@ -229,7 +229,7 @@ async fn a_clock_that_is_off_is_told() {
     let serve = async {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
-            // Whoever only tries the connection says nothing.
+            // A connection test sends nothing.
             let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
         }
@@ -265,7 +265,7 @@ async fn the_archive_holds_what_helpers_need_and_no_secret() {
     assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>().join(" "), names);
     for (name, text) in &files {
         for secret in &secrets {
-            assert!(!text.contains(secret.as_str()), "{name} holds {secret}: {text}");
+            assert!(!text.contains(secret.as_str()), "{name} contains {secret}: {text}");
         }
     }
     assert!(files["check.txt"].contains("sign-in") && files["engine.txt"].contains("memory"));

@@ -1,4 +1,4 @@
-//! Which engine is used, and what is said when none answers. Needs no engine.
+//! Selection of the engine, and the errors if none responds. Needs no engine.
 
 use std::os::unix::net::UnixListener;
 
@@ -61,7 +61,7 @@ async fn an_address_that_cannot_be_used_ends_with_78() {
 #[tokio::test]
 async fn an_engine_that_hangs_does_not_hold_up_the_choice() {
     let bench = bench_without_engine("auto").await;
-    // Connections wait in the socket's queue, and nobody ever takes them.
+    // Connections wait in the queue of the socket and are never accepted.
     let _hung = UnixListener::bind(bench.folder().join("no-docker.sock")).expect("a socket");
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 69, "{}", ran.all());

@@ -1,4 +1,4 @@
-//! The daemon's own log in CloudWatch, as the binary ships it.
+//! The log of the daemon in CloudWatch, as the binary ships it.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use tokio::time::{sleep, timeout};
 use crate::bench::Bench;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// What the daemon says when its log cannot be shipped.
-const TROUBLE: &str = "logs do not reach CloudWatch";
+/// The message of the daemon if its log cannot be shipped.
+const NOT_SHIPPED: &str = "logs do not reach CloudWatch";
 
-/// What is in the daemon's log group, in order.
+/// The events of the log group of the daemon, in order.
 fn shipped(bench: &Bench) -> Vec<String> {
     let env = bench.variables();
     let events = bench.cloud.cloudwatch.events(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
@@ -66,7 +66,7 @@ async fn a_daemon_that_may_not_sign_in_still_ships_why() {
     );
 }
 
-/// Shipping fails again and again, and says so once: in the file, and never among what it ships.
+/// Repeated failures of the shipping are logged once in the file, and never shipped.
 #[tokio::test]
 async fn a_cloudwatch_that_is_away_makes_one_line_and_no_others_and_everything_else_arrives_later() {
     let mut bench = Bench::new().await;
@@ -76,14 +76,14 @@ async fn a_cloudwatch_that_is_away_makes_one_line_and_no_others_and_everything_e
     eventually("it is up", || is_up(&bench)).await;
     let tried = bench.cloud.cloudwatch.calls("CreateLogStream");
     eventually("it is tried again", || bench.cloud.cloudwatch.calls("CreateLogStream") >= tried + 4).await;
-    assert_eq!(bench.log().matches(TROUBLE).count(), 1, "{}", bench.log());
+    assert_eq!(bench.log().matches(NOT_SHIPPED).count(), 1, "{}", bench.log());
     assert_eq!(shipped(&bench), [""; 0]);
     bench.cloud.cloudwatch.faults().set_outage(false);
-    eventually("what was said meanwhile arrives", || shipped(&bench).iter().any(|line| line.contains("start is over")))
+    eventually("the lines of the outage arrive", || shipped(&bench).iter().any(|line| line.contains("start is over")))
         .await;
     assert_eq!(ended(daemon).await, Some(0));
     let shipped = shipped(&bench);
-    assert!(!shipped.iter().any(|line| line.contains(TROUBLE)), "{shipped:?}");
+    assert!(!shipped.iter().any(|line| line.contains(NOT_SHIPPED)), "{shipped:?}");
     assert!(shipped.last().is_some_and(|line| line.ends_with("daemon has ended")), "{shipped:?}");
 }
 
@@ -92,16 +92,16 @@ async fn without_the_permission_the_daemon_runs_and_ends_all_the_same() {
     let bench = Bench::new().await;
     bench.cloud.cloudwatch.faults().set_denied(true);
     let daemon = bench.start(&["run"]);
-    eventually("it is up and said it", || is_up(&bench) && bench.log().contains(TROUBLE)).await;
+    eventually("it is up and has logged it", || is_up(&bench) && bench.log().contains(NOT_SHIPPED)).await;
     let log = bench.log();
-    let line = log.lines().find(|line| line.contains(TROUBLE)).expect("it is there");
+    let line = log.lines().find(|line| line.contains(NOT_SHIPPED)).expect("it is there");
     assert!(line.starts_with("[WARNING] ") && line.contains("logs:PutLogEvents"), "{line}");
     assert_eq!(ended(daemon).await, Some(0));
-    assert_eq!(bench.log().matches(TROUBLE).count(), 1);
+    assert_eq!(bench.log().matches(NOT_SHIPPED).count(), 1);
 }
 
-/// What the daemon answers at its status socket.
-async fn asked(bench: &Bench, path: &str) -> String {
+/// A response of the status socket of the daemon.
+async fn get(bench: &Bench, path: &str) -> String {
     let mut socket = UnixStream::connect(bench.socket()).await.expect("the daemon listens");
     let request = format!("GET {path} HTTP/1.1\r\nhost: daemon\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("it reads");
@@ -119,7 +119,7 @@ async fn what_became_of_the_daemons_own_log_is_told_in_status_and_metrics() {
     let report: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
     let log = &report["daemon"]["log"];
     assert!(log["shipped"]["lines"].as_u64() > Some(0) && log["lost"]["lines"] == 0, "{report}");
-    let metrics = asked(&bench, "/metrics").await;
+    let metrics = get(&bench, "/metrics").await;
     for (name, is_some) in [
         (r#"managed_app_daemon_log_lines_total{fate="shipped"}"#, true),
         (r#"managed_app_daemon_log_bytes_total{fate="shipped"}"#, true),
@@ -130,7 +130,7 @@ async fn what_became_of_the_daemons_own_log_is_told_in_status_and_metrics() {
     }
 }
 
-/// Keys in a file, as an operator or a helper writes them.
+/// Writes keys to a file, as an operator or an agent does.
 fn write_keys(bench: &Bench, (id, secret): (String, String)) {
     let folder = bench.folder().join(".aws");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -148,15 +148,15 @@ async fn keys_that_are_replaced_in_their_file_while_it_runs_are_taken_up_and_not
     eventually("it is up and has shipped", || is_up(&bench) && !shipped(&bench).is_empty()).await;
     let next = bench.cloud.rotate_operator_keys();
     bench.cloud.add_node("late", |node| node.image("registry.test/node:1"));
-    eventually("it is refused", || bench.log().contains(TROUBLE)).await;
+    eventually("it is rejected", || bench.log().contains(NOT_SHIPPED)).await;
     write_keys(&bench, next);
     eventually("it goes on", || shipped(&bench).iter().any(|line| line.contains("late"))).await;
     assert_eq!(ended(daemon).await, Some(0));
-    // What comes of shipping itself is not shipped.
-    let words = [TROUBLE, "logs reach CloudWatch again", "the AWS keys of this host were replaced"];
-    let apart = |line: &&str| words.iter().any(|word| line.contains(word));
+    // Messages about the shipping are not shipped.
+    let unshipped = [NOT_SHIPPED, "logs reach CloudWatch again", "the AWS keys of this host were replaced"];
+    let is_unshipped = |line: &&str| unshipped.iter().any(|message| line.contains(message));
     let log = bench.log();
-    let logged: Vec<&str> = log.lines().filter(|line| !apart(line)).collect();
+    let logged: Vec<&str> = log.lines().filter(|line| !is_unshipped(line)).collect();
     assert_eq!(shipped(&bench), logged);
 }
 

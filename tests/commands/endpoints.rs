@@ -1,10 +1,10 @@
-//! `check` and the endpoints of AWS: partitions, FIPS, dual stack, endpoints of one's own, repositories that do not exist yet.
+//! `check` and the endpoints of AWS: partitions, FIPS, dual stack, custom endpoints, repositories that do not exist yet.
 
 use crate::bench::Bench;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
 
-/// It may be one of a pull-through cache rule, which the first pull makes; no permission of the host shows these rules.
+/// A pull-through cache rule may create it at the first pull; the permissions of the host do not include these rules.
 #[tokio::test]
 async fn a_private_repository_that_the_first_pull_may_make_is_no_failure() {
     let bench = Bench::new().await;
@@ -18,7 +18,7 @@ async fn a_private_repository_that_the_first_pull_may_make_is_no_failure() {
     );
 }
 
-/// The names that are asked for, in a region that has none: DNS says which host was tried.
+/// The region does not exist, so the error of the name lookup shows which host was tried.
 #[tokio::test]
 async fn check_tries_the_endpoints_that_the_sdk_would_call() {
     let logs_at = async |variables: &[(&str, &str)]| {

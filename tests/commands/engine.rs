@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::bench::{Bench, unique};
 
-/// How long a container may take to come up.
+/// Limit for the start of a container.
 const UP_LIMIT: Duration = Duration::from_secs(60);
-/// This host's architecture as images name it.
+/// The architecture of this host as images name it.
 const MACHINE: &str = if cfg!(target_arch = "aarch64") { "for arm64" } else { "for amd64" };
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A private engine, spoken to by its own command line. What a test made goes with it.
+/// A private engine, used through its command line. Dropping it removes everything that the test created.
 struct Engine {
     program: &'static str,
     endpoint: String,
@@ -38,7 +38,7 @@ impl Engine {
         engine
     }
 
-    /// An engine with an image of the test node, whose registry does not know it.
+    /// An engine with a local image of the test node that is in no registry.
     fn new(program: &'static str, variable: &str, bench: &Bench) -> Self {
         let missing = "start the private engines: scripts/engines up && eval \"$(scripts/engines env)\"";
         let endpoint = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is missing; {missing}"));
@@ -55,12 +55,15 @@ impl Engine {
         std::fs::remove_file(path).expect("it was there");
     }
 
-    /// Puts an image for another architecture in the place of that of the test node. No engine minds until it is run.
+    /// Replaces the image of the test node by one for another architecture. Engines accept it until it is run.
     fn load_foreign(&self, bench: &Bench) {
         let mut archive = node_image::archive(&self.image, &self.image);
         let field = |architecture: &str| format!("\"architecture\":\"{architecture}\"");
         let (ours, theirs) = (field(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }), field("s390x"));
-        let at = archive.windows(ours.len()).position(|window| window == ours.as_bytes()).expect("it is said");
+        let at = archive
+            .windows(ours.len())
+            .position(|window| window == ours.as_bytes())
+            .expect("the archive has the field");
         archive[at..at + ours.len()].copy_from_slice(theirs.as_bytes());
         self.load(bench, archive);
     }
@@ -69,10 +72,10 @@ impl Engine {
         let address = if self.program == "docker" { "--host" } else { "--url" };
         let mut command = Command::new(self.program);
         command.arg(address).arg(&self.endpoint).args(arguments).stdin(Stdio::null());
-        command.output().expect("the engine's own program is installed")
+        command.output().expect("the command of the engine is installed")
     }
 
-    /// What the engine's own program prints.
+    /// The output of the command of the engine.
     fn stdout_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -84,7 +87,7 @@ impl Engine {
         format!("label=stream.echo.managed-app.app={}", self.app)
     }
 
-    /// All containers and networks of the app, with all that a change would show in.
+    /// All containers and networks of the app, with the fields that a change affects.
     fn state(&self) -> String {
         let filter = self.filter();
         let containers = self.stdout_of(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
@@ -101,11 +104,11 @@ impl Engine {
         format!("{details}\n{networks}")
     }
 
-    /// Waits until so many containers of the app run.
+    /// Waits until this number of containers of the app run.
     async fn wait_running(&self, count: usize) {
         let until = Instant::now() + UP_LIMIT;
         while self.stdout_of(&["ps", "--quiet", "--filter", &self.filter()]).lines().count() != count {
-            assert!(Instant::now() < until, "the app's containers do not come up: {}", self.state());
+            assert!(Instant::now() < until, "the containers of the app do not start: {}", self.state());
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -127,7 +130,7 @@ impl Drop for Engine {
     }
 }
 
-/// Runs the daemon until its nodes are up, and ends it so that they stay.
+/// Runs the daemon until its nodes are up, then stops it and leaves them running.
 async fn start_existing(bench: &Bench, engine: &Engine, count: usize) {
     let mut daemon = bench.start(&["run", "--on-exit", "leave"]);
     engine.wait_running(count).await;
@@ -138,7 +141,7 @@ async fn start_existing(bench: &Bench, engine: &Engine, count: usize) {
     assert_eq!(ended.code(), Some(0));
 }
 
-/// What is planned before, between and after changes, and that planning leaves engine and disk alone.
+/// The plan before, between and after changes. Planning changes neither engine nor disk.
 async fn follows_changes(bench: &Bench, engine: &Engine) {
     bench.cloud.add_node("a", |node| node.image(&engine.image));
     bench.cloud.add_node("b: second", |node| node.image(&engine.image));
@@ -170,8 +173,8 @@ async fn follows_changes(bench: &Bench, engine: &Engine) {
     bench.cloud.remove_node("a");
     let ran = bench.run(&["plan"]).await;
     ran.shows("remove node \"a\"", &["was removed"]);
-    assert_eq!(engine.state(), up, "planning leaves the engine alone");
-    assert_eq!(bench.disk(), disk, "planning leaves the disk alone");
+    assert_eq!(engine.state(), up, "planning does not change the engine");
+    assert_eq!(bench.disk(), disk, "planning does not change the disk");
 }
 
 #[tokio::test]
@@ -230,7 +233,7 @@ async fn check_on_docker_tries_the_groups_of_nodes() {
     ran.shows("failed node log group", &[&group, "never by this program"]);
 }
 
-/// The registries of these images are none of AWS: only the engine's copy tells what they are for.
+/// The registries of these images do not belong to AWS: only the local image shows the architecture.
 #[tokio::test]
 async fn check_tells_that_a_copy_is_for_another_architecture() {
     for program in ["docker", "podman"] {

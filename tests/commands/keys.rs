@@ -1,5 +1,5 @@
-//! The AWS credentials of a host, from each kind of source: what `check` says of them, and that calls are made with them. The
-//! sources are real: files, a script, and servers that speak as AWS's metadata services and STS do.
+//! The AWS credentials of a host, from each kind of source: the output of `check`, and calls with them. The sources are
+//! real: files, a script, and servers with the protocols of the metadata services of AWS and of STS.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::bench::{BINARY, Bench, Ran};
 
-/// The end of all keys that are made up here.
+/// The expiry of all keys of this file.
 const EXPIRY: &str = "2037-01-01T00:00:00Z";
 
-/// A host whose keys are not in its environment; their id and secret.
+/// A host without keys in its environment; ID and secret of its keys.
 async fn bench_without_keys() -> (Bench, String, String) {
     let mut bench = Bench::new().await;
     let env = bench.cloud.env();
@@ -32,13 +32,13 @@ fn profile(name: &str, id: &str, secret: &str) -> String {
     format!("[{name}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n")
 }
 
-/// As the metadata services give keys.
+/// A response of the metadata services.
 fn metadata(id: &str, secret: &str) -> serde_json::Value {
     serde_json::json!({"Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z", "AccessKeyId": id,
         "SecretAccessKey": secret, "Token": "", "Expiration": EXPIRY})
 }
 
-/// As STS gives them. The fake cloud's keys have no session token; an empty one is none.
+/// A response of STS. The keys of the fake cloud have no session token; an empty one counts as none.
 fn sts(operation: &str, id: &str, secret: &str) -> String {
     format!(
         "<{operation}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{operation}Result><Credentials>\
@@ -47,7 +47,7 @@ fn sts(operation: &str, id: &str, secret: &str) -> String {
     )
 }
 
-/// That the source is named, that its keys work, and that no secret shows.
+/// Asserts that the source is named, that its keys work, and that the output contains no secret.
 fn finds(ran: &Ran, id: &str, secret: &str, parts: &[&str]) {
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("ok AWS credentials", parts);
@@ -105,7 +105,7 @@ async fn keys_of_roles_are_found() {
     web.respond_with(answer("AssumeRoleWithWebIdentity")).mount(&service).await;
     Mock::given(asks("AssumeRole")).respond_with(answer("AssumeRole")).mount(&service).await;
     bench.set("AWS_ENDPOINT_URL_STS", &service.uri());
-    // By a token of the host.
+    // With a token of the host.
     let token = write(&bench, "token", "a-token");
     let token = token.to_str().expect("a plain path");
     bench.set("AWS_WEB_IDENTITY_TOKEN_FILE", token);
@@ -114,11 +114,11 @@ async fn keys_of_roles_are_found() {
     finds(&ran, &id, &secret, &[&format!("web identity, token file {token}"), EXPIRY]);
     bench.unset("AWS_WEB_IDENTITY_TOKEN_FILE");
     bench.unset("AWS_ROLE_ARN");
-    // By one that a profile names.
+    // With a token of a profile.
     let arn = "role_arn = arn:aws:iam::123456789012:role/plant\n";
     write(&bench, ".aws/config", &format!("[default]\n{arn}web_identity_token_file = {token}\n"));
     finds(&bench.run(&["check"]).await, &id, &secret, &["web identity of profile default", EXPIRY]);
-    // By the keys of another profile.
+    // With the keys of another profile.
     let base = profile("profile base", "AKIABASE", "secret-of-the-base");
     write(&bench, ".aws/config", &format!("[default]\n{arn}source_profile = base\n{base}"));
     let ran = bench.run(&["check"]).await;
@@ -137,13 +137,13 @@ async fn keys_of_a_container_are_found() {
     finds(&bench.run(&["check"]).await, &id, &secret, &["container credentials", EXPIRY]);
 }
 
-/// Metadata of an instance, which want a token first.
+/// The metadata service of an instance, which requires a token.
 async fn instance(id: &str, secret: &str) -> MockServer {
     let (service, base) = (MockServer::start().await, "/latest/meta-data/iam/security-credentials/");
     let lifetime = "x-aws-ec2-metadata-token-ttl-seconds";
     let token = ResponseTemplate::new(200).set_body_string("a-token").insert_header(lifetime, "21600");
     Mock::given(method("PUT")).and(path("/latest/api/token")).respond_with(token).mount(&service).await;
-    let asked = |place: String| Mock::given(path(place)).and(header("x-aws-ec2-metadata-token", "a-token"));
+    let asked = |url: String| Mock::given(path(url)).and(header("x-aws-ec2-metadata-token", "a-token"));
     asked(base.to_owned()).respond_with(ResponseTemplate::new(200).set_body_string("plant")).mount(&service).await;
     let keys = ResponseTemplate::new(200).set_body_json(metadata(id, secret));
     asked(format!("{base}plant")).respond_with(keys).mount(&service).await;
@@ -156,7 +156,7 @@ async fn keys_of_an_instance_are_found_and_no_proxy_is_asked_for_them() {
     let service = instance(&id, &secret).await;
     bench.unset("AWS_EC2_METADATA_DISABLED");
     bench.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.uri());
-    // The fake cloud, too, is on this host.
+    // The fake cloud is on this host too.
     let proxy = MockServer::start().await;
     for variable in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
         bench.set(variable, &proxy.uri());
@@ -166,7 +166,7 @@ async fn keys_of_an_instance_are_found_and_no_proxy_is_asked_for_them() {
     assert!(asked.is_empty(), "{asked:?}");
 }
 
-/// The address of the real thing: nothing answers there on most hosts, and a proxy would.
+/// The real address of the service: on most hosts nothing responds there, but a proxy would.
 #[tokio::test]
 async fn link_local_addresses_are_not_asked_through_a_proxy() {
     let (mut bench, ..) = bench_without_keys().await;
@@ -204,9 +204,9 @@ async fn a_host_without_keys_is_told_each_place_in_its_order() {
     let ran = bench.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     let line = ran.line("failed AWS credentials");
-    let places = ["environment:", "profile default in", "web identity:", "container credentials:", "instance role"];
+    let sources = ["environment:", "profile default in", "web identity:", "container credentials:", "instance role"];
     let found: Vec<_> =
-        places.iter().map(|place| line.find(place).unwrap_or_else(|| panic!("{place}: {line}"))).collect();
+        sources.iter().map(|source| line.find(source).unwrap_or_else(|| panic!("{source}: {line}"))).collect();
     assert!(found.is_sorted(), "{line}");
     assert!(line.contains("AWS_EC2_METADATA_DISABLED is true") && line.contains("-> set AWS_ACCESS_KEY_ID"), "{line}");
 }
@@ -222,14 +222,14 @@ async fn a_profile_that_needs_a_person_says_so() {
     assert!(!ran.all().contains("cargo feature"), "{}", ran.all());
 }
 
-/// As a system unit starts it: without HOME. The user database of a mount namespace of its own names a folder of the test.
+/// As a system unit starts it: without HOME. In a mount namespace, the user database names a directory of the test.
 #[tokio::test]
 async fn without_home_the_user_database_says_where_the_files_are() {
     let (mut bench, id, secret) = bench_without_keys().await;
     let file = write(&bench, "home/.aws/credentials", &profile("default", &id, &secret));
     let passwd =
         write(&bench, "passwd", &format!("root:x:0:0:root:{}:/bin/sh\n", bench.folder().join("home").display()));
-    // Without it, systemd's module would make up an entry for root.
+    // Without it, the module of systemd would synthesize an entry for root.
     let switch = write(&bench, "nsswitch.conf", "passwd: files\n");
     let in_namespace = |passwd: &Path| {
         let (passwd, switch, binary) = (passwd.display(), switch.display(), BINARY);
@@ -247,12 +247,12 @@ async fn without_home_the_user_database_says_where_the_files_are() {
         finds(&ran, &id, &secret, &[&source]);
         assert!(!ran.line("ok AWS credentials").contains("HOME is"), "{}", ran.all());
     }
-    // Somebody checks by hand, with a HOME that the service does not have.
+    // A manual check, with a HOME that the service does not have.
     write(&bench, "other/.aws/credentials", &profile("default", &id, &secret));
     bench.set("HOME", &bench.folder().join("other").display().to_string());
     let ran = bench.run_program("unshare", &["-m", "sh", "-c", &in_namespace(&passwd)]).await;
     ran.shows("ok AWS credentials", &["/other/.aws/credentials", "HOME is", "/home/.aws"]);
-    // A container may have no user database at all.
+    // A container may have no user database.
     bench.unset("HOME");
     let nobody = write(&bench, "nobody", "\n");
     let ran = bench.run_program("unshare", &["-m", "sh", "-c", &in_namespace(&nobody)]).await;

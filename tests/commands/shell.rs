@@ -1,4 +1,4 @@
-//! The program among other programs: help, and output that nobody reads.
+//! The program in a shell: help, closed output, terminals, users without rights.
 
 use std::process::{Command, Stdio};
 
@@ -62,12 +62,12 @@ async fn colours_are_for_terminals_and_can_be_switched_off() {
     assert!(output.status.success() && !shown.contains('\u{1b}'), "{shown}");
 }
 
-/// On the engine in memory, which lacks the image: the node stays on its way for as long as one looks.
+/// With the engine in memory, which lacks the image, the node stays in progress.
 #[tokio::test]
 async fn bars_are_for_terminals_and_lines_for_all() {
     let bench = Bench::new().await;
     bench.cloud.add_node("a", |node| node.image("registry.example/a:1"));
-    // Ended a moment after all that can be done about the node was done.
+    // Stopped one second after the failure of the pull.
     let line = format!(
         "{} run & daemon=$!; for i in $(seq 600); do grep -q 'image cannot be pulled' $MANAGED_APP_LOG_FILE && break; \
          sleep 0.1; done 2>/dev/null; sleep 1; kill -TERM $daemon; wait $daemon",
@@ -129,7 +129,7 @@ async fn a_signal_ends_the_wait_for_an_engine() {
     let mut daemon = bench.start(&["run"]);
     let until = Instant::now() + TEXT_LIMIT;
     while !bench.log().contains("the engine does not answer yet") {
-        assert!(Instant::now() < until, "it does not say that it waits: {}", bench.log());
+        assert!(Instant::now() < until, "it does not log that it waits: {}", bench.log());
         sleep(POLL_INTERVAL).await;
     }
     let pid = daemon.id().expect("it runs").to_string();

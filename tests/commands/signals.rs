@@ -1,5 +1,5 @@
-//! Signals, whatever the process that started the program did with them: `nohup` and background jobs of scripts pass some
-//! on as ignored, and for process 1 of a container the kernel ignores those without a handler.
+//! Signals with any inherited disposition: `nohup` and background jobs of scripts pass some signals on as ignored, and for
+//! process 1 of a container the kernel ignores signals without a handler.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -13,10 +13,10 @@ use crate::bench::{BINARY, Bench};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// What goes on for ever.
+/// Commands without an end.
 const FOLLOWERS: [&[&str]; 3] = [&["status", "--watch"], &["status", "--watch", "--json"], &["events"]];
 
-/// A host whose daemon answers.
+/// A host with a responding daemon.
 async fn host() -> (Bench, Child) {
     let bench = Bench::new().await;
     let daemon = bench.start(&["run"]);
@@ -28,19 +28,19 @@ async fn host() -> (Bench, Child) {
     (bench, daemon)
 }
 
-/// The program, started by a shell that ignores signals, when it has printed its first line.
+/// The program, started by a shell that ignores signals, after its first line of output.
 async fn start(bench: &Bench, arguments: &[&str]) -> Child {
     let script = r#"trap '' HUP INT TERM; exec "$0" "$@""#;
     started(bench.spawn("/bin/sh", &[&["-c", script, BINARY], arguments].concat()), bench).await
 }
 
 async fn started(mut child: Child, bench: &Bench) -> Child {
-    // Events come when something happens.
+    // Causes an event.
     bench.cloud.add_node("a", |node| node.image("registry.example/a:1"));
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let line = timeout(LIMIT, lines.next_line()).await.expect("it prints in time").expect("text");
     assert!(line.is_some(), "it ended");
-    // Read on, or it would end because nobody does.
+    // Keeps reading; it would end with a closed output.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     bench.cloud.remove_node("a");
     child
@@ -67,7 +67,7 @@ async fn what_follows_ends_on_signals_that_its_parent_ignored() {
     }
 }
 
-/// Which is what `nohup` is for.
+/// This is the purpose of `nohup`.
 #[tokio::test]
 async fn what_follows_outlives_a_hang_up_that_its_parent_ignored() {
     let (bench, _daemon) = host().await;
@@ -75,11 +75,11 @@ async fn what_follows_outlives_a_hang_up_that_its_parent_ignored() {
     let process = child.id().expect("it runs");
     send("HUP", process).await;
     send("INT", process).await;
-    // Of two signals that a process does not block, the one with the lower number comes first: SIGHUP.
+    // Of two pending signals, the kernel delivers the one with the lower number first: SIGHUP.
     assert_eq!(ended(&mut child).await.signal(), Some(2));
 }
 
-/// As in a container that has no other process.
+/// As in a container with one process.
 #[tokio::test]
 async fn what_follows_ends_on_signals_also_as_process_1() {
     let (bench, _daemon) = host().await;

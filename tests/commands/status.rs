@@ -1,4 +1,4 @@
-//! `status`, `why` and `events` where there is no daemon, or one that is not well.
+//! `status`, `why` and `events` without a daemon, or with a degraded one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,9 +67,9 @@ async fn the_socket_of_a_daemon_that_was_killed_is_replaced() {
         sleep(POLL_INTERVAL).await;
     }
     drop(second);
-    assert!(bench.run(&["status"]).await.code == 0, "the first one's stays");
+    assert!(bench.run(&["status"]).await.code == 0, "the socket of the first daemon stays");
     first.kill().await.expect("it runs");
-    assert!(bench.socket().exists(), "it had no time to clean up");
+    assert!(bench.socket().exists(), "a killed daemon leaves its socket");
     let gone = bench.run(&["status"]).await;
     assert_eq!(gone.code, 69, "{}", gone.all());
     let _third = bench.start(&["run"]);
