@@ -202,7 +202,7 @@ impl Backends {
                 ErrorKind::TimedOut
             }
         };
-        Err(RuntimeError::new(kind, "ask", "the engine"))
+        Err(RuntimeError::new(kind, "query", "the engine"))
     }
 }
 

@@ -110,7 +110,7 @@ impl World {
             _ => self.remove_network(),
         }
         if what == 1 {
-            self.after(Duration::from_secs(2), Occurrence::Vanish(id));
+            self.after(Duration::from_secs(2), Occurrence::RemovalComplete(id));
         }
     }
 

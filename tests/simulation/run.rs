@@ -59,8 +59,8 @@ pub fn run(source: Source<'_>, is_traced: bool) -> Result<Totals, Report> {
 }
 
 impl Run {
-    fn with<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {
-        self.world.with(ask)
+    fn with<T>(&self, access: impl FnOnce(&mut World) -> T) -> T {
+        self.world.with(access)
     }
 
     fn now(&self) -> Duration {
@@ -150,7 +150,7 @@ impl Run {
             }),
             Occurrence::Engine(call) => self.with(|world| world.perform(call)),
             Occurrence::RestartProcess(id) => self.with(|world| world.restart_process(&id)),
-            Occurrence::Vanish(id) => self.with(|world| world.delete_externally(&id)),
+            Occurrence::RemovalComplete(id) => self.with(|world| world.delete_externally(&id)),
             Occurrence::User => self.with(World::user_action),
             Occurrence::Other => self.with(World::external_action),
             Occurrence::EngineRestart => self.with(World::engine_restarts),
@@ -220,9 +220,9 @@ impl Run {
         let end = self.now() + bound;
         loop {
             self.until(self.now() + POLL_INTERVAL).await?;
-            let is_told = self.daemon.as_ref().is_some_and(|d| d.is_idle() && d.reconciler.status().is_converged);
-            let is_told = is_told && self.is_status_healthy() && !self.with(|world| world.is_unsettled());
-            if is_told && self.what_is_wrong().is_none() {
+            let is_reported = self.daemon.as_ref().is_some_and(|d| d.is_idle() && d.reconciler.status().is_converged);
+            let is_reported = is_reported && self.is_status_healthy() && !self.with(|world| world.is_unsettled());
+            if is_reported && self.what_is_wrong().is_none() {
                 break;
             }
             if self.now() >= end {

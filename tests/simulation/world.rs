@@ -53,7 +53,7 @@ pub enum Occurrence {
     /// The engine responds again.
     EngineUp,
     /// A pending removal of a container is complete.
-    Vanish(ContainerId),
+    RemovalComplete(ContainerId),
     /// A user changes something.
     User,
     /// An external action on the host.
@@ -194,7 +194,7 @@ impl World {
     pub fn is_unsettled(&self) -> bool {
         let has_tags = self.fault_plan.knows(Class::TagsMove);
         self.heap.iter().any(|entry| match &entry.what {
-            Occurrence::Engine(_) | Occurrence::RestartProcess(_) | Occurrence::Vanish(_) => true,
+            Occurrence::Engine(_) | Occurrence::RestartProcess(_) | Occurrence::RemovalComplete(_) => true,
             // A message about a type makes the daemon pull and find a tag that moved earlier.
             Occurrence::Message(_) => has_tags,
             _ => false,
