@@ -101,7 +101,7 @@ fn code_after_a_test_item_is_product_code_again() {
 
 #[test]
 fn core_sees_no_layer_above_it() {
-    fires("src/model/app.rs", "use crate::reconciler::Plan;", "knows only crate::model");
+    fires("src/model/app.rs", "use crate::reconciler::Plan;", "may use only crate::model");
     fires("src/reconciler/plan.rs", "use crate::{model::App, cloud::Error};", "crate::cloud::Error");
     passes(
         "src/reconciler/plan.rs",
@@ -122,9 +122,9 @@ fn long_files_and_functions_fire_one_line_above_the_limit() {
 #[test]
 fn unfinished_work_fires_in_product_code_and_in_tests() {
     for path in ["src/a.rs", "tests/a.rs", "fakes/src/a.rs"] {
-        fires(path, concat!("fn f() { to", "do!() }"), "real, or not at all");
-        fires(path, "fn f() { unimplemented!() }", "real, or not at all");
-        fires(path, "#[test] #[ignore = \"slow\"] fn f() {}", "real, or not at all");
+        fires(path, concat!("fn f() { to", "do!() }"), "implement it or remove it");
+        fires(path, "fn f() { unimplemented!() }", "implement it or remove it");
+        fires(path, "#[test] #[ignore = \"slow\"] fn f() {}", "implement it or remove it");
         fires(path, concat!("// FIX", "ME: later"), "unfinished work");
         passes(path, "fn ignore() { let todo = [1]; }");
     }
@@ -133,7 +133,7 @@ fn unfinished_work_fires_in_product_code_and_in_tests() {
 #[test]
 fn unwrap_fires_in_product_code_only() {
     for path in ["src/a.rs", "runtimes/src/a.rs", "fakes/src/a.rs"] {
-        fires(path, "fn f() { Some(1).unwrap(); }", "say why");
+        fires(path, "fn f() { Some(1).unwrap(); }", "with a reason");
         passes(path, "fn f() { Some(1).unwrap_or_default(); }");
         passes(path, "#[cfg(test)] mod tests { fn f() { Some(1).unwrap(); } }");
     }
@@ -142,7 +142,7 @@ fn unwrap_fires_in_product_code_only() {
 #[test]
 fn file_without_a_head_comment_fires() {
     let found = check(&Source::parse("src/a.rs", "use std::fmt;\n"));
-    assert_eq!(found, ["src/a.rs:1: a file opens with `//!`: what it owns, what it must not do"]);
+    assert_eq!(found, ["src/a.rs:1: a file starts with `//!`: its responsibility and its limits"]);
 }
 
 #[test]

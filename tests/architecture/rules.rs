@@ -28,19 +28,19 @@ pub(crate) const BANS: &[Ban] = &[
         patterns: &["bollard"],
         within: &["src/", "runtimes/", "fakes/"],
         except: &["runtimes/src/docker/", "runtimes/tests/"],
-        reason: "the Docker client is known only to runtimes/src/docker",
+        reason: "only runtimes/src/docker uses the Docker client",
     },
     Ban {
         patterns: &["podman_api", "containers_api"],
         within: &["src/", "runtimes/", "fakes/"],
         except: &["runtimes/src/podman/", "runtimes/tests/"],
-        reason: "the Podman client is known only to runtimes/src/podman",
+        reason: "only runtimes/src/podman uses the Podman client",
     },
     Ban {
         patterns: &["aws_sdk_*"],
         within: &["src/", "runtimes/", "fakes/"],
         except: &["src/changes/", "src/registry/", "src/logs/", "src/cloud/"],
-        reason: "AWS clients are known only to changes, registry, logs and cloud",
+        reason: "only changes, registry, logs and cloud use AWS clients",
     },
     Ban {
         patterns: &["tokio::spawn", "task::spawn", "task::spawn_local", "JoinSet", "thread::spawn"],
@@ -78,7 +78,7 @@ pub(crate) const BANS: &[Ban] = &[
         patterns: &["std::fs", "std::net", "std::process", "std::thread", "reqwest", "aws_*", "managed_app_fakes"],
         within: PURE,
         except: &[],
-        reason: "the core does no I/O and knows no client",
+        reason: "the core does no I/O and uses no client",
     },
     Ban {
         patterns: &["serde", "serde_json", "Serialize", "Deserialize"],
@@ -90,13 +90,13 @@ pub(crate) const BANS: &[Ban] = &[
         patterns: &["crate::cli", "crate::daemon"],
         within: &["src/"],
         except: &["src/main.rs", "src/cli/", "src/daemon/", "src/demo/"],
-        reason: "cli and daemon are on top: nothing below knows them",
+        reason: "cli and daemon are the top layers: lower layers must not use them",
     },
     Ban {
         patterns: &["prune_*", "prune"],
         within: &["runtimes/src/"],
         except: &[],
-        reason: "nothing host-wide is ever pruned: the host has containers of others",
+        reason: "no prune: the host has foreign containers",
     },
 ];
 
@@ -108,7 +108,7 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
     findings.extend(finished(source));
     findings.extend(without_unwrap(source));
     if !source.text.starts_with("//!") {
-        findings.push((1, "a file opens with `//!`: what it owns, what it must not do".to_owned()));
+        findings.push((1, "a file starts with `//!`: its responsibility and its limits".to_owned()));
     }
     findings.sort();
     findings.iter().map(|(line, reason)| format!("{}:{line}: {reason}", source.path)).collect()
@@ -157,7 +157,7 @@ fn layered(source: &Source) -> Findings {
     let mentions = source.mentions();
     let foreign = mentions.iter().filter(|mention| !mention.token.in_test && mention.path.starts_with("crate::"));
     let foreign = foreign.filter(|mention| !known.iter().any(|known| mention.has(known)));
-    let reason = |path: &str| format!("`{path}`: this layer knows only {}", known.join(" and "));
+    let reason = |path: &str| format!("`{path}`: this layer may use only {}", known.join(" and "));
     foreign.map(|mention| (mention.token.line, reason(&mention.path))).collect()
 }
 
@@ -182,14 +182,14 @@ fn finished(source: &Source) -> Findings {
         let is_macro = second.text == "!" && ["todo", "unimplemented"].contains(&first.text.as_str());
         let is_ignored = first.text == "[" && second.text == "ignore";
         if is_macro || is_ignored {
-            findings.push((first.line, format!("`{} {}`: real, or not at all", first.text, second.text)));
+            findings.push((first.line, format!("`{} {}`: implement it or remove it", first.text, second.text)));
         }
     }
     // Concatenated, so that this file does not match.
     let markers = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
     for (index, line) in source.text.lines().enumerate() {
         if markers.iter().any(|marker| line.contains(marker)) {
-            findings.push((index + 1, "a note about unfinished work: finish it or leave it out".to_owned()));
+            findings.push((index + 1, "a marker of unfinished work: finish it or remove it".to_owned()));
         }
     }
     findings
@@ -203,5 +203,5 @@ fn without_unwrap(source: &Source) -> Findings {
         .tokens
         .windows(3)
         .filter(|call| !call[0].in_test && call[0].text == "." && call[1].text == "unwrap" && call[2].text == "(");
-    calls.map(|call| (call[1].line, "`unwrap`: say why with `expect`, or return an error".to_owned())).collect()
+    calls.map(|call| (call[1].line, "`unwrap`: use `expect` with a reason, or return an error".to_owned())).collect()
 }

@@ -150,7 +150,7 @@ async fn keys_that_are_replaced_in_their_file_while_it_runs_are_taken_up_and_not
     bench.cloud.add_node("late", |node| node.image("registry.test/node:1"));
     eventually("it is rejected", || bench.log().contains(NOT_SHIPPED)).await;
     write_keys(&bench, next);
-    eventually("it goes on", || shipped(&bench).iter().any(|line| line.contains("late"))).await;
+    eventually("it continues", || shipped(&bench).iter().any(|line| line.contains("late"))).await;
     assert_eq!(ended(daemon).await, Some(0));
     // Messages about the shipping are not shipped.
     let unshipped = [NOT_SHIPPED, "logs reach CloudWatch again", "the AWS keys of this host were replaced"];

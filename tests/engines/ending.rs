@@ -92,7 +92,7 @@ async fn an_end_during_a_restart_leaves_nothing_running(engine: Engine) {
     engine_harness.started_with(["a"]).await;
     let name = engine_harness.name("deaf");
     engine_harness.cloud().set_node_config(&name, "{}");
-    engine_harness.host.eventually("the restart goes on", |host| host.journal.count("restart", &name) > 0).await;
+    engine_harness.host.eventually("the restart is pending", |host| host.journal.count("restart", &name) > 0).await;
     assert_eq!(engine_harness.host.stop().await, Exit::Done);
     for node in ["a", "deaf"] {
         assert!(!engine_harness.container(node).await.is_running(), "{node} still runs");

@@ -99,7 +99,7 @@ impl EngineHarness {
     pub async fn push_whole(&self, reference: &str, version: &str, options: Options) -> Pushed {
         let options = Options { listen: Some(NODE_PORT), ..options };
         let pushed = images::push(reference, &self.version(version), &options).await;
-        self.sweeper.image_ids.lock().expect("nobody panics here").push(pushed.id.clone());
+        self.sweeper.image_ids.lock().expect("no holder panics").push(pushed.id.clone());
         pushed
     }
 
@@ -152,7 +152,7 @@ impl EngineHarness {
 
     /// The arguments of `shutdown`, if it was called.
     pub fn shutdown_call(&self) -> Option<String> {
-        std::fs::read_to_string(self.bin.path().join("told")).ok()
+        std::fs::read_to_string(self.bin.path().join("arguments")).ok()
     }
 
     /// The directory of the recording `shutdown`, without other programs.
@@ -257,7 +257,7 @@ impl Drop for Sweeper {
 /// would fail with "text file busy".
 fn recording_shutdown() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let write = r#"printf '#!/bin/sh\necho "$@" > "${0%%/*}/told"\n' > "$1" && chmod 755 "$1""#;
+    let write = r#"printf '#!/bin/sh\necho "$@" > "${0%%/*}/arguments"\n' > "$1" && chmod 755 "$1""#;
     let done = std::process::Command::new("sh").args(["-c", write, "sh"]).arg(folder.path().join("shutdown")).status();
     assert!(done.expect("sh is installed").success(), "the script cannot be written");
     folder
