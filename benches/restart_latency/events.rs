@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// One event.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct EngineEvent {
     pub container: String,
     pub name: String,
     /// As in Docker: `create`, `start`, `die`, `destroy`, `rename`.
@@ -27,7 +27,7 @@ pub struct Seen {
 
 /// All events since the subscription.
 pub struct Events {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<EngineEvent>>>,
     /// Number of events so far. Waiters sleep until it changes: polling every few milliseconds halved the speed of the
     /// engine on a busy machine.
     count: watch::Receiver<usize>,
@@ -59,7 +59,13 @@ impl Events {
     }
 
     /// Waits for `count` events since `after` for which `test` holds; returns them in the order of their times.
-    pub async fn wait(&self, what: &str, after: f64, count: usize, test: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+    pub async fn wait(
+        &self,
+        what: &str,
+        after: f64,
+        count: usize,
+        test: impl Fn(&EngineEvent) -> bool,
+    ) -> Vec<EngineEvent> {
         let mut changes = self.count.clone();
         let search = async {
             loop {
@@ -76,13 +82,13 @@ impl Events {
     }
 
     /// The first event since `after` for which `test` holds.
-    pub async fn first(&self, what: &str, after: f64, test: impl Fn(&Seen) -> bool) -> Seen {
+    pub async fn first(&self, what: &str, after: f64, test: impl Fn(&EngineEvent) -> bool) -> EngineEvent {
         self.wait(what, after, 1, test).await.swap_remove(0)
     }
 
     /// The events since `after` for which `test` holds, in the order of their times.
-    pub fn since(&self, after: f64, test: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let mut found: Vec<Seen> =
+    pub fn since(&self, after: f64, test: impl Fn(&EngineEvent) -> bool) -> Vec<EngineEvent> {
+        let mut found: Vec<EngineEvent> =
             lock(&self.seen).iter().filter(|seen| seen.at >= after && test(seen)).cloned().collect();
         found.sort_by(|one, other| one.at.total_cmp(&other.at));
         found
@@ -95,11 +101,11 @@ impl Drop for Events {
     }
 }
 
-fn lock(seen: &Mutex<Vec<Seen>>) -> MutexGuard<'_, Vec<Seen>> {
+fn lock(seen: &Mutex<Vec<EngineEvent>>) -> MutexGuard<'_, Vec<EngineEvent>> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(event: &Value) -> Option<Seen> {
+fn read(event: &Value) -> Option<EngineEvent> {
     let action = match (event["Type"].as_str()?, event["Action"].as_str()?) {
         ("container", "create") => "create",
         ("container", "start") => "start",
@@ -108,7 +114,7 @@ fn read(event: &Value) -> Option<Seen> {
         ("container", "rename") => "rename",
         _ => return None,
     };
-    Some(Seen {
+    Some(EngineEvent {
         container: event["Actor"]["ID"].as_str()?.to_owned(),
         name: event["Actor"]["Attributes"]["name"].as_str().unwrap_or_default().to_owned(),
         action,

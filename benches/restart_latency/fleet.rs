@@ -19,7 +19,7 @@ pub struct Plan {
     /// Number of nodes.
     pub nodes: usize,
     /// Full cycles of the app.
-    pub lives: usize,
+    pub cycles: usize,
     /// Adoptions per cycle.
     pub adoptions: usize,
     /// Changes of all nodes per cycle.
@@ -49,15 +49,15 @@ struct Figures {
 pub async fn run(engine: Engine, images: &Images, plan: Plan) -> Vec<Row> {
     let mut figures = Figures::new();
     let events = Events::follow(engine).await;
-    for life in 0..plan.lives {
+    for cycle in 0..plan.cycles {
         // The order alternates, because the first one may have cold caches.
-        for is_raw in [life % 2 == 0, life % 2 == 1] {
+        for is_raw in [cycle % 2 == 0, cycle % 2 == 1] {
             let harness = Harness::new(engine, images, plan.nodes).await;
             events.clear();
             if is_raw {
-                raw_life(&harness, &events, plan, &mut figures).await;
+                raw_cycle(&harness, &events, plan, &mut figures).await;
             } else {
-                daemons_life(&harness, &events, plan, &mut figures).await;
+                daemon_cycle(&harness, &events, plan, &mut figures).await;
             }
             harness.sweep().await;
         }
@@ -68,7 +68,7 @@ pub async fn run(engine: Engine, images: &Images, plan: Plan) -> Vec<Row> {
     figures.rows(engine, plan.nodes)
 }
 
-async fn raw_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
+async fn raw_cycle(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
     let engine = harness.engine;
     let specs: Vec<Spec> = (0..plan.nodes).map(|index| harness.raw(&format!("n{index}"))).collect();
     engine.make_network(&specs[0].network).await;
@@ -86,7 +86,7 @@ async fn raw_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut 
     for _ in 0..plan.changes {
         let asked = events::now();
         join_all(ids.iter().map(|id| engine.restart(id))).await;
-        let is_ours = |seen: &events::Seen| seen.action == "start" && ids.contains(&seen.container);
+        let is_ours = |seen: &events::EngineEvent| seen.action == "start" && ids.contains(&seen.container);
         let starts = events.wait("raw restarts", asked, plan.nodes, is_ours).await;
         figures.changed_floor.values.push(starts[plan.nodes - 1].at - asked);
     }
@@ -95,14 +95,14 @@ async fn raw_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut 
     figures.stopped_floor.add(began.elapsed());
 }
 
-async fn daemons_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
+async fn daemon_cycle(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
     let mut daemon = Daemon::start(harness, &[]);
     let spawned = daemon.spawned();
     let whole = daemon.ready().await - spawned;
     figures.cold.add(whole);
     figures.cold_beyond.add(whole.saturating_sub(cloud_time(harness)));
     let spawned_at = events::at(spawned);
-    let is_create = |seen: &events::Seen| seen.action == "create" && seen.name.starts_with(&harness.tag);
+    let is_create = |seen: &events::EngineEvent| seen.action == "create" && seen.name.starts_with(&harness.tag);
     let first = events.first("the first create", spawned_at, is_create).await;
     figures.cold_to_create.values.push(first.at - spawned_at);
     harness.quiet(&daemon).await;

@@ -85,9 +85,9 @@ impl Arguments {
 
     /// Cycles of the app by number of nodes, so that a run takes a quarter of an hour.
     fn plans(&self) -> Vec<Plan> {
-        let plan = |nodes, lives, adoptions, changes| Plan {
+        let plan = |nodes, cycles, adoptions, changes| Plan {
             nodes,
-            lives: self.rounds(lives),
+            cycles: self.rounds(cycles),
             adoptions: if nodes == 5 { 0 } else { self.rounds(adoptions) },
             changes: if nodes < 20 { 0 } else { changes },
             with_compose: false,

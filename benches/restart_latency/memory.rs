@@ -19,7 +19,7 @@ const IMAGE: &str = "registry.test/node:1";
 pub async fn run(rounds: usize) -> Vec<Row> {
     let mut rows = vec![restart(rounds).await];
     for nodes in [1, 20, 50] {
-        rows.extend(lives(nodes, rounds.min(5)).await);
+        rows.extend(cycles(nodes, rounds.min(5)).await);
     }
     rows
 }
@@ -56,7 +56,7 @@ async fn restart(rounds: usize) -> Row {
     Row::new('a', ON, "change of an edge", ours).median_beyond(15.0)
 }
 
-async fn lives(nodes: usize, rounds: usize) -> Vec<Row> {
+async fn cycles(nodes: usize, rounds: usize) -> Vec<Row> {
     let what = [
         "start of the daemon to the desired state",
         "the same, with all containers there",

@@ -137,11 +137,12 @@ async fn change(harness: &Harness, events: &Events, kind: Kind, round: usize) ->
         Kind::Image => harness.cloud.set_image(TYPE, &harness.images.0[(round + 1) % 2]),
     };
     let changed = events::at(sent.receivable_at.expect("it is not delayed"));
-    let of_node = |seen: &events::Seen| seen.name.starts_with(&node);
+    let of_node = |seen: &events::EngineEvent| seen.name.starts_with(&node);
     let death = events.first("the end of the old one", changed, |seen| seen.action == "die" && of_node(seen)).await;
-    let is_next = |seen: &events::Seen| seen.action == "start" && of_node(seen) && seen.container != death.container;
+    let is_next =
+        |seen: &events::EngineEvent| seen.action == "start" && of_node(seen) && seen.container != death.container;
     let start = events.first("the start of the new one", changed, is_next).await;
-    let is_gone = |seen: &events::Seen| seen.action == "destroy" && seen.container == death.container;
+    let is_gone = |seen: &events::EngineEvent| seen.action == "destroy" && seen.container == death.container;
     events.first("the end of the replacement", changed, is_gone).await;
     Times { until_start: start.at - changed, downtime: start.at - death.at }
 }

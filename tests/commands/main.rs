@@ -3,13 +3,13 @@
 //!
 //! `scripts/engines` starts the private engines; a test that needs one fails without it and prints the remedy.
 
-mod bench;
 mod check;
 mod choice;
 mod daemon_log;
 mod endpoints;
 mod engine;
 mod fake_cloud;
+mod harness;
 mod keys;
 mod plan;
 mod readme;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bench::{BINARY, Bench};
+use crate::harness::{BINARY, Harness};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,8 +27,8 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn start(bench: &Bench, program: &str, arguments: &[&str]) -> Self {
-        let mut child = bench.spawn(program, arguments);
+    fn start(harness: &Harness, program: &str, arguments: &[&str]) -> Self {
+        let mut child = harness.spawn(program, arguments);
         let stdout = collect(child.stdout.take().expect("it is piped"));
         let stderr = collect(child.stderr.take().expect("it is piped"));
         Self { child, stdout, stderr }
@@ -39,7 +39,7 @@ impl Watcher {
         self.stdout.lock().expect("no panic").clone()
     }
 
-    fn complaints(&self) -> String {
+    fn errors(&self) -> String {
         self.stderr.lock().expect("no panic").clone()
     }
 
@@ -51,7 +51,7 @@ impl Watcher {
     async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
         let end = Instant::now() + LIMIT;
         while !is_so() {
-            assert!(Instant::now() < end, "not in time: {what}\n{}\n{}", self.printed(), self.complaints());
+            assert!(Instant::now() < end, "not in time: {what}\n{}\n{}", self.printed(), self.errors());
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -84,48 +84,48 @@ fn collect(mut from: impl AsyncRead + Unpin + Send + 'static) -> Arc<Mutex<Strin
 }
 
 /// A host whose daemon runs and knows one node.
-async fn host() -> (Bench, Child) {
-    let bench = Bench::new().await;
-    add_node(&bench, "first");
-    let daemon = bench.start(&["run"]);
+async fn host() -> (Harness, Child) {
+    let harness = Harness::new().await;
+    add_node(&harness, "first");
+    let daemon = harness.start(&["run"]);
     let end = Instant::now() + LIMIT;
-    while !bench.run(&["status"]).await.stdout.contains("first") {
-        assert!(Instant::now() < end, "{}", bench.log());
+    while !harness.run(&["status"]).await.stdout.contains("first") {
+        assert!(Instant::now() < end, "{}", harness.log());
         sleep(POLL_INTERVAL).await;
     }
-    (bench, daemon)
+    (harness, daemon)
 }
 
 /// The engine in memory lacks the image; the status shows the failure.
-fn add_node(bench: &Bench, name: &str) {
-    bench.cloud.add_node(name, |node| node.image("registry.example/a:1"));
+fn add_node(harness: &Harness, name: &str) {
+    harness.cloud.add_node(name, |node| node.image("registry.example/a:1"));
 }
 
 #[tokio::test]
 async fn in_a_pipe_it_tells_news_once_and_waits_for_a_daemon_that_goes_away() {
-    let (bench, mut daemon) = host().await;
-    let mut text = Watcher::start(&bench, BINARY, &["status", "--watch"]);
-    let mut json = Watcher::start(&bench, BINARY, &["status", "--watch", "--json"]);
+    let (harness, mut daemon) = host().await;
+    let mut text = Watcher::start(&harness, BINARY, &["status", "--watch"]);
+    let mut json = Watcher::start(&harness, BINARY, &["status", "--watch", "--json"]);
     text.prints(0, "\nfirst ").await;
     json.prints(0, r#""name":"first""#).await;
-    add_node(&bench, "second");
+    add_node(&harness, "second");
     text.prints(0, "\nsecond ").await;
     json.prints(0, r#""name":"second""#).await;
 
     daemon.kill().await.expect("it runs");
     for watcher in [&text, &json] {
         let message = "the daemon is not running: nobody listens at";
-        watcher.until(message, || watcher.complaints().contains(message)).await;
-        assert!(watcher.complaints().contains("; waiting for it\n"), "{}", watcher.complaints());
+        watcher.until(message, || watcher.errors().contains(message)).await;
+        assert!(watcher.errors().contains("; waiting for it\n"), "{}", watcher.errors());
     }
     let (text_so_far, json_so_far) = (text.printed().len(), json.printed().len());
-    let _daemon = bench.start(&["run"]);
+    let _daemon = harness.start(&["run"]);
     text.prints(text_so_far, "\nsecond ").await;
     json.prints(json_so_far, r#""name":"second""#).await;
 
     for watcher in [&mut text, &mut json] {
-        assert_eq!(watcher.interrupted().await.signal(), Some(SIGINT), "{}", watcher.complaints());
-        assert_eq!(watcher.complaints().lines().count(), 1, "it is printed once: {}", watcher.complaints());
+        assert_eq!(watcher.interrupted().await.signal(), Some(SIGINT), "{}", watcher.errors());
+        assert_eq!(watcher.errors().lines().count(), 1, "it is printed once: {}", watcher.errors());
     }
     assert!(!text.printed().contains('\u{1b}'), "no colours and no clearing in a pipe");
     for line in json.printed().lines() {
@@ -138,14 +138,14 @@ async fn in_a_pipe_it_tells_news_once_and_waits_for_a_daemon_that_goes_away() {
 
 #[tokio::test]
 async fn at_a_terminal_it_draws_over_itself_keeps_what_it_knew_and_ends_on_ctrl_c() {
-    let (mut bench, mut daemon) = host().await;
-    bench.set("TERM", "xterm");
+    let (mut harness, mut daemon) = host().await;
+    harness.set("TERM", "xterm");
     // `script` of util-linux gives its command a terminal and forwards its input.
     let line = format!("stty cols 160 rows 40; exec {BINARY} status --watch");
-    let mut watcher = Watcher::start(&bench, "script", &["--quiet", "--return", "--command", &line, "/dev/null"]);
+    let mut watcher = Watcher::start(&harness, "script", &["--quiet", "--return", "--command", &line, "/dev/null"]);
     watcher.prints(0, "first ").await;
     let so_far = watcher.printed().len();
-    add_node(&bench, "second");
+    add_node(&harness, "second");
     watcher.prints(so_far, "second ").await;
 
     daemon.kill().await.expect("it runs");
@@ -153,7 +153,7 @@ async fn at_a_terminal_it_draws_over_itself_keeps_what_it_knew_and_ends_on_ctrl_
     let away = watcher.printed();
     let frame = || watcher.printed().rsplit(CLEAR).next().unwrap_or_default().to_owned();
     watcher.until("the last state stays", || frame().contains("waiting for it") && frame().contains("second ")).await;
-    let _daemon = bench.start(&["run"]);
+    let _daemon = harness.start(&["run"]);
     let is_back = |text: &str| text.contains("first ") && !text.contains("not running");
     watcher.until("it is back", || is_back(&frame())).await;
     assert!(away.contains(CLEAR) && away.contains("\u{1b}[31m"), "failures are red: {away}");
@@ -166,15 +166,15 @@ async fn at_a_terminal_it_draws_over_itself_keeps_what_it_knew_and_ends_on_ctrl_
 #[tokio::test]
 async fn at_a_terminal_that_is_too_small_the_last_line_counts_the_other_nodes() {
     const ROWS: usize = 14;
-    let (mut bench, _daemon) = host().await;
-    bench.set("TERM", "xterm");
+    let (mut harness, _daemon) = host().await;
+    harness.set("TERM", "xterm");
     let line = format!("stty cols 200 rows {ROWS}; exec {BINARY} status --watch");
-    let watcher = Watcher::start(&bench, "script", &["--quiet", "--return", "--command", &line, "/dev/null"]);
+    let watcher = Watcher::start(&harness, "script", &["--quiet", "--return", "--command", &line, "/dev/null"]);
     watcher.prints(0, "first ").await;
     assert!(!watcher.printed().contains(" more"), "one node fits: {}", watcher.printed());
     let names: Vec<String> = (1..=20).map(|number| format!("node-{number:02}")).collect();
     for name in &names {
-        add_node(&bench, name);
+        add_node(&harness, name);
     }
     let frames = || watcher.printed().split(CLEAR).map(str::to_owned).collect::<Vec<_>>();
     let is_full = |frame: &String| frame.contains(" of 21 nodes up") && frame.ends_with(" more nodes\r\n");
@@ -184,6 +184,6 @@ async fn at_a_terminal_that_is_too_small_the_last_line_counts_the_other_nodes() 
     let shown = frame.lines().filter(|line| line.starts_with("first ") || line.starts_with("node-")).count();
     assert!(shown > 0 && frame.contains(&format!("and {} more nodes", 21 - shown)), "{frame}");
 
-    let piped = bench.run(&["status"]).await.stdout;
+    let piped = harness.run(&["status"]).await.stdout;
     assert!(names.iter().all(|name| piped.contains(name)), "a pipe gets all: {piped}");
 }

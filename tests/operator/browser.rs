@@ -99,7 +99,7 @@ impl Browser {
     }
 
     /// Saves a screenshot to the directory in MANAGED_APP_TEST_PICTURES, if it is set.
-    pub async fn picture(&self, name: &str) {
+    pub async fn screenshot(&self, name: &str) {
         use base64::Engine;
         let Ok(folder) = std::env::var("MANAGED_APP_TEST_PICTURES") else { return };
         let answer = self.http.get(format!("{}/screenshot", self.session)).send().await.expect("an answer");

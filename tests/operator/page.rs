@@ -110,7 +110,7 @@ async fn on_screens(browser: &Browser, harness: &Harness) {
     {
         browser.shows(width, is_dark).await;
         browser.eventually(&format!("window.innerWidth === {width}")).await;
-        browser.picture(name).await;
+        browser.screenshot(name).await;
         let is_narrow = "document.documentElement.scrollWidth <= window.innerWidth";
         assert_eq!(browser.value(is_narrow).await, true, "{name} scrolls sideways");
         let contrast = browser.value(CONTRAST).await;

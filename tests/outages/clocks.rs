@@ -15,12 +15,12 @@ const LIFETIMES: [Duration; 3] = [Duration::from_secs(3600), Duration::ZERO, Dur
 #[tokio::test]
 async fn credentials_that_end_in_the_past_or_in_years_lose_no_change_and_flood_nobody() {
     let mut harness = Harness::with(&["a", "b"]).await;
-    for (round, life) in LIFETIMES.into_iter().enumerate() {
-        harness.cloud.set_credentials_lifetime(Some(life));
+    for (round, lifetime) in LIFETIMES.into_iter().enumerate() {
+        harness.cloud.set_credentials_lifetime(Some(lifetime));
         harness.cloud.revoke_credentials();
         let reads = reads_of_credentials(&harness);
         harness.cloud.set_app_config(&format!(r#"{{"round":{round}}}"#));
-        if life.is_zero() {
+        if lifetime.is_zero() {
             // The fake rejects them as expired, as AWS would; the daemon retries with delays.
             let polls = harness.cloud.queues.calls("ReceiveMessage");
             harness.eventually("it is tried", |host| host.cloud.queues.calls("ReceiveMessage") > polls + 4).await;
@@ -51,10 +51,10 @@ async fn registry_tokens_that_end_in_the_past_or_in_years_are_used_all_the_same(
         })
         .up()
         .await;
-    for (round, life) in (1..).zip(LIFETIMES) {
+    for (round, lifetime) in (1..).zip(LIFETIMES) {
         let id = harness.memory.publish_image(&image(&uri(round)), &[round as u8]);
-        let life = life.try_into().expect("years are few enough");
-        harness.cloud.registry.set_lifetime(life);
+        let lifetime = lifetime.try_into().expect("years are few enough");
+        harness.cloud.registry.set_lifetime(lifetime);
         // A new daemon requests a token with this lifetime.
         harness.restart_daemon().await;
         harness.cloud.set_image("a:type", &uri(round));

@@ -31,19 +31,19 @@ const NODE_LABEL: &str = "stream.echo.managed-app.node";
 async fn a_kill_at_any_moment_of_start_or_replacement_is_made_good(engine: Engine) {
     let _turn = turns::shared().await;
     let began = Instant::now();
-    let lives = (0..HOSTS).map(|first| async move {
-        let mut life = KilledHost::begin(engine).await;
-        let (one, other) = (life.measure().await, life.measure().await);
+    let hosts = (0..HOSTS).map(|first| async move {
+        let mut host = KilledHost::begin(engine).await;
+        let (one, other) = (host.measure().await, host.measure().await);
         let start = one.start.min(other.start);
         let whole = Durations { start, replacement: one.replacement.min(other.replacement) };
         for moment in (first..MOMENTS).step_by(HOSTS as usize) {
             let part = LAST_MOMENT * f64::from(moment + 1) / f64::from(MOMENTS);
-            life.kill_during_start(whole.start.mul_f64(part)).await;
-            life.kill_during_replacement(whole.replacement.mul_f64(part)).await;
+            host.kill_during_start(whole.start.mul_f64(part)).await;
+            host.kill_during_replacement(whole.replacement.mul_f64(part)).await;
         }
-        (whole, life.early)
+        (whole, host.early)
     });
-    let ends = futures_util::future::join_all(lives).await;
+    let ends = futures_util::future::join_all(hosts).await;
     let early: u32 = ends.iter().map(|(_, early)| early).sum();
     for (whole, _) in &ends {
         println!("{}: a start takes {:?}, a replacement {:?}", engine.name(), whole.start, whole.replacement);
@@ -96,11 +96,11 @@ impl KilledHost {
         }
         let daemon = Process::start(&engine_harness, &[]);
         let counted_until = OffsetDateTime::now_utc();
-        let mut life =
+        let mut host =
             Self { engine_harness, daemon, stranger, images, rounds: 0, replacements: 0, counted_until, early: 0 };
-        life.is_right().await;
-        life.starts().await;
-        life
+        host.is_right().await;
+        host.starts().await;
+        host
     }
 
     /// Measures one start and one replacement without a kill.

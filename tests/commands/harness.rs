@@ -15,14 +15,14 @@ const RUN_LIMIT: Duration = Duration::from_secs(90);
 /// The program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 
-pub struct Bench {
+pub struct Harness {
     pub cloud: FakeCloud,
     folder: tempfile::TempDir,
     env: BTreeMap<String, String>,
 }
 
 /// The result of a run.
-pub struct Ran {
+pub struct CommandOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -34,24 +34,24 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-impl Bench {
+impl Harness {
     /// A host with the engine in memory.
     pub async fn new() -> Self {
         let cloud = FakeCloud::builder().app(&unique("commands app")).log_group("echostream/acme/plant-7");
         let cloud = cloud.start().await.expect("127.0.0.1 has free ports");
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bench = Self { env: cloud.env(), cloud, folder };
-        bench.set("MANAGED_APP_RUNTIME", "memory");
-        bench.set("MANAGED_APP_HOST_ID", "commands-host");
-        bench.set("HOME", &bench.folder.path().display().to_string());
-        bench.set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let mut harness = Self { env: cloud.env(), cloud, folder };
+        harness.set("MANAGED_APP_RUNTIME", "memory");
+        harness.set("MANAGED_APP_HOST_ID", "commands-host");
+        harness.set("HOME", &harness.folder.path().display().to_string());
+        harness.set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         // The tests must not use a role of their machine.
-        bench.set("AWS_EC2_METADATA_DISABLED", "true");
-        bench.set("MANAGED_APP_STATE_DIRECTORY", &bench.state().display().to_string());
-        let log = bench.folder.path().join("daemon.log");
-        bench.set("MANAGED_APP_LOG_FILE", &log.display().to_string());
-        bench.set("MANAGED_APP_STATUS_SOCKET", &bench.socket().display().to_string());
-        bench
+        harness.set("AWS_EC2_METADATA_DISABLED", "true");
+        harness.set("MANAGED_APP_STATE_DIRECTORY", &harness.state().display().to_string());
+        let log = harness.folder.path().join("daemon.log");
+        harness.set("MANAGED_APP_LOG_FILE", &log.display().to_string());
+        harness.set("MANAGED_APP_STATUS_SOCKET", &harness.socket().display().to_string());
+        harness
     }
 
     pub fn set(&mut self, variable: &str, value: &str) {
@@ -110,17 +110,17 @@ impl Bench {
     }
 
     /// Runs the binary to its end.
-    pub async fn run(&self, arguments: &[&str]) -> Ran {
+    pub async fn run(&self, arguments: &[&str]) -> CommandOutput {
         self.finish(self.command(BINARY, arguments)).await
     }
 
     /// Runs any program to its end.
-    pub async fn run_program(&self, program: &str, arguments: &[&str]) -> Ran {
+    pub async fn run_program(&self, program: &str, arguments: &[&str]) -> CommandOutput {
         self.finish(self.command(program, arguments)).await
     }
 
     /// As [`Self::run`], by another user; needs root.
-    pub async fn run_as(&self, user: u32, arguments: &[&str]) -> Ran {
+    pub async fn run_as(&self, user: u32, arguments: &[&str]) -> CommandOutput {
         // The user may have no access to the directory of the binary.
         let binary = self.folder.path().join("binary");
         if !binary.exists() {
@@ -131,11 +131,11 @@ impl Bench {
         self.finish(command).await
     }
 
-    async fn finish(&self, mut command: Command) -> Ran {
+    async fn finish(&self, mut command: Command) -> CommandOutput {
         let run = timeout(RUN_LIMIT, command.output());
         let Output { status, stdout, stderr } = run.await.expect("it ends in time").expect("the binary starts");
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        let ran = Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) };
+        let ran = CommandOutput { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) };
         assert!(!ran.all().contains(self.password()), "the output contains a secret: {}", ran.all());
         assert!(!ran.all().contains("panicked"), "{}", ran.all());
         ran
@@ -166,7 +166,7 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-impl Ran {
+impl CommandOutput {
     pub fn all(&self) -> String {
         format!("code {}\n{}\n{}", self.code, self.stdout, self.stderr)
     }
