@@ -1,6 +1,6 @@
 //! The reconciler alone: no engine, no cloud, no clock. One change among few and many nodes, a whole convergence in
-//! memory, and engine events without a difference. Run with `cargo bench --bench reconciler`. `restart_latency` measures
-//! the same, and `tests/costs` limits the ratios.
+//! memory, and engine events without a difference. Run with `cargo bench --bench reconciler`. `restart_latency`
+//! measures the same, and `tests/costs` limits the ratios.
 
 use std::engine_event::black_box;
 use std::time::Duration;

@@ -1,10 +1,11 @@
-//! Costs of log shipping: lines per second, processor time for a million lines, and memory while CloudWatch is unavailable,
-//! with 1, 10 and 100 nodes; and the lag of nodes while one of them writes 100,000 lines per second. `cargo bench --bench
-//! logs`; needs no engine and no network.
+//! Costs of log shipping: lines per second, processor time for a million lines, and memory while CloudWatch is
+//! unavailable, with 1, 10 and 100 nodes; and the lag of nodes while one of them writes 100,000 lines per second.
+//! `cargo bench --bench logs`; needs no engine and no network.
 //!
-//! Three variants alternate in one run with the same million lines: *discard* reads and drops them; *batch* joins them to
-//! events and batches; *ship* is the whole shipper (read, join, batch, serialize, sign, send over TCP, save the position).
-//! Processor time is that of the thread of this work; the receiver and the writer of cursors have their own threads.
+//! Three variants alternate in one run with the same million lines: *discard* reads and drops them; *batch* joins them
+//! to events and batches; *ship* is the whole shipper (read, join, batch, serialize, sign, send over TCP, save the
+//! position). Processor time is that of the thread of this work; the receiver and the writer of cursors have their own
+//! threads.
 
 mod flood;
 mod measure;
@@ -171,7 +172,8 @@ async fn ship(synthetic_engine: &SyntheticEngine, sink: &Sink) {
     }
 }
 
-/// Nodes that write as fast as they are read, and an unavailable CloudWatch. Memory is relative to that before the first.
+/// Nodes that write as fast as they are read, and an unavailable CloudWatch. Memory is relative to that before the
+/// first.
 async fn outages(sink: &Sink) {
     println!(
         "| nodes | lines read in an outage of {} s | most memory on top, MiB |\n| --- | --- | --- |",

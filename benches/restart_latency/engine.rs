@@ -180,8 +180,8 @@ impl Engine {
         listed.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter(is_it).map(id).collect()
     }
 
-    /// Removes all containers and networks whose name has the prefix `prefix`. Engines sometimes confirm calls before they
-    /// are complete, so this is retried for a while; remaining objects do no harm.
+    /// Removes all containers and networks whose name has the prefix `prefix`. Engines sometimes confirm calls before
+    /// they are complete, so this is retried for a while; remaining objects do no harm.
     pub async fn sweep(self, prefix: &str) {
         for _ in 0..SWEEPS_MAX {
             if self.try_sweep(prefix).await {

@@ -1,5 +1,5 @@
-//! Events of an engine with its timestamps, by the clock of this host. Podman sends events in batches every quarter of a
-//! second, with correct times.
+//! Events of an engine with its timestamps, by the clock of this host. Podman sends events in batches every quarter of
+//! a second, with correct times.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! g: costs of an idle daemon: memory, processor time, threads, sockets, bytes on the wire, and the size of the program.
+//! g: costs of an idle daemon: memory, processor time, threads, sockets, bytes on the wire, and the size of the
+//! program.
 //!
 //! All daemons idle at the same time, which saves time: the values are those of the kernel per process.
 

@@ -1,9 +1,10 @@
-//! Measurements from the view of operators: latency from a change in the cloud to the new state on the host, downtime of a
-//! node, start of a whole app, and costs of the daemon. Raw engine calls and the daemon alternate in one run.
+//! Measurements from the view of operators: latency from a change in the cloud to the new state on the host, downtime
+//! of a node, start of a whole app, and costs of the daemon. Raw engine calls and the daemon alternate in one run.
 //!
 //! `cargo bench --bench restart_latency` needs the engines of `scripts/engines` (see there for the exports) and writes
-//! `target/bench-report`. After `--`: letters of experiments, names of engines (`docker`, `podman`, `memory`), `--quick`
-//! for the minimum number of rounds, and `--name=...` for the name of the run. Contains its own cloud and node image.
+//! `target/bench-report`. After `--`: letters of experiments, names of engines (`docker`, `podman`, `memory`),
+//! `--quick` for the minimum number of rounds, and `--name=...` for the name of the run. Contains its own cloud and
+//! node image.
 
 mod compose;
 mod daemon;

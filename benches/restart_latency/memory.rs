@@ -1,5 +1,5 @@
-//! a, c, d, e and f on the engine in memory, which takes no time: the rest is the daemon and the network. The daemon runs
-//! in this process, because the engine does.
+//! a, c, d, e and f on the engine in memory, which takes no time: the rest is the daemon and the network. The daemon
+//! runs in this process, because the engine does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

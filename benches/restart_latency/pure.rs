@@ -1,5 +1,5 @@
-//! h: the reconciler alone, on the world of `benches/world`: events per second, one change among few and many nodes, and a
-//! whole convergence. `cargo bench --bench reconciler` measures the same with more statistics.
+//! h: the reconciler alone, on the world of `benches/world`: events per second, one change among few and many nodes,
+//! and a whole convergence. `cargo bench --bench reconciler` measures the same with more statistics.
 
 use std::engine_event::black_box;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! b: from a change of the definition or image of a node to the new container, and the downtime; compared with a raw stop
-//! and start of a prepared container, and with a simple sequence of stop, remove, create, start.
+//! b: from a change of the definition or image of a node to the new container, and the downtime; compared with a raw
+//! stop and start of a prepared container, and with a simple sequence of stop, remove, create, start.
 
 use managed_app_fakes::cloud::commands::Mount;
 
@@ -65,9 +65,9 @@ pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     rows(engine, &prepared, &naive, replaced)
 }
 
-/// A raw container like that of the node: with a directory of the host, and as the only running container on its network.
-/// Podman removes the bridge and the name server of a network with its last container and creates them again with the next
-/// one, which takes as long as everything else.
+/// A raw container like that of the node: with a directory of the host, and as the only running container on its
+/// network. Podman removes the bridge and the name server of a network with its last container and creates them again
+/// with the next one, which takes as long as everything else.
 fn alone(harness: &Harness, network: &str, name: &str) -> Spec {
     let spec = harness.raw(name);
     Spec { network: format!("{}-{network}", spec.network), mount: Some("/first"), ..spec }

@@ -38,8 +38,8 @@ impl Samples {
         if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
     }
 
-    /// The range of 95 % of the ratios of medians when both sides are resampled from the measured values (bootstrap). It
-    /// shows the significance of a ratio of few, scattered values.
+    /// The range of 95 % of the ratios of medians when both sides are resampled from the measured values (bootstrap).
+    /// It shows the significance of a ratio of few, scattered values.
     pub fn ratios(&self, floor: &Self) -> Option<RangeInclusive<f64>> {
         if self.values.len().min(floor.values.len()) < DRAWN_MIN {
             return None;

@@ -149,8 +149,8 @@ pub fn engine_event(index: usize) -> Event {
     })
 }
 
-/// An app in which an edge of one node is added and removed alternately. Snapshots have the form that the driver passes to
-/// the reconciler: compared with the previous one, outside of its loop.
+/// An app in which an edge of one node is added and removed alternately. Snapshots have the form that the driver passes
+/// to the reconciler: compared with the previous one, outside of its loop.
 pub struct Changing {
     reconciler: Reconciler,
     answers: [Snapshot; 2],

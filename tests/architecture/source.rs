@@ -39,7 +39,8 @@ pub(crate) struct Mention<'a> {
 }
 
 impl Mention<'_> {
-    /// Whether the path contains `pattern` as whole segments: `tokio::spawn` in `tokio::spawn`, not in `tokio::spawned`.
+    /// Whether the path contains `pattern` as whole segments: `tokio::spawn` in `tokio::spawn`, not in
+    /// `tokio::spawned`.
     pub(crate) fn has(&self, pattern: &str) -> bool {
         format!("::{}::", self.path).contains(&format!("::{pattern}::"))
     }

@@ -1,5 +1,5 @@
-//! The AWS calls of the daemon against the fake cloud and against moto, a fake of another author. Where moto differs from
-//! AWS, its exact response is asserted here, so that a newer moto with another response fails the test.
+//! The AWS calls of the daemon against the fake cloud and against moto, a fake of another author. Where moto differs
+//! from AWS, its exact response is asserted here, so that a newer moto with another response fails the test.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-"""gql runs the operations of the daemon on the introspected schema of the fake cloud. graphql-core validates both against
-the published schema of EchoStream, if it is available."""
+"""gql runs the operations of the daemon on the introspected schema of the fake cloud. graphql-core validates both
+against the published schema of EchoStream, if it is available."""
 
 import os
 from pathlib import Path

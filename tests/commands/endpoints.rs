@@ -1,4 +1,5 @@
-//! `check` and the endpoints of AWS: partitions, FIPS, dual stack, custom endpoints, repositories that do not exist yet.
+//! `check` and the endpoints of AWS: partitions, FIPS, dual stack, custom endpoints, repositories that do not exist
+//! yet.
 
 use crate::harness::Harness;
 

@@ -1,4 +1,5 @@
-//! `fake-cloud` as authors of nodes use it: one process serves, other processes send commands, and a daemon follows them.
+//! `fake-cloud` as authors of nodes use it: one process serves, other processes send commands, and a daemon follows
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -1,5 +1,6 @@
-//! Tests every command of the README and of `docs/`: this file runs blocks with the mark `sh`. `scripts/package-test` runs
-//! the blocks of `docs/` with the mark `sh host`; the README repeats some of them. Also tests the links between pages.
+//! Tests every command of the README and of `docs/`: this file runs blocks with the mark `sh`. `scripts/package-test`
+//! runs the blocks of `docs/` with the mark `sh host`; the README repeats some of them. Also tests the links between
+//! pages.
 //!
 //! `cargo run` and `cargo build` use the program of the tests, because another set of features would build everything
 //! again. Other commands run unchanged.

@@ -1,5 +1,5 @@
-//! Signals with any inherited disposition: `nohup` and background jobs of scripts pass some signals on as ignored, and for
-//! process 1 of a container the kernel ignores signals without a handler.
+//! Signals with any inherited disposition: `nohup` and background jobs of scripts pass some signals on as ignored, and
+//! for process 1 of a container the kernel ignores signals without a handler.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;

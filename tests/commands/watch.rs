@@ -1,4 +1,5 @@
-//! `status --watch` as a process, in a pipe and on a terminal, while the daemon reports changes, is killed, and returns.
+//! `status --watch` as a process, in a pipe and on a terminal, while the daemon reports changes, is killed, and
+//! returns.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;

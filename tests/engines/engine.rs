@@ -1,5 +1,5 @@
-//! One container engine, observed and changed through its command line: the view of an operator, independent of the code
-//! of the daemon.
+//! One container engine, observed and changed through its command line: the view of an operator, independent of the
+//! code of the daemon.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -92,8 +92,8 @@ impl Engine {
         self.try_run(arguments).await.unwrap_or_else(|error| panic!("{} {arguments:?} failed: {error}", self.name()))
     }
 
-    /// Removes the network `name` of a daemon with the same host ID; no container on it may run. Podman refuses this while
-    /// stopped containers exist, so its file is removed.
+    /// Removes the network `name` of a daemon with the same host ID; no container on it may run. Podman refuses this
+    /// while stopped containers exist, so its file is removed.
     pub async fn remove_unused_network(self, name: &str) {
         match self {
             Self::Docker => {
@@ -108,8 +108,8 @@ impl Engine {
         assert!(self.try_run(&["network", "inspect", name]).await.is_err(), "the network {name} is still there");
     }
 
-    /// Changes a container externally; a daemon reverts it, possibly before the command ends. `stop` of Podman then fails,
-    /// because it cannot clean up a container that runs again. The container was stopped nevertheless.
+    /// Changes a container externally; a daemon reverts it, possibly before the command ends. `stop` of Podman then
+    /// fails, because it cannot clean up a container that runs again. The container was stopped nevertheless.
     pub async fn disturb(self, arguments: &[&str]) {
         if let Err(error) = self.try_run(arguments).await {
             let is_reverted = self == Self::Podman && error.contains("is running or paused, refusing to clean up");

@@ -1,5 +1,5 @@
-//! The environment of one test: a host with a fake cloud, an engine, images, and one tag in all names. Dropping it removes
-//! everything with the tag from the engine.
+//! The environment of one test: a host with a fake cloud, an engine, images, and one tag in all names. Dropping it
+//! removes everything with the tag from the engine.
 
 use std::path::PathBuf;
 use std::process::Stdio;

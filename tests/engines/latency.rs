@@ -1,5 +1,5 @@
-//! The latency from a change to a restart, compared with a raw restart of the engine. Prints the values; only an extreme
-//! value fails.
+//! The latency from a change to a restart, compared with a raw restart of the engine. Prints the values; only an
+//! extreme value fails.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};

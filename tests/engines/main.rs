@@ -6,11 +6,11 @@
 //! engine, as `changes::docker::edge_change_restarts_both_ends`. Assertions about engines do not use the code of the
 //! daemon.
 //!
-//! `scripts/engines up` starts the engines; without them every test fails. Dropping a harness removes everything that it
-//! created, also after a failed test.
+//! `scripts/engines up` starts the engines; without them every test fails. Dropping a harness removes everything that
+//! it created, also after a failed test.
 //!
-//! testcontainers is used only for the foreign containers of `neighbour`: it takes its engine from `DOCKER_HOST`, one per
-//! process, while these tests use two engines; and it removes containers, but no networks, volumes and images.
+//! testcontainers is used only for the foreign containers of `neighbour`: it takes its engine from `DOCKER_HOST`, one
+//! per process, while these tests use two engines; and it removes containers, but no networks, volumes and images.
 
 /// Generates one test per scenario and engine.
 macro_rules! on_each_engine {

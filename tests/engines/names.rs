@@ -1,4 +1,5 @@
-//! Names that engines do not accept: each node gets its own container, and labels and environment have the original name.
+//! Names that engines do not accept: each node gets its own container, and labels and environment have the original
+//! name.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! `MANAGED_APP_REPLACE=overlap`: a node responds without a gap while its image changes; a node with a host port or a mount
-//! never has two running containers.
+//! `MANAGED_APP_REPLACE=overlap`: a node responds without a gap while its image changes; a node with a host port or a
+//! mount never has two running containers.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -66,9 +66,9 @@ async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: En
     assert_eq!((gaps, most), (Vec::new(), [2, 1, 1]));
 }
 
-/// With netavark before 1.9 (its pull request 833), a bridge has the lowest address of its ports: each start or stop of a
-/// container may change it, and responses to this host go to the old address until the container resolves it again. Docker
-/// and newer netavark set a fixed address, as this function does.
+/// With netavark before 1.9 (its pull request 833), a bridge has the lowest address of its ports: each start or stop of
+/// a container may change it, and responses to this host go to the old address until the container resolves it again.
+/// Docker and newer netavark set a fixed address, as this function does.
 async fn fix_the_bridge_address(engine_harness: &EngineHarness) {
     if engine_harness.engine != Engine::Podman {
         return;

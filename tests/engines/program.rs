@@ -71,8 +71,8 @@ async fn sigint_ends_it_in_order_and_a_second_signal_at_once(engine: Engine) {
     assert!(second.elapsed() < Duration::from_secs(25), "it took {:?}", second.elapsed());
 }
 
-/// The node that ignores SIGTERM delays the replacement, so that the kill is between the creation of the new container and
-/// the end of the old one.
+/// The node that ignores SIGTERM delays the replacement, so that the kill is between the creation of the new container
+/// and the end of the old one.
 async fn a_kill_in_the_middle_of_a_replacement_is_finished_by_the_next_start(engine: Engine) {
     let engine_harness = EngineHarness::new(engine).await;
     let (stubborn, quiet) = (engine_harness.image("stubborn:1"), engine_harness.push("node:1", "1").await);

@@ -1,7 +1,7 @@
-//! Marked secrets pass through the whole life of the program at LOGGING_LEVEL=DEBUG, and the test searches all its output:
-//! printed, logged and shipped lines, messages to systemd, responses of the status socket, state, the support bundle,
-//! labels, and everything that an engine shows except the environment of the nodes, where the contract requires the
-//! password.
+//! Marked secrets pass through the whole life of the program at LOGGING_LEVEL=DEBUG, and the test searches all its
+//! output: printed, logged and shipped lines, messages to systemd, responses of the status socket, state, the support
+//! bundle, labels, and everything that an engine shows except the environment of the nodes, where the contract requires
+//! the password.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;

@@ -199,7 +199,8 @@ pub fn greet(address: IpAddr, port: u16) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// A non-loopback address of this host, if it has one. Sends nothing: connecting a datagram socket only selects a route.
+/// A non-loopback address of this host, if it has one. Sends nothing: connecting a datagram socket only selects a
+/// route.
 fn other_address() -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;

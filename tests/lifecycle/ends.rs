@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::harness::{Harness, IMAGE, Plan, image};
 
-/// "At once" on a busy machine, and less than the waits that must not occur: a poll (20 s), a grace (30 s), sequential stops
-/// of all nodes (24 s).
+/// "At once" on a busy machine, and less than the waits that must not occur: a poll (20 s), a grace (30 s), sequential
+/// stops of all nodes (24 s).
 const SOON: Duration = Duration::from_secs(15);
 
 const MANY: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];

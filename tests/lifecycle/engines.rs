@@ -10,8 +10,8 @@ use managed_app_runtimes::{ContainerState, ErrorKind, names};
 use crate::harness::{Harness, IMAGE, Plan, image};
 use crate::support::Host;
 
-/// Limit of a repair on a busy machine: it takes a few milliseconds on an idle one, and the resync, which would find every
-/// difference, comes after minutes.
+/// Limit of a repair on a busy machine: it takes a few milliseconds on an idle one, and the resync, which would find
+/// every difference, comes after minutes.
 const REPAIR: Duration = Duration::from_secs(20);
 
 /// `act` is an external change; it is reverted soon, and no other node is affected.

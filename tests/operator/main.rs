@@ -1,5 +1,5 @@
-//! Prometheus of Debian and a real browser with the daemon in this process; status commands with the daemon as a process
-//! on real engines; an upgrade from the Python program.
+//! Prometheus of Debian and a real browser with the daemon in this process; status commands with the daemon as a
+//! process on real engines; an upgrade from the Python program.
 //!
 //! `scripts/monitors` and `scripts/engines` install what they need; a test without it fails and prints the remedy.
 

@@ -1,5 +1,5 @@
-//! A node of an author offline, as in docs/fake-cloud.md: `fake-cloud` and the daemon as processes, and a local image of
-//! the node. The container reaches the fake cloud at its configured address.
+//! A node of an author offline, as in docs/fake-cloud.md: `fake-cloud` and the daemon as processes, and a local image
+//! of the node. The container reaches the fake cloud at its configured address.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

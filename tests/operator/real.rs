@@ -91,8 +91,8 @@ async fn status_and_why_tell_all_that_happened_through_outages_and_a_crash(engin
     engine.disturb(&["kill", a.id()]).await;
     let a = engine_harness.restarted("a", &a).await;
     subject.converged().await;
-    // The daemon rereads the app for 17 s after the messages about the nodes. Such a read could find the edge before its
-    // message.
+    // The daemon rereads the app for 17 s after the messages about the nodes. Such a read could find the edge before
+    // its message.
     tokio::time::sleep(Duration::from_secs(18)).await;
     engine_harness.cloud().connect(&engine_harness.name("a"), &engine_harness.name("b"));
     let a = engine_harness.restarted("a", &a).await;

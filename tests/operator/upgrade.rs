@@ -1,6 +1,6 @@
 //! The upgrade from the Python program: the daemon takes over a container that the code of the program created.
-//! `tests/engines` does the same on both engines with similar running containers, and with mounts. The code of the program
-//! cannot create mounts: its type `Mount` hides the one of the Docker SDK, and Docker rejects it.
+//! `tests/engines` does the same on both engines with similar running containers, and with mounts. The code of the
+//! program cannot create mounts: its type `Mount` hides the one of the Docker SDK, and Docker rejects it.
 
 use std::io::Write;
 use std::path::Path;

@@ -164,8 +164,8 @@ impl KilledHost {
         self.early += u32::from(!is_done);
     }
 
-    /// Starts the daemon and checks the desired state and the number of container starts: none for unchanged nodes, one for
-    /// `changed` ones, and one more if a start was in progress.
+    /// Starts the daemon and checks the desired state and the number of container starts: none for unchanged nodes, one
+    /// for `changed` ones, and one more if a start was in progress.
     async fn check(&mut self, before: Vec<Container>, changed: &[&str], what: &str) {
         self.daemon = Process::start(&self.engine_harness, &[]);
         self.daemon.notified("READY=1").await;

@@ -1,9 +1,9 @@
-//! Faults around the daemon: kills at any moment, engines that end, hang and return, external changes to containers, and
-//! temporary failures of cloud, queue, registry, disk and clock.
+//! Faults around the daemon: kills at any moment, engines that end, hang and return, external changes to containers,
+//! and temporary failures of cloud, queue, registry, disk and clock.
 //!
-//! Contains the scenarios of the table `docs/faults.md`. They use the environments of `tests/engines` (real engines, from
-//! `scripts/engines up`; without them the tests fail) and of `tests/lifecycle` (the engine in memory). A test that disturbs
-//! a whole engine uses it exclusively ([`turns`]).
+//! Contains the scenarios of the table `docs/faults.md`. They use the environments of `tests/engines` (real engines,
+//! from `scripts/engines up`; without them the tests fail) and of `tests/lifecycle` (the engine in memory). A test that
+//! disturbs a whole engine uses it exclusively ([`turns`]).
 
 /// Generates one test per scenario and engine.
 macro_rules! on_each_engine {

@@ -139,8 +139,8 @@ fn home() -> std::path::PathBuf {
     std::path::Path::new(socket).parent().expect("a socket is in a directory").to_owned()
 }
 
-/// The Docker setting that keeps containers running without dockerd. Dropping it disables the setting from the next start
-/// of the engine on.
+/// The Docker setting that keeps containers running without dockerd. Dropping it disables the setting from the next
+/// start of the engine on.
 struct LiveRestore;
 
 impl LiveRestore {

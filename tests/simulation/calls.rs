@@ -1,5 +1,5 @@
-//! The backends of the executor: an engine, a cloud and a disk that respond late, wrongly or not at all. For each engine
-//! call three things are decided independently: whether it is executed, when, and what the caller receives.
+//! The backends of the executor: an engine, a cloud and a disk that respond late, wrongly or not at all. For each
+//! engine call three things are decided independently: whether it is executed, when, and what the caller receives.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,5 @@
-//! One run of the daemon: the real reconciler and the real executor of the driver, in virtual time. Dropping it is a crash.
+//! One run of the daemon: the real reconciler and the real executor of the driver, in virtual time. Dropping it is a
+//! crash.
 
 use std::collections::HashMap;
 use std::future::pending;

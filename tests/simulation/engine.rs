@@ -1,5 +1,5 @@
-//! A container engine as plain data: containers with names, processes and networks, images, events. The only information
-//! about the daemon is which of its calls have no waiting caller.
+//! A container engine as plain data: containers with names, processes and networks, images, events. The only
+//! information about the daemon is which of its calls have no waiting caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

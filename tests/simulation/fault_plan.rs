@@ -1,5 +1,5 @@
-//! The faults of a run. Each run has its own set of classes, because some bugs show only without other faults. Faults occur
-//! only in fault phases.
+//! The faults of a run. Each run has its own set of classes, because some bugs show only without other faults. Faults
+//! occur only in fault phases.
 
 use std::time::Duration;
 
@@ -114,7 +114,8 @@ impl FaultPlan {
         let waits = [
             // A stop, a pull, a list, another stop; all twice.
             (true, 180),
-            // Up to a minute between attempts, a quarter more by jitter; snapshot, pull and operation one after another.
+            // Up to a minute between attempts, a quarter more by jitter; snapshot, pull and operation one after
+            // another.
             (any(&[EngineErrors, LostReplies, CloudFails, PullsFail, Strangers, EngineRestarts, Meddling, Hangs]), 240),
             (any(&[Hangs, PullsFail, CloudFails, Freezes]), 200),
             // Up to ten minutes after a permanent failure, a quarter more by jitter.

@@ -285,8 +285,8 @@ impl World {
         }
     }
 
-    /// Checks a start that fails because `holder` has the port: the daemon must not give the port of an old container to
-    /// another node while the old container may have to be restored.
+    /// Checks a start that fails because `holder` has the port: the daemon must not give the port of an old container
+    /// to another node while the old container may have to be restored.
     pub fn check_conflict(&mut self, id: &ContainerId, holder: &ContainerId) {
         let Some(node) = self.engine.nodes.get(id) else { return };
         let Some(operating) = self.invariants.operating.get(node) else { return };

@@ -1,12 +1,12 @@
-//! The real reconciler and the real executor of the driver under faults: cloud, queue, engine and disk are models. Each run
-//! is determined by one seed, on one thread, with the paused clock of tokio.
+//! The real reconciler and the real executor of the driver under faults: cloud, queue, engine and disk are models. Each
+//! run is determined by one seed, on one thread, with the paused clock of tokio.
 //!
-//! `cargo test --test simulation` runs [`SEEDS`] seeds. `SIMULATION_SEEDS=n` sets their number, `SIMULATION_SEED=n` runs
-//! one seed with its trace, `SIMULATION_FIRST=n` sets the first seed. Runs can also come from bytes, see [`script`]:
-//! cargo-fuzz generates them (`fuzz/`), and `SIMULATION_INPUT=file` shows the trace of one.
+//! `cargo test --test simulation` runs [`SEEDS`] seeds. `SIMULATION_SEEDS=n` sets their number, `SIMULATION_SEED=n`
+//! runs one seed with its trace, `SIMULATION_FIRST=n` sets the first seed. Runs can also come from bytes, see
+//! [`script`]: cargo-fuzz generates them (`fuzz/`), and `SIMULATION_INPUT=file` shows the trace of one.
 //!
-//! The clock of the daemon is monotonic and starts with each daemon, and the reconciler receives no time of day, so jumps
-//! of the wall clock have no effect. A suspended daemon is modelled.
+//! The clock of the daemon is monotonic and starts with each daemon, and the reconciler receives no time of day, so
+//! jumps of the wall clock have no effect. A suspended daemon is modelled.
 //!
 //! # Detected bugs
 //!

@@ -238,8 +238,8 @@ impl Run {
         Ok(())
     }
 
-    /// Whether the status reports no failure of valid nodes, and refuses all others. Before it refuses a node, a daemon may
-    /// still start its container.
+    /// Whether the status reports no failure of valid nodes, and refuses all others. Before it refuses a node, a daemon
+    /// may still start its container.
     fn is_status_healthy(&self) -> bool {
         let Some(daemon) = &self.daemon else { return false };
         let nodes = daemon.reconciler.status().nodes;

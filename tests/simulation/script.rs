@@ -1,5 +1,5 @@
-//! A run from the bytes of an input: actions of users, external actions, their times, and the fates of engine calls. `fuzz/`
-//! searches for inputs that violate an invariant, and a test replays its corpus.
+//! A run from the bytes of an input: actions of users, external actions, their times, and the fates of engine calls.
+//! `fuzz/` searches for inputs that violate an invariant, and a test replays its corpus.
 //!
 //! | bytes | |
 //! | --- | --- |

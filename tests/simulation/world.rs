@@ -1,5 +1,5 @@
-//! The world of one run: random source, scheduled occurrences, and everything outside the daemon. It uses the paused clock
-//! of the runtime, which jumps to the next occurrence.
+//! The world of one run: random source, scheduled occurrences, and everything outside the daemon. It uses the paused
+//! clock of the runtime, which jumps to the next occurrence.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -1,5 +1,5 @@
-//! A host: the fake cloud, an engine, a state directory, and a daemon that tests can start, signal, stop, kill and start
-//! again.
+//! A host: the fake cloud, an engine, a state directory, and a daemon that tests can start, signal, stop, kill and
+//! start again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::recorded::Recorded;
 use super::{Journal, alarms, aws};
 
-/// Limit of each wait: far above the need of a busy machine, and well below the resync of five minutes, which would find
-/// every difference.
+/// Limit of each wait: far above the need of a busy machine, and well below the resync of five minutes, which would
+/// find every difference.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// Interval of the checks of a condition while the status does not change.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
