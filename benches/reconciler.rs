@@ -1,8 +1,8 @@
 //! The reconciler alone: no engine, no cloud, no clock. One change among few and many nodes, a whole convergence in
-//! memory, and hints that agree with what is known. Run with `cargo bench --bench reconciler`; the report of
-//! `restart_latency` measures the same, and `tests/costs` guards the ratios.
+//! memory, and engine events without a difference. Run with `cargo bench --bench reconciler`. `restart_latency`
+//! measures the same, and `tests/costs` limits the ratios.
 
-use std::hint::black_box;
+use std::engine_event::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -38,7 +38,7 @@ fn convergence(criterion: &mut Criterion) {
 }
 
 fn engine_events(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("hints");
+    let mut group = criterion.benchmark_group("engine_events");
     group.throughput(Throughput::Elements(1));
     for size in SIZES {
         let (mut reconciler, _) = world::converged(size);

@@ -1,4 +1,4 @@
-//! One node that writes 100,000 lines a second beside others that write as nodes do: how far each lags behind.
+//! One node that writes 100,000 lines per second beside nodes with a usual rate: the lag of each.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::Shipping;
 use crate::sink::Sink;
 use crate::synthetic_engine::SyntheticEngine;
 
-/// Lines a second of each node; the first is the one that floods.
+/// Lines per second of each node; the first one floods.
 const RATES: [u64; 10] = [100_000, 100, 100, 100, 100, 100, 100, 100, 100, 100];
-/// How long they write.
+/// Duration of the output.
 const DURATION: Duration = Duration::from_secs(20);
-/// How long the rest may take.
+/// Limit for the shipping of the rest.
 const LINGER: Duration = Duration::from_secs(60);
-/// How often the lag is looked at.
+/// Interval of the lag samples.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is seen of one node.
+/// Samples of one node.
 #[derive(Debug, Default, Clone)]
 struct NodeSamples {
     lags_s: Vec<f64>,
@@ -25,10 +25,10 @@ struct NodeSamples {
     gaps: u64,
 }
 
-/// Ships the flood and what is beside it, and prints a table.
+/// Ships the output of all nodes and prints a table.
 ///
 /// # Panics
-/// When a line does not arrive.
+/// If a line does not arrive.
 pub async fn flood(sink: &Sink) {
     let shipping = Shipping::start(&SyntheticEngine::live(&RATES, DURATION), sink);
     let (began, mut samples) = (Instant::now(), vec![NodeSamples::default(); RATES.len()]);
@@ -52,7 +52,7 @@ pub async fn flood(sink: &Sink) {
     );
 }
 
-/// The lag is the time that what is written and not shipped took to be written.
+/// The lag is the time in which the unshipped output was written.
 fn sample(shipping: &Shipping, elapsed: Duration, samples: &mut [NodeSamples]) {
     for (node, numbers) in shipping.numbers.snapshot() {
         let index: usize = node.as_str().trim_start_matches("node-").parse().expect("it ends with its number");

@@ -1,11 +1,11 @@
-//! What shipping the output of nodes costs: lines a second, processor time for a million lines, and memory while
-//! CloudWatch is away, with 1, 10 and 100 nodes; and how far nodes lag behind while one of them writes 100,000 lines a
-//! second. `cargo bench --bench logs`; needs no engine and no network.
+//! Costs of log shipping: lines per second, processor time for a million lines, and memory while CloudWatch is
+//! unavailable, with 1, 10 and 100 nodes; and the lag of nodes while one of them writes 100,000 lines per second.
+//! `cargo bench --bench logs`; needs no engine and no network.
 //!
-//! Three ways to treat the same million lines take turns in one run: *discard* reads them and throws them away; *batch*
-//! joins them to events and these to batches; *ship* is the whole shipper (read, join, batch, serialize, sign, send over
-//! TCP, remember the place). Processor time is that of the one thread that does all of it; the receiving end, and the
-//! writing of cursors, have threads of their own.
+//! Three variants alternate in one run with the same million lines: *discard* reads and drops them; *batch* joins them
+//! to events and batches; *ship* is the whole shipper (read, join, batch, serialize, sign, send over TCP, save the
+//! position). Processor time is that of the thread of this work; the receiver and the writer of cursors have their own
+//! threads.
 
 mod flood;
 mod measure;
@@ -32,11 +32,11 @@ use crate::synthetic_engine::SyntheticEngine;
 const NODES: [u64; 3] = [1, 10, 100];
 /// Lines of all nodes together.
 const LINES: u64 = 1_000_000;
-/// How often each way is measured; the median counts.
+/// Measurements per variant; the median counts.
 const ROUNDS: usize = 5;
-/// How long an outage lasts.
+/// Duration of an outage.
 const OUTAGE: Duration = Duration::from_secs(20);
-/// Lines of a node that has no end.
+/// Lines of a node without an end.
 const ENDLESS: u64 = 1 << 30;
 
 fn main() {
@@ -48,7 +48,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {
         let sink = Sink::start();
-        // First, as memory that was used once stays with the process.
+        // First, because the process keeps memory that it used once.
         outages(&sink).await;
         throughput(&sink).await;
         flood::flood(&sink).await;
@@ -78,7 +78,7 @@ async fn throughput(sink: &Sink) {
     println!("\n{} requests with {} MB of bodies were sent.\n", sink.requests(), sink.bytes() / 1_000_000);
 }
 
-/// By processor time: the clock knows what else the machine does.
+/// By processor time, because other work of the machine affects wall time.
 fn median(costs: &[Cost]) -> Cost {
     let mut costs = costs.to_vec();
     costs.sort_by_key(|cost| cost.cpu);
@@ -121,7 +121,7 @@ async fn batch(synthetic_engine: &SyntheticEngine) {
     assert_eq!(lines, LINES);
 }
 
-/// A shipper at work, until it is dropped.
+/// A running shipper, until it is dropped.
 struct Shipping {
     numbers: Numbers,
     task: tokio::task::JoinHandle<()>,
@@ -145,7 +145,7 @@ impl Shipping {
             state_directory: state.path(),
         });
         let task = tokio::spawn(async move {
-            // Its sender must live as long as the shipper.
+            // The sender must live as long as the shipper.
             let app = watch::Sender::new(Some(Arc::new(app())));
             shipper.run(app.subscribe()).await;
         });
@@ -172,7 +172,8 @@ async fn ship(synthetic_engine: &SyntheticEngine, sink: &Sink) {
     }
 }
 
-/// Nodes that write as fast as they are read, and a CloudWatch that takes nothing. Memory is counted from before the first.
+/// Nodes that write as fast as they are read, and an unavailable CloudWatch. Memory is relative to that before the
+/// first.
 async fn outages(sink: &Sink) {
     println!(
         "| nodes | lines read in an outage of {} s | most memory on top, MiB |\n| --- | --- | --- |",

@@ -1,17 +1,17 @@
-//! What a piece of work costs: time on the clock, time on the processor, memory.
+//! Measures wall time, processor time and memory.
 
 use std::time::{Duration, Instant};
 
-/// The cost of one piece of work.
+/// The costs of one piece of work.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// Time on the clock. Says little on a machine that does other things too.
+    /// Wall time. Not significant on a busy machine.
     pub wall: Duration,
     /// Processor time of the thread that did the work.
     pub cpu: Duration,
 }
 
-/// Runs work that stays on this thread.
+/// Measures work that stays on this thread.
 pub async fn measured(work: impl Future<Output = ()>) -> Cost {
     let (began, cpu_before) = (Instant::now(), thread_cpu());
     work.await;
@@ -25,9 +25,9 @@ fn thread_cpu() -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
-/// Memory of this process that is in RAM now, bytes.
+/// Resident memory of this process, bytes.
 pub fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has a line for it");
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("it is a number");
     kilobytes * 1024

@@ -1,5 +1,5 @@
-//! A CloudWatch that takes everything at once, or nothing, on threads of its own: what it costs is in no figure. It checks
-//! nothing; the fake cloud does that, in the tests.
+//! A CloudWatch that accepts all requests at once, or none, on its own threads, so that its costs are not measured. It
+//! validates nothing, unlike the fake cloud of the tests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -37,7 +37,7 @@ impl Sink {
         Self { url, shared }
     }
 
-    /// Answers with 503 while it is away.
+    /// While `is_away` is set, responds with 503.
     pub fn set_away(&self, is_away: bool) {
         self.shared.is_away.store(is_away, Ordering::Relaxed);
     }
@@ -76,7 +76,7 @@ fn serve(connection: &TcpStream, shared: &Shared) {
     }
 }
 
-/// Reads the head of a request; the length of its body. `None` when there is no more.
+/// Reads the head of a request and returns the length of its body. `None` at the end of the connection.
 fn head(reader: &mut impl BufRead) -> Option<u64> {
     let mut length = 0;
     let mut line = String::new();

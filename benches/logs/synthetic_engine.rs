@@ -1,4 +1,4 @@
-//! An engine that has nothing but containers with output: any number of lines, made as they are read, always the same.
+//! An engine that has only containers with output: any number of lines, generated on read, always the same.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,22 +15,22 @@ use managed_app_runtimes::{
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-/// Different lines.
+/// Number of different lines.
 const TEXTS: u64 = 1_000;
-/// Time between two lines, where it does not matter.
+/// Time between two lines without real time.
 const STEP: time::Duration = time::Duration::microseconds(10);
-/// How often a node that writes at its own pace writes what is due.
+/// Interval of the output of a live node.
 const TICK: Duration = Duration::from_millis(5);
 
 /// The engine.
 #[derive(Debug, Clone)]
 pub struct SyntheticEngine {
     containers: Vec<Container>,
-    /// Of each container.
+    /// One per container.
     outputs: Vec<Output>,
     texts: Arc<[Bytes]>,
     first_at: OffsetDateTime,
-    /// When `first_at` is, where a line is there only when its time has come.
+    /// The instant of `first_at` if lines become available at their time.
     began: Option<Instant>,
 }
 
@@ -42,13 +42,13 @@ struct Output {
 }
 
 impl SyntheticEngine {
-    /// So many running containers with so many lines each.
+    /// Running containers with this number of lines each.
     pub fn new(nodes: u64, lines: u64) -> Self {
         let first_at = OffsetDateTime::now_utc() - time::Duration::hours(1);
         Self::with((0..nodes).map(|_| Output { lines, step: STEP }).collect(), first_at, None)
     }
 
-    /// One container for each of these rates: as many lines a second, from now on, for as long as that.
+    /// One container per rate in lines per second, from now on, for this duration.
     pub fn live(rates: &[u64], duration: Duration) -> Self {
         let output = |rate: &u64| {
             let step = time::Duration::SECOND / i32::try_from(*rate).expect("it is small");
@@ -62,7 +62,7 @@ impl SyntheticEngine {
         Self { containers, outputs, texts: (0..TEXTS).map(text).collect(), first_at, began }
     }
 
-    /// Whose the containers are.
+    /// The owner of the containers.
     pub fn owner() -> Owner {
         Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() }
     }
@@ -87,12 +87,12 @@ impl SyntheticEngine {
             }
             chunk
         });
-        // The process goes on, and says no more.
+        // The process keeps running without further output.
         Box::pin(in_time.chain(stream::pending()))
     }
 }
 
-/// Nine of ten lines begin an event; the tenth belongs to the one before. 120 bytes on average, as nodes write them.
+/// Nine of ten lines start an event; the tenth continues one. 120 bytes on average, like the output of nodes.
 fn text(number: u64) -> Bytes {
     let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let line = match number % 10 {
@@ -207,7 +207,7 @@ impl ContainerRuntime for SyntheticEngine {
 
     async fn logs(&self, id: &ContainerId, since: Option<OffsetDateTime>) -> Result<LogStream> {
         let number = self.containers.iter().position(|container| container.id == *id);
-        let output = self.outputs[number.expect("no other is listed")];
+        let output = self.outputs[number.expect("only listed containers are read")];
         let passed = since.map_or(time::Duration::ZERO, |since| since - self.first_at);
         let from = passed.whole_nanoseconds().max(0) / output.step.whole_nanoseconds();
         Ok(self.stream(output, u64::try_from(from).expect("a bench has fewer lines")))

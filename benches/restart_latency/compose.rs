@@ -1,4 +1,4 @@
-//! The same services brought up by `docker compose`, where that is installed: what an operator would do by hand.
+//! The same services with `docker compose`, if it is installed, as a manual setup.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,14 +13,14 @@ use crate::harness::Images;
 /// The plugin of the docker command, or the older program of that name.
 const COMMANDS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
 
-/// The command that works here, with its version.
+/// The available command, with its version.
 pub fn version() -> Option<String> {
     let command = command()?;
     let output = std::process::Command::new(command[0]).args(&command[1..]).args(["version", "--short"]).output();
     Some(format!("{} {}", command.join(" "), String::from_utf8_lossy(&output.ok()?.stdout).trim()))
 }
 
-/// Whether there is one.
+/// Whether a command is available.
 pub fn is_installed() -> bool {
     command().is_some()
 }
@@ -33,7 +33,7 @@ fn command() -> Option<&'static [&'static str]> {
     })
 }
 
-/// Brings `count` services up, removes them again, and says how long the first took.
+/// Starts `count` services and removes them; returns the duration of the start.
 pub async fn up(engine: Engine, images: &Images, count: usize) -> Duration {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("compose.yaml");
@@ -68,7 +68,7 @@ async fn run(engine: Engine, file: &Path, arguments: &[&str]) {
     let project = format!("{PREFIX}{}-compose", std::process::id());
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).args(["--project-name", &project, "--file"]).arg(file).args(arguments);
-    // As many at a time as there are services, as the daemon does; the older program takes 64 unless told.
+    // All services at the same time, as the daemon does; 64 is the default of the older program.
     command
         .env("DOCKER_HOST", engine.endpoint())
         .env("COMPOSE_PARALLEL_LIMIT", "64")

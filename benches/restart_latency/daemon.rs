@@ -1,5 +1,5 @@
-//! The daemon as systemd runs it: the release program as a process of its own, with an environment, a log file and a
-//! socket that it tells its state. Dropping it kills it.
+//! The daemon as systemd runs it: the release program as a process with an environment, a log file and a notify socket.
+//! Dropping it kills it.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::harness::Harness;
 
-/// The program under test, as `cargo bench` has built it.
+/// The program under test, as `cargo bench` built it.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -23,14 +23,14 @@ pub struct Daemon {
     spawned: Instant,
 }
 
-/// What the packaged unit puts into the environment.
+/// The environment of the packaged unit.
 fn unit_variables() -> impl Iterator<Item = (&'static str, &'static str)> {
     let unit = include_str!("../../packaging/echostream-managed-app.service");
     unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
 }
 
 impl Daemon {
-    /// Starts the daemon of a rig, with settings of its own on top.
+    /// Starts the daemon of a harness with additional settings.
     pub fn start(harness: &Harness, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("notify");
@@ -45,17 +45,17 @@ impl Daemon {
         Self { child, notify, folder, spawned }
     }
 
-    /// When it was started.
+    /// Start of the process.
     pub fn spawned(&self) -> Instant {
         self.spawned
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// Waits until it says that the start is over; when that was.
+    /// Waits for the end of the start; returns its time.
     pub async fn ready(&mut self) -> Instant {
         let listen = async {
             let mut buffer = [0; 4096];
@@ -70,8 +70,8 @@ impl Daemon {
         ready.unwrap_or_else(|_| panic!("the daemon did not become ready; its log:\n{}", self.log()))
     }
 
-    /// Tells it to end, as systemd does, and waits for its end; how long that took. The signal goes out from a process
-    /// of its own, which is a millisecond or two.
+    /// Stops it as systemd does and waits for its end; returns the duration. It includes a millisecond or two for the
+    /// process that sends the signal.
     pub async fn terminate(mut self) -> Duration {
         let began = Instant::now();
         let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
@@ -82,25 +82,25 @@ impl Daemon {
         began.elapsed()
     }
 
-    /// Makes it look at everything anew, by SIGHUP.
+    /// Starts a full comparison by SIGHUP.
     pub async fn resync_now(&self) {
         let sent = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
         assert!(sent.expect("kill is installed").success());
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, like a crash.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("daemon.log")).unwrap_or_default()
     }
 }
 
-/// The folder that reports go to.
+/// The directory of the reports.
 pub fn report_folder() -> PathBuf {
-    let target = std::path::Path::new(BINARY).ancestors().nth(2).expect("the program lies below the target folder");
+    let target = std::path::Path::new(BINARY).ancestors().nth(2).expect("the program is below the target directory");
     target.join("bench-report")
 }

@@ -1,4 +1,4 @@
-//! The raw calls on one engine: what anybody with its socket could do, without the daemon's code.
+//! Raw calls to one engine through its socket, without the code of the daemon.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ pub enum Engine {
     Podman,
 }
 
-/// A container that the daemon might have made, made by hand.
+/// A container like those of the daemon, created by raw calls.
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub name: String,
     pub image: String,
     pub network: String,
-    /// Where `/usr/share` of the host is inside, if anywhere.
+    /// The mount target of `/usr/share` of the host, if any.
     pub mount: Option<&'static str>,
 }
 
-/// Grace of all stops; nodes here end at once.
+/// Grace of all stops; the nodes end at once.
 const GRACE_S: u32 = 30;
 /// Attempts to clean up, and the pause between two.
 const SWEEPS_MAX: usize = 10;
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 const LOG_BYTES: u32 = 10 * 1024 * 1024;
-/// Begins the name of everything that benches put into an engine.
+/// Prefix of all names of benches in an engine.
 pub const PREFIX: &str = "bench-";
 
 impl Engine {
@@ -42,7 +42,7 @@ impl Engine {
         }
     }
 
-    /// Where it listens.
+    /// The address of its socket.
     pub fn endpoint(self) -> String {
         let variable = match self {
             Self::Docker => "MANAGED_APP_TEST_DOCKER",
@@ -51,7 +51,7 @@ impl Engine {
         crate::variable(variable)
     }
 
-    /// The variable by which clients find it.
+    /// The variable with its address for clients.
     pub fn variable(self) -> &'static str {
         match self {
             Self::Docker => "DOCKER_HOST",
@@ -64,7 +64,7 @@ impl Engine {
         Socket(endpoint.strip_prefix("unix://").expect("the engine listens on a Unix socket").into())
     }
 
-    /// `path` of the container calls that both have alike.
+    /// Path prefix of the container calls that both engines have.
     fn root(self) -> &'static str {
         match self {
             Self::Docker => "/v1.41",
@@ -102,7 +102,7 @@ impl Engine {
         self.socket().lines(path).await
     }
 
-    /// Makes a network.
+    /// Creates a network.
     pub async fn make_network(self, name: &str) {
         match self {
             Self::Docker => {
@@ -115,7 +115,7 @@ impl Engine {
         };
     }
 
-    /// Makes a container; its id.
+    /// Creates a container; returns its ID.
     pub async fn create(self, spec: &Spec) -> String {
         let answer = match self {
             Self::Docker => {
@@ -159,7 +159,7 @@ impl Engine {
         assert!(answer.status == 200 && !answer.text().contains("\"error\""), "{}", answer.text());
     }
 
-    /// Loads an image archive and pushes the image to its registry, which wants no password.
+    /// Loads an image archive and pushes the image to its registry, which needs no password.
     pub async fn load_and_push(self, archive: &[u8], reference: &str) {
         let headers = "Content-Type: application/x-tar\r\n";
         let answer = self.socket().call("POST", "/v1.40/images/load?quiet=true", headers, archive).await;
@@ -170,7 +170,7 @@ impl Engine {
         assert!(answer.status == 200 && !answer.text().contains("\"error\""), "{}", answer.text());
     }
 
-    /// Ids of all containers whose name begins with `prefix`.
+    /// IDs of all containers whose name has the prefix `prefix`.
     pub async fn containers(self, prefix: &str) -> Vec<String> {
         let listed = self.call("GET", "/containers/json?all=true", None).await.json();
         let has_prefix =
@@ -180,8 +180,8 @@ impl Engine {
         listed.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter(is_it).map(id).collect()
     }
 
-    /// Removes all containers and networks whose name begins with `prefix`. Engines are at times not done with what they
-    /// said they had done, so this is tried again for a while; what stays then harms nobody.
+    /// Removes all containers and networks whose name has the prefix `prefix`. Engines sometimes confirm calls before
+    /// they are complete, so this is retried for a while; remaining objects do no harm.
     pub async fn sweep(self, prefix: &str) {
         for _ in 0..SWEEPS_MAX {
             if self.try_sweep(prefix).await {
@@ -189,7 +189,7 @@ impl Engine {
             }
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
-        println!("        something called {prefix} cannot be removed from {}", self.name());
+        println!("        an object with the prefix {prefix} cannot be removed from {}", self.name());
     }
 
     async fn try_sweep(self, prefix: &str) -> bool {
@@ -221,7 +221,7 @@ impl Engine {
     }
 }
 
-/// The contract's variables, as a node of the daemon has them.
+/// The variables of the contract, as for a node of the daemon.
 fn env(spec: &Spec) -> Vec<(&'static str, String)> {
     let node = spec.name.clone();
     let fixed = [
@@ -235,7 +235,7 @@ fn env(spec: &Spec) -> Vec<(&'static str, String)> {
     fixed.into_iter().map(|(key, value)| (key, value.to_owned())).chain([("NODE", node)]).collect()
 }
 
-/// Labels of about the size of those that the daemon gives.
+/// Labels with about the size of those of the daemon.
 fn labels() -> Value {
     json!({ "managed_node_type": "type", "made-by": "benches", "record": "x".repeat(900) })
 }

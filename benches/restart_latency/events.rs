@@ -1,5 +1,5 @@
-//! What happens in an engine, told by the engine itself and timed by its clock, which is that of this host. Podman tells
-//! in batches a quarter of a second apart; the times are right all the same.
+//! Events of an engine with its timestamps, by the clock of this host. Podman sends events in batches every quarter of
+//! a second, with correct times.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,31 +11,31 @@ use tokio::time::timeout;
 
 use crate::engine::Engine;
 
-/// The longest wait for something to happen.
+/// Limit of a wait for events.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// One event.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct EngineEvent {
     pub container: String,
     pub name: String,
-    /// In Docker's words: `create`, `start`, `die`, `destroy`, `rename`.
+    /// As in Docker: `create`, `start`, `die`, `destroy`, `rename`.
     pub action: &'static str,
-    /// When, as [`now`].
+    /// Time in the form of [`now`].
     pub at: f64,
 }
 
-/// All events since this was made.
+/// All events since the subscription.
 pub struct Events {
-    seen: Arc<Mutex<Vec<Seen>>>,
-    /// How many there were so far. Who waits sleeps until it changes: looking every few milliseconds slowed the engine
-    /// down to half its speed on a busy machine.
+    seen: Arc<Mutex<Vec<EngineEvent>>>,
+    /// Number of events so far. Waiters sleep until it changes: polling every few milliseconds halved the speed of the
+    /// engine on a busy machine.
     count: watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
 
 impl Events {
-    /// Follows the engine's events from now on.
+    /// Subscribes to the events of the engine.
     pub async fn follow(engine: Engine) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut lines = engine.event_lines().await;
@@ -48,18 +48,24 @@ impl Events {
                 }
             }
         });
-        // The engine begins to listen shortly after it is asked.
+        // The subscription takes effect shortly after the request.
         tokio::time::sleep(Duration::from_millis(300)).await;
         Self { seen, count, task }
     }
 
-    /// Forgets what was seen so far.
+    /// Forgets the events so far.
     pub fn clear(&self) {
         lock(&self.seen).clear();
     }
 
-    /// Those since `after` that `test` likes, as soon as there are `count`, in the order of their times.
-    pub async fn wait(&self, what: &str, after: f64, count: usize, test: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+    /// Waits for `count` events since `after` for which `test` holds; returns them in the order of their times.
+    pub async fn wait(
+        &self,
+        what: &str,
+        after: f64,
+        count: usize,
+        test: impl Fn(&EngineEvent) -> bool,
+    ) -> Vec<EngineEvent> {
         let mut changes = self.count.clone();
         let search = async {
             loop {
@@ -68,21 +74,21 @@ impl Events {
                 if found.len() >= count {
                     return found;
                 }
-                changes.changed().await.expect("the engine tells events as long as it lives");
+                changes.changed().await.expect("the event stream is open");
             }
         };
         let found = timeout(LIMIT, search).await;
         found.unwrap_or_else(|_| panic!("not {count} events within {LIMIT:?}: {what}"))
     }
 
-    /// The first since `after` that `test` likes.
-    pub async fn first(&self, what: &str, after: f64, test: impl Fn(&Seen) -> bool) -> Seen {
+    /// The first event since `after` for which `test` holds.
+    pub async fn first(&self, what: &str, after: f64, test: impl Fn(&EngineEvent) -> bool) -> EngineEvent {
         self.wait(what, after, 1, test).await.swap_remove(0)
     }
 
-    /// Those since `after` that `test` likes, in the order of their times.
-    pub fn since(&self, after: f64, test: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let mut found: Vec<Seen> =
+    /// The events since `after` for which `test` holds, in the order of their times.
+    pub fn since(&self, after: f64, test: impl Fn(&EngineEvent) -> bool) -> Vec<EngineEvent> {
+        let mut found: Vec<EngineEvent> =
             lock(&self.seen).iter().filter(|seen| seen.at >= after && test(seen)).cloned().collect();
         found.sort_by(|one, other| one.at.total_cmp(&other.at));
         found
@@ -95,11 +101,11 @@ impl Drop for Events {
     }
 }
 
-fn lock(seen: &Mutex<Vec<Seen>>) -> MutexGuard<'_, Vec<Seen>> {
+fn lock(seen: &Mutex<Vec<EngineEvent>>) -> MutexGuard<'_, Vec<EngineEvent>> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(event: &Value) -> Option<Seen> {
+fn read(event: &Value) -> Option<EngineEvent> {
     let action = match (event["Type"].as_str()?, event["Action"].as_str()?) {
         ("container", "create") => "create",
         ("container", "start") => "start",
@@ -108,7 +114,7 @@ fn read(event: &Value) -> Option<Seen> {
         ("container", "rename") => "rename",
         _ => return None,
     };
-    Some(Seen {
+    Some(EngineEvent {
         container: event["Actor"]["ID"].as_str()?.to_owned(),
         name: event["Actor"]["Attributes"]["name"].as_str().unwrap_or_default().to_owned(),
         action,
@@ -116,12 +122,12 @@ fn read(event: &Value) -> Option<Seen> {
     })
 }
 
-/// The time, milliseconds since 1970, as engines tell it.
+/// The current time in milliseconds since 1970, as in events.
 pub fn now() -> f64 {
     at(Instant::now())
 }
 
-/// When an instant was, as engines tell it.
+/// The time of an instant, as in events.
 pub fn at(instant: Instant) -> f64 {
     let then = SystemTime::now() - instant.elapsed();
     then.duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs_f64() * 1e3

@@ -1,5 +1,5 @@
-//! c to f: a whole app from nothing to READY, adopted by the next daemon, changed all at once, and stopped; each beside
-//! the raw calls that do the same to the same number of containers at once.
+//! c to f: a whole app from nothing to READY, adoption by the next daemon, a change of all nodes, and the stop; each
+//! compared with concurrent raw calls for the same number of containers.
 
 use std::time::{Duration, Instant};
 
@@ -13,22 +13,22 @@ use crate::harness::{Harness, Images};
 use crate::row::Row;
 use crate::sample::Samples;
 
-/// What is measured of a number of nodes.
+/// The measurements for a number of nodes.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How many nodes.
+    /// Number of nodes.
     pub nodes: usize,
-    /// Whole lives of the app.
-    pub lives: usize,
-    /// Adoptions in each life.
+    /// Full cycles of the app.
+    pub cycles: usize,
+    /// Adoptions per cycle.
     pub adoptions: usize,
-    /// Changes of all nodes in each life.
+    /// Changes of all nodes per cycle.
     pub changes: usize,
-    /// Whether a compose file of the same services is brought up in each life, too.
+    /// Whether each cycle also starts a compose file of the same services.
     pub with_compose: bool,
 }
 
-/// All that is measured of one number of nodes.
+/// All results for one number of nodes.
 struct Figures {
     cold: Samples,
     cold_beyond: Samples,
@@ -45,19 +45,19 @@ struct Figures {
     stopped_floor: Samples,
 }
 
-/// Runs all lives of one number of nodes.
+/// Runs all cycles for one number of nodes.
 pub async fn run(engine: Engine, images: &Images, plan: Plan) -> Vec<Row> {
     let mut figures = Figures::new();
     let events = Events::follow(engine).await;
-    for life in 0..plan.lives {
-        // Whoever comes first may find things cold: they take turns.
-        for is_raw in [life % 2 == 0, life % 2 == 1] {
+    for cycle in 0..plan.cycles {
+        // The order alternates, because the first one may have cold caches.
+        for is_raw in [cycle % 2 == 0, cycle % 2 == 1] {
             let harness = Harness::new(engine, images, plan.nodes).await;
             events.clear();
             if is_raw {
-                raw_life(&harness, &events, plan, &mut figures).await;
+                raw_cycle(&harness, &events, plan, &mut figures).await;
             } else {
-                daemons_life(&harness, &events, plan, &mut figures).await;
+                daemon_cycle(&harness, &events, plan, &mut figures).await;
             }
             harness.sweep().await;
         }
@@ -68,7 +68,7 @@ pub async fn run(engine: Engine, images: &Images, plan: Plan) -> Vec<Row> {
     figures.rows(engine, plan.nodes)
 }
 
-async fn raw_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
+async fn raw_cycle(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
     let engine = harness.engine;
     let specs: Vec<Spec> = (0..plan.nodes).map(|index| harness.raw(&format!("n{index}"))).collect();
     engine.make_network(&specs[0].network).await;
@@ -86,7 +86,7 @@ async fn raw_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut 
     for _ in 0..plan.changes {
         let asked = events::now();
         join_all(ids.iter().map(|id| engine.restart(id))).await;
-        let is_ours = |seen: &events::Seen| seen.action == "start" && ids.contains(&seen.container);
+        let is_ours = |seen: &events::EngineEvent| seen.action == "start" && ids.contains(&seen.container);
         let starts = events.wait("raw restarts", asked, plan.nodes, is_ours).await;
         figures.changed_floor.values.push(starts[plan.nodes - 1].at - asked);
     }
@@ -95,14 +95,14 @@ async fn raw_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut 
     figures.stopped_floor.add(began.elapsed());
 }
 
-async fn daemons_life(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
+async fn daemon_cycle(harness: &Harness, events: &Events, plan: Plan, figures: &mut Figures) {
     let mut daemon = Daemon::start(harness, &[]);
     let spawned = daemon.spawned();
     let whole = daemon.ready().await - spawned;
     figures.cold.add(whole);
     figures.cold_beyond.add(whole.saturating_sub(cloud_time(harness)));
     let spawned_at = events::at(spawned);
-    let is_create = |seen: &events::Seen| seen.action == "create" && seen.name.starts_with(&harness.tag);
+    let is_create = |seen: &events::EngineEvent| seen.action == "create" && seen.name.starts_with(&harness.tag);
     let first = events.first("the first create", spawned_at, is_create).await;
     figures.cold_to_create.values.push(first.at - spawned_at);
     harness.quiet(&daemon).await;
@@ -112,14 +112,14 @@ async fn daemons_life(harness: &Harness, events: &Events, plan: Plan, figures: &
     }
     for change in 0..plan.changes {
         let sent = harness.cloud.set_app_config(&format!(r#"{{"change":{change}}}"#));
-        let changed = events::at(sent.receivable_at.expect("nothing holds it back"));
+        let changed = events::at(sent.receivable_at.expect("it is not delayed"));
         figures.changed.values.push(harness.last_start(events, changed, plan.nodes).await - changed);
         harness.quiet(&daemon).await;
     }
     figures.stopped.add(daemon.terminate().await);
 }
 
-/// A new daemon finds everything as it should be.
+/// A new daemon adopts all containers.
 async fn adopt(harness: &Harness, events: &Events, figures: &mut Figures) -> Daemon {
     harness.proxies.iter().for_each(crate::proxy::Proxy::clear);
     let mut daemon = Daemon::start(harness, &[]);
@@ -135,7 +135,7 @@ async fn adopt(harness: &Harness, events: &Events, figures: &mut Figures) -> Dae
     daemon
 }
 
-/// How long the cloud was asked to sign in and for the app, since the proxies were cleared.
+/// Duration of the sign-in and the snapshot, since the proxies were cleared.
 fn cloud_time(harness: &Harness) -> Duration {
     let exchanges =
         harness.proxies[..2].iter().map(|proxy| proxy.first_exchange().expect("it signs in and reads the app"));
@@ -143,7 +143,7 @@ fn cloud_time(harness: &Harness) -> Duration {
     sign_in_time(harness, sign_in, snapshot.0) + (snapshot.1 - snapshot.0)
 }
 
-/// From the first byte of the sign-in to its last one, which came before the app was read.
+/// From the first byte of the sign-in to its last one before the read of the app.
 fn sign_in_time(harness: &Harness, first: (Instant, Instant), reading: Instant) -> Duration {
     let passed = harness.proxies[0].passed();
     let last = passed.iter().rfind(|passed| !passed.to_cloud && passed.at < reading);

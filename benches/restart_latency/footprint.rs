@@ -1,6 +1,7 @@
-//! g: what an idle daemon costs the host: memory, processor, threads, sockets, bytes on the wire, and the program's size.
+//! g: costs of an idle daemon: memory, processor time, threads, sockets, bytes on the wire, and the size of the
+//! program.
 //!
-//! All daemons idle at the same time, which saves time and changes nothing: the figures are the kernel's, per process.
+//! All daemons idle at the same time, which saves time: the values are those of the kernel per process.
 
 use std::time::Duration;
 
@@ -14,19 +15,19 @@ use crate::proxy::Proxy;
 use crate::row::Row;
 use crate::sample::Samples;
 
-/// From READY to the first figure: the second look at the cloud, 20 s after the start, is over by then.
+/// From READY to the first value: the second resync, 20 s after the start, is then over.
 const SETTLE: Duration = Duration::from_secs(30);
-/// How long is idled.
+/// Duration of the idle measurement.
 const IDLE: Duration = Duration::from_secs(60);
 const MEGABYTE: f64 = 1024.0 * 1024.0;
-/// Looks at the cloud in an hour: one every five minutes.
+/// Resyncs per hour: one every five minutes.
 const RESYNCS_PER_HOUR: f64 = 12.0;
 
-const OF_THE_KERNEL: &str = "what is resident and not anonymous is the program file and libraries in the page cache: the \
-    kernel maps many pages around each that is touched, so nearly all of the program counts after a start, though an idle \
-    daemon touches little of it (touched in 60 s) and the kernel takes the rest back when it needs room";
+const OF_THE_KERNEL: &str = "resident memory that is not anonymous is the program file and libraries in the page cache: the \
+    kernel maps many pages around each touched page, so nearly the whole program counts after a start. An idle daemon \
+    touches little of it (touched in 60 s), and the kernel reclaims the rest when it needs memory";
 
-/// An idle daemon with its figures.
+/// An idle daemon with its values.
 struct Idle {
     on: String,
     case: String,
@@ -37,7 +38,7 @@ struct Idle {
     resync_bytes: f64,
 }
 
-/// Idles with 0, 20 and 50 nodes on Docker and 20 on Podman, as far as these engines are wanted.
+/// Measures 0, 20 and 50 nodes on Docker and 20 on Podman, for the selected engines.
 pub async fn run(engines: &[Engine], images: &Images) -> Vec<Row> {
     let wanted = [(Engine::Docker, 0), (Engine::Docker, 20), (Engine::Docker, 50), (Engine::Podman, 20)];
     let mut daemons = Vec::new();
@@ -89,9 +90,9 @@ fn rows(idle: Idle) -> Vec<Row> {
     let per_hour = idle.polled_bytes * 3600.0 / IDLE.as_secs_f64() + idle.resync_bytes * RESYNCS_PER_HOUR;
     let wire = row("wire", "kB", one("per idle hour, both ways", per_hour / 1024.0));
     let wire = wire
-        .detail(one("of that, one look at the app", idle.resync_bytes / 1024.0))
-        .note("without TLS; the hourly renewals of sign-in and credentials are left out")
-        .note("polls of a minute, times 60, and 12 looks at the app");
+        .detail(one("of that, one resync", idle.resync_bytes / 1024.0))
+        .note("without TLS and without the hourly renewals of sign-in and credentials")
+        .note("polls of a minute, times 60, and 12 resyncs");
     vec![
         memory
             .detail(one("proportional (PSS)", after.pss_kb / 1024.0))

@@ -1,5 +1,5 @@
-//! One app on one engine: a fake cloud with its nodes, the counting proxies before it, the daemon's folder, and the raw
-//! containers beside it. All names begin with the tag.
+//! One app on one engine: a fake cloud with its nodes, counting proxies to it, the directory of the daemon, and raw
+//! containers beside the app. All names have the tag as prefix.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,15 +19,15 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 /// The node type of all nodes.
 pub const TYPE: &str = "type";
 const LIMIT: Duration = Duration::from_secs(60);
-/// After this long without work the daemon has done what follows a change.
+/// Idle time after which the daemon has finished the work after a change.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// Two versions of the node's image, in the public registry and in an engine.
+/// Two versions of the image of the nodes, in the public registry and in the engines.
 #[derive(Debug, Clone)]
 pub struct Images(pub [String; 2]);
 
 impl Images {
-    /// Puts them into the registry and into both engines.
+    /// Pushes them to the registry and pulls them into both engines.
     pub async fn publish() -> Self {
         let registry = crate::variable("MANAGED_APP_TEST_PUBLIC_REGISTRY");
         let name = |version: u32| format!("{registry}/{PREFIX}node/node:{version}");
@@ -43,14 +43,14 @@ impl Images {
     }
 }
 
-/// The app and what belongs to it.
+/// The app with its cloud, proxies and state.
 pub struct Harness {
     pub engine: Engine,
     pub cloud: FakeCloud,
     pub images: Images,
-    /// The app's name, and the beginning of all others.
+    /// The name of the app, and the prefix of all other names.
     pub tag: String,
-    /// Before Cognito and the token services, AppSync, and SQS.
+    /// For Cognito and the token services, AppSync, and SQS.
     pub proxies: [Proxy; 3],
     state: TempDir,
 }
@@ -88,29 +88,29 @@ impl Harness {
             ("AWS_ENDPOINT_URL_SQS", sqs.url.clone()),
             ("MANAGED_APP_RUNTIME", self.engine.name().to_owned()),
             (self.engine.variable(), self.engine.endpoint()),
-            // The daemon ships what nodes print by itself, which costs it most.
+            // The daemon ships the output of nodes, which is its most expensive mode.
             ("MANAGED_APP_NODE_LOGS", "agent".to_owned()),
             ("MANAGED_APP_STATE_DIRECTORY", self.state.path().display().to_string()),
             ("MANAGED_APP_HOST_ID", self.tag.clone()),
             ("PATH", String::new()),
-            // Nothing here may look for a role of the machine that this runs on.
+            // The bench must not use a role of its machine.
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ];
         variables.extend(ours.map(|(name, value)| (name.to_owned(), value)));
         variables
     }
 
-    /// Waits until the daemon has taken in all changes, polls again, and has been quiet for a moment.
+    /// Waits until the daemon has received all changes, polls again, and was idle for a moment.
     pub async fn quiet(&self, daemon: &Daemon) {
         let end = Instant::now() + LIMIT;
         while self.cloud.pending_changes() > 0 || self.cloud.queues.waiting() == 0 {
-            assert!(Instant::now() < end, "the daemon does not come to rest; its log:\n{}", daemon.log());
+            assert!(Instant::now() < end, "the daemon does not become idle; its log:\n{}", daemon.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         tokio::time::sleep(QUIET).await;
     }
 
-    /// A container beside the daemon's, which is no business of it.
+    /// A foreign container beside those of the daemon.
     pub fn raw(&self, name: &str) -> Spec {
         Spec {
             name: format!("{}-raw-{name}", self.tag),
@@ -120,12 +120,12 @@ impl Harness {
         }
     }
 
-    /// Removes all that carries the tag from the engine.
+    /// Removes everything with the tag from the engine.
     pub async fn sweep(&self) {
         self.engine.sweep(&self.tag).await;
     }
 
-    /// Waits until `count` of the app's containers were started since `after`; when the last one was.
+    /// Waits until `count` containers of the app were started since `after`; returns the time of the last start.
     pub async fn last_start(&self, events: &Events, after: f64, count: usize) -> f64 {
         let prefix = format!("{}-n", self.tag);
         let starts = events

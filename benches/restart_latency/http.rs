@@ -1,4 +1,4 @@
-//! Plain HTTP on an engine's socket, with nothing between: the floor that everything is measured against.
+//! Plain HTTP on the socket of an engine: the baseline of all measurements.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::time::timeout;
 
-/// The longest wait for one answer.
+/// Limit of the wait for one response.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
-/// An engine's socket. Each request has a connection of its own, as the daemon's have.
+/// The socket of an engine. Each request uses a new connection, as in the daemon.
 #[derive(Debug, Clone)]
 pub struct Socket(pub PathBuf);
 
-/// What an engine answered.
+/// A response of an engine.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -24,7 +24,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null where it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -36,7 +36,7 @@ impl Answer {
 }
 
 impl Socket {
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub async fn call(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
         let exchange = async {
             let mut stream = self.send(method, path, headers, body).await;
@@ -48,10 +48,10 @@ impl Socket {
         answer.unwrap_or_else(|_| panic!("no answer within {ANSWER_LIMIT:?} to {method} {path}"))
     }
 
-    /// Opens an answer without an end, as lines of text; those that are not part of the body are among them.
+    /// Opens an endless response as lines of text, including lines that are not part of the body.
     pub async fn lines(&self, path: &str) -> Lines<BufReader<OwnedReadHalf>> {
         let (reader, writer) = self.send("GET", path, "", b"").await.into_split();
-        // Closing that half would look like somebody who has gone away.
+        // Closing this half would look like a disconnect.
         writer.forget();
         BufReader::new(reader).lines()
     }

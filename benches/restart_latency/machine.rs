@@ -1,4 +1,4 @@
-//! What the figures were taken on: processor, memory, kernel, versions, and how busy it was.
+//! The environment of the measurements: processor, memory, kernel, versions and load.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Facts with their names, in the order in which they are shown.
+/// Facts with their names, in the order of the report.
 pub fn facts(engines: &[(String, String)], compose: Option<String>) -> Vec<(String, String)> {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("zero is a nanosecond");
     let mut facts = vec![

@@ -1,9 +1,10 @@
-//! What operators feel, measured: how long from a change in the cloud to the new state on the host, how long a node is
-//! down, how fast a whole app comes up, and what the daemon costs. Raw engine calls and the daemon take turns in one run.
+//! Measurements from the view of operators: latency from a change in the cloud to the new state on the host, downtime
+//! of a node, start of a whole app, and costs of the daemon. Raw engine calls and the daemon alternate in one run.
 //!
-//! `cargo bench --bench restart_latency` wants the engines of `scripts/engines` (see there for the exports) and writes
-//! `target/bench-report`. After `--`: letters of experiments, names of engines (`docker`, `podman`, `memory`), `--quick`
-//! for as few rounds as there can be, and `--name=...` for the name of the run. Brings its own cloud and node image.
+//! `cargo bench --bench restart_latency` needs the engines of `scripts/engines` (see there for the exports) and writes
+//! `target/bench-report`. After `--`: letters of experiments, names of engines (`docker`, `podman`, `memory`),
+//! `--quick` for the minimum number of rounds, and `--name=...` for the name of the run. Contains its own cloud and
+//! node image.
 
 mod compose;
 mod daemon;
@@ -36,8 +37,8 @@ use crate::fleet::Plan;
 use crate::harness::Images;
 use crate::row::Row;
 
-/// What was asked for on the command line.
-struct Wanted {
+/// The arguments of the command line.
+struct Arguments {
     letters: Vec<char>,
     engines: Vec<String>,
     is_quick: bool,
@@ -49,12 +50,12 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let wanted = Wanted::read(std::env::args().skip(1));
+    let wanted = Arguments::read(std::env::args().skip(1));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
     runtime.block_on(run(&wanted));
 }
 
-impl Wanted {
+impl Arguments {
     fn read(arguments: impl Iterator<Item = String>) -> Self {
         let mut wanted = Self { letters: vec![], engines: vec![], is_quick: false, name: "a run".to_owned() };
         for argument in arguments.filter(|argument| argument != "--bench") {
@@ -83,11 +84,11 @@ impl Wanted {
         if self.is_quick { 1 } else { rounds }
     }
 
-    /// Lives of the app by number of nodes: as many as a quarter of an hour allows for all of a run.
+    /// Cycles of the app by number of nodes, so that a run takes a quarter of an hour.
     fn plans(&self) -> Vec<Plan> {
-        let plan = |nodes, lives, adoptions, changes| Plan {
+        let plan = |nodes, cycles, adoptions, changes| Plan {
             nodes,
-            lives: self.rounds(lives),
+            cycles: self.rounds(cycles),
             adoptions: if nodes == 5 { 0 } else { self.rounds(adoptions) },
             changes: if nodes < 20 { 0 } else { changes },
             with_compose: false,
@@ -96,7 +97,7 @@ impl Wanted {
     }
 }
 
-async fn run(wanted: &Wanted) {
+async fn run(wanted: &Arguments) {
     let began = Instant::now();
     let engines: Vec<Engine> =
         [Engine::Docker, Engine::Podman].into_iter().filter(|engine| wanted.has(engine.name())).collect();
@@ -123,7 +124,7 @@ async fn run(wanted: &Wanted) {
     println!("{:>4} s  report: {}", began.elapsed().as_secs(), folder.join("RESULTS.md").display());
 }
 
-async fn on_engines(wanted: &Wanted, engines: &[Engine], began: Instant, rows: &mut Vec<Row>) {
+async fn on_engines(wanted: &Arguments, engines: &[Engine], began: Instant, rows: &mut Vec<Row>) {
     let images = Images::publish().await;
     for &engine in engines {
         if wanted.wants(&['i']) {
@@ -146,7 +147,7 @@ async fn on_engines(wanted: &Wanted, engines: &[Engine], began: Instant, rows: &
     }
 }
 
-/// Says what was found as soon as it is.
+/// Prints the rows of an experiment when it is done.
 fn done(began: Instant, experiment: char, on: &str, rows: &mut Vec<Row>, found: Vec<Row>) {
     println!("{:>4} s  {experiment} on {on} is done", began.elapsed().as_secs());
     for row in &found {
@@ -159,7 +160,7 @@ fn done(began: Instant, experiment: char, on: &str, rows: &mut Vec<Row>, found: 
     rows.extend(found);
 }
 
-/// A variable that tells where the engines are.
+/// A variable with the address of an engine or a registry.
 fn variable(name: &str) -> String {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.unwrap_or_else(|| {

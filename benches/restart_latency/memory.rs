@@ -1,5 +1,5 @@
-//! a, c, d, e and f on the engine in memory, which takes no time of its own: what is left is the daemon and the wires.
-//! The daemon runs in this process here, since that engine lives in one.
+//! a, c, d, e and f on the engine in memory, which takes no time: the rest is the daemon and the network. The daemon
+//! runs in this process, because the engine does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use crate::support::{Builder, Host};
 const ON: &str = "memory";
 const IMAGE: &str = "registry.test/node:1";
 
-/// Runs all of it.
+/// Runs all experiments.
 pub async fn run(rounds: usize) -> Vec<Row> {
     let mut rows = vec![restart(rounds).await];
     for nodes in [1, 20, 50] {
-        rows.extend(lives(nodes, rounds.min(5)).await);
+        rows.extend(cycles(nodes, rounds.min(5)).await);
     }
     rows
 }
@@ -35,12 +35,12 @@ async fn host(nodes: usize) -> Host {
     Builder::new(cloud, Arc::new(engine)).off()
 }
 
-/// a: there is no raw call to compare with, as it takes no time.
+/// a: without a raw call to compare with, because it takes no time.
 async fn restart(rounds: usize) -> Row {
     let mut host = host(1).await;
     host.start();
     host.converged().await;
-    let mut events = host.engine.events(&host.owner()).await.expect("it answers");
+    let mut events = host.engine.events(&host.owner()).await.expect("it responds");
     let mut ours = Samples::new("change in the cloud to `start`, through the daemon");
     for round in 0..rounds {
         host.converged().await;
@@ -49,16 +49,16 @@ async fn restart(rounds: usize) -> Row {
             0 => host.cloud.connect("n0", "elsewhere"),
             _ => host.cloud.disconnect("n0", "elsewhere"),
         };
-        let sent = sent.receivable_at.expect("nothing holds it back");
+        let sent = sent.receivable_at.expect("it is not delayed");
         ours.add(last_start(&mut events, 1).await - sent);
     }
     host.stop().await;
     Row::new('a', ON, "change of an edge", ours).median_beyond(15.0)
 }
 
-async fn lives(nodes: usize, rounds: usize) -> Vec<Row> {
+async fn cycles(nodes: usize, rounds: usize) -> Vec<Row> {
     let what = [
-        "start of the daemon to all as wanted",
+        "start of the daemon to the desired state",
         "the same, with all containers there",
         "change in the cloud to the last `start`",
         "SIGTERM to the end of the daemon",
@@ -71,9 +71,9 @@ async fn lives(nodes: usize, rounds: usize) -> Vec<Row> {
         let before: usize = starts(&host, nodes);
         warm.add(until_converged(&mut host).await);
         assert_eq!(starts(&host, nodes), before, "adoption starts nothing");
-        let mut events = host.engine.events(&host.owner()).await.expect("it answers");
+        let mut events = host.engine.events(&host.owner()).await.expect("it responds");
         host.eventually("it polls", |host| host.cloud.queues.waiting() > 0).await;
-        let sent = host.cloud.set_app_config(r#"{"change":1}"#).receivable_at.expect("nothing holds it back");
+        let sent = host.cloud.set_app_config(r#"{"change":1}"#).receivable_at.expect("it is not delayed");
         changed.add(last_start(&mut events, nodes).await - sent);
         host.converged().await;
         let began = Instant::now();
@@ -96,10 +96,10 @@ fn starts(host: &Host, nodes: usize) -> usize {
     (0..nodes).map(|index| host.journal.starts(&format!("n{index}"))).sum()
 }
 
-/// When the last of `count` starts was told of; this engine tells at once.
+/// Time of the event of the last of `count` starts; this engine sends events at once.
 async fn last_start(events: &mut EventStream, count: usize) -> Instant {
     for _ in 0..count {
-        while events.next().await.expect("the stream goes on").expect("it is well").action != Action::Started {}
+        while events.next().await.expect("the stream is open").expect("it has no error").action != Action::Started {}
     }
     Instant::now()
 }

@@ -1,15 +1,15 @@
-//! What the kernel tells of a process. Linux only, as the daemon is.
+//! Measurements of a process by the kernel. Linux only, like the daemon.
 
 use std::fs;
 
-/// Figures of one moment.
+/// The values of one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Figures {
-    /// Resident memory, and the part of it that is not shared with the file it came from or with others, in kB.
+    /// Resident memory, and its parts: proportional share, and memory without a file, in kB.
     pub rss_kb: f64,
     pub pss_kb: f64,
     pub anonymous_kb: f64,
-    /// The part of the resident memory that was touched since [`forget_touches`], by pieces as the kernel maps them.
+    /// The part of the resident memory that was touched since [`forget_touches`], in the units of kernel mappings.
     pub touched_kb: f64,
     /// Processor time used so far, seconds.
     pub cpu_s: f64,
@@ -18,11 +18,11 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Those of a process that runs.
+    /// The values of a running process.
     pub fn of(pid: u32) -> Self {
         let memory = read(pid, "smaps_rollup");
         let kb = |key: &str| -> f64 {
-            let line = memory.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel tells it");
+            let line = memory.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel reports it");
             line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number of kB")
         };
         let names = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").flatten();
@@ -40,12 +40,12 @@ impl Figures {
     }
 }
 
-/// Counts touches of a process's memory from now on.
+/// Resets the touched memory of a process.
 pub fn forget_touches(pid: u32) {
     fs::write(format!("/proc/{pid}/clear_refs"), "1").expect("the process is ours");
 }
 
-/// Nanoseconds on a processor, of all threads: finer than the ticks of `stat`.
+/// Processor time of all threads from nanoseconds, which are finer than the ticks of `stat`.
 fn cpu_s(pid: u32) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten();
     let of = |entry: fs::DirEntry| -> Option<f64> {

@@ -1,4 +1,4 @@
-//! A proxy between the daemon and one of its clouds that counts bytes and notes when they passed. Changes nothing.
+//! A proxy between the daemon and a cloud service that records sizes and times of data. Changes nothing.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// One piece of data that passed.
+/// One piece of forwarded data.
 #[derive(Debug, Clone, Copy)]
 pub struct Passed {
     pub at: Instant,
@@ -21,14 +21,14 @@ pub struct Passed {
 
 /// The proxy; ends when dropped.
 pub struct Proxy {
-    /// Where it listens, as `http://127.0.0.1:40123`.
+    /// Its URL, such as `http://127.0.0.1:40123`.
     pub url: String,
     passed: Arc<Mutex<Vec<Passed>>>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// A proxy before `url`, of which host and port count.
+    /// A proxy for host and port of `url`.
     pub async fn before(url: &str) -> Self {
         let target: SocketAddr = url.trim_start_matches("http://").parse().expect("the fake cloud has an address");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("127.0.0.1 has free ports");
@@ -44,12 +44,12 @@ impl Proxy {
         Self { url, passed, task }
     }
 
-    /// What passed so far.
+    /// The data so far.
     pub fn passed(&self) -> Vec<Passed> {
         lock(&self.passed).clone()
     }
 
-    /// Forgets what passed so far.
+    /// Forgets the data so far.
     pub fn clear(&self) {
         lock(&self.passed).clear();
     }
@@ -59,7 +59,7 @@ impl Proxy {
         lock(&self.passed).iter().map(|passed| passed.bytes).sum()
     }
 
-    /// The first exchange: when its first byte went out and its last one came back before the next one went out.
+    /// The first exchange: the times of its first sent byte and of its last received byte before the next request.
     pub fn first_exchange(&self) -> Option<(Instant, Instant)> {
         let all = self.passed();
         let begin = all.iter().position(|passed| passed.to_cloud)?;
@@ -81,7 +81,7 @@ fn lock(passed: &Mutex<Vec<Passed>>) -> MutexGuard<'_, Vec<Passed>> {
 
 async fn join(client: TcpStream, target: SocketAddr, passed: &Mutex<Vec<Passed>>) {
     let Ok(cloud) = TcpStream::connect(target).await else { return };
-    // Both ways are to be as quick as without this.
+    // Without delays in either direction.
     let _ = (client.set_nodelay(true), cloud.set_nodelay(true));
     let ((from_client, to_client), (from_cloud, to_cloud)) = (client.into_split(), cloud.into_split());
     tokio::join!(copy(from_client, to_cloud, true, passed), copy(from_cloud, to_client, false, passed));

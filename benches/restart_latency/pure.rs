@@ -1,7 +1,7 @@
-//! h: the reconciler alone, on the world of `benches/pure`: events a second, one change among few and many nodes, and a
-//! whole convergence. `cargo bench --bench reconciler` measures the same with more statistics.
+//! h: the reconciler alone, on the world of `benches/world`: events per second, one change among few and many nodes,
+//! and a whole convergence. `cargo bench --bench reconciler` measures the same with more statistics.
 
-use std::hint::black_box;
+use std::engine_event::black_box;
 use std::time::{Duration, Instant};
 
 use crate::row::Row;
@@ -10,12 +10,12 @@ use crate::world::{self, Changing};
 
 const ON: &str = "reconciler";
 const ROUNDS: usize = 30;
-/// Few enough that they, unlike the nodes, stay in the cache: in the daemon they come one by one.
+/// Few enough to stay in the cache, unlike the nodes: in the daemon, events arrive one by one.
 const EVENTS_PER_ROUND: usize = 1_000;
 const CHANGES_PER_ROUND: usize = 200;
 const CONVERGENCES: usize = 5;
 
-/// Runs all of it.
+/// Runs all experiments.
 pub fn run() -> Vec<Row> {
     let changes = world::SIZES.map(|size| (size, change(size)));
     let smallest = changes[0].1.clone();
@@ -25,7 +25,7 @@ pub fn run() -> Vec<Row> {
     };
     let rows = changes.into_iter().map(of_change);
     let rows = rows.chain(world::SIZES.map(|size| {
-        let row = Row::new('h', ON, &format!("hints at {size} nodes"), engine_events(size)).unit("events/s");
+        let row = Row::new('h', ON, &format!("engine events at {size} nodes"), engine_events(size)).unit("events/s");
         if size == 10_000 { row.at_least(1e6) } else { row }
     }));
     let rows = rows.chain(world::SIZES.map(|size| {
@@ -49,10 +49,11 @@ fn change(size: usize) -> Samples {
 
 fn engine_events(size: usize) -> Samples {
     let (mut reconciler, _) = world::converged(size);
-    let mut samples = Samples::new("events that agree with what is known");
+    let mut samples = Samples::new("engine events without a difference");
     for round in 0..ROUNDS * 10 {
         let first = round * EVENTS_PER_ROUND;
-        let engine_events: Vec<_> = (first..first + EVENTS_PER_ROUND).map(|index| world::engine_event(index % size)).collect();
+        let engine_events: Vec<_> =
+            (first..first + EVENTS_PER_ROUND).map(|index| world::engine_event(index % size)).collect();
         let began = Instant::now();
         for engine_event in engine_events {
             black_box(reconciler.on(engine_event, Duration::ZERO));
@@ -63,7 +64,7 @@ fn engine_events(size: usize) -> Samples {
 }
 
 fn convergence(size: usize) -> Samples {
-    let mut samples = Samples::new("from nothing to all as wanted");
+    let mut samples = Samples::new("from nothing to the desired state");
     for _ in 0..CONVERGENCES {
         let (mut reconciler, app) = (world::fresh(), world::app(size).into());
         let began = Instant::now();

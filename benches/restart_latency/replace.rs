@@ -1,5 +1,5 @@
-//! b: from a change of a node's definition or image to the new container, and how long the node is down; beside a raw
-//! stop and start of a prepared container, and beside what a plain program does: stop, remove, create, start.
+//! b: from a change of the definition or image of a node to the new container, and the downtime; compared with a raw
+//! stop and start of a prepared container, and with a simple sequence of stop, remove, create, start.
 
 use managed_app_fakes::cloud::commands::Mount;
 
@@ -10,8 +10,7 @@ use crate::harness::{Harness, Images, TYPE};
 use crate::row::Row;
 use crate::sample::Samples;
 
-/// How long a new container is watched before the old one goes; shorter than usual, which saves time here and changes
-/// nothing about the time that is measured.
+/// The replacement window; shorter than the default, which saves time and does not affect the measured times.
 const WINDOW: &str = "500ms";
 
 #[derive(Clone, Copy, PartialEq)]
@@ -20,7 +19,7 @@ enum Kind {
     Image,
 }
 
-/// When a container came up, counted from the call or the change, and how long there was none.
+/// Time from the call or change to the start of the container, and the downtime.
 struct Times {
     until_start: f64,
     downtime: f64,
@@ -31,7 +30,7 @@ struct Sets {
     downtime: Samples,
 }
 
-/// Runs `rounds` rounds of each, after one that does not count.
+/// Runs `rounds` rounds of each, after a warm-up round.
 pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     let harness = Harness::new(engine, images, 1).await;
     let mut daemon = Daemon::start(&harness, &[("MANAGED_APP_REPLACE_WINDOW", WINDOW)]);
@@ -66,9 +65,9 @@ pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     rows(engine, &prepared, &naive, replaced)
 }
 
-/// A raw container like the node's: with a folder of the host, and as the only one that runs on its network. Podman takes
-/// a network's bridge and name server down with its last container and puts them up again with the next, which takes as
-/// long as all the rest.
+/// A raw container like that of the node: with a directory of the host, and as the only running container on its
+/// network. Podman removes the bridge and the name server of a network with its last container and creates them again
+/// with the next one, which takes as long as everything else.
 fn alone(harness: &Harness, network: &str, name: &str) -> Spec {
     let spec = harness.raw(name);
     Spec { network: format!("{}-{network}", spec.network), mount: Some("/first"), ..spec }
@@ -130,19 +129,20 @@ async fn times(events: &Events, asked: f64, old: &str, next: &str) -> Times {
 async fn change(harness: &Harness, events: &Events, kind: Kind, round: usize) -> Times {
     let node = harness.node(0);
     let sent = match kind {
-        // The same folder of the host at another place inside: two definitions that cost the engine the same.
+        // The same directory of the host at another mount target: two definitions with the same cost for the engine.
         Kind::Definition => {
             let target = ["/first", "/second"][round % 2];
             harness.cloud.change_mounts(&node, vec![Mount::new("/usr/share", target)])
         }
         Kind::Image => harness.cloud.set_image(TYPE, &harness.images.0[(round + 1) % 2]),
     };
-    let changed = events::at(sent.receivable_at.expect("nothing holds it back"));
-    let of_node = |seen: &events::Seen| seen.name.starts_with(&node);
+    let changed = events::at(sent.receivable_at.expect("it is not delayed"));
+    let of_node = |seen: &events::EngineEvent| seen.name.starts_with(&node);
     let death = events.first("the end of the old one", changed, |seen| seen.action == "die" && of_node(seen)).await;
-    let is_next = |seen: &events::Seen| seen.action == "start" && of_node(seen) && seen.container != death.container;
+    let is_next =
+        |seen: &events::EngineEvent| seen.action == "start" && of_node(seen) && seen.container != death.container;
     let start = events.first("the start of the new one", changed, is_next).await;
-    let is_gone = |seen: &events::Seen| seen.action == "destroy" && seen.container == death.container;
+    let is_gone = |seen: &events::EngineEvent| seen.action == "destroy" && seen.container == death.container;
     events.first("the end of the replacement", changed, is_gone).await;
     Times { until_start: start.at - changed, downtime: start.at - death.at }
 }

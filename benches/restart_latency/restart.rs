@@ -1,4 +1,4 @@
-//! a: from a change of an edge to the engine's `start` event, beside a raw restart of the same engine.
+//! a: from a change of an edge to the `start` event of the engine, compared with a raw restart on the same engine.
 
 use crate::daemon::Daemon;
 use crate::engine::Engine;
@@ -7,7 +7,7 @@ use crate::harness::{Harness, Images};
 use crate::row::Row;
 use crate::sample::Samples;
 
-/// Runs `rounds` rounds of both, after one that does not count.
+/// Runs `rounds` rounds of both, after a warm-up round.
 pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     let harness = Harness::new(engine, images, 1).await;
     let raw = harness.raw("a");
@@ -19,9 +19,9 @@ pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     let events = Events::follow(engine).await;
     let mut ours = Samples::new("change in the cloud to `start`, through the daemon");
     let mut floor = Samples::new("raw restart call to `start`");
-    let mut whole = Samples::new("raw restart call to its answer");
+    let mut whole = Samples::new("raw restart call to its response");
     for round in 0..=rounds {
-        // Whoever comes first may find things cold: they take turns.
+        // The order alternates, because the first one may have cold caches.
         for is_raw in [round % 2 == 0, round % 2 == 1] {
             harness.quiet(&daemon).await;
             events.clear();
@@ -51,14 +51,14 @@ async fn raw_restart(engine: Engine, events: &Events, id: &str) -> (f64, f64) {
     (start.at - asked, answered - asked)
 }
 
-/// The far end of the edge is a node elsewhere in the tenant, so that one container restarts.
+/// The other end of the edge is a node elsewhere in the tenant, so that one container restarts.
 async fn through_the_daemon(harness: &Harness, events: &Events, round: usize) -> f64 {
     let node = harness.node(0);
     let sent = match round % 2 {
         0 => harness.cloud.connect(&node, "elsewhere"),
         _ => harness.cloud.disconnect(&node, "elsewhere"),
     };
-    let changed = events::at(sent.receivable_at.expect("nothing holds it back"));
+    let changed = events::at(sent.receivable_at.expect("it is not delayed"));
     let start = events.first("the restart", changed, |seen| seen.action == "start" && seen.name == node).await;
     start.at - changed
 }

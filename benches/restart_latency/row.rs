@@ -1,34 +1,34 @@
-//! One row of the report: what was asked, the floor it is held against, the figures, and whether the budget was kept.
+//! One row of the report: the measured quantity, its baselines, the values, and the budgets with their verdicts.
 
 use crate::sample::Samples;
 
-/// One question with its answer.
+/// One measured quantity.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// The letter of the experiment, `a` to `i`.
     pub experiment: char,
-    /// The engine, or what else it was measured on.
+    /// The engine, or another environment.
     pub on: String,
-    /// What was measured, such as `20 nodes`.
+    /// The case, such as `20 nodes`.
     pub case: String,
-    /// The unit of all figures.
+    /// The unit of all values.
     pub unit: &'static str,
-    /// What the engine does without us; budgets refer to the first.
+    /// The baselines without the daemon; budgets refer to the first.
     pub floors: Vec<Samples>,
-    /// What it is with us.
+    /// The values with the daemon.
     pub ours: Samples,
-    /// More about the same rounds.
+    /// Further values of the same rounds.
     pub details: Vec<Samples>,
     /// The budgets and whether they were kept.
     pub verdicts: Vec<Verdict>,
-    /// What a reader has to know.
+    /// Notes for readers.
     pub notes: Vec<String>,
 }
 
-/// A budget and what came of it.
+/// A budget and its verdict.
 #[derive(Debug, Clone)]
 pub struct Verdict {
-    /// The budget and the figure, for people.
+    /// The budget and the value, for people.
     pub text: String,
     /// Whether it was kept.
     pub kept: bool,
@@ -55,7 +55,7 @@ impl Row {
         Self { unit, ..self }
     }
 
-    /// With a floor.
+    /// With a baseline.
     pub fn floor(mut self, floor: Samples) -> Self {
         self.floors.push(floor);
         self
@@ -73,7 +73,7 @@ impl Row {
         self
     }
 
-    /// The median is to be within `limit` times that of the first floor.
+    /// Budget: the median is at most `limit` times that of the first baseline.
     pub fn median_ratio(self, limit: f64) -> Self {
         let ratio = self.ours.median() / self.first_floor().median();
         let range = self.ours.ratios(self.first_floor());
@@ -81,13 +81,13 @@ impl Row {
         self.judged(format!("median {ratio:.3} x{chance}, budget {limit:.2} x"), ratio <= limit)
     }
 
-    /// The 95th percentile is to be within `limit` times that of the first floor.
+    /// Budget: the 95th percentile is at most `limit` times that of the first baseline.
     pub fn p95_ratio(self, limit: f64) -> Self {
         let ratio = self.ours.p95() / self.first_floor().p95();
         self.judged(format!("p95 {ratio:.3} x, budget {limit:.2} x"), ratio <= limit)
     }
 
-    /// The median is to be at most `limit` above that of the first floor, or above zero where there is none.
+    /// Budget: the median is at most `limit` above that of the first baseline, or above zero without a baseline.
     pub fn median_beyond(self, limit: f64) -> Self {
         let floor = self.floors.first().map_or(0.0, Samples::median);
         let beyond = self.ours.median() - floor;
@@ -95,19 +95,19 @@ impl Row {
         self.judged(format!("{beyond:+.1} {unit}, budget {limit:+.1} {unit}"), beyond <= limit)
     }
 
-    /// The median is to be at most `limit`.
+    /// Budget: the median is at most `limit`.
     pub fn at_most(self, limit: f64) -> Self {
         let (median, unit) = (self.ours.median(), self.unit);
         self.judged(format!("{} {unit}, budget {} {unit}", figure(median), figure(limit)), median <= limit)
     }
 
-    /// The median is to be at least `limit`.
+    /// Budget: the median is at least `limit`.
     pub fn at_least(self, limit: f64) -> Self {
         let (median, unit) = (self.ours.median(), self.unit);
         self.judged(format!("{} {unit}, at least {} {unit}", figure(median), figure(limit)), median >= limit)
     }
 
-    /// With a verdict of any other kind.
+    /// With another verdict.
     pub fn judged(mut self, text: String, kept: bool) -> Self {
         self.verdicts.push(Verdict { text, kept });
         self

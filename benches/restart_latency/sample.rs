@@ -1,4 +1,4 @@
-//! What was measured several times, and what a table shows of it. Knows no unit.
+//! Repeated measurements and their statistics. Independent of units.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// How often both sides are drawn anew to tell what chance does to a ratio.
+/// Resamplings of both sides for the range of a ratio.
 const DRAWS: usize = 2_000;
-/// Of fewer values on either side nothing is told: drawn anew, one is always the same.
+/// Minimum number of values on each side: resampling fewer values gives no range.
 const DRAWN_MIN: usize = 3;
 
-/// All values of one thing, in the order in which they were measured.
+/// All values of one quantity, in the order of the measurements.
 #[derive(Debug, Clone)]
 pub struct Samples {
-    /// What was measured, for people.
+    /// Description of the quantity, for people.
     pub what: String,
-    /// The values, in the unit of the row they belong to.
+    /// The values, in the unit of their row.
     pub values: Vec<f64>,
 }
 
 impl Samples {
-    /// None yet.
+    /// Without values.
     pub fn new(what: &str) -> Self {
         Self { what: what.to_owned(), values: Vec::new() }
     }
@@ -38,8 +38,8 @@ impl Samples {
         if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
     }
 
-    /// Where 95 % of the ratios of medians lie when both sides are drawn from what was measured (bootstrap). A ratio of few
-    /// values that differ much says little, and this says how little.
+    /// The range of 95 % of the ratios of medians when both sides are resampled from the measured values (bootstrap).
+    /// It shows the significance of a ratio of few, scattered values.
     pub fn ratios(&self, floor: &Self) -> Option<RangeInclusive<f64>> {
         if self.values.len().min(floor.values.len()) < DRAWN_MIN {
             return None;

@@ -1,4 +1,4 @@
-//! i: from the start of the process to its first call over the network, which is the sign-in.
+//! i: from the start of the process to its first network call, which is the sign-in.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::sample::Samples;
 const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Starts the program `rounds` times, after one that does not count.
+/// Starts the program `rounds` times, after a warm-up start.
 pub async fn run(engine: Engine, images: &Images, rounds: usize) -> Vec<Row> {
     let harness = Harness::new(engine, images, 0).await;
     let mut first_call = Samples::new("start of the process to the first byte of its first call");
@@ -37,7 +37,7 @@ async fn first_byte(harness: &Harness, spawned: Instant) -> Instant {
         if let Some(first) = harness.proxies[0].passed().first() {
             return first.at;
         }
-        assert!(spawned.elapsed() < LIMIT, "no call came");
+        assert!(spawned.elapsed() < LIMIT, "no call arrived");
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -1,6 +1,6 @@
-//! A world for the reconciler alone: no engine, no cloud, no clock. Shared by the benches and by `tests/costs`.
+//! A model for the reconciler alone: no engine, no cloud, no clock. Shared by the benches and `tests/costs`.
 
-// Each user takes its own part of this.
+// Each user needs a part of this module.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -74,7 +74,7 @@ pub fn app(size: usize) -> App {
     }
 }
 
-/// Carries all effects out at once; returns how many operations there were.
+/// Executes all effects at once; returns the number of operations.
 pub fn settle(reconciler: &mut Reconciler, event: Event, app: &Arc<App>) -> usize {
     settle_with(reconciler, event, &Snapshot::App(app.clone()))
 }
@@ -120,7 +120,7 @@ fn outcome(node: &NodeName, operation: Operation) -> Outcome {
     }
 }
 
-/// A reconciler to which all of `size` nodes are as wanted.
+/// A reconciler with `size` nodes in their desired state.
 pub fn converged(size: usize) -> (Reconciler, Arc<App>) {
     let app = Arc::new(app(size));
     let mut reconciler = fresh();
@@ -128,7 +128,7 @@ pub fn converged(size: usize) -> (Reconciler, Arc<App>) {
     (reconciler, app)
 }
 
-/// A reconciler that knows nothing yet.
+/// A reconciler without state.
 pub fn fresh() -> Reconciler {
     Reconciler::new(settings(), 1)
 }
@@ -138,7 +138,7 @@ pub fn begin() -> Event {
     Event::Begin
 }
 
-/// A hint that agrees with what is known of one node.
+/// An engine event without a difference for one node.
 pub fn engine_event(index: usize) -> Event {
     Event::Engine(EngineEvent {
         container: ContainerId(name(index).to_string()),
@@ -149,8 +149,8 @@ pub fn engine_event(index: usize) -> Event {
     })
 }
 
-/// An app in which an edge of one node comes and goes. The cloud's answers come as the driver gives them to the
-/// reconciler: compared with the one before, outside of its loop.
+/// An app in which an edge of one node is added and removed alternately. Snapshots have the form that the driver passes
+/// to the reconciler: compared with the previous one, outside of its loop.
 pub struct Changing {
     reconciler: Reconciler,
     answers: [Snapshot; 2],
@@ -158,7 +158,7 @@ pub struct Changing {
 }
 
 impl Changing {
-    /// All of `size` nodes are as wanted.
+    /// All `size` nodes are in their desired state.
     pub fn new(size: usize) -> Self {
         let (reconciler, before) = converged(size);
         let mut after = App::clone(&before);

@@ -1,7 +1,7 @@
 //! The invariants of the architecture, checked over the source tree.
 //!
-//! Owns the walk over the tree and the verdict. What a rule forbids is in `rules.rs`, how a file is read in
-//! `source.rs`, and proof that each rule fires in `planted.rs`. Nothing here runs code of the project.
+//! Walks over the tree and reports the findings. `rules.rs` has the rules, `source.rs` reads files, `planted.rs` proves
+//! that each rule fires. Nothing here runs code of the project.
 
 mod planted;
 mod rules;
@@ -12,7 +12,7 @@ use std::{fs, path::Path};
 
 use source::Source;
 
-/// Where Rust code of the project lives, below the root of the repository.
+/// Directories with Rust code, below the root of the repository.
 const FOLDERS: [&str; 5] = ["src", "runtimes", "fakes", "tests", "benches"];
 
 #[test]
@@ -36,7 +36,7 @@ fn sources() -> Vec<Source> {
     paths.iter().map(|path| Source::parse(&relative(path), &read(path))).collect()
 }
 
-/// Adds the Rust files below `folder`, if there is such a folder, in a fixed order.
+/// Adds the Rust files below `folder`, if it exists, in a fixed order.
 fn collect(folder: &Path, paths: &mut Vec<std::path::PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let mut entries: Vec<_> = entries.map(|entry| entry.expect("the tree is readable").path()).collect();

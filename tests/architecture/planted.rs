@@ -1,4 +1,4 @@
-//! Proof that each rule fires: violations planted into made-up files, and look-alikes that must pass.
+//! Proves that each rule fires: violations in synthetic files, and similar code that must pass.
 //!
 //! Cases are data; only `findings` touches the rules.
 
@@ -33,11 +33,11 @@ fn every_banned_path_fires_where_the_ban_holds_and_not_where_it_is_lifted() {
                 None if ["async", "await"].contains(pattern) => format!("probe!({pattern});"),
                 None => format!("use {pattern};"),
             };
-            for place in ban.within {
-                fires_with(&format!("{place}probe.rs"), &code, ban.reason);
+            for path in ban.within {
+                fires_with(&format!("{path}probe.rs"), &code, ban.reason);
             }
-            for place in ban.except {
-                let file = if place.ends_with('/') { format!("{place}probe.rs") } else { (*place).to_owned() };
+            for path in ban.except {
+                let file = if path.ends_with('/') { format!("{path}probe.rs") } else { (*path).to_owned() };
                 let found = findings(&file, &code);
                 assert!(!found.iter().any(|finding| finding.contains(ban.reason)), "{file}: {code}: {found:?}");
             }
@@ -45,7 +45,7 @@ fn every_banned_path_fires_where_the_ban_holds_and_not_where_it_is_lifted() {
     }
 }
 
-/// As `fires`, for code that breaks other rules too.
+/// As `fires`, for code that also violates other rules.
 #[track_caller]
 fn fires_with(path: &str, code: &str, reason: &str) {
     let found = findings(path, code);
@@ -69,7 +69,7 @@ fn banned_paths_are_found_in_groups_macros_and_expressions() {
 }
 
 fn clients_of(engine: &str) -> &'static str {
-    let ban = BANS.iter().find(|ban| ban.except.iter().any(|place| place.contains(engine)));
+    let ban = BANS.iter().find(|ban| ban.except.iter().any(|path| path.contains(engine)));
     ban.expect("each engine has its ban").reason
 }
 
@@ -77,7 +77,7 @@ fn clients_of(engine: &str) -> &'static str {
 fn look_alikes_of_banned_paths_pass() {
     passes(
         "src/status/mod.rs",
-        "//! Says std::env and tokio::spawn.\nconst TEXT: &str = \"std::env::var\"; // std::env",
+        "//! Mentions std::env and tokio::spawn.\nconst TEXT: &str = \"std::env::var\"; // std::env",
     );
     passes("src/status/mod.rs", "fn spawn() { my::tokio_spawn(); crate::tasks::spawn(); }");
     passes("src/status/mod.rs", "const NAME: &str = env!(\"CARGO_PKG_NAME\");");
@@ -101,7 +101,7 @@ fn code_after_a_test_item_is_product_code_again() {
 
 #[test]
 fn core_sees_no_layer_above_it() {
-    fires("src/model/app.rs", "use crate::reconciler::Plan;", "knows only crate::model");
+    fires("src/model/app.rs", "use crate::reconciler::Plan;", "may use only crate::model");
     fires("src/reconciler/plan.rs", "use crate::{model::App, cloud::Error};", "crate::cloud::Error");
     passes(
         "src/reconciler/plan.rs",
@@ -122,9 +122,9 @@ fn long_files_and_functions_fire_one_line_above_the_limit() {
 #[test]
 fn unfinished_work_fires_in_product_code_and_in_tests() {
     for path in ["src/a.rs", "tests/a.rs", "fakes/src/a.rs"] {
-        fires(path, concat!("fn f() { to", "do!() }"), "real, or not at all");
-        fires(path, "fn f() { unimplemented!() }", "real, or not at all");
-        fires(path, "#[test] #[ignore = \"slow\"] fn f() {}", "real, or not at all");
+        fires(path, concat!("fn f() { to", "do!() }"), "implement it or remove it");
+        fires(path, "fn f() { unimplemented!() }", "implement it or remove it");
+        fires(path, "#[test] #[ignore = \"slow\"] fn f() {}", "implement it or remove it");
         fires(path, concat!("// FIX", "ME: later"), "unfinished work");
         passes(path, "fn ignore() { let todo = [1]; }");
     }
@@ -133,7 +133,7 @@ fn unfinished_work_fires_in_product_code_and_in_tests() {
 #[test]
 fn unwrap_fires_in_product_code_only() {
     for path in ["src/a.rs", "runtimes/src/a.rs", "fakes/src/a.rs"] {
-        fires(path, "fn f() { Some(1).unwrap(); }", "say why");
+        fires(path, "fn f() { Some(1).unwrap(); }", "with a reason");
         passes(path, "fn f() { Some(1).unwrap_or_default(); }");
         passes(path, "#[cfg(test)] mod tests { fn f() { Some(1).unwrap(); } }");
     }
@@ -142,7 +142,7 @@ fn unwrap_fires_in_product_code_only() {
 #[test]
 fn file_without_a_head_comment_fires() {
     let found = check(&Source::parse("src/a.rs", "use std::fmt;\n"));
-    assert_eq!(found, ["src/a.rs:1: a file opens with `//!`: what it owns, what it must not do"]);
+    assert_eq!(found, ["src/a.rs:1: a file starts with `//!`: its responsibility and its limits"]);
 }
 
 #[test]

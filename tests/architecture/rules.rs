@@ -1,24 +1,24 @@
-//! What the architecture forbids, as data where it can be.
+//! The rules of the architecture, as data where possible.
 //!
-//! A new rule is a line in a table or a function here, and a planted violation in `planted.rs`. Reads no files.
+//! A new rule is a line in a table or a function here, and a violation in `planted.rs`. Reads no files.
 
 use crate::source::{Mention, Source};
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Code that ships. The fakes are built for tests and the demo and keep fewer of the rules.
+/// Product code. Fewer rules hold for the fakes, which are built for tests and the demo.
 const PRODUCT: &[&str] = &["src/", "runtimes/src/"];
-/// The pure core: all that it knows arrives in arguments.
+/// The pure core: all its input arrives in arguments.
 const PURE: &[&str] = &["src/model/", "src/reconciler/"];
 
-/// Paths that code in some places may not mention.
+/// Paths that code in some directories may not use.
 pub(crate) struct Ban {
-    /// Whole segments of a path; a `*` at the end stands for the rest of a segment.
+    /// Whole segments of a path; a trailing `*` matches the rest of a segment.
     pub(crate) patterns: &'static [&'static str],
-    /// Where the rule holds: starts of file paths.
+    /// Scope: prefixes of file paths.
     pub(crate) within: &'static [&'static str],
-    /// Where it does not hold after all.
+    /// Exceptions within the scope.
     pub(crate) except: &'static [&'static str],
     pub(crate) reason: &'static str,
 }
@@ -28,24 +28,24 @@ pub(crate) const BANS: &[Ban] = &[
         patterns: &["bollard"],
         within: &["src/", "runtimes/", "fakes/"],
         except: &["runtimes/src/docker/", "runtimes/tests/"],
-        reason: "the Docker client is known only to runtimes/src/docker",
+        reason: "only runtimes/src/docker uses the Docker client",
     },
     Ban {
         patterns: &["podman_api", "containers_api"],
         within: &["src/", "runtimes/", "fakes/"],
         except: &["runtimes/src/podman/", "runtimes/tests/"],
-        reason: "the Podman client is known only to runtimes/src/podman",
+        reason: "only runtimes/src/podman uses the Podman client",
     },
     Ban {
         patterns: &["aws_sdk_*"],
         within: &["src/", "runtimes/", "fakes/"],
         except: &["src/changes/", "src/registry/", "src/logs/", "src/cloud/"],
-        reason: "AWS clients are known only to changes, registry, logs and cloud",
+        reason: "only changes, registry, logs and cloud use AWS clients",
     },
     Ban {
         patterns: &["tokio::spawn", "task::spawn", "task::spawn_local", "JoinSet", "thread::spawn"],
         within: PRODUCT,
-        // The last one's task ends with the files that it watches.
+        // The task of the last exception ends with the files that it watches.
         except: &["src/tasks.rs", "src/driver/", "runtimes/src/conformance/", "runtimes/src/logfile/watch.rs"],
         reason: "every task has a name and an owner: spawn through src/tasks.rs",
     },
@@ -78,7 +78,7 @@ pub(crate) const BANS: &[Ban] = &[
         patterns: &["std::fs", "std::net", "std::process", "std::thread", "reqwest", "aws_*", "managed_app_fakes"],
         within: PURE,
         except: &[],
-        reason: "the core does no I/O and knows no client",
+        reason: "the core does no I/O and uses no client",
     },
     Ban {
         patterns: &["serde", "serde_json", "Serialize", "Deserialize"],
@@ -90,13 +90,13 @@ pub(crate) const BANS: &[Ban] = &[
         patterns: &["crate::cli", "crate::daemon"],
         within: &["src/"],
         except: &["src/main.rs", "src/cli/", "src/daemon/", "src/demo/"],
-        reason: "cli and daemon are on top: nothing below knows them",
+        reason: "cli and daemon are the top layers: lower layers must not use them",
     },
     Ban {
         patterns: &["prune_*", "prune"],
         within: &["runtimes/src/"],
         except: &[],
-        reason: "nothing host-wide is ever pruned: the host has containers of others",
+        reason: "no prune: the host has foreign containers",
     },
 ];
 
@@ -108,7 +108,7 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
     findings.extend(finished(source));
     findings.extend(without_unwrap(source));
     if !source.text.starts_with("//!") {
-        findings.push((1, "a file opens with `//!`: what it owns, what it must not do".to_owned()));
+        findings.push((1, "a file starts with `//!`: its responsibility and its limits".to_owned()));
     }
     findings.sort();
     findings.iter().map(|(line, reason)| format!("{}:{line}: {reason}", source.path)).collect()
@@ -116,11 +116,11 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
 
 type Findings = Vec<(usize, String)>;
 
-fn lies_in(path: &str, places: &[&str]) -> bool {
-    places.iter().any(|place| path.starts_with(place))
+fn lies_in(path: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// One finding a line and ban, however many paths of the line it forbids.
+/// At most one finding per line and ban.
 fn banned(source: &Source) -> Findings {
     let mentions: Vec<Mention<'_>> = source.mentions();
     let mut findings = Findings::new();
@@ -144,7 +144,7 @@ pub(crate) fn matches(mention: &Mention<'_>, pattern: &str) -> bool {
     }
 }
 
-/// The core sees only itself: model knows model, reconciler knows model and reconciler.
+/// The core uses only itself: model uses model, reconciler uses model and reconciler.
 fn layered(source: &Source) -> Findings {
     let known: &[&str] = match source.path.split('/').nth(1) {
         Some("model") => &["crate::model"],
@@ -155,10 +155,10 @@ fn layered(source: &Source) -> Findings {
         return Findings::new();
     }
     let mentions = source.mentions();
-    let strangers = mentions.iter().filter(|mention| !mention.token.in_test && mention.path.starts_with("crate::"));
-    let strangers = strangers.filter(|mention| !known.iter().any(|known| mention.has(known)));
-    let reason = |path: &str| format!("`{path}`: this layer knows only {}", known.join(" and "));
-    strangers.map(|mention| (mention.token.line, reason(&mention.path))).collect()
+    let foreign = mentions.iter().filter(|mention| !mention.token.in_test && mention.path.starts_with("crate::"));
+    let foreign = foreign.filter(|mention| !known.iter().any(|known| mention.has(known)));
+    let reason = |path: &str| format!("`{path}`: this layer may use only {}", known.join(" and "));
+    foreign.map(|mention| (mention.token.line, reason(&mention.path))).collect()
 }
 
 fn sized(source: &Source) -> Findings {
@@ -174,7 +174,7 @@ fn sized(source: &Source) -> Findings {
     findings
 }
 
-/// No unfinished work and no test that is switched off, tests included.
+/// No unfinished work and no disabled test. Holds for tests too.
 fn finished(source: &Source) -> Findings {
     let mut findings = Findings::new();
     for pair in source.tokens.windows(2) {
@@ -182,14 +182,14 @@ fn finished(source: &Source) -> Findings {
         let is_macro = second.text == "!" && ["todo", "unimplemented"].contains(&first.text.as_str());
         let is_ignored = first.text == "[" && second.text == "ignore";
         if is_macro || is_ignored {
-            findings.push((first.line, format!("`{} {}`: real, or not at all", first.text, second.text)));
+            findings.push((first.line, format!("`{} {}`: implement it or remove it", first.text, second.text)));
         }
     }
-    // Put together here, so that this file does not find itself.
-    let notes = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
+    // Concatenated, so that this file does not match.
+    let markers = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
     for (index, line) in source.text.lines().enumerate() {
-        if notes.iter().any(|note| line.contains(note)) {
-            findings.push((index + 1, "a note about unfinished work: finish it or leave it out".to_owned()));
+        if markers.iter().any(|marker| line.contains(marker)) {
+            findings.push((index + 1, "a marker of unfinished work: finish it or remove it".to_owned()));
         }
     }
     findings
@@ -203,5 +203,5 @@ fn without_unwrap(source: &Source) -> Findings {
         .tokens
         .windows(3)
         .filter(|call| !call[0].in_test && call[0].text == "." && call[1].text == "unwrap" && call[2].text == "(");
-    calls.map(|call| (call[1].line, "`unwrap`: say why with `expect`, or return an error".to_owned())).collect()
+    calls.map(|call| (call[1].line, "`unwrap`: use `expect` with a reason, or return an error".to_owned())).collect()
 }

@@ -1,7 +1,7 @@
-//! One source file as the rules see it: tokens, the paths they form, and functions.
+//! One source file as input of the rules: tokens, the paths they form, and functions.
 //!
-//! Works on tokens and not on a syntax tree, since a tree does not look into macros such as `select!`. Comments and
-//! the contents of strings are therefore never mistaken for code. Knows no rule.
+//! Works on tokens and not on a syntax tree, because a tree does not contain the code in macros such as `select!`.
+//! Comments and the contents of strings are not code. Contains no rule.
 
 use std::iter::Peekable;
 
@@ -9,7 +9,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree, token_stream};
 
 /// A file of the tree.
 pub(crate) struct Source {
-    /// From the root of the repository, with slashes.
+    /// Relative to the root of the repository, with slashes.
     pub(crate) path: String,
     pub(crate) text: String,
     pub(crate) tokens: Vec<Token>,
@@ -20,7 +20,7 @@ pub(crate) struct Source {
 pub(crate) struct Token {
     pub(crate) text: String,
     pub(crate) line: usize,
-    /// Whether it belongs to code that only tests are built from.
+    /// Whether it belongs to code that is built for tests only.
     pub(crate) in_test: bool,
 }
 
@@ -31,15 +31,16 @@ pub(crate) struct Function {
     pub(crate) lines: usize,
 }
 
-/// A path as the code writes it, with groups of `use` taken apart: `use std::{env, fs}` is `std::env` and `std::fs`.
-/// A lone word is a path too, keywords included.
+/// A path as written in the code, with groups of `use` expanded: `use std::{env, fs}` is `std::env` and `std::fs`.
+/// A single identifier or keyword is a path too.
 pub(crate) struct Mention<'a> {
     pub(crate) path: String,
     pub(crate) token: &'a Token,
 }
 
 impl Mention<'_> {
-    /// Whether `pattern` is found in the path as whole segments: `tokio::spawn` in `tokio::spawn`, not in `tokio::spawned`.
+    /// Whether the path contains `pattern` as whole segments: `tokio::spawn` in `tokio::spawn`, not in
+    /// `tokio::spawned`.
     pub(crate) fn has(&self, pattern: &str) -> bool {
         format!("::{}::", self.path).contains(&format!("::{pattern}::"))
     }
@@ -74,7 +75,7 @@ struct Reader {
 impl Reader {
     fn read(&mut self, stream: TokenStream, in_test: bool) {
         let mut trees = stream.into_iter().peekable();
-        // True from an attribute such as `#[cfg(test)]` to the end of the item that it stands on.
+        // True from an attribute such as `#[cfg(test)]` to the end of its item.
         let mut test_item = false;
         let mut function: Option<(String, usize)> = None;
         while let Some(tree) = trees.next() {
@@ -171,7 +172,7 @@ fn is_word(token: &Token) -> bool {
     token.text.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// The token after `::`, if `::` is what stands at `at`.
+/// The token after `::`, if `::` is at `at`.
 fn after_colons(tokens: &[Token], at: usize) -> Option<&Token> {
     let colon = |at: usize| tokens.get(at).is_some_and(|token| token.text == ":");
     if colon(at) && colon(at + 1) { tokens.get(at + 2) } else { None }

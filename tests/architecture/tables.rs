@@ -1,5 +1,5 @@
-//! Checks the tables of `docs/`: their rows are numbered, say something in each cell, and name tests that exist; the
-//! metrics and alerts are those of the program and of its rules.
+//! Checks the tables of `docs/`: rows are numbered, have no empty cell, and name tests that exist. The metrics and
+//! alerts of the docs are those of the program and of its rules.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -61,12 +61,12 @@ fn number_of(row: &str) -> Option<usize> {
     row.strip_prefix("| ")?.split('|').next()?.trim().parse().ok()
 }
 
-/// By lines, since some tests stand in macros.
+/// By lines, because some tests are in macros.
 fn functions_of(source: &Source) -> impl Iterator<Item = &str> {
     source.text.lines().filter_map(function_in)
 }
 
-/// The function that a line begins, if any.
+/// The function that starts in a line, if any.
 fn function_in(line: &str) -> Option<&str> {
     let (before, after) = line.split_once("fn ")?;
     let is_start = before.split_whitespace().all(|word| ["pub", "pub(crate)", "pub(super)", "async"].contains(&word));

@@ -1,4 +1,4 @@
-"""A node as its authors write it, with EchoStream's own library: it runs on the fake cloud as it stands."""
+"""A node as its authors write it, with EchoStream's library. It runs on the fake cloud without changes."""
 
 import os
 from threading import Event
@@ -12,7 +12,7 @@ handled = Event()
 
 
 class Node(AppNode):
-    """Hands on what it receives."""
+    """Forwards the messages that it receives."""
 
     def __init__(self) -> None:
         super().__init__(name=cloud.NODE)
@@ -20,7 +20,7 @@ class Node(AppNode):
 
     @property
     def auditaudit(self) -> bool:
-        """Release 0.3.18 asks a node that sends for this name, by mistake, and cannot start it otherwise."""
+        """Release 0.3.18 reads this name of a sending node by mistake and cannot start the node without it."""
         return self.audit
 
     def handle_received_message(self, *, message: Message, source: str) -> None:
@@ -45,12 +45,12 @@ def it_receives_deletes_audits_and_hands_on_a_message() -> None:
     switch("send_to_node")
     assert handled.wait(30), "nothing was received"
     assert node.received == [(cloud.OUTSIDE, "hello")]
-    # The test looks at queues and audit records from the other side, and waits for them.
+    # The test waits for the queues and audit records on the other side.
     switch("see_that_it_was_handled")
 
 
 try:
     run()
 except SystemExit as end:
-    # The long poll that is under way holds up any other end.
+    # Any other exit would wait for the pending long poll.
     os._exit(int(end.code or 0))

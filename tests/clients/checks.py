@@ -1,4 +1,4 @@
-"""Checks are functions whose names are statements. What each finds goes to the Rust test, a line each."""
+"""Checks are functions whose names are statements. The Rust test receives one line per result."""
 
 import sys
 import traceback
@@ -11,7 +11,7 @@ _checks: list[tuple[Check, str]] = []
 
 
 class HttpRefusal(Exception):
-    """An answer of a service that is not AWS's own kind."""
+    """A rejection by a service that does not use the error format of AWS."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(f"{status} {code}")
@@ -26,15 +26,15 @@ def check(function: Check) -> Check:
 
 
 def refused(status: int, code: str) -> Callable[[Check], Check]:
-    """Marks a function whose call is refused with this HTTP status and error code."""
+    """Marks a function whose call is rejected with this HTTP status and error code."""
 
     def mark(function: Check) -> Check:
         def is_refused() -> None:
             try:
                 function()
             except ClientError as error:
-                told = error.response
-                found = told["ResponseMetadata"]["HTTPStatusCode"], told["Error"]["Code"]
+                response = error.response
+                found = response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
             except HttpRefusal as refusal:
                 found = refusal.status, refusal.code
             else:
@@ -49,13 +49,13 @@ def refused(status: int, code: str) -> Callable[[Check], Check]:
 
 
 def switch(what: str) -> None:
-    """Has the Rust test do something to the cloud that no client can do."""
+    """Requests an action on the cloud from the Rust test, which no client can do."""
     print(f"do {what}", flush=True)
     assert sys.stdin.readline() == "done\n", "the test must answer"
 
 
 def run() -> None:
-    """Runs all checks in the order in which they stand in the script; ends the process with 1 when one failed."""
+    """Runs all checks in the order of the script; exits with 1 if one failed."""
     failed = False
     for function, agrees in _checks:
         try:

@@ -1,4 +1,4 @@
-"""The cloud as its clients are told of it, by environment variables; what several scripts ask of it."""
+"""The settings of the cloud from environment variables, and functions that several scripts use."""
 
 import os
 import sys
@@ -17,15 +17,15 @@ USER, PASSWORD = os.environ["USER_NAME"], os.environ["PASSWORD"]
 LOG_GROUP = os.environ["LOG_GROUP_NAME"]
 HOST_REGION = os.environ["AWS_DEFAULT_REGION"]
 
-# A node of the app that the test has made, with an edge from and to a node elsewhere.
+# A node of the app that the test created, with an edge from and to a node elsewhere.
 NODE, OUTSIDE = "inlet", "outside"
 
 OPERATIONS = Path(__file__).parents[2] / "src/cloud/graphql"
 
-# What the services check is what counts here, not what boto3 checks before it asks; and each refusal is seen as it comes.
+# The validation of the services is under test, not that of boto3; and each rejection is seen without retries.
 PLAIN = Config(parameter_validation=False, retries={"total_max_attempts": 1})
 
-# pycognito looks for the keys of the tokens at AWS, whatever endpoint it has, unless it is given them.
+# pycognito fetches the keys of the tokens from AWS, with any endpoint, unless this variable contains them.
 KEYS = requests.get(f"{ENDPOINT}/{POOL}/.well-known/jwks.json", timeout=10).text
 os.environ["COGNITO_JWKS"] = KEYS
 
@@ -36,19 +36,19 @@ def operation(name: str) -> str:
 
 
 def user() -> Cognito:
-    """The app's user, signed out."""
+    """The user of the app, signed out."""
     return Cognito(POOL, CLIENT, username=USER)
 
 
 def signed_in() -> Cognito:
-    """The app's user; pycognito has checked the tokens against the pool's keys."""
+    """The user of the app; pycognito has verified the tokens with the keys of the pool."""
     cognito = user()
     cognito.authenticate(password=PASSWORD)
     return cognito
 
 
-def ask(token: str, query: str, variables: dict) -> dict:
-    """The data that AppSync answers."""
+def query_appsync(token: str, query: str, variables: dict) -> dict:
+    """The data of the response of AppSync."""
     body = {"query": query, "variables": variables}
     answer = requests.post(APPSYNC, json=body, headers={"Authorization": token}, timeout=10)
     answer.raise_for_status()
@@ -57,16 +57,17 @@ def ask(token: str, query: str, variables: dict) -> dict:
 
 
 def app_session(token: str) -> boto3.Session:
-    """A session with the app's credentials in the tenant's region."""
+    """A session with the credentials of the app in the region of the tenant."""
     names = {"name": APP, "tenant": TENANT}
-    given = ask(token, operation("get_aws_credentials"), {**names, "duration": 900})["GetApp"]["GetAwsCredentials"]
-    return boto3.Session(given["accessKeyId"], given["secretAccessKey"], given["sessionToken"], tenant_region(token))
+    data = query_appsync(token, operation("get_aws_credentials"), {**names, "duration": 900})
+    keys = data["GetApp"]["GetAwsCredentials"]
+    return boto3.Session(keys["accessKeyId"], keys["secretAccessKey"], keys["sessionToken"], tenant_region(token))
 
 
 def tenant_region(token: str) -> str:
-    """Where queues and logs of nodes are."""
+    """The region of the queues and logs of nodes."""
     query = "query($tenant: String!, $name: String!) { GetApp(tenant: $tenant, name: $name) { tenant { region } } }"
-    return ask(token, query, {"name": APP, "tenant": TENANT})["GetApp"]["tenant"]["region"]
+    return query_appsync(token, query, {"name": APP, "tenant": TENANT})["GetApp"]["tenant"]["region"]
 
 
 def queue_into_node(token: str) -> str:
@@ -74,9 +75,9 @@ def queue_into_node(token: str) -> str:
     query = """query($tenant: String!, $name: String!) {
         GetNode(tenant: $tenant, name: $name) { ... on ManagedNode { receiveEdges { queue } } }
     }"""
-    return ask(token, query, {"name": NODE, "tenant": TENANT})["GetNode"]["receiveEdges"][0]["queue"]
+    return query_appsync(token, query, {"name": NODE, "tenant": TENANT})["GetNode"]["receiveEdges"][0]["queue"]
 
 
 def log(text: str) -> None:
-    """For whoever reads the output of a failed test."""
+    """Prints a line for readers of a failed test."""
     print(text, file=sys.stderr)

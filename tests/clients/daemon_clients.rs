@@ -1,5 +1,5 @@
-//! The daemon's own calls of AWS, the same code before the fake cloud and before moto, which was written by others. Where
-//! moto is not as AWS is, its exact answer is held fast here: a newer one that differs is noticed.
+//! The AWS calls of the daemon against the fake cloud and against moto, a fake of another author. Where moto differs
+//! from AWS, its exact response is asserted here, so that a newer moto with another response fails the test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::test_cloud::{TestCloud, client};
 
-/// How long anything may take; moto's long poll can hold a message back for 20 s.
+/// Limit of each wait; the long poll of moto can delay a message by 20 s.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
@@ -41,7 +41,7 @@ async fn our_calls_work_on_moto() {
     has_no_ecr_public(&test_cloud).await;
 }
 
-/// What both clouds do as AWS does.
+/// Checks in which both clouds agree with AWS.
 async fn agrees(test_cloud: &TestCloud) {
     signs_in_by_srp(test_cloud).await;
     is_refused_as_an_unknown_user_or_client(test_cloud).await;
@@ -71,7 +71,7 @@ async fn is_refused_as_an_unknown_user_or_client(test_cloud: &TestCloud) {
     }
 }
 
-/// A receiver of changes that runs.
+/// A running receiver of changes.
 struct Receiver {
     changes: mpsc::Receiver<ChangeMessage>,
     shutdown: CancellationToken,
@@ -96,7 +96,7 @@ impl Receiver {
     }
 
     async fn next(&mut self) -> ChangeMessage {
-        timeout(LIMIT, self.changes.recv()).await.expect("something comes").expect("the receiver runs")
+        timeout(LIMIT, self.changes.recv()).await.expect("a message arrives").expect("the receiver runs")
     }
 
     async fn end(self) {
@@ -161,7 +161,7 @@ async fn ships_log_events_and_counts_the_rejected(test_cloud: &TestCloud) {
     let mut delivery = Delivery::new(service, &test_cloud.log_group, Numbers::default().counter(&node));
     let now = OffsetDateTime::now_utc();
     let at_ms = |at: OffsetDateTime| at.unix_timestamp() * 1000;
-    // Three hours ahead is an hour too much.
+    // Three hours ahead exceeds the limit of two hours.
     let events = vec![
         LogEvent::record(at_ms(now), "[INFO] now"),
         LogEvent::record(at_ms(now + Duration::from_secs(3 * 3600)), "[INFO] too new"),
@@ -176,12 +176,12 @@ async fn notices_a_log_group_that_does_not_exist(test_cloud: &TestCloud) {
     assert_eq!(refused.map_err(|error| error.kind()), Err(LogErrorKind::NoGroup));
 }
 
-/// moto does no SRP arithmetic.
+/// moto does not compute SRP.
 async fn takes_any_password(test_cloud: &TestCloud) {
     assert_eq!(sign_in_with(test_cloud, "wrong").await, Ok(()));
 }
 
-/// moto does not know the service; the daemon pulls without a token then.
+/// moto does not implement the service; the daemon then pulls without a token.
 async fn has_no_ecr_public(test_cloud: &TestCloud) {
     let ecr = test_cloud.aws.ecr_public("us-east-1").await;
     let refused = ecr.get_authorization_token().send().await.expect_err("moto has no ECR Public");

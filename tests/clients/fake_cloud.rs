@@ -1,4 +1,4 @@
-//! Independent clients before the fake cloud: boto3, pycognito, gql, graphql-core and EchoStream's own library for nodes.
+//! Independent clients of the fake cloud: boto3, pycognito, gql, graphql-core and EchoStream's library for nodes.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use managed_app_fakes::cloud::sqs::Outgoing;
 
 use crate::{script, table};
 
-/// The node of the app, and the one elsewhere that it has edges from and to. The scripts know them by these names.
+/// The node of the app, and a node elsewhere with edges from and to it. The scripts use these names.
 const NODE: &str = "inlet";
 const OUTSIDE: &str = "outside";
-/// How long a message may take through a node.
+/// Limit for the way of a message through a node.
 const LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -25,7 +25,7 @@ async fn cloud() -> FakeCloud {
 }
 
 async fn no_switch(what: &str) {
-    panic!("nothing to {what} here");
+    panic!("this script may not request {what:?}");
 }
 
 /// URL of the queue of an edge.
@@ -66,10 +66,9 @@ async fn gql_runs_the_operations_of_the_daemon() {
     if script::published_schema().is_some() {
         table::compare("operations.py", &findings);
     } else {
-        // Not `println!`, which nobody sees of a test that passes.
-        let reported =
-            "the published schema is not beside the project: the operations were held against the fake's alone\n";
-        std::io::stderr().write_all(reported.as_bytes()).expect("there is standard error");
+        // Not `println!`: the output of a passed test is captured.
+        let notice = "the published schema is missing: operations were validated against the schema of the fake only\n";
+        std::io::stderr().write_all(notice.as_bytes()).expect("standard error is open");
         table::contains("operations.py", &findings);
     }
 }
@@ -90,18 +89,18 @@ async fn an_app_node_of_echostream_runs_on_the_fake_cloud() {
     table::compare("app_node.py", &script::run("app_node.py", &cloud, switch).await);
 }
 
-/// The message is deleted, audited and handed on, with the trace of where it came from.
+/// The message is deleted, audited and forwarded with its previous tracking ID.
 async fn was_handled(cloud: &FakeCloud) {
-    let handed_on = cloud.queues.take(&queue(cloud, NODE, OUTSIDE), LIMIT).await.expect("a message is handed on");
-    assert_eq!(handed_on.body, "handled hello");
-    assert_eq!(handed_on.attributes["prevTrackingIds"], "[\"t-1\"]");
+    let forwarded = cloud.queues.take(&queue(cloud, NODE, OUTSIDE), LIMIT).await.expect("a message is forwarded");
+    assert_eq!(forwarded.body, "handled hello");
+    assert_eq!(forwarded.attributes["prevTrackingIds"], "[\"t-1\"]");
     let is_done = || cloud.queues.pending(&queue(cloud, OUTSIDE, NODE)) == 0 && !cloud.audit.of_node(NODE).is_empty();
     let wait = async {
         while !is_done() {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    tokio::time::timeout(LIMIT, wait).await.expect("the node deletes the message and tells of it");
+    tokio::time::timeout(LIMIT, wait).await.expect("the node deletes the message and sends an audit record");
     let [record] = &cloud.audit.of_node(NODE)[..] else { panic!("{:?}", cloud.audit.of_node(NODE)) };
     assert_eq!((record.tracking_id.as_str(), record.source_node.as_str()), ("t-1", OUTSIDE));
 }

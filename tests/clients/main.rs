@@ -1,9 +1,9 @@
-//! The fake cloud before independent clients, and our own clients before an independent cloud: two programs that were
-//! written apart and agree are worth more than one that agrees with itself.
+//! Independent clients of the fake cloud, and the clients of the daemon with an independent cloud. Agreement of two
+//! independent implementations is stronger evidence than agreement of one implementation with itself.
 //!
-//! `fake_cloud` runs the Python scripts of this folder, and `daemon_clients` the daemon's own calls, before the fake cloud and before
-//! moto. Both need the environment that `scripts/clients` makes; a test that does not find it fails. `table` holds
-//! `docs/clients.md` against what was found.
+//! `fake_cloud` runs the Python scripts of this folder against the fake cloud. `daemon_clients` runs the calls of the
+//! daemon against the fake cloud and moto. Both need the environment that `scripts/clients` creates; a test without it
+//! fails. `table` compares `docs/clients.md` with the results.
 
 mod daemon_clients;
 mod fake_cloud;

@@ -1,4 +1,4 @@
-"""moto as an independent cloud for the daemon's own calls: tells the test where it is, and ends when the test does."""
+"""moto as an independent cloud for the calls of the daemon. Prints its endpoints and ends with the test."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ class Undashed(uuid.UUID):
 
 
 class Random(type(models.random)):
-    """For Cognito alone: AWS's SECRET_BLOCK is base64, and moto's a UUID, which clients cannot decode."""
+    """For Cognito only: SECRET_BLOCK is base64 at AWS and a UUID in moto, which clients cannot decode."""
 
     def uuid4(self) -> Undashed:
         return Undashed(int=super().uuid4().int)
@@ -43,23 +43,23 @@ def client(service: str):
 cognito = client("cognito-idp")
 pool = cognito.create_user_pool(PoolName="pool")["UserPool"]["Id"]
 flows = ["ALLOW_USER_SRP_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
-made = cognito.create_user_pool_client(UserPoolId=pool, ClientName="app", ExplicitAuthFlows=flows)
+created = cognito.create_user_pool_client(UserPoolId=pool, ClientName="app", ExplicitAuthFlows=flows)
 cognito.admin_create_user(UserPoolId=pool, Username=USER)
 cognito.admin_set_user_password(UserPoolId=pool, Username=USER, Password=PASSWORD, Permanent=True)
 queue = client("sqs").create_queue(QueueName="changes.fifo", Attributes={"FifoQueue": "true"})
 client("logs").create_log_group(logGroupName=LOG_GROUP)
 
-told = {
+settings = {
     "endpoint": endpoint,
     "region": REGION,
     "pool": pool,
-    "client": made["UserPoolClient"]["ClientId"],
+    "client": created["UserPoolClient"]["ClientId"],
     "user": USER,
     "password": PASSWORD,
     "queue": queue["QueueUrl"],
     "log_group": LOG_GROUP,
 }
-print(json.dumps(told), flush=True)
+print(json.dumps(settings), flush=True)
 sys.stdin.read()
-# moto's own end waits for a request that may never come.
+# The regular shutdown of moto waits for a request that may never arrive.
 os._exit(0)

@@ -1,5 +1,5 @@
-"""gql runs the operations of the daemon on the schema that the fake cloud tells of itself, and graphql-core holds both
-against the schema that EchoStream has published, if the test has found it."""
+"""gql runs the operations of the daemon on the introspected schema of the fake cloud. graphql-core validates both
+against the published schema of EchoStream, if it is available."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ from pycognito.utils import RequestsSrpAuth
 import cloud
 from checks import check, run
 
-# Served in production although the published schema lacks it.
+# Served in production, but missing in the published schema.
 SERVED_BESIDES = parse("extend type Tenant { audit: Boolean }")
 
 names = {"name": cloud.APP, "tenant": cloud.TENANT}
@@ -53,7 +53,7 @@ def reads_the_credentials_of_the_app() -> None:
 
 @check
 def every_operation_is_valid_on_the_served_schema() -> None:
-    assert set(documents) == {"get_app", "get_aws_credentials"}, "a new operation wants a check of its own here"
+    assert set(documents) == {"get_app", "get_aws_credentials"}, "a new operation needs a check here"
     assert [validate(client.schema, parse(text)) for text in documents.values()] == [[]] * len(documents)
 
 

@@ -1,4 +1,4 @@
-"""What AWS refuses, the fake cloud refuses: with the same error code and HTTP status."""
+"""The fake cloud rejects the same requests as AWS, with the same error code and HTTP status."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ logs = boto3.client("logs", config=cloud.PLAIN)
 
 
 def sqs_with(key: str | None = None, secret: str | None = None, token: str | None = None, where: str = region):
-    """An SQS client with the app's credentials but for these parts."""
+    """An SQS client with the credentials of the app, except these parts."""
     held = app.get_credentials()
     session = boto3.Session(key or held.access_key, secret or held.secret_key, token or held.token, where)
     return session.client("sqs", config=cloud.PLAIN)
@@ -121,8 +121,8 @@ def a_message_without_a_group() -> None:
 
 @refused(400, "InvalidParameterValue")
 def a_message_without_deduplication_id_where_one_is_needed() -> None:
-    made = sqs.create_queue(QueueName="plain.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
-    sqs.send_message(QueueUrl=made, **message())
+    created = sqs.create_queue(QueueName="plain.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    sqs.send_message(QueueUrl=created, **message())
 
 
 @refused(400, "InvalidMessageContents")
@@ -163,7 +163,7 @@ def received() -> str:
         sqs.send_message(QueueUrl=queue, **message(MessageBody=unique, MessageGroupId=unique))
         return sqs.receive_message(QueueUrl=queue)["Messages"][0]["ReceiptHandle"]
     except ClientError as error:
-        raise AssertionError("this is not what was to be refused") from error
+        raise AssertionError("the preparation was rejected") from error
 
 
 @refused(400, "ReceiptHandleIsInvalid")
@@ -190,7 +190,7 @@ def extending_a_message_that_was_deleted() -> None:
 
 
 def host_client(service: str, key: str | None = None, secret: str | None = None, where: str = cloud.HOST_REGION):
-    """A client with the host's credentials but for these parts."""
+    """A client with the credentials of the host, except these parts."""
     held = boto3.Session().get_credentials()
     session = boto3.Session(key or held.access_key, secret or held.secret_key, region_name=where)
     return session.client(service, config=cloud.PLAIN)

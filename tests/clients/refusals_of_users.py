@@ -1,4 +1,4 @@
-"""What Cognito and AppSync refuse, the fake cloud refuses; `refusals.py` has the other services."""
+"""The fake cloud rejects the same requests as Cognito and AppSync; `refusals.py` has the other services."""
 
 import json
 
@@ -21,7 +21,7 @@ def initiate(flow: str, client: str = cloud.CLIENT, **parameters: str) -> dict:
 
 
 def respond(**changes: str) -> None:
-    """Answers a challenge rightly but for these parameters."""
+    """Responds to a challenge correctly, except for these parameters."""
     srp = AWSSRP(cloud.USER, cloud.PASSWORD, cloud.POOL, cloud.CLIENT, client=cognito)
     begun = initiate("USER_SRP_AUTH", **srp.get_auth_params())
     responses = srp.process_challenge(begun["ChallengeParameters"], srp.get_auth_params()) | changes

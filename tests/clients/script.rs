@@ -1,5 +1,5 @@
-//! Runs a Python script of this folder against a fake cloud, and collects what its checks found. What the lines that they
-//! exchange mean is in `checks.py`.
+//! Runs a Python script of this folder against a fake cloud and collects the results of its checks. `checks.py` defines
+//! the line protocol between them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,30 +9,30 @@ use managed_app_fakes::FakeCloud;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
-/// How long a script may take: far beyond the seconds that it does, also on a busy machine.
+/// Limit of a script: far above the seconds that it needs, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// A check of a script, and what was found: `yes`, or status and code of a refusal.
+/// A check of a script and its result: `yes`, or status and code of a rejection.
 pub type Finding = (String, String);
 
-/// A command that runs the interpreter in the prepared environment, and nothing else of this process's environment.
+/// A command that runs the interpreter of the prepared environment, without the environment variables of this process.
 pub fn python(script: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter: PathBuf = root.join("target/clients/bin/python");
-    assert!(interpreter.exists(), "no {}: run scripts/clients, which makes it", interpreter.display());
+    assert!(interpreter.exists(), "{} does not exist: run scripts/clients", interpreter.display());
     let mut command = Command::new(interpreter);
     command.arg(root.join("tests/clients").join(script));
     command.env_clear().env("HOME", "/nowhere").env("AWS_EC2_METADATA_DISABLED", "true");
-    // Compiled files lie with the packages, not beside the scripts.
+    // Compiled files belong beside the packages, not beside the scripts.
     command.env("PYTHONPYCACHEPREFIX", root.join("target/clients/compiled"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     command
 }
 
-/// Runs a script with the environment of a daemon, and does to the cloud what it asks for.
+/// Runs a script with the environment of a daemon, and executes its requests on the cloud.
 ///
 /// # Panics
-/// When a check failed, with all that the script said.
+/// If a check failed; the message contains the output of the script.
 pub async fn run(script: &str, cloud: &FakeCloud, switch: impl AsyncFn(&str)) -> Vec<Finding> {
     let mut command = python(script);
     command.envs(cloud.env()).envs(published_schema());
@@ -60,7 +60,7 @@ async fn follow(mut command: Command, switch: impl AsyncFn(&str)) -> (bool, Vec<
     (child.wait().await.expect("it ran").success(), findings, output)
 }
 
-/// Where EchoStream's published schema lies beside the project, if it does.
+/// The directory of EchoStream's published schema, if it exists beside the project.
 pub fn published_schema() -> Option<(&'static str, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference");
     folder.join("schema.graphql").exists().then_some(("PUBLISHED_SCHEMA", folder))

@@ -1,4 +1,4 @@
-"""pycognito and boto3 get from the fake cloud what they get from AWS."""
+"""pycognito and boto3 get the same results from the fake cloud as from AWS."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-//! Holds `docs/clients.md` against what the tests found, so that no row of it can rot.
+//! Compares `docs/clients.md` with the results of the tests, so that no row becomes outdated.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use crate::script::Finding;
 
 const TABLE: &str = "docs/clients.md";
-/// The scripts of what is refused.
+/// The scripts with rejected requests.
 pub const REFUSALS: [&str; 2] = ["refusals_of_users.py", "refusals.py"];
-/// Refusals that must be there, at least.
+/// Minimum number of rejections.
 const REFUSALS_MIN: usize = 25;
 
-/// A row: what was found, and which test or check of a script has found it.
+/// A row: the result, and the test or the check of a script that has it.
 struct Row {
     agrees: String,
-    /// The script, or nothing when the check is a Rust test.
+    /// The script; `None` if the check is a Rust test.
     script: Option<String>,
     check: String,
 }
@@ -43,18 +43,22 @@ fn of_script(script: &str) -> BTreeSet<Finding> {
     rows.map(|row| (row.check, row.agrees)).collect()
 }
 
-/// The table must say of a script what its checks found, no more and no less.
+/// The rows of a script must be exactly the results of its checks.
 pub fn compare(script: &str, findings: &[Finding]) {
     let (reported, found) = (of_script(script), findings.iter().cloned().collect::<BTreeSet<_>>());
-    let (too_much, missing): (Vec<_>, Vec<_>) = (reported.difference(&found).collect(), found.difference(&reported).collect());
-    assert!(too_much.is_empty() && missing.is_empty(), "docs/clients.md: not found {too_much:?}, not told {missing:?}");
+    let (too_much, missing): (Vec<_>, Vec<_>) =
+        (reported.difference(&found).collect(), found.difference(&reported).collect());
+    assert!(
+        too_much.is_empty() && missing.is_empty(),
+        "docs/clients.md: rows without a result {too_much:?}, results without a row {missing:?}"
+    );
 }
 
-/// What was found must be in the table, which may say more.
+/// Each result must be in the table, which may have more rows.
 pub fn contains(script: &str, findings: &[Finding]) {
     let reported = of_script(script);
     let missing: Vec<_> = findings.iter().filter(|finding| !reported.contains(*finding)).collect();
-    assert!(missing.is_empty(), "docs/clients.md does not tell {missing:?}");
+    assert!(missing.is_empty(), "docs/clients.md has no row for {missing:?}");
 }
 
 fn read(path: PathBuf) -> String {
@@ -64,7 +68,7 @@ fn read(path: PathBuf) -> String {
 #[test]
 fn every_row_names_a_test_that_exists() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-    let sources = ["fake_cloud.rs", "own.rs"].map(|file| read(folder.join(file))).concat();
+    let sources = ["fake_cloud.rs", "daemon_clients.rs"].map(|file| read(folder.join(file))).concat();
     for row in rows() {
         let (start, text) = match &row.script {
             None => ("fn ", sources.clone()),

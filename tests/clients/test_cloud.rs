@@ -1,4 +1,4 @@
-//! The two clouds that the daemon's own calls are set before. What is asked of them is in `own`.
+//! The two clouds for the calls of the daemon in `daemon_clients`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use tokio::sync::watch;
 
 use crate::script;
 
-/// How long moto may take to come up, also on a busy machine.
+/// Limit for the start of moto, also on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// A cloud that runs.
+/// A running cloud.
 pub struct TestCloud {
-    /// Its user's name, pool and so on.
+    /// User, pool and client of the account.
     pub account: Account,
-    /// The right password.
+    /// The correct password.
     pub password: String,
-    /// AWS as it serves it.
+    /// AWS clients for this cloud.
     pub aws: Arc<Aws>,
-    /// Where the queue is.
+    /// The region of the queue.
     pub region: String,
     /// URL of a FIFO queue without messages.
     pub queue: String,
     /// A log group in that region.
     pub log_group: String,
-    /// Gives the credentials for the queue.
+    /// Source of the credentials for the queue.
     pub control: Arc<dyn ControlPlane>,
-    /// Runs as long as this lives.
+    /// Stops when dropped.
     _cloud: Running,
 }
 
@@ -45,12 +45,12 @@ enum Running {
     Moto { _process: Child },
 }
 
-/// Gives credentials, as AppSync would, where there is no AppSync.
+/// Fixed credentials in place of AppSync.
 #[derive(Debug)]
-struct Given(Credentials);
+struct FixedCredentials(Credentials);
 
 #[async_trait]
-impl ControlPlane for Given {
+impl ControlPlane for FixedCredentials {
     async fn app(&self) -> Result<Snapshot, CloudError> {
         Err(CloudError::new(CloudErrorKind::Failed, "read the app"))
     }
@@ -91,14 +91,14 @@ impl TestCloud {
         }
     }
 
-    /// moto, which has no AppSync: the credentials for the queue are given.
+    /// moto, which has no AppSync: the credentials for the queue are fixed.
     pub async fn moto() -> Self {
         let mut process = script::python("moto_server.py").spawn().expect("the interpreter starts");
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         let line = tokio::time::timeout(START_LIMIT, lines.next_line()).await.expect("moto starts in time");
-        let reported: serde_json::Value =
-            serde_json::from_str(&line.expect("text").expect("moto starts")).expect("it tells where it is");
-        let of = |name: &str| reported[name].as_str().expect(name).to_owned();
+        let started: serde_json::Value =
+            serde_json::from_str(&line.expect("text").expect("moto starts")).expect("it prints its endpoints");
+        let of = |name: &str| started[name].as_str().expect(name).to_owned();
         let account = Account {
             app: "app".to_owned(),
             tenant: "tenant".to_owned(),
@@ -108,13 +108,13 @@ impl TestCloud {
             user_name: of("user"),
         };
         let aws = aws(&of("endpoint"), &of("endpoint"), "testing", "testing");
-        let control = Arc::new(Given(Credentials::new("testing", "testing", None, None, "test")));
+        let control = Arc::new(FixedCredentials(Credentials::new("testing", "testing", None, None, "test")));
         let (password, region, queue, log_group) = (of("password"), of("region"), of("queue"), of("log_group"));
         Self { account, password, aws, region, queue, log_group, control, _cloud: Running::Moto { _process: process } }
     }
 }
 
-/// The daemon's client of the control plane, with this password.
+/// The control plane client of the daemon, with this password.
 pub async fn client(account: &Account, password: &str, aws: &Arc<Aws>) -> EchoStream {
     let password = watch::Sender::new(SecretString::from(password)).subscribe();
     EchoStream::new(account, password, aws).await.expect("the endpoint is a URL")

@@ -1,27 +1,27 @@
-//! `check` with the engine in memory: what it finds, what it says to do, and its exit code.
+//! `check` with the engine in memory: results, remedies and exit codes.
 
 use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::cloud::{Fault, Service};
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
 const PUBLIC: &str = "public.ecr.aws/echostream/node:1";
 
-async fn bench_with_nodes() -> Bench {
-    let bench = Bench::new().await;
-    bench.cloud.add_node("first node", |node| node.image(PRIVATE));
-    bench.cloud.add_node("second", |node| node.image(PUBLIC));
-    bench
+async fn harness_with_nodes() -> Harness {
+    let harness = Harness::new().await;
+    harness.cloud.add_node("first node", |node| node.image(PRIVATE));
+    harness.cloud.add_node("second", |node| node.image(PUBLIC));
+    harness
 }
 
 #[tokio::test]
 async fn a_good_host_is_all_ok_and_stays_as_it_was() {
-    let bench = bench_with_nodes().await;
-    let (disk, changes) = (bench.disk(), bench.cloud.pending_changes());
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_with_nodes().await;
+    let (disk, changes) = (harness.disk(), harness.cloud.pending_changes());
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("ok configuration", &[bench.app()]);
+    ran.shows("ok configuration", &[harness.app()]);
     ran.shows("ok sign-in", &[]);
     ran.shows("ok app", &["2 nodes"]);
     ran.shows("ok changes", &["can be read"]);
@@ -44,28 +44,28 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
     assert_eq!(permissions.count(), 8, "{}", ran.all());
     assert!(ran.stdout.contains(", 0 failed, "), "{}", ran.all());
     assert!(!ran.stdout.contains('\u{1b}'), "no colours when it is not a terminal");
-    assert_eq!(bench.disk(), disk);
-    assert_eq!(bench.cloud.pending_changes(), changes, "no message is taken away");
+    assert_eq!(harness.disk(), disk);
+    assert_eq!(harness.cloud.pending_changes(), changes, "no message is consumed");
 }
 
 #[tokio::test]
 async fn checking_twice_leaves_one_stream() {
-    let bench = Bench::new().await;
-    let env = bench.cloud.env();
+    let harness = Harness::new().await;
+    let env = harness.cloud.env();
     let (region, group) = (env["AWS_DEFAULT_REGION"].as_str(), env["LOG_GROUP_NAME"].as_str());
     for _ in 0..2 {
-        let ran = bench.run(&["check"]).await;
+        let ran = harness.run(&["check"]).await;
         assert_eq!(ran.code, 0, "{}", ran.all());
     }
-    assert_eq!(bench.cloud.cloudwatch.streams(region, group).len(), 1);
-    assert_eq!(bench.cloud.cloudwatch.events(region, group).len(), 2);
+    assert_eq!(harness.cloud.cloudwatch.streams(region, group).len(), 1);
+    assert_eq!(harness.cloud.cloudwatch.events(region, group).len(), 2);
 }
 
 #[tokio::test]
 async fn a_wrong_password_ends_with_77_and_skips_what_needs_it() {
-    let mut bench = bench_with_nodes().await;
-    bench.set("PASSWORD", "not the Passw0rd");
-    let ran = bench.run(&["check"]).await;
+    let mut harness = harness_with_nodes().await;
+    harness.set("PASSWORD", "not the Passw0rd");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 77, "{}", ran.all());
     ran.shows("failed sign-in", &["USER_NAME", "PASSWORD"]);
     for step in ["app", "changes", "images"] {
@@ -73,20 +73,20 @@ async fn a_wrong_password_ends_with_77_and_skips_what_needs_it() {
     }
     ran.shows("ok engine", &[]);
     ran.shows("ok log group", &[]);
-    let ran = bench.run(&["plan"]).await;
+    let ran = harness.run(&["plan"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (77, ""), "{}", ran.all());
     assert!(ran.stderr.contains("failed to plan") && ran.stderr.contains("PASSWORD"), "{}", ran.all());
 }
 
 #[tokio::test]
 async fn missing_variables_end_with_78_all_at_once() {
-    let mut bench = Bench::new().await;
+    let mut harness = Harness::new().await;
     for variable in ["TENANT", "CLIENT_ID", "LOG_GROUP_NAME"] {
-        bench.unset(variable);
+        harness.unset(variable);
     }
-    bench.set("USER_POOL_ID", "nonsense");
+    harness.set("USER_POOL_ID", "nonsense");
     for command in ["check", "plan", "run"] {
-        let ran = bench.run(&[command]).await;
+        let ran = harness.run(&[command]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (78, ""), "{}", ran.all());
         for variable in ["TENANT", "CLIENT_ID", "LOG_GROUP_NAME", "USER_POOL_ID"] {
             assert!(ran.stderr.contains(variable), "{}", ran.all());
@@ -96,9 +96,9 @@ async fn missing_variables_end_with_78_all_at_once() {
 
 #[tokio::test]
 async fn a_cloud_that_is_down_ends_with_69() {
-    let mut bench = Bench::new().await;
-    bench.set("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
-    let ran = bench.run(&["check"]).await;
+    let mut harness = Harness::new().await;
+    harness.set("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 69, "{}", ran.all());
     ran.shows("failed network", &["TCP: no connection", "firewall"]);
     ran.shows("failed sign-in", &["check the network"]);
@@ -107,9 +107,9 @@ async fn a_cloud_that_is_down_ends_with_69() {
 
 #[tokio::test]
 async fn an_app_that_does_not_exist_names_app_and_tenant() {
-    let bench = Bench::new().await;
-    bench.cloud.remove_app();
-    let ran = bench.run(&["check"]).await;
+    let harness = Harness::new().await;
+    harness.cloud.remove_app();
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed app", &["APP and TENANT", "--on-removed"]);
     ran.shows("skipped changes", &["no app"]);
@@ -117,17 +117,17 @@ async fn an_app_that_does_not_exist_names_app_and_tenant() {
 
 #[tokio::test]
 async fn a_permission_that_is_missing_is_named() {
-    let bench = bench_with_nodes().await;
-    bench.cloud.registry.faults().set_denied(true);
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_with_nodes().await;
+    harness.cloud.registry.faults().set_denied(true);
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed image", &[PRIVATE, "allow ecr:GetAuthorizationToken"]);
     ran.shows("ok image", &[PUBLIC]);
     ran.shows("ok log group", &[]);
 
-    bench.cloud.registry.faults().clear();
-    bench.cloud.cloudwatch.faults().set_denied(true);
-    let ran = bench.run(&["check"]).await;
+    harness.cloud.registry.faults().clear();
+    harness.cloud.cloudwatch.faults().set_denied(true);
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed log group", &["allow logs:CreateLogStream"]);
 }
@@ -142,10 +142,10 @@ async fn each_permission_is_tried_by_itself() {
         ("logs", "CreateLogStream"),
         ("logs", "PutLogEvents"),
     ] {
-        let bench = bench_with_nodes().await;
-        let cloud = &bench.cloud;
+        let harness = harness_with_nodes().await;
+        let cloud = &harness.cloud;
         if service == "ecr" { cloud.registry.faults() } else { cloud.cloudwatch.faults() }.deny(operation);
-        let ran = bench.run(&["check"]).await;
+        let ran = harness.run(&["check"]).await;
         assert_eq!(ran.code, 78, "{}", ran.all());
         let permission = format!("{service}:{operation}");
         ran.shows(&format!("failed permission {permission}"), &[&format!("allow {permission} to the AWS credentials")]);
@@ -154,17 +154,17 @@ async fn each_permission_is_tried_by_itself() {
     }
 }
 
-/// These two only raise a limit: they are named, and nothing has failed.
+/// These two only raise a limit: a missing one is reported, and `check` succeeds.
 #[tokio::test]
 async fn each_permission_of_the_public_gallery_is_named() {
-    let bench = bench_with_nodes().await;
-    bench.cloud.registry.public_faults().deny("GetAuthorizationToken");
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_with_nodes().await;
+    harness.cloud.registry.public_faults().deny("GetAuthorizationToken");
+    let ran = harness.run(&["check"]).await;
     ran.shows("skipped permission ecr-public:GetAuthorizationToken", &["is missing", "not authorized to perform"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
-    bench.cloud.registry.public_faults().clear();
-    bench.cloud.registry.public_faults().deny("GetServiceBearerToken");
-    let ran = bench.run(&["check"]).await;
+    harness.cloud.registry.public_faults().clear();
+    harness.cloud.registry.public_faults().deny("GetServiceBearerToken");
+    let ran = harness.run(&["check"]).await;
     ran.shows("ok permission ecr-public:GetAuthorizationToken", &[]);
     ran.shows("skipped permission sts:GetServiceBearerToken", &["is missing", "not authorized to perform"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
@@ -172,17 +172,17 @@ async fn each_permission_of_the_public_gallery_is_named() {
 
 #[tokio::test]
 async fn an_image_for_another_architecture_or_of_nowhere_is_told() {
-    let bench = bench_with_nodes().await;
-    bench.cloud.registry.set_architecture("s390x");
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_with_nodes().await;
+    harness.cloud.registry.set_architecture("s390x");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     for image in [PRIVATE, PUBLIC] {
         let found = ["it is for s390x, and this host is", "docker buildx build --platform"];
         ran.shows(&format!("failed image {image}:"), &found);
     }
-    bench.cloud.registry.remove_repository("node");
-    bench.cloud.registry.remove_repository("echostream/node");
-    let ran = bench.run(&["check"]).await;
+    harness.cloud.registry.remove_repository("node");
+    harness.cloud.registry.remove_repository("echostream/node");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows(&format!("failed image {PUBLIC}: its registry lacks the repository"), &[]);
     ran.shows(&format!("skipped image {PRIVATE}: its repository does not exist"), &["pull-through cache rule"]);
@@ -190,9 +190,9 @@ async fn an_image_for_another_architecture_or_of_nowhere_is_told() {
 
 #[tokio::test]
 async fn an_image_that_does_not_say_its_architecture_is_good() {
-    let bench = bench_with_nodes().await;
-    bench.cloud.registry.set_architecture("");
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_with_nodes().await;
+    harness.cloud.registry.set_architecture("");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     for image in [PRIVATE, PUBLIC] {
         ran.shows(&format!("ok image {image}: pulled with a token of its registry; not here yet"), &[]);
@@ -201,27 +201,27 @@ async fn an_image_that_does_not_say_its_architecture_is_good() {
 
 #[tokio::test]
 async fn a_port_that_another_program_holds_is_told_with_its_name() {
-    let bench = bench_with_nodes().await;
-    // An address that nobody else uses: the port stays free when it is given back.
+    let harness = harness_with_nodes().await;
+    // An address that nobody else uses: the port stays free after its release.
     const ADDRESS: &str = "127.0.97.2";
     let listener = std::net::TcpListener::bind((ADDRESS, 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    bench.cloud.change_ports("second", vec![Port::tcp(port, 80).at(ADDRESS)]);
-    let ran = bench.run(&["check"]).await;
+    harness.cloud.change_ports("second", vec![Port::tcp(port, 80).at(ADDRESS)]);
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed ports", &[&format!("{port}/tcp of node \"second\" is taken by"), "ss -lnp"]);
     drop(listener);
-    let ran = bench.run(&["check"]).await;
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("ok ports", &["1 of 1"]);
 }
 
-/// A control plane whose clock is an hour behind, and that refuses everything.
+/// A control plane whose clock is an hour behind and which rejects all requests.
 #[tokio::test]
 async fn a_clock_that_is_off_is_told() {
-    let mut bench = Bench::new().await;
+    let mut harness = Harness::new().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    bench.set("APPSYNC_ENDPOINT", &format!("http://{}/graphql", listener.local_addr().expect("an address")));
+    harness.set("APPSYNC_ENDPOINT", &format!("http://{}/graphql", listener.local_addr().expect("an address")));
     let date = (time::OffsetDateTime::now_utc() - time::Duration::HOUR)
         .format(&time::format_description::well_known::Rfc2822)
         .expect("a date");
@@ -229,13 +229,13 @@ async fn a_clock_that_is_off_is_told() {
     let serve = async {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
-            // Whoever only tries the connection says nothing.
+            // A connection test sends nothing.
             let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
         }
     };
     let ran = tokio::select! {
-        ran = bench.run(&["check"]) => ran,
+        ran = harness.run(&["check"]) => ran,
         () = serve => unreachable!("it serves for ever"),
     };
     ran.shows("ok network", &["answers"]);
@@ -244,18 +244,18 @@ async fn a_clock_that_is_off_is_told() {
 
 #[tokio::test]
 async fn the_archive_holds_what_helpers_need_and_no_secret() {
-    let mut bench = bench_with_nodes().await;
-    bench.set("HTTPS_PROXY", "http://somebody:word-of-the-proxy@127.0.0.1:9");
+    let mut harness = harness_with_nodes().await;
+    harness.set("HTTPS_PROXY", "http://somebody:word-of-the-proxy@127.0.0.1:9");
     let token = format!("eyJ{}.eyJ{}", "h".repeat(40), "p".repeat(60));
-    let key = bench.variables()["AWS_SECRET_ACCESS_KEY"].clone();
-    let secrets = [bench.password().to_owned(), key, token, "word-of-the-proxy".to_owned()];
+    let key = harness.variables()["AWS_SECRET_ACCESS_KEY"].clone();
+    let secrets = [harness.password().to_owned(), key, token, "word-of-the-proxy".to_owned()];
     let lines: Vec<_> = secrets.iter().map(|secret| format!("[INFO] a line with {secret} in it\n")).collect();
-    std::fs::write(&bench.variables()["MANAGED_APP_LOG_FILE"], lines.concat()).expect("a file");
-    std::fs::create_dir(bench.state()).expect("a folder");
-    let state = format!("{{\"made up\": \"{}\"}}", bench.password());
-    std::fs::write(bench.state().join("state.json"), state).expect("a file");
-    let path = bench.folder().join("bundle.tar.gz");
-    let ran = bench.run(&["check", "--bundle", path.to_str().expect("a plain path")]).await;
+    std::fs::write(&harness.variables()["MANAGED_APP_LOG_FILE"], lines.concat()).expect("a file");
+    std::fs::create_dir(harness.state()).expect("a folder");
+    let state = format!("{{\"made up\": \"{}\"}}", harness.password());
+    std::fs::write(harness.state().join("state.json"), state).expect("a file");
+    let path = harness.folder().join("bundle.tar.gz");
+    let ran = harness.run(&["check", "--bundle", path.to_str().expect("a plain path")]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("ok bundle", &["bundle.tar.gz", "look into it"]);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("the archive").permissions());
@@ -265,14 +265,14 @@ async fn the_archive_holds_what_helpers_need_and_no_secret() {
     assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>().join(" "), names);
     for (name, text) in &files {
         for secret in &secrets {
-            assert!(!text.contains(secret.as_str()), "{name} holds {secret}: {text}");
+            assert!(!text.contains(secret.as_str()), "{name} contains {secret}: {text}");
         }
     }
     assert!(files["check.txt"].contains("sign-in") && files["engine.txt"].contains("memory"));
-    assert!(files["settings.txt"].contains(&format!("APP={:?}", bench.app())));
+    assert!(files["settings.txt"].contains(&format!("APP={:?}", harness.app())));
     assert!(files["settings.txt"].contains("PASSWORD (not shown), from the environment"));
     assert_eq!(files["log.txt"].matches("a line with [redacted] in it").count(), secrets.len());
-    let ran = bench.run(&["check", "--bundle", "/nowhere/bundle.tar.gz"]).await;
+    let ran = harness.run(&["check", "--bundle", "/nowhere/bundle.tar.gz"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed bundle", &["/nowhere/bundle.tar.gz"]);
 }
@@ -293,9 +293,9 @@ fn unpacked(path: &std::path::Path) -> std::collections::BTreeMap<String, String
 
 #[tokio::test]
 async fn a_public_image_needs_no_token() {
-    let bench = bench_with_nodes().await;
-    bench.cloud.registry.public_faults().set_denied(true);
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_with_nodes().await;
+    harness.cloud.registry.public_faults().set_denied(true);
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     let line = ran.stdout.lines().find(|line| line.contains(PUBLIC)).expect("a line for the image");
     assert!(line.contains("ecr-public:GetAuthorizationToken"), "{line}");
@@ -304,47 +304,47 @@ async fn a_public_image_needs_no_token() {
 
 #[tokio::test]
 async fn a_missing_log_group_is_named() {
-    let bench = Bench::new().await;
-    let env = bench.cloud.env();
-    bench.cloud.cloudwatch.delete_group(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
-    let ran = bench.run(&["check"]).await;
+    let harness = Harness::new().await;
+    let env = harness.cloud.env();
+    harness.cloud.cloudwatch.delete_group(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed log group", &[&env["LOG_GROUP_NAME"], &env["AWS_DEFAULT_REGION"], "check LOG_GROUP_NAME"]);
 }
 
 #[tokio::test]
 async fn a_reference_that_is_no_image_is_refused_by_name() {
-    let bench = Bench::new().await;
-    bench.cloud.add_node("short", |node| node.image("busybox"));
-    bench.cloud.add_node("elsewhere", |node| node.image("registry.example/node:1"));
-    let ran = bench.run(&["check"]).await;
+    let harness = Harness::new().await;
+    harness.cloud.add_node("short", |node| node.image("busybox"));
+    harness.cloud.add_node("elsewhere", |node| node.image("registry.example/node:1"));
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed image", &["busybox", "lacks a registry host", "managed node type"]);
     ran.shows("ok image", &["registry.example/node:1", "not Amazon ECR"]);
-    let ran = bench.run(&["plan"]).await;
+    let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("left node", &["short", "lacks a registry host"]);
 }
 
 #[tokio::test]
 async fn a_node_beyond_the_bounds_of_this_host_is_named_with_the_setting() {
-    let mut bench = bench_with_nodes().await;
-    bench.unset("MANAGED_APP_ALLOWED_REGISTRIES");
-    bench.cloud.add_node("far", |node| node.image("registry.example/node:1"));
-    bench.cloud.add_node("deep", |node| node.image(PUBLIC).volume("/etc", "/x"));
-    let ran = bench.run(&["check"]).await;
+    let mut harness = harness_with_nodes().await;
+    harness.unset("MANAGED_APP_ALLOWED_REGISTRIES");
+    harness.cloud.add_node("far", |node| node.image("registry.example/node:1"));
+    harness.cloud.add_node("deep", |node| node.image(PUBLIC).volume("/etc", "/x"));
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed bounds \"far\"", &["MANAGED_APP_ALLOWED_REGISTRIES"]);
     ran.shows("failed bounds \"deep\"", &["/etc", "MANAGED_APP_ALLOWED_BIND_MOUNTS"]);
-    let ran = bench.run(&["plan"]).await;
+    let ran = harness.run(&["plan"]).await;
     ran.shows("left node \"far\"", &["MANAGED_APP_ALLOWED_REGISTRIES"]);
 }
 
 #[tokio::test]
 async fn a_node_that_cannot_run_is_named_with_the_reason() {
-    let bench = bench_with_nodes().await;
-    bench.cloud.add_node("odd", |node| node.image(PUBLIC).port(Port::tcp(0, 80)));
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_with_nodes().await;
+    harness.cloud.add_node("odd", |node| node.image(PUBLIC).port(Port::tcp(0, 80)));
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("ok app", &["3 nodes"]);
     ran.shows("failed node", &["\"odd\"", "port", "mend the node in EchoStream"]);
@@ -353,9 +353,9 @@ async fn a_node_that_cannot_run_is_named_with_the_reason() {
 
 #[tokio::test]
 async fn the_app_s_own_credentials_are_told_from_the_host_s() {
-    let bench = Bench::new().await;
-    bench.cloud.services.fail_until_released(Service::Credentials, Fault::Status(500));
-    let ran = bench.run(&["check"]).await;
+    let harness = Harness::new().await;
+    harness.cloud.services.fail_until_released(Service::Credentials, Fault::Status(500));
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 69, "{}", ran.all());
     ran.shows("failed changes", &["app's AWS credentials"]);
     ran.shows("ok log group", &[]);
@@ -363,10 +363,10 @@ async fn the_app_s_own_credentials_are_told_from_the_host_s() {
 
 #[tokio::test]
 async fn a_host_without_aws_credentials_is_told_which() {
-    let mut bench = bench_with_nodes().await;
-    bench.unset("AWS_ACCESS_KEY_ID");
-    bench.unset("AWS_SECRET_ACCESS_KEY");
-    let ran = bench.run(&["check"]).await;
+    let mut harness = harness_with_nodes().await;
+    harness.unset("AWS_ACCESS_KEY_ID");
+    harness.unset("AWS_SECRET_ACCESS_KEY");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed image", &["this host has no AWS credentials", "AWS_ACCESS_KEY_ID"]);
     ran.shows("failed log group", &["this host has no AWS credentials", "AWS_ACCESS_KEY_ID"]);
@@ -375,12 +375,12 @@ async fn a_host_without_aws_credentials_is_told_which() {
 
 #[tokio::test]
 async fn places_on_disk_that_cannot_be_written_name_their_variables() {
-    let mut bench = Bench::new().await;
-    let file = bench.folder().join("file");
+    let mut harness = Harness::new().await;
+    let file = harness.folder().join("file");
     std::fs::write(&file, "").expect("a file");
-    bench.set("MANAGED_APP_STATE_DIRECTORY", &file.join("below").display().to_string());
-    bench.set("MANAGED_APP_LOG_FILE", &file.join("below/log").display().to_string());
-    let ran = bench.run(&["check"]).await;
+    harness.set("MANAGED_APP_STATE_DIRECTORY", &file.join("below").display().to_string());
+    harness.set("MANAGED_APP_LOG_FILE", &harness.folder().join("absent/log").display().to_string());
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed state directory", &["MANAGED_APP_STATE_DIRECTORY"]);
     ran.shows("failed log file", &["MANAGED_APP_LOG_FILE"]);
@@ -388,11 +388,11 @@ async fn places_on_disk_that_cannot_be_written_name_their_variables() {
 
 #[tokio::test]
 async fn nodes_that_ask_for_awslogs_need_an_engine_that_has_it() {
-    let mut bench = Bench::new().await;
-    bench.set("MANAGED_APP_NODE_LOGS", "awslogs");
-    let ran = bench.run(&["check"]).await;
+    let mut harness = Harness::new().await;
+    harness.set("MANAGED_APP_NODE_LOGS", "awslogs");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed node output", &["MANAGED_APP_NODE_LOGS=agent"]);
-    let ran = bench.run(&["plan"]).await;
+    let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
 }

@@ -1,29 +1,29 @@
-//! Which engine is used, and what is said when none answers. Needs no engine.
+//! Selection of the engine, and the errors if none responds. Needs no engine.
 
 use std::os::unix::net::UnixListener;
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 
-async fn bench_without_engine(runtime: &str) -> Bench {
-    let mut bench = Bench::new().await;
-    let socket = |name: &str| format!("unix://{}/{name}", bench.folder().display());
+async fn harness_without_engine(runtime: &str) -> Harness {
+    let mut harness = Harness::new().await;
+    let socket = |name: &str| format!("unix://{}/{name}", harness.folder().display());
     let (docker, podman) = (socket("no-docker.sock"), socket("no-podman.sock"));
-    bench.set("MANAGED_APP_RUNTIME", runtime);
-    bench.set("DOCKER_HOST", &docker);
-    bench.set("CONTAINER_HOST", &podman);
-    bench
+    harness.set("MANAGED_APP_RUNTIME", runtime);
+    harness.set("DOCKER_HOST", &docker);
+    harness.set("CONTAINER_HOST", &podman);
+    harness
 }
 
 #[tokio::test]
 async fn an_engine_that_is_down_ends_with_69_and_its_own_remedy() {
     for (runtime, remedy) in [("docker", "systemctl start docker"), ("podman", "systemctl enable --now podman.socket")]
     {
-        let bench = bench_without_engine(runtime).await;
-        let ran = bench.run(&["check"]).await;
+        let harness = harness_without_engine(runtime).await;
+        let ran = harness.run(&["check"]).await;
         assert_eq!(ran.code, 69, "{}", ran.all());
         ran.shows("failed engine", &[&format!("no-{runtime}.sock"), remedy]);
         ran.shows("skipped node log groups", &["no engine"]);
-        let ran = bench.run(&["plan"]).await;
+        let ran = harness.run(&["plan"]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (69, ""), "{}", ran.all());
         assert!(ran.stderr.contains(remedy), "{}", ran.all());
     }
@@ -31,9 +31,9 @@ async fn an_engine_that_is_down_ends_with_69_and_its_own_remedy() {
 
 #[tokio::test]
 async fn without_any_engine_all_that_was_tried_is_named() {
-    let bench = bench_without_engine("auto").await;
+    let harness = harness_without_engine("auto").await;
     for command in ["check", "plan", "run"] {
-        let ran = bench.run(&[command]).await;
+        let ran = harness.run(&[command]).await;
         assert_eq!(ran.code, 69, "{}", ran.all());
         let all = ran.all();
         for part in
@@ -46,24 +46,24 @@ async fn without_any_engine_all_that_was_tried_is_named() {
 
 #[tokio::test]
 async fn an_address_that_cannot_be_used_ends_with_78() {
-    let mut bench = bench_without_engine("podman").await;
-    bench.set("CONTAINER_HOST", "ssh://me@elsewhere");
-    let ran = bench.run(&["check"]).await;
+    let mut harness = harness_without_engine("podman").await;
+    harness.set("CONTAINER_HOST", "ssh://me@elsewhere");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed engine", &["check CONTAINER_HOST"]);
-    let mut bench = bench_without_engine("docker").await;
-    bench.set("DOCKER_HOST", "tcp://elsewhere:2375");
-    let ran = bench.run(&["check"]).await;
+    let mut harness = harness_without_engine("docker").await;
+    harness.set("DOCKER_HOST", "tcp://elsewhere:2375");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed engine", &["check DOCKER_HOST"]);
 }
 
 #[tokio::test]
 async fn an_engine_that_hangs_does_not_hold_up_the_choice() {
-    let bench = bench_without_engine("auto").await;
-    // Connections wait in the socket's queue, and nobody ever takes them.
-    let _hung = UnixListener::bind(bench.folder().join("no-docker.sock")).expect("a socket");
-    let ran = bench.run(&["check"]).await;
+    let harness = harness_without_engine("auto").await;
+    // Connections wait in the queue of the socket and are never accepted.
+    let _hung = UnixListener::bind(harness.folder().join("no-docker.sock")).expect("a socket");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 69, "{}", ran.all());
     ran.shows("failed engine", &["did not answer in time", "it hangs: systemctl restart docker"]);
 }

@@ -1,4 +1,4 @@
-//! The daemon's own log in CloudWatch, as the binary ships it.
+//! The log of the daemon in CloudWatch, as the binary ships it.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// What the daemon says when its log cannot be shipped.
-const TROUBLE: &str = "logs do not reach CloudWatch";
+/// The message of the daemon if its log cannot be shipped.
+const NOT_SHIPPED: &str = "logs do not reach CloudWatch";
 
-/// What is in the daemon's log group, in order.
-fn shipped(bench: &Bench) -> Vec<String> {
-    let env = bench.variables();
-    let events = bench.cloud.cloudwatch.events(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
+/// The events of the log group of the daemon, in order.
+fn shipped(harness: &Harness) -> Vec<String> {
+    let env = harness.variables();
+    let events = harness.cloud.cloudwatch.events(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
     events.into_iter().map(|event| event.message).collect()
 }
 
@@ -35,74 +35,76 @@ async fn ended(mut daemon: Child) -> Option<i32> {
     timeout(LIMIT, daemon.wait()).await.expect("it ends").expect("it was started").code()
 }
 
-fn is_up(bench: &Bench) -> bool {
-    bench.log().contains("start is over")
+fn is_up(harness: &Harness) -> bool {
+    harness.log().contains("start is over")
 }
 
 #[tokio::test]
 async fn all_that_the_daemon_says_is_in_its_log_group_from_the_first_line_to_the_last() {
-    let bench = Bench::new().await;
-    let daemon = bench.start(&["run"]);
-    eventually("it is up", || is_up(&bench)).await;
+    let harness = Harness::new().await;
+    let daemon = harness.start(&["run"]);
+    eventually("it is up", || is_up(&harness)).await;
     assert_eq!(ended(daemon).await, Some(0));
-    let lines: Vec<String> = bench.log().lines().map(str::to_owned).collect();
-    assert_eq!(shipped(&bench), lines);
+    let lines: Vec<String> = harness.log().lines().map(str::to_owned).collect();
+    assert_eq!(shipped(&harness), lines);
     assert!(
         lines[0].contains("] 20") && lines.last().is_some_and(|line| line.ends_with("daemon has ended")),
         "{lines:?}"
     );
-    assert!(!lines.iter().any(|line| line.contains(bench.password())));
+    assert!(!lines.iter().any(|line| line.contains(harness.password())));
 }
 
 #[tokio::test]
 async fn a_daemon_that_may_not_sign_in_still_ships_why() {
-    let mut bench = Bench::new().await;
-    bench.set("PASSWORD", "not the right one");
-    assert_eq!(bench.run(&["run"]).await.code, 77);
-    let shipped = shipped(&bench);
+    let mut harness = Harness::new().await;
+    harness.set("PASSWORD", "not the right one");
+    assert_eq!(harness.run(&["run"]).await.code, 77);
+    let shipped = shipped(&harness);
     assert!(
         shipped.iter().any(|line| line.starts_with("[ERROR] ") && line.contains("sign-in was refused")),
         "{shipped:?}"
     );
 }
 
-/// Shipping fails again and again, and says so once: in the file, and never among what it ships.
+/// Repeated failures of the shipping are logged once in the file, and never shipped.
 #[tokio::test]
 async fn a_cloudwatch_that_is_away_makes_one_line_and_no_others_and_everything_else_arrives_later() {
-    let mut bench = Bench::new().await;
-    bench.set("LOGGING_LEVEL", "DEBUG");
-    bench.cloud.cloudwatch.faults().set_outage(true);
-    let daemon = bench.start(&["run"]);
-    eventually("it is up", || is_up(&bench)).await;
-    let tried = bench.cloud.cloudwatch.calls("CreateLogStream");
-    eventually("it is tried again", || bench.cloud.cloudwatch.calls("CreateLogStream") >= tried + 4).await;
-    assert_eq!(bench.log().matches(TROUBLE).count(), 1, "{}", bench.log());
-    assert_eq!(shipped(&bench), [""; 0]);
-    bench.cloud.cloudwatch.faults().set_outage(false);
-    eventually("what was said meanwhile arrives", || shipped(&bench).iter().any(|line| line.contains("start is over")))
-        .await;
+    let mut harness = Harness::new().await;
+    harness.set("LOGGING_LEVEL", "DEBUG");
+    harness.cloud.cloudwatch.faults().set_outage(true);
+    let daemon = harness.start(&["run"]);
+    eventually("it is up", || is_up(&harness)).await;
+    let tried = harness.cloud.cloudwatch.calls("CreateLogStream");
+    eventually("it is tried again", || harness.cloud.cloudwatch.calls("CreateLogStream") >= tried + 4).await;
+    assert_eq!(harness.log().matches(NOT_SHIPPED).count(), 1, "{}", harness.log());
+    assert_eq!(shipped(&harness), [""; 0]);
+    harness.cloud.cloudwatch.faults().set_outage(false);
+    eventually("the lines of the outage arrive", || {
+        shipped(&harness).iter().any(|line| line.contains("start is over"))
+    })
+    .await;
     assert_eq!(ended(daemon).await, Some(0));
-    let shipped = shipped(&bench);
-    assert!(!shipped.iter().any(|line| line.contains(TROUBLE)), "{shipped:?}");
+    let shipped = shipped(&harness);
+    assert!(!shipped.iter().any(|line| line.contains(NOT_SHIPPED)), "{shipped:?}");
     assert!(shipped.last().is_some_and(|line| line.ends_with("daemon has ended")), "{shipped:?}");
 }
 
 #[tokio::test]
 async fn without_the_permission_the_daemon_runs_and_ends_all_the_same() {
-    let bench = Bench::new().await;
-    bench.cloud.cloudwatch.faults().set_denied(true);
-    let daemon = bench.start(&["run"]);
-    eventually("it is up and said it", || is_up(&bench) && bench.log().contains(TROUBLE)).await;
-    let log = bench.log();
-    let line = log.lines().find(|line| line.contains(TROUBLE)).expect("it is there");
+    let harness = Harness::new().await;
+    harness.cloud.cloudwatch.faults().set_denied(true);
+    let daemon = harness.start(&["run"]);
+    eventually("it is up and has logged it", || is_up(&harness) && harness.log().contains(NOT_SHIPPED)).await;
+    let log = harness.log();
+    let line = log.lines().find(|line| line.contains(NOT_SHIPPED)).expect("it is there");
     assert!(line.starts_with("[WARNING] ") && line.contains("logs:PutLogEvents"), "{line}");
     assert_eq!(ended(daemon).await, Some(0));
-    assert_eq!(bench.log().matches(TROUBLE).count(), 1);
+    assert_eq!(harness.log().matches(NOT_SHIPPED).count(), 1);
 }
 
-/// What the daemon answers at its status socket.
-async fn asked(bench: &Bench, path: &str) -> String {
-    let mut socket = UnixStream::connect(bench.socket()).await.expect("the daemon listens");
+/// A response of the status socket of the daemon.
+async fn get(harness: &Harness, path: &str) -> String {
+    let mut socket = UnixStream::connect(harness.socket()).await.expect("the daemon listens");
     let request = format!("GET {path} HTTP/1.1\r\nhost: daemon\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("it reads");
     let mut answer = String::new();
@@ -112,14 +114,14 @@ async fn asked(bench: &Bench, path: &str) -> String {
 
 #[tokio::test]
 async fn what_became_of_the_daemons_own_log_is_told_in_status_and_metrics() {
-    let bench = Bench::new().await;
-    let _daemon = bench.start(&["run"]);
-    eventually("it is up and has shipped", || is_up(&bench) && !shipped(&bench).is_empty()).await;
-    let status = bench.run(&["status", "--json"]).await;
+    let harness = Harness::new().await;
+    let _daemon = harness.start(&["run"]);
+    eventually("it is up and has shipped", || is_up(&harness) && !shipped(&harness).is_empty()).await;
+    let status = harness.run(&["status", "--json"]).await;
     let report: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
     let log = &report["daemon"]["log"];
     assert!(log["shipped"]["lines"].as_u64() > Some(0) && log["lost"]["lines"] == 0, "{report}");
-    let metrics = asked(&bench, "/metrics").await;
+    let metrics = get(&harness, "/metrics").await;
     for (name, is_some) in [
         (r#"managed_app_daemon_log_lines_total{fate="shipped"}"#, true),
         (r#"managed_app_daemon_log_bytes_total{fate="shipped"}"#, true),
@@ -130,9 +132,9 @@ async fn what_became_of_the_daemons_own_log_is_told_in_status_and_metrics() {
     }
 }
 
-/// Keys in a file, as an operator or a helper writes them.
-fn write_keys(bench: &Bench, (id, secret): (String, String)) {
-    let folder = bench.folder().join(".aws");
+/// Writes keys to a file, as an operator or an agent does.
+fn write_keys(harness: &Harness, (id, secret): (String, String)) {
+    let folder = harness.folder().join(".aws");
     std::fs::create_dir_all(&folder).expect("a folder");
     let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
     std::fs::write(folder.join("credentials"), text).expect("a file");
@@ -140,34 +142,34 @@ fn write_keys(bench: &Bench, (id, secret): (String, String)) {
 
 #[tokio::test]
 async fn keys_that_are_replaced_in_their_file_while_it_runs_are_taken_up_and_nothing_is_lost() {
-    let mut bench = Bench::new().await;
-    let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| bench.variables()[name].clone());
-    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().for_each(|name| bench.unset(name));
-    write_keys(&bench, keys.into());
-    let daemon = bench.start(&["run"]);
-    eventually("it is up and has shipped", || is_up(&bench) && !shipped(&bench).is_empty()).await;
-    let next = bench.cloud.rotate_operator_keys();
-    bench.cloud.add_node("late", |node| node.image("registry.test/node:1"));
-    eventually("it is refused", || bench.log().contains(TROUBLE)).await;
-    write_keys(&bench, next);
-    eventually("it goes on", || shipped(&bench).iter().any(|line| line.contains("late"))).await;
+    let mut harness = Harness::new().await;
+    let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| harness.variables()[name].clone());
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().for_each(|name| harness.unset(name));
+    write_keys(&harness, keys.into());
+    let daemon = harness.start(&["run"]);
+    eventually("it is up and has shipped", || is_up(&harness) && !shipped(&harness).is_empty()).await;
+    let next = harness.cloud.rotate_operator_keys();
+    harness.cloud.add_node("late", |node| node.image("registry.test/node:1"));
+    eventually("it is rejected", || harness.log().contains(NOT_SHIPPED)).await;
+    write_keys(&harness, next);
+    eventually("it continues", || shipped(&harness).iter().any(|line| line.contains("late"))).await;
     assert_eq!(ended(daemon).await, Some(0));
-    // What comes of shipping itself is not shipped.
-    let words = [TROUBLE, "logs reach CloudWatch again", "the AWS keys of this host were replaced"];
-    let apart = |line: &&str| words.iter().any(|word| line.contains(word));
-    let log = bench.log();
-    let logged: Vec<&str> = log.lines().filter(|line| !apart(line)).collect();
-    assert_eq!(shipped(&bench), logged);
+    // Messages about the shipping are not shipped.
+    let unshipped = [NOT_SHIPPED, "logs reach CloudWatch again", "the AWS keys of this host were replaced"];
+    let is_unshipped = |line: &&str| unshipped.iter().any(|message| line.contains(message));
+    let log = harness.log();
+    let logged: Vec<&str> = log.lines().filter(|line| !is_unshipped(line)).collect();
+    assert_eq!(shipped(&harness), logged);
 }
 
 #[tokio::test]
 async fn switched_off_nothing_is_sent() {
-    let mut bench = Bench::new().await;
-    bench.set("MANAGED_APP_DAEMON_LOGS", "off");
-    let daemon = bench.start(&["run"]);
-    eventually("it is up", || is_up(&bench)).await;
+    let mut harness = Harness::new().await;
+    harness.set("MANAGED_APP_DAEMON_LOGS", "off");
+    let daemon = harness.start(&["run"]);
+    eventually("it is up", || is_up(&harness)).await;
     assert_eq!(ended(daemon).await, Some(0));
-    bench.run(&["check"]).await.shows("skipped log group", &["MANAGED_APP_DAEMON_LOGS=off"]);
-    let cloudwatch = &bench.cloud.cloudwatch;
+    harness.run(&["check"]).await.shows("skipped log group", &["MANAGED_APP_DAEMON_LOGS=off"]);
+    let cloudwatch = &harness.cloud.cloudwatch;
     assert_eq!((cloudwatch.calls("CreateLogStream"), cloudwatch.calls("PutLogEvents")), (0, 0));
 }

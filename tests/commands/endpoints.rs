@@ -1,16 +1,17 @@
-//! `check` and the endpoints of AWS: partitions, FIPS, dual stack, endpoints of one's own, repositories that do not exist yet.
+//! `check` and the endpoints of AWS: partitions, FIPS, dual stack, custom endpoints, repositories that do not exist
+//! yet.
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
 
-/// It may be one of a pull-through cache rule, which the first pull makes; no permission of the host shows these rules.
+/// A pull-through cache rule may create it at the first pull; the permissions of the host do not include these rules.
 #[tokio::test]
 async fn a_private_repository_that_the_first_pull_may_make_is_no_failure() {
-    let bench = Bench::new().await;
-    bench.cloud.add_node("a", |node| node.image(PRIVATE));
-    bench.cloud.registry.remove_repository("node");
-    let ran = bench.run(&["check"]).await;
+    let harness = Harness::new().await;
+    harness.cloud.add_node("a", |node| node.image(PRIVATE));
+    harness.cloud.registry.remove_repository("node");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows(
         &format!("skipped image {PRIVATE}: its repository does not exist"),
@@ -18,17 +19,17 @@ async fn a_private_repository_that_the_first_pull_may_make_is_no_failure() {
     );
 }
 
-/// The names that are asked for, in a region that has none: DNS says which host was tried.
+/// The region does not exist, so the error of the name lookup shows which host was tried.
 #[tokio::test]
 async fn check_tries_the_endpoints_that_the_sdk_would_call() {
     let logs_at = async |variables: &[(&str, &str)]| {
-        let mut bench = Bench::new().await;
+        let mut harness = Harness::new().await;
         for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"] {
-            bench.unset(variable);
+            harness.unset(variable);
         }
-        bench.set("AWS_DEFAULT_REGION", "us-nowhere-1");
-        variables.iter().for_each(|(name, value)| bench.set(name, value));
-        let ran = bench.run(&["check"]).await;
+        harness.set("AWS_DEFAULT_REGION", "us-nowhere-1");
+        variables.iter().for_each(|(name, value)| harness.set(name, value));
+        let ran = harness.run(&["check"]).await;
         let mut lines =
             ran.stdout.lines().filter(|line| line.contains("CloudWatch Logs") && line.contains(" network "));
         lines.next().unwrap_or_else(|| panic!("{}", ran.all())).to_owned()

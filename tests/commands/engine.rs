@@ -7,15 +7,15 @@ use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::node_image;
 use tokio::time::{Instant, sleep};
 
-use crate::bench::{Bench, unique};
+use crate::harness::{Harness, unique};
 
-/// How long a container may take to come up.
+/// Limit for the start of a container.
 const UP_LIMIT: Duration = Duration::from_secs(60);
-/// This host's architecture as images name it.
+/// The architecture of this host as images name it.
 const MACHINE: &str = if cfg!(target_arch = "aarch64") { "for arm64" } else { "for amd64" };
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A private engine, spoken to by its own command line. What a test made goes with it.
+/// A private engine, used through its command line. Dropping it removes everything that the test created.
 struct Engine {
     program: &'static str,
     endpoint: String,
@@ -24,55 +24,58 @@ struct Engine {
 }
 
 impl Engine {
-    async fn docker(bench: &mut Bench) -> Self {
-        let engine = Self::new("docker", "MANAGED_APP_TEST_DOCKER", bench);
-        bench.set("MANAGED_APP_RUNTIME", "docker");
-        bench.set("DOCKER_HOST", &engine.endpoint);
+    async fn docker(harness: &mut Harness) -> Self {
+        let engine = Self::new("docker", "MANAGED_APP_TEST_DOCKER", harness);
+        harness.set("MANAGED_APP_RUNTIME", "docker");
+        harness.set("DOCKER_HOST", &engine.endpoint);
         engine
     }
 
-    async fn podman(bench: &mut Bench) -> Self {
-        let engine = Self::new("podman", "MANAGED_APP_TEST_PODMAN", bench);
-        bench.set("MANAGED_APP_RUNTIME", "podman");
-        bench.set("CONTAINER_HOST", &engine.endpoint);
+    async fn podman(harness: &mut Harness) -> Self {
+        let engine = Self::new("podman", "MANAGED_APP_TEST_PODMAN", harness);
+        harness.set("MANAGED_APP_RUNTIME", "podman");
+        harness.set("CONTAINER_HOST", &engine.endpoint);
         engine
     }
 
-    /// An engine with an image of the test node, whose registry does not know it.
-    fn new(program: &'static str, variable: &str, bench: &Bench) -> Self {
+    /// An engine with a local image of the test node that is in no registry.
+    fn new(program: &'static str, variable: &str, harness: &Harness) -> Self {
         let missing = "start the private engines: scripts/engines up && eval \"$(scripts/engines env)\"";
         let endpoint = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is missing; {missing}"));
         let image = format!("registry.invalid/{}:1", unique("commands"));
-        let engine = Self { program, endpoint, image, app: bench.app().to_owned() };
-        engine.load(bench, node_image::archive(&engine.image, &engine.image));
+        let engine = Self { program, endpoint, image, app: harness.app().to_owned() };
+        engine.load(harness, node_image::archive(&engine.image, &engine.image));
         engine
     }
 
-    fn load(&self, bench: &Bench, archive: Vec<u8>) {
-        let path = bench.folder().join("image.tar");
+    fn load(&self, harness: &Harness, archive: Vec<u8>) {
+        let path = harness.folder().join("image.tar");
         std::fs::write(&path, archive).expect("a file");
         self.stdout_of(&["load", "--input", path.to_str().expect("a plain path")]);
         std::fs::remove_file(path).expect("it was there");
     }
 
-    /// Puts an image for another architecture in the place of that of the test node. No engine minds until it is run.
-    fn load_foreign(&self, bench: &Bench) {
+    /// Replaces the image of the test node by one for another architecture. Engines accept it until it is run.
+    fn load_foreign(&self, harness: &Harness) {
         let mut archive = node_image::archive(&self.image, &self.image);
         let field = |architecture: &str| format!("\"architecture\":\"{architecture}\"");
         let (ours, theirs) = (field(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }), field("s390x"));
-        let at = archive.windows(ours.len()).position(|window| window == ours.as_bytes()).expect("it is said");
+        let at = archive
+            .windows(ours.len())
+            .position(|window| window == ours.as_bytes())
+            .expect("the archive has the field");
         archive[at..at + ours.len()].copy_from_slice(theirs.as_bytes());
-        self.load(bench, archive);
+        self.load(harness, archive);
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
         let address = if self.program == "docker" { "--host" } else { "--url" };
         let mut command = Command::new(self.program);
         command.arg(address).arg(&self.endpoint).args(arguments).stdin(Stdio::null());
-        command.output().expect("the engine's own program is installed")
+        command.output().expect("the command of the engine is installed")
     }
 
-    /// What the engine's own program prints.
+    /// The output of the command of the engine.
     fn stdout_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -84,7 +87,7 @@ impl Engine {
         format!("label=stream.echo.managed-app.app={}", self.app)
     }
 
-    /// All containers and networks of the app, with all that a change would show in.
+    /// All containers and networks of the app, with the fields that a change affects.
     fn state(&self) -> String {
         let filter = self.filter();
         let containers = self.stdout_of(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
@@ -92,17 +95,20 @@ impl Engine {
         ids.sort_unstable();
         let form = "{{.ID}} {{.Name}} {{.Image}} {{.State.Status}} {{.State.StartedAt}} {{.HostConfig.PortBindings}}";
         let form = if self.program == "docker" { form } else { "{{.ID}} {{.Name}} {{.State.StartedAt}}" };
-        let details =
-            if ids.is_empty() { String::new() } else { self.stdout_of(&[&["inspect", "--format", form], &*ids].concat()) };
+        let details = if ids.is_empty() {
+            String::new()
+        } else {
+            self.stdout_of(&[&["inspect", "--format", form], &*ids].concat())
+        };
         let networks = self.stdout_of(&["network", "ls", "--quiet", "--filter", &filter]);
         format!("{details}\n{networks}")
     }
 
-    /// Waits until so many containers of the app run.
+    /// Waits until this number of containers of the app run.
     async fn wait_running(&self, count: usize) {
         let until = Instant::now() + UP_LIMIT;
         while self.stdout_of(&["ps", "--quiet", "--filter", &self.filter()]).lines().count() != count {
-            assert!(Instant::now() < until, "the app's containers do not come up: {}", self.state());
+            assert!(Instant::now() < until, "the containers of the app do not start: {}", self.state());
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -124,9 +130,9 @@ impl Drop for Engine {
     }
 }
 
-/// Runs the daemon until its nodes are up, and ends it so that they stay.
-async fn start_existing(bench: &Bench, engine: &Engine, count: usize) {
-    let mut daemon = bench.start(&["run", "--on-exit", "leave"]);
+/// Runs the daemon until its nodes are up, then stops it and leaves them running.
+async fn start_existing(harness: &Harness, engine: &Engine, count: usize) {
+    let mut daemon = harness.start(&["run", "--on-exit", "leave"]);
     engine.wait_running(count).await;
     let pid = daemon.id().expect("it runs").to_string();
     let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
@@ -135,66 +141,66 @@ async fn start_existing(bench: &Bench, engine: &Engine, count: usize) {
     assert_eq!(ended.code(), Some(0));
 }
 
-/// What is planned before, between and after changes, and that planning leaves engine and disk alone.
-async fn follows_changes(bench: &Bench, engine: &Engine) {
-    bench.cloud.add_node("a", |node| node.image(&engine.image));
-    bench.cloud.add_node("b: second", |node| node.image(&engine.image));
+/// The plan before, between and after changes. Planning changes neither engine nor disk.
+async fn follows_changes(harness: &Harness, engine: &Engine) {
+    harness.cloud.add_node("a", |node| node.image(&engine.image));
+    harness.cloud.add_node("b: second", |node| node.image(&engine.image));
     let before = engine.state();
-    let ran = bench.run(&["plan"]).await;
+    let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("pull image", &[&engine.image, "a copy is here"]);
     ran.shows("create node \"a\"", &["there is none"]);
     assert_eq!(engine.state(), before);
-    assert!(!bench.state().exists());
+    assert!(!harness.state().exists());
 
-    start_existing(bench, engine, 2).await;
-    let (up, disk) = (engine.state(), bench.disk());
-    let ran = bench.run(&["plan"]).await;
+    start_existing(harness, engine, 2).await;
+    let (up, disk) = (engine.state(), harness.disk());
+    let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("nothing node \"a\"", &["as wanted"]);
     ran.shows("nothing to do to 2 nodes", &[]);
 
-    bench.cloud.connect("a", "elsewhere");
-    bench.cloud.change_ports("b: second", vec![Port::tcp(47_911, 80)]);
-    bench.cloud.add_node("c", |node| node.image(&engine.image));
-    let ran = bench.run(&["plan"]).await;
+    harness.cloud.connect("a", "elsewhere");
+    harness.cloud.change_ports("b: second", vec![Port::tcp(47_911, 80)]);
+    harness.cloud.add_node("c", |node| node.image(&engine.image));
+    let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("restart node \"a\"", &["what it reads has changed"]);
     ran.shows("replace node \"b: second\"", &["changed: ports"]);
     ran.shows("create node \"c\"", &[]);
     ran.shows("3 of 3 nodes to act on", &[]);
 
-    bench.cloud.remove_node("a");
-    let ran = bench.run(&["plan"]).await;
+    harness.cloud.remove_node("a");
+    let ran = harness.run(&["plan"]).await;
     ran.shows("remove node \"a\"", &["was removed"]);
-    assert_eq!(engine.state(), up, "planning leaves the engine alone");
-    assert_eq!(bench.disk(), disk, "planning leaves the disk alone");
+    assert_eq!(engine.state(), up, "planning does not change the engine");
+    assert_eq!(harness.disk(), disk, "planning does not change the disk");
 }
 
 #[tokio::test]
 async fn plan_follows_changes_on_docker() {
-    let mut bench = Bench::new().await;
-    bench.set("MANAGED_APP_NODE_LOGS", "engine");
-    let engine = Engine::docker(&mut bench).await;
-    follows_changes(&bench, &engine).await;
+    let mut harness = Harness::new().await;
+    harness.set("MANAGED_APP_NODE_LOGS", "engine");
+    let engine = Engine::docker(&mut harness).await;
+    follows_changes(&harness, &engine).await;
 }
 
 #[tokio::test]
 async fn plan_follows_changes_on_podman() {
-    let mut bench = Bench::new().await;
-    let engine = Engine::podman(&mut bench).await;
-    follows_changes(&bench, &engine).await;
+    let mut harness = Harness::new().await;
+    let engine = Engine::podman(&mut harness).await;
+    follows_changes(&harness, &engine).await;
 }
 
 #[tokio::test]
 async fn strangers_are_never_named() {
-    let mut bench = Bench::new().await;
-    bench.set("MANAGED_APP_NODE_LOGS", "engine");
-    let engine = Engine::docker(&mut bench).await;
+    let mut harness = Harness::new().await;
+    harness.set("MANAGED_APP_NODE_LOGS", "engine");
+    let engine = Engine::docker(&mut harness).await;
     let stranger = unique("commands-stranger");
     engine.stdout_of(&["create", "--name", &stranger, &engine.image]);
-    bench.cloud.add_node("a", |node| node.image(&engine.image));
-    let (check, plan) = (bench.run(&["check"]).await, bench.run(&["plan"]).await);
+    harness.cloud.add_node("a", |node| node.image(&engine.image));
+    let (check, plan) = (harness.run(&["check"]).await, harness.run(&["plan"]).await);
     let still = engine.run(&["rm", &stranger]);
     assert!(still.status.success(), "the stranger is still there");
     for ran in [check, plan] {
@@ -205,11 +211,11 @@ async fn strangers_are_never_named() {
 
 #[tokio::test]
 async fn check_on_docker_tries_the_groups_of_nodes() {
-    let mut bench = Bench::new().await;
-    let engine = Engine::docker(&mut bench).await;
-    bench.cloud.add_node("a", |node| node.image(&engine.image));
-    bench.cloud.add_node("b", |node| node.image(&engine.image));
-    let ran = bench.run(&["check"]).await;
+    let mut harness = Harness::new().await;
+    let engine = Engine::docker(&mut harness).await;
+    harness.cloud.add_node("a", |node| node.image(&engine.image));
+    harness.cloud.add_node("b", |node| node.image(&engine.image));
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("ok engine", &["docker", MACHINE, &engine.endpoint]);
     ran.shows("ok disk space images:", &["MiB free at"]);
@@ -220,27 +226,27 @@ async fn check_on_docker_tries_the_groups_of_nodes() {
     ran.shows("ok image", &[&engine.image, "a copy is here"]);
     ran.shows("ok node log groups", &["all 2"]);
 
-    let group = bench.cloud.node_log_group("b");
-    bench.cloud.cloudwatch.delete_group(&bench.cloud.world().tenant.region, &group);
-    let ran = bench.run(&["check"]).await;
+    let group = harness.cloud.node_log_group("b");
+    harness.cloud.cloudwatch.delete_group(&harness.cloud.world().tenant.region, &group);
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed node log group", &[&group, "never by this program"]);
 }
 
-/// The registries of these images are none of AWS: only the engine's copy tells what they are for.
+/// The registries of these images do not belong to AWS: only the local image shows the architecture.
 #[tokio::test]
 async fn check_tells_that_a_copy_is_for_another_architecture() {
     for program in ["docker", "podman"] {
-        let mut bench = Bench::new().await;
+        let mut harness = Harness::new().await;
         let engine = match program {
-            "docker" => Engine::docker(&mut bench).await,
-            _ => Engine::podman(&mut bench).await,
+            "docker" => Engine::docker(&mut harness).await,
+            _ => Engine::podman(&mut harness).await,
         };
-        bench.cloud.add_node("a", |node| node.image(&engine.image));
+        harness.cloud.add_node("a", |node| node.image(&engine.image));
         let image = format!("ok image {}:", engine.image);
-        bench.run(&["check"]).await.shows(&image, &[&format!("{MACHINE}; a copy is here")]);
-        engine.load_foreign(&bench);
-        let ran = bench.run(&["check"]).await;
+        harness.run(&["check"]).await.shows(&image, &[&format!("{MACHINE}; a copy is here")]);
+        engine.load_foreign(&harness);
+        let ran = harness.run(&["check"]).await;
         assert_eq!(ran.code, 78, "{program}: {}", ran.all());
         ran.shows(&image.replace("ok", "failed"), &["it is for s390x, and this host is"]);
     }
@@ -248,35 +254,35 @@ async fn check_tells_that_a_copy_is_for_another_architecture() {
 
 #[tokio::test]
 async fn check_on_podman_knows_that_it_has_no_awslogs() {
-    let mut bench = Bench::new().await;
-    let engine = Engine::podman(&mut bench).await;
-    let ran = bench.run(&["check"]).await;
+    let mut harness = Harness::new().await;
+    let engine = Engine::podman(&mut harness).await;
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("ok engine", &["podman", MACHINE, &engine.endpoint]);
     ran.shows("ok disk space images:", &["MiB free at"]);
     ran.shows("ok node output", &["podman keeps it"]);
-    bench.set("MANAGED_APP_NODE_LOGS", "awslogs");
-    let ran = bench.run(&["check"]).await;
+    harness.set("MANAGED_APP_NODE_LOGS", "awslogs");
+    let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed node output", &["podman has no awslogs", "MANAGED_APP_NODE_LOGS=agent"]);
 }
 
 #[tokio::test]
 async fn auto_prefers_the_engine_that_holds_the_app() {
-    let mut bench = Bench::new().await;
-    bench.set("MANAGED_APP_NODE_LOGS", "engine");
-    let docker = Engine::docker(&mut bench).await;
-    let podman = Engine::podman(&mut bench).await;
-    bench.set("MANAGED_APP_RUNTIME", "auto");
-    let ran = bench.run(&["check"]).await;
+    let mut harness = Harness::new().await;
+    harness.set("MANAGED_APP_NODE_LOGS", "engine");
+    let docker = Engine::docker(&mut harness).await;
+    let podman = Engine::podman(&mut harness).await;
+    harness.set("MANAGED_APP_RUNTIME", "auto");
+    let ran = harness.run(&["check"]).await;
     ran.shows("ok engine", &["docker", &docker.endpoint]);
     assert!(ran.stderr.contains("engine chosen") && ran.stderr.contains("preferred"), "{}", ran.all());
 
-    bench.set("MANAGED_APP_RUNTIME", "podman");
-    bench.cloud.add_node("a", |node| node.image(&podman.image));
-    start_existing(&bench, &podman, 1).await;
-    bench.set("MANAGED_APP_RUNTIME", "auto");
-    let ran = bench.run(&["plan"]).await;
+    harness.set("MANAGED_APP_RUNTIME", "podman");
+    harness.cloud.add_node("a", |node| node.image(&podman.image));
+    start_existing(&harness, &podman, 1).await;
+    harness.set("MANAGED_APP_RUNTIME", "auto");
+    let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     assert!(ran.stderr.contains("it already holds containers of this app"), "{}", ran.all());
     ran.shows("app", &["podman", &podman.endpoint]);

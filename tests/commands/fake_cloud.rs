@@ -1,4 +1,5 @@
-//! `fake-cloud` as an author of nodes meets it: one process serves, others say words to it, and a daemon follows them.
+//! `fake-cloud` as authors of nodes use it: one process serves, other processes send commands, and a daemon follows
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,18 +12,18 @@ const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/fake-cloud.to
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A process that ends with the test.
+/// Kills its process when dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A fake cloud that serves, a folder, and nothing of this process's environment.
+/// A running fake cloud and a directory. Nothing uses the environment of this process.
 struct Harness {
     folder: tempfile::TempDir,
     at: String,
@@ -37,7 +38,7 @@ impl Harness {
         let mut cloud = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut line = String::new();
         let output = cloud.stdout.take().expect("it was piped");
-        BufReader::new(output).read_line(&mut line).expect("it says where it is");
+        BufReader::new(output).read_line(&mut line).expect("it prints its address");
         let at = line.split("http://").nth(1).and_then(|rest| rest.split(". ").next()).expect("an address");
         Self { at: at.to_owned(), folder, _cloud: Running(cloud) }
     }
@@ -47,14 +48,14 @@ impl Harness {
         command.args(["fake-cloud", "--at", &self.at]).args(arguments).output().expect("the binary starts")
     }
 
-    /// What a word that succeeds prints.
+    /// The output of a command that succeeds.
     fn output_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// The code and the complaint of a word that fails.
+    /// Exit code and error output of a command that fails.
     fn error_of(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = self.run(arguments);
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -66,7 +67,7 @@ impl Harness {
         path
     }
 
-    /// The program as a host runs it, with the printed environment alone.
+    /// The program as a host runs it, with the printed environment only.
     fn on_host(&self, command_name: &str) -> Command {
         self.on_host_with(command_name, &self.output_of(&["env"]))
     }
@@ -115,10 +116,10 @@ fn a_daemon_follows_what_is_said_to_the_cloud() {
     let mut command = harness.on_host("run");
     let _daemon = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts"));
     let log = || std::fs::read_to_string(harness.folder.path().join("log")).unwrap_or_default();
-    // The engine in memory has no images, so that all a daemon can do about a node is to say so.
-    until("the daemon has met the nodes of the seed", || log().contains("localhost/inlet:1"));
+    // The engine in memory has no images, so the daemon can only report the missing image.
+    until("the daemon has read the nodes of the seed", || log().contains("localhost/inlet:1"));
     harness.output_of(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
-    until("the daemon has met the new node", || log().contains("localhost/late:1"));
+    until("the daemon has read the new node", || log().contains("localhost/late:1"));
     until("its message was deleted", || harness.output_of(&["show"]).contains("0 changes not taken"));
 }
 

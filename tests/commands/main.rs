@@ -1,15 +1,15 @@
-//! The commands as their users meet them: the real binary as a process, against a fake cloud on the wire, with the
-//! engine in memory where no engine is needed and with private engines where one is.
+//! The commands as users run them: the real binary as a process, with a fake cloud on the wire, and with the engine in
+//! memory or with private engines.
 //!
-//! The private engines are those of `scripts/engines`; a test that needs one fails without it and says how to start it.
+//! `scripts/engines` starts the private engines; a test that needs one fails without it and prints the remedy.
 
-mod bench;
 mod check;
 mod choice;
 mod daemon_log;
 mod endpoints;
 mod engine;
 mod fake_cloud;
+mod harness;
 mod keys;
 mod plan;
 mod readme;

@@ -1,8 +1,9 @@
-//! Every command in the README and in `docs/`: blocks marked `sh` are run here, those marked `sh host` by
-//! `scripts/package-test`, which takes them from `docs/`; the README repeats some of them. Links between pages lead somewhere.
+//! Tests every command of the README and of `docs/`: this file runs blocks with the mark `sh`. `scripts/package-test`
+//! runs the blocks of `docs/` with the mark `sh host`; the README repeats some of them. Also tests the links between
+//! pages.
 //!
-//! `cargo run` and `cargo build` lead to the program that the tests were built with, as another set of features would build
-//! everything again; all else is run as it stands.
+//! `cargo run` and `cargo build` use the program of the tests, because another set of features would build everything
+//! again. Other commands run unchanged.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The demo takes about 20 s on an idle machine.
 const BLOCK_LIMIT: Duration = Duration::from_secs(180);
 
-/// What `cargo` does here. A fake cloud has a port that nobody else uses, and a word to it waits until it serves.
+/// The replacement of `cargo`. The fake cloud gets a free port, and commands wait until it serves.
 const CARGO: &str = r#"#!/bin/bash
 case $* in
     'run --features demo -- fake-cloud serve'*) exec "$PROGRAM" "${@:5}" --listen "$FAKE_CLOUD" ;;
@@ -28,7 +29,7 @@ case $* in
 esac
 "#;
 
-/// The blocks of code with what stands behind their fences.
+/// The blocks of code with the marks of their fences.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
@@ -84,7 +85,7 @@ fn every_block_of_the_docs_is_of_a_known_kind() {
     for page in pages() {
         for (kind, block) in blocks(&page.text) {
             let is_known = ["sh", "sh host", "text", "mermaid"].contains(&kind.as_str());
-            assert!(is_known, "{}: nobody runs a block of the kind {kind:?}:\n{block}", page.path);
+            assert!(is_known, "{}: blocks of the kind {kind:?} are not tested:\n{block}", page.path);
         }
     }
 }
@@ -121,7 +122,7 @@ async fn every_command_of_the_docs_works() {
     assert!(ran > 2 && compared > 0, "the pages have blocks to run, and output: {ran}, {compared}");
 }
 
-/// The block `text` after a command is its output, shortened: each line is there, but for its numbers.
+/// The block `text` after a command is its shortened output: each line must occur, except for its numbers.
 fn compare(shown: &str, output: &str) {
     let form = |line: &str| line.split(|c: char| c.is_ascii_digit() || c == '.').collect::<String>().replace(' ', "");
     let forms: Vec<String> = output.lines().map(form).collect();
@@ -133,7 +134,7 @@ fn compare(shown: &str, output: &str) {
     }
 }
 
-/// Links of the form `](page.md)`, `](page.md#heading)` and `](#heading)`; others lead out of the project.
+/// Links of the form `](page.md)`, `](page.md#heading)` and `](#heading)`; others are external.
 #[test]
 fn every_link_between_pages_leads_to_a_page_and_a_heading() {
     for page in pages() {
@@ -152,7 +153,7 @@ fn every_link_between_pages_leads_to_a_page_and_a_heading() {
     }
 }
 
-/// The anchor that GitHub gives to a heading.
+/// The anchor of a heading on GitHub.
 fn anchor(line: &str) -> Option<String> {
     let title = line.strip_prefix('#')?.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
@@ -166,7 +167,7 @@ fn the_readme_is_short() {
     let readme = pages.iter().find(|page| page.path == "README.md").expect("it is one of the pages");
     assert!(readme.text.lines().count() <= 150, "{} lines", readme.text.lines().count());
     for page in pages.iter().filter(|page| page.path != "README.md") {
-        assert!(readme.text.contains(&format!("]({})", page.path)), "the README does not lead to {}", page.path);
+        assert!(readme.text.contains(&format!("]({})", page.path)), "the README has no link to {}", page.path);
     }
 }
 
@@ -176,7 +177,7 @@ async fn run(folder: &Path, block: &str) -> String {
     let mut command = Command::new("/bin/bash");
     let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").expect("there is a PATH"));
     command.args(["-euo", "pipefail", "-c", block]).current_dir(&tree).stdin(Stdio::null());
-    // What cargo needs, and nothing else of the caller's environment.
+    // Of the environment of the caller, only the variables that cargo needs.
     let kept = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "TMPDIR"];
     command.env_clear().envs(kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.env("PATH", path).env("PROGRAM", env!("CARGO_BIN_EXE_echostream-managed-app")).env("CARGO", env!("CARGO"));
@@ -186,10 +187,10 @@ async fn run(folder: &Path, block: &str) -> String {
     let child = command.spawn().expect("bash starts");
     let group = child.id().to_string();
     let done = tokio::task::spawn_blocking(move || {
-        // The shell alone: what it left running holds the pipes open.
+        // Waits for the shell only: background processes keep the pipes open.
         let mut child = child;
         let status = child.wait().expect("it can be waited for");
-        // Servers that the block has started.
+        // Kills the servers that the block started.
         let _ = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
         (status, child.wait_with_output().expect("its output"))
     });
@@ -199,7 +200,7 @@ async fn run(folder: &Path, block: &str) -> String {
     output
 }
 
-/// A tree to work in, whose files are those of the project: what a block writes stays out of it.
+/// A working tree with links to the files of the project: files that a block writes stay outside the project.
 fn prepare(folder: &Path) -> PathBuf {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let (tree, bin) = (folder.join("tree"), folder.join("bin"));

@@ -1,4 +1,4 @@
-//! The program among other programs: help, and output that nobody reads.
+//! The program in a shell: help, closed output, terminals, users without rights.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 
 /// A user without any rights on every Linux.
 const NOBODY: u32 = 65_534;
@@ -18,24 +18,24 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[tokio::test]
 async fn help_needs_no_configuration() {
-    let mut bench = Bench::new().await;
-    bench.unset("APP");
-    let ran = bench.run(&["--help"]).await;
+    let mut harness = Harness::new().await;
+    harness.unset("APP");
+    let ran = harness.run(&["--help"]).await;
     assert_eq!(ran.code, 0);
     for part in ["check", "plan", "run", "MANAGED_APP_RUNTIME", "CONTAINER_HOST", "NO_COLOR", "Exit codes"] {
         assert!(ran.stdout.contains(part), "{part}");
     }
-    assert_eq!(bench.run(&["--nonsense"]).await.code, 64);
+    assert_eq!(harness.run(&["--nonsense"]).await.code, 64);
 }
 
 #[tokio::test]
 async fn output_that_nobody_reads_is_no_failure() {
-    let bench = Bench::new().await;
+    let harness = Harness::new().await;
     for command in ["check", "plan", "--help"] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut run = Command::new(env!("CARGO_BIN_EXE_echostream-managed-app"));
-        run.env_clear().envs(bench.variables()).arg(command).stdin(Stdio::null()).stdout(writer);
+        run.env_clear().envs(harness.variables()).arg(command).stdin(Stdio::null()).stdout(writer);
         let output = tokio::task::spawn_blocking(move || run.output()).await.expect("no panic").expect("it starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(0) && !stderr.contains("panicked"), "{command}: {stderr}");
@@ -44,30 +44,30 @@ async fn output_that_nobody_reads_is_no_failure() {
 
 #[tokio::test]
 async fn colours_are_for_terminals_and_can_be_switched_off() {
-    let mut bench = Bench::new().await;
-    let on_terminal = |bench: &Bench| {
+    let mut harness = Harness::new().await;
+    let on_terminal = |harness: &Harness| {
         // `script` of util-linux gives its command a terminal.
         let mut run = Command::new("script");
         let line = format!("{} check", env!("CARGO_BIN_EXE_echostream-managed-app"));
-        run.env_clear().envs(bench.variables()).args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        run.env_clear().envs(harness.variables()).args(["--quiet", "--return", "--command", &line, "/dev/null"]);
         run.stdin(Stdio::null());
         tokio::task::spawn_blocking(move || run.output().expect("script of util-linux is installed"))
     };
-    let output = on_terminal(&bench).await.expect("no panic");
+    let output = on_terminal(&harness).await.expect("no panic");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && shown.contains("\u{1b}[32mok"), "{shown}");
-    bench.set("NO_COLOR", "1");
-    let output = on_terminal(&bench).await.expect("no panic");
+    harness.set("NO_COLOR", "1");
+    let output = on_terminal(&harness).await.expect("no panic");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && !shown.contains('\u{1b}'), "{shown}");
 }
 
-/// On the engine in memory, which lacks the image: the node stays on its way for as long as one looks.
+/// With the engine in memory, which lacks the image, the node stays in progress.
 #[tokio::test]
 async fn bars_are_for_terminals_and_lines_for_all() {
-    let bench = Bench::new().await;
-    bench.cloud.add_node("a", |node| node.image("registry.example/a:1"));
-    // Ended a moment after all that can be done about the node was done.
+    let harness = Harness::new().await;
+    harness.cloud.add_node("a", |node| node.image("registry.example/a:1"));
+    // Stopped one second after the failure of the pull.
     let line = format!(
         "{} run & daemon=$!; for i in $(seq 600); do grep -q 'image cannot be pulled' $MANAGED_APP_LOG_FILE && break; \
          sleep 0.1; done 2>/dev/null; sleep 1; kill -TERM $daemon; wait $daemon",
@@ -75,9 +75,9 @@ async fn bars_are_for_terminals_and_lines_for_all() {
     );
     let run = |log: &str, program: &str, arguments: &[&str]| {
         let mut run = Command::new(program);
-        run.env_clear().envs(bench.variables()).env("TERM", "xterm").args(arguments).stdin(Stdio::null());
-        run.env("MANAGED_APP_LOG_FILE", bench.folder().join(log));
-        run.env("MANAGED_APP_STATE_DIRECTORY", bench.folder().join(format!("{log}-state")));
+        run.env_clear().envs(harness.variables()).env("TERM", "xterm").args(arguments).stdin(Stdio::null());
+        run.env("MANAGED_APP_LOG_FILE", harness.folder().join(log));
+        run.env("MANAGED_APP_STATE_DIRECTORY", harness.folder().join(format!("{log}-state")));
         run.env("MANAGED_APP_STATUS_SOCKET", "off");
         tokio::task::spawn_blocking(move || {
             let output = run.output().expect("the program is installed");
@@ -98,22 +98,22 @@ async fn bars_are_for_terminals_and_lines_for_all() {
 
 #[tokio::test]
 async fn a_user_without_rights_is_told_what_to_do() {
-    let mut bench = Bench::new().await;
-    fs::set_permissions(bench.folder(), Permissions::from_mode(0o755)).expect("our own folder");
-    fs::create_dir(bench.state()).expect("a folder");
-    fs::set_permissions(bench.state(), Permissions::from_mode(0o700)).expect("our own folder");
-    let ran = bench.run_as(NOBODY, &["plan"]).await;
+    let mut harness = Harness::new().await;
+    fs::set_permissions(harness.folder(), Permissions::from_mode(0o755)).expect("our own folder");
+    fs::create_dir(harness.state()).expect("a folder");
+    fs::set_permissions(harness.state(), Permissions::from_mode(0o700)).expect("our own folder");
+    let ran = harness.run_as(NOBODY, &["plan"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     assert!(ran.stderr.contains("Permission denied") && ran.stderr.contains("usually root"), "{}", ran.all());
 
-    let socket = bench.folder().join("engine.sock");
+    let socket = harness.folder().join("engine.sock");
     let _engine = UnixListener::bind(&socket).expect("a socket");
     fs::set_permissions(&socket, Permissions::from_mode(0o600)).expect("our own socket");
     let endpoint = format!("unix://{}", socket.display());
     for (runtime, variable) in [("docker", "DOCKER_HOST"), ("podman", "CONTAINER_HOST")] {
-        bench.set("MANAGED_APP_RUNTIME", runtime);
-        bench.set(variable, &endpoint);
-        let ran = bench.run_as(NOBODY, &["check"]).await;
+        harness.set("MANAGED_APP_RUNTIME", runtime);
+        harness.set(variable, &endpoint);
+        let ran = harness.run_as(NOBODY, &["check"]).await;
         assert_eq!(ran.code, 69, "{}", ran.all());
         ran.shows("failed engine", &["this user may not use the socket", "run as root"]);
         ran.shows("failed state directory", &["Permission denied"]);
@@ -123,13 +123,13 @@ async fn a_user_without_rights_is_told_what_to_do() {
 
 #[tokio::test]
 async fn a_signal_ends_the_wait_for_an_engine() {
-    let mut bench = Bench::new().await;
-    bench.set("MANAGED_APP_RUNTIME", "podman");
-    bench.set("CONTAINER_HOST", &format!("unix://{}/none.sock", bench.folder().display()));
-    let mut daemon = bench.start(&["run"]);
+    let mut harness = Harness::new().await;
+    harness.set("MANAGED_APP_RUNTIME", "podman");
+    harness.set("CONTAINER_HOST", &format!("unix://{}/none.sock", harness.folder().display()));
+    let mut daemon = harness.start(&["run"]);
     let until = Instant::now() + TEXT_LIMIT;
-    while !bench.log().contains("the engine does not answer yet") {
-        assert!(Instant::now() < until, "it does not say that it waits: {}", bench.log());
+    while !harness.log().contains("the engine does not answer yet") {
+        assert!(Instant::now() < until, "it does not log that it waits: {}", harness.log());
         sleep(POLL_INTERVAL).await;
     }
     let pid = daemon.id().expect("it runs").to_string();

@@ -1,10 +1,9 @@
-//! What the reconciler costs, as ratios: of many nodes to few, and of an event to a piece of work that never changes. No
-//! time stands here, and only time on the processor is compared, so a busy or slow machine changes nothing; a regression
-//! by a factor fails.
+//! Costs of the reconciler, as ratios: many nodes to few, and an event to a fixed piece of work. There are no absolute
+//! times, and only processor time is compared, so a busy or slow machine has no effect. A regression by a factor fails.
 //!
-//! Each figure is the best of several runs. The world is that of the benches, which tell the figures themselves.
+//! Each value is the best of several runs. The world is that of the benches, which print absolute values.
 
-use std::hint::black_box;
+use std::engine_event::black_box;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
@@ -15,10 +14,10 @@ mod world;
 
 const FEW: usize = 10;
 const MANY: usize = 3_000;
-/// Runs of which the best counts.
+/// Number of runs; the best counts.
 const RUNS: usize = 30;
 
-/// A walk over all nodes would be a hundred times as much.
+/// A loop over all nodes would cost a hundred times as much.
 #[test]
 fn a_change_costs_among_many_nodes_as_much_as_among_few() {
     within("change", change(MANY) / change(FEW), 4.0);
@@ -26,7 +25,7 @@ fn a_change_costs_among_many_nodes_as_much_as_among_few() {
 
 #[test]
 fn a_hint_costs_among_many_nodes_as_much_as_among_few() {
-    within("hint", engine_event(MANY) / engine_event(FEW), 4.0);
+    within("engine event", engine_event(MANY) / engine_event(FEW), 4.0);
 }
 
 #[test]
@@ -39,10 +38,10 @@ fn a_convergence_costs_for_each_node_as_much_with_many_nodes_as_with_few() {
 fn a_change_and_a_hint_cost_no_more_than_so_many_names() {
     let one_name = best(RUNS, || (0..100).for_each(|_| drop(black_box(names::container_name("a: digested"))))) / 100.0;
     within("change in names", change(FEW) / one_name, CHANGE_IN_NAMES_MAX);
-    within("hint in names", engine_event(FEW) / one_name, EVENT_IN_NAMES_MAX);
+    within("engine event in names", engine_event(FEW) / one_name, EVENT_IN_NAMES_MAX);
 }
 
-/// Three times and more of what was measured (8 to 13, and 0.21), built for tests.
+/// At least three times the measured values (8 to 13, and 0.21) of a test build.
 const CHANGE_IN_NAMES_MAX: f64 = 40.0;
 const EVENT_IN_NAMES_MAX: f64 = 1.0;
 
@@ -51,7 +50,7 @@ fn within(what: &str, ratio: f64, limit: f64) {
     assert!(ratio < limit, "{what}: {ratio:.2}, limit {limit}");
 }
 
-/// The shortest of some runs, seconds on the processor.
+/// The shortest of some runs, seconds of processor time.
 fn best(runs: usize, mut work: impl FnMut()) -> f64 {
     let time = |_| {
         let began = ThreadTime::now();

@@ -1,5 +1,4 @@
-//! What a daemon does with containers that are there when it starts: its own, those that have become stale, those of
-//! strangers, and those of the Python program.
+//! Containers that exist when a daemon starts: its own, stale ones, foreign ones, and those of the Python program.
 
 use managed_app_fakes::cloud::commands::{Mount, Port};
 use managed_app_runtimes::conformance::free_port;
@@ -37,7 +36,7 @@ async fn nodes_that_changed_while_nobody_looked_are_put_right_and_others_left_al
     engine_harness.gone("gone").await;
     engine_harness.running("new").await;
     engine_harness.assert_untouched("same", &same).await;
-    assert_eq!(engine_harness.host.journal.count("restart", &name_stale), 1, "its message finds the work done");
+    assert_eq!(engine_harness.host.journal.count("restart", &name_stale), 1, "the message causes no second restart");
     assert!(engine.find(gone.id()).await.is_none());
 }
 
@@ -68,7 +67,7 @@ async fn strangers_are_left_alone_also_on_the_app_s_network(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push_and_pull("stranger:1").await;
     engine.run(&["network", "create", &engine_harness.tag]).await;
-    // Beside ours, with labels that are nearly ours.
+    // Beside ours, with labels similar to ours.
     let nearly = "stream.echo.managed-app.app=another app";
     let labels: [&[&str]; 3] =
         [&[], &["--label", "role=database"], &["--label", nearly, "--label", "managed_node_type=x"]];
@@ -98,7 +97,7 @@ async fn a_stranger_that_holds_a_node_s_name_keeps_it_until_it_goes(engine: Engi
     engine_harness.add("held", |n| n.of_type("other type").image(&image));
     engine_harness.started_beside(["a"]).await;
     let failure = |host: &crate::support::Host| host.node(&name).and_then(|node| node.failure);
-    engine_harness.host.eventually("the clash is said", |host| failure(host).is_some()).await;
+    engine_harness.host.eventually("the conflict is reported", |host| failure(host).is_some()).await;
     assert!(
         failure(&engine_harness.host).is_some_and(|text| text.contains("name is taken")),
         "{:?}",
@@ -110,7 +109,8 @@ async fn a_stranger_that_holds_a_node_s_name_keeps_it_until_it_goes(engine: Engi
     assert_eq!(ours.label("stream.echo.managed-app.node"), Some(name.as_str()));
 }
 
-/// As the Python program leaves them: its label, the app's network, the node's name, and nothing of ours.
+/// As the Python program leaves them: with its label, on the network of the app, with the name of the node, without our
+/// labels.
 async fn containers_of_the_python_program_are_taken_over(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push_and_pull("node:1").await;
@@ -146,7 +146,7 @@ async fn containers_of_the_python_program_are_taken_over(engine: Engine) {
     }
 }
 
-/// With all that the Python program gives a container, also the host port that its successor needs.
+/// With all settings of a container of the Python program, including the host port that its successor needs.
 async fn a_node_of_the_python_program_keeps_its_name_port_and_data(engine: Engine) {
     let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
     let image = engine_harness.push_and_pull("node:1").await;
@@ -154,9 +154,9 @@ async fn a_node_of_the_python_program_keeps_its_name_port_and_data(engine: Engin
     let (name, volume, port) = (engine_harness.name("hl7"), engine_harness.name("data"), free_port());
     let (publish, mount, node) = (format!("{port}:{NODE_PORT}"), format!("{volume}:/data"), format!("NODE={name}"));
     let run = ["run", "--detach", "--restart", "unless-stopped", "--name", &name, "--hostname", &name];
-    let place = ["--network", &engine_harness.tag, "--publish", &publish, "--volume", &mount, "--env", &node];
+    let options = ["--network", &engine_harness.tag, "--publish", &publish, "--volume", &mount, "--env", &node];
     let labels = ["--label", "managed_node_type=type", "--label", "send_message_type=text"];
-    engine.run(&[&run[..], &place, &labels, &[&image]].concat()).await;
+    engine.run(&[&run[..], &options, &labels, &[&image]].concat()).await;
     let old = engine.container(&name).await;
     engine_harness
         .add("hl7", |n| n.of_type("type").image(&image).volume(&volume, "/data").tcp(port, NODE_PORT).sends("text"));
@@ -167,7 +167,7 @@ async fn a_node_of_the_python_program_keeps_its_name_port_and_data(engine: Engin
     assert_eq!(ours.volume("/data"), volume, "the data is the same");
     let greeting = format!("hello from {name} version {}\n", engine_harness.version("node:1"));
     assert_eq!(greeting_at(std::net::Ipv4Addr::LOCALHOST.into(), port).await, greeting);
-    assert_eq!(engine.containers(&engine_harness.tag).await, [name], "one container, under the node's own name");
+    assert_eq!(engine.containers(&engine_harness.tag).await, [name], "one container, with the name of the node");
 
     engine_harness.host.restart_daemon().await;
     engine_harness.host.converged().await;

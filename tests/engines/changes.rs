@@ -1,4 +1,4 @@
-//! Every row of the contract's table of changes.
+//! Every row of the table of changes of the contract.
 
 use managed_app::cli::Exit;
 use managed_app_fakes::cloud::RemovalForm;
@@ -35,7 +35,7 @@ async fn a_new_node_is_pulled_made_and_started(engine: Engine) {
     assert_eq!(
         engine_harness.cloud().registry.private_requests("us-east-1"),
         1,
-        "the registry's own region gives the token"
+        "the token comes from the region of the registry"
     );
 }
 
@@ -163,7 +163,7 @@ async fn foreign_malformed_and_doubled_messages_touch_nothing(engine: Engine) {
     engine_harness.cloud().send_raw(r#"{"old": 1, "new": []}"#);
     engine_harness.cloud().send_change(Some(node("another app")), None);
     engine_harness.cloud().send_change(Some(json!({"type": "Dashboard", "name": "x"})), None);
-    // It says that a node is gone which is there: what the cloud shows counts.
+    // It reports the removal of a node that exists: the snapshot decides.
     engine_harness.cloud().send_change(Some(node(&engine_harness.tag)), None);
     engine_harness.host.probe(&engine_harness.name("probe")).await;
     engine_harness.assert_untouched("a", &a).await;
@@ -172,10 +172,10 @@ async fn foreign_malformed_and_doubled_messages_touch_nothing(engine: Engine) {
     engine_harness.cloud().set_node_config(&name, r#"{"speed":3}"#);
     engine_harness.restarted("a", &a).await;
     engine_harness.host.probe(&engine_harness.name("probe")).await;
-    assert_eq!(engine_harness.host.journal.count("restart", &name), 1, "a message that comes twice restarts once");
+    assert_eq!(engine_harness.host.journal.count("restart", &name), 1, "a duplicate message restarts once");
     engine_harness.assert_untouched("b", &b).await;
     engine_harness.restarted("probe", &probe).await;
-    assert_eq!(engine_harness.cloud().pending_changes(), 0, "messages of no use are deleted too");
+    assert_eq!(engine_harness.cloud().pending_changes(), 0, "ignored messages are deleted too");
 }
 
 async fn a_burst_of_edges_costs_one_or_two_restarts(engine: Engine) {

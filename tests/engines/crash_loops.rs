@@ -1,5 +1,4 @@
-//! Nodes whose process ends again and again, and what an operator is told of it. The engine's own restart policy is at work:
-//! Docker with growing pauses, Podman at once.
+//! Crash loops and their reports. The restart policy of the engine acts: Docker with increasing delays, Podman at once.
 
 use std::time::Duration;
 
@@ -16,20 +15,20 @@ on_each_engine! {
     a_process_that_wants_too_much_memory_shows_what_the_engine_knows
 }
 
-/// What `status` says of the node.
+/// The report of `status` about the node.
 fn report(engine_harness: &EngineHarness, node: &str) -> NodeReport {
     let name = engine_harness.name(node);
     engine_harness.host.recorder().report().nodes.into_iter().find(|found| found.name == name).expect("it is known")
 }
 
-/// What `events` has printed so far.
+/// The output of `events` so far.
 fn events(engine_harness: &EngineHarness) -> Vec<String> {
     let (lines, _) = engine_harness.host.recorder().follow(Some(0));
     let text = |json: &str| serde_json::from_str::<managed_app::status::Event>(json).expect("an event").text;
     lines.iter().map(|line| text(&line.json)).collect()
 }
 
-/// A node of an image that behaves like this, beside one that is well; waits until it has ended so often.
+/// A node with an image of these options, beside a healthy node. Waits until its process has ended `count` times.
 async fn crashing(engine_harness: &mut EngineHarness, options: Options, count: u32) {
     let image = engine_harness.image("bad:1");
     engine_harness.push_as(&image, "bad", options).await;
@@ -47,7 +46,7 @@ async fn a_node_that_exits_again_and_again_is_reported(engine: Engine) {
     crashing(&mut engine_harness, options, 5).await;
     let counted =
         engine_harness.engine.container(&engine_harness.container_name("bad")).await.0["RestartCount"].as_u64();
-    assert!(counted.is_some_and(|count| count >= 3), "the engine's own policy starts it: {counted:?}");
+    assert!(counted.is_some_and(|count| count >= 3), "the policy of the engine restarts it: {counted:?}");
     let bad = engine_harness.name("bad");
     let is_counted = |host: &crate::support::Host| host.node(&bad).and_then(|node| node.engine_restarts) >= counted;
     engine_harness.host.eventually("the count of the engine is known", is_counted).await;
@@ -65,12 +64,12 @@ async fn a_node_that_exits_again_and_again_is_reported(engine: Engine) {
     assert!(!ours.iter().any(|text| text.contains("all is well")), "{ours:?}");
     assert!(ours.iter().filter(|text| text.contains("crash loop: exited 3 (error)")).count() >= 1, "{ours:?}");
     if engine == Engine::Docker {
-        docker_keeps_to_its_rule(&engine_harness).await;
+        docker_follows_its_backoff_rule(&engine_harness).await;
     }
 }
 
-/// The pause that Docker does not tell is the one that its published rule gives.
-async fn docker_keeps_to_its_rule(engine_harness: &EngineHarness) {
+/// Docker does not report its delay; it is the one of its published rule.
+async fn docker_follows_its_backoff_rule(engine_harness: &EngineHarness) {
     let bad = engine_harness.name("bad");
     let is_between = |host: &crate::support::Host| {
         let crash_loop = host.node(&bad).and_then(|node| node.crash_loop);
@@ -79,7 +78,7 @@ async fn docker_keeps_to_its_rule(engine_harness: &EngineHarness) {
     engine_harness.host.eventually("it waits for its next start", is_between).await;
     let reported = report(engine_harness, "bad");
     assert_eq!(reported.state, "crashing");
-    let foreseen = reported.crash_loop.and_then(|found| found.next_start_at).expect("it is told").time();
+    let expected = reported.crash_loop.and_then(|found| found.next_start_at).expect("it is reported").time();
     let before = engine_harness.container("bad").await;
     let is_next = async || {
         let now = engine_harness.container("bad").await;
@@ -87,12 +86,12 @@ async fn docker_keeps_to_its_rule(engine_harness: &EngineHarness) {
     };
     let next = crate::wait::eventually("it is started", is_next).await;
     let started = time::OffsetDateTime::parse(next.started_at(), &time::format_description::well_known::Rfc3339);
-    let late = started.expect("a time") - foreseen;
-    // Up to some time for the start itself, on a machine that has other things to do.
+    let late = started.expect("a time") - expected;
+    // Includes the start itself on a busy machine.
     assert!(late > time::Duration::milliseconds(-500) && late < time::Duration::seconds(3), "{late}");
 }
 
-/// Docker's policy does not act after `docker kill`, so there it is the daemon that starts it again.
+/// The policy of Docker does not act after `docker kill`, so on Docker the daemon starts the node.
 async fn a_process_that_is_killed_again_and_again_shows_the_signal(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [mut a] = engine_harness.started_with(["a"]).await;
@@ -107,7 +106,7 @@ async fn a_process_that_is_killed_again_and_again_shows_the_signal(engine: Engin
     assert!(error.starts_with("crash loop: exited 137 (SIGKILL) 3 times in "), "{error}");
 }
 
-/// Docker sees it; Podman does not where runc and cgroup v1 keep it from that.
+/// Docker reports it; Podman does not with runc on cgroup v1.
 async fn a_process_that_wants_too_much_memory_shows_what_the_engine_knows(engine: Engine) {
     let mut engine_harness =
         EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_NODE_MEMORY_MAX", "16m")).await;
@@ -115,7 +114,7 @@ async fn a_process_that_wants_too_much_memory_shows_what_the_engine_knows(engine
     let name = engine_harness.container_name("bad");
     let is_oom = async || engine_harness.engine.container(&name).await.0["State"]["OOMKilled"] == true;
     if engine == Engine::Docker {
-        until("Docker has seen it", is_oom).await;
+        until("Docker reports it", is_oom).await;
     }
     let exit = report(&engine_harness, "bad").last_exit.expect("it has ended");
     assert_eq!((exit.code, exit.signal.as_deref()), (Some(137), Some("SIGKILL")));

@@ -1,4 +1,4 @@
-//! How the daemon ends, and what becomes of its nodes.
+//! The end of the daemon and of its nodes.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ on_each_engine! {
     an_end_during_the_start_stops_what_runs
 }
 
-/// The grace of the daemons here; the engine counts whole seconds. Three of them take longer than one and the slack.
+/// The stop grace of the daemons here; the engine counts whole seconds.
 const GRACE: Duration = Duration::from_secs(2);
-/// What an end may take beyond the stops themselves, on a machine and with engines that are busy: less than a poll lasts.
+/// Limit of an end beyond the stops, on a busy machine with busy engines: less than the duration of a poll.
 const SLACK: Duration = Duration::from_secs(15);
 
 async fn harness_with_short_grace(engine: Engine) -> EngineHarness {
@@ -38,17 +38,17 @@ async fn all_nodes_are_stopped_at_the_same_time_and_the_stubborn_one_is_killed_a
     let began = Instant::now();
     assert_eq!(engine_harness.host.stop().await, Exit::Done);
     let took = began.elapsed();
-    assert!(took >= GRACE, "the stubborn nodes had only {took:?}");
-    assert!(took < GRACE + SLACK, "three stubborn nodes took {took:?}: one after another?");
+    assert!(took >= GRACE, "the nodes were killed after only {took:?}");
+    assert!(took < GRACE + SLACK, "three nodes took {took:?}: in sequence?");
     for node in ["a", "b", "deaf-1", "deaf-2", "deaf-3"] {
         let stopped = engine_harness.container(node).await;
-        assert!(!stopped.is_running(), "{node} runs on");
+        assert!(!stopped.is_running(), "{node} still runs");
         let code = if node.starts_with("deaf") { 137 } else { 0 };
         assert_eq!(stopped.0["State"]["ExitCode"], code, "{node}");
     }
 }
 
-/// The daemon hangs in a long poll of 20 s when the signal comes; it must not wait for it.
+/// The daemon must not wait for its pending long poll of 20 s when the signal arrives.
 async fn the_end_is_as_long_as_the_slowest_node_and_no_longer(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     engine_harness.started_with(["a", "b", "c", "d"]).await;
@@ -63,11 +63,7 @@ async fn the_end_is_as_long_as_the_slowest_node_and_no_longer(engine: Engine) {
     let last = stops.map(|call| call.at).max().expect("nodes are stopped");
     assert!(ended - last < SLACK);
     for node in ["a", "b", "c", "d"] {
-        assert_eq!(
-            engine_harness.container(node).await.0["State"]["ExitCode"],
-            0,
-            "{node} ended by itself, on SIGTERM"
-        );
+        assert_eq!(engine_harness.container(node).await.0["State"]["ExitCode"], 0, "{node} ended on SIGTERM");
     }
 }
 
@@ -96,15 +92,14 @@ async fn an_end_during_a_restart_leaves_nothing_running(engine: Engine) {
     engine_harness.started_with(["a"]).await;
     let name = engine_harness.name("deaf");
     engine_harness.cloud().set_node_config(&name, "{}");
-    engine_harness.host.eventually("the restart goes on", |host| host.journal.count("restart", &name) > 0).await;
+    engine_harness.host.eventually("the restart is pending", |host| host.journal.count("restart", &name) > 0).await;
     assert_eq!(engine_harness.host.stop().await, Exit::Done);
     for node in ["a", "deaf"] {
-        assert!(!engine_harness.container(node).await.is_running(), "{node} runs on");
+        assert!(!engine_harness.container(node).await.is_running(), "{node} still runs");
     }
 }
 
-/// The cloud says nothing, so the daemon cannot know which nodes there should be; those that run are its own all the
-/// same.
+/// The cloud does not respond, so the daemon does not know the desired nodes. It stops its running containers anyway.
 async fn an_end_during_the_start_stops_what_runs(engine: Engine) {
     let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
     engine_harness.started_with(["a", "b"]).await;
@@ -114,11 +109,11 @@ async fn an_end_during_the_start_stops_what_runs(engine: Engine) {
     let calls = |host: &crate::support::Host| host.cloud.services.calls(Service::AppSync, "POST");
     let before = calls(&engine_harness.host);
     engine_harness.host.start();
-    engine_harness.host.eventually("it asks the cloud", |host| calls(host) > before).await;
+    engine_harness.host.eventually("it calls the cloud", |host| calls(host) > before).await;
     let began = Instant::now();
     assert_eq!(engine_harness.host.stop().await, Exit::Done);
     assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
     for node in ["a", "b"] {
-        assert!(!engine_harness.container(node).await.is_running(), "{node} runs on");
+        assert!(!engine_harness.container(node).await.is_running(), "{node} still runs");
     }
 }

@@ -1,5 +1,5 @@
-//! One container engine, seen and touched through its own command line: what an operator sees, not what the daemon's
-//! code believes.
+//! One container engine, observed and changed through its command line: the view of an operator, independent of the
+//! code of the daemon.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use managed_app_runtimes::{ContainerRuntime, Limits};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// The longest wait for one command of an engine.
+/// Limit of one command of an engine.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// An engine of `scripts/engines`.
@@ -22,7 +22,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Its name for `MANAGED_APP_RUNTIME`, which is also that of its command.
+    /// Its name for `MANAGED_APP_RUNTIME` and of its command.
     pub fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
@@ -30,7 +30,7 @@ impl Engine {
         }
     }
 
-    /// Where it listens.
+    /// The address of its socket.
     pub fn endpoint(self) -> String {
         match self {
             Self::Docker => variable("MANAGED_APP_TEST_DOCKER"),
@@ -38,7 +38,7 @@ impl Engine {
         }
     }
 
-    /// The variable by which the daemon finds it, and its value.
+    /// The variable with its address for the daemon, and its value.
     pub fn address(self) -> (&'static str, String) {
         match self {
             Self::Docker => ("DOCKER_HOST", self.endpoint()),
@@ -46,7 +46,7 @@ impl Engine {
         }
     }
 
-    /// The daemon's way to it.
+    /// The client of the daemon for it.
     pub async fn runtime(self) -> Arc<dyn ContainerRuntime> {
         let endpoint = self.endpoint();
         match self {
@@ -66,14 +66,14 @@ impl Engine {
             Self::Docker => command.args(["--host", &self.endpoint()]),
             Self::Podman => command.args(["--remote", "--url", &self.endpoint()]),
         };
-        // What the caller uses for other engines.
+        // Settings of the caller for other engines.
         for name in ["DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION"] {
             command.env_remove(name);
         }
         command
     }
 
-    /// Runs its command; what it printed, or its complaint.
+    /// Runs its command; the output, or the error output.
     pub async fn try_run(self, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::from(self.command());
         command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
@@ -87,13 +87,13 @@ impl Engine {
         }
     }
 
-    /// Runs its command, which must succeed; what it printed.
+    /// Runs its command, which must succeed; the output.
     pub async fn run(self, arguments: &[&str]) -> String {
         self.try_run(arguments).await.unwrap_or_else(|error| panic!("{} {arguments:?} failed: {error}", self.name()))
     }
 
-    /// Removes the network `name` of a daemon whose host id that is too; no container on it may run. Podman refuses that while
-    /// there are stopped ones: it is its file that goes.
+    /// Removes the network `name` of a daemon with the same host ID; no container on it may run. Podman refuses this
+    /// while stopped containers exist, so its file is removed.
     pub async fn remove_unused_network(self, name: &str) {
         match self {
             Self::Docker => {
@@ -108,28 +108,28 @@ impl Engine {
         assert!(self.try_run(&["network", "inspect", name]).await.is_err(), "the network {name} is still there");
     }
 
-    /// Does something to a container that a daemon puts right. It may have done so before the command is over: Podman's
-    /// `stop` then complains that a container which runs again cannot be cleaned up. It was stopped all the same.
+    /// Changes a container externally; a daemon reverts it, possibly before the command ends. `stop` of Podman then
+    /// fails, because it cannot clean up a container that runs again. The container was stopped nevertheless.
     pub async fn disturb(self, arguments: &[&str]) {
         if let Err(error) = self.try_run(arguments).await {
-            let is_put_right = self == Self::Podman && error.contains("is running or paused, refusing to clean up");
-            assert!(is_put_right, "{} {arguments:?} failed: {error}", self.name());
+            let is_reverted = self == Self::Podman && error.contains("is running or paused, refusing to clean up");
+            assert!(is_reverted, "{} {arguments:?} failed: {error}", self.name());
         }
     }
 
-    /// A container by name or id; `None` when there is none.
+    /// A container by name or ID; `None` if it does not exist.
     pub async fn find(self, name: &str) -> Option<Container> {
         let text = self.try_run(&["container", "inspect", name]).await.ok()?;
         let mut found: Value = serde_json::from_str(&text).expect("the command prints JSON");
         Some(Container(found[0].take()))
     }
 
-    /// A container by name or id, which must be there.
+    /// A container by name or ID, which must exist.
     pub async fn container(self, name: &str) -> Container {
         self.find(name).await.unwrap_or_else(|| panic!("{} has no container {name}", self.name()))
     }
 
-    /// Names of all containers, in any state, whose name holds `part`.
+    /// Names of all containers, in any state, whose name contains `part`.
     pub async fn containers(self, part: &str) -> Vec<String> {
         let filter = format!("name={part}");
         let text = self.run(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).await;
@@ -139,7 +139,7 @@ impl Engine {
     }
 }
 
-/// What `inspect` prints of a container. Both engines print nearly the same.
+/// The output of `inspect` for a container. Both engines print nearly the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Container(pub Value);
 
@@ -148,13 +148,13 @@ impl Container {
         self.0["Id"].as_str().expect("a container has an id")
     }
 
-    /// The id of its image with the prefix `sha256:`, which Podman leaves out.
+    /// The ID of its image with the prefix `sha256:`, which Podman omits.
     pub fn image_id(&self) -> String {
         let id = self.0["Image"].as_str().expect("a container has an image");
         format!("sha256:{}", id.trim_start_matches("sha256:"))
     }
 
-    /// When its process was last started, as the engine prints it.
+    /// Last start of its process, as the engine prints it.
     pub fn started_at(&self) -> &str {
         self.0["State"]["StartedAt"].as_str().expect("a container has a time of its start")
     }
@@ -168,7 +168,7 @@ impl Container {
         self.id() == other.id() && self.started_at() == other.started_at() && self.is_running() && other.is_running()
     }
 
-    /// What tells one run of its process from another, for messages.
+    /// The identity of a run of its process, for messages.
     pub fn run(&self) -> (&str, &str, bool) {
         (self.id(), self.started_at(), self.is_running())
     }
@@ -177,14 +177,14 @@ impl Container {
         self.0["Config"]["Labels"][name].as_str()
     }
 
-    /// The variables of its environment that are called `name`.
+    /// The values of the variable `name` in its environment.
     pub fn env(&self, name: &str) -> Vec<&str> {
         let all = self.0["Config"]["Env"].as_array().map(Vec::as_slice).unwrap_or_default();
         let pairs = all.iter().filter_map(|pair| pair.as_str()?.split_once('='));
         pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).collect()
     }
 
-    /// What is mounted at `target`.
+    /// The mount at `target`.
     pub fn mount(&self, target: &str) -> &Value {
         let all = self.0["Mounts"].as_array().map(Vec::as_slice).unwrap_or_default();
         all.iter().find(|mount| mount["Destination"] == target).unwrap_or_else(|| panic!("nothing is at {target}"))
@@ -204,10 +204,10 @@ impl Container {
     }
 }
 
-/// A variable that tells where the engines are.
+/// A variable with the address of an engine.
 ///
 /// # Panics
-/// When it is not set: these tests are worth nothing without engines, so they must not pass.
+/// If it is not set: these tests must not pass without engines.
 pub fn variable(name: &str) -> String {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.unwrap_or_else(|| {

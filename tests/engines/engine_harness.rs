@@ -1,5 +1,5 @@
-//! One test's corner of the world: a host with a fake cloud, an engine, images of its own, and one tag in all names.
-//! Dropping it removes from the engine whatever carries the tag.
+//! The environment of one test: a host with a fake cloud, an engine, images, and one tag in all names. Dropping it
+//! removes everything with the tag from the engine.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -21,7 +21,7 @@ use crate::wait::{eventually, until};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// The port inside on which all test nodes answer.
+/// The container port of all test nodes.
 pub const NODE_PORT: u16 = 7070;
 /// Stop grace of the daemons here.
 pub const GRACE: &str = "10s";
@@ -30,9 +30,9 @@ pub const GRACE: &str = "10s";
 pub struct EngineHarness {
     pub host: Host,
     pub engine: Engine,
-    /// A part of every name that this test gives to anything.
+    /// A part of every name of this test.
     pub tag: String,
-    /// A folder with a `shutdown` that only takes notes.
+    /// A directory with a `shutdown` that records its arguments.
     bin: TempDir,
     sweeper: Sweeper,
 }
@@ -42,17 +42,21 @@ impl EngineHarness {
         Self::create(engine, str::to_owned, |builder| builder).await
     }
 
-    /// A rig whose app is called as `app` says, which is given the tag and begins with it.
+    /// With an app name from `app`, which gets the tag; the name must start with it.
     pub async fn with_app(engine: Engine, app: impl FnOnce(&str) -> String) -> Self {
         Self::create(engine, app, |builder| builder).await
     }
 
-    /// A rig whose daemon has settings of its own.
+    /// With settings for the daemon.
     pub async fn with(engine: Engine, settings: impl FnOnce(Builder) -> Builder) -> Self {
         Self::create(engine, str::to_owned, settings).await
     }
 
-    async fn create(engine: Engine, app: impl FnOnce(&str) -> String, settings: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn create(
+        engine: Engine,
+        app: impl FnOnce(&str) -> String,
+        settings: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let tag = format!("et{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let cloud = FakeCloud::builder().app(&app(&tag)).start().await.expect("127.0.0.1 has free ports");
         cloud.registry.set_password(&images::password());
@@ -69,7 +73,7 @@ impl EngineHarness {
         &self.host.cloud
     }
 
-    /// The name of a node of this test, which is a good container name too.
+    /// The name of a node of this test, which is also a valid container name.
     pub fn name(&self, node: &str) -> String {
         format!("{}-{node}", self.tag)
     }
@@ -79,27 +83,27 @@ impl EngineHarness {
         format!("{}/{}/{repository_and_tag}", images::private_registry(), self.tag)
     }
 
-    /// Pushes an ordinary image of the test node into the private registry; its reference.
+    /// Pushes a default image of the test node to the private registry; returns its reference.
     pub async fn push(&self, repository_and_tag: &str, version: &str) -> String {
         let reference = self.image(repository_and_tag);
         self.push_as(&reference, version, Options::default()).await;
         reference
     }
 
-    /// Pushes an image of the test node under any name; its id.
+    /// Pushes an image of the test node under any name; returns its ID.
     pub async fn push_as(&self, reference: &str, version: &str, options: Options) -> String {
         self.push_whole(reference, version, options).await.id
     }
 
-    /// As [`EngineHarness::push_as`], with all that there is to know of it. Every node listens on [`NODE_PORT`].
+    /// As [`EngineHarness::push_as`]; returns ID and digest. Every node listens on [`NODE_PORT`].
     pub async fn push_whole(&self, reference: &str, version: &str, options: Options) -> Pushed {
         let options = Options { listen: Some(NODE_PORT), ..options };
         let pushed = images::push(reference, &self.version(version), &options).await;
-        self.sweeper.image_ids.lock().expect("nobody panics here").push(pushed.id.clone());
+        self.sweeper.image_ids.lock().expect("no holder panics").push(pushed.id.clone());
         pushed
     }
 
-    /// Pushes an ordinary image and gives the engine a copy, for containers that somebody else makes; its reference.
+    /// Pushes a default image and pulls it, for containers that the test creates itself; returns its reference.
     pub async fn push_and_pull(&self, repository_and_tag: &str) -> String {
         let reference = self.push(repository_and_tag, repository_and_tag).await;
         let image = reference.parse().expect("the reference is good");
@@ -109,24 +113,25 @@ impl EngineHarness {
         reference
     }
 
-    /// How the greeting of an image that was pushed as `version` spells it.
+    /// The version in the greeting of an image that was pushed as `version`.
     pub fn version(&self, version: &str) -> String {
         format!("{}.{version}", self.tag)
     }
 
-    /// Adds a node called [`EngineHarness::name`] of `node`.
+    /// Adds a node with the name [`EngineHarness::name`] of `node`.
     pub fn add(&self, node: &str, describe: impl FnOnce(Node) -> Node) {
         self.cloud().add_node(&self.name(node), describe);
     }
 
-    /// Adds nodes of one type, pushes its image, starts the daemon, and waits until all is as wanted. Their containers.
+    /// Adds nodes of one type, pushes its image, starts the daemon, and waits for the desired state. Returns their
+    /// containers.
     pub async fn started_with<const COUNT: usize>(&mut self, nodes: [&str; COUNT]) -> [Container; COUNT] {
         let containers = self.started_beside(nodes).await;
         self.host.converged().await;
         containers
     }
 
-    /// As [`EngineHarness::started_with`], beside nodes that fail: waits until these ones run.
+    /// As [`EngineHarness::started_with`], beside nodes that fail: waits only until these nodes run.
     pub async fn started_beside<const COUNT: usize>(&mut self, nodes: [&str; COUNT]) -> [Container; COUNT] {
         let image = self.push("node:1", "1").await;
         for node in nodes {
@@ -145,32 +150,32 @@ impl EngineHarness {
         found.try_into().expect("as many as nodes")
     }
 
-    /// How `shutdown` was called, if it was.
+    /// The arguments of `shutdown`, if it was called.
     pub fn shutdown_call(&self) -> Option<String> {
-        std::fs::read_to_string(self.bin.path().join("told")).ok()
+        std::fs::read_to_string(self.bin.path().join("arguments")).ok()
     }
 
-    /// The folder that has a `shutdown` that only takes notes, and nothing else.
+    /// The directory of the recording `shutdown`, without other programs.
     pub fn search_path(&self) -> PathBuf {
         self.bin.path().to_owned()
     }
 
-    /// The name of a node's container in the engine.
+    /// The name of the container of a node in the engine.
     pub fn container_name(&self, node: &str) -> String {
         names::container_name(&self.name(node))
     }
 
-    /// The container of a node, which must be there.
+    /// The container of a node, which must exist.
     pub async fn container(&self, node: &str) -> Container {
         self.engine.container(&self.container_name(node)).await
     }
 
-    /// Waits until a node's container runs.
+    /// Waits until the container of a node runs.
     pub async fn running(&self, node: &str) -> Container {
         self.becomes(node, "runs", |_| true).await
     }
 
-    /// Waits until a node's container runs and `is_so`.
+    /// Waits until the container of a node runs and `is_so` holds.
     pub async fn becomes(&self, node: &str, what: &str, is_so: impl Fn(&Container) -> bool) -> Container {
         let name = self.container_name(node);
         eventually(&format!("{name} {what}"), async || {
@@ -185,7 +190,7 @@ impl EngineHarness {
         self.becomes(node, "is restarted", is_next).await
     }
 
-    /// Waits until a node runs in another container, and nothing is left of the one before.
+    /// Waits until a node runs in another container and the old one is removed.
     pub async fn replaced(&self, node: &str, before: &Container) -> Container {
         let now = self.becomes(node, "is replaced", |now| now.id() != before.id()).await;
         until("the old container is gone", async || self.engine.find(before.id()).await.is_none()).await;
@@ -198,14 +203,14 @@ impl EngineHarness {
         until(&format!("{name} is gone"), async || self.engine.find(&name).await.is_none()).await;
     }
 
-    /// Asserts that a node's container still has the run that it had before.
+    /// Asserts that the container of a node is still in the same run.
     pub async fn assert_untouched(&self, node: &str, before: &Container) {
         let now = self.container(node).await;
         assert!(now.is_same_run(before), "{node} was touched: {:?} -> {:?}", before.run(), now.run());
     }
 }
 
-/// Removes what a test has left in its engine.
+/// Removes everything of a test from its engine.
 struct Sweeper {
     engine: Engine,
     tag: String,
@@ -213,14 +218,14 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    /// Errors do not count: what is not there need not be removed, and a drop must not panic.
+    /// Ignores errors: the object may not exist, and a drop must not panic.
     fn run(&self, arguments: &[&str]) -> Vec<String> {
         let output = self.engine.command().args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Removes what `list` prints with `remove`, if that is anything.
+    /// Removes the objects that `list` prints with `remove`, if there are any.
     fn sweep(&self, list: &[&str], remove: &[&str]) {
         let found = self.run(list);
         if !found.is_empty() {
@@ -239,7 +244,7 @@ impl Drop for Sweeper {
         if !ids.is_empty() {
             self.run(&["rmi", "--force"].into_iter().chain(ids.iter().map(String::as_str)).collect::<Vec<_>>());
         }
-        // The daemon never removes them; nobody uses this app again.
+        // The daemon never removes its lock files; nobody uses this app again.
         for entry in std::fs::read_dir(lock_directory()).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&format!("{}-", self.tag)) {
                 let _ = std::fs::remove_file(entry.path());
@@ -248,11 +253,11 @@ impl Drop for Sweeper {
     }
 }
 
-/// Another process writes the script: were it open for writing here while another test forks, running it would fail as
-/// "text file busy".
+/// Another process writes the script: if this process had it open for writing while another test forks, its execution
+/// would fail with "text file busy".
 fn recording_shutdown() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let write = r#"printf '#!/bin/sh\necho "$@" > "${0%%/*}/told"\n' > "$1" && chmod 755 "$1""#;
+    let write = r#"printf '#!/bin/sh\necho "$@" > "${0%%/*}/arguments"\n' > "$1" && chmod 755 "$1""#;
     let done = std::process::Command::new("sh").args(["-c", write, "sh"]).arg(folder.path().join("shutdown")).status();
     assert!(done.expect("sh is installed").success(), "the script cannot be written");
     folder

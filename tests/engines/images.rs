@@ -1,4 +1,4 @@
-//! Images of the test node in the registries: pushed through Docker's command, as only the engines can reach them.
+//! Images of the test node in the registries: pushed by the command of Docker, because only the engines reach them.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,12 +10,12 @@ use managed_app_fakes::node_image::{self, Options};
 
 use crate::engine::{Engine, variable};
 
-/// The private registry, under the name of ECR in us-east-1.
+/// The private registry, with the name of ECR in us-east-1.
 pub fn private_registry() -> String {
     variable("MANAGED_APP_TEST_REGISTRY")
 }
 
-/// The public gallery, which wants no password.
+/// The public gallery, which needs no password.
 pub fn public_registry() -> String {
     variable("MANAGED_APP_TEST_PUBLIC_REGISTRY")
 }
@@ -27,15 +27,15 @@ pub fn password() -> String {
 
 /// An image in a registry.
 pub struct Pushed {
-    /// The id that engines give it.
+    /// Its ID in engines.
     pub id: String,
     /// Its reference by digest.
     pub by_digest: String,
 }
 
-/// Puts an image of the test node into a registry, and leaves no copy in the engine.
+/// Pushes an image of the test node to a registry and removes the local image.
 ///
-/// The version is part of the content, so another version is another image.
+/// The version is part of the content: another version is another image.
 pub async fn push(reference: &str, version: &str, options: &Options) -> Pushed {
     let (archive, name) = (node_image::archive_with(reference, version, options), reference.to_owned());
     let pushed = tokio::task::spawn_blocking(move || push_archive(&name, &archive)).await;
@@ -52,7 +52,7 @@ fn push_archive(reference: &str, archive: &[u8]) -> String {
     by_digest
 }
 
-/// Docker's file of sign-ins. A login would do the same with one more process and a look at the registry.
+/// The credentials file of Docker. A login would need another process and a request to the registry.
 fn write_sign_in(folder: &Path) {
     let token = STANDARD.encode(format!("{}:{}", variable("MANAGED_APP_TEST_REGISTRY_USER"), password()));
     let config = serde_json::json!({ "auths": { private_registry(): { "auth": token } } });
@@ -66,8 +66,8 @@ fn docker(config: &Path, arguments: &[&str], input: &[u8]) -> String {
     let mut child = command.spawn().expect("the command `docker` is installed");
     let sent = child.stdin.take().expect("it was asked for").write_all(input);
     let output = child.wait_with_output().expect("the command ends");
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "docker {arguments:?} failed: {complaint}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker {arguments:?} failed: {error}");
     sent.expect("docker reads all of its input");
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }

@@ -1,5 +1,5 @@
-//! How fast a change becomes a restart, beside a restart that nobody wraps. Numbers for people: they are printed, and
-//! only a failure by far is a failure.
+//! The latency from a change to a restart, compared with a raw restart of the engine. Prints the values; only an
+//! extreme value fails.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -15,8 +15,7 @@ on_each_engine! {
 }
 
 const ROUNDS: usize = 7;
-/// Other tests, and whatever else the machine does, keep the cores and the engine busy at the same time; a poll that was
-/// waited for would take 20 s.
+/// Other tests keep the cores and the engine busy at the same time. A daemon that waits for its poll would take 20 s.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
 async fn a_change_becomes_a_restart_at_once(engine: Engine) {
@@ -40,7 +39,7 @@ async fn a_change_becomes_a_restart_at_once(engine: Engine) {
         engine_harness.host.eventually("it polls", |host| host.cloud.queues.waiting() > 0).await;
         engine_harness.host.journal.clear();
         let sent = engine_harness.cloud().set_node_config(&name, &format!(r#"{{"round":{round}}}"#));
-        let sent_at = sent.receivable_at.expect("nothing holds it back");
+        let sent_at = sent.receivable_at.expect("it is not delayed");
         let is_done = |host: &crate::support::Host| host.journal.starts(&name) > 0;
         engine_harness.host.eventually("the restart is done", is_done).await;
         whole.push(sent_at.elapsed());
@@ -56,12 +55,12 @@ async fn a_change_becomes_a_restart_at_once(engine: Engine) {
         whole.as_secs_f64() * 1e3,
         raw.as_secs_f64() * 1e3,
     );
-    // Not `print!`, whose output of a test that passes is thrown away.
+    // Not `print!`: the output of a passed test is captured.
     let _ = std::io::stderr().write_all(line.as_bytes());
     assert!(until_call < CALL_LIMIT, "{line}");
 }
 
-/// A restart by one plain HTTP request on the engine's socket.
+/// A restart by one HTTP request to the socket of the engine.
 async fn raw_restart(engine: Engine, container: &str) -> Duration {
     let path = match engine {
         Engine::Docker => format!("/v1.41/containers/{container}/restart?t=10"),

@@ -1,18 +1,18 @@
-//! The whole lifecycle on real engines: a real daemon, the fake cloud, real containers, and images that come from a real
-//! registry with a password, under the names of Amazon ECR.
+//! The whole lifecycle on real engines: a real daemon, the fake cloud, real containers, and images from a real registry
+//! with a password and the names of Amazon ECR.
 //!
-//! Owns the scenarios; what they share is in `engine` (an engine, seen through its own command), `images` (the
-//! registry), `engine_harness` (one test's corner of all this) and `process` (the program as a process). Each scenario runs on
-//! every engine, as `changes::docker::edge_change_restarts_both_ends`. Nothing here asks the daemon's own code what an
-//! engine has.
+//! Contains the scenarios. Shared code is in `engine` (an engine through its command), `images` (the registry),
+//! `engine_harness` (the environment of one test) and `process` (the program as a process). Each scenario runs on every
+//! engine, as `changes::docker::edge_change_restarts_both_ends`. Assertions about engines do not use the code of the
+//! daemon.
 //!
-//! The engines come from `scripts/engines up`; without them every test fails. Dropping a rig removes all that it made,
-//! also when its test failed.
+//! `scripts/engines up` starts the engines; without them every test fails. Dropping a harness removes everything that
+//! it created, also after a failed test.
 //!
-//! testcontainers plays the stranger in `neighbour` and no other part: it finds its engine in `DOCKER_HOST`, one for a
-//! whole process, while these tests drive two engines; and it removes containers, never networks, volumes and images.
+//! testcontainers is used only for the foreign containers of `neighbour`: it takes its engine from `DOCKER_HOST`, one
+//! per process, while these tests use two engines; and it removes containers, but no networks, volumes and images.
 
-/// Makes one test of each scenario and engine.
+/// Generates one test per scenario and engine.
 macro_rules! on_each_engine {
     ($($scenario:ident)*) => {
         on_each_engine! { @ docker Docker $($scenario)* }

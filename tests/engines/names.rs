@@ -1,5 +1,5 @@
-//! Names that no engine would take as they are: they still become containers, each its own, and stay what they are in
-//! labels and environment.
+//! Names that engines do not accept: each node gets its own container, and labels and environment have the original
+//! name.
 
 use std::collections::BTreeSet;
 
@@ -50,11 +50,11 @@ async fn names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_othe
     engine_harness.restarted(&long, &before[3]).await;
     engine_harness.cloud().remove_node(&engine_harness.name(nodes[1]));
     engine_harness.gone(nodes[1]).await;
-    until("the others run on", async || engine.containers(&engine_harness.tag).await.len() == nodes.len() - 1).await;
+    until("the others still run", async || engine.containers(&engine_harness.tag).await.len() == nodes.len() - 1).await;
     engine_harness.assert_untouched(nodes[2], &before[2]).await;
 }
 
-/// Also where the Python program put its nodes into the host's network, which Podman does not tell of a container.
+/// Also if the Python program ran its nodes in the network of the host, which Podman does not report.
 async fn an_app_called_like_a_network_mode_has_a_network_of_its_own(engine: Engine) {
     const NETWORK: &str = "host-4740ae6347";
     let mut engine_harness = EngineHarness::with_app(engine, |_| "host".to_owned()).await;
@@ -80,7 +80,7 @@ async fn an_app_called_like_a_network_mode_has_a_network_of_its_own(engine: Engi
     engine.run(&["network", "rm", NETWORK]).await;
 }
 
-/// A new container starts under a temporary name and is renamed, which Podman's name server is never told.
+/// A new container starts with a temporary name and is renamed; the name server of Podman does not learn the new name.
 async fn a_replaced_node_is_known_to_the_others_by_its_name(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [a, _] = engine_harness.started_with(["a", "b"]).await;
@@ -101,7 +101,7 @@ async fn a_replaced_node_is_known_to_the_others_by_its_name(engine: Engine) {
         &image,
         "nslookup",
     ];
-    until("the name is known", async || {
+    until("the name is resolved", async || {
         engine.try_run(&[&ask[..], &[&target]].concat()).await.unwrap_or_else(|text| text).contains("Name:")
     })
     .await;

@@ -1,5 +1,4 @@
-//! Somebody else's tests on the same Docker, by testcontainers, which finds its engine in `DOCKER_HOST` and so knows
-//! nothing of how ours is reached otherwise.
+//! Foreign containers on the same Docker, created by testcontainers, which takes its engine from `DOCKER_HOST`.
 
 use testcontainers::core::WaitFor;
 use testcontainers::runners::AsyncRunner;

@@ -1,5 +1,5 @@
-//! One daemon of a tenant and app runs on a host: what a second one does, how one takes over, and what a crash leaves.
-//! `scripts/master-test` does the same many times, also from containers.
+//! One daemon per tenant, app and host: a second daemon, a takeover, and the lock after a crash.
+//! `scripts/master-test` repeats this many times, also from containers.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ on_each_engine! {
     daemons_of_two_apps_run_beside_each_other
 }
 
-/// Starts that race; `scripts/master-test` has many more.
+/// Concurrent starts; `scripts/master-test` has many more.
 const ROUNDS: usize = 4;
 const LEAVE: (&str, &str) = ("MANAGED_APP_ON_EXIT", "leave");
 
@@ -71,7 +71,7 @@ async fn a_second_daemon_ends_with_75_and_touches_nothing(engine: Engine) {
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "it wrote something");
     assert_eq!(sign_ins(&engine_harness), before, "it signed in");
 
-    // Commands that only ask are not kept away.
+    // Read-only commands are not rejected.
     for command in ["plan", "check"] {
         let (code, output) = process::run(&variables, &[command]).await;
         assert_ne!(code, Some(75), "{output}");
@@ -84,11 +84,11 @@ async fn of_two_that_start_at_once_one_acts_and_no_node_restarts(engine: Engine)
     let engine_harness = harness_with_node(engine).await;
     let mut daemon = ready(&engine_harness, &[LEAVE]).await;
     let [a] = engine_harness.containers(["a"]).await;
-    until("all is as wanted", async || daemon.log().contains("start is over")).await;
+    until("the desired state is reached", async || daemon.log().contains("start is over")).await;
     daemon.signal("TERM").await;
     daemon.ended().await;
     let other = tempfile::tempdir().expect("a folder");
-    // What the first one knows of the node, which else would be restarted once.
+    // With the state of the first daemon, because a node without state would be restarted once.
     copy(engine_harness.host.state_directory(), other.path());
     let elsewhere = other.path().display().to_string();
     for round in 0..ROUNDS {
@@ -122,14 +122,14 @@ async fn takeover_ends_the_first_and_leaves_the_nodes(engine: Engine) {
     let engine_harness = harness_with_node(engine).await;
     let mut first = ready(&engine_harness, &[]).await;
     let [a] = engine_harness.containers(["a"]).await;
-    until("all is as wanted", async || first.log().contains("start is over")).await;
+    until("the desired state is reached", async || first.log().contains("start is over")).await;
     let mut second = Process::start_by(takeover(), &engine_harness, &[]);
     assert_eq!(first.ended().await.code(), Some(0), "{}", first.log());
     second.notified("READY=1").await;
     assert!(first.log().contains("another daemon takes over"), "{}", first.log());
     engine_harness.assert_untouched("a", &a).await;
 
-    // One that hangs is not taken over, and not hurt.
+    // A hung daemon is not taken over and not killed.
     second.signal("STOP").await;
     let (code, output) = process::run(&process::variables(&engine_harness), &["run", "--takeover"]).await;
     assert_eq!(code, Some(75), "{output}");
@@ -145,8 +145,8 @@ async fn a_start_during_the_end_of_the_first_waits_for_it(engine: Engine) {
     engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
     let mut first = ready(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;
     let [a] = engine_harness.containers(["a"]).await;
-    until("all is as wanted", async || first.log().contains("start is over")).await;
-    // As an upgrade does; the next one is there before the signal may have been seen.
+    until("the desired state is reached", async || first.log().contains("start is over")).await;
+    // As in an upgrade; the next daemon may start before the first handles the signal.
     first.signal("USR2").await;
     let mut second = ready(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;
     assert_eq!(first.ended().await.code(), Some(0));
@@ -160,7 +160,7 @@ async fn a_start_during_the_end_of_the_first_waits_for_it(engine: Engine) {
     engine_harness.restarted("a", &a).await;
 }
 
-/// `shutdown` is the one program that the daemon waits for here; this one does not end.
+/// `shutdown` is a child process of the daemon; this one does not end.
 async fn a_daemon_killed_beside_its_child_leaves_no_lock(engine: Engine) {
     let engine_harness = harness_with_node(engine).await;
     let bin = tempfile::tempdir().expect("a folder");
@@ -176,7 +176,7 @@ async fn a_daemon_killed_beside_its_child_leaves_no_lock(engine: Engine) {
     let pid = std::fs::read_to_string(bin.path().join("pid")).expect("it was written");
     assert!(Path::new("/proc").join(pid.trim()).exists(), "the child is alive");
 
-    // The next one has the lock, and ends the app in its turn.
+    // The next daemon gets the lock and handles the removal of the app.
     let (code, output) = process::run(&process::variables(&engine_harness), &[]).await;
     let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().await;
     assert!(killed.expect("kill is installed").success(), "the child has lived until now");

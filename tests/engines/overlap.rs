@@ -1,5 +1,5 @@
-//! `MANAGED_APP_REPLACE=overlap`: a node whose image changes answers all the time; one that has a port of the host, or a
-//! mount, is still never two.
+//! `MANAGED_APP_REPLACE=overlap`: a node responds without a gap while its image changes; a node with a host port or a
+//! mount never has two running containers.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -22,9 +22,9 @@ on_each_engine! {
     in_overlap_a_node_answers_without_a_gap_while_it_is_replaced
 }
 
-/// The pause between two questions.
+/// Interval of the requests.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(5);
-/// Time for a test on a busy machine to see the new container beside the old one.
+/// Long enough to observe the new container beside the old one on a busy machine.
 const WINDOW: &str = "6s";
 const NODES: [&str; 3] = ["free", "port", "mount"];
 
@@ -40,36 +40,36 @@ async fn in_overlap_a_node_answers_without_a_gap_while_it_is_replaced(engine: En
     engine_harness.host.start();
     engine_harness.host.converged().await;
     let before = engine_harness.containers(NODES).await;
-    hold_the_bridges_address(&engine_harness).await;
+    fix_the_bridge_address(&engine_harness).await;
     let client = Client::begin(addresses(&engine_harness, &before[..1]));
-    until("it answers", async || client.answers() > 10).await;
+    until("it responds", async || client.answers() > 10).await;
 
     engine_harness.cloud().set_image("type", &next);
     let most = Mutex::new([0; NODES.len()]);
     until("all are replaced", async || {
         let running = running(&engine_harness).await;
-        for (most, node) in most.lock().expect("nobody panics with it").iter_mut().zip(NODES) {
+        for (most, node) in most.lock().expect("no holder panics").iter_mut().zip(NODES) {
             *most = running.iter().filter(|(_, name)| name.starts_with(&engine_harness.name(node))).count().max(*most);
         }
         for (id, _) in running.iter().filter(|(_, name)| name.starts_with(&engine_harness.name("free"))) {
-            // One that has gone since is of no interest.
+            // A container that is removed meanwhile is ignored.
             client.add_addresses(addresses(&engine_harness, engine.find(id).await.as_slice()));
         }
         before.iter().all(|old| running.iter().all(|(id, _)| id != old.id())) && engine_harness.host.is_converged()
     })
     .await;
     let answers = client.answers();
-    until("it still answers", async || client.answers() > answers + 10).await;
+    until("it still responds", async || client.answers() > answers + 10).await;
     let (answers, gaps) = client.end();
-    let most = most.into_inner().expect("nobody panicked with it");
+    let most = most.into_inner().expect("no holder panicked");
     println!("{}: {answers} answers, {} gaps; containers at once: {most:?}", engine.name(), gaps.len());
     assert_eq!((gaps, most), (Vec::new(), [2, 1, 1]));
 }
 
-/// Netavark before 1.9 (its pull request 833) leaves a bridge the least address of its ports: each container that comes or goes may
-/// change it, and answers to this host are sent to the old one until the container asks anew. Docker and newer netavark
-/// hold it; so does this.
-async fn hold_the_bridges_address(engine_harness: &EngineHarness) {
+/// With netavark before 1.9 (its pull request 833), a bridge has the lowest address of its ports: each start or stop of
+/// a container may change it, and responses to this host go to the old address until the container resolves it again.
+/// Docker and newer netavark set a fixed address, as this function does.
+async fn fix_the_bridge_address(engine_harness: &EngineHarness) {
     if engine_harness.engine != Engine::Podman {
         return;
     }
@@ -83,7 +83,7 @@ async fn hold_the_bridges_address(engine_harness: &EngineHarness) {
     assert!(status.success(), "ip {arguments:?}: {status}");
 }
 
-/// Ids and names of the containers that run.
+/// IDs and names of the running containers.
 async fn running(engine_harness: &EngineHarness) -> Vec<(String, String)> {
     let filter = format!("name={}", engine_harness.tag);
     let text =
@@ -92,7 +92,7 @@ async fn running(engine_harness: &EngineHarness) -> Vec<(String, String)> {
     pairs.map(|(id, name)| (id.to_owned(), name.to_owned())).collect()
 }
 
-/// The addresses on the app's network.
+/// The addresses on the network of the app.
 fn addresses(engine_harness: &EngineHarness, containers: &[Container]) -> Vec<IpAddr> {
     let of = |container: &Container| {
         container.0["NetworkSettings"]["Networks"][engine_harness.tag.as_str()]["IPAddress"].as_str()?.parse().ok()
@@ -100,7 +100,7 @@ fn addresses(engine_harness: &EngineHarness, containers: &[Container]) -> Vec<Ip
     containers.iter().filter_map(of).collect()
 }
 
-/// Asks a node again and again, at any address that it was ever known to have, the newest first.
+/// Sends requests to a node, at all addresses that it ever had, the newest first.
 struct Client(Arc<Poller>);
 
 #[derive(Default)]
@@ -119,7 +119,7 @@ impl Client {
             while !shared.is_over.load(Ordering::Relaxed) {
                 match shared.request() {
                     Ok(()) => drop(shared.answers.fetch_add(1, Ordering::Relaxed)),
-                    Err(gap) => shared.gaps.lock().expect("nobody panics with it").push(gap),
+                    Err(gap) => shared.gaps.lock().expect("no holder panics").push(gap),
                 }
                 thread::sleep(REQUEST_INTERVAL);
             }
@@ -128,7 +128,7 @@ impl Client {
     }
 
     fn add_addresses(&self, addresses: Vec<IpAddr>) {
-        let mut known = self.0.addresses.lock().expect("nobody panics with it");
+        let mut known = self.0.addresses.lock().expect("no holder panics");
         let new: Vec<_> = addresses.into_iter().filter(|address| !known.contains(address)).collect();
         known.extend(new);
     }
@@ -137,17 +137,17 @@ impl Client {
         self.0.answers.load(Ordering::Relaxed)
     }
 
-    /// How many answers there were, and which questions had none.
+    /// The number of responses, and the requests without a response.
     fn end(self) -> (usize, Vec<String>) {
         self.0.is_over.store(true, Ordering::Relaxed);
-        (self.answers(), std::mem::take(&mut *self.0.gaps.lock().expect("nobody panics with it")))
+        (self.answers(), std::mem::take(&mut *self.0.gaps.lock().expect("no holder panics")))
     }
 }
 
 impl Poller {
     fn request(&self) -> Result<(), String> {
-        let addresses = self.addresses.lock().expect("nobody panics with it").clone();
-        let mut gap = format!("question {}:", self.answers.load(Ordering::Relaxed));
+        let addresses = self.addresses.lock().expect("no holder panics").clone();
+        let mut gap = format!("request {}:", self.answers.load(Ordering::Relaxed));
         for address in addresses.iter().rev() {
             let began = Instant::now();
             let answer = greet(*address, NODE_PORT);

@@ -1,5 +1,4 @@
-//! The program as systemd runs it: a process of its own with an environment, a log file and a socket that it tells its
-//! state. Dropping it kills it.
+//! The program as systemd runs it: a process with an environment, a log file and a notify socket. Dropping it kills it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,12 +23,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the daemon of a rig, with settings of its own on top.
+    /// Starts the daemon of a harness with additional settings.
     pub fn start(engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Self {
         Self::start_by(Command::new(BINARY), engine_harness, more)
     }
 
-    /// The same by a command that becomes the daemon.
+    /// The same with a command that executes the daemon.
     pub fn start_by(mut command: Command, engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("notify");
@@ -46,7 +45,7 @@ impl Process {
         Self { child, notify, folder }
     }
 
-    /// Waits until systemd is told a line that begins with `text`, such as `READY=1`.
+    /// Waits for a line to systemd with the prefix `text`, such as `READY=1`.
     pub async fn notified(&mut self, text: &str) -> String {
         let listen = async {
             loop {
@@ -59,7 +58,7 @@ impl Process {
             }
         };
         let received = timeout(LIMIT, listen).await;
-        received.unwrap_or_else(|_| panic!("systemd was not told {text} in time; the log is:\n{}", self.log()))
+        received.unwrap_or_else(|_| panic!("systemd did not receive {text} in time; the log is:\n{}", self.log()))
     }
 
     /// Sends a signal, named as `kill` names it.
@@ -76,7 +75,7 @@ impl Process {
         ended.expect("its end can be waited for")
     }
 
-    /// Ends it as a crash or the kernel would.
+    /// Kills it, like a crash or the kernel.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("it can be killed");
     }
@@ -86,24 +85,24 @@ impl Process {
         self.folder.path().join("daemon.log")
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// What it has printed so far, on standard output and standard error.
+    /// Its standard output and standard error so far.
     pub fn printed(&self) -> String {
         let read = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         read("stdout") + &read("stderr")
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 }
 
-/// Runs the program with these variables alone until it ends by itself; its exit code and what it printed.
+/// Runs the program with only these variables until it ends; its exit code and its output.
 pub async fn run(variables: &BTreeMap<String, String>, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(BINARY);
     set(&mut command, variables);
@@ -113,7 +112,7 @@ pub async fn run(variables: &BTreeMap<String, String>, arguments: &[&str]) -> (O
     (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
 }
 
-/// The whole environment of a rig's daemon. PATH has nothing but a `shutdown` that takes notes.
+/// The whole environment of the daemon of a harness. PATH contains only the recording `shutdown`.
 pub fn variables(engine_harness: &EngineHarness) -> BTreeMap<String, String> {
     let mut variables = engine_harness.cloud().env();
     let (variable, endpoint) = engine_harness.engine.address();
@@ -127,7 +126,7 @@ pub fn variables(engine_harness: &EngineHarness) -> BTreeMap<String, String> {
         ("MANAGED_APP_HOST_ID", engine_harness.tag.clone()),
         ("MANAGED_APP_STOP_GRACE", GRACE.to_owned()),
         ("PATH", engine_harness.search_path().display().to_string()),
-        // Nothing here may look for a role of the machine that the tests run on.
+        // The tests must not use a role of their machine.
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
     ];
     variables.extend(ours.map(|(name, value)| (name.to_owned(), value)));

@@ -1,5 +1,4 @@
-//! The program as a process: what it tells systemd, how it takes signals, its log file and exit codes, and what a kill
-//! in the middle of something leaves to the next start.
+//! The program as a process: notifications to systemd, signals, log file, exit codes, and the next start after a kill.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ on_each_engine! {
     exit_codes_tell_what_went_wrong
 }
 
-/// systemd's watchdog, as short as it may be in these tests.
+/// The watchdog of systemd, with a short interval.
 const WATCHDOG: Duration = Duration::from_secs(2);
 
 async fn it_tells_systemd_logs_in_form_and_ends_all_nodes_on_sigterm(engine: Engine) {
@@ -72,7 +71,8 @@ async fn sigint_ends_it_in_order_and_a_second_signal_at_once(engine: Engine) {
     assert!(second.elapsed() < Duration::from_secs(25), "it took {:?}", second.elapsed());
 }
 
-/// The stubborn node makes the replacement last, so that the kill comes between the new container and the old one's end.
+/// The node that ignores SIGTERM delays the replacement, so that the kill is between the creation of the new container
+/// and the end of the old one.
 async fn a_kill_in_the_middle_of_a_replacement_is_finished_by_the_next_start(engine: Engine) {
     let engine_harness = EngineHarness::new(engine).await;
     let (stubborn, quiet) = (engine_harness.image("stubborn:1"), engine_harness.push("node:1", "1").await);
@@ -111,7 +111,7 @@ async fn a_kill_in_the_middle_of_a_restart_leaves_no_stale_node(engine: Engine) 
     daemon.notified("READY=1").await;
     let [a, b, c] = engine_harness.containers(["a", "b", "c"]).await;
     engine_harness.cloud().connect(&engine_harness.name("a"), &engine_harness.name("b"));
-    until("the change was taken", async || engine_harness.cloud().pending_changes() == 0).await;
+    until("the change was received", async || engine_harness.cloud().pending_changes() == 0).await;
     daemon.kill().await;
 
     let mut daemon = Process::start(&engine_harness, &[]);
@@ -119,8 +119,8 @@ async fn a_kill_in_the_middle_of_a_restart_leaves_no_stale_node(engine: Engine) 
     let [a, b] = [engine_harness.restarted("a", &a).await, engine_harness.restarted("b", &b).await];
     engine_harness.assert_untouched("c", &c).await;
 
-    // A kill of an idle daemon costs nothing at all.
-    until("all is as wanted", async || daemon.log().contains("start is over")).await;
+    // A kill of an idle daemon has no effect on nodes.
+    until("the desired state is reached", async || daemon.log().contains("start is over")).await;
     daemon.kill().await;
     let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_ON_EXIT", "leave")]);
     daemon.notified("READY=1").await;

@@ -1,5 +1,4 @@
-//! Images: where they come from, with which password, what a refusal does to one node and not to others, and tags that
-//! move.
+//! Images: registries, passwords, rejections that affect one node only, and moved tags.
 
 use managed_app_fakes::cloud::{Fault, Service};
 use managed_app_fakes::node_image::Options;
@@ -19,7 +18,7 @@ on_each_engine! {
     a_type_that_names_no_image_is_said
 }
 
-/// The line of status when one of two nodes is up.
+/// The status line while one of two nodes is up.
 const IN_PART: &str = "1 of 2 nodes up, 1 failing";
 
 async fn each_registry_is_asked_in_its_own_region(engine: Engine) {
@@ -35,7 +34,7 @@ async fn each_registry_is_asked_in_its_own_region(engine: Engine) {
     engine_harness.host.start();
     engine_harness.host.converged().await;
     let [home, far, public] = engine_harness.containers(["home", "far", "public"]).await;
-    assert_eq!(home.image_id(), far.image_id(), "one registry answers to both names");
+    assert_eq!(home.image_id(), far.image_id(), "one registry has both names");
     assert_eq!(public.image_id(), gallery_id);
     let tokens = &engine_harness.cloud().registry;
     assert_eq!((tokens.private_requests("us-east-1"), tokens.private_requests("eu-west-1")), (1, 1));
@@ -57,9 +56,9 @@ async fn a_wrong_registry_password_is_said_and_hurts_nobody_else(engine: Engine)
     assert!(!failure.contains("not-the-password"), "{failure}");
     engine_harness.running("fine").await;
     let is_told = |host: &crate::support::Host| host.status().is_some_and(|s| s.summary().contains(IN_PART));
-    engine_harness.host.eventually("one line tells of both", is_told).await;
+    engine_harness.host.eventually("one line reports both", is_told).await;
 
-    // Another image is tried at once, with a token that is asked for anew.
+    // Another image is pulled at once, with a new token.
     engine_harness.cloud().registry.set_password(&password());
     let next = engine_harness.push("node:2", "2").await;
     engine_harness.cloud().set_image("type", &next);
@@ -76,7 +75,7 @@ async fn an_unknown_tag_beside_healthy_nodes_is_said(engine: Engine) {
     let failure = failure_of(&engine_harness, &engine_harness.name("missing")).await;
     assert!(failure.contains(&missing) && failure.contains("does not exist"), "{failure}");
 
-    // A running node keeps its container when its type gets an image that is not there.
+    // A running node keeps its container when its type gets an image that does not exist.
     engine_harness.cloud().set_image("type", &engine_harness.image("node:also-missing"));
     let failure = failure_of(&engine_harness, &engine_harness.name("a")).await;
     assert!(failure.contains("also-missing"), "{failure}");
@@ -140,9 +139,9 @@ async fn a_type_that_names_no_image_is_said(engine: Engine) {
     engine_harness.assert_untouched("a", &a).await;
 }
 
-/// What the status says is wrong with a node.
+/// The failure of a node in the status.
 async fn failure_of(engine_harness: &EngineHarness, name: &str) -> String {
     let failure = || engine_harness.host.node(name).and_then(|node| node.failure);
-    engine_harness.host.eventually("a failure is said", |_| failure().is_some()).await;
+    engine_harness.host.eventually("a failure is reported", |_| failure().is_some()).await;
     failure().expect("it was there a moment ago")
 }

@@ -1,4 +1,4 @@
-//! Containers that somebody removes, stops, kills, pauses, renames or unplugs behind the daemon's back.
+//! External removals, stops, kills, pauses, renames and disconnections of containers.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ async fn a_stopped_container_is_started_again(engine: Engine) {
     engine_harness.assert_untouched("b", &b).await;
 }
 
-/// Whoever is first, the engine by its restart policy or the daemon: it runs again in the same container.
+/// The restart policy of the engine or the daemon starts it, whichever is first, in the same container.
 async fn a_killed_process_runs_again(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [a] = engine_harness.started_with(["a"]).await;
@@ -86,7 +86,7 @@ async fn a_removed_network_is_made_again(engine: Engine) {
     assert_ne!(b.id(), a.id());
 }
 
-/// `docker network prune` does that. The nodes come back in their own containers, as fast as after any other end.
+/// `docker network prune` does that. The nodes start again in their containers, as fast as after any other stop.
 async fn a_network_that_went_while_nodes_were_stopped_comes_back(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;

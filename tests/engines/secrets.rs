@@ -1,6 +1,7 @@
-//! Secrets go through the whole life of the program at LOGGING_LEVEL=DEBUG, and are looked for in all that it leaves:
-//! what it prints, logs and ships, what it tells systemd and whoever asks it, its state, the archive for a helper, labels
-//! and all else that an engine shows but the environment of the nodes, which is where the contract wants the password.
+//! Marked secrets pass through the whole life of the program at LOGGING_LEVEL=DEBUG, and the test searches all its
+//! output: printed, logged and shipped lines, messages to systemd, responses of the status socket, state, the support
+//! bundle, labels, and everything that an engine shows except the environment of the nodes, where the contract requires
+//! the password.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -25,16 +26,16 @@ on_each_engine! {
     no_secret_is_in_anything_that_the_program_leaves
 }
 
-/// In texts of users of the cloud: configurations and auditors are not for logs.
+/// Marks in configurations and auditors of users, which must not be logged.
 const TENANT_MARK: &str = "mark-7d1f-of-the-tenant-config";
 const APP_MARK: &str = "mark-7d1f-of-the-app-config";
 const NODE_MARK: &str = "mark-7d1f-of-the-node-config";
 const AUDITOR_MARK: &str = "mark-7d1f-of-the-auditor";
-/// Passwords that are wrong are secrets too: they may be right elsewhere.
+/// Wrong passwords are secrets too: they may be valid elsewhere.
 const WRONG_PASSWORD: &str = "mark-7d1f-of-a-wrong-password";
 const WRONG_REGISTRY_PASSWORD: &str = "mark-7d1f-of-a-wrong-registry-password";
 
-/// What must not be found, and what was found where.
+/// The secrets to search for, and the texts to search with their sources.
 struct Search {
     secrets: BTreeSet<String>,
     texts: Vec<(String, String)>,
@@ -46,7 +47,7 @@ impl Search {
         Self { secrets: marks.map(str::to_owned).into(), texts: Vec::new() }
     }
 
-    /// Secrets that exist now; some are forgotten later.
+    /// Adds the secrets that exist now; some are replaced later.
     fn add_secrets(&mut self, engine_harness: &EngineHarness) {
         self.secrets.extend(engine_harness.cloud().secrets());
         self.secrets.insert(crate::images::password());
@@ -68,14 +69,14 @@ impl Search {
         }
     }
 
-    /// All that the engine shows of a container but its environment, in which the password must be.
+    /// Everything that the engine shows of a container except its environment, which must contain the password.
     fn read_container(&mut self, mut container: Container, password: &str) {
-        assert_eq!(container.env("PASSWORD"), [password], "the search would find it there");
+        assert_eq!(container.env("PASSWORD"), [password], "the environment contains the password");
         container.0["Config"]["Env"] = json!(null);
         self.read("inspect", container.0.to_string());
     }
 
-    /// Asserts that no text holds a secret, bare or as registries want it encoded.
+    /// Asserts that no text contains a secret, plain or in the encoding of registries.
     fn finish(&self) {
         assert!(
             self.secrets.len() > 10 && self.secrets.iter().all(|secret| secret.len() > 7),
@@ -84,19 +85,19 @@ impl Search {
         );
         for secret in &self.secrets {
             let basic = STANDARD.encode(format!("AWS:{secret}"));
-            let json_word = serde_json::Value::from(secret.as_str()).to_string();
-            let forms = [secret.as_str(), basic.trim_end_matches('='), json_word.trim_matches('"')];
+            let json_text = serde_json::Value::from(secret.as_str()).to_string();
+            let forms = [secret.as_str(), basic.trim_end_matches('='), json_text.trim_matches('"')];
             for (source, text) in &self.texts {
                 if let Some(at) = forms.iter().find_map(|form| text.find(form)) {
                     let start = text.floor_char_boundary(at.saturating_sub(80));
-                    panic!("{source} holds {secret:?} after {:?}", &text[start..at]);
+                    panic!("{source} contains {secret:?} after {:?}", &text[start..at]);
                 }
             }
         }
     }
 }
 
-/// A daemon with its secrets, and what is found of them.
+/// A daemon with its secrets, and the search for them.
 struct Scenario {
     engine_harness: EngineHarness,
     daemon: Process,
@@ -117,7 +118,7 @@ async fn no_secret_is_in_anything_that_the_program_leaves(engine: Engine) {
 }
 
 impl Scenario {
-    /// Nodes with marked configurations; the registry refuses the first password, and takes the second.
+    /// Nodes with marked configurations; the registry rejects the first password and accepts the second.
     async fn begin(engine: Engine) -> Self {
         let engine_harness = EngineHarness::new(engine).await;
         let mut search = Search::begin();
@@ -138,7 +139,7 @@ impl Scenario {
         let mut variables = process::variables(&engine_harness);
         variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
         search.read("READY", daemon.notified("READY=1").await);
-        until("the refusal is told", async || daemon.log().contains("image cannot be pulled")).await;
+        until("the rejection is logged", async || daemon.log().contains("image cannot be pulled")).await;
         cloud.registry.set_password(&crate::images::password());
         daemon.signal("HUP").await;
         engine_harness.containers(["a", "b"]).await;
@@ -151,12 +152,12 @@ impl Scenario {
             std::fs::read_to_string(format!("/proc/{}/{name}", self.daemon.id())).expect("the daemon runs")
         };
         let (limits, command) = (about("limits"), about("cmdline"));
-        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the kernel tells it");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the kernel reports it");
         assert_eq!(core.split_whitespace().nth(4), Some("0"), "no core dumps: {core}");
         self.search.read("cmdline", command);
     }
 
-    /// Restarts, a replacement, a failed pull and odd messages, while all tokens and keys end.
+    /// Restarts, a replacement, a failed pull and invalid messages, while all tokens and keys expire.
     async fn change_and_renew(&mut self) {
         let (engine_harness, cloud) = (&self.engine_harness, self.engine_harness.cloud());
         let (a, b) = (engine_harness.name("a"), engine_harness.name("b"));
@@ -178,23 +179,23 @@ impl Scenario {
         self.search.add_secrets(engine_harness);
     }
 
-    /// What the daemon answers to whoever may ask it.
+    /// The responses of the status socket.
     async fn ask(&mut self) {
         let a = self.engine_harness.name("a");
         for (arguments, expected) in [(&["status", "--json"][..], a.as_str()), (&["why", &a][..], "restart")] {
             let (code, output) = process::run(&self.variables, arguments).await;
-            assert!(code == Some(0) && output.contains(expected), "{arguments:?} says {output}");
+            assert!(code == Some(0) && output.contains(expected), "{arguments:?} prints {output}");
             self.search.read(arguments[0], output);
         }
         let socket = self.folder.path().join("status.sock");
         for path in ["/metrics", "/v1/status", &format!("/v1/history?node={a}")] {
             let answer = get(&socket, path).await;
-            assert!(answer.starts_with("HTTP/1.1 200"), "{path} answers {answer}");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{path} returns {answer}");
             self.search.read(path, answer);
         }
     }
 
-    /// What commands say and write meanwhile, and a start with a wrong password.
+    /// The output of commands, and a start with a wrong password.
     async fn run_commands(&mut self) {
         let bundle = self.folder.path().join("bundle.tar.gz");
         for arguments in [&["check", "--bundle", bundle.to_str().expect("a plain path")][..], &["plan"][..]] {
@@ -212,7 +213,7 @@ impl Scenario {
         variables.extend(wrong.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let (code, output) = process::run(&variables, &[]).await;
         assert_eq!(code, Some(77), "{output}");
-        self.search.read("a refused sign-in", output);
+        self.search.read("a rejected sign-in", output);
         self.search.add_secrets(&self.engine_harness);
     }
 
@@ -225,7 +226,7 @@ impl Scenario {
             .read("network", self.engine_harness.engine.run(&["network", "inspect", &self.engine_harness.tag]).await);
     }
 
-    /// A removed node and the end of the daemon; then all that it has written.
+    /// A removed node and the end of the daemon; then everything that it wrote.
     async fn end(mut self) {
         let cloud = self.engine_harness.cloud();
         cloud.set_removal_form(RemovalForm::NewRemoved);
@@ -240,13 +241,13 @@ impl Scenario {
         self.search.read_folder(self.engine_harness.host.state_directory());
         let (region, group) = (&self.variables["AWS_DEFAULT_REGION"], &self.variables["LOG_GROUP_NAME"]);
         let shipped: Vec<String> = cloud.cloudwatch.events(region, group).into_iter().map(|e| e.message).collect();
-        assert!(!shipped.is_empty(), "the daemon ships its own log");
+        assert!(!shipped.is_empty(), "the daemon ships its log");
         self.search.read("CloudWatch", shipped.join("\n"));
         self.search.finish();
     }
 }
 
-/// An answer of the daemon at its socket, with its head.
+/// A response of the status socket, with its head.
 async fn get(socket: &Path, path: &str) -> String {
     let asking = async {
         let mut stream = UnixStream::connect(socket).await?;

@@ -1,4 +1,4 @@
-//! What a node's container is made of, as the engine's own command shows it, and that its ports and mounts work.
+//! The spec of the container of a node, as the command of the engine shows it, and working ports and mounts.
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ on_each_engine! {
     a_folder_of_the_host_is_the_node_s_too
 }
 
-/// How long a connection to a published port may take.
+/// Limit of a connection to a published port.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 async fn a_container_has_the_environment_labels_and_settings_of_the_contract(engine: Engine) {
@@ -40,14 +40,14 @@ async fn a_container_has_the_environment_labels_and_settings_of_the_contract(eng
     assert_eq!(created.env("NODE"), [name.as_str()]);
     assert_eq!(created.env("NAME"), [name.as_str()]);
     assert!(!created.label("stream.echo.managed-app.spec").expect("a record").contains("\"NAME\""));
-    assert!(created.env("AWS_SECRET_ACCESS_KEY").is_empty(), "the host's own keys are not for nodes");
+    assert!(created.env("AWS_SECRET_ACCESS_KEY").is_empty(), "nodes do not get the keys of the host");
     assert_eq!(created.label("managed_node_type"), Some("type one"));
     assert_eq!(created.label("receive_message_type"), Some("hl7"));
     assert_eq!(created.label("send_message_type"), Some("x12"));
-    assert!(!created.0["Config"]["Labels"].to_string().contains(&cloud["PASSWORD"]), "no secret is in a label");
+    assert!(!created.0["Config"]["Labels"].to_string().contains(&cloud["PASSWORD"]), "labels contain no secret");
     assert_eq!(created.0["Config"]["Hostname"], name.as_str());
     assert_eq!(created.0["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
-    assert_eq!(created.0["Config"]["StopTimeout"], 10, "the daemon's grace is the engine's too");
+    assert_eq!(created.0["Config"]["StopTimeout"], 10, "the engine has the stop grace of the daemon");
     assert_eq!(created.networks(), [engine_harness.tag.as_str()]);
     let driver = if engine == Engine::Docker { "json-file" } else { "k8s-file" };
     assert_eq!(created.0["HostConfig"]["LogConfig"]["Type"], driver);
@@ -73,7 +73,7 @@ async fn hardening_is_what_the_engine_shows_and_the_node_runs(engine: Engine) {
     assert!(dropped.contains("\"NET_RAW\"") && dropped.contains("\"MKNOD\""), "{dropped}");
     assert_eq!((&host["PidsLimit"], &host["Memory"]), (&200.into(), &(64 << 20).into()));
 
-    // Without these settings the node is made anew, as the engine would have it.
+    // Without these settings the node is replaced and has the defaults of the engine.
     for variable in ["NO_NEW_PRIVILEGES", "DROP_CAPABILITIES", "PIDS_MAX", "MEMORY_MAX"] {
         engine_harness.host.set(&format!("MANAGED_APP_NODE_{variable}"), "");
     }
@@ -120,7 +120,7 @@ async fn a_port_that_is_taken_is_said_and_used_when_it_is_free(engine: Engine) {
     let (a, b) = (engine_harness.name("a"), engine_harness.name("b"));
     engine_harness
         .host
-        .eventually("the clash is said", |host| host.node(&a).is_some_and(|node| node.failure.is_some()))
+        .eventually("the conflict is reported", |host| host.node(&a).is_some_and(|node| node.failure.is_some()))
         .await;
     engine_harness.running("b").await;
     assert!(engine_harness.host.node(&b).is_some_and(|node| node.failure.is_none()));
@@ -176,13 +176,13 @@ async fn a_folder_of_the_host_is_the_node_s_too(engine: Engine) {
     let created = engine_harness.running("a").await;
     assert_eq!(created.mount("/host")["Type"], "bind");
     assert_eq!(created.mount("/host")["RW"], true);
-    // The image holds no program to look with, so the engine copies the file out.
+    // The image contains no program to read the file, so the engine copies it.
     let copy = folder.path().join("copy").display().to_string();
     engine.run(&["cp", &format!("{}:/host/fact", created.id()), &copy]).await;
     assert_eq!(std::fs::read_to_string(copy).expect("it was copied"), "seen by both");
 }
 
-/// What a node says to whoever connects.
+/// The greeting of a node; waits until it responds.
 pub async fn greeting_at(address: IpAddr, port: u16) -> String {
     eventually(&format!("a greeting at {address}:{port}"), async || {
         greet(address, port).ok().filter(|text| !text.is_empty())
@@ -190,7 +190,7 @@ pub async fn greeting_at(address: IpAddr, port: u16) -> String {
     .await
 }
 
-/// What whoever connects is told.
+/// Connects to a node and reads its greeting.
 pub fn greet(address: IpAddr, port: u16) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT_LIMIT)?;
     stream.set_read_timeout(Some(CONNECT_LIMIT))?;
@@ -199,8 +199,8 @@ pub fn greet(address: IpAddr, port: u16) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// An address of this host that is not loopback, if it has one. Nothing is sent: connecting a datagram socket only
-/// chooses a route.
+/// A non-loopback address of this host, if it has one. Sends nothing: connecting a datagram socket only selects a
+/// route.
 fn other_address() -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;

@@ -1,5 +1,5 @@
-//! Audit records of the change receiver: which messages are told, when it is switched on and off, and that the endpoint,
-//! whatever it does, holds up neither changes nor the end.
+//! Audit records of the change receiver: which messages get one, how the tenant switches them on and off, and that a
+//! failing endpoint delays neither changes nor the end.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use managed_app_fakes::cloud::{Fault, Service};
 
 use crate::harness::{Harness, Plan};
 
-/// A site whose tenant asks for audit records from the start.
+/// A host whose tenant has `audit` on from the start.
 async fn audited(nodes: &[&str]) -> Harness {
     let plan = Plan::new().await.nodes(nodes);
     plan.with(|cloud, _| cloud.quietly(|world| world.tenant.audit = true)).up().await
@@ -23,13 +23,13 @@ fn ids(harness: &Harness) -> Vec<String> {
     records(harness).into_iter().map(|record| record.tracking_id).collect()
 }
 
-/// Sends messages about nothing; their ids.
+/// Sends messages without effect; their IDs.
 fn send(harness: &Harness, count: usize) -> Vec<String> {
     (0..count).flat_map(|_| harness.cloud.send_raw(r#"{"new":{"type":"App","name":"x"}}"#).tracking_ids).collect()
 }
 
 async fn taken(harness: &Harness) {
-    harness.eventually("all messages are taken", |host| host.cloud.pending_changes() == 0).await;
+    harness.eventually("all messages are received", |host| host.cloud.pending_changes() == 0).await;
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn every_message_is_told_once_whatever_it_holds() {
     let harness = audited(&["a", "b"]).await;
     let sent = [harness.cloud.connect("a", "b"), harness.cloud.send_raw("{"), harness.cloud.send_raw(r#"{"new":{}}"#)];
     let sent: Vec<String> = sent.into_iter().flat_map(|sent| sent.tracking_ids).collect();
-    harness.eventually("all are told", |_| records(&harness).len() >= sent.len()).await;
+    harness.eventually("all have a record", |_| records(&harness).len() >= sent.len()).await;
     assert_eq!(ids(&harness), sent);
     for record in records(&harness) {
         assert_eq!((record.source_node.as_str(), record.previous_tracking_ids.len()), ("App Change Router", 1));
@@ -53,15 +53,15 @@ async fn the_tenant_switches_it_on_and_off() {
     harness.cloud.set_audit(true);
     harness.expect_no_more_than(&["restart a"], "a").await;
     let wanted = send(&harness, 3);
-    harness.eventually("they are told", |_| ids(&harness).ends_with(&wanted)).await;
-    assert!(records(&harness).len() < 3 + 3 + 3, "the first three are not: {:?}", ids(&harness));
+    harness.eventually("they have records", |_| ids(&harness).ends_with(&wanted)).await;
+    assert!(records(&harness).len() < 3 + 3 + 3, "the first three have no record: {:?}", ids(&harness));
     harness.cloud.set_audit(false);
     harness.probe("a").await;
-    let reported = records(&harness).len();
+    let count = records(&harness).len();
     send(&harness, 3);
     taken(&harness).await;
     assert_eq!(harness.stop().await, Exit::Done);
-    assert!(records(&harness).len() <= reported + 2, "at most the two before the switch was seen");
+    assert!(records(&harness).len() <= count + 2, "at most the two before the switch was read");
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn with_the_endpoint_down_changes_are_followed_and_records_arrive_later() 
     taken(&harness).await;
     assert_eq!(records(&harness), []);
     harness.cloud.audit.faults().set_outage(false);
-    harness.eventually("all are told", |_| records(&harness).len() > sent.len()).await;
+    harness.eventually("all have a record", |_| records(&harness).len() > sent.len()).await;
     assert_eq!(ids(&harness)[..sent.len()], sent, "in order, each once");
     assert!(harness.cloud.audit.batches().iter().all(|batch| batch.records.len() <= 500));
 }

@@ -1,5 +1,5 @@
-//! What the control plane may not have, whatever it says: images of other registries, sensitive folders of the host,
-//! and effects of messages that it never meant.
+//! Requests of the control plane that the host refuses: images of other registries and sensitive paths of the host; and
+//! forged messages without effect.
 
 use managed_app_fakes::cloud::commands::{Mount, Node};
 use serde_json::json;
@@ -9,12 +9,12 @@ use crate::harness::{Harness, IMAGE, Plan};
 const REGISTRIES: &str = "MANAGED_APP_ALLOWED_REGISTRIES";
 const BIND_MOUNTS: &str = "MANAGED_APP_ALLOWED_BIND_MOUNTS";
 
-/// The id of the container that a node runs in.
+/// The ID of the running container of a node.
 fn id(harness: &Harness, node: &str) -> String {
     harness.view(node).filter(|view| view.container.state.is_running()).expect("it runs").container.id.0
 }
 
-/// Waits until the status says that a setting forbids what `node` should be.
+/// Waits until the status shows that a setting refuses `node`.
 async fn refused(harness: &Harness, node: &str, setting: &str) {
     let says = |failure: Option<String>| failure.is_some_and(|text| text.contains(setting));
     harness.eventually("it is refused", |host| says(host.node(node).and_then(|node| node.failure))).await;
@@ -29,7 +29,7 @@ async fn an_image_of_another_registry_is_refused_and_the_old_container_stays() {
     harness.expect_no_more_than(&[], "b").await;
     assert_eq!(id(&harness, "a"), before);
     harness.cloud.set_image("a:type", IMAGE);
-    harness.eventually("it is as wanted", |host| host.node("a").is_some_and(|node| node.failure.is_none())).await;
+    harness.eventually("it is accepted", |host| host.node("a").is_some_and(|node| node.failure.is_none())).await;
     harness.probe("a").await;
     assert_eq!(id(&harness, "a"), before);
 }
@@ -68,7 +68,7 @@ async fn a_sensitive_folder_of_the_host_is_refused_and_the_old_container_stays()
     assert_eq!(id(&harness, "a"), before);
     harness.cloud.change_mounts("a", vec![Mount::new("/srv/data", "/x")]);
     harness
-        .eventually("it is made anew", |host| {
+        .eventually("it is replaced", |host| {
             let now = harness.view("a").filter(|view| view.container.state.is_running());
             host.is_converged() && now.is_some_and(|view| view.container.id.0 != before)
         })
@@ -98,7 +98,7 @@ async fn forged_messages_change_nothing_that_the_snapshot_does_not_say() {
     harness.cloud.send_change(None, Some(edge));
     let kind = json!({"type": "ManagedNodeType", "name": "a:type", "imageUri": evil});
     harness.cloud.send_change(Some(kind.clone()), Some(kind));
-    // A type that is said to have changed is pulled again, by the name that the snapshot has.
+    // A type that a message reports as changed is pulled again, with the image of the snapshot.
     harness.expect_no_more_than(&[&format!("pull {IMAGE}")], "b").await;
     assert!(harness.runs("a") && harness.runs("b") && harness.view("invented").is_none());
 }

@@ -1,4 +1,4 @@
-//! What the cloud does wrong: sign-in, AppSync, tokens, credentials, queues, registries.
+//! Faults of the cloud: sign-in, AppSync, tokens, credentials, queues, registries.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::harness::{Harness, IMAGE, Plan, image};
 
 const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
-fn asked(harness: &Harness, operation: &str) -> usize {
+fn calls(harness: &Harness, operation: &str) -> usize {
     let service = if operation.starts_with("Get") { Service::AppSync } else { Service::Cognito };
     harness.cloud.services.calls(service, operation)
 }
 
-/// A site whose daemon has ended with its containers stopped, as at a boot of the host.
+/// A host with stopped containers and no daemon, as at a boot.
 async fn at_boot(nodes: &[&str]) -> Harness {
     let mut harness = Harness::with(nodes).await;
     harness.stop().await;
@@ -32,12 +32,12 @@ async fn a_wrong_password_ends_the_daemon_before_it_touches_anything() {
     harness.set("PASSWORD", "wrong");
     harness.start();
     assert_eq!(harness.ended().await, Exit::SignInRefused);
-    // The engine may have been asked what it is meanwhile, and nothing else.
+    // Only the engine info may have been requested.
     assert!(harness.journal.calls().iter().all(|call| call.verb == "info"), "{:?}", harness.journal.calls());
     assert!(!harness.runs("a"));
 }
 
-/// Fault 15: the nodes' own sign-in needs the new password too, so each is made anew, once.
+/// Fault 15: nodes sign in with the password too, so each is replaced once.
 #[tokio::test]
 async fn a_rotated_password_is_taken_up_at_a_hangup() {
     let mut harness = Harness::with(&["a", "b"]).await;
@@ -45,15 +45,17 @@ async fn a_rotated_password_is_taken_up_at_a_hangup() {
     harness.cloud.revoke_refresh_tokens();
     harness.cloud.expire_tokens();
     harness.signal(Signal::Hangup).await;
-    harness.eventually("the refusal is said", |host| host.status().is_some_and(|s| s.cloud_failure.is_some())).await;
+    harness
+        .eventually("the rejection is reported", |host| host.status().is_some_and(|s| s.cloud_failure.is_some()))
+        .await;
     assert!(harness.runs("a") && harness.runs("b"));
     harness.set("PASSWORD", "a new one");
     harness.signal(Signal::Hangup).await;
-    harness.eventually("the cloud answers", |host| host.status().is_some_and(|s| s.cloud_failure.is_none())).await;
+    harness.eventually("the cloud responds", |host| host.status().is_some_and(|s| s.cloud_failure.is_none())).await;
     let spec = |node: &str| harness.view(node).and_then(|view| view.spec);
     let has_it = |node: &str| spec(node).is_some_and(|spec| spec.env["PASSWORD"].expose() == "a new one");
     harness.eventually("both nodes have it", |host| host.is_converged() && has_it("a") && has_it("b")).await;
-    assert_eq!(harness.journal.actions().iter().filter(|act| act.starts_with("create")).count(), 2);
+    assert_eq!(harness.journal.actions().iter().filter(|action| action.starts_with("create")).count(), 2);
 }
 
 #[tokio::test]
@@ -64,8 +66,8 @@ async fn a_cloud_that_is_down_at_the_start_lets_own_containers_run_and_is_follow
     }
     harness.cloud.quietly(|world| world.add_node("c", Node::default().image(IMAGE)));
     harness.start();
-    harness.eventually("what is there runs", |_| harness.runs("a") && harness.runs("b")).await;
-    harness.eventually("it is said", |host| host.status().is_some_and(|s| s.cloud_failure.is_some())).await;
+    harness.eventually("existing containers run", |_| harness.runs("a") && harness.runs("b")).await;
+    harness.eventually("it is reported", |host| host.status().is_some_and(|s| s.cloud_failure.is_some())).await;
     assert_eq!(harness.nodes_with_containers(), ["a", "b"]);
     for service in [Service::Cognito, Service::AppSync] {
         harness.cloud.services.release(service);
@@ -81,7 +83,7 @@ async fn a_cloud_that_is_silent_at_the_start_holds_up_own_containers_for_seconds
     harness.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
     harness.cloud.services.fail_until_released(Service::AppSync, Fault::Stall);
     harness.start();
-    harness.eventually("what is there runs", |_| harness.runs("a")).await;
+    harness.eventually("existing containers run", |_| harness.runs("a")).await;
 }
 
 #[tokio::test]
@@ -121,10 +123,10 @@ async fn expired_tokens_are_renewed_unseen() {
     harness.expect_no_more_than(&["restart a", "restart b"], "a").await;
     harness.cloud.expire_tokens();
     harness.cloud.revoke_refresh_tokens();
-    let sign_ins = asked(&harness, "RespondToAuthChallenge");
+    let sign_ins = calls(&harness, "RespondToAuthChallenge");
     harness.cloud.set_audit(false);
     harness.expect_no_more_than(&["restart a", "restart b"], "a").await;
-    assert_eq!(asked(&harness, "RespondToAuthChallenge"), sign_ins + 1);
+    assert_eq!(calls(&harness, "RespondToAuthChallenge"), sign_ins + 1);
 }
 
 #[tokio::test]
@@ -140,7 +142,7 @@ async fn revoked_app_credentials_are_renewed() {
 #[tokio::test]
 async fn a_replaced_queue_is_found_and_nothing_is_lost() {
     let mut harness = Harness::with(&["a", "b"]).await;
-    harness.eventually("a poll waits", |host| host.cloud.queues.waiting() > 0).await;
+    harness.eventually("a poll is pending", |host| host.cloud.queues.waiting() > 0).await;
     harness.cloud.replace_change_queue();
     harness.cloud.quietly(|world| world.connect("a", "b"));
     harness.expect(&["restart a", "restart b"]).await;
@@ -153,9 +155,9 @@ async fn a_queue_that_fails_for_a_while_loses_nothing() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.cloud.queues.fail_next(12, 500, "InternalError");
     harness.cloud.set_audit(true);
-    harness.eventually("the first is taken", |host| host.journal.starts("b") > 0).await;
+    harness.eventually("the first is applied", |host| host.journal.starts("b") > 0).await;
     harness.cloud.set_app_config(r#"{"x":1}"#);
-    harness.eventually("the second is taken", |host| host.journal.starts("b") > 1).await;
+    harness.eventually("the second is applied", |host| host.journal.starts("b") > 1).await;
     harness.cloud.queues.fail_next_deletes(2);
     harness.cloud.set_app_config(r#"{"x":2}"#);
     let twice = ["restart a", "restart b"];
@@ -176,7 +178,7 @@ async fn one_image_that_cannot_be_pulled_holds_up_no_other_node() {
     let plan = Plan::new().await.nodes(&["a", "b"]).node("bad", Node::default().image(bad));
     let mut harness = plan.start();
     harness.eventually("the others run", |_| harness.runs("a") && harness.runs("b")).await;
-    harness.eventually("it is said", |host| host.node("bad").is_some_and(|node| node.failure.is_some())).await;
+    harness.eventually("it is reported", |host| host.node("bad").is_some_and(|node| node.failure.is_some())).await;
     assert_eq!(harness.nodes_with_containers(), ["a", "b"]);
     let next = "registry.test/found:1";
     harness.memory.publish_image(&image(next), b"found");
@@ -194,7 +196,7 @@ async fn with_the_registry_away_a_present_image_will_do() {
     harness.eventually("a runs", |_| harness.runs("a")).await;
     let older = harness.container("a").await.image_id;
     harness
-        .eventually("the newer one is fetched later", |_| {
+        .eventually("the newer image is pulled later", |_| {
             harness.view("a").is_some_and(|view| view.container.image_id != older && view.container.state.is_running())
         })
         .await;
@@ -215,13 +217,13 @@ async fn private_images_are_pulled_with_one_token_of_their_own_region() {
         .start();
     harness.converged().await;
     assert_eq!(harness.cloud.registry.private_requests("eu-west-1"), 1);
-    // The role behind the token changed: it is refused long before its end.
+    // The role of the token changed: the registry rejects the token long before its expiry.
     harness.cloud.registry.set_password("tomorrow");
     harness.memory.require_credentials(ECR, "AWS", "tomorrow");
     let next = format!("{ECR}/node:2");
     let id = harness.memory.publish_image(&image(&next), b"third");
     harness.cloud.set_image("a:type", &next);
-    harness.eventually("a has the next one", |_| harness.view("a").is_some_and(|v| v.container.image_id == id)).await;
+    harness.eventually("a has the next image", |_| harness.view("a").is_some_and(|v| v.container.image_id == id)).await;
     assert_eq!(harness.cloud.registry.private_requests("eu-west-1"), 2);
 }
 
@@ -231,13 +233,13 @@ async fn a_user_who_is_disabled_for_a_while_is_reported_and_signs_in_again_when_
     harness.cloud.set_user_enabled(false);
     harness.cloud.expire_tokens();
     harness.cloud.set_audit(true);
-    harness.eventually("it is said", |host| host.status().is_some_and(|s| s.cloud_failure.is_some())).await;
+    harness.eventually("it is reported", |host| host.status().is_some_and(|s| s.cloud_failure.is_some())).await;
     assert!(harness.runs("a") && harness.is_up());
     harness.cloud.set_user_enabled(true);
-    let (before, began) = (asked(&harness, "InitiateAuth"), Instant::now());
+    let (before, began) = (calls(&harness, "InitiateAuth"), Instant::now());
     harness.signal(Signal::Hangup).await;
-    harness.eventually("it asks again", |_| asked(&harness, "InitiateAuth") > before).await;
-    assert!(began.elapsed() < Duration::from_secs(8), "it waited for the end of the pause");
+    harness.eventually("it signs in again", |_| calls(&harness, "InitiateAuth") > before).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for the end of the delay");
     harness.expect_no_more_than(&["restart a", "restart b"], "a").await;
 }
 
@@ -245,11 +247,11 @@ async fn a_user_who_is_disabled_for_a_while_is_reported_and_signs_in_again_when_
 async fn a_node_that_cannot_be_as_described_is_reported_and_left_as_it_is() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.cloud.set_image("a:type", "no image: at all");
-    harness.eventually("it is said", |host| host.node("a").is_some_and(|node| node.failure.is_some())).await;
+    harness.eventually("it is reported", |host| host.node("a").is_some_and(|node| node.failure.is_some())).await;
     harness.probe("b").await;
     assert_eq!((harness.journal.actions(), harness.runs("a")), (vec!["restart b".to_owned()], true));
     harness.cloud.set_image("a:type", IMAGE);
-    harness.eventually("it is well", |host| host.node("a").is_some_and(|node| node.failure.is_none())).await;
+    harness.eventually("it has no failure", |host| host.node("a").is_some_and(|node| node.failure.is_none())).await;
     harness.probe("b").await;
     assert_eq!(harness.journal.starts("a"), 0);
 }

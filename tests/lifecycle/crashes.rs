@@ -1,4 +1,4 @@
-//! The daemon is killed between two steps of what it does to a node; the next one ends what was begun.
+//! The daemon is killed between two steps of an operation on a node; the next daemon finishes it.
 
 use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::faulty::Verb;
@@ -14,7 +14,7 @@ const VERBS: [(Verb, &str); 5] = [
     (Verb::Rename, "rename"),
 ];
 
-/// The node whose container the daemon is working on when it is killed, before the engine hears of `verb`.
+/// `act` causes an operation on `node`. The daemon is killed in it, before the engine receives `verb`.
 async fn check(verb: Verb, called: &str, act: impl FnOnce(&Harness), node: &str) {
     let mut harness = Harness::with(&["a", "b"]).await;
     let before = harness.view("b").map(|view| (view.container.id, view.starts));

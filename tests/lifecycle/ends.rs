@@ -1,4 +1,4 @@
-//! How the daemon ends: by signals at any moment, and because the app is gone.
+//! The end of the daemon: by signals at any moment, and by the removal of the app.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::harness::{Harness, IMAGE, Plan, image};
 
-/// "At once" on a machine that is busy, and less than whatever it may not wait for: a poll (20 s), a grace (30 s), the stops
-/// of all nodes one after the other (24 s).
+/// "At once" on a busy machine, and less than the waits that must not occur: a poll (20 s), a grace (30 s), sequential
+/// stops of all nodes (24 s).
 const SOON: Duration = Duration::from_secs(15);
 
 const MANY: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
@@ -26,19 +26,20 @@ async fn ends_soon(harness: &mut Harness) -> Duration {
     took
 }
 
-/// A folder with a `shutdown` that leaves a note. Another process writes it: were it open for writing here while
-/// another test forks, running it would fail as "text file busy".
+/// A directory with a `shutdown` that records its arguments. Another process writes it: if this process had it open for
+/// writing while another test forks, its execution would fail with "text file busy".
 fn shutdown() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
-    let script = r#"printf '#!/bin/sh\necho "$@" >> "${0%%/*}/told"\n' > "$1/shutdown" && chmod 755 "$1/shutdown""#;
+    let script =
+        r#"printf '#!/bin/sh\necho "$@" >> "${0%%/*}/arguments"\n' > "$1/shutdown" && chmod 755 "$1/shutdown""#;
     let written = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder.path()).status();
     assert!(written.expect("sh is installed").success());
-    let note = folder.path().join("told");
-    (folder, note)
+    let record = folder.path().join("arguments");
+    (folder, record)
 }
 
-fn shutdown_arguments(note: &Path) -> Option<String> {
-    std::fs::read_to_string(note).ok()
+fn shutdown_arguments(record: &Path) -> Option<String> {
+    std::fs::read_to_string(record).ok()
 }
 
 #[tokio::test]
@@ -46,11 +47,11 @@ async fn sigterm_and_sigint_stop_all_nodes_in_parallel() {
     for signal in [Signal::Terminate, Signal::Interrupt] {
         let mut harness = Harness::with(&MANY).await;
         harness.memory.set_latencies(Latencies { stop: Duration::from_secs(2), ..Latencies::default() });
-        harness.eventually("a poll waits", |host| host.cloud.queues.waiting() > 0).await;
+        harness.eventually("a poll is pending", |host| host.cloud.queues.waiting() > 0).await;
         harness.signal(signal).await;
         ends_soon(&mut harness).await;
         assert!(MANY.iter().all(|node| !harness.runs(node)));
-        assert_eq!(harness.nodes_with_containers(), MANY, "they are stopped, not removed");
+        assert_eq!(harness.nodes_with_containers(), MANY, "the containers are stopped, not removed");
     }
 }
 
@@ -72,7 +73,7 @@ async fn a_hand_over_leaves_all_nodes_running_whatever_the_settings_say() {
     assert!(harness.runs("a") && harness.runs("b"));
     assert_eq!(harness.journal.actions(), before);
 
-    // Also one that has not come further than its sign-in.
+    // Also during the sign-in.
     harness.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
     let calls = harness.cloud.services.calls(Service::Cognito, "InitiateAuth");
     harness.start();
@@ -113,7 +114,7 @@ async fn a_signal_during_a_slow_pull_stops_what_runs() {
     });
     harness.memory.stall_pulls(&image("registry.test/slow:1"), true);
     harness.start();
-    harness.eventually("the pull has begun", |host| host.journal.count("pull", "registry.test/slow:1") > 0).await;
+    harness.eventually("the pull has started", |host| host.journal.count("pull", "registry.test/slow:1") > 0).await;
     harness.signal(Signal::Terminate).await;
     ends_soon(&mut harness).await;
     assert!(!harness.runs("a"));
@@ -174,7 +175,7 @@ async fn a_signal_ends_the_wait_for_an_engine_that_hangs() {
     let mut harness = Plan::new().await.nodes(&["a"]).off();
     let _hung = harness.faults.on(Verb::Info).hang();
     harness.start();
-    harness.eventually("the engine is asked", |host| host.journal.count("info", "") > 0).await;
+    harness.eventually("the engine is called", |host| host.journal.count("info", "") > 0).await;
     harness.signal(Signal::Terminate).await;
     harness.signal(Signal::Terminate).await;
     ends_soon(&mut harness).await;
@@ -187,8 +188,12 @@ async fn a_signal_ends_the_wait_for_a_network_that_hangs() {
     let _hung = harness.faults.on(Verb::EnsureNetwork).times(1).hang();
     harness.journal.clear();
     harness.start();
-    harness.eventually("the network is asked for", |host| !host.journal.calls().is_empty()).await;
-    harness.eventually("it hangs", |host| host.journal.calls().iter().any(|call| call.verb == "ensure_network")).await;
+    harness.eventually("the engine is called", |host| !host.journal.calls().is_empty()).await;
+    harness
+        .eventually("the network call hangs", |host| {
+            host.journal.calls().iter().any(|call| call.verb == "ensure_network")
+        })
+        .await;
     harness.signal(Signal::Terminate).await;
     ends_soon(&mut harness).await;
     assert!(!harness.runs("a"));
@@ -196,50 +201,50 @@ async fn a_signal_ends_the_wait_for_a_network_that_hangs() {
 
 #[tokio::test]
 async fn a_removed_app_stops_the_nodes_and_shuts_the_host_down() {
-    let (folder, note) = shutdown();
+    let (folder, record) = shutdown();
     let path = folder.path().to_owned();
     let mut harness = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
-    let asked = harness.cloud.services.calls(Service::AppSync, "GetApp");
+    let before = harness.cloud.services.calls(Service::AppSync, "GetApp");
     harness.cloud.remove_app();
     assert_eq!(harness.ended().await, Exit::Done);
-    assert_eq!(shutdown_arguments(&note).as_deref(), Some("now\n"));
-    assert!(harness.cloud.services.calls(Service::AppSync, "GetApp") >= asked + 2, "one answer is not enough");
+    assert_eq!(shutdown_arguments(&record).as_deref(), Some("now\n"));
+    assert!(harness.cloud.services.calls(Service::AppSync, "GetApp") >= before + 2, "one snapshot is not sufficient");
     assert!(!harness.runs("a") && !harness.runs("b"));
 }
 
 #[tokio::test]
 async fn a_false_word_that_the_app_is_gone_changes_nothing() {
-    let (folder, note) = shutdown();
+    let (folder, record) = shutdown();
     let path = folder.path().to_owned();
     let mut harness = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
     harness.cloud.spoil_next(Spoiled::AppNull, 1);
     let app = harness.cloud.world().app.clone().expect("it is there");
     harness.cloud.send_change(Some(serde_json::json!({"type": "ManagedApp", "name": app.name})), None);
-    let asked = harness.cloud.services.calls(Service::AppSync, "GetApp");
+    let before = harness.cloud.services.calls(Service::AppSync, "GetApp");
     harness
-        .eventually("the cloud is asked again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > asked + 1)
+        .eventually("the app is read again", |h| h.cloud.services.calls(Service::AppSync, "GetApp") > before + 1)
         .await;
     harness.probe("a").await;
     assert_eq!(harness.journal.actions(), ["restart a"]);
-    assert_eq!(shutdown_arguments(&note), None);
+    assert_eq!(shutdown_arguments(&record), None);
     assert!(harness.is_up());
 }
 
 #[tokio::test]
 async fn with_on_removed_exit_the_nodes_are_removed_and_the_host_stays_on() {
-    let (folder, note) = shutdown();
+    let (folder, record) = shutdown();
     let path = folder.path().to_owned();
     let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_REMOVED", "exit");
     let mut harness = plan.host(|builder| builder.search_path(path)).up().await;
     harness.cloud.remove_app();
     assert_eq!(harness.ended().await, Exit::Done);
     assert_eq!(harness.nodes_with_containers(), [""; 0]);
-    assert_eq!(shutdown_arguments(&note), None);
+    assert_eq!(shutdown_arguments(&record), None);
 }
 
 #[tokio::test]
 async fn an_app_that_is_gone_at_the_start_ends_the_daemon_too() {
-    let (folder, note) = shutdown();
+    let (folder, record) = shutdown();
     let path = folder.path().to_owned();
     let mut harness = Harness::with(&["a"]).await;
     harness.kill().await;
@@ -247,6 +252,6 @@ async fn an_app_that_is_gone_at_the_start_ends_the_daemon_too() {
     harness.host.search_in(path);
     harness.start();
     assert_eq!(harness.ended().await, Exit::Done);
-    assert_eq!(shutdown_arguments(&note).as_deref(), Some("now\n"));
+    assert_eq!(shutdown_arguments(&record).as_deref(), Some("now\n"));
     assert!(!harness.runs("a"));
 }

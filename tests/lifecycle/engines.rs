@@ -1,4 +1,4 @@
-//! What others do to our containers, and what the engine does wrong.
+//! External changes to containers, and faults of the engine.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use managed_app_runtimes::{ContainerState, ErrorKind, names};
 use crate::harness::{Harness, IMAGE, Plan, image};
 use crate::support::Host;
 
-/// How long a repair may take on a machine that is busy: it takes a few milliseconds on an idle one, and the resync that
-/// would find everything by itself comes after minutes.
+/// Limit of a repair on a busy machine: it takes a few milliseconds on an idle one, and the resync, which would find
+/// every difference, comes after minutes.
 const REPAIR: Duration = Duration::from_secs(20);
 
-/// Somebody does `act`; everything is right again soon, and no other node was touched.
+/// `act` is an external change; it is reverted soon, and no other node is affected.
 async fn check_repair(what: &str, act: impl FnOnce(&Harness, &str)) {
-    // A paused process cannot heed a stop, so its repair takes the grace.
+    // A paused process cannot handle a signal, so its repair takes the stop grace.
     let harness = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_STOP_GRACE", "1s").up().await;
     let other = harness.view("b");
     let began = Instant::now();
@@ -84,8 +84,9 @@ async fn a_process_that_somebody_kills_again_and_again_is_started_after_growing_
         harness.eventually("b restarts", |host| host.journal.count("restart", "b") == round).await;
         harness.eventually("a runs again", |host| host.journal.count("start", "a") == round && harness.runs("a")).await;
     }
-    let is_said = |host: &Host| host.node("a").and_then(|node| node.crash_loop).is_some_and(|found| found.count >= 3);
-    harness.eventually("it is said", is_said).await;
+    let is_reported =
+        |host: &Host| host.node("a").and_then(|node| node.crash_loop).is_some_and(|found| found.count >= 3);
+    harness.eventually("it is reported", is_reported).await;
     assert_eq!(harness.node("b").and_then(|node| node.failure), None);
 }
 
@@ -100,12 +101,12 @@ async fn a_crash_loop_is_told_once_until_the_process_stays_up() {
         let is_up = || harness.view("a").is_some_and(|view| view.container.state == ContainerState::Running);
         harness.eventually("it runs again", |_| is_up()).await;
     }
-    assert!(!harness.is_converged(), "not between two ends");
+    assert!(!harness.is_converged(), "not converged during a crash loop");
     let report = harness.recorder().report();
     let a = &report.nodes[0];
     assert_eq!((a.restarts, a.engine_restarts, a.all_restarts()), (0, Some(4), 4));
-    let reported = a.error.as_deref().unwrap_or_default();
-    assert!(reported.starts_with("crash loop: exited 137 (OOM killed) 4 times in "), "{reported}");
+    let error = a.error.as_deref().unwrap_or_default();
+    assert!(error.starts_with("crash loop: exited 137 (OOM killed) 4 times in "), "{error}");
     assert_eq!(a.last_exit.as_ref().map(|exit| (exit.code, exit.is_oom)), Some((Some(137), true)));
     let metrics = String::from_utf8(harness.recorder().metrics_text()).expect("text");
     for line in [
@@ -118,8 +119,8 @@ async fn a_crash_loop_is_told_once_until_the_process_stays_up() {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
     let (lines, _) = harness.recorder().follow(Some(0));
-    let reported = |text: &str| lines.iter().filter(|line| line.json.contains(text)).count();
-    assert_eq!((reported("a: crash loop: exited 137 (OOM killed) 3 times"), reported("all is well")), (1, 0));
+    let count = |text: &str| lines.iter().filter(|line| line.json.contains(text)).count();
+    assert_eq!((count("a: crash loop: exited 137 (OOM killed) 3 times"), count("all is well")), (1, 0));
 }
 
 #[tokio::test]
@@ -131,11 +132,11 @@ async fn one_hung_node_delays_no_other() {
     harness.cloud.connect("b", "c");
     harness.eventually("and again", |host| ["b", "c"].iter().all(|node| host.journal.starts(node) == 2)).await;
     harness.cloud.add_node("d", |node| node.image(IMAGE));
-    harness.eventually("a new one comes", |_| harness.runs("d")).await;
+    harness.eventually("a new node starts", |_| harness.runs("d")).await;
     harness.eventually("a hangs", |host| host.node("a").is_some_and(|node| node.busy == Some("restart"))).await;
     hung.release();
     harness.converged().await;
-    assert_eq!(harness.journal.starts("a"), 1, "what came meanwhile did not concern it");
+    assert_eq!(harness.journal.starts("a"), 1, "the changes meanwhile did not affect it");
 }
 
 #[tokio::test]
@@ -146,7 +147,7 @@ async fn a_hung_pull_delays_no_other_node() {
     harness.eventually("the others run", |_| harness.runs("a") && harness.runs("b")).await;
     harness.cloud.connect("a", "b");
     harness
-        .eventually("and follow", |host| ["a", "b"].iter().all(|node| host.journal.count("restart", node) == 1))
+        .eventually("and they restart", |host| ["a", "b"].iter().all(|node| host.journal.count("restart", node) == 1))
         .await;
 }
 
@@ -222,7 +223,7 @@ async fn an_engine_that_goes_away_and_comes_back_is_followed_and_nothing_restart
     let starts = ["a", "b"].map(|node| harness.view(node).map(|view| view.starts));
     harness.memory.go_down();
     harness.cloud.add_node("c", |node| node.image(IMAGE));
-    harness.eventually("it is said", |host| host.status().is_some_and(|s| s.engine_failure.is_some())).await;
+    harness.eventually("it is reported", |host| host.status().is_some_and(|s| s.engine_failure.is_some())).await;
     harness.memory.come_back();
     harness.eventually("c runs", |_| harness.runs("c")).await;
     harness.converged().await;
@@ -235,7 +236,7 @@ async fn an_engine_that_goes_away_and_comes_back_is_followed_and_nothing_restart
 #[tokio::test]
 async fn an_engine_that_is_away_at_the_start_is_waited_for() {
     let harness = Plan::new().await.nodes(&["a"]).with(|_, memory| memory.go_down()).start();
-    harness.eventually("the engine is asked", |host| host.journal.count("info", "") > 1).await;
+    harness.eventually("the engine is called", |host| host.journal.count("info", "") > 1).await;
     harness.memory.come_back();
     harness.converged().await;
     assert!(harness.runs("a"));
@@ -261,7 +262,7 @@ async fn changes_during_a_slow_restart_cost_one_more() {
         harness.cloud.set_node_config("a", &format!(r#"{{"x":{x}}}"#));
     }
     harness.converged().await;
-    harness.eventually("the rest is taken in", |host| host.journal.starts("a") == 2).await;
+    harness.eventually("the other changes are applied", |host| host.journal.starts("a") == 2).await;
     harness.converged().await;
     assert_eq!(harness.journal.actions(), ["restart a", "restart a"]);
 }
@@ -297,16 +298,16 @@ async fn a_container_that_cannot_be_started_again_is_made_anew() {
     assert!(now[0] != ids[0] && now[1] == ids[1], "{ids:?} -> {now:?}");
 }
 
-/// A new container that cannot be started either is no reason to make one after another.
+/// If the new container cannot start either, the next one is created after a delay.
 #[tokio::test]
 async fn containers_that_can_never_be_started_are_made_after_growing_pauses() {
     let mut harness = Harness::with(&["a"]).await;
     harness.stop().await;
     harness.faults.on(Verb::Start).named(names::container_name("a")).fail(ErrorKind::NotFound);
     harness.start();
-    harness.eventually("three were made", |host| host.journal.count("create", "a") >= 3).await;
+    harness.eventually("three were created", |host| host.journal.count("create", "a") >= 3).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let created = harness.journal.count("create", "a");
-    assert!(created <= 4, "{created} containers were made");
+    assert!(created <= 4, "{created} containers were created");
     assert!(harness.node("a").is_some_and(|node| node.failure.is_some()), "{:?}", harness.node("a"));
 }

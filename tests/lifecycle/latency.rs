@@ -1,5 +1,5 @@
-//! How long a change takes from the queue to the engine with an idle daemon. Prints the figures; the limit is loose,
-//! because machines that run tests are busy.
+//! Latency of a change from the queue to the engine with an idle daemon. Prints the values; the limit is loose, because
+//! test machines are busy.
 
 use std::time::Duration;
 
@@ -21,6 +21,6 @@ async fn a_change_reaches_the_engine_well_within_a_second() {
     }
     took.sort();
     println!("from receivable to the restart call: median {:?}, worst {:?}", took[ROUNDS / 2], took[ROUNDS - 1]);
-    // The best, which other programs on this machine cannot keep all rounds from.
+    // The best round is independent of other programs on this machine.
     assert!(took[0] < Duration::from_secs(1), "{took:?}");
 }

@@ -1,4 +1,4 @@
-//! The output of nodes on its way to CloudWatch: through restarts, replacements, crashes, outages and a missing group.
+//! Shipping of the output of nodes to CloudWatch, with restarts, replacements, crashes, outages and a missing group.
 
 use managed_app::status::{Amount, LogReport};
 use managed_app_runtimes::labels::SpecRecord;
@@ -10,7 +10,7 @@ async fn harness(nodes: &[&str]) -> Harness {
     Plan::new().await.nodes(nodes).set("MANAGED_APP_NODE_LOGS", "agent").up().await
 }
 
-/// All that a node's group has, by time.
+/// All events of the log group of a node, by time.
 fn texts(harness: &Harness, node: &str) -> Vec<String> {
     let (cloud, region) = (&harness.cloud, harness.cloud.world().tenant.region.clone());
     let events = cloud.cloudwatch.events(&region, &cloud.node_log_group(node));
@@ -53,15 +53,15 @@ async fn what_became_of_output_is_told_in_status_and_metrics() {
     print(&harness, "a", &["[INFO] one"]);
     arrives(&harness, "a", &["[INFO] one"]).await;
     let shipped = r#"managed_app_log_lines_total{fate="shipped",node="a"} 1"#;
-    let is_told = |host: &crate::support::Host| {
+    let is_exported = |host: &crate::support::Host| {
         let metrics = String::from_utf8(host.recorder().metrics_text()).expect("text");
         metrics.lines().any(|line| line == shipped)
     };
-    harness.eventually("the metrics tell", is_told).await;
+    harness.eventually("the metrics have it", is_exported).await;
     harness.eventually("nothing is late", |h| h.recorder().report().nodes[0].log_lag_s == Some(0.0)).await;
     let all = Amount { lines: 1, bytes: 11 };
-    let reported = harness.recorder().report().nodes[0].log;
-    assert_eq!(reported, Some(LogReport { read: all, shipped: all, ..LogReport::default() }));
+    let log = harness.recorder().report().nodes[0].log;
+    assert_eq!(log, Some(LogReport { read: all, shipped: all, ..LogReport::default() }));
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn restarts_and_replacements_leave_no_line_behind() {
     harness.memory.publish_image(&image(next), next.as_bytes());
     harness.cloud.set_image(&harness.cloud.world().node("a").node_type.clone(), next);
     harness.converged().await;
-    // The new container has the name of the node last of all.
+    // The rename is the last step of a replacement.
     harness.eventually("it is replaced", |host| host.journal.count("rename", "a") > 0).await;
     harness.converged().await;
     print(&harness, "a", &["[INFO] another container"]);
@@ -128,16 +128,18 @@ async fn a_crash_of_the_daemon_loses_nothing() {
     for (round, part) in lines.chunks(10).enumerate() {
         print(&harness, "a", &part.iter().map(String::as_str).collect::<Vec<_>>());
         if round % 2 == 0 {
-            harness.eventually("some have come", |host| host.cloud.cloudwatch.calls("PutLogEvents") > round / 2).await;
+            harness
+                .eventually("some have arrived", |host| host.cloud.cloudwatch.calls("PutLogEvents") > round / 2)
+                .await;
         }
         harness.kill().await;
         harness.start();
         harness.converged().await;
     }
-    harness.eventually("all have come", |_| lines.iter().all(|line| texts(&harness, "a").contains(line))).await;
+    harness.eventually("all have arrived", |_| lines.iter().all(|line| texts(&harness, "a").contains(line))).await;
     let largest = harness.cloud.cloudwatch.batches().iter().map(|batch| batch.accepted).max().unwrap_or(0);
     let doubles = texts(&harness, "a").len() - lines.len();
-    assert!(doubles <= 5 * largest, "at most one batch comes twice for each crash: {doubles}, {largest}");
+    assert!(doubles <= 5 * largest, "at most one batch per crash is duplicated: {doubles}, {largest}");
 }
 
 #[tokio::test]
@@ -168,7 +170,7 @@ async fn a_group_that_is_missing_holds_up_no_other_and_is_waited_for() {
     print(&harness, "b", &["[INFO] not held up"]);
     arrives(&harness, "b", &["[INFO] not held up"]).await;
     harness.cloud.cloudwatch.create_group(&region, &group);
-    harness.eventually("all of it comes", |_| texts(&harness, "a").len() == 20_000).await;
+    harness.eventually("all of it arrives", |_| texts(&harness, "a").len() == 20_000).await;
     let wanted = (0..20_000).map(|number| format!("[INFO] {number}"));
     assert!(texts(&harness, "a").into_iter().eq(wanted), "in order, each once");
 }
@@ -209,11 +211,11 @@ async fn output_that_the_engine_keeps_is_not_shipped() {
     harness.start();
     harness.converged().await;
     arrives(&harness, "a", &["[INFO] for nobody"]).await;
-    assert_eq!(harness.container("a").await.id, before, "the container is the same either way");
+    assert_eq!(harness.container("a").await.id, before, "both modes use the same container");
     assert!(harness.memory.image(&image(IMAGE)).await.expect("an answer").is_some());
 }
 
-/// A host of a version that took awslogs wherever the engine has it, and of this one, which knows nothing of dockerd's keys.
+/// A host of an older version, which used awslogs if the engine has it; this version does not know the keys of dockerd.
 async fn harness_with_awslogs(nodes: &[&str]) -> Harness {
     let plan = Plan::new().await.nodes(nodes).set("MANAGED_APP_NODE_LOGS", "awslogs");
     plan.set("MANAGED_APP_ON_EXIT", "leave").with(|_, memory| memory.set_awslogs(true)).up().await
@@ -239,13 +241,13 @@ async fn a_container_with_awslogs_is_kept_and_a_new_node_gets_agent() {
     harness.eventually("the new node is up", |host| host.node("new").is_some_and(|node| node.is_running)).await;
     harness.converged().await;
     assert!(keeps_output(&harness, "new").await && !keeps_output(&harness, "old").await);
-    // Each line is shipped once: that of the old node by the engine.
+    // Each line is shipped once: the engine ships the line of the old node.
     print(&harness, "old", &["[INFO] by the engine"]);
     print(&harness, "new", &["[INFO] by the daemon"]);
     arrives(&harness, "new", &["[INFO] by the daemon"]).await;
     assert_eq!(texts(&harness, "old"), [""; 0]);
 
-    // A container that is replaced for another reason goes with the default.
+    // A container that is replaced for another reason gets the default mode.
     let next = "registry.test/node:2";
     harness.memory.publish_image(&image(next), next.as_bytes());
     harness.cloud.set_image(&harness.cloud.world().node("old").node_type.clone(), next);
@@ -260,15 +262,15 @@ async fn a_container_with_awslogs_is_kept_and_a_new_node_gets_agent() {
 async fn a_way_of_output_that_is_named_replaces_each_container_once() {
     let mut harness = harness_with_awslogs(&["a"]).await;
     let mut before = harness.container("a").await.id;
-    for (way, is_kept) in [("agent", true), ("awslogs", false)] {
+    for (mode, is_kept) in [("agent", true), ("awslogs", false)] {
         harness.stop().await;
-        harness.set("MANAGED_APP_NODE_LOGS", way);
+        harness.set("MANAGED_APP_NODE_LOGS", mode);
         harness.start();
         harness.converged().await;
         harness.eventually("it is replaced", |host| host.journal.count("rename", "a") > 0).await;
         harness.converged().await;
         let after = harness.container("a").await.id;
-        assert_ne!(after, before, "{way}");
+        assert_ne!(after, before, "{mode}");
         assert_eq!(keeps_output(&harness, "a").await, is_kept);
         harness.journal.clear();
         before = after;

@@ -1,5 +1,5 @@
-//! The whole daemon in this process, against the fake cloud on the wire and the engine in memory: each row of the
-//! contract's table of changes, the ways it can start, and the ways it can end.
+//! The whole daemon in this process, with the fake cloud on the wire and the engine in memory: each row of the table of
+//! changes of the contract, starts, ends and faults.
 
 #[path = "../support/mod.rs"]
 mod support;

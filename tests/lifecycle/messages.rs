@@ -1,4 +1,4 @@
-//! Change messages that are malformed, doubled, late, reordered, lost, or come by the dozen.
+//! Change messages that are malformed, duplicated, late, reordered, lost, or in bursts.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ async fn a_message_that_comes_long_after_its_change_restarts_nothing() {
     harness.cloud.quietly(|world| world.disconnect("a", "b"));
     harness.cloud.set_node_config("c", r#"{"x":1}"#);
     harness.expect(&["restart c"]).await;
-    let taken = harness.cloud.queues.calls("DeleteMessageBatch");
-    harness.eventually("the late one is taken", |h| h.cloud.queues.calls("DeleteMessageBatch") > taken).await;
+    let before = harness.cloud.queues.calls("DeleteMessageBatch");
+    harness.eventually("the late one is received", |h| h.cloud.queues.calls("DeleteMessageBatch") > before).await;
     harness.journal.clear();
     harness.expect_no_more_than(&[], "c").await;
 }
@@ -79,7 +79,7 @@ async fn a_read_that_comes_too_early_is_repeated() {
     harness.expect_no_more_than(&[], "a").await;
 }
 
-/// A restart that takes its time, as on a real engine, takes in all changes that come meanwhile.
+/// One further restart covers all changes during a slow restart, as on a real engine.
 #[tokio::test]
 async fn a_burst_of_fifty_edges_costs_one_restart_more_than_needed_at_most() {
     let others: Vec<String> = (0..50).map(|number| format!("elsewhere {number}")).collect();

@@ -1,4 +1,4 @@
-//! Nodes and apps whose names no engine would take.
+//! Nodes and apps with names that engines do not accept.
 
 use managed_app_fakes::FakeCloud;
 use managed_app_fakes::cloud::commands::Node;
@@ -19,7 +19,7 @@ async fn spaces_colons_and_two_hundred_characters_are_names_like_any_other() {
     assert_eq!(harness.nodes_with_containers(), sorted);
     for node in all {
         let view = harness.view(node).unwrap_or_else(|| panic!("{node:?} has a container"));
-        let spec = view.spec.expect("the daemon made it");
+        let spec = view.spec.expect("the daemon created it");
         assert_eq!((spec.env["NODE"].expose(), spec.labels[labels::NODE].as_str()), (node, node));
         assert!(spec.hostname.len() <= 63 && spec.name.len() <= 63, "{node:?}");
     }

@@ -1,4 +1,4 @@
-//! Replacements by the whole daemon: new containers that do not stay up, ports that change hands, overlap.
+//! Replacements by the whole daemon: failing new containers, ports that move between nodes, overlap.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ fn runs_image(harness: &Harness, node: &str, reference: &str) -> bool {
 }
 
 async fn is_rolled_back(harness: &Harness) {
-    let is_told = |failure: String| failure.contains("did not stay up") && failure.contains("the old one runs");
+    let is_rolled_back = |failure: String| failure.contains("did not stay up") && failure.contains("the old one runs");
     harness
-        .eventually("it is reported", |host| host.node("a").and_then(|node| node.failure).is_some_and(is_told))
+        .eventually("it is reported", |host| host.node("a").and_then(|node| node.failure).is_some_and(is_rolled_back))
         .await;
     assert!(runs_image(harness, "a", IMAGE));
 }
@@ -43,12 +43,12 @@ async fn an_image_that_does_not_stay_up_gives_way_and_is_tried_again_when_what_i
     is_rolled_back(&harness).await;
     harness.journal.clear();
     harness.cloud.connect("a", "elsewhere");
-    harness.eventually("it is tried again and given up", |host| host.journal.count("remove", "a") == 1).await;
+    harness.eventually("it is retried and rolled back", |host| host.journal.count("remove", "a") == 1).await;
     assert_eq!(harness.journal.count("create", "a"), 1);
     is_rolled_back(&harness).await;
     assert_eq!((harness.container("a").await.id, harness.container("b").await), (a.id, b));
     harness.cloud.set_image("router", GOOD);
-    harness.eventually("the good one runs", |_| runs_image(&harness, "a", GOOD)).await;
+    harness.eventually("the good image runs", |_| runs_image(&harness, "a", GOOD)).await;
     harness.converged().await;
     assert_eq!(harness.node("a").and_then(|node| node.failure), None);
     assert_eq!(harness.nodes_with_containers(), ["a", "b"]);
@@ -58,17 +58,18 @@ async fn an_image_that_does_not_stay_up_gives_way_and_is_tried_again_when_what_i
 #[tokio::test]
 async fn in_overlap_a_bad_image_is_not_noticed_by_the_old_container() {
     let harness = with_bad_image("overlap").await;
-    let life = || harness.view("a").map(|view| (view.container.id, view.starts));
-    let before = life();
+    let run = || harness.view("a").map(|view| (view.container.id, view.starts));
+    let before = run();
     harness.cloud.set_image("router", BAD);
     is_rolled_back(&harness).await;
-    assert_eq!((life(), harness.journal.count("stop", "b")), (before, 0));
+    assert_eq!((run(), harness.journal.count("stop", "b")), (before, 0));
     harness.journal.clear();
     harness.cloud.set_image("router", GOOD);
-    harness.eventually("the good one runs", |_| runs_image(&harness, "a", GOOD)).await;
+    harness.eventually("the good image runs", |_| runs_image(&harness, "a", GOOD)).await;
     harness.converged().await;
     let actions = harness.journal.actions();
-    let position = |act: &str| actions.iter().position(|done| done == act).unwrap_or_else(|| panic!("{act} in {actions:?}"));
+    let position =
+        |act: &str| actions.iter().position(|done| done == act).unwrap_or_else(|| panic!("{act} in {actions:?}"));
     assert!(position("start a") < position("stop a"), "{actions:?}");
 }
 
@@ -88,7 +89,11 @@ async fn a_port_moves_from_one_node_to_another_whoever_is_told_first() {
             .await;
         harness.converged().await;
         assert!(harness.runs("a") && harness.runs("b"));
-        assert_eq!((harness.journal.count("create", "a"), harness.journal.count("create", "b")), (1, 1), "at first go");
+        assert_eq!(
+            (harness.journal.count("create", "a"), harness.journal.count("create", "b")),
+            (1, 1),
+            "at the first attempt"
+        );
     }
 }
 
@@ -104,5 +109,9 @@ async fn two_nodes_that_swap_their_ports_converge_at_once() {
     harness.eventually("they have swapped", |_| has("a", 8081) && has("b", 8080)).await;
     harness.converged().await;
     assert!(harness.runs("a") && harness.runs("b"));
-    assert_eq!((harness.journal.count("create", "a"), harness.journal.count("create", "b")), (1, 1), "at first go");
+    assert_eq!(
+        (harness.journal.count("create", "a"), harness.journal.count("create", "b")),
+        (1, 1),
+        "at the first attempt"
+    );
 }

@@ -1,4 +1,4 @@
-//! Each row of the contract's table of changes: what a user of the cloud does, and what the engine is asked for.
+//! Each row of the table of changes of the contract: an action of a user and the resulting engine calls.
 
 use managed_app_fakes::cloud::RemovalForm;
 use managed_app_fakes::cloud::commands::{LogLevel, Mount, Node, Port};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{Harness, IMAGE, Plan, image};
 
-/// What a replacement asks of the engine.
+/// The engine calls of a replacement.
 fn replacement(node: &str) -> Vec<String> {
     ["create", "stop", "start", "stop", "remove", "rename"].map(|verb| format!("{verb} {node}")).to_vec()
 }
@@ -53,7 +53,7 @@ async fn node_created_is_pulled_made_and_started() {
     harness.cloud.add_node("b", |node| node.image(other).tcp(8080, 80).volume("data", "/data"));
     harness.expect(&["pull registry.test/other:2", "create b", "start b"]).await;
     let view = harness.view("b").expect("b is there");
-    let spec = view.spec.expect("the daemon made it");
+    let spec = view.spec.expect("the daemon created it");
     assert!(view.container.state.is_running());
     assert_eq!((spec.ports[0].host_port, spec.mounts[0].target.as_str()), (8080, "/data"));
     assert_eq!(spec.env["NODE"].expose(), "b");
@@ -95,7 +95,7 @@ async fn new_ports_and_mounts_recreate_the_node() {
     harness.journal.clear();
     harness.cloud.change_mounts("a", vec![Mount::new("data", "/data"), Mount::new("/srv/data", "/host")]);
     expect_replacements(&harness, &[], &["a"]).await;
-    let spec = harness.view("a").and_then(|view| view.spec).expect("the daemon made it");
+    let spec = harness.view("a").and_then(|view| view.spec).expect("the daemon created it");
     assert_eq!((spec.ports.len(), spec.mounts.len()), (2, 2));
 }
 
@@ -164,7 +164,7 @@ async fn another_app_and_unknown_types_are_ignored() {
     cloud.send_change(None, Some(json!({"type": "ManagedNode", "name": "a", "app": "another"})));
     cloud.send_change(Some(json!({"type": "ManagedApp", "name": "another"})), None);
     cloud.send_change(None, Some(json!({"type": "Weather", "name": "a"})));
-    harness.eventually("all are taken", |host| host.cloud.pending_changes() == 0).await;
-    assert_eq!(fetched(&harness), before, "nobody is asked because of them");
+    harness.eventually("all are received", |host| host.cloud.pending_changes() == 0).await;
+    assert_eq!(fetched(&harness), before, "they cause no read of the app");
     harness.expect_no_more_than(&[], "b").await;
 }

@@ -1,5 +1,4 @@
-//! Long random scripts of what users of the cloud and others on the host do. At their end the containers are what the
-//! cloud says, whatever the way.
+//! Long random scripts of user actions and external changes. At the end of each script, the containers match the cloud.
 
 use managed_app_fakes::cloud::World;
 use managed_app_fakes::cloud::commands::{Mount, Node, Port};
@@ -13,7 +12,7 @@ const STEPS: usize = 60;
 const NODES: [&str; 6] = ["a", "b: x", "c", "d", "e", "f"];
 const IMAGES: [&str; 3] = ["registry.test/one:1", "registry.test/two:1", "registry.test/three:1"];
 
-/// A small source of numbers, the same for the same seed (xorshift).
+/// A deterministic random number generator (xorshift).
 struct Dice(u64);
 
 impl Dice {
@@ -29,7 +28,7 @@ impl Dice {
     }
 }
 
-/// One step; what makes no sense in the present world is left out.
+/// One step; steps that are not possible in the current state are skipped.
 fn step(harness: &Harness, dice: &mut Dice) -> String {
     let cloud = &harness.cloud;
     let world = cloud.world();
@@ -91,7 +90,7 @@ fn step(harness: &Harness, dice: &mut Dice) -> String {
             cloud.stale_reads(1);
             "stale"
         }
-        // Not there is fine: somebody tried.
+        // The container may not exist.
         14 => harness.memory.remove_behind_back(&names::container_name(node)).map_or("nothing", |()| "others remove"),
         15 => harness.memory.kill(&names::container_name(node)).map_or("nothing", |()| "others kill"),
         _ => "nothing",
@@ -105,7 +104,7 @@ fn port_of(node: &str, number: usize) -> u16 {
     8000 + 10 * index as u16 + number as u16
 }
 
-/// In what the containers differ from what the cloud says; empty when in nothing.
+/// The differences between the containers and the cloud.
 fn differences(harness: &Harness) -> Vec<String> {
     let world = harness.cloud.world();
     let mut found = Vec::new();
@@ -116,7 +115,7 @@ fn differences(harness: &Harness) -> Vec<String> {
     for (name, node) in &world.nodes {
         match harness.view(name) {
             Some(view) if view.container.state.is_running() => {
-                let spec = view.spec.expect("the daemon made it");
+                let spec = view.spec.expect("the daemon created it");
                 found.extend(spec_difference(name, &world, node, &spec));
             }
             _ => found.push(format!("{name} does not run")),
@@ -133,7 +132,7 @@ fn spec_difference(name: &str, world: &World, node: &Node, spec: &ContainerSpec)
         && spec.mounts.iter().map(|mount| &mount.target).eq(node.mounts.iter().map(|mount| &mount.target))
         && spec.mounts.iter().all(|mount| mount.source == MountSource::Volume("data".to_owned()))
         && spec.labels[labels::NODE] == name;
-    (!is_right).then(|| format!("{name} is made of {spec:?}, not of {node:?}"))
+    (!is_right).then(|| format!("{name} has the spec {spec:?}, but the node is {node:?}"))
 }
 
 async fn run(seed: u64) {
@@ -142,7 +141,7 @@ async fn run(seed: u64) {
             memory.publish_image(&image(image_name), image_name.as_bytes());
         }
     });
-    // What a killed daemon had in its hands comes back soon.
+    // Messages that a killed daemon had received become visible soon.
     let plan = plan.with(|cloud, _| cloud.queues.set_visibility(&cloud.change_queue(), Duration::from_secs(1)));
     let mut harness = plan.host(|builder| builder.tune(|config| config.resync = Duration::from_secs(2))).up().await;
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -156,16 +155,16 @@ async fn run(seed: u64) {
                 harness.start();
             }
             1..=9 => tokio::task::yield_now().await,
-            10..=14 => harness.eventually("messages are taken", |h| h.cloud.pending_changes() == 0).await,
+            10..=14 => harness.eventually("messages are received", |h| h.cloud.pending_changes() == 0).await,
             _ => {}
         }
     }
     let is_right = |harness: &Harness| harness.is_converged() && differences(harness).is_empty();
-    let wait = harness.eventually("the containers are what the cloud says", |_| is_right(&harness));
+    let wait = harness.eventually("the containers match the cloud", |_| is_right(&harness));
     if tokio::time::timeout(Duration::from_secs(30), wait).await.is_err() {
-        panic!("seed {seed}: {:?}\nafter {steps:?}\nacts {:?}", differences(&harness), harness.journal.actions());
+        panic!("seed {seed}: {:?}\nafter {steps:?}\nactions {:?}", differences(&harness), harness.journal.actions());
     }
-    // What a node read last is what there is to read: nothing restarts any more.
+    // All nodes have read the current state: nothing restarts any more.
     harness.cloud.add_node("probe", |node| node.image(IMAGES[0]));
     harness.eventually("the probe runs", |_| harness.runs("probe")).await;
     harness.converged().await;

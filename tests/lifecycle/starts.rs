@@ -1,4 +1,4 @@
-//! What the daemon finds when it starts: nothing, its own containers, those of strangers, those of the Python program.
+//! Starts of the daemon without containers, with its own, with foreign ones, and with those of the Python program.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +9,7 @@ use managed_app_runtimes::{Owner, Protocol, labels, names};
 
 use crate::harness::{Harness, IMAGE, Plan, image};
 
-/// A site whose daemon leaves its nodes running when it ends.
+/// A host whose daemon leaves its nodes running when it ends.
 async fn leaving(nodes: &[&str]) -> Plan {
     Plan::new().await.nodes(nodes).set("MANAGED_APP_ON_EXIT", "leave")
 }
@@ -18,9 +18,9 @@ fn labelled(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// What must stay as it is about a container that is left alone.
-fn life(view: Option<View>) -> (String, u64, Option<time::OffsetDateTime>, bool) {
-    let view = view.expect("the container is there");
+/// The identity of a run, which must not change for an untouched container.
+fn run(view: Option<View>) -> (String, u64, Option<time::OffsetDateTime>, bool) {
+    let view = view.expect("the container exists");
     (view.container.id.0, view.starts, view.container.started_at, view.container.state.is_running())
 }
 
@@ -31,7 +31,7 @@ async fn with_nothing_network_and_containers_are_made() {
     let network = names::network_name(&harness.owner().app);
     assert_eq!(harness.memory.networks(), [network]);
     assert!(harness.runs("a") && harness.runs("b"));
-    assert_eq!(harness.journal.count("pull", IMAGE), 1, "one pull serves both");
+    assert_eq!(harness.journal.count("pull", IMAGE), 1, "both use one pull");
 }
 
 #[tokio::test]
@@ -46,22 +46,22 @@ async fn without_nodes_the_start_is_over_at_once() {
 #[tokio::test]
 async fn matching_leftovers_run_on_untouched() {
     let mut harness = leaving(&["a", "b: with a space"]).await.up().await;
-    let before = ["a", "b: with a space"].map(|node| life(harness.view(node)));
+    let before = ["a", "b: with a space"].map(|node| run(harness.view(node)));
     harness.restart_daemon().await;
     harness.expect(&["pull registry.test/node:1"]).await;
     harness.probe("a").await;
-    assert_eq!(life(harness.view("b: with a space")), before[1]);
-    assert_eq!(life(harness.view("a")).0, before[0].0);
+    assert_eq!(run(harness.view("b: with a space")), before[1]);
+    assert_eq!(run(harness.view("a")).0, before[0].0);
 }
 
 #[tokio::test]
 async fn leftovers_of_a_killed_daemon_run_on_untouched() {
     let mut harness = Harness::with(&["a", "b"]).await;
-    let before = ["a", "b"].map(|node| life(harness.view(node)));
+    let before = ["a", "b"].map(|node| run(harness.view(node)));
     harness.kill().await;
     harness.start();
     harness.expect(&["pull registry.test/node:1"]).await;
-    assert_eq!(["a", "b"].map(|node| life(harness.view(node))), before);
+    assert_eq!(["a", "b"].map(|node| run(harness.view(node))), before);
 }
 
 #[tokio::test]
@@ -86,13 +86,13 @@ async fn what_changed_meanwhile_restarts_the_stale_nodes_only() {
 #[tokio::test]
 async fn what_a_container_is_made_of_changed_meanwhile_recreates_it() {
     let mut harness = leaving(&["a", "b"]).await.up().await;
-    let (a, b) = (life(harness.view("a")), life(harness.view("b")));
+    let (a, b) = (run(harness.view("a")), run(harness.view("b")));
     harness.stop().await;
     harness.cloud.quietly(|world| world.change_node("a", |node| node.ports = vec![Port::tcp(8080, 80)]));
     harness.start();
     harness.converged().await;
-    assert_ne!(life(harness.view("a")).0, a.0);
-    assert_eq!(life(harness.view("b")), b);
+    assert_ne!(run(harness.view("a")).0, a.0);
+    assert_eq!(run(harness.view("b")), b);
     assert_eq!(harness.nodes_with_containers(), ["a", "b"]);
 }
 
@@ -136,7 +136,7 @@ async fn strangers_are_never_touched() {
     for (name, labels, network) in strangers.clone() {
         harness.memory.add_stranger(name, labels, &[network]).expect("the name is free");
     }
-    let lives = |harness: &Harness| strangers.clone().map(|(name, ..)| life(harness.memory.container(name)));
+    let lives = |harness: &Harness| strangers.clone().map(|(name, ..)| run(harness.memory.container(name)));
     let before = lives(&harness);
     harness.start();
     harness.converged().await;
@@ -192,7 +192,7 @@ async fn containers_of_the_python_program_are_taken_over() {
         .start();
     harness.converged().await;
     assert_eq!(harness.nodes_with_containers(), ["parser", "router"]);
-    assert_eq!(harness.memory.containers().len(), 2, "the one without a node is gone");
+    assert_eq!(harness.memory.containers().len(), 2, "the container without a node is removed");
     assert!(harness.runs("router") && harness.runs("parser"));
 }
 
@@ -208,6 +208,6 @@ async fn a_container_of_the_python_program_runs_until_its_image_is_there() {
         })
         .start();
     harness.eventually("it is reported", |host| host.node("router").is_some_and(|n| n.failure.is_some())).await;
-    assert_eq!(life(harness.memory.container("router")).1, 1);
+    assert_eq!(run(harness.memory.container("router")).1, 1);
     assert!(harness.runs("router"));
 }

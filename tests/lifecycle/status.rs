@@ -1,4 +1,4 @@
-//! What operators see: `status`, `why` and `events` of the real program as processes, against the daemon in this process.
+//! `status`, `why` and `events` of the real program as processes, with the daemon in this process.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -16,13 +16,13 @@ use crate::harness::{Harness, IMAGE, Plan};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
 
-/// A site that can be asked, and where.
+/// A host with a status socket.
 struct StatusHarness {
     harness: Harness,
     folder: TempDir,
 }
 
-/// What a command left.
+/// The result of a command.
 struct CommandOutput {
     code: i32,
     stdout: String,
@@ -37,11 +37,11 @@ impl StatusHarness {
     async fn up(plan: Plan) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = Some(folder.path().join("status.sock"));
-        let places = ListenAddresses { socket, ..ListenAddresses::default() };
-        let harness = plan.host(move |builder| builder.listen_at(places)).up().await;
-        let asked = Self { harness, folder };
-        asked.harness.eventually("the socket is there", |_| asked.socket().exists()).await;
-        asked
+        let addresses = ListenAddresses { socket, ..ListenAddresses::default() };
+        let harness = plan.host(move |builder| builder.listen_at(addresses)).up().await;
+        let subject = Self { harness, folder };
+        subject.harness.eventually("the socket exists", |_| subject.socket().exists()).await;
+        subject
     }
 
     fn socket(&self) -> PathBuf {
@@ -63,7 +63,11 @@ impl StatusHarness {
         let code = output.status.code().expect("an exit code");
         let ran = CommandOutput { code, stdout: text(output.stdout), stderr: text(output.stderr) };
         let password = &self.harness.cloud.env()["PASSWORD"];
-        assert!(!ran.stdout.contains(password) && !ran.stderr.contains(password), "a secret shows: {}", ran.stdout);
+        assert!(
+            !ran.stdout.contains(password) && !ran.stderr.contains(password),
+            "the output contains a secret: {}",
+            ran.stdout
+        );
         ran
     }
 
@@ -77,7 +81,7 @@ impl StatusHarness {
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", ran.stdout, ran.stderr))
     }
 
-    /// A connection that asks for events and reads none.
+    /// A connection that requests events and reads none.
     fn silent_follower(&self) -> UnixStream {
         let mut stream = UnixStream::connect(self.socket()).expect("a connection");
         stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: daemon\r\n\r\n").expect("it takes a request");
@@ -98,13 +102,13 @@ fn has(text: &str, parts: &[&str]) {
 
 #[tokio::test]
 async fn status_shows_each_node_and_the_daemon() {
-    let asked = StatusHarness::with(&["a", "b: second"]).await;
-    let ran = asked.ask(&["status"]).await;
+    let subject = StatusHarness::with(&["a", "b: second"]).await;
+    let ran = subject.ask(&["status"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     has(&ran.stdout, &["running, 2 of 2 nodes up, all as wanted", "memory", "NODE", "RESTARTS", "LOG LAG"]);
     has(&ran.stdout, &["b: second  running", "node:1", "create, there is none"]);
     assert!(!ran.stdout.contains('\u{1b}'), "no colours when it is not a terminal");
-    let report = asked.report().await;
+    let report = subject.report().await;
     let node = &report.nodes[0];
     assert_eq!((node.name.as_str(), node.state.as_str(), node.image.as_deref()), ("a", "running", Some(IMAGE)));
     assert!(report.version == 1 && report.daemon.is_converged && report.daemon.expiries.contains_key("sign_in"));
@@ -113,22 +117,22 @@ async fn status_shows_each_node_and_the_daemon() {
 
 #[tokio::test]
 async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
-    let asked = StatusHarness::with(&["a", "b"]).await;
-    asked.harness.cloud.connect("a", "b");
-    asked.restarted("a", 1).await;
-    asked.harness.cloud.set_node_config("a", r#"{"secret":"hunter2"}"#);
-    asked.restarted("a", 2).await;
-    asked.harness.cloud.change_ports("a", vec![Port::tcp(8080, 80)]);
+    let subject = StatusHarness::with(&["a", "b"]).await;
+    subject.harness.cloud.connect("a", "b");
+    subject.restarted("a", 1).await;
+    subject.harness.cloud.set_node_config("a", r#"{"secret":"hunter2"}"#);
+    subject.restarted("a", 2).await;
+    subject.harness.cloud.change_ports("a", vec![Port::tcp(8080, 80)]);
     let has_port =
         |harness: &Harness| harness.view("a").and_then(|view| view.spec).is_some_and(|spec| spec.ports.len() == 1);
-    asked.harness.eventually("it has the port", |host| host.is_converged() && has_port(&asked.harness)).await;
-    let history = asked.history("a").await;
-    let events: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
+    subject.harness.eventually("it has the port", |host| host.is_converged() && has_port(&subject.harness)).await;
+    let history = subject.history("a").await;
+    let actions: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
     let reads = "what it reads has changed";
     let (edge, config) = (format!("{reads}: edge to b"), format!("{reads}: node config"));
     let expected =
         [("create", "there is none"), ("restart", &*edge), ("restart", &*config), ("replace", "changed: ports")];
-    assert_eq!(events, expected);
+    assert_eq!(actions, expected);
     let restart = &history.actions[1];
     assert_eq!(restart.causes[0].change, "edge a - b");
     assert!(restart.causes[0].message_id.is_some() && restart.causes[0].received_at.is_some());
@@ -137,61 +141,61 @@ async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
     assert_eq!(replace.differences[0].after.as_deref(), Some("0.0.0.0:8080->80/tcp"));
     let steps: Vec<&str> = replace.steps.iter().map(|step| step.step.as_str()).collect();
     assert_eq!(steps, ["create", "stop", "start", "stop", "remove", "rename"]);
-    let ran = asked.ask(&["why", "a"]).await;
+    let ran = subject.ask(&["why", "a"]).await;
     has(&ran.stdout, &["edge to b added: #", "node config added: #", "message ", "tracking id ", "after the message"]);
-    let on_disk = std::fs::read_to_string(asked.harness.state_directory().join("state.json")).expect("a state file");
+    let on_disk = std::fs::read_to_string(subject.harness.state_directory().join("state.json")).expect("a state file");
     assert!(!ran.stdout.contains("hunter2") && !on_disk.contains("hunter2"), "configurations are digests");
-    let unknown = asked.ask(&["why", "nobody"]).await;
+    let unknown = subject.ask(&["why", "nobody"]).await;
     assert_eq!((unknown.code, unknown.stdout.as_str()), (64, ""), "{}", unknown.stderr);
 }
 
 #[tokio::test]
 async fn a_new_daemon_still_knows_why_and_without_one_the_disk_tells() {
     let plan = Plan::new().await.nodes(&["a"]).set("MANAGED_APP_ON_EXIT", "leave");
-    let mut asked = StatusHarness::up(plan).await;
-    asked.harness.cloud.set_node_config("a", "{}");
-    asked.restarted("a", 1).await;
-    let before = asked.history("a").await.actions;
-    asked.harness.stop().await;
-    let offline = asked.ask(&["why", "a"]).await;
+    let mut subject = StatusHarness::up(plan).await;
+    subject.harness.cloud.set_node_config("a", "{}");
+    subject.restarted("a", 1).await;
+    let before = subject.history("a").await.actions;
+    subject.harness.stop().await;
+    let offline = subject.ask(&["why", "a"]).await;
     assert_eq!(offline.code, 69, "{}", offline.stderr);
     has(&offline.stderr, &["the daemon is not running", "what the last one left"]);
     has(&offline.stdout, &["what it reads has changed: node config"]);
-    let gone = asked.ask(&["status"]).await;
+    let gone = subject.ask(&["status"]).await;
     assert_eq!((gone.code, gone.stdout.as_str()), (69, ""), "{}", gone.stderr);
     has(&gone.stderr, &["the daemon is not running", "systemctl start"]);
-    asked.harness.start();
-    asked.harness.converged().await;
-    asked.harness.eventually("the socket is there", |_| asked.socket().exists()).await;
-    assert_eq!(asked.history("a").await.actions, before, "and nothing was done to it");
-    asked.harness.cloud.set_node_config("a", r#"{"x":1}"#);
-    asked.restarted("a", 2).await;
-    let last = asked.history("a").await.actions.pop().expect("an action");
+    subject.harness.start();
+    subject.harness.converged().await;
+    subject.harness.eventually("the socket exists", |_| subject.socket().exists()).await;
+    assert_eq!(subject.history("a").await.actions, before, "there is no new action");
+    subject.harness.cloud.set_node_config("a", r#"{"x":1}"#);
+    subject.restarted("a", 2).await;
+    let last = subject.history("a").await.actions.pop().expect("an action");
     assert_eq!((last.restarts, last.because.as_str()), (2, "what it reads has changed: node config"));
 }
 
 #[tokio::test]
 async fn a_secret_that_changes_is_named_and_never_shown() {
-    let mut asked = StatusHarness::with(&["a"]).await;
-    asked.harness.cloud.set_password("another Passw0rd");
-    asked.harness.set("PASSWORD", "another Passw0rd");
-    asked.harness.signal(Signal::Hangup).await;
+    let mut subject = StatusHarness::with(&["a"]).await;
+    subject.harness.cloud.set_password("another Passw0rd");
+    subject.harness.set("PASSWORD", "another Passw0rd");
+    subject.harness.signal(Signal::Hangup).await;
     let is_replaced = |host: &crate::support::Host| host.journal.count("create", "a") > 0 && host.is_converged();
-    asked.harness.eventually("it is replaced", is_replaced).await;
-    let last = asked.history("a").await.actions.pop().expect("an action");
+    subject.harness.eventually("it is replaced", is_replaced).await;
+    let last = subject.history("a").await.actions.pop().expect("an action");
     let field = &last.differences[0];
     assert_eq!((field.field.as_str(), &field.before, &field.after), ("env.PASSWORD", &None, &None));
-    asked.harness.stop().await;
-    let history = std::fs::read_to_string(asked.harness.state_directory().join("history.jsonl")).expect("a history");
+    subject.harness.stop().await;
+    let history = std::fs::read_to_string(subject.harness.state_directory().join("history.jsonl")).expect("a history");
     assert!(!history.contains("Passw0rd") && history.contains("env.PASSWORD"));
 }
 
-/// Ends its process with it.
+/// Kills its process when dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -199,8 +203,8 @@ impl Drop for Running {
 
 #[tokio::test]
 async fn events_are_told_as_they_happen() {
-    let asked = StatusHarness::with(&["a"]).await;
-    let mut child = asked.command(&["events", "--json"]).spawn().expect("it runs");
+    let subject = StatusHarness::with(&["a"]).await;
+    let mut child = subject.command(&["events", "--json"]).spawn().expect("it runs");
     let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let _running = Running(child);
     let events = tokio::task::spawn_blocking(move || {
@@ -215,17 +219,17 @@ async fn events_are_told_as_they_happen() {
         }
         events
     });
-    // It may follow only after this change: then another one is told.
+    // The command may connect only after this change; then another change follows.
     let mut number = 0;
     let events = loop {
         number += 1;
-        asked.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
-        asked.restarted("a", number).await;
+        subject.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
+        subject.restarted("a", number).await;
         if events.is_finished() {
             break events.await.expect("no panic");
         }
     };
-    // Messages and states come in between.
+    // Without messages and states in between.
     let kinds: Vec<&str> =
         events.iter().map(|event| event.kind.as_str()).filter(|kind| ["begin", "end"].contains(kind)).collect();
     let end = events.last().expect("an event");
@@ -236,23 +240,23 @@ async fn events_are_told_as_they_happen() {
 
 #[tokio::test]
 async fn a_cloud_that_is_away_is_said_and_the_nodes_are_shown() {
-    let mut asked = StatusHarness::with(&["a"]).await;
-    asked.harness.cloud.services.fail_until_released(Service::AppSync, Fault::Status(500));
-    asked.harness.restart_daemon().await;
-    asked.harness.eventually("it is degraded", |h| h.status().is_some_and(|s| s.cloud_failure.is_some())).await;
-    asked.harness.eventually("a runs", |host| host.node("a").is_some_and(|node| node.is_running)).await;
-    asked.harness.eventually("the socket is there", |_| asked.socket().exists()).await;
-    let ran = asked.ask(&["status"]).await;
+    let mut subject = StatusHarness::with(&["a"]).await;
+    subject.harness.cloud.services.fail_until_released(Service::AppSync, Fault::Status(500));
+    subject.harness.restart_daemon().await;
+    subject.harness.eventually("it is degraded", |h| h.status().is_some_and(|s| s.cloud_failure.is_some())).await;
+    subject.harness.eventually("a runs", |host| host.node("a").is_some_and(|node| node.is_running)).await;
+    subject.harness.eventually("the socket exists", |_| subject.socket().exists()).await;
+    let ran = subject.ask(&["status"]).await;
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     has(&ran.stdout, &["degraded, cloud: ", "1 of 1 nodes up"]);
-    asked.harness.cloud.services.release(Service::AppSync);
+    subject.harness.cloud.services.release(Service::AppSync);
 }
 
 #[tokio::test]
 async fn a_name_that_steers_terminals_is_shown_harmless() {
-    let asked = StatusHarness::with(&["x\u{202e}gpj.exe"]).await;
+    let subject = StatusHarness::with(&["x\u{202e}gpj.exe"]).await;
     for arguments in [vec!["status"], vec!["why", "x\u{202e}gpj.exe"]] {
-        let ran = asked.ask(&arguments).await;
+        let ran = subject.ask(&arguments).await;
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert!(ran.stdout.contains("x gpj.exe") && !ran.stdout.contains('\u{202e}'), "{}", ran.stdout);
     }
@@ -260,26 +264,26 @@ async fn a_name_that_steers_terminals_is_shown_harmless() {
 
 #[tokio::test]
 async fn readers_that_do_not_read_hold_up_nobody() {
-    let asked = StatusHarness::with(&["a"]).await;
-    let _idle: Vec<UnixStream> = (0..20).map(|_| asked.silent_follower()).collect();
+    let subject = StatusHarness::with(&["a"]).await;
+    let _idle: Vec<UnixStream> = (0..20).map(|_| subject.silent_follower()).collect();
     for number in 1..=30 {
-        asked.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
+        subject.harness.cloud.set_node_config("a", &format!(r#"{{"x":{number}}}"#));
     }
-    asked.restarted("a", 1).await;
-    assert_eq!(asked.report().await.nodes[0].state, "running");
+    subject.restarted("a", 1).await;
+    assert_eq!(subject.report().await.nodes[0].state, "running");
 }
 
 #[tokio::test]
 async fn connections_are_bounded_and_make_room_again() {
-    let asked = StatusHarness::with(&["a"]).await;
-    let idle: Vec<UnixStream> = (0..64).map(|_| asked.silent_follower()).collect();
-    // Connections are taken in their order: the next one is one too many.
-    let refused = asked.ask(&["status"]).await;
+    let subject = StatusHarness::with(&["a"]).await;
+    let idle: Vec<UnixStream> = (0..64).map(|_| subject.silent_follower()).collect();
+    // Connections are accepted in order: the next one exceeds the limit.
+    let refused = subject.ask(&["status"]).await;
     assert_eq!(refused.code, 69, "{}{}", refused.stdout, refused.stderr);
     drop(idle);
     let until = std::time::Instant::now() + Duration::from_secs(40);
     loop {
-        let ran = asked.ask(&["status"]).await;
+        let ran = subject.ask(&["status"]).await;
         if ran.code == 0 {
             break;
         }

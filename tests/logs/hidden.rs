@@ -1,4 +1,4 @@
-//! A daemon that does not see the folder where its engine keeps everything, as on a host where it may not look there.
+//! A daemon without access to the directory of its engine, as on a host that forbids it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::engine::{Container, Engine};
 use crate::engine_harness::EngineHarness;
 use crate::process::{BINARY, Process};
 
-/// The folder of all that an engine keeps, the output of containers too.
+/// The data directory of an engine, which contains the output of containers.
 pub async fn folder(engine: Engine) -> PathBuf {
     let field = match engine {
         Engine::Docker => "{{.DockerRootDir}}",
@@ -18,7 +18,7 @@ pub async fn folder(engine: Engine) -> PathBuf {
     PathBuf::from(engine.run(&["info", "--format", field]).await)
 }
 
-/// Starts the daemon of a rig; to it alone this folder is empty. Takes root.
+/// Starts the daemon of a harness in a mount namespace in which this directory is empty. Needs root.
 pub fn start(hidden: &Path, engine_harness: &EngineHarness, more: &[(&str, &str)]) -> Process {
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--mount", "--propagation", "private", "/bin/sh", "-c"]);
@@ -26,14 +26,14 @@ pub fn start(hidden: &Path, engine_harness: &EngineHarness, more: &[(&str, &str)
     Process::start_by(command, engine_harness, more)
 }
 
-/// Where the engine keeps the output of this container.
+/// The log file of this container.
 pub fn log_path(container: &Container) -> PathBuf {
     let paths = [&container.0["LogPath"], &container.0["HostConfig"]["LogConfig"]["Path"]];
     let path = paths.into_iter().filter_map(Value::as_str).find(|path| !path.is_empty());
     PathBuf::from(path.expect("its output is kept in a file"))
 }
 
-/// Whether that is a file which is not there for this daemon.
+/// Whether the log file exists, but not for this daemon.
 pub fn is_hidden(container: &Container, daemon: &Process) -> bool {
     let path = log_path(container);
     path.exists() && !Path::new(&format!("/proc/{}/root{}", daemon.id(), path.display())).exists()

@@ -1,10 +1,10 @@
-//! The output of nodes on real engines, from the line that a process prints to the event in CloudWatch Logs: not one is
-//! lost, whatever is killed, restarted, replaced or away meanwhile.
+//! The output of nodes on real engines, from the printed line to the event in CloudWatch Logs: no line is lost through
+//! kills, restarts, replacements and outages.
 //!
-//! Runs on the engines of `scripts/engines up`; without them the tests fail. One scenario at a time, since each prints as
-//! fast as engine and daemon can take it.
+//! Runs on the engines of `scripts/engines up`; without them the tests fail. Scenarios run one at a time, because each
+//! prints as fast as engine and daemon can handle it.
 
-/// Makes one test of each scenario and engine.
+/// Generates one test per scenario and engine.
 macro_rules! on_each_engine {
     ($($scenario:ident)*) => {
         on_engine! { docker Docker $($scenario)* }
@@ -12,7 +12,7 @@ macro_rules! on_each_engine {
     };
 }
 
-/// Makes one test of each scenario, on one engine.
+/// Generates one test per scenario, on one engine.
 macro_rules! on_engine {
     ($module:ident $engine:ident $($scenario:ident)*) => {
         mod $module {

@@ -1,4 +1,4 @@
-//! A node that counts, while everything around it fails.
+//! A counting node during kills, outages, restarts and replacements.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,21 +22,21 @@ on_each_engine! {
     where_the_engines_log_cannot_be_read_a_node_that_takes_its_time_loses_none_either
 }
 
-/// One at a time; also under a runner that gives each test a thread.
+/// Serialises the scenarios, also under a runner with one thread per test.
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 const LINES: usize = 1_000_000;
-/// Lines where the engine is asked for them, which are counted more slowly.
+/// Lines if the daemon requests them from the engine, which is slower.
 const FEWER_LINES: usize = 200_000;
-/// Lines of a node that takes its time.
+/// Lines of a slow node.
 const FEWEST_LINES: usize = 20_000;
 /// Kills of the daemon in a scenario.
 const KILLS: usize = 3;
-/// What becomes of a mount when a node is replaced: it stays, so that the new container goes on counting.
+/// In a mount, which survives a replacement, so that the new container continues the count.
 const FILE: &str = "/numbers/next";
-/// How far ahead of what has come the node may count, in percent: what is to be interrupted goes on meanwhile.
+/// Lead of the node over the arrived numbers, in percent, so that output is in flight at each interruption.
 const AHEAD: usize = 12;
-/// How long the node counts on before the daemon is killed: less than it takes to count as far as it may.
+/// Time between the new limit and the kill of the daemon: less than the node needs to reach the limit.
 const BEFORE_KILL: Duration = Duration::from_millis(300);
 
 pub struct Counter {
@@ -48,17 +48,17 @@ pub struct Counter {
     began: Instant,
     /// Mounted into the node.
     folder: TempDir,
-    /// Folder that the daemon does not see.
+    /// The directory that is hidden from the daemon.
     hidden: Option<PathBuf>,
 }
 
 impl Counter {
-    /// A node that counts to `last`, with a log in the engine of this size and number of files.
+    /// A node that counts to `last`, with this size and number of log files.
     pub async fn begin(engine: Engine, last: usize, pause: Duration, size: [&'static str; 2]) -> Self {
         Self::begin_without(None, engine, last, pause, size).await
     }
 
-    /// The same for a daemon that does not see this folder.
+    /// The same with a directory that is hidden from the daemon.
     pub async fn begin_without(
         hidden: Option<PathBuf>,
         engine: Engine,
@@ -92,7 +92,7 @@ impl Counter {
         Self { engine_harness, node, settings, daemon, last, began: Instant::now(), folder, hidden }
     }
 
-    /// Lets the node count up to this part of all numbers, in percent.
+    /// Allows the node to count up to this percentage of all numbers.
     pub fn allow(&self, percent: usize) {
         let limit = self.last / 100 * percent.min(100);
         let (new, limit_file) = (self.folder.path().join("limit.next"), self.folder.path().join("limit"));
@@ -100,15 +100,15 @@ impl Counter {
         std::fs::rename(new, limit_file).expect("the folder is ours");
     }
 
-    /// Waits until this part of all numbers, in percent, is in CloudWatch.
+    /// Waits until this percentage of all numbers is in CloudWatch.
     pub async fn reaches(&self, percent: usize) {
         self.allow(percent + AHEAD);
         let wanted = self.last / 100 * percent / LINES_OF_AN_EVENT;
-        let what = format!("{percent} % have come; log of the daemon:\n{}", self.daemon.log());
+        let what = format!("{percent} % have arrived; log of the daemon:\n{}", self.daemon.log());
         until(&what, async || count::events(self.engine_harness.cloud(), &self.node) >= wanted).await;
     }
 
-    /// Kills the daemon after this part of all numbers, in percent, while the node goes on counting.
+    /// Kills the daemon after this percentage of all numbers, while the node continues to count.
     async fn kill(&mut self, percent: usize) {
         self.allow(percent + 2 * AHEAD);
         sleep(BEFORE_KILL).await;
@@ -116,14 +116,14 @@ impl Counter {
         let log = hidden::log_path(&self.engine_harness.container("counter").await);
         let length = || std::fs::metadata(&log).expect("the engine keeps it").len();
         let at_kill = length();
-        until("the node goes on counting", async || length() != at_kill).await;
+        until("the node continues to count", async || length() != at_kill).await;
     }
 
     fn start(&mut self) {
         self.daemon = start(&self.engine_harness, &self.settings, self.hidden.as_deref());
     }
 
-    /// The node reads another configuration, so that it is restarted.
+    /// Restarts the node by a change of its configuration.
     async fn restart(&self, round: usize) {
         let before = self.engine_harness.container("counter").await;
         self.engine_harness.cloud().set_node_config(&self.node, &format!(r#"{{"round":{round}}}"#));
@@ -136,9 +136,8 @@ impl Counter {
         self.engine_harness.replaced("counter", &before).await;
     }
 
-    /// How often the daemon said that the output of nodes does not arrive. Its own log does not either, and it says so once
-    /// too.
-    fn complaints(&self) -> usize {
+    /// Number of log lines that the output of nodes does not arrive. The same line about the daemon log does not count.
+    fn outage_lines(&self) -> usize {
         let is_one = |line: &&str| line.contains("logs do not reach CloudWatch") && line.contains("/node/");
         self.daemon.log().lines().filter(is_one).count()
     }
@@ -147,10 +146,10 @@ impl Counter {
         self.engine_harness.cloud().cloudwatch.faults().set_outage(outage);
     }
 
-    /// Ends the daemon in order when the last number has come.
+    /// Stops the daemon after the last number has arrived.
     async fn end(&mut self) -> count::Count {
         self.allow(100);
-        until("the last number has come", async || count::has(self.engine_harness.cloud(), &self.node, self.last))
+        until("the last number has arrived", async || count::has(self.engine_harness.cloud(), &self.node, self.last))
             .await;
         self.daemon.signal("TERM").await;
         assert_eq!(self.daemon.ended().await.code(), Some(0), "{}", self.daemon.log());
@@ -160,7 +159,7 @@ impl Counter {
             self.engine_harness.engine.name(),
             self.last,
             self.began.elapsed(),
-            count.stretches.len(),
+            count.ranges.len(),
             count.doubles
         );
         count
@@ -176,7 +175,7 @@ fn start(engine_harness: &EngineHarness, settings: &[(&str, &str)], hidden: Opti
 
 async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement(engine: Engine) {
     let _turn = TURN.lock().await;
-    // Room for all of it: what CloudWatch and a daemon that is away leave unread stays.
+    // Large enough for all lines: unread output must stay.
     let mut counter = Counter::begin(engine, LINES, Duration::from_millis(1), ["16m", "20"]).await;
     counter.reaches(10).await;
     counter.restart(1).await;
@@ -186,12 +185,12 @@ async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_re
     counter.reaches(30).await;
     counter.set_outage(true);
     counter.restart(2).await;
-    // The node may have been at its limit, and then has nothing that could fail to arrive.
+    // At its limit, the node would have no output that could fail.
     counter.allow(50);
-    until("the outage is told", async || counter.complaints() > 0).await;
+    until("the outage is logged", async || counter.outage_lines() > 0).await;
     counter.set_outage(false);
     counter.reaches(40).await;
-    assert_eq!(counter.complaints(), 1, "an outage is told once:\n{}", counter.daemon.log());
+    assert_eq!(counter.outage_lines(), 1, "an outage is logged once:\n{}", counter.daemon.log());
     counter.engine_harness.cloud().cloudwatch.faults().fail_next(5, 400, "ThrottlingException");
     counter.reaches(50).await;
     counter.replace().await;
@@ -208,7 +207,7 @@ async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_re
     counter.set_outage(false);
     let count = counter.end().await;
     let batch = count::largest_batch(counter.engine_harness.cloud(), &counter.node) * LINES_OF_AN_EVENT;
-    assert!(count.overlaps <= KILLS, "lines come twice only after a kill: {count:?}");
+    assert!(count.overlaps <= KILLS, "lines are duplicated only after a kill: {count:?}");
     assert!(count.doubles <= KILLS * batch, "and at most one batch ({batch}) each: {count:?}");
 }
 
@@ -219,12 +218,12 @@ async fn nothing_is_lost_where_the_engines_log_rotates_under_the_reader(engine: 
     assert_eq!(count.doubles, 0, "{count:?}");
 }
 
-/// As on a host where the daemon may not look into the engine's folder: it asks the engine.
+/// As on a host that hides the directory of the engine: the daemon requests output from the engine.
 async fn where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same(engine: Engine) {
     check_without_the_log(engine, FEWER_LINES, Duration::from_millis(10)).await;
 }
 
-/// What the engine is asked for depends on how much is said.
+/// The size of the requests depends on the amount of output.
 async fn where_the_engines_log_cannot_be_read_a_node_that_takes_its_time_loses_none_either(engine: Engine) {
     check_without_the_log(engine, FEWEST_LINES, Duration::from_millis(100)).await;
 }
@@ -252,5 +251,5 @@ async fn check_without_the_log(engine: Engine, lines: usize, pause: Duration) {
     counter.start();
     let count = counter.end().await;
     let batch = count::largest_batch(counter.engine_harness.cloud(), &counter.node) * LINES_OF_AN_EVENT;
-    assert!(count.doubles <= KILLS * batch, "lines come twice only after a kill: {count:?}, batch {batch}");
+    assert!(count.doubles <= KILLS * batch, "lines are duplicated only after a kill: {count:?}, batch {batch}");
 }

@@ -1,4 +1,4 @@
-//! An engine that ends and returns while the output of a node is shipped.
+//! Restarts and crashes of an engine while the output of a node is shipped.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -27,23 +27,23 @@ async fn a_restart_and_a_crash_of_the_engine_lose_and_double_no_line_that_it_kep
     restart(engine, "KILL").await;
     counter.allow(100);
     let last = format!("number {LINES}");
-    until("the last number has come", async || shipped(&counter).last() == Some(&last)).await;
+    until("the last number has arrived", async || shipped(&counter).last() == Some(&last)).await;
     let after = counter.engine_harness.running("counter").await;
     let kept = numbers(&engine.run(&["logs", after.id()]).await);
     let shipped = shipped(&counter);
     assert!(shipped.len() >= kept.len(), "{} of {} lines", shipped.len(), kept.len());
-    // What the container before it had is known to nobody any more, if there is another one.
+    // The log of a replaced container is not available any more.
     let skipped = if after.id() == before.id() { 0 } else { shipped.len() - kept.len() };
-    assert!(shipped[skipped..] == kept[..], "{} lines are there, and {} were kept", shipped.len(), kept.len());
+    assert!(shipped[skipped..] == kept[..], "{} lines arrived, and {} were kept", shipped.len(), kept.len());
 }
 
-/// The lines with numbers, in the order in which they were written.
+/// The lines with numbers, in the order of their output.
 fn numbers(text: &str) -> Vec<String> {
     let lines = text.lines().map(|line| line.strip_prefix("[INFO] ").unwrap_or(line));
     lines.filter(|line| line.starts_with("number ")).map(str::to_owned).collect()
 }
 
-/// Those that CloudWatch has.
+/// The lines in CloudWatch.
 fn shipped(counter: &Counter) -> Vec<String> {
     let cloud = counter.engine_harness.cloud();
     let (region, group) = (cloud.world().tenant.region.clone(), cloud.node_log_group(&counter.node));
@@ -55,7 +55,7 @@ fn shipped(counter: &Counter) -> Vec<String> {
 async fn restart(engine: Engine, signal: &str) {
     let endpoint = Engine::Docker.endpoint();
     let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
-    let home = Path::new(socket).parent().expect("a socket lies in a folder");
+    let home = Path::new(socket).parent().expect("a socket is in a directory");
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engines"));
     command.args(["restart", engine.name(), signal]).env("MANAGED_APP_ENGINES", home).stdin(Stdio::null());
     assert!(command.status().await.expect("the script can be run").success(), "{} cannot be restarted", engine.name());

@@ -1,4 +1,4 @@
-//! A real browser without a window, driven over WebDriver. Dropping it ends both.
+//! A real headless browser, driven over WebDriver. Dropping it ends browser and driver.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::program;
 
-/// The longest wait for anything on a page, also on a busy machine.
+/// Limit of each wait for a page, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -30,11 +30,11 @@ impl Browser {
         command.process_group(0).arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut driver = command.spawn().expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
-        let output = lines.find(|line| line.contains("started successfully on port")).expect("it says its port");
+        let output = lines.find(|line| line.contains("started successfully on port")).expect("it prints its port");
         let port = output.trim_end_matches('.').rsplit(' ').next().expect("a port").to_owned();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let mut browser = Self { driver, session: format!("http://127.0.0.1:{port}/session"), http };
-        // Root may not use the sandbox, and a container's /dev/shm is small.
+        // Root cannot use the sandbox, and /dev/shm of a container is small.
         let arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
         let options = json!({"args": arguments, "binary": "/usr/bin/chromium"});
         let wanted = json!({"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}});
@@ -55,7 +55,7 @@ impl Browser {
         self.post("/url", json!({"url": url})).await;
     }
 
-    /// The value of an expression of the page.
+    /// The value of a JavaScript expression in the page.
     pub async fn value(&self, expression: &str) -> Value {
         self.post("/execute/sync", json!({"script": format!("return ({expression});"), "args": []})).await
     }
@@ -72,7 +72,7 @@ impl Browser {
         }
     }
 
-    /// Presses and lets go of one key.
+    /// Presses and releases one key.
     pub async fn press(&self, key: &str) {
         let keys = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
         self.post("/actions", json!({"actions": [{"type": "key", "id": "keyboard", "actions": keys}]})).await;
@@ -82,7 +82,7 @@ impl Browser {
         self.post("/goog/cdp/execute", json!({"cmd": command, "params": parameters})).await;
     }
 
-    /// Shows the page on a screen of this width, in dark or light.
+    /// Emulates a screen of this width, in dark or light mode.
     pub async fn shows(&self, width: u32, is_dark: bool) {
         let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
         self.command("Emulation.setDeviceMetricsOverride", metrics).await;
@@ -91,15 +91,15 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", json!({"features": features})).await;
     }
 
-    /// What the browser complained of since it was asked last: scripts that fail, what the policy of the page forbids.
-    pub async fn complaints(&self) -> Vec<String> {
+    /// Severe log entries of the browser since the last call: failed scripts, violations of the policy of the page.
+    pub async fn errors(&self) -> Vec<String> {
         let entries = self.post("/se/log", json!({"type": "browser"})).await;
         let entries = entries.as_array().expect("entries");
         entries.iter().filter(|entry| entry["level"] == "SEVERE").map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// Keeps a picture where MANAGED_APP_TEST_PICTURES says, if it does.
-    pub async fn picture(&self, name: &str) {
+    /// Saves a screenshot to the directory in MANAGED_APP_TEST_PICTURES, if it is set.
+    pub async fn screenshot(&self, name: &str) {
         use base64::Engine;
         let Ok(folder) = std::env::var("MANAGED_APP_TEST_PICTURES") else { return };
         let answer = self.http.get(format!("{}/screenshot", self.session)).send().await.expect("an answer");
@@ -111,7 +111,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends its browser when it is told to end, mostly; what it leaves is in its process group.
+        // On SIGTERM, the driver usually ends its browser; the remaining processes are in its process group.
         let id = self.driver.id();
         let _ = Command::new("kill").args(["-TERM", &id.to_string()]).status();
         let _ = self.driver.wait();

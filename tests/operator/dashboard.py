@@ -1,7 +1,7 @@
-"""Reads a Grafana dashboard with Grafana's own types for Python, and prints what they do not know or would change.
+"""Reads a Grafana dashboard with Grafana's Python types and prints unknown fields and changed values.
 
-Usage: dashboard.py FILE. Prints nothing for a good dashboard. The types are made by Grafana from its schema; what is no
-part of it is left out when they write the dashboard again, which is how it is found.
+Usage: dashboard.py FILE. Prints nothing for a valid dashboard. Grafana generates the types from its schema. Serialising
+the parsed dashboard omits unknown fields, and the comparison with the file finds them.
 """
 
 import json
@@ -30,9 +30,9 @@ def differences(ours, theirs, path):
 
 
 def cells(panel):
-    place = panel["gridPos"]
-    for x in range(place["x"], place["x"] + place["w"]):
-        for y in range(place["y"], place["y"] + place["h"]):
+    position = panel["gridPos"]
+    for x in range(position["x"], position["x"] + position["w"]):
+        for y in range(position["y"], position["y"] + position["h"]):
             yield x, y
 
 

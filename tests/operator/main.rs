@@ -1,9 +1,9 @@
-//! What watches the daemon from outside: the Prometheus of Debian and a real browser, against the daemon in this process;
-//! and operators who ask a daemon that is a process, on real engines.
+//! Prometheus of Debian and a real browser with the daemon in this process; status commands with the daemon as a
+//! process on real engines; an upgrade from the Python program.
 //!
-//! `scripts/monitors` and `scripts/engines` bring what they need; a test that lacks it fails and says so.
+//! `scripts/monitors` and `scripts/engines` install what they need; a test without it fails and prints the remedy.
 
-/// Makes one test of each scenario and engine.
+/// Generates one test per scenario and engine.
 macro_rules! on_each_engine {
     ($($scenario:ident)*) => {
         on_each_engine! { @ docker Docker $($scenario)* }
@@ -53,12 +53,12 @@ use std::net::SocketAddr;
 
 use managed_app_runtimes::conformance::free_port;
 
-/// An address of this host with a port that nobody has.
+/// A loopback address with a free port.
 fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
-/// Where `scripts/monitors` says that a program is.
+/// The path of a program from `scripts/monitors`.
 fn program(variable: &str) -> String {
     let missing = "run: eval \"$(scripts/monitors env)\"";
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is missing; {missing}"))

@@ -1,4 +1,4 @@
-//! Metrics as Prometheus takes them: the form, the alert rules, the dashboard, and a scrape.
+//! Metrics for Prometheus: their format, the alert rules, the dashboard, and a scrape.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,12 +22,12 @@ use crate::{free_address, program};
 const LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Ends its process with it.
+/// Kills its process when dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -50,14 +50,14 @@ fn queries(dashboard: &Value) -> Vec<String> {
     targets.map(query).map(|query| query.replace("$instance", ".*").replace("$__rate_interval", "1m")).collect()
 }
 
-/// All names of ours in a text.
+/// The names of our metrics in a text.
 fn names(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words = text.split(|c| !is_part(c)).filter(|word| word.starts_with("managed_app_"));
-    words.map(str::to_owned).collect()
+    let names = text.split(|c| !is_part(c)).filter(|name| name.starts_with("managed_app_"));
+    names.map(str::to_owned).collect()
 }
 
-/// Runs promtool with `input`; its output when all is well.
+/// Runs promtool with `input`, which must succeed; its output.
 fn promtool(arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(program("MANAGED_APP_TEST_PROMTOOL"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -69,12 +69,12 @@ fn promtool(arguments: &[&str], input: &str) -> String {
     text
 }
 
-/// A site of two nodes, one with a difficult name, on which everything that is counted has happened.
+/// A host with two nodes, one with a special name, after events of each counted kind.
 async fn eventful(address: std::net::SocketAddr) -> Harness {
-    let places = ListenAddresses { metrics: Some(address), ..ListenAddresses::default() };
+    let addresses = ListenAddresses { metrics: Some(address), ..ListenAddresses::default() };
     let plan = Plan::new().await.nodes(&["a", "b: \"second\" \\ one"]);
-    let harness = plan.host(move |builder| builder.listen_at(places)).up().await;
-    // The engine in memory has no output to ship; its numbers are those of a node that has none.
+    let harness = plan.host(move |builder| builder.listen_at(addresses)).up().await;
+    // The engine in memory has no output to ship; the counters are those of a node without output.
     let numbers = Numbers::default();
     drop(numbers.counter(&NodeName::new("a").expect("a valid name")));
     harness.recorder().watch_logs(numbers);
@@ -88,7 +88,7 @@ async fn eventful(address: std::net::SocketAddr) -> Harness {
     harness
 }
 
-/// A client that asks no proxy, whatever the environment of the tests says.
+/// A client that ignores proxies in the environment of the tests.
 fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
@@ -116,11 +116,11 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
     }
     for metric in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         let is_shown = used.iter().any(|used| used == metric || *used == format!("{metric}_bucket"));
-        // The variable of the dashboard asks for the one that is no number.
+        // The variable of the dashboard uses the info metric.
         assert!(is_shown || metric == "managed_app_build_info", "{metric} is on no panel");
     }
     assert!(!text.contains(&harness.cloud.env()["PASSWORD"]));
-    // By kind of change, action, reason, outcome and error, and until when credentials are good.
+    // With labels for kind of change, action, reason, outcome, error and credential.
     for sample in [
         "managed_app_changes_total{kind=\"node\"}",
         "managed_app_actions_total{action=\"create\",outcome=\"done\",reason=\"absent\"}",
@@ -140,10 +140,10 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
     let stranger = http().get(format!("http://{address}/metrics")).header("host", "evil.example");
     assert_eq!(stranger.send().await.expect("an answer").status(), 421);
     let other = http().get(format!("http://{address}/v1/status")).send().await.expect("an answer");
-    assert_eq!(other.status(), 404, "there is nothing else");
+    assert_eq!(other.status(), 404, "the listener serves metrics only");
 }
 
-/// Each shipped alert fires for what it is there for, and not without.
+/// Each shipped alert fires in its case and not otherwise.
 #[test]
 fn alert_rules_fire_and_stay_quiet_as_they_should() {
     let root = env!("CARGO_MANIFEST_DIR");
@@ -157,11 +157,11 @@ fn alert_rules_fire_and_stay_quiet_as_they_should() {
     }
 }
 
-/// What Grafana's own types find wrong with a dashboard.
-fn found_by_grafana(dashboard: &Path) -> String {
+/// The problems of a dashboard, as found by Grafana's types.
+fn problems_of(dashboard: &Path) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/clients/bin/python");
-    assert!(interpreter.exists(), "no {}: run scripts/clients, which makes it", interpreter.display());
+    assert!(interpreter.exists(), "{} does not exist: run scripts/clients", interpreter.display());
     let mut command = Command::new(interpreter);
     command.env_clear().arg(root.join("tests/operator/dashboard.py")).arg(dashboard).stdin(Stdio::null());
     let output = command.output().expect("the interpreter starts");
@@ -171,22 +171,22 @@ fn found_by_grafana(dashboard: &Path) -> String {
 
 #[test]
 fn grafana_knows_every_field_of_the_dashboard() {
-    assert_eq!(found_by_grafana(Path::new(&packaging("grafana/dashboard.json"))), "");
+    assert_eq!(problems_of(Path::new(&packaging("grafana/dashboard.json"))), "");
     let folder = tempfile::tempdir().expect("a folder");
-    let spoilt = folder.path().join("dashboard.json");
+    let invalid = folder.path().join("dashboard.json");
     let mut dashboard = dashboard();
     let panels = dashboard["panels"].as_array_mut().expect("panels");
     panels[0]["gridPost"] = panels[0]["gridPos"].clone();
     panels[1]["gridPos"] = panels[0]["gridPos"].clone();
     panels[2]["type"] = "thermometer".into();
-    fs::write(&spoilt, dashboard.to_string()).expect("a file");
-    let found = found_by_grafana(&spoilt);
+    fs::write(&invalid, dashboard.to_string()).expect("a file");
+    let found = problems_of(&invalid);
     for problem in ["gridPost is no part of Grafana's schema", "lies on", "Grafana has no panel 'thermometer'"] {
         assert!(found.contains(problem), "{found}");
     }
 }
 
-/// A Prometheus of its own in `folder`, that scrapes `target` every second.
+/// A private Prometheus in `folder` that scrapes `target` every second.
 fn prometheus(folder: &Path, target: std::net::SocketAddr, own: std::net::SocketAddr) -> Running {
     let scrape = fs::read_to_string(packaging("prometheus/scrape.yml")).expect("the configuration");
     let scrape = scrape.replace("127.0.0.1:9464", &target.to_string()).replace("15s", "1s");
@@ -199,7 +199,7 @@ fn prometheus(folder: &Path, target: std::net::SocketAddr, own: std::net::Socket
     Running(command.spawn().expect("prometheus starts"))
 }
 
-/// What Prometheus says to a query; `None` while it does not answer yet.
+/// The result of a Prometheus query; `None` before Prometheus responds.
 async fn query(own: std::net::SocketAddr, query: &str) -> Option<Value> {
     let url = reqwest::Url::parse_with_params(&format!("http://{own}/api/v1/query"), [("query", query)]);
     let answer = http().get(url.expect("a URL")).send().await.ok()?;

@@ -1,5 +1,5 @@
-//! An author's node offline, as in docs/fake-cloud.md: `fake-cloud` as a process, the ordinary daemon as another, and the
-//! node's image in the engine alone. The container reaches the fake cloud at the address that it is given.
+//! A node of an author offline, as in docs/fake-cloud.md: `fake-cloud` and the daemon as processes, and a local image
+//! of the node. The container reaches the fake cloud at its configured address.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -14,21 +14,21 @@ on_each_engine! {
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
-/// Asks the control plane once, then waits for its end. Process 1 heeds only the signals that it asks for.
+/// Sends one request to the control plane, then waits for its end. Process 1 gets only signals with a handler.
 const ENTRYPOINT: &str = r#"ENTRYPOINT ["/busybox", "sh", "-c", "trap exit TERM; /busybox wget -O - $APPSYNC_ENDPOINT; while :; do /busybox sleep 1 & wait; done"]"#;
 
-/// Ends its process with it.
+/// Kills its process when dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// An image that is in one engine and in no registry; removed with this.
+/// An image in one engine and in no registry; dropping it removes the image.
 struct Image<'a>(&'a EngineHarness, String);
 
 impl<'a> Image<'a> {
@@ -52,7 +52,7 @@ impl<'a> Image<'a> {
 
 impl Drop for Image<'_> {
     fn drop(&mut self) {
-        // The rig's containers of it go later; by force they do not hold it.
+        // The harness removes its containers later, so the removal of the image is forced.
         let _ = self.0.engine.command().args(["rmi", "--force", &self.1]).output();
     }
 }
@@ -69,7 +69,7 @@ fn command(folder: &Path) -> Command {
     command
 }
 
-/// A word to the fake cloud, which must be done.
+/// Sends a command to the fake cloud, which must succeed.
 fn send_command(folder: &Path, at: &str, arguments: &[&str]) -> String {
     let output: Output = command(folder).args(["fake-cloud", "--at", at]).args(arguments).output().expect("it starts");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -87,7 +87,7 @@ async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine
     serve.args(["fake-cloud", "serve", "--listen", "0.0.0.0:0", "--seed"]).arg(&seed).stdout(Stdio::piped());
     let mut cloud = Running(serve.spawn().expect("it starts"));
     let mut line = String::new();
-    BufReader::new(cloud.0.stdout.take().expect("it is piped")).read_line(&mut line).expect("it says where it is");
+    BufReader::new(cloud.0.stdout.take().expect("it is piped")).read_line(&mut line).expect("it prints its address");
     let at = line.split("http://").nth(1).and_then(|rest| rest.split(". ").next()).expect("an address");
     send_command(folder, at, &["add-node", &engine_harness.name("tester"), "--image", &image.1]);
     let env_file = folder.join("fake.env");
@@ -103,7 +103,7 @@ async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine
     let node = engine_harness.running("tester").await;
     let mut log = String::new();
     until("the node reaches the fake cloud", async || {
-        let output = engine.command().args(["logs", node.id()]).output().expect("the engine's command runs");
+        let output = engine.command().args(["logs", node.id()]).output().expect("the command of the engine runs");
         log = String::from_utf8_lossy(&output.stderr).into_owned();
         log.contains("server returned error: HTTP/1.1 4")
     })

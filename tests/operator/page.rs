@@ -1,5 +1,4 @@
-//! The status page in a real browser: what it shows, live; by keyboard, on a phone, in dark and light; and what it must not
-//! do.
+//! The status page in a real browser: live content, keyboard, phone, dark and light mode, and its restrictions.
 
 use std::net::SocketAddr;
 
@@ -11,16 +10,16 @@ use crate::browser::Browser;
 use crate::free_address;
 use crate::harness::{Harness, Plan};
 
-/// A name that is markup, and one that is long.
+/// A name with markup, and a long name.
 const ODD: &str = "<img src=x onerror=alert(1)>";
 const LONG: &str = "plant 7: line 3: temperature and pressure to the historian of the whole site";
 
 async fn harness(address: SocketAddr, nodes: &[&str]) -> Harness {
-    let places = ListenAddresses { page: Some(address), ..ListenAddresses::default() };
-    Plan::new().await.nodes(nodes).host(move |builder| builder.listen_at(places)).up().await
+    let addresses = ListenAddresses { page: Some(address), ..ListenAddresses::default() };
+    Plan::new().await.nodes(nodes).host(move |builder| builder.listen_at(addresses)).up().await
 }
 
-async fn tell(harness: &Harness, node: &str, number: usize) {
+async fn restart_by_change(harness: &Harness, node: &str, number: usize) {
     let before = harness.journal.starts(node);
     harness.cloud.set_node_config(node, &format!(r#"{{"x":{number}}}"#));
     harness.eventually("it is restarted", |host| host.is_converged() && host.journal.starts(node) > before).await;
@@ -35,30 +34,30 @@ async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_
     browser.eventually("document.querySelectorAll('#nodes > li').length === 3").await;
     browser.eventually("document.getElementById('phase').textContent === 'all as wanted'").await;
     browser.eventually("document.getElementById('count').textContent === '3 of 3 up'").await;
-    // Live: nothing is loaded anew.
+    // Live, without a reload.
     browser.value("(window.isSamePage = true)").await;
-    tell(&harness, "edge to cloud", 1).await;
+    restart_by_change(&harness, "edge to cloud", 1).await;
     browser.eventually("document.querySelector('#recent .what').innerText.includes('restart')").await;
     browser.eventually("document.querySelector('#recent .what').innerText.includes('node config')").await;
     browser.eventually("document.querySelector('#recent .took').innerText.includes('after the message')").await;
     assert_eq!(browser.value("window.isSamePage").await, true);
-    // Names are text, whatever they hold.
+    // Names are text, not markup.
     assert_eq!(browser.value("document.querySelectorAll('main img').length").await, 0);
     assert_eq!(browser.value(&format!("document.body.innerText.includes({ODD:?})")).await, true);
-    news_have_the_colour_of_their_outcome(&browser).await;
+    new_actions_have_the_colour_of_their_outcome(&browser).await;
     by_keyboard(&browser).await;
     on_screens(&browser, &harness).await;
-    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(browser.errors().await, [""; 0]);
     harness.stop().await;
     browser.eventually("document.getElementById('phase').textContent === 'no answer'").await;
     browser.eventually("document.getElementById('trouble').innerText.includes('does not answer')").await;
-    assert_eq!(browser.value("document.querySelectorAll('#nodes > li').length").await, 3, "what was known stays");
+    assert_eq!(browser.value("document.querySelectorAll('#nodes > li').length").await, 3, "the last state stays");
     harness.start();
     browser.eventually("document.getElementById('trouble').hidden").await;
 }
 
-/// An action that is new is tinted for a moment: what failed must not look well.
-async fn news_have_the_colour_of_their_outcome(browser: &Browser) {
+/// A new action is highlighted for a moment; a failed one must not have the colour of success.
+async fn new_actions_have_the_colour_of_their_outcome(browser: &Browser) {
     for (outcome, ground) in [("failed", "--bad-ground"), ("done", "--good-ground"), ("going_on", "--busy-ground")] {
         let script = format!(
             "(() => {{
@@ -81,7 +80,7 @@ async fn news_have_the_colour_of_their_outcome(browser: &Browser) {
     }
 }
 
-/// Tab comes to the first node, Enter opens its history, and neither is lost when news come.
+/// Tab focuses the first node, Enter opens its history, and an update keeps both.
 async fn by_keyboard(browser: &Browser) {
     const TAB: &str = "\u{e004}";
     const ENTER: &str = "\u{e007}";
@@ -101,7 +100,7 @@ async fn by_keyboard(browser: &Browser) {
     browser.eventually(is_at_node).await;
 }
 
-/// Nothing is wider than the screen, text can be told from its ground, and targets are large enough for a thumb.
+/// No content is wider than the screen, text has sufficient contrast, and targets are large enough for touch.
 async fn on_screens(browser: &Browser, harness: &Harness) {
     harness.faults.on(Verb::Restart).times(2).fail(ErrorKind::TimedOut);
     harness.cloud.set_node_config(LONG, r#"{"fails":true}"#);
@@ -111,7 +110,7 @@ async fn on_screens(browser: &Browser, harness: &Harness) {
     {
         browser.shows(width, is_dark).await;
         browser.eventually(&format!("window.innerWidth === {width}")).await;
-        browser.picture(name).await;
+        browser.screenshot(name).await;
         let is_narrow = "document.documentElement.scrollWidth <= window.innerWidth";
         assert_eq!(browser.value(is_narrow).await, true, "{name} scrolls sideways");
         let contrast = browser.value(CONTRAST).await;
@@ -120,11 +119,11 @@ async fn on_screens(browser: &Browser, harness: &Harness) {
             "Math.min(...[...document.querySelectorAll('summary')].map(s => s.getBoundingClientRect().height))";
         assert!(browser.value(smallest).await.as_f64().is_some_and(|height| height >= 40.0), "{name}");
     }
-    harness.eventually("it works in the end", |host| host.is_converged()).await;
+    harness.eventually("it succeeds finally", |host| host.is_converged()).await;
     browser.eventually("document.querySelector('#nodes .error') === null").await;
 }
 
-/// The lowest contrast of a visible text with what lies behind it (WCAG 2).
+/// The lowest contrast between a visible text and its background (WCAG 2).
 const CONTRAST: &str = r"(() => {
     const parse = (c) => c.match(/[\d.]+/g).map(Number);
     const light = (c) => {

@@ -1,9 +1,9 @@
-"""Makes the container of a node with the code of the Python program itself, echostream-managed-app 0.2.8 of PyPI.
+"""Creates the container of a node with the code of the Python program, echostream-managed-app 0.2.8 of PyPI.
 
-Usage: python_program.py, a JSON object on standard input: `app` and `log_group`, and `node` as AppSync describes it. The
-engine is that of DOCKER_HOST. Prints the id of the container, which is not started: its log driver needs the real
-CloudWatch. The program as a whole cannot be run beside others: at its start it stops, removes and prunes whatever its
-engine has.
+Usage: python_program.py, with a JSON object on standard input: `app` and `log_group`, and `node` in the form of AppSync.
+Uses the engine of DOCKER_HOST. Prints the ID of the container. The container is not started, because its log driver needs
+the real CloudWatch. The whole program cannot run beside other containers: at its start it stops, removes and prunes all
+containers of its engine.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import sys
 import types
 from unittest import mock
 
-# What it imports for the cloud, and does not need to make a container.
+# Imports for the cloud that the creation of a container does not need.
 for name in [
     "aiorun",
     "awsserviceendpoints",
@@ -30,9 +30,9 @@ for name in [
 ]:
     for index, _ in enumerate(parts := name.split(".")):
         sys.modules.setdefault(".".join(parts[: index + 1]), mock.MagicMock())
-# Its base class must be one.
+# The base class must be a real class.
 sys.modules["echostream_node.asyncio"] = types.SimpleNamespace(AppNode=object)
-# On import it opens a file in /var/log.
+# The import opens a file in /var/log.
 logging.handlers.WatchedFileHandler = lambda filename: logging.NullHandler()
 
 import echostream_managed_app as program  # noqa: E402

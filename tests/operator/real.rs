@@ -1,5 +1,5 @@
-//! `status` and `why` of the real program, asked of a real daemon that keeps real containers: through what users of the
-//! cloud change, what others do to a container, an engine and a cloud that are away, and a crash of the daemon.
+//! `status` and `why` of the real program with a real daemon and real containers: changes by users, external changes,
+//! outages of the engine and the cloud, and a crash of the daemon.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ on_each_engine! {
     status_and_why_tell_all_that_happened_through_outages_and_a_crash
 }
 
-/// A rig whose daemon is a process that meets its engine through a proxy, and can be asked.
+/// A daemon process with a status socket and a proxy to its engine.
 struct StatusHarness {
     engine_harness: EngineHarness,
     proxy: StallingProxy,
@@ -53,7 +53,7 @@ impl StatusHarness {
         process::run(&variables, arguments).await
     }
 
-    /// What a command that works prints.
+    /// The output of a command that succeeds.
     async fn output_of(&self, arguments: &[&str]) -> String {
         let (code, output) = self.ask(arguments).await;
         assert_eq!(code, Some(0), "{arguments:?}: {output}");
@@ -74,61 +74,61 @@ impl StatusHarness {
     }
 
     async fn converged(&self) {
-        self.until_status("all is as wanted", |report| report.daemon.is_converged).await;
+        self.until_status("the desired state is reached", |report| report.daemon.is_converged).await;
     }
 }
 
 async fn status_and_why_tell_all_that_happened_through_outages_and_a_crash(engine: Engine) {
-    let asked = StatusHarness::new(engine).await;
-    let engine_harness = &asked.engine_harness;
+    let subject = StatusHarness::new(engine).await;
+    let engine_harness = &subject.engine_harness;
     let (first, second) = (engine_harness.push("node:1", "1").await, engine_harness.push("node:2", "2").await);
     for node in ["a", "b"] {
         engine_harness.add(node, |n| n.of_type("type").image(&first));
     }
-    let mut daemon = asked.start().await;
+    let mut daemon = subject.start().await;
     let [a, _] = engine_harness.containers(["a", "b"]).await;
-    asked.converged().await;
+    subject.converged().await;
     engine.disturb(&["kill", a.id()]).await;
     let a = engine_harness.restarted("a", &a).await;
-    asked.converged().await;
-    // The messages of the nodes, from before the start, are looked for again for 17 s: such a look might find the edge before
-    // its own message comes.
+    subject.converged().await;
+    // The daemon rereads the app for 17 s after the messages about the nodes. Such a read could find the edge before
+    // its message.
     tokio::time::sleep(Duration::from_secs(18)).await;
     engine_harness.cloud().connect(&engine_harness.name("a"), &engine_harness.name("b"));
     let a = engine_harness.restarted("a", &a).await;
-    asked.converged().await;
+    subject.converged().await;
     engine_harness.cloud().set_image("type", &second);
     let a = engine_harness.replaced("a", &a).await;
-    asked.converged().await;
+    subject.converged().await;
 
-    let history = asked.history("a").await;
-    causes_are_named(&asked, &history, [&first, &second]);
-    status_shows_nodes(&asked, &second).await;
-    keep(&asked, "status", &["status"]).await;
-    keep(&asked, "why", &["why", &engine_harness.name("a")]).await;
-    outages_are_said(&asked, &daemon).await;
+    let history = subject.history("a").await;
+    causes_are_named(&subject, &history, [&first, &second]);
+    status_shows_nodes(&subject, &second).await;
+    save(&subject, "status", &["status"]).await;
+    save(&subject, "why", &["why", &engine_harness.name("a")]).await;
+    outages_are_reported(&subject, &daemon).await;
 
     daemon.kill().await;
-    let (code, output) = asked.ask(&["status"]).await;
+    let (code, output) = subject.ask(&["status"]).await;
     assert!(code == Some(69) && output.contains("the daemon is not running"), "{output}");
-    let (code, output) = asked.ask(&["why", &engine_harness.name("a")]).await;
+    let (code, output) = subject.ask(&["why", &engine_harness.name("a")]).await;
     assert!(code == Some(69) && output.contains("this is what the last one left in"), "{output}");
     assert!(output.contains("edge a") || output.contains(&format!("edge to {}", engine_harness.name("b"))), "{output}");
-    let _daemon = asked.start().await;
-    asked.converged().await;
-    assert_eq!(asked.history("a").await, history, "a new daemon knows all, and has done nothing to it");
+    let _daemon = subject.start().await;
+    subject.converged().await;
+    assert_eq!(subject.history("a").await, history, "a new daemon has the history and adds no action");
     engine_harness.assert_untouched("a", &a).await;
 }
 
-/// Each action with its reason, its message, the fields that differed, and what came of it.
-fn causes_are_named(asked: &StatusHarness, history: &[Action], images: [&str; 2]) {
-    let reported: Vec<_> = history.iter().map(|action| (action.action.as_str(), action.outcome)).collect();
+/// Each action has its reason, its message, the changed fields and its outcome.
+fn causes_are_named(subject: &StatusHarness, history: &[Action], images: [&str; 2]) {
+    let actions: Vec<_> = history.iter().map(|action| (action.action.as_str(), action.outcome)).collect();
     let expected = ["create", "start", "restart", "replace"].map(|action| (action, Outcome::Done));
-    assert_eq!(reported, expected, "{history:#?}");
+    assert_eq!(actions, expected, "{history:#?}");
     let [create, start, restart, replace] = history else { unreachable!("it was compared") };
     assert_eq!((create.because.as_str(), create.causes.len()), ("there is none", 0));
     assert!(start.because.contains("not running") && start.causes.is_empty(), "{start:#?}");
-    let (edge, other) = (&restart.causes[0], asked.engine_harness.name("b"));
+    let (edge, other) = (&restart.causes[0], subject.engine_harness.name("b"));
     assert!(edge.change.starts_with("edge ") && edge.change.contains(&other), "{edge:?}");
     assert_eq!(restart.differences[0].field, format!("edge to {other}"));
     for (action, kind) in [(restart, "edge"), (replace, "node_type")] {
@@ -143,10 +143,10 @@ fn causes_are_named(asked: &StatusHarness, history: &[Action], images: [&str; 2]
     assert!(steps.starts_with(&["pull", "create", "stop", "start"]), "{steps:?}");
 }
 
-async fn status_shows_nodes(asked: &StatusHarness, image: &str) {
-    let report = asked.report().await;
+async fn status_shows_nodes(subject: &StatusHarness, image: &str) {
+    let report = subject.report().await;
     let engine = report.daemon.engine.expect("it answers");
-    assert_eq!(engine.kind, asked.engine_harness.engine.name());
+    assert_eq!(engine.kind, subject.engine_harness.engine.name());
     let [a, b] = &report.nodes[..] else { panic!("two nodes: {:?}", report.nodes) };
     for node in [a, b] {
         assert_eq!((node.state.as_str(), node.image.as_deref(), &node.error), ("running", Some(image), &None));
@@ -154,40 +154,40 @@ async fn status_shows_nodes(asked: &StatusHarness, image: &str) {
         assert!(node.since.time() >= report.daemon.started_at.time() && node.since <= report.at, "{node:?}");
     }
     assert!(a.restarts > b.restarts && b.restarts >= 1, "a was also killed: {} and {}", a.restarts, b.restarts);
-    let text = asked.output_of(&["status"]).await;
+    let text = subject.output_of(&["status"]).await;
     for part in ["2 of 2 nodes up, all as wanted", &engine.version, "RESTARTS", "replace, changed: image"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
 
-/// Nodes and histories are shown all the while.
-async fn outages_are_said(asked: &StatusHarness, daemon: &Process) {
-    asked.proxy.take_away().await.expect("the socket was there");
+/// Nodes and histories are shown during outages.
+async fn outages_are_reported(subject: &StatusHarness, daemon: &Process) {
+    subject.proxy.take_away().await.expect("the socket was there");
     daemon.signal("HUP").await;
-    asked.until_status("the engine is said to be away", |report| report.daemon.engine_failure.is_some()).await;
-    let output = asked.output_of(&["status"]).await;
-    assert!(output.contains("degraded, engine: ") && output.contains(&asked.engine_harness.name("a")), "{output}");
-    assert_eq!(asked.history("a").await.len(), 4);
-    keep(asked, "status-without-engine", &["status"]).await;
-    asked.proxy.bring_back().await.expect("the socket's name is free");
-    asked.until_status("it is back", |report| report.daemon.engine_failure.is_none()).await;
+    subject.until_status("the outage of the engine is reported", |report| report.daemon.engine_failure.is_some()).await;
+    let output = subject.output_of(&["status"]).await;
+    assert!(output.contains("degraded, engine: ") && output.contains(&subject.engine_harness.name("a")), "{output}");
+    assert_eq!(subject.history("a").await.len(), 4);
+    save(subject, "status-without-engine", &["status"]).await;
+    subject.proxy.bring_back().await.expect("the socket's name is free");
+    subject.until_status("the outage is over", |report| report.daemon.engine_failure.is_none()).await;
 
-    asked.engine_harness.cloud().services.fail_until_released(Service::AppSync, Fault::Status(500));
+    subject.engine_harness.cloud().services.fail_until_released(Service::AppSync, Fault::Status(500));
     daemon.signal("HUP").await;
-    asked.until_status("the cloud is said to be away", |report| report.daemon.cloud_failure.is_some()).await;
-    let output = asked.output_of(&["status"]).await;
+    subject.until_status("the outage of the cloud is reported", |report| report.daemon.cloud_failure.is_some()).await;
+    let output = subject.output_of(&["status"]).await;
     assert!(output.contains("degraded, cloud: ") && output.contains("2 of 2 nodes up"), "{output}");
-    assert_eq!(asked.history("a").await.len(), 4);
-    asked.engine_harness.cloud().services.release(Service::AppSync);
+    assert_eq!(subject.history("a").await.len(), 4);
+    subject.engine_harness.cloud().services.release(Service::AppSync);
     daemon.signal("HUP").await;
-    asked.until_status("it is back", |report| report.daemon.cloud_failure.is_none()).await;
-    asked.converged().await;
+    subject.until_status("the outage is over", |report| report.daemon.cloud_failure.is_none()).await;
+    subject.converged().await;
 }
 
-/// Keeps what a command prints where MANAGED_APP_TEST_PICTURES says, if it does.
-async fn keep(asked: &StatusHarness, name: &str, arguments: &[&str]) {
+/// Saves the output of a command to the directory in MANAGED_APP_TEST_PICTURES, if it is set.
+async fn save(subject: &StatusHarness, name: &str, arguments: &[&str]) {
     let Ok(folder) = std::env::var("MANAGED_APP_TEST_PICTURES") else { return };
-    let output = asked.output_of(arguments).await.replace(&format!("{}-", asked.engine_harness.tag), "");
-    let path = Path::new(&folder).join(format!("{name}-{}.txt", asked.engine_harness.engine.name()));
+    let output = subject.output_of(arguments).await.replace(&format!("{}-", subject.engine_harness.tag), "");
+    let path = Path::new(&folder).join(format!("{name}-{}.txt", subject.engine_harness.engine.name()));
     std::fs::write(path, output).expect("a file");
 }

@@ -1,6 +1,6 @@
-//! The upgrade from the Python program: a container that its own code made is taken over by the real daemon, and nothing
-//! is lost. `tests/engines` does the same on both engines with running containers that are made alike, and with mounts,
-//! which the program's own code cannot make: its type `Mount` hides the one of the Docker SDK, and Docker refuses it.
+//! The upgrade from the Python program: the daemon takes over a container that the code of the program created.
+//! `tests/engines` does the same on both engines with similar running containers, and with mounts. The code of the
+//! program cannot create mounts: its type `Mount` hides the one of the Docker SDK, and Docker rejects it.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::process::{self, Process};
 use crate::wait::until;
 
-/// Makes a container as the Python program does; its id.
+/// Creates a container by the code of the Python program; its ID.
 fn made_by_the_python_program(engine_harness: &EngineHarness, node: Value) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/clients/bin/python");
-    assert!(interpreter.exists(), "no {}: run scripts/clients, which makes it", interpreter.display());
+    assert!(interpreter.exists(), "{} does not exist: run scripts/clients", interpreter.display());
     let mut command = Command::new(interpreter);
     command
         .env_clear()
@@ -59,7 +59,7 @@ async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_an
         made_by_the_python_program(&engine_harness, node(&engine_harness.name("gone"))),
     );
     let before = engine.container(&old).await;
-    assert_eq!(before.0["HostConfig"]["LogConfig"]["Type"], "awslogs", "as only the program makes it");
+    assert_eq!(before.0["HostConfig"]["LogConfig"]["Type"], "awslogs", "as the program creates it");
     assert_eq!(before.label("managed_node_type"), Some("type"));
     engine_harness.cloud().add_node(&name, |n| {
         let n = n.of_type("type").image(&image).sends("text");
@@ -85,7 +85,7 @@ async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_an
     assert_eq!(
         engine.containers(&engine_harness.tag).await,
         [name.as_str()],
-        "one container, under the node's own name"
+        "one container, with the name of the node"
     );
     let bindings = &ours.0["HostConfig"]["PortBindings"][format!("{NODE_PORT}/tcp")][0];
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Clocks that are wrong or jump. Ages are measured on a clock that does not; what is left are the times that the cloud
-//! writes into its answers, which then lie in the past or far ahead.
+//! Wrong and jumping clocks. The daemon measures durations on the monotonic clock. The remaining times are those in
+//! responses of the cloud, which are then in the past or far in the future.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use managed_app_fakes::cloud::commands::Node;
 use crate::harness::{Harness, Plan, image};
 
 const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
-/// Ends of life as a host sees them whose clock is right, fast by long, or slow by years.
-const LIVES: [Duration; 3] = [Duration::from_secs(3600), Duration::ZERO, Duration::from_secs(10 * 365 * 86_400)];
+/// Lifetimes as seen by a host whose clock is correct, fast, or slow by years.
+const LIFETIMES: [Duration; 3] = [Duration::from_secs(3600), Duration::ZERO, Duration::from_secs(10 * 365 * 86_400)];
 
-/// The credentials in hand are revoked, so that new ones come with the end that a jump of the clock gives them.
+/// The current credentials are revoked, so that new ones arrive with the expiry of the changed clock.
 #[tokio::test]
 async fn credentials_that_end_in_the_past_or_in_years_lose_no_change_and_flood_nobody() {
     let mut harness = Harness::with(&["a", "b"]).await;
-    for (round, life) in LIVES.into_iter().enumerate() {
-        harness.cloud.set_credentials_lifetime(Some(life));
+    for (round, lifetime) in LIFETIMES.into_iter().enumerate() {
+        harness.cloud.set_credentials_lifetime(Some(lifetime));
         harness.cloud.revoke_credentials();
         let reads = reads_of_credentials(&harness);
         harness.cloud.set_app_config(&format!(r#"{{"round":{round}}}"#));
-        if life.is_zero() {
-            // The fake takes them for expired, as AWS would; the host is asked in vain, at a measured pace.
+        if lifetime.is_zero() {
+            // The fake rejects them as expired, as AWS would; the daemon retries with delays.
             let polls = harness.cloud.queues.calls("ReceiveMessage");
             harness.eventually("it is tried", |host| host.cloud.queues.calls("ReceiveMessage") > polls + 4).await;
             assert!(reads_of_credentials(&harness) - reads <= 10, "{}", reads_of_credentials(&harness) - reads);
             harness.cloud.set_credentials_lifetime(None);
         }
-        harness.eventually("the change is taken", |h| ["a", "b"].iter().all(|n| h.journal.starts(n) > round)).await;
+        harness.eventually("the change is applied", |h| ["a", "b"].iter().all(|n| h.journal.starts(n) > round)).await;
         harness.converged().await;
     }
     let restarts = ["a", "b"].map(|node| harness.journal.starts(node));
@@ -51,11 +51,11 @@ async fn registry_tokens_that_end_in_the_past_or_in_years_are_used_all_the_same(
         })
         .up()
         .await;
-    for (round, life) in (1..).zip(LIVES) {
+    for (round, lifetime) in (1..).zip(LIFETIMES) {
         let id = harness.memory.publish_image(&image(&uri(round)), &[round as u8]);
-        let life = life.try_into().expect("years are few enough");
-        harness.cloud.registry.set_lifetime(life);
-        // The daemon starts anew, so that it asks for a token with this life.
+        let lifetime = lifetime.try_into().expect("years are few enough");
+        harness.cloud.registry.set_lifetime(lifetime);
+        // A new daemon requests a token with this lifetime.
         harness.restart_daemon().await;
         harness.cloud.set_image("a:type", &uri(round));
         let has_it = || harness.view("a").is_some_and(|view| view.container.image_id == id);

@@ -1,4 +1,4 @@
-//! Full disks: under the state file and under the log.
+//! Full disks of the state file and of the log.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -16,15 +16,15 @@ on_each_engine! {
     a_full_disk_under_the_log_stops_nothing
 }
 
-/// The device on which every write finds the disk full.
+/// The device on which every write fails with "no space left".
 const FULL: &str = "/dev/full";
 
-/// A disk so small that a test can fill it: a file system in memory. Dropping it unmounts it.
+/// A small disk that a test can fill: a file system in memory. Dropping it unmounts it.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// # Panics
-    /// When it cannot be mounted. That takes root, as the engines of these tests do.
+    /// If it cannot be mounted. Needs root, like the engines of these tests.
     fn mount(folder: &Path) -> Self {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder);
@@ -32,10 +32,10 @@ impl SmallDisk {
         Self(folder.to_owned())
     }
 
-    /// Takes all room that there is, also what has become free since the last time.
+    /// Fills all free space, including space that was released since the last call.
     fn fill(&self) {
         let filler = File::options().create(true).append(true).open(self.0.join("filler"));
-        let mut file = filler.expect("there is room for a name");
+        let mut file = filler.expect("there is space for a directory entry");
         let error = std::iter::repeat_with(|| file.write_all(&[0; 512])).find_map(Result::err).expect("it ends");
         assert_eq!(error.kind(), ErrorKind::StorageFull);
     }
@@ -47,7 +47,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A drop must not panic; what stays mounted is seen in the machine's list.
+        // A drop must not panic.
         let _ = Command::new("umount").arg(&self.0).status();
     }
 }
@@ -60,18 +60,18 @@ async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_m
     harness.converged().await;
     harness.journal.clear();
     for round in 0..3 {
-        // A file that was being replaced gives its old place back: none may be under way.
+        // A pending replacement of the state file would release the space of the old file.
         harness.converged().await;
         disk.fill();
         harness.cloud.set_node_config("a", &format!(r#"{{"round":{round}}}"#));
         harness.eventually("a restarts", |host| host.journal.starts("a") == round + 1).await;
     }
     harness.probe("a").await;
-    // What is written down comes after the restart: too late, it would find the room that is made below.
+    // The state is written after the restart. A late write would use the space that is freed below.
     tokio::time::sleep(Duration::from_secs(1)).await;
     harness.journal.clear();
 
-    // What was written down last is old: `a` counts as stale once more, `b` does not.
+    // The saved state is old: `a` is stale once more, `b` is not.
     harness.kill().await;
     disk.free();
     harness.start();
@@ -80,7 +80,7 @@ async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_m
     assert_eq!(harness.journal.starts("b"), 0);
     harness.journal.clear();
 
-    // With room again it is written down.
+    // With free space, the state is saved.
     harness.kill().await;
     harness.start();
     harness.converged().await;

@@ -1,4 +1,4 @@
-//! Engines that hang in the middle of a call, and event streams that break, through a proxy before the real engine.
+//! Engines that hang in the middle of a call, and broken event streams, through a proxy to the real engine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ on_each_engine! {
 
 /// Limit of one call, in place of a minute.
 const CALL: Duration = Duration::from_secs(5);
-/// An answer that breaks off comes this far: past the headers, into the body.
+/// Length of a truncated response: after the headers, within the body.
 const BYTES_BEFORE_STALL: usize = 300;
 
 async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers(engine: Engine) {
@@ -34,11 +34,11 @@ async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recover
     for after_bytes in [None, Some(BYTES_BEFORE_STALL)] {
         proxy.stall(after_bytes);
         engine_harness.cloud().set_node_config(&engine_harness.name("b"), &format!(r#"{{"stall":"{after_bytes:?}"}}"#));
-        // A short answer may still pass whole; this asks for the list, which is long.
+        // A short response may pass completely; SIGHUP causes a list, which is long.
         engine_harness.host.signal(Signal::Hangup).await;
-        engine_harness.host.eventually("the engine is said to be away", is_degraded).await;
+        engine_harness.host.eventually("the outage of the engine is reported", is_degraded).await;
         proxy.resume();
-        engine_harness.host.eventually("all is well again", is_well).await;
+        engine_harness.host.eventually("the desired state is reached again", is_well).await;
     }
     engine_harness.restarted("b", &before[1]).await;
     engine_harness.assert_untouched("a", &before[0]).await;
@@ -50,17 +50,17 @@ async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine)
     let (mut engine_harness, proxy) = harness_behind_proxy(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;
     proxy.take_away().await.expect("the socket was there");
-    // Nobody sees this one's event.
+    // The event of this stop is not received.
     engine.disturb(&["stop", before[1].id()]).await;
-    engine_harness.host.eventually("the engine is said to be away", is_degraded).await;
+    engine_harness.host.eventually("the outage of the engine is reported", is_degraded).await;
     proxy.bring_back().await.expect("the socket's name is free");
     engine_harness.restarted("b", &before[1]).await;
-    engine_harness.host.eventually("all is well again", is_well).await;
+    engine_harness.host.eventually("the desired state is reached again", is_well).await;
     engine_harness.assert_untouched("a", &before[0]).await;
     is_followed(&engine_harness).await;
 }
 
-/// Events are followed: what somebody stops is started, long before the next look at everything.
+/// Asserts that events are received: an external stop is reverted long before the next resync.
 async fn is_followed(engine_harness: &EngineHarness) {
     let now = engine_harness.container("a").await;
     engine_harness.engine.disturb(&["stop", now.id()]).await;
@@ -76,7 +76,7 @@ fn is_well(host: &Host) -> bool {
     is_sound(host) && host.is_converged()
 }
 
-/// A rig whose daemon meets its engine through a proxy; the rig itself does not.
+/// A harness whose daemon uses a proxy to the engine; the harness does not.
 async fn harness_behind_proxy(engine: Engine) -> (EngineHarness, StallingProxy) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let endpoint = engine.endpoint();

@@ -1,8 +1,8 @@
-//! The program is killed at many moments of its start and of a replacement; after the next start the world is right.
+//! Kills of the program at many moments of its start and of a replacement; the next start reaches the desired state.
 //!
-//! Each life of a host goes round in a circle: the daemon is away while the cloud changes, is started and killed a moment
-//! later, and is started again; then the image of a type changes, and it is killed and started again once more. The
-//! moments are spread over the time that the same takes when nobody is killed.
+//! Each host repeats a cycle: the cloud changes while no daemon runs; the daemon is started, killed a moment later, and
+//! started again; then the image of a type changes, and the daemon is killed and started again. The moments are spread
+//! over the duration of the same work without a kill.
 
 use std::time::{Duration, Instant};
 
@@ -19,31 +19,31 @@ on_each_engine! {
     a_kill_at_any_moment_of_start_or_replacement_is_made_good
 }
 
-/// Moments of each kind and engine.
+/// Moments per kind and engine.
 const MOMENTS: u32 = 16;
-/// The last moment, as a part of the time that the whole takes. That varies with what else the machine does.
+/// The last moment, as a fraction of the whole duration, which varies with the load of the machine.
 const LAST_MOMENT: f64 = 0.9;
-/// Hosts at the same time; each takes its share of the moments.
+/// Concurrent hosts; they share the moments.
 const HOSTS: u32 = 2;
-/// The label that tells whose container it is.
+/// The label with the node of a container.
 const NODE_LABEL: &str = "stream.echo.managed-app.node";
 
 async fn a_kill_at_any_moment_of_start_or_replacement_is_made_good(engine: Engine) {
     let _turn = turns::shared().await;
     let began = Instant::now();
-    let lives = (0..HOSTS).map(|first| async move {
-        let mut life = Life::begin(engine).await;
-        let (one, other) = (life.measure().await, life.measure().await);
+    let hosts = (0..HOSTS).map(|first| async move {
+        let mut host = KilledHost::begin(engine).await;
+        let (one, other) = (host.measure().await, host.measure().await);
         let start = one.start.min(other.start);
-        let whole = Whole { start, replacement: one.replacement.min(other.replacement) };
+        let whole = Durations { start, replacement: one.replacement.min(other.replacement) };
         for moment in (first..MOMENTS).step_by(HOSTS as usize) {
             let part = LAST_MOMENT * f64::from(moment + 1) / f64::from(MOMENTS);
-            life.kill_during_start(whole.start.mul_f64(part)).await;
-            life.kill_during_replacement(whole.replacement.mul_f64(part)).await;
+            host.kill_during_start(whole.start.mul_f64(part)).await;
+            host.kill_during_replacement(whole.replacement.mul_f64(part)).await;
         }
-        (whole, life.early)
+        (whole, host.early)
     });
-    let ends = futures_util::future::join_all(lives).await;
+    let ends = futures_util::future::join_all(hosts).await;
     let early: u32 = ends.iter().map(|(_, early)| early).sum();
     for (whole, _) in &ends {
         println!("{}: a start takes {:?}, a replacement {:?}", engine.name(), whole.start, whole.replacement);
@@ -53,29 +53,30 @@ async fn a_kill_at_any_moment_of_start_or_replacement_is_made_good(engine: Engin
     assert!(early * 4 >= kills, "many kills must come before the end of the work: {early} of {kills}");
 }
 
-/// What takes how long when nobody is killed.
-struct Whole {
+/// Durations without a kill.
+struct Durations {
     start: Duration,
     replacement: Duration,
 }
 
-/// One host through many kills.
-struct Life {
+/// One host with many kills.
+struct KilledHost {
     engine_harness: EngineHarness,
     daemon: Process,
     stranger: Container,
-    /// Both have everything that they need, so that pulls are short.
+    /// Reference and ID of two versions, which share all layers but one, so that pulls are short.
     images: [(String, String); 2],
     rounds: usize,
     replacements: usize,
-    /// From when on starts of containers are counted.
+    /// End of the last count of starts.
     counted_until: OffsetDateTime,
-    /// Kills that came before the work was done.
+    /// Kills before the end of the work.
     early: u32,
 }
 
-impl Life {
-    /// A host whose daemon has three nodes: one never changes, one is restarted, one replaced.
+impl KilledHost {
+    /// A host with a node that never changes, one that is restarted, one that is new in each cycle, and one that is
+    /// replaced.
     async fn begin(engine: Engine) -> Self {
         let engine_harness = EngineHarness::new(engine).await;
         let mut images = Vec::new();
@@ -95,15 +96,15 @@ impl Life {
         }
         let daemon = Process::start(&engine_harness, &[]);
         let counted_until = OffsetDateTime::now_utc();
-        let mut life =
+        let mut host =
             Self { engine_harness, daemon, stranger, images, rounds: 0, replacements: 0, counted_until, early: 0 };
-        life.is_right().await;
-        life.starts().await;
-        life
+        host.is_right().await;
+        host.starts().await;
+        host
     }
 
-    /// One start and one replacement that nobody interrupts.
-    async fn measure(&mut self) -> Whole {
+    /// Measures one start and one replacement without a kill.
+    async fn measure(&mut self) -> Durations {
         let began = self.start_after_changes().await;
         self.daemon.notified("READY=1").await;
         let start = began.elapsed();
@@ -114,7 +115,7 @@ impl Life {
         let replacement = began.elapsed();
         self.is_right().await;
         self.starts().await;
-        Whole { start, replacement }
+        Durations { start, replacement }
     }
 
     async fn kill_during_start(&mut self, moment: Duration) {
@@ -131,7 +132,7 @@ impl Life {
         self.check(before, &["swap"], &format!("killed {moment:?} after the image changed")).await;
     }
 
-    /// Kills the daemon where it stands, beside containers that run, and starts it when the cloud has changed meanwhile.
+    /// Kills the daemon, changes the cloud, and starts the daemon. Containers keep running.
     async fn start_after_changes(&mut self) -> Instant {
         self.daemon.kill().await;
         let (old, new) = (self.new_node(), format!("new-{}", self.rounds + 1));
@@ -146,16 +147,16 @@ impl Life {
         Instant::now()
     }
 
-    /// The nodes of the moving type get the other image.
+    /// Changes the image of the type `moving`.
     fn change_image(&mut self) -> Instant {
         self.replacements += 1;
         self.engine_harness.cloud().set_image("moving", &self.images[self.replacements % 2].0);
         Instant::now()
     }
 
-    /// `is_end` knows the line of the log that ends the work, given the name of the node that is replaced.
+    /// `is_end` detects the log line at the end of the work, given the name of the replaced node.
     async fn kill_after(&mut self, moment: Duration, is_end: impl Fn(&str, &str) -> bool) {
-        // The moment itself is what is tried out here.
+        // The moment is the parameter of the test.
         tokio::time::sleep(moment).await;
         self.daemon.kill().await;
         let swap = self.engine_harness.name("swap");
@@ -163,8 +164,8 @@ impl Life {
         self.early += u32::from(!is_done);
     }
 
-    /// Starts the daemon and checks that all is right, with no more starts of containers than needed: none of `same`
-    /// and the like, one of those that `changed`, and one more where one was on its way.
+    /// Starts the daemon and checks the desired state and the number of container starts: none for unchanged nodes, one
+    /// for `changed` ones, and one more if a start was in progress.
     async fn check(&mut self, before: Vec<Container>, changed: &[&str], what: &str) {
         self.daemon = Process::start(&self.engine_harness, &[]);
         self.daemon.notified("READY=1").await;
@@ -173,8 +174,10 @@ impl Life {
         let new = self.new_node();
         for old in before {
             let node = old.label(NODE_LABEL).expect("it is one of ours").to_owned();
-            let short =
-                node.strip_prefix(&format!("{}-", self.engine_harness.tag)).expect("our names begin so").to_owned();
+            let short = node
+                .strip_prefix(&format!("{}-", self.engine_harness.tag))
+                .expect("our names have this prefix")
+                .to_owned();
             let count = started.iter().filter(|line| line.contains(&quoted(&node))).count();
             let is_new = short == new;
             if changed.contains(&short.as_str()) || is_new {
@@ -187,7 +190,7 @@ impl Life {
         }
         let stranger = self.engine_harness.engine.container(self.stranger.id()).await;
         assert!(stranger.is_same_run(&self.stranger), "{what}: the stranger was touched");
-        // Messages that the kill left in flight would hold up the next ones for seconds, as in SQS.
+        // Messages in flight at the kill would delay the next ones for seconds, as in SQS.
         self.engine_harness.cloud().queues.purge(&self.engine_harness.cloud().change_queue());
     }
 
@@ -208,10 +211,10 @@ impl Life {
     }
 
     async fn is_right(&self) {
-        until("the world is right", async || self.difference().await.is_none()).await;
+        until("the desired state is reached", async || self.difference().await.is_none()).await;
     }
 
-    /// What is not as wanted, if anything.
+    /// A difference from the desired state, if any.
     async fn difference(&self) -> Option<String> {
         let mut wanted: Vec<String> =
             self.nodes().iter().map(|node| self.engine_harness.container_name(node)).collect();
@@ -232,12 +235,12 @@ impl Life {
         None
     }
 
-    /// The engine's events of containers that were started since the last call, one a line.
+    /// The start events of the engine since the last call, one per line.
     async fn starts(&mut self) -> Vec<String> {
         let now = OffsetDateTime::now_utc();
         let text = |at: OffsetDateTime| at.format(&Rfc3339).expect("any time can be written");
         let (since, until) = (text(self.counted_until), text(now));
-        // Podman's own way to say that old events will do; it would wait for events until a moment that is now.
+        // With `--until` at the current time, Podman would wait for events.
         let window: &[&str] = match self.engine_harness.engine {
             Engine::Docker => &["--since", &since, "--until", &until, "--format", "{{json .}}"],
             Engine::Podman => &["--since", &since, "--stream=false", "--format", "json"],
@@ -249,12 +252,12 @@ impl Life {
     }
 }
 
-/// Whether a line of the log says that `node` was replaced.
+/// Whether a log line reports the replacement of `node`.
 fn is_replaced(line: &str, node: &str) -> bool {
     line.contains("operation is done") && line.contains(node)
 }
 
-/// As a value in JSON, so that `new-1` is not found in `new-10`.
+/// As a JSON value, so that `new-1` does not match `new-10`.
 fn quoted(node: &str) -> String {
     format!("\"{node}\"")
 }

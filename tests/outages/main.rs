@@ -1,11 +1,11 @@
-//! What goes wrong around the daemon: it is killed at any moment, engines end, hang and return, others meddle with
-//! containers, and cloud, queue, registry, disk and clock fail for a while.
+//! Faults around the daemon: kills at any moment, engines that end, hang and return, external changes to containers,
+//! and temporary failures of cloud, queue, registry, disk and clock.
 //!
-//! Owns the scenarios; `docs/faults.md` is the table of them. What they run on is that of `tests/engines` (real
-//! engines, from `scripts/engines up`; without them the tests fail) and of `tests/lifecycle` (the engine in memory).
-//! Whoever disturbs a whole engine holds it alone ([`turns`]).
+//! Contains the scenarios of the table `docs/faults.md`. They use the environments of `tests/engines` (real engines,
+//! from `scripts/engines up`; without them the tests fail) and of `tests/lifecycle` (the engine in memory). A test that
+//! disturbs a whole engine uses it exclusively ([`turns`]).
 
-/// Makes one test of each scenario and engine.
+/// Generates one test per scenario and engine.
 macro_rules! on_each_engine {
     ($($scenario:ident)*) => {
         on_engine! { docker Docker $($scenario)* }
@@ -13,7 +13,7 @@ macro_rules! on_each_engine {
     };
 }
 
-/// Makes one test of each scenario, on one engine.
+/// Generates one test per scenario, on one engine.
 macro_rules! on_engine {
     ($module:ident $engine:ident $($scenario:ident)*) => {
         mod $module {

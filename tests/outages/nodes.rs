@@ -1,4 +1,4 @@
-//! One node whose engine calls hang, beside healthy ones, call by call; and answers of the cloud with gaps.
+//! One node with hanging engine calls beside healthy nodes, call by call; and responses of the cloud with gaps.
 
 use managed_app_fakes::cloud::Spoiled;
 use managed_app_fakes::cloud::commands::Port;
@@ -7,7 +7,7 @@ use managed_app_runtimes::{ErrorKind, names};
 
 use crate::harness::{Harness, IMAGE};
 
-/// `act` makes the daemon call `verb` for the node `a`, and that call hangs; everybody else is served meanwhile.
+/// `act` makes the daemon call `verb` for a node, and this call hangs; other nodes work meanwhile.
 async fn check_hung(verb: Verb, subject: &str, act: impl FnOnce(&Harness)) {
     let harness = Harness::with(&["a", "b"]).await;
     let hung = harness.faults.on(verb).named(names::container_name(subject)).times(1).hang();
@@ -16,12 +16,14 @@ async fn check_hung(verb: Verb, subject: &str, act: impl FnOnce(&Harness)) {
     harness.cloud.set_node_config("b", r#"{"x":1}"#);
     harness.eventually("b restarts", |host| host.journal.starts("b") == 1).await;
     harness.cloud.add_node("c", |node| node.image(IMAGE));
-    harness.eventually("c comes", |_| harness.runs("c")).await;
+    harness.eventually("c starts", |_| harness.runs("c")).await;
     harness.cloud.remove_node("c");
-    harness.eventually("c goes", |_| harness.view("c").is_none()).await;
+    harness.eventually("c is removed", |_| harness.view("c").is_none()).await;
     harness.memory.kill(&names::container_name("b")).expect("it is there");
     harness.eventually("b is repaired", |_| harness.runs("b")).await;
-    harness.eventually("its call goes on", |host| host.status().is_some_and(|status| !status.is_converged)).await;
+    harness
+        .eventually("its call is still pending", |host| host.status().is_some_and(|status| !status.is_converged))
+        .await;
     hung.release();
     harness.converged().await;
 }
@@ -57,13 +59,13 @@ async fn lists_with_gaps_one_after_another_remove_nothing_and_hide_no_change() {
         harness.cloud.spoil_next(how, 3);
         harness.cloud.set_audit(how == Spoiled::NodeFailed);
         harness.cloud.add_node("d", |node| node.image(IMAGE));
-        harness.eventually("a new one comes all the same", |_| harness.runs("d")).await;
+        harness.eventually("a new node starts anyway", |_| harness.runs("d")).await;
         harness.converged().await;
         assert_eq!(harness.nodes_with_containers(), ["a", "b", "c", "d"], "{how:?}");
-        // A removal that was told counts, gap or not.
+        // A removal with a message takes effect, also with a gap.
         harness.cloud.spoil_next(how, 1);
         harness.cloud.remove_node("d");
-        harness.eventually("it goes", |_| harness.nodes_with_containers() == ["a", "b", "c"]).await;
+        harness.eventually("it is removed", |_| harness.nodes_with_containers() == ["a", "b", "c"]).await;
         harness.converged().await;
     }
     harness.probe("a").await;

@@ -1,10 +1,10 @@
-//! The queue of changes is away for long, or deleted and made again under the same name.
+//! The change queue is unavailable for long, or deleted and recreated with the same name.
 
 use std::time::Duration;
 
 use crate::harness::{Harness, IMAGE, Plan};
 
-/// More failures than any client makes in the time of a test.
+/// More failures than calls in the time of a test.
 const ALWAYS: usize = 10_000;
 /// The resync of these daemons, in place of minutes.
 const RESYNC: Duration = Duration::from_millis(500);
@@ -15,17 +15,17 @@ async fn while_the_queue_is_away_changes_come_with_each_resync_and_cost_nothing_
     let mut harness = plan.host(|builder| builder.tune(|config| config.resync = RESYNC)).up().await;
     harness.cloud.queues.fail_next(ALWAYS, 503, "ServiceUnavailable");
     let calls = harness.cloud.queues.calls("ReceiveMessage");
-    harness.eventually("it is asked in vain", |host| host.cloud.queues.calls("ReceiveMessage") > calls + 3).await;
+    harness.eventually("polls fail", |host| host.cloud.queues.calls("ReceiveMessage") > calls + 3).await;
     for round in 0..3 {
         harness.cloud.set_node_config("a", &format!(r#"{{"round":{round}}}"#));
         harness.eventually("a restarts", |host| host.journal.starts("a") == round + 1).await;
     }
     harness.cloud.add_node("c", |node| node.image(IMAGE));
-    harness.eventually("c comes", |_| harness.runs("c")).await;
+    harness.eventually("c starts", |_| harness.runs("c")).await;
     harness.journal.clear();
-    assert!(harness.cloud.pending_changes() > 0, "nobody could take them");
+    assert!(harness.cloud.pending_changes() > 0, "they could not be received");
     harness.cloud.queues.clear_faults();
-    harness.eventually("the old messages are taken", |host| host.cloud.pending_changes() == 0).await;
+    harness.eventually("the old messages are received", |host| host.cloud.pending_changes() == 0).await;
     harness.probe("b").await;
     assert_eq!(harness.journal.actions(), ["restart b"]);
 }
@@ -33,7 +33,7 @@ async fn while_the_queue_is_away_changes_come_with_each_resync_and_cost_nothing_
 #[tokio::test]
 async fn a_queue_that_is_silent_for_long_loses_nothing() {
     let mut harness = Harness::with(&["a", "b"]).await;
-    harness.eventually("a poll waits", |host| host.cloud.queues.waiting() > 0).await;
+    harness.eventually("a poll is pending", |host| host.cloud.queues.waiting() > 0).await;
     harness.cloud.queues.stall();
     harness.cloud.set_node_config("a", r#"{"x":1}"#);
     harness.cloud.set_node_config("a", r#"{"x":2}"#);
@@ -43,16 +43,16 @@ async fn a_queue_that_is_silent_for_long_loses_nothing() {
     assert!(harness.journal.starts("a") <= 2, "{:?}", harness.journal.actions());
 }
 
-/// What was in the queue is lost with it: the app is read anew as soon as the loss shows.
+/// The messages are lost with the queue: the daemon reads the app again as soon as it detects the loss.
 #[tokio::test]
 async fn a_queue_made_again_under_its_old_name_is_listened_to_again() {
     let mut harness = Harness::with(&["a", "b"]).await;
-    harness.eventually("a poll waits", |host| host.cloud.queues.waiting() > 0).await;
+    harness.eventually("a poll is pending", |host| host.cloud.queues.waiting() > 0).await;
     let url = harness.cloud.change_queue();
     let name = url.rsplit('/').next().expect("a URL ends with the queue's name").to_owned();
     harness.cloud.queues.delete(&url);
     harness.cloud.quietly(|world| world.connect("a", "b"));
-    harness.eventually("what was lost is found", |h| ["a", "b"].iter().all(|node| h.journal.starts(node) == 1)).await;
+    harness.eventually("the lost change is found", |h| ["a", "b"].iter().all(|node| h.journal.starts(node) == 1)).await;
     assert_eq!(harness.cloud.queues.create(&name), url);
     harness.cloud.set_node_config("a", r#"{"x":1}"#);
     harness.eventually("a restarts", |host| host.journal.starts("a") == 2).await;

@@ -1,4 +1,4 @@
-//! Registries that throttle, stall, cut, refuse and run out of space.
+//! Registries that throttle, stall, cut connections and fail, and a full disk during a pull.
 
 use std::time::{Duration, Instant};
 
@@ -28,15 +28,15 @@ async fn a_registry_that_throttles_gets_one_cool_down_for_all_its_images() {
             memory.throttle_registry(BUSY, 1);
         })
         .start();
-    harness.eventually("the registry asks for patience", |_| failure_of(&harness, "first").is_some()).await;
+    harness.eventually("the registry throttles", |_| failure_of(&harness, "first").is_some()).await;
     let throttled = Instant::now();
     for (node, number) in [("second", 2), ("third", 3)] {
         harness.cloud.add_node(node, |n| n.image(&of_busy(number)));
     }
     harness.cloud.add_node("elsewhere", |n| n.image(IMAGE));
-    harness.eventually("another registry is not concerned", |_| harness.runs("elsewhere")).await;
+    harness.eventually("another registry is not affected", |_| harness.runs("elsewhere")).await;
     assert_eq!(harness.journal.count("pull", &of_busy(2)) + harness.journal.count("pull", &of_busy(3)), 0);
-    harness.eventually("all come", |_| ["first", "second", "third"].iter().all(|node| harness.runs(node))).await;
+    harness.eventually("all start", |_| ["first", "second", "third"].iter().all(|node| harness.runs(node))).await;
     assert!(throttled.elapsed() > Duration::from_secs(5), "after {:?}", throttled.elapsed());
     let pulls = [1, 2, 3].map(|number| harness.journal.count("pull", &of_busy(number)));
     assert_eq!(pulls, [2, 1, 1]);
@@ -49,7 +49,7 @@ async fn a_pull_that_stalls_ends_is_said_and_comes_through_later() {
     let plan = Plan::new().await.nodes(&["a"]);
     let mut harness = plan.up().await;
     let limits = Limits { pull_silence: SILENCE, ..Limits::default() };
-    assert!(limits.pull_total > LIMIT, "the silence must be what ends it");
+    assert!(limits.pull_total > LIMIT, "the silence limit must abort it");
     harness.stop().await;
     let engine = harness.memory.handle(limits);
     engine.publish_image(&slow, b"slow");
@@ -58,16 +58,16 @@ async fn a_pull_that_stalls_ends_is_said_and_comes_through_later() {
     harness.start();
     harness.converged().await;
     harness.cloud.add_node("slow", |node| node.image("registry.test/slow:1"));
-    harness.eventually("it is said", |_| failure_of(&harness, "slow").is_some()).await;
+    harness.eventually("it is reported", |_| failure_of(&harness, "slow").is_some()).await;
     harness.cloud.add_node("b", |node| node.image(IMAGE));
-    harness.eventually("others come", |_| harness.runs("b")).await;
+    harness.eventually("others start", |_| harness.runs("b")).await;
     harness.memory.stall_pulls(&slow, false);
-    harness.eventually("it comes", |_| harness.runs("slow")).await;
+    harness.eventually("it starts", |_| harness.runs("slow")).await;
     harness.converged().await;
     assert_eq!(failure_of(&harness, "slow"), None);
 }
 
-/// Cut connections and full disks are alike: the pull fails for now, what runs runs on, and it is tried again.
+/// Cut connections and full disks have the same effect: the pull fails, nodes keep running, and the pull is retried.
 #[tokio::test]
 async fn a_pull_that_is_cut_or_finds_the_disk_full_is_tried_again_and_stops_nothing() {
     let harness = Harness::with(&["a", "b"]).await;
@@ -77,10 +77,10 @@ async fn a_pull_that_is_cut_or_finds_the_disk_full_is_tried_again_and_stops_noth
         harness.faults.on(Verb::Pull).named(next).times(1).fail(kind);
     }
     harness.cloud.set_image("a:type", next);
-    harness.eventually("it is said", |_| failure_of(&harness, "a").is_some()).await;
+    harness.eventually("it is reported", |_| failure_of(&harness, "a").is_some()).await;
     assert!(harness.runs("a"));
     let has_next = || harness.view("a").is_some_and(|view| view.container.image_id == id);
-    harness.eventually("a has the next one", |host| has_next() && host.is_converged()).await;
+    harness.eventually("a has the next image", |host| has_next() && host.is_converged()).await;
     assert_eq!(harness.journal.count("pull", next), 3);
     assert_eq!(harness.view("b").map(|view| view.starts), Some(1));
 }

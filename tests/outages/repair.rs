@@ -1,4 +1,4 @@
-//! What others do to containers is put right soon: through events on real engines, at the next look without events.
+//! External changes to containers are reverted: through events on real engines, and at the next resync without events.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ on_each_engine! {
     what_others_do_to_containers_is_put_right_within_seconds
 }
 
-/// An idle machine needs well under a second, the resync that would find it by itself minutes.
+/// An idle machine needs less than a second; the resync, which would find it, comes after minutes.
 const REPAIR_MAX: Duration = Duration::from_secs(20);
-/// Pause between two looks.
+/// Pause between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine) {
@@ -38,10 +38,10 @@ async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine
         let acted = Instant::now();
         let is_whole = |now: &Container| is_right(now, &tag) && (what != "removed" || now.id() != before.id());
         while !engine.find(&name).await.is_some_and(|now| is_whole(&now)) {
-            assert!(acted.elapsed() < REPAIR_MAX, "{what}: not put right after {:?}", acted.elapsed());
+            assert!(acted.elapsed() < REPAIR_MAX, "{what}: not reverted after {:?}", acted.elapsed());
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        println!("{}: a container that somebody {what} was right again after {:?}", engine.name(), acted.elapsed());
+        println!("{}: a container that was {what} externally was reverted after {:?}", engine.name(), acted.elapsed());
         engine_harness.host.converged().await;
         engine_harness.running("a").await;
     }
@@ -55,7 +55,7 @@ fn is_right(container: &Container, network: &str) -> bool {
 /// The resync of these daemons, in place of minutes.
 const RESYNC: Duration = Duration::from_millis(500);
 
-/// What somebody does to the container of this name.
+/// An external change to the container of this name.
 type Act = fn(&Harness, &str);
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Engines that end or crash under the daemon and return.
+//! Restarts and crashes of the engine while the daemon runs.
 
 use std::process::Stdio;
 
@@ -27,7 +27,7 @@ async fn after_an_ordered_restart_of_the_engine_all_nodes_run_in_their_container
     check_restart(engine, "TERM", engine == Engine::Podman).await;
 }
 
-/// Docker does not start containers again that ended with its own crash: they count as stopped by somebody.
+/// Docker does not start containers that ended with its crash: they count as stopped by a user.
 async fn after_a_crash_of_the_engine_all_nodes_run_in_their_containers(engine: Engine) {
     check_restart(engine, "KILL", engine == Engine::Podman).await;
 }
@@ -40,7 +40,7 @@ async fn with_live_restore_no_node_notices_a_crash_of_the_engine(engine: Engine)
     check_live_restore(engine, "KILL").await;
 }
 
-/// Docker leaves it stopped.
+/// Docker does not restart it.
 async fn a_container_that_ended_with_the_engine_in_its_window_is_not_given_up(engine: Engine) {
     let _turn = turns::alone().await;
     let mut engine_harness =
@@ -50,7 +50,7 @@ async fn a_container_that_ended_with_the_engine_in_its_window_is_not_given_up(en
     engine_harness.host.journal.clear();
     engine_harness.cloud().set_image("type", &next);
     let own = engine_harness.container_name("a");
-    until("the new container is watched", async || {
+    until("the new container is in its window", async || {
         let names = engine.containers(&engine_harness.tag).await;
         let Some(next) = names.iter().find(|name| **name != own) else { return false };
         engine.find(next).await.is_some_and(|next| next.is_running())
@@ -58,7 +58,10 @@ async fn a_container_that_ended_with_the_engine_in_its_window_is_not_given_up(en
     .await;
     restart(engine, "KILL").await;
     let after = engine_harness.replaced("a", &before).await;
-    engine_harness.host.eventually("all is well", |host| host.is_converged() && is_healthy(host)).await;
+    engine_harness
+        .host
+        .eventually("the desired state is reached", |host| host.is_converged() && is_healthy(host))
+        .await;
     assert_ne!(after.image_id(), before.image_id());
     assert_eq!(
         engine_harness.host.journal.count("create", &engine_harness.name("a")),
@@ -76,12 +79,12 @@ async fn check_restart(engine: Engine, signal: &str, is_unnoticed: bool) {
 async fn check_live_restore(engine: Engine, signal: &str) {
     let _turn = turns::alone().await;
     let _setting = LiveRestore::switch_on();
-    // The setting counts for containers of an engine that began with it.
+    // The setting needs a restart of the engine.
     restart(engine, "TERM").await;
     run_through(engine, signal, true).await;
 }
 
-/// Two nodes run, the engine is restarted, and meanwhile another node comes.
+/// Two nodes run, the engine is restarted, and another node is added meanwhile.
 async fn run_through(engine: Engine, signal: &str, is_unnoticed: bool) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;
@@ -92,13 +95,16 @@ async fn run_through(engine: Engine, signal: &str, is_unnoticed: bool) {
     for (node, before) in ["a", "b"].iter().zip(&before) {
         engine_harness.becomes(node, "runs in its container", |now| now.id() == before.id()).await;
     }
-    engine_harness.host.eventually("all is well again", |host| host.is_converged() && is_healthy(host)).await;
+    engine_harness
+        .host
+        .eventually("the desired state is reached again", |host| host.is_converged() && is_healthy(host))
+        .await;
     let names: Vec<String> = ["a", "b", "late"].iter().map(|node| engine_harness.container_name(node)).collect();
-    until("there are no more", async || engine.containers(&engine_harness.tag).await == names).await;
+    until("there are no other containers", async || engine.containers(&engine_harness.tag).await == names).await;
     if is_unnoticed {
         assert_unnoticed(&engine_harness, &before).await;
     }
-    // Events are followed again.
+    // Events are received again.
     let late = engine_harness.container("late").await;
     engine.disturb(&["stop", late.id()]).await;
     engine_harness.restarted("late", &late).await;
@@ -126,14 +132,15 @@ async fn restart(engine: Engine, signal: &str) {
     assert!(status.success(), "{} cannot be restarted", engine.name());
 }
 
-/// The folder of `scripts/engines`: that of the socket.
+/// The directory of `scripts/engines`, which contains the socket.
 fn home() -> std::path::PathBuf {
     let endpoint = Engine::Docker.endpoint();
     let socket = endpoint.strip_prefix("unix://").expect("scripts/engines listens on a Unix socket");
-    std::path::Path::new(socket).parent().expect("a socket lies in a folder").to_owned()
+    std::path::Path::new(socket).parent().expect("a socket is in a directory").to_owned()
 }
 
-/// Docker's setting by which containers outlive it. Dropping it switches it off again, from the engine's next start on.
+/// The Docker setting that keeps containers running without dockerd. Dropping it disables the setting from the next
+/// start of the engine on.
 struct LiveRestore;
 
 impl LiveRestore {
@@ -149,7 +156,7 @@ impl LiveRestore {
 
 impl Drop for LiveRestore {
     fn drop(&mut self) {
-        // A drop must not panic; the next restart would show what is wrong.
+        // A drop must not panic; the next restart would fail with the error.
         let _ = Self::write("{}");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engines");
         let mut command = std::process::Command::new(script);

@@ -1,16 +1,16 @@
-//! Who may use the engines now: many at a time, or one that disturbs them.
+//! Access to the engines: shared by many tests, or exclusive for a test that disturbs them.
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// One for all engines: images of every test go through Docker into the registry.
+/// One lock for all engines: every test pushes its images through Docker.
 static ENGINES: RwLock<()> = RwLock::const_new(());
 
-/// The engines, beside others.
+/// Shared access.
 pub async fn shared() -> RwLockReadGuard<'static, ()> {
     ENGINES.read().await
 }
 
-/// The engines alone: nobody else of this binary uses them meanwhile.
+/// Exclusive access within this binary.
 pub async fn alone() -> RwLockWriteGuard<'static, ()> {
     ENGINES.write().await
 }

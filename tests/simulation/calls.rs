@@ -1,5 +1,5 @@
-//! What the driver's hands work with: an engine, a cloud and a disk that answer late, wrongly or not at all. Of each call
-//! to the engine three things are decided apart: whether it is carried out, when, and what the caller hears of it.
+//! The backends of the executor: an engine, a cloud and a disk that respond late, wrongly or not at all. For each
+//! engine call three things are decided independently: whether it is executed, when, and what the caller receives.
 
 use std::fmt;
 use std::io;
@@ -22,33 +22,33 @@ use crate::engine::{EngineCall, Reply, Verb};
 use crate::fault_plan::Class;
 use crate::world::{Occurrence, Shared, World};
 
-/// The limits of a backend by default.
+/// The default limits of a backend.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// The outside of one daemon.
+/// The backends of one daemon.
 #[derive(Clone)]
 pub struct Backends(pub Shared);
 
 impl fmt::Debug for Backends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Outside")
+        f.write_str("Backends")
     }
 }
 
-/// What becomes of a call.
+/// The outcome of a call.
 enum Fate {
-    /// It is carried out and answered.
+    /// It is executed, with a response.
     Done,
-    /// It fails before anything is done.
+    /// It fails without an effect.
     Fails(ErrorKind),
-    /// It is carried out, and the answer is an error.
+    /// It is executed, and the response is an error.
     Lost(ErrorKind),
-    /// It is not answered; it may be carried out so long after the limit.
+    /// It has no response; it may be executed this long after the limit.
     Hangs(Option<Duration>),
 }
 
-/// The class of faults that a byte of a script stands for; none, if the call is carried out and answered.
+/// The class of faults of a byte of a script; none if the call is executed, with a response.
 pub fn class_of_fate(byte: u8) -> Option<Class> {
     match byte % 8 {
         0..=3 => None,
@@ -60,7 +60,7 @@ pub fn class_of_fate(byte: u8) -> Option<Class> {
 }
 
 impl Fate {
-    /// As a byte of a script has it.
+    /// The fate of a byte of a script.
     fn of(byte: u8) -> Self {
         let more = usize::from(byte / 8);
         match class_of_fate(byte) {
@@ -101,7 +101,7 @@ impl World {
         Fate::Done
     }
 
-    /// How long the engine takes for a step. Some processes end at once, some need all of their grace.
+    /// Duration of a step of the engine. Some processes end at once, some need their whole grace.
     fn step_duration(&mut self, verb: &Verb) -> Duration {
         match verb {
             Verb::End(_) if self.prng.chance(15) => self.settings.stop_grace,
@@ -110,8 +110,7 @@ impl World {
         }
     }
 
-    /// Sets the engine to work from `delay` on, one step after another, when it is done with what it does to this
-    /// container.
+    /// Schedules steps of the engine in sequence, after `delay` and after its pending steps for this container.
     fn start_steps(&mut self, id: Option<&ContainerId>, verbs: Vec<Verb>, delay: Duration, reply: Option<Reply>) {
         let busy_until = id.and_then(|id| self.engine.get(id)).map_or(Duration::ZERO, |kept| kept.busy_until);
         let mut at = (self.now + delay).max(busy_until);
@@ -129,7 +128,7 @@ impl World {
         }
     }
 
-    /// The node that a container belongs to, also one that is gone.
+    /// The node of a container, also of a removed one.
     fn node_of(&self, id: Option<&ContainerId>) -> Option<NodeName> {
         self.engine.nodes.get(id?).cloned()
     }
@@ -140,7 +139,7 @@ impl Backends {
         sleep(self.0.with(|world| world.prng.ms(least_ms, most_ms)))
     }
 
-    /// One call: the engine takes `verbs` as its steps, and what comes of the last is the answer.
+    /// One call: the engine executes `verbs` as steps, and the result of the last one is the response.
     async fn call(
         &self,
         id: Option<&ContainerId>,
@@ -164,7 +163,7 @@ impl Backends {
         verbs: Vec<Verb>,
         limit: Duration,
     ) -> Result<Option<ContainerId>, ErrorKind> {
-        let carried_out = match self.0.with(World::fate) {
+        let executed = match self.0.with(World::fate) {
             Fate::Fails(kind) => {
                 self.pause(1, 500).await;
                 return Err(kind);
@@ -184,8 +183,8 @@ impl Backends {
         self.0.with(|world| world.start_steps(id, verbs, Duration::ZERO, Some(reply)));
         let Ok(answer) = timeout(limit, answer).await else { return Err(ErrorKind::TimedOut) };
         self.pause(1, 50).await;
-        carried_out?;
-        // An engine that restarted in the middle forgets what it was at.
+        executed?;
+        // A restart of the engine cancels its pending steps.
         answer.unwrap_or(Err(ErrorKind::Unreachable))
     }
 
@@ -193,8 +192,8 @@ impl Backends {
         self.call(Some(id), None, verbs, limit).await.map(drop)
     }
 
-    /// A question that changes nothing.
-    async fn ask<T>(&self, answer: impl FnOnce(&mut World) -> T) -> Result<T> {
+    /// A query, which changes nothing.
+    async fn query<T>(&self, answer: impl FnOnce(&mut World) -> T) -> Result<T> {
         let kind = match self.0.with(World::fate) {
             Fate::Done => return Ok(self.0.with(answer)),
             Fate::Fails(kind) | Fate::Lost(kind) => kind,
@@ -203,7 +202,7 @@ impl Backends {
                 ErrorKind::TimedOut
             }
         };
-        Err(RuntimeError::new(kind, "ask", "the engine"))
+        Err(RuntimeError::new(kind, "query", "the engine"))
     }
 }
 
@@ -214,17 +213,17 @@ impl ContainerRuntime for Backends {
     }
 
     async fn info(&self) -> Result<EngineInfo> {
-        unreachable!("the executor do not ask for it")
+        unreachable!("the executor does not call it")
     }
 
     async fn host(&self) -> Result<EngineHost> {
-        unreachable!("the executor do not ask for it")
+        unreachable!("the executor does not call it")
     }
 
-    /// All our containers, as some moment of the call has them.
+    /// All our containers at some moment of the call.
     async fn list(&self, _: &Owner) -> Result<Vec<Container>> {
         self.pause(1, 300).await;
-        let listed = self.ask(World::listed).await?;
+        let listed = self.query(World::listed).await?;
         let is_slow = self.0.with(|world| world.fault_plan.has(Class::SlowLists) && world.prng.chance(30));
         self.pause(1, if is_slow { 15_000 } else { 300 }).await;
         Ok(listed)
@@ -257,21 +256,21 @@ impl ContainerRuntime for Backends {
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         self.pause(1, 100).await;
-        self.ask(|world| world.local_image(image)).await
+        self.query(|world| world.local_image(image)).await
     }
 
     async fn image_architecture(&self, _: &ImageReference) -> Result<Option<String>> {
-        unreachable!("the executor ask for no architecture")
+        unreachable!("the executor reads no architecture")
     }
 
     async fn remove_image(&self, _: &ImageId) -> Result<()> {
-        unreachable!("the executor remove no image")
+        unreachable!("the executor removes no image")
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let node = spec.labels.get(labels::NODE).and_then(|name| NodeName::new(name.clone()).ok());
         let created = self.call(None, node, vec![Verb::Create(Box::new(spec.clone()))], CALL_LIMIT).await?;
-        Ok(created.expect("the engine tells the id of what it made"))
+        Ok(created.expect("the engine returns the ID of a created container"))
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
@@ -295,11 +294,11 @@ impl ContainerRuntime for Backends {
     }
 
     async fn logs(&self, _: &ContainerId, _: Option<OffsetDateTime>) -> Result<LogStream> {
-        unreachable!("the executor read no output")
+        unreachable!("the executor reads no output")
     }
 
     async fn events(&self, _: &Owner) -> Result<EventStream> {
-        unreachable!("the world tells of events by itself")
+        unreachable!("the world schedules events")
     }
 }
 
@@ -316,7 +315,7 @@ impl ControlPlane for Backends {
     }
 
     async fn aws_credentials(&self) -> Result<aws_credential_types::Credentials, CloudError> {
-        Err(CloudError::new(CloudErrorKind::Refused, "the executor need none"))
+        Err(CloudError::new(CloudErrorKind::Refused, "the executor needs none"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the cloud says: the whole history of the truth, and answers about it that may be old, partial or wrong.
+//! The cloud: the history of its true state, and responses that may be old, partial or wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use crate::fault_plan::Class;
 use crate::prng::Prng;
 use crate::world::World;
 
-/// The oldest answer, behind the truth.
+/// Maximum age of a response.
 pub const LAG_MAX: Duration = Duration::from_secs(12);
-/// Names that nodes may have.
+/// Names of nodes.
 pub const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];
 /// Node types and message types.
 pub const TYPES: [&str; 2] = ["one", "two"];
 
-/// The truth and its history.
+/// The true state and its history.
 pub struct Cloud {
-    /// `None`: there is no such app.
+    /// `None`: the app does not exist.
     versions: Vec<(Duration, Option<Arc<App>>)>,
     pub types: BTreeMap<String, String>,
     pub message_types: BTreeMap<String, String>,
-    /// What each image of the registry holds, as the number of its content.
+    /// The content of each image of the registry, as a number.
     pub registry: BTreeMap<String, usize>,
-    /// Whether the last answer said falsely that the app is gone: the next one does not.
+    /// Whether the last response reported falsely that the app is gone; the next one does not.
     is_false: bool,
     numbers: usize,
 }
@@ -74,7 +74,7 @@ impl Cloud {
         cloud
     }
 
-    /// A node as a user makes it.
+    /// A node as a user creates it.
     pub fn new_node(&mut self, name: &str, prng: &mut Prng) -> Node {
         let node_type = (*prng.pick(&TYPES)).to_owned();
         let message_type = (*prng.pick(&TYPES)).to_owned();
@@ -94,8 +94,8 @@ impl Cloud {
         }
     }
 
-    /// A number that was not used before. No value of the truth ever comes back, as no daemon could tell that a
-    /// process read something else in between.
+    /// An unused number. No value of the true state ever recurs, because no daemon could detect that a process read
+    /// another value in between.
     pub fn number(&mut self) -> usize {
         self.numbers += 1;
         self.numbers
@@ -121,7 +121,7 @@ impl Cloud {
         self.versions.iter().rposition(|(since, _)| *since <= time).unwrap_or(0)
     }
 
-    /// Whether there was a time since `since` when the app was there without this node, or not there at all.
+    /// Whether, at some time since `since`, the app existed without this node, or did not exist.
     pub fn was_absent(&self, node: &NodeName, since: Duration) -> bool {
         let first = self.at(since.saturating_sub(LAG_MAX));
         self.versions[first..].iter().any(|(_, app)| match app {
@@ -130,14 +130,14 @@ impl Cloud {
         })
     }
 
-    /// What the registry holds under this name.
+    /// The content of the registry for this image name.
     pub fn content(&self, image: &str) -> String {
         format!("sha256:{image}#{}", self.registry.get(image).copied().unwrap_or(0))
     }
 }
 
 impl World {
-    /// A pull that goes well: the id of what the registry holds now. `None`: the engine is away.
+    /// A successful pull: the ID of the current content of the registry. `None`: the engine is down.
     pub fn pulled(&mut self, image: &ImageReference) -> Option<ImageId> {
         if self.engine.is_down {
             return None;
@@ -150,7 +150,7 @@ impl World {
         Some(id)
     }
 
-    /// The cloud's answer, from some moment of the last seconds.
+    /// A response of the cloud, with the state of some moment of the last seconds.
     pub fn snapshot(&mut self) -> Result<Snapshot, CloudErrorKind> {
         for (class, kind) in
             [(Class::CloudFails, CloudErrorKind::Failed), (Class::CloudRefuses, CloudErrorKind::Refused)]
@@ -164,19 +164,19 @@ impl World {
             return Ok(Snapshot::Gone);
         }
         self.cloud.is_false = false;
-        // Old answers go on after the storm: they are how such a cloud is.
+        // Old responses occur also outside fault phases.
         let lag = if self.fault_plan.knows(Class::Stale) { LAG_MAX.as_millis() as usize } else { 0 };
         let at = self.now.saturating_sub(self.prng.ms(0, lag));
         let index = self.cloud.at(at);
         let Some(app) = self.cloud.version(index).cloned() else { return Ok(Snapshot::Gone) };
         if self.fault_plan.has(Class::Gaps) && self.prng.chance(50) {
-            return Ok(Snapshot::App(Arc::new(self.spoil(&app))));
+            return Ok(Snapshot::App(Arc::new(self.add_gaps(&app))));
         }
         Ok(Snapshot::App(app))
     }
 
-    /// Some nodes are missing, some cannot be read.
-    fn spoil(&mut self, app: &App) -> App {
+    /// Removes some nodes and makes some invalid.
+    fn add_gaps(&mut self, app: &App) -> App {
         let mut app = app.clone();
         for name in app.nodes.keys().cloned().collect::<Vec<_>>() {
             match self.prng.below(3) {

@@ -1,4 +1,5 @@
-//! One life of the daemon: the real reconciler and the real hands of the driver, in virtual time. Dropping it is a crash.
+//! One run of the daemon: the real reconciler and the real executor of the driver, in virtual time. Dropping it is a
+//! crash.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -22,30 +23,30 @@ use crate::calls::Backends;
 use crate::world::Shared;
 use crate::{disk, trace};
 
-/// How long a new container has to stay up.
+/// The replacement window.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// A daemon that lives.
+/// A running daemon.
 pub struct Daemon {
     pub reconciler: Reconciler,
     executor: Arc<Executor>,
     world: Shared,
-    /// The daemon's own clock starts with it, and has nothing to do with the time of day.
-    born: Duration,
+    /// The monotonic clock of the daemon starts here.
+    started_at: Duration,
     tasks: FuturesUnordered<BoxFuture<'static, Event>>,
     pub finish: Option<Finish>,
     pub is_ready: bool,
 }
 
 impl Daemon {
-    /// Starts with what the state file holds.
+    /// Starts with the content of the state file.
     pub fn new(world: &Shared) -> Self {
         let state = disk::open(world);
-        let (settings, seed, born) = world.with(|world| {
+        let (settings, seed, started_at) = world.with(|world| {
             world.daemon += 1;
             let network = world.settings.network();
             world.engine.networks.insert(network);
-            world.log_line(|| "daemon begins".to_owned());
+            world.log_line(|| "daemon starts".to_owned());
             (world.settings.clone(), world.prng.next(), world.now)
         });
         let aws = Arc::new(Aws::new(AwsOptions::default()));
@@ -71,7 +72,7 @@ impl Daemon {
             reconciler: Reconciler::new(settings, seed),
             executor: Arc::new(executor),
             world: world.clone(),
-            born,
+            started_at,
             tasks: FuturesUnordered::new(),
             finish: None,
             is_ready: false,
@@ -80,27 +81,27 @@ impl Daemon {
         daemon
     }
 
-    /// When the reconciler wants to be woken.
+    /// The next deadline of the reconciler.
     pub fn deadline(&self) -> Option<Duration> {
-        self.reconciler.deadline().map(|at| self.born + at)
+        self.reconciler.deadline().map(|at| self.started_at + at)
     }
 
-    /// Whether nothing is going on.
+    /// Whether no task runs.
     pub fn is_idle(&self) -> bool {
         self.tasks.is_empty()
     }
 
-    /// Whether it has begun to end.
+    /// Whether the shutdown has started.
     pub fn is_ending(&self) -> bool {
         matches!(self.reconciler.phase(), Phase::Stopping { .. } | Phase::Finished)
     }
 
-    /// What it knows of the containers.
+    /// The recorded revisions of containers.
     pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
         self.executor.state.revisions()
     }
 
-    /// What comes of one of its tasks; never ends while there are none.
+    /// The result of the next finished task; pending while there are no tasks.
     pub async fn done(&mut self) -> Event {
         match self.tasks.next().await {
             Some(event) => event,
@@ -108,7 +109,7 @@ impl Daemon {
         }
     }
 
-    /// As the driver's loop does.
+    /// Handles an event like the loop of the driver.
     pub fn deliver(&mut self, event: Event) {
         if self.finish.is_some() {
             return;
@@ -120,10 +121,10 @@ impl Daemon {
                 world.invariants.is_ending = true;
                 world.invariants.is_clearing |= nodes == EndOfNodes::Remove;
             }
-            world.now - self.born
+            world.now - self.started_at
         });
         if let Some(notice) = Notice::of(&event) {
-            // Nobody watching is fine.
+            // There may be no receiver.
             let _ = self.executor.notices.send(notice);
         }
         let effects = self.reconciler.on(event, now);

@@ -1,4 +1,4 @@
-//! The state file as it is on disk, and what the daemon that died last knew.
+//! The state file on disk, and the state in memory of the last killed daemon.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,12 +16,12 @@ use crate::world::{Shared, World};
 #[derive(Default)]
 pub struct Disk {
     saved: Option<Vec<u8>>,
-    /// What the daemon before this one had in memory when it died.
+    /// The state in memory of the previous daemon when it was killed.
     pub lost: HashMap<ContainerId, Revision>,
 }
 
 impl World {
-    /// The file is written whole; a write that fails leaves the old one.
+    /// Writes the whole file; a failed write leaves the old one.
     pub fn save(&mut self, text: Vec<u8>) -> io::Result<()> {
         if self.fault_plan.has(Class::Disk) && self.prng.chance(40) {
             self.log_line(|| "the state file cannot be written".to_owned());
@@ -32,7 +32,7 @@ impl World {
     }
 }
 
-/// A new daemon reads the file. A node whose container is not in it as it was known may restart once.
+/// A new daemon reads the file. A node whose container has another revision in it may restart once.
 pub fn open(shared: &Shared) -> Arc<StateFile> {
     let text = shared.with(|world| {
         if world.fault_plan.has(Class::Disk) && world.prng.chance(20) {

@@ -1,5 +1,5 @@
-//! A container engine as plain data: containers with names, processes and networks, images, events. Knows nothing of the
-//! daemon but which of its calls nobody waits for any more.
+//! A container engine as plain data: containers with names, processes and networks, images, events. The only
+//! information about the daemon is which of its calls have no waiting caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,52 +16,52 @@ use tokio::sync::oneshot;
 use crate::fault_plan::Class;
 use crate::world::{Occurrence, World};
 
-/// A container and what only the model knows of it.
+/// A container with additional data of the model.
 pub struct Kept {
     pub container: Container,
-    /// Whose it is; `None`: a stranger's.
+    /// Its node; `None`: a foreign container.
     pub node: Option<NodeName>,
     pub created_at: Duration,
-    /// The version of the cloud's truth that its process read.
+    /// The version of the cloud state that its process read.
     pub read: usize,
-    /// Whether its process was started by somebody else, or by a call that nobody waited for any more.
+    /// Whether its process was started externally, or by a call without a waiting caller.
     pub is_foreign_start: bool,
-    /// The operation that started its process, by the invariants's count, if one of ours did.
+    /// The number of the operation that started its process, if the daemon started it.
     pub started_in: Option<usize>,
-    /// Host ports that it has while it is up.
+    /// Its host ports while it is up.
     pub ports: Vec<PortBinding>,
-    /// Whether something that it refers to is gone for good, so that its next start finds it missing.
+    /// Whether an object that it refers to was removed permanently, so that its next start fails.
     pub is_lost: bool,
-    /// Until when the engine is occupied with it: it does one thing at a time to a container.
+    /// End of the pending steps of the engine for it; the engine executes one step at a time per container.
     pub busy_until: Duration,
 }
 
-/// What the engine has.
+/// The state of the engine.
 #[derive(Default)]
 pub struct Engine {
     pub containers: Vec<Kept>,
     pub images: BTreeMap<String, ImageId>,
     pub networks: BTreeSet<String>,
-    /// The node of each container that there ever was.
+    /// The node of each container that ever existed.
     pub nodes: BTreeMap<ContainerId, NodeName>,
     pub is_down: bool,
     pub created: usize,
-    /// How often any process was started.
+    /// Number of process starts.
     runs: u64,
 }
 
-/// Where the result of a call goes.
+/// Receives the result of a call.
 pub type Reply = oneshot::Sender<Result<Option<ContainerId>, ErrorKind>>;
 
-/// What the engine does on behalf of a call.
+/// The steps of the engine for a call.
 pub struct EngineCall {
-    /// What and when, the last first.
+    /// Time and step, the last first.
     pub steps: Vec<(Duration, Verb)>,
-    /// `None`: nobody waits for it any more.
+    /// `None`: no caller waits.
     pub reply: Option<Reply>,
 }
 
-/// The steps.
+/// A step of the engine.
 #[derive(Debug)]
 pub enum Verb {
     Create(Box<ContainerSpec>),
@@ -99,7 +99,7 @@ impl Engine {
 }
 
 impl World {
-    /// The engine does the next step of a call; the caller hears what came of the last, if it still waits.
+    /// Executes the next step of a call; a waiting caller receives the result of the last step.
     pub fn perform(&mut self, mut call: EngineCall) {
         let Some((_, verb)) = call.steps.pop() else { return };
         let is_orphan = call.reply.as_ref().is_none_or(oneshot::Sender::is_closed);
@@ -128,16 +128,16 @@ impl World {
                 Verb::Create(spec) => format!("Create({})", spec.name),
                 other => format!("{other:?}"),
             };
-            format!("engine: {what}: {result:?}{}", if is_orphan { " (nobody waits)" } else { "" })
+            format!("engine: {what}: {result:?}{}", if is_orphan { " (no caller waits)" } else { "" })
         });
         result
     }
 
-    /// No call ever names a container of a stranger; late acts count as meddling.
+    /// No call ever names a foreign container; late steps count as external changes.
     fn guard(&mut self, verb: &Verb, is_orphan: bool) {
         let (Verb::Start(id) | Verb::End(id) | Verb::Rename(id, _) | Verb::Remove(id)) = verb else { return };
         match self.engine.get(id).map(|kept| kept.node.clone()) {
-            Some(None) => self.invariants.violate(format!("a stranger's container was touched: {verb:?}")),
+            Some(None) => self.invariants.violate(format!("a foreign container was changed: {verb:?}")),
             Some(Some(node)) if is_orphan => {
                 self.invariants.allow(&node, 2);
                 if matches!(verb, Verb::Remove(_)) {
@@ -158,11 +158,11 @@ impl World {
         };
         let node = spec.labels.get(labels::NODE).and_then(|name| NodeName::new(name.clone()).ok());
         let id = self.add(&spec.name, node, spec.labels.clone(), image_id, &spec.network, Origin::Labelled);
-        self.engine.get(&id).expect("it was just made").ports.clone_from(&spec.ports);
+        self.engine.get(&id).expect("it was just created").ports.clone_from(&spec.ports);
         Ok(id)
     }
 
-    /// A container comes into being, not running.
+    /// Adds a container that does not run.
     pub fn add(
         &mut self,
         name: &str,
@@ -202,7 +202,7 @@ impl World {
         id
     }
 
-    /// A process begins, and reads what the cloud says at this moment.
+    /// Starts a process, which reads the current state of the cloud.
     pub fn start(&mut self, id: &ContainerId, is_foreign: bool) -> Result<(), ErrorKind> {
         let read = self.cloud.newest();
         let Some(kept) = self.engine.get(id) else { return Err(ErrorKind::NotFound) };
@@ -212,7 +212,7 @@ impl World {
             _ if kept.is_lost => return Err(ErrorKind::NotFound),
             _ => {}
         }
-        // As the contract has it: a network that somebody removed is made again.
+        // By the contract, a start recreates a removed network.
         let networks = kept.container.networks.clone();
         self.engine.networks.extend(networks);
         if let Some(holder) = self.holder_of_ports(id) {
@@ -220,7 +220,7 @@ impl World {
             return Err(ErrorKind::Conflict);
         }
         self.run(id, read);
-        let kept = self.engine.get(id).expect("it was just looked at");
+        let kept = self.engine.get(id).expect("it exists");
         let started_in = kept.node.as_ref().filter(|_| !is_foreign).and_then(|node| self.invariants.operation_on(node));
         kept.is_foreign_start = is_foreign;
         kept.started_in = started_in;
@@ -232,7 +232,7 @@ impl World {
         Ok(())
     }
 
-    /// Its process runs from now on. The clock of the engine never shows the same time twice.
+    /// Marks its process as running. Start times of the engine are unique.
     pub fn run(&mut self, id: &ContainerId, read: usize) {
         self.engine.runs += 1;
         let started_at = OffsetDateTime::UNIX_EPOCH + self.now + Duration::from_nanos(self.engine.runs);
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// Another container that is up and has a host port of this one.
+    /// Another running container that uses a host port of this one.
     fn holder_of_ports(&mut self, id: &ContainerId) -> Option<ContainerId> {
         let ports = self.engine.get(id)?.ports.clone();
         let has_one = |kept: &&Kept| kept.ports.iter().any(|held| ports.iter().any(|port| port.shares_host_port(held)));
@@ -282,25 +282,25 @@ impl World {
         if let (Some(node), false) = (self.engine.get(id).and_then(|kept| kept.node.clone()), is_orphan) {
             self.check_removal(&node, id);
         }
-        self.vanish(id);
+        self.delete(id);
         Ok(())
     }
 
-    /// A container is gone by somebody else's doing.
-    pub fn vanish_by_others(&mut self, id: &ContainerId) {
+    /// Removes a container externally.
+    pub fn delete_externally(&mut self, id: &ContainerId) {
         let node = self.engine.get(id).and_then(|kept| kept.node.clone());
         self.invariants.removed_by_others.extend(node);
-        self.vanish(id);
+        self.delete(id);
     }
 
-    fn vanish(&mut self, id: &ContainerId) {
+    fn delete(&mut self, id: &ContainerId) {
         if self.engine.get(id).is_some() {
             self.emit_event(id, Action::Removed);
             self.engine.containers.retain(|kept| kept.container.id != *id);
         }
     }
 
-    /// What a list says now of the owner's containers.
+    /// The current list of the containers of the owner.
     pub fn listed(&mut self) -> Vec<Container> {
         let ours = self.engine.containers.iter().filter(|kept| kept.node.is_some());
         let mut list: Vec<Container> = ours.map(|kept| kept.container.clone()).collect();
@@ -317,7 +317,7 @@ impl World {
         self.engine.images.get(&image.to_pull()).cloned()
     }
 
-    /// The engine tells the daemon what happened, soon and once unless the weather is bad.
+    /// Schedules an engine event for the daemon: soon and once, except for faults.
     pub fn emit_event(&mut self, id: &ContainerId, action: Action) {
         let Some(kept) = self.engine.get(id) else { return };
         if kept.node.is_none() || self.engine.is_down {

@@ -1,4 +1,4 @@
-//! What happens in a storm: as a script has it, or by chance.
+//! The course of a fault phase: from a script, or random.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use crate::fault_plan::Class;
 use crate::script::Step;
 use crate::world::{Occurrence, World};
 
-/// How long a storm goes on after the last step of a script.
+/// Duration of a fault phase after the last step of a script.
 const AFTER_STEPS: Duration = Duration::from_secs(20);
 
 impl World {
-    /// Plans all of it. Gives its end.
+    /// Plans a fault phase and returns its end.
     pub fn begin_faults(&mut self) -> Duration {
         self.fault_plan.is_active = true;
-        self.log_line(|| "--- fault_phase".to_owned());
+        self.log_line(|| "--- fault phase".to_owned());
         let end = match self.script.as_mut().and_then(|script| script.fault_phases.pop_front()) {
             Some(steps) => self.plan_steps(steps),
-            None => self.plan_by_chance(),
+            None => self.plan_randomly(),
         };
-        // A cloud that says falsely that the app is gone is asked.
+        // Causes a read of a cloud that may report falsely that the app is gone.
         if self.fault_plan.has(Class::FalseGone) {
             self.send(Change::AppRemoved);
         }
         end
     }
 
-    /// Gives the end.
-    fn plan_by_chance(&mut self) -> Duration {
+    /// Plans random events and returns the end.
+    fn plan_randomly(&mut self) -> Duration {
         let length = self.prng.ms(20_000, 300_000);
         let users = 1 + self.prng.below(8);
         let mut plan = |count: usize, make: fn() -> Occurrence| {
@@ -43,7 +43,7 @@ impl World {
         self.now + length
     }
 
-    /// Plans the steps of a script, and a while in which they take effect. Gives the end.
+    /// Plans the steps of a script and a time in which they take effect. Returns the end.
     fn plan_steps(&mut self, steps: Vec<Step>) -> Duration {
         let mut at = self.now;
         for step in steps {
@@ -53,7 +53,7 @@ impl World {
         at + AFTER_STEPS
     }
 
-    /// Blows to the daemon and the engine as wholes.
+    /// Plans crashes and freezes of the daemon and restarts of the engine.
     fn plan_crashes(&mut self, length: Duration) {
         let crashes: [(Class, fn() -> Occurrence); 3] = [
             (Class::Crashes, || Occurrence::Crash),

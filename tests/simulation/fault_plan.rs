@@ -1,5 +1,5 @@
-//! Which faults a run has. Each run has its own mix of some classes, as a fault is often found only where others are
-//! absent; nothing goes wrong when there is no storm.
+//! The faults of a run. Each run has its own set of classes, because some bugs show only without other faults. Faults
+//! occur only in fault phases.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ pub enum Class {
     EngineErrors,
     /// Engine calls are refused.
     EngineRefuses,
-    /// Engine calls are carried out, and the answer is lost.
+    /// Engine calls are executed, and the response is lost.
     LostReplies,
-    /// Engine calls hang until the deadline, and may be carried out even later.
+    /// Engine calls hang until the deadline, and may be executed later.
     Hangs,
-    /// The list says odd things of a container.
+    /// A list has an unknown state of a container.
     OddStates,
     /// Engine events are lost.
     EventsLost,
@@ -34,15 +34,15 @@ pub enum Class {
     CloudRefuses,
     /// Snapshots have gaps and invalid nodes.
     Gaps,
-    /// The cloud says falsely that the app is gone.
+    /// The cloud reports falsely that the app is gone.
     FalseGone,
     /// Pulls fail and stall.
     PullsFail,
-    /// Registries ask for patience, or say that the image is not there.
+    /// Registries throttle, or do not have the image.
     PullsRefused,
-    /// Others act on our containers, images and network.
+    /// External changes to our containers, images and network.
     Meddling,
-    /// Strangers take the names of nodes.
+    /// Foreign containers take the names of nodes.
     Strangers,
     /// The engine restarts.
     EngineRestarts,
@@ -50,15 +50,15 @@ pub enum Class {
     Crashes,
     /// The state file cannot be written or read.
     Disk,
-    /// The daemon does not get to run for a while.
+    /// The daemon is suspended for a while.
     Freezes,
-    /// Processes of nodes die by themselves.
+    /// Processes of nodes end by themselves.
     Dying,
     /// Tags of images are moved.
     TagsMove,
-    /// Others disconnect our containers. Of one that does not run this may show only later, in a list.
+    /// External disconnections of our containers. For a stopped container this may be visible only later, in a list.
     Disconnects,
-    /// Lists are slow, and old when they come.
+    /// Lists are slow, and old when they arrive.
     SlowLists,
 }
 
@@ -67,12 +67,12 @@ const CLASSES: u32 = Class::SlowLists as u32 + 1;
 /// The faults of a run.
 pub struct FaultPlan {
     classes: u32,
-    /// Whether faults happen now.
+    /// Whether faults occur now.
     pub is_active: bool,
 }
 
 impl FaultPlan {
-    /// Some classes by chance: none, few or about half of all.
+    /// Random classes: none, few or about half of all.
     pub fn new(prng: &mut Prng) -> Self {
         let all = prng.next() as u32;
         let classes = match prng.below(4) {
@@ -84,22 +84,22 @@ impl FaultPlan {
         Self::of(classes)
     }
 
-    /// The classes with these bits, as [`Class`] counts them.
+    /// The classes with these bits, in the order of [`Class`].
     pub fn of(classes: u32) -> Self {
         Self { classes: classes & ((1 << CLASSES) - 1), is_active: false }
     }
 
-    /// Whether the run has this class at all.
+    /// Whether the run has this class.
     pub fn knows(&self, class: Class) -> bool {
         self.classes & (1 << class as u32) != 0
     }
 
-    /// Whether a fault of this class may happen now.
+    /// Whether a fault of this class may occur now.
     pub fn has(&self, class: Class) -> bool {
         self.is_active && self.knows(class)
     }
 
-    /// Whether something may have been missed that only the next resync finds.
+    /// Whether only the next resync may find a missed change.
     pub fn loses(&self) -> bool {
         use Class::*;
         [EventsLost, EventsLate, QueueLoses, Hangs, OddStates, TagsMove, Gaps, Disconnects]
@@ -107,19 +107,20 @@ impl FaultPlan {
             .any(|class| self.knows(class))
     }
 
-    /// How long after the last fault all must be right: the sum of what the daemon may wait for.
+    /// Limit for the desired state after the last fault: the sum of the possible waits of the daemon.
     pub fn bound(&self) -> Duration {
         use Class::*;
         let any = |classes: &[Class]| classes.iter().any(|class| self.knows(*class));
         let waits = [
-            // A stop, a pull, a look again, another stop; all of it twice.
+            // A stop, a pull, a list, another stop; all twice.
             (true, 180),
-            // Up to a minute between attempts, a quarter more by jitter; snapshot, pull and operation one after another.
+            // Up to a minute between attempts, a quarter more by jitter; snapshot, pull and operation one after
+            // another.
             (any(&[EngineErrors, LostReplies, CloudFails, PullsFail, Strangers, EngineRestarts, Meddling, Hangs]), 240),
             (any(&[Hangs, PullsFail, CloudFails, Freezes]), 200),
-            // Up to ten minutes after a refusal, a quarter more by jitter.
+            // Up to ten minutes after a permanent failure, a quarter more by jitter.
             (any(&[EngineRefuses, CloudRefuses, PullsRefused]), 1_600),
-            // A new container that did not stay up is tried again after ten minutes.
+            // A new container that failed is retried after ten minutes.
             (
                 any(&[
                     EngineErrors,

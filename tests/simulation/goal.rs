@@ -1,4 +1,4 @@
-//! What must be so when all faults are over.
+//! The desired state after all faults.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,9 @@ use crate::world::World;
 type Revisions = HashMap<ContainerId, Revision>;
 
 impl World {
-    /// What is not as the cloud wants it, if anything.
+    /// A difference from the desired state, if any.
     ///
-    /// `known` is what the daemon has written down of containers.
+    /// `known` are the revisions that the daemon recorded.
     pub fn what_is_wrong(&self, known: &Revisions) -> Option<String> {
         let app = self.cloud.truth()?;
         let app_inputs = AppInputs::of(app);
@@ -27,17 +27,17 @@ impl World {
         }
         let is_extra = |kept: &&Kept| kept.node.as_ref().is_some_and(|node| !app.nodes.contains_key(node));
         let extra = self.engine.containers.iter().find(is_extra)?;
-        Some(format!("container {} of no node is there", extra.container.id))
+        Some(format!("container {} without a node exists", extra.container.id))
     }
 
-    /// Whether the node is wanted and its definition makes sense.
+    /// Whether the node is desired and its definition is valid.
     pub fn can_run(&self, name: &NodeName) -> bool {
         let desired = |app: &App| self.settings.desired(app, app.nodes.get(name)?, &AppInputs::of(app)).ok();
         self.cloud.truth().is_some_and(|app| desired(app).is_some())
     }
 
     fn wrong_with(&self, app: &App, node: &Node, app_inputs: &AppInputs, known: &Revisions) -> Option<String> {
-        // A definition that cannot be run changes nothing.
+        // An invalid definition changes nothing.
         let desired = self.settings.desired(app, node, app_inputs).ok()?;
         let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(&node.name));
         let Some(kept) = all.next() else { return Some("it has no container".to_owned()) };
@@ -58,16 +58,16 @@ impl World {
         }
         let local = self.local_image(&desired.image);
         if local.is_some_and(|local| local != container.image_id) {
-            return Some("its container is of older content of the image".to_owned());
+            return Some("its container has older content of the image".to_owned());
         }
         let then = self.cloud.version(kept.read);
         let is_current =
             then.is_some_and(|then| then.nodes.get(&node.name).is_some_and(|n| reads(then, n) == reads(app, node)));
         if !is_current {
-            return Some("its process has read something older".to_owned());
+            return Some("its process has read an older state".to_owned());
         }
-        // It may have read something newer than the daemon knows of, and is then restarted once too often.
+        // It may have read a newer state than the recorded one, and is then restarted once more.
         let known = known.get(&container.id);
-        (known != Some(&desired.target.revision)).then(|| "what it has read is not written down".to_owned())
+        (known != Some(&desired.target.revision)).then(|| "the revision that it read is not recorded".to_owned())
     }
 }

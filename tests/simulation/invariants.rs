@@ -1,22 +1,22 @@
-//! The invariants that hold all along.
+//! The invariants, which hold at all times.
 //!
-//! A node may be ended by us only for a reason, so each reason allows so many ends, and each end uses one up. Reasons:
+//! The daemon may end a node only for a reason. Each reason allows a number of ends, and each end uses one. Reasons:
 //!
 //! | reason | ends |
 //! | --- | --- |
-//! | a snapshot was delivered that differs for the node from the one delivered before, in what it reads | 1 |
-//! | the same, in what its container is made of | 1 |
+//! | a delivered snapshot differs for the node from the previous one in its revision | 1 |
+//! | the same in its spec | 1 |
 //! | a pull brought other content for its image | 1 |
-//! | an engine call on the node failed, or seemed to | 2 |
-//! | the daemon crashed in the middle of an operation on the node | 2 |
-//! | the state file lost what its container had read | 1 |
-//! | it was started while the cloud could not be asked | 1 |
-//! | others, or a call that nobody waited for any more, did something to a container of it | 2 |
-//! | a process of it died by itself, or with the engine | 2 |
-//! | it was made by the Python program | 1 |
-//! | the settings changed that all containers are made of | 1 |
+//! | an engine call for the node failed, or its response was lost | 2 |
+//! | the daemon crashed during an operation on the node | 2 |
+//! | the state file lost the revision of its container | 1 |
+//! | it was started without a snapshot | 1 |
+//! | an external change, or a call without a waiting caller, affected a container of it | 2 |
+//! | a process of it ended by itself, or with the engine | 2 |
+//! | the Python program created it | 1 |
+//! | settings of all specs changed | 1 |
 //!
-//! When all is right, whatever is left of this is taken away.
+//! The remaining allowance is cleared when the desired state is reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,46 +30,46 @@ use crate::engine::Kept;
 use crate::fault_plan::Class;
 use crate::world::World;
 
-/// Contract of the design: two snapshots at least so far apart.
+/// Contract of the design: minimum time between the two snapshots.
 const GONE_APART: Duration = Duration::from_secs(5);
 
-/// What was done and what for.
+/// The actions so far and their reasons.
 #[derive(Default)]
 pub struct Invariants {
-    /// The first thing that was wrong.
+    /// The first violation.
     pub violation: Option<String>,
     allowed: BTreeMap<NodeName, usize>,
-    /// Operations that are going on, by node.
+    /// Pending operations, by node.
     operating: BTreeMap<NodeName, Operating>,
-    /// Nodes that may have two running containers, as one is replaced in the overlapping manner.
+    /// Nodes that may have two running containers, because they were replaced with start-first.
     overlapping: BTreeSet<NodeName>,
     pulling: BTreeSet<String>,
     is_fetching: bool,
     is_listing: bool,
-    /// For each node that was not said to be gone, the app in which it was last seen.
+    /// The last app with the node, for each node that is not reported as gone.
     known: BTreeMap<NodeName, Arc<App>>,
-    /// Since when, without a word to the contrary, the daemon that lives was told that the app is gone.
+    /// Start of the uninterrupted reports to the running daemon that the app is gone.
     gone_since: Option<Duration>,
     is_gone_confirmed: bool,
     /// Whether nodes may be ended because the daemon or the app ends.
     pub is_ending: bool,
-    /// Whether they may be removed for that.
+    /// Whether nodes may be removed for that.
     pub is_clearing: bool,
-    /// Nodes that a message said to be removed while a snapshot had gaps where they were.
+    /// Nodes that a message reported as removed and that an incomplete snapshot lacked.
     doubtful: BTreeSet<NodeName>,
     removals: BTreeSet<NodeName>,
-    /// Nodes whose containers others have removed, perhaps while we were replacing them.
+    /// Nodes whose containers were removed externally, possibly during a replacement.
     pub removed_by_others: BTreeSet<NodeName>,
-    /// Ends of nodes and operations, to see whether runs do anything.
+    /// Numbers of ended nodes and of operations, to verify that runs have an effect.
     pub ends: usize,
     pub operations: usize,
 }
 
-/// An operation that is going on.
+/// A pending operation.
 struct Operating {
-    /// Counts operations.
+    /// Its sequence number.
     number: usize,
-    /// Containers that were up, and may have to come back.
+    /// Containers that were up and may have to be restored.
     old: Vec<ContainerId>,
     strategy: Option<Strategy>,
 }
@@ -83,25 +83,25 @@ impl Invariants {
         *self.allowed.entry(node.clone()).or_default() += ends;
     }
 
-    /// The number of the operation on a node that is going on.
+    /// The number of the pending operation on a node.
     pub fn operation_on(&self, node: &NodeName) -> Option<usize> {
         self.operating.get(node).map(|operating| operating.number)
     }
 
-    /// The same for all nodes that were ever told of.
+    /// The same for all known nodes.
     pub fn allow_all(&mut self, ends: usize) {
         for node in self.known.keys().cloned().collect::<Vec<_>>() {
             self.allow(&node, ends);
         }
     }
 
-    /// Takes back what is left when all is right.
+    /// Clears the remaining allowance.
     pub fn clear(&mut self) {
         self.allowed.clear();
         self.removed_by_others.clear();
     }
 
-    /// A running process of `node` was ended by a call of the daemon that lives.
+    /// Records that a call of the running daemon ended a process of `node`.
     pub fn ended(&mut self, node: &NodeName) {
         self.ends += 1;
         if self.is_ending {
@@ -113,7 +113,7 @@ impl Invariants {
         }
     }
 
-    /// The daemon is gone, and with it all that it was doing.
+    /// Records a crash of the daemon, which cancels its pending work.
     pub fn crashed(&mut self) {
         for node in std::mem::take(&mut self.operating).into_keys() {
             self.allow(&node, 2);
@@ -125,7 +125,7 @@ impl Invariants {
         self.is_gone_confirmed = false;
     }
 
-    /// `up`: the containers that hold their ports now.
+    /// Whether the effect is allowed. `up`: the containers that hold their ports now.
     fn accepts(&mut self, effect: &Effect, up: &[ContainerId]) -> bool {
         match effect {
             Effect::FetchSnapshot => !std::mem::replace(&mut self.is_fetching, true),
@@ -186,7 +186,7 @@ impl Invariants {
         }
     }
 
-    /// `before`: the app as it was when the node was last seen in an answer.
+    /// `before`: the last app with the node.
     fn allow_change(&mut self, app: &Arc<App>, node: &Node, before: Option<&Arc<App>>) {
         let Some((around, known)) = before.and_then(|before| Some((before, before.nodes.get(&node.name)?))) else {
             return self.allow(&node.name, 2);
@@ -204,7 +204,7 @@ impl Invariants {
     }
 }
 
-/// What a node reads when it starts: what a revision is made of.
+/// The inputs of the revision: the data that a node reads when it starts.
 pub fn reads<'a>(app: &'a App, node: &'a Node) -> impl PartialEq + 'a {
     let around = (&app.tenant, &app.config, app.table_access);
     let edges = (&node.receive_edges, &node.send_edges);
@@ -213,22 +213,22 @@ pub fn reads<'a>(app: &'a App, node: &'a Node) -> impl PartialEq + 'a {
 }
 
 impl World {
-    /// The daemon asks for something: at most one of a kind at a time.
+    /// Checks an effect of the daemon: at most one of a kind is pending.
     pub fn check_effect(&mut self, effect: &Effect) {
         if let Effect::Operate { operation: Operation::Replace { strategy: Strategy::StartFirst, target, .. }, .. } =
             effect
             && !(target.spec.ports.is_empty() && target.spec.mounts.is_empty())
         {
-            self.invariants.violate("two containers that share something of the host were to run at once".to_owned());
+            self.invariants.violate("start-first with two containers that share a host port or a mount".to_owned());
         }
         let up: Vec<ContainerId> = self.engine.containers.iter().filter(|kept| kept.is_up()).map(Kept::id).collect();
         if !self.invariants.accepts(effect, &up) {
             let text = crate::trace::of_effect(effect);
-            self.invariants.violate(format!("asked for while the same is going on, or without confirmation: {text}"));
+            self.invariants.violate(format!("requested while the same is pending, or without confirmation: {text}"));
         }
     }
 
-    /// The daemon is told something: what it asked for is over.
+    /// Records an event to the daemon, which may end a request.
     pub fn check_event(&mut self, event: &Event) {
         let invariants = &mut self.invariants;
         match event {
@@ -252,7 +252,7 @@ impl World {
         }
     }
 
-    /// A node never has two running containers, as far as it is our doing.
+    /// Checks that the daemon never runs two containers of a node.
     pub fn check_single(&mut self, node: &NodeName) {
         let running = self
             .engine
@@ -270,35 +270,35 @@ impl World {
         }
     }
 
-    /// A process of a node was ended by us: while it is replaced in the overlapping manner, another one runs on.
+    /// Checks after an end by the daemon: during a start-first replacement, another process of the node runs.
     pub fn check_overlap(&mut self, node: &NodeName) {
         use Class::*;
         let is_overlap = self.invariants.operating.get(node).is_some_and(|o| o.strategy == Some(Strategy::StartFirst));
-        // Where processes end by themselves or by others there may be none.
-        let external_action = [Meddling, Dying, EngineRestarts, Hangs, LostReplies, OddStates, Crashes];
-        if !is_overlap || external_action.iter().any(|class| self.fault_plan.knows(*class)) {
+        // With these faults, the other process may have ended too.
+        let causes_of_other_ends = [Meddling, Dying, EngineRestarts, Hangs, LostReplies, OddStates, Crashes];
+        if !is_overlap || causes_of_other_ends.iter().any(|class| self.fault_plan.knows(*class)) {
             return;
         }
         let mut all = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(node));
         if !all.any(|kept| kept.container.state == ContainerState::Running) {
-            self.invariants.violate(format!("node {node} was down while it was replaced in the overlapping strategy"));
+            self.invariants.violate(format!("node {node} was down during a start-first replacement"));
         }
     }
 
-    /// A container cannot start because `holder` has its port: no other node of ours may have been given the port of an
-    /// old container while that one may still have to come back.
+    /// Checks a start that fails because `holder` has the port: the daemon must not give the port of an old container
+    /// to another node while the old container may have to be restored.
     pub fn check_conflict(&mut self, id: &ContainerId, holder: &ContainerId) {
         let Some(node) = self.engine.nodes.get(id) else { return };
         let Some(operating) = self.invariants.operating.get(node) else { return };
         let is_old = operating.old.contains(id) && operating.strategy == Some(Strategy::StopFirst);
         let taken_in = self.engine.get(holder).and_then(|kept| kept.started_in);
         if is_old && taken_in.is_some_and(|number| number > operating.number) {
-            let what = format!("{holder} was given the port of {id}, which then could not come back");
+            let what = format!("{holder} got the port of {id}, which then could not be restored");
             self.invariants.violate(what);
         }
     }
 
-    /// The last container of a node goes only when the cloud said so.
+    /// Checks that the last container of a node is removed only on a report of the cloud.
     pub fn check_removal(&mut self, node: &NodeName, id: &ContainerId) {
         let mut others = self.engine.containers.iter().filter(|kept| kept.node.as_ref() == Some(node));
         if others.any(|kept| kept.container.id != *id) {
@@ -306,17 +306,17 @@ impl World {
         }
         let created_at = self.engine.get(id).map_or(Duration::ZERO, |kept| kept.created_at);
         let is_lost = self.engine.get(id).is_some_and(|kept| kept.is_lost);
-        let is_said = is_lost
+        let is_reported = is_lost
             || self.invariants.is_clearing
             || self.invariants.removed_by_others.contains(node)
             || self.cloud.was_absent(node, created_at)
             || self.invariants.doubtful.contains(node);
-        if !is_said {
-            self.invariants.violate(format!("the last container of {node} was removed, and the cloud never said so"));
+        if !is_reported {
+            self.invariants.violate(format!("the last container of {node} was removed without a report of the cloud"));
         }
     }
 
-    /// A pull brought other content than there was.
+    /// Allows ends after a pull of other content.
     pub fn allow_content(&mut self, image: &str) {
         let uses = |(name, app): &(&NodeName, &Arc<App>)| app.nodes[*name].node_type.image_uri == image;
         let users: Vec<NodeName> = self.invariants.known.iter().filter(uses).map(|(name, _)| name.clone()).collect();

@@ -1,45 +1,44 @@
-//! The real reconciler and the real hands of the driver in a world that tries to break them: cloud, queue, engine and
-//! disk as models, everything from one seed, on one thread, under tokio's paused clock.
+//! The real reconciler and the real executor of the driver under faults: cloud, queue, engine and disk are models. Each
+//! run is determined by one seed, on one thread, with the paused clock of tokio.
 //!
-//! `cargo test --test simulation` runs [`SEEDS`] seeds; `SIMULATION_SEEDS=n` runs so many, `SIMULATION_SEED=n` this one
-//! with its story, `SIMULATION_FIRST=n` begins with another seed. Runs can be written down instead, as [`script`] says:
-//! cargo-fuzz makes them up from what it learns (`fuzz/`), and `SIMULATION_INPUT=file` shows the story of one.
+//! `cargo test --test simulation` runs [`SEEDS`] seeds. `SIMULATION_SEEDS=n` sets their number, `SIMULATION_SEED=n`
+//! runs one seed with its trace, `SIMULATION_FIRST=n` sets the first seed. Runs can also come from bytes, see
+//! [`script`]: cargo-fuzz generates them (`fuzz/`), and `SIMULATION_INPUT=file` shows the trace of one.
 //!
-//! The daemon's clock starts with each daemon and the reconciler is told no time of day, so a wall clock that jumps
-//! cannot matter to it; a daemon that does not get to run for a while is modelled.
+//! The clock of the daemon is monotonic and starts with each daemon, and the reconciler receives no time of day, so
+//! jumps of the wall clock have no effect. A suspended daemon is modelled.
 //!
-//! # Does it find anything?
+//! # Detected bugs
 //!
-//! Deliberate bugs, each alone, and the first seed that found it (the model has been touched since, so it may be another
-//! by now):
+//! Deliberate bugs, one at a time, and the first seed that detected it (with an earlier version of the model):
 //!
 //! | bug | first seed |
 //! | --- | --- |
-//! | no list is asked for after a failed operation | 33 |
-//! | a snapshot with gaps is taken for a whole one | 9 |
+//! | no list is requested after a failed operation | 33 |
+//! | a snapshot with gaps counts as complete | 9 |
 //! | one snapshot confirms that the app is gone | 0 |
-//! | a list that is older than an operation is believed (`touched` ignored) | 1,026 |
-//! | a list is believed in the middle of an operation | 4,068 |
-//! | an unknown revision is taken for fresh | 0 |
-//! | a change that does not show is not looked for again | 2 |
-//! | an operation is begun while another goes on | 0 |
-//! | no second attempt after a failure | 33 |
-//! | hints in the middle of operations are dropped | 584 |
-//! | at the end, what an operation left half way is not looked at again | 96 |
-//! | the overlapping manner beside two old containers | 142 |
-//! | a port of a container that is being made counts as free | 467 |
+//! | a list that is older than an operation is used (`touched` ignored) | 1,026 |
+//! | a list is used during an operation | 4,068 |
+//! | an unknown revision counts as current | 0 |
+//! | a change that is not visible yet is not read again | 2 |
+//! | an operation is started while another is pending | 0 |
+//! | no retry after a failure | 33 |
+//! | engine events during operations are dropped | 584 |
+//! | at the end, an incomplete operation is not checked again | 96 |
+//! | start-first beside two old containers | 142 |
+//! | a port of a container in creation counts as free | 467 |
 //! | driver: a new container is started beside a running one | 0 |
-//! | driver: the revision is written down before a restart | 40 |
-//! | driver: the revision of a new container is not written down | 2 |
+//! | driver: the revision is recorded before a restart | 40 |
+//! | driver: the revision of a new container is not recorded | 2 |
 //!
-//! # What is left out
+//! # Limits of the model
 //!
-//! - No value of the truth that a process reads ever comes back: what it read in between cannot be told from outside.
-//! - A node that a late, doubled message says to be removed, and that a snapshot with gaps lacks, is removed and made
-//!   again.
-//! - A node whose definition makes no sense keeps its container and its port; where there are ports, users put such a
-//!   definition right before all has to be right.
-//! - The driver's loop itself: the simulation hands effects to the hands as the loop does.
+//! - No value that a process reads ever recurs: values in between could not be detected from outside.
+//! - A node that a late duplicate message reports as removed, and that a snapshot with gaps lacks, is removed and
+//!   recreated.
+//! - A node with an invalid definition keeps its container and its port. If there are ports, users correct such a
+//!   definition before the check of the desired state.
+//! - The loop of the driver is replaced: the simulation passes effects to the executor like the loop.
 
 mod calls;
 mod cloud;
@@ -67,12 +66,12 @@ use fault_plan::Class;
 use run::{Totals, run};
 use script::{Script, Source, What};
 
-/// Seeds of a usual run.
+/// Seeds of a default run.
 const SEEDS: u64 = 20_000;
-/// Seeds that fail are collected up to so many.
+/// Maximum number of collected failures.
 const FAILURES_MAX: usize = 5;
-/// The last lines of a long story are shown.
-const STORY_CHARS_MAX: usize = 60_000;
+/// The end of a long trace is printed, up to this length.
+const TRACE_CHARS_MAX: usize = 60_000;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
@@ -91,18 +90,18 @@ fn nothing_breaks_the_reconciler() {
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end || failed.lock().expect("no thread panics with it").len() >= FAILURES_MAX {
+            if seed >= end || failed.lock().expect("no holder panics").len() >= FAILURES_MAX {
                 return;
             }
             match run(Source::Seed(seed), false) {
                 Ok(one) => {
-                    let mut sum = totals.lock().expect("no thread panics with it");
+                    let mut sum = totals.lock().expect("no holder panics");
                     sum.operations += one.operations;
                     sum.ends += one.ends;
                 }
                 Err(report) => {
                     println!("seed {seed}: {}", report.what);
-                    failed.lock().expect("no thread panics with it").push(seed);
+                    failed.lock().expect("no holder panics").push(seed);
                 }
             }
         }
@@ -123,14 +122,14 @@ fn nothing_breaks_the_reconciler() {
     assert!(totals.operations > 0 && totals.ends > 0, "the runs did nothing");
 }
 
-/// What cargo-fuzz found worth keeping; an input that broke something is among them for good.
+/// Replays the corpus of cargo-fuzz, which contains each input that violated an invariant.
 #[test]
 fn no_written_run_breaks_the_reconciler() {
     if let Some(path) = std::env::var_os("SIMULATION_INPUT") {
         return replay(Path::new(&path));
     }
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/simulation");
-    let entries = std::fs::read_dir(&corpus).expect("the corpus is there");
+    let entries = std::fs::read_dir(&corpus).expect("the corpus exists");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
     paths.sort();
     assert!(paths.len() >= 3, "there is a corpus");
@@ -147,9 +146,9 @@ fn any_bytes_are_a_script() {
     assert_eq!(Script::read(&[]).fault_phases.len(), 1);
     let script = Script::read(&[1, 0, 0, 0, 2, 1, 2, 0, 7, 10, 0, 1, 2, 3, 4, 0, 14, 0, 0, 0, 0, 0, 11, 0, 0, 0, 0, 9]);
     assert_eq!((script.seed, script.fates.len()), (258, 2));
-    let reported: Vec<Vec<What>> =
+    let steps: Vec<Vec<What>> =
         script.fault_phases.iter().map(|fault_phase| fault_phase.iter().map(|step| step.what).collect()).collect();
-    assert_eq!(reported, [vec![What::User], vec![What::Crash]]);
+    assert_eq!(steps, [vec![What::User], vec![What::Crash]]);
     assert_eq!(script.fault_phases[0][0].delay.as_millis(), 100);
     let classes = [Class::EngineErrors, Class::Hangs, Class::Crashes];
     assert_eq!(script.classes, classes.iter().fold(0, |all, class| all | 1 << *class as u32));
@@ -157,12 +156,12 @@ fn any_bytes_are_a_script() {
 
 fn fail_if_broken(source: Source<'_>, name: &str) {
     let Err(report) = run(source, true) else { return };
-    let start = report.story.len().saturating_sub(STORY_CHARS_MAX);
-    let start = (start..).find(|index| report.story.is_char_boundary(*index)).unwrap_or(0);
+    let start = report.trace.len().saturating_sub(TRACE_CHARS_MAX);
+    let start = (start..).find(|index| report.trace.is_char_boundary(*index)).unwrap_or(0);
     panic!(
         "{name}: {}\nfaults: {}\n{}\nreplay: {name} cargo test --test simulation",
         report.what,
         report.classes,
-        &report.story[start..]
+        &report.trace[start..]
     );
 }

@@ -1,4 +1,4 @@
-//! What others do on the host: to our containers, images and network, and with containers of their own.
+//! External actions on the host: on our containers, images and network, and with foreign containers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::user::{PORTS, port};
 use crate::world::{Occurrence, World};
 
 impl World {
-    /// Somebody does something, if the weather has such people.
+    /// An external action, if the fault plan has its class.
     pub fn external_action(&mut self) {
         match self.prng.below(4) {
-            0 if self.fault_plan.has(Class::Strangers) => self.stranger_comes(),
+            0 if self.fault_plan.has(Class::Strangers) => self.add_stranger(),
             1 if self.fault_plan.has(Class::Dying) => self.process_dies(),
             _ if self.fault_plan.has(Class::Meddling) => self.meddle(),
             _ => {}
         }
     }
 
-    fn stranger_comes(&mut self) {
+    fn add_stranger(&mut self) {
         let name = *self.prng.pick(&NAMES);
         let name = match self.prng.below(3) {
             0 => name.to_owned(),
@@ -32,18 +32,18 @@ impl World {
             _ => format!("stranger{}", self.engine.created),
         };
         if self.engine.containers.iter().all(|kept| kept.container.name != name) {
-            self.log_line(|| format!("a stranger takes the name {name}"));
+            self.log_line(|| format!("a foreign container takes the name {name}"));
             let id = self.add(&name, None, BTreeMap::new(), ImageId("other".to_owned()), "bridge", Origin::Labelled);
             if self.prng.chance(50) {
                 let ports = vec![port(self.prng.below(PORTS))];
-                self.engine.get(&id).expect("it was just made").ports = ports;
+                self.engine.get(&id).expect("it was just created").ports = ports;
             }
             let _ = self.start(&id, true);
         }
     }
 
-    /// At the end of the storm, strangers give names and ports of nodes back.
-    pub fn strangers_leave(&mut self) {
+    /// Removes foreign containers with names or ports of nodes at the end of a fault phase.
+    pub fn remove_strangers(&mut self) {
         let is_ours = |name: &str| NAMES.iter().any(|node| name == *node || name == next_name(node));
         let is_in_the_way = |kept: &Kept| is_ours(&kept.container.name) || !kept.ports.is_empty();
         self.engine.containers.retain(|kept| kept.node.is_some() || !is_in_the_way(kept));
@@ -64,16 +64,16 @@ impl World {
         let kept = self.engine.get(&id).expect("it was just picked");
         if kept.container.state == ContainerState::Running {
             kept.container.state = ContainerState::Restarting;
-            // A new container whose process dies is given up for the old one.
+            // A new container whose process ends is rolled back.
             self.invariants.allow(&node, 2);
-            self.log_line(|| format!("the process of {id} dies"));
+            self.log_line(|| format!("the process of {id} ends"));
             self.emit_event(&id, Action::Died);
             let delay = self.prng.ms(100, 20_000);
             self.after(delay, Occurrence::RestartProcess(id));
         }
     }
 
-    /// The engine's restart policy brings a process back, unless something was done to the container meanwhile.
+    /// The restart policy of the engine starts a process again, unless the container changed meanwhile.
     pub fn restart_process(&mut self, id: &ContainerId) {
         let newest = self.cloud.newest();
         if self.engine.get(id).is_some_and(|kept| kept.container.state == ContainerState::Restarting) {
@@ -86,16 +86,16 @@ impl World {
         let Some((id, node)) = self.any_of_ours() else { return };
         self.invariants.allow(&node, 2);
         let what = self.prng.below(11);
-        self.log_line(|| format!("somebody meddles with {id} of {node}: {what}"));
+        self.log_line(|| format!("external change of {id} of {node}: {what}"));
         match what {
-            0 => self.vanish_by_others(&id),
+            0 => self.delete_externally(&id),
             1 => self.set_state(&id, ContainerState::Removing, Action::Other),
             2 | 3 => self.set_state(&id, ContainerState::Exited { code: Some(1) }, Action::Died),
             4 => {
                 let _ = self.start(&id, true);
             }
             5 => self.pause(&id),
-            // Only its name says whose node a container of the Python program is.
+            // A container of the Python program has its node only in its name.
             6 if self.engine.get(&id).is_some_and(|kept| kept.container.origin == Origin::Labelled) => {
                 let _ = self.rename(&id, &format!("renamed{}", self.engine.created));
             }
@@ -110,7 +110,7 @@ impl World {
             _ => self.remove_network(),
         }
         if what == 1 {
-            self.after(Duration::from_secs(2), Occurrence::Vanish(id));
+            self.after(Duration::from_secs(2), Occurrence::RemovalComplete(id));
         }
     }
 
@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    /// An engine removes no network that is in use by a process; those of stopped containers it does remove.
+    /// Removes the networks without running containers; engines refuse the removal of others.
     fn remove_network(&mut self) {
         let uses = |kept: &Kept, name: &String| kept.is_up() && kept.container.networks.contains(name);
         let is_used = |name: &String| self.engine.containers.iter().any(|kept| uses(kept, name));
@@ -143,33 +143,35 @@ impl World {
         });
     }
 
-    /// All calls fail for a while; processes go on, or are stopped and come back, or stay down.
+    /// All calls fail for a while; processes keep running, or restart, or stay down.
     pub fn engine_restarts(&mut self) {
         let how = self.prng.below(3);
-        self.log_line(|| format!("the engine restarts, {}", ["nodes go on", "nodes restart", "nodes stay down"][how]));
+        self.log_line(|| {
+            format!("the engine restarts, {}", ["nodes keep running", "nodes restart", "nodes stay down"][how])
+        });
         self.engine.is_down = true;
         let newest = self.cloud.newest();
-        let mut runs_anew = Vec::new();
+        let mut restarted = Vec::new();
         for kept in &mut self.engine.containers {
             let is_up = kept.container.state == ContainerState::Running;
             kept.busy_until = self.now;
             match how {
                 1 if is_up => {
-                    // A new container that is being watched is given up for the old one.
+                    // A new container in its window is rolled back.
                     kept.node.iter().for_each(|node| self.invariants.allow(node, 2));
-                    runs_anew.push(kept.id());
+                    restarted.push(kept.id());
                 }
                 2 if is_up => kept.container.state = ContainerState::Exited { code: Some(255) },
                 _ => {}
             }
         }
-        runs_anew.iter().for_each(|id| self.run(id, newest));
+        restarted.iter().for_each(|id| self.run(id, newest));
         self.cancel(|what| matches!(what, Occurrence::Engine(_)));
         let delay = self.prng.ms(200, 30_000);
         self.after(delay, Occurrence::EngineUp);
     }
 
-    /// The Python program ran before: some nodes have containers of its making.
+    /// Adds containers of the Python program for some nodes.
     pub fn add_python_containers(&mut self) {
         let Some(app) = self.cloud.truth().cloned() else { return };
         for node in app.nodes.values() {

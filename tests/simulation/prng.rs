@@ -1,9 +1,9 @@
-//! The one source of chance of a run (splitmix64). Must not be asked in an order that depends on anything but the seed.
+//! The only random source of a run (splitmix64). The order of its use must depend only on the seed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Random numbers from a seed, and before them choices that somebody has made.
+/// Random numbers from a seed, after given choices.
 pub struct Prng {
     state: u64,
     chosen: VecDeque<u8>,
@@ -15,8 +15,7 @@ impl Prng {
         Self { state, chosen: VecDeque::new() }
     }
 
-    /// The next choices are these, one byte each, two where there are more than 256 ways. They take the place of those
-    /// before.
+    /// Sets the next choices, one byte each, two bytes for more than 256 alternatives. Replaces earlier choices.
     pub fn choose(&mut self, choices: &[u8]) {
         self.chosen = choices.iter().copied().collect();
     }
@@ -41,17 +40,17 @@ impl Prng {
         (((byte << 8) | finer) * bound) >> 16
     }
 
-    /// True in so many of a hundred cases.
+    /// True with this probability in percent.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// A time between these, milliseconds.
+    /// A random duration between these milliseconds.
     pub fn ms(&mut self, least: usize, most: usize) -> Duration {
         Duration::from_millis((least + self.below(most - least + 1)) as u64)
     }
 
-    /// One of `items`, which are not none.
+    /// One of `items`, which must not be empty.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }

@@ -1,4 +1,4 @@
-//! One run from one seed or input: fault_phases with calm after each, and an end.
+//! One run from one seed or input: fault phases, each followed by a calm phase, and an end.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::fault_plan::Class;
 use crate::script::Source;
 use crate::world::{Occurrence, Shared, World};
 
-/// How often it is looked at whether all is right.
+/// Interval of the checks of the desired state.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// How long nothing may happen once all is right; longer than the shorter resync with its jitter.
+/// Duration without actions after the desired state is reached; longer than the shorter resync with its jitter.
 const QUIET: Duration = Duration::from_secs(400);
-/// How long the end may take: a stop, an operation that goes on, two attempts.
+/// Limit of the end: a stop, a pending operation, two attempts.
 const END_LIMIT: Duration = Duration::from_secs(400);
 
-/// What was wrong, and the story where it was kept.
+/// A failure, with the trace if it was kept.
 pub struct Report {
     pub what: String,
     pub classes: String,
-    pub story: String,
+    pub trace: String,
 }
 
-/// What runs did, to see that they do something.
+/// Counters of runs, to verify that runs have an effect.
 #[derive(Default, Clone, Copy)]
 pub struct Totals {
     pub operations: usize,
@@ -40,7 +40,7 @@ struct Run {
     frozen_until: Duration,
 }
 
-/// Runs what `source` says, on one thread and a clock that jumps to whatever happens next.
+/// Executes a run of `source`, on one thread and with a clock that jumps to the next occurrence.
 pub fn run(source: Source<'_>, is_traced: bool) -> Result<Totals, Report> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime needs memory only");
@@ -53,14 +53,14 @@ pub fn run(source: Source<'_>, is_traced: bool) -> Result<Totals, Report> {
         world.with(|world| {
             let totals = Totals { operations: world.invariants.operations, ends: world.invariants.ends };
             let classes = world.fault_plan.describe();
-            result.map(|()| totals).map_err(|what| Report { what, classes, story: world.trace.take_text() })
+            result.map(|()| totals).map_err(|what| Report { what, classes, trace: world.trace.take_text() })
         })
     })
 }
 
 impl Run {
-    fn with<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {
-        self.world.with(ask)
+    fn with<T>(&self, access: impl FnOnce(&mut World) -> T) -> T {
+        self.world.with(access)
     }
 
     fn now(&self) -> Duration {
@@ -93,7 +93,7 @@ impl Run {
         }
     }
 
-    /// Everything that happens until `end`.
+    /// Executes all occurrences until `end`.
     async fn until(&mut self, end: Duration) -> Result<(), String> {
         loop {
             let (now, next) = self.with(|world| (world.now, world.next_at()));
@@ -101,7 +101,7 @@ impl Run {
             let timer = self.daemon.as_ref().and_then(Daemon::deadline).map(|at| at.max(self.frozen_until));
             let thaw = is_frozen.then_some(self.frozen_until);
             let at = [next, timer, thaw].into_iter().flatten().min().unwrap_or(end).min(end);
-            // Both arms are cancel-safe. What is ready at the same moment comes in this order.
+            // Both arms are cancel-safe. Events of the same moment are handled in this order.
             tokio::select! {
                 biased;
                 event = done(&mut self.daemon), if !is_frozen => self.deliver(event),
@@ -150,7 +150,7 @@ impl Run {
             }),
             Occurrence::Engine(call) => self.with(|world| world.perform(call)),
             Occurrence::RestartProcess(id) => self.with(|world| world.restart_process(&id)),
-            Occurrence::Vanish(id) => self.with(|world| world.vanish_by_others(&id)),
+            Occurrence::RemovalComplete(id) => self.with(|world| world.delete_externally(&id)),
             Occurrence::User => self.with(World::user_action),
             Occurrence::Other => self.with(World::external_action),
             Occurrence::EngineRestart => self.with(World::engine_restarts),
@@ -165,12 +165,12 @@ impl Run {
             Occurrence::Step(step) => {
                 self.with(|world| world.prng.choose(&step.choices));
                 self.handle(step.occurrence());
-                // What it did not need decides nothing else.
+                // Unused choices affect no other step.
                 self.with(|world| world.prng.choose(&[]));
             }
             Occurrence::Freeze => {
                 self.frozen_until = self.now() + self.with(|world| world.prng.ms(1_000, 90_000));
-                self.with(|world| world.log_line(|| "the daemon does not get to run".to_owned()));
+                self.with(|world| world.log_line(|| "the daemon is suspended".to_owned()));
             }
         }
     }
@@ -186,9 +186,9 @@ impl Run {
         self.frozen_until = Duration::ZERO;
         self.with(|world| {
             world.disk.lost = known;
-            world.log_line(|| "the daemon dies".to_owned());
+            world.log_line(|| "the daemon is killed".to_owned());
             world.invariants.crashed();
-            // An engine may give up a call when its caller is gone.
+            // An engine may cancel a call when its caller disconnects.
             if world.prng.chance(50) {
                 world.cancel(|what| matches!(what, Occurrence::Engine(_)));
             }
@@ -203,12 +203,12 @@ impl Run {
         self.until(end).await
     }
 
-    /// The storm is over: within a bound all is right, and then nothing more happens.
+    /// After a fault phase, the desired state is reached within a bound, and then nothing happens.
     async fn calm(&mut self) -> Result<(), String> {
         self.with(|world| {
             world.log_line(|| "--- calm".to_owned());
             world.fault_plan.is_active = false;
-            world.strangers_leave();
+            world.remove_strangers();
             world.repair_types_in_the_way();
         });
         self.converge().await?;
@@ -220,24 +220,26 @@ impl Run {
         let end = self.now() + bound;
         loop {
             self.until(self.now() + POLL_INTERVAL).await?;
-            let is_told = self.daemon.as_ref().is_some_and(|d| d.is_idle() && d.reconciler.status().is_converged);
-            let is_told = is_told && self.is_status_healthy() && !self.with(|world| world.is_unsettled());
-            if is_told && self.what_is_wrong().is_none() {
+            let is_reported = self.daemon.as_ref().is_some_and(|d| d.is_idle() && d.reconciler.status().is_converged);
+            let is_reported = is_reported && self.is_status_healthy() && !self.with(|world| world.is_unsettled());
+            if is_reported && self.what_is_wrong().is_none() {
                 break;
             }
             if self.now() >= end {
-                let wrong = self.what_is_wrong().unwrap_or_else(|| "the status does not say so".to_owned());
+                let wrong = self.what_is_wrong().unwrap_or_else(|| "the status does not report it".to_owned());
                 let status = self.daemon.as_ref().map(|daemon| daemon.reconciler.status());
                 let seconds = bound.as_secs();
-                return Err(format!("not right {seconds} s after the last fault: {wrong}\nstatus: {status:?}"));
+                return Err(format!(
+                    "not in the desired state {seconds} s after the last fault: {wrong}\nstatus: {status:?}"
+                ));
             }
         }
-        self.with(|world| world.log_line(|| "--- all is right".to_owned()));
+        self.with(|world| world.log_line(|| "--- desired state reached".to_owned()));
         Ok(())
     }
 
-    /// Whether the status tells of nothing wrong with nodes that can be run, and that the others cannot: a daemon that has
-    /// not heard of that yet still starts what they have.
+    /// Whether the status reports no failure of valid nodes, and refuses all others. Before it refuses a node, a daemon
+    /// may still start its container.
     fn is_status_healthy(&self) -> bool {
         let Some(daemon) = &self.daemon else { return false };
         let nodes = daemon.reconciler.status().nodes;
@@ -252,7 +254,7 @@ impl Run {
     }
 
     async fn stay_quiet(&mut self) -> Result<(), String> {
-        // Messages that come twice, long after, are still on their way; they must not matter.
+        // Late duplicate messages are still in the queue; they must have no effect.
         let before = self.with(|world| {
             world.invariants.clear();
             world.invariants.operations
@@ -263,12 +265,12 @@ impl Run {
         let wrong = self.what_is_wrong();
         match (self.with(|world| world.invariants.operations) - before, wrong) {
             (0, None) => Ok(()),
-            (0, Some(wrong)) => Err(format!("all was right, and is not any more: {wrong}")),
-            (count, _) => Err(format!("all was right, and {count} operations were begun")),
+            (0, Some(wrong)) => Err(format!("the desired state was reached and left: {wrong}")),
+            (count, _) => Err(format!("the desired state was reached, and {count} operations were started")),
         }
     }
 
-    /// A new daemon beside what is right ends no node.
+    /// A restart of the daemon in the desired state ends no node.
     async fn restart_in_calm(&mut self) -> Result<(), String> {
         self.crash();
         self.until(self.now() + Duration::from_secs(30)).await?;
@@ -278,10 +280,10 @@ impl Run {
 
     async fn end_of_app(&mut self) -> Result<(), String> {
         self.with(|world| {
-            let gives_up =
+            let failing_stops =
                 [Class::EngineErrors, Class::EngineRefuses, Class::LostReplies, Class::Hangs, Class::EngineRestarts];
-            let is_gentle = !gives_up.iter().any(|class| world.fault_plan.knows(*class));
-            // A node that cannot be stopped is given up after some attempts, so engines that fail are left out.
+            let is_gentle = !failing_stops.iter().any(|class| world.fault_plan.knows(*class));
+            // The daemon abandons a node whose stop fails repeatedly, so failing engines are excluded.
             world.fault_plan.is_active = is_gentle && world.prng.chance(50);
             world.log_line(|| "user: removes the app".to_owned());
             let now = world.now;
@@ -308,12 +310,12 @@ impl Run {
         self.until(self.now() + delay).await?;
         let end = self.with(|world| {
             world.fault_plan.is_active = false;
-            world.strangers_leave();
+            world.remove_strangers();
             *world.prng.pick(&[EndOfNodes::Stop, EndOfNodes::Leave, EndOfNodes::Remove])
         });
         self.deliver(Event::Stop(end));
         self.ended(Finish::Stopped, END_LIMIT).await?;
-        // A start that hung may be carried out when nobody is there any more.
+        // A hung start may be executed after the end of the daemon.
         let may_linger = self.with(|world| world.fault_plan.knows(Class::Hangs));
         if end == EndOfNodes::Leave || may_linger { Ok(()) } else { self.nothing_runs() }
     }
@@ -328,7 +330,7 @@ impl Run {
         }
         match self.daemon.as_ref().and_then(|daemon| daemon.finish) {
             Some(finish) if finish == wanted => {}
-            // A daemon that began when all was gone has never seen the app.
+            // A daemon that started after the removal has never seen the app.
             Some(Finish::NoSuchApp) if wanted == Finish::AppRemoved && self.with(|world| world.listed().is_empty()) => {
             }
             other => return Err(format!("the daemon ended with {other:?}")),
@@ -346,7 +348,7 @@ impl Run {
     }
 }
 
-/// What comes of one of the daemon's tasks; never ends while there are none.
+/// The result of the next finished task of the daemon; pending while there are no tasks.
 async fn done(daemon: &mut Option<Daemon>) -> Event {
     match daemon {
         Some(daemon) => daemon.done().await,

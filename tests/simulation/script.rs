@@ -1,15 +1,15 @@
-//! A run that is not left to chance: what users and others do and when, and what becomes of each call to the engine, as the
-//! bytes of an input have it. `fuzz/` looks for inputs that break something, and those it found interesting are replayed.
+//! A run from the bytes of an input: actions of users, external actions, their times, and the fates of engine calls.
+//! `fuzz/` searches for inputs that violate an invariant, and a test replays its corpus.
 //!
 //! | bytes | |
 //! | --- | --- |
-//! | 4 | classes of faults, a bit each |
-//! | 2 | seed of all that the input leaves open |
-//! | 1 | so many fates of calls follow |
-//! | 1 each | what becomes of the next call to the engine, in a storm: see `calls` |
-//! | 6 each | a step: how long after the one before, what (or the end of this storm), and the choices within it |
+//! | 4 | classes of faults, one bit each |
+//! | 2 | seed of all other choices |
+//! | 1 | number of the following fates |
+//! | 1 each | fate of the next engine call in a fault phase, see `calls` |
+//! | 6 each | a step: delay after the previous one, kind (or the end of this fault phase), and its choices |
 //!
-//! Each input is a run: what is missing is chance.
+//! Each input is a valid run: missing parts are random.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,40 +18,40 @@ use crate::calls::class_of_fate;
 use crate::fault_plan::Class;
 use crate::world::Occurrence;
 
-/// Steps and fault_phases beyond these are left out, so that no run takes long.
+/// Further steps and fault phases are ignored, so that runs are short.
 const STEPS_MAX: usize = 48;
 const FAULT_PHASES_MAX: usize = 4;
 const STEP_BYTES: usize = 6;
 
-/// Where a run's decisions come from.
+/// The source of the decisions of a run.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
-    /// All from this number.
+    /// A seed for all decisions.
     Seed(u64),
-    /// From an input.
+    /// The bytes of an input.
     Input(&'a [u8]),
 }
 
-/// What an input says.
+/// A decoded input.
 #[derive(Debug, Default, PartialEq)]
 pub struct Script {
     pub classes: u32,
     pub seed: u64,
     pub fates: VecDeque<u8>,
-    /// The steps of each storm.
+    /// The steps of each fault phase.
     pub fault_phases: VecDeque<Vec<Step>>,
 }
 
-/// Something happens.
+/// One step.
 #[derive(Debug, PartialEq)]
 pub struct Step {
-    /// After the step before, or the beginning of the storm.
+    /// After the previous step, or the start of the fault phase.
     pub delay: Duration,
     pub what: What,
     pub choices: [u8; 4],
 }
 
-/// What happens.
+/// The kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum What {
     User,
@@ -62,7 +62,7 @@ pub enum What {
 }
 
 impl Script {
-    /// Any bytes are a script.
+    /// Decodes any bytes.
     pub fn read(mut input: &[u8]) -> Self {
         let mut take = |count: usize| {
             let (taken, rest) = input.split_at(count.min(input.len()));
@@ -78,7 +78,7 @@ impl Script {
         for bytes in std::iter::repeat_with(|| take(STEP_BYTES)).take_while(|b| b.len() == STEP_BYTES).take(STEPS_MAX) {
             script.add(bytes);
         }
-        // What is to happen is in the run's weather, as the time that all may take depends on it.
+        // The fault plan includes the classes of all fates and steps, because the time limit depends on it.
         let of_fates = script.fates.iter().filter_map(|fate| class_of_fate(*fate));
         let of_steps = script.fault_phases.iter().flatten().filter_map(Step::class);
         script.classes |= of_fates.chain(of_steps).fold(0, |all, class| all | 1 << class as u32);
@@ -86,7 +86,7 @@ impl Script {
     }
 
     fn add(&mut self, bytes: &[u8]) {
-        // Half of all steps come within seconds of the one before, some after a minute.
+        // Half of the delays are some seconds, some are a minute.
         let delay = Duration::from_millis(u64::from(bytes[0]).pow(2));
         let what = match bytes[1] % 16 {
             0..=7 => What::User,
@@ -98,13 +98,13 @@ impl Script {
             _ => return,
         };
         let choices = [bytes[2], bytes[3], bytes[4], bytes[5]];
-        let fault_phase = self.fault_phases.back_mut().expect("there is one from the beginning");
+        let fault_phase = self.fault_phases.back_mut().expect("it is never empty");
         fault_phase.push(Step { delay, what, choices });
     }
 }
 
 impl Step {
-    /// The fault that it is.
+    /// The class of its fault.
     fn class(&self) -> Option<Class> {
         match self.what {
             What::User => None,
@@ -120,7 +120,7 @@ impl Step {
         }
     }
 
-    /// What the run makes of it.
+    /// The occurrence of the step.
     pub fn occurrence(&self) -> Occurrence {
         match self.what {
             What::User => Occurrence::User,

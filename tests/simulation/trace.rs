@@ -1,4 +1,4 @@
-//! What happened in a run, line by line. Kept only when a run that failed is repeated for people to read.
+//! The trace of a run, line by line. Kept only for the repetition of a failed run.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use managed_app::model::Snapshot;
 use managed_app::reconciler::{Effect, Event, Operation, Outcome, Pulled};
 
-/// The story of one run.
+/// The trace of one run.
 pub struct Trace {
     is_kept: bool,
     text: String,
@@ -17,7 +17,7 @@ impl Trace {
         Self { is_kept, text: String::new() }
     }
 
-    /// Adds a line, which is only made when it is kept.
+    /// Adds a line; evaluates it only if the trace is kept.
     pub fn log_line(&mut self, now: Duration, line: impl FnOnce() -> String) {
         if self.is_kept {
             let _ = writeln!(self.text, "{:>10.3}  {}", now.as_secs_f64(), line());
@@ -29,7 +29,7 @@ impl Trace {
     }
 }
 
-/// An event in a few words.
+/// A short description of an event.
 pub fn of_event(event: &Event) -> String {
     match event {
         Event::Change(change) => format!("change: {change}"),
@@ -47,7 +47,7 @@ pub fn of_event(event: &Event) -> String {
             format!("listed: {all:?}")
         }
         Event::Listed(Err(failure)) => format!("list failed: {:?}", failure.kind),
-        Event::Engine(emit_event) => format!("hint: {} {:?}", emit_event.container, emit_event.action),
+        Event::Engine(event) => format!("engine event: {} {:?}", event.container, event.action),
         Event::Pulled { image, outcome } => {
             let how = match outcome {
                 Pulled::Fresh(id) => format!("fresh {id}"),
@@ -64,13 +64,13 @@ pub fn of_event(event: &Event) -> String {
 
 fn of_outcome(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Created(created) => format!("made {} at {}", created.id, created.revision),
+        Outcome::Created(created) => format!("created {} at {}", created.id, created.revision),
         Outcome::Failed(failure) => format!("failed: {} ({:?})", failure.text, failure.kind),
         other => format!("{other:?}"),
     }
 }
 
-/// An effect in a few words.
+/// A short description of an effect.
 pub fn of_effect(effect: &Effect) -> String {
     match effect {
         Effect::FetchSnapshot => "fetch".to_owned(),

@@ -1,4 +1,4 @@
-//! What users do in the cloud, and the change messages that follow. Every value is new: see `Cloud::number`.
+//! Actions of users in the cloud, and the resulting change messages. Every value is new: see `Cloud::number`.
 
 use managed_app::model::{App, Change, Edge, MessageType, Node, NodeName};
 use managed_app_runtimes::{EnvValue, Mount, MountSource, PortBinding, Protocol};
@@ -7,7 +7,7 @@ use crate::cloud::{NAMES, TYPES};
 use crate::fault_plan::Class;
 use crate::world::{Occurrence, World};
 
-/// Host ports that nodes and strangers may want.
+/// Number of host ports of nodes and foreign containers.
 pub const PORTS: usize = 6;
 
 /// One of the ports.
@@ -21,7 +21,7 @@ pub fn port(index: usize) -> PortBinding {
 }
 
 impl World {
-    /// A user changes something; messages about it are on their way.
+    /// A user changes something; messages about it are queued.
     pub fn user_action(&mut self) {
         let Some(app) = self.cloud.truth() else { return };
         let mut app = App::clone(app);
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// A message goes into the queue; how it comes out depends on the weather.
+    /// Queues a message; its delivery depends on the fault plan.
     pub fn send(&mut self, change: Change) {
         if self.fault_plan.has(Class::QueueLoses) && self.prng.chance(30) {
             return;
@@ -136,8 +136,8 @@ impl World {
         }
     }
 
-    /// A node whose type makes no sense keeps its container, perhaps with a port that is another's now; so where there
-    /// are ports, users put that right.
+    /// Corrects invalid types if there are ports: a node with an invalid type keeps its container, possibly with a port
+    /// that belongs to another node now.
     pub fn repair_types_in_the_way(&mut self) {
         let Some(app) = self.cloud.truth() else { return };
         let mut app = App::clone(app);
@@ -148,14 +148,14 @@ impl World {
             if is_invalid && are_there_ports {
                 let uri = format!("r0.test/image:{}", self.cloud.number());
                 self.set_image(&mut app, name, &uri);
-                self.log_line(|| format!("user: mends the type {name}"));
+                self.log_line(|| format!("user: corrects the type {name}"));
                 self.cloud.set(self.now, Some(app.clone()));
                 self.send(Change::NodeType(name.to_owned()));
             }
         }
     }
 
-    /// The nodes' ports go round; two of them swap theirs, for one.
+    /// Rotates the ports of some nodes, for example swaps those of two.
     fn rotate_ports(&mut self, app: &mut App) -> Vec<Change> {
         let count = 2 + self.prng.below(2);
         let mut names: Vec<NodeName> = app.nodes.keys().cloned().collect();
@@ -167,12 +167,12 @@ impl World {
             ports.rotate_left(1);
         }
         for (name, ports) in names.iter().zip(ports) {
-            app.nodes.get_mut(name).expect("it was just there").ports = ports;
+            app.nodes.get_mut(name).expect("it exists").ports = ports;
         }
         names.into_iter().map(Change::Node).collect()
     }
 
-    /// An operator changes what all containers are made of, or how they are replaced.
+    /// An operator changes the environment of all containers, or the replacement strategy.
     fn change_settings(&mut self) -> Vec<Change> {
         let secret = self.cloud.number().to_string();
         self.settings.env.insert("PASSWORD".to_owned(), EnvValue::Plain(secret));
@@ -196,7 +196,7 @@ impl World {
         vec![Change::MessageType(name)]
     }
 
-    /// A new edge; now and then it takes the place of another.
+    /// A new edge, sometimes in place of another.
     fn connect(&mut self, app: &mut App) -> Vec<Change> {
         let (source, target) = (self.any_name(), self.any_name());
         let queue = format!("queue{}", self.cloud.number());
@@ -209,7 +209,7 @@ impl World {
                 node.send_edges.retain(|other| other.queue != edge.queue);
             }
             let other = NodeName::new(edge.other).expect("names of the model are valid");
-            // An edge that is only taken away would bring back a revision of before.
+            // The removal of an edge alone would restore an earlier revision.
             if let Some(node) = app.nodes.get_mut(&other).filter(|_| other != target) {
                 node.config = Some(self.cloud.number().to_string());
             }
@@ -236,7 +236,7 @@ impl World {
         vec![Change::App]
     }
 
-    /// The registry holds something else under the same name. Nobody is told.
+    /// Changes the content of a tag in the registry without a message.
     fn move_tag(&mut self) -> Vec<Change> {
         if self.fault_plan.has(Class::TagsMove) {
             let name = *self.prng.pick(&TYPES);

@@ -1,5 +1,5 @@
-//! The world of one run: chance, what is going to happen, and all that lives outside the daemon. Its clock is that of the
-//! runtime, which is paused and jumps to whatever happens next.
+//! The world of one run: random source, scheduled occurrences, and everything outside the daemon. It uses the paused
+//! clock of the runtime, which jumps to the next occurrence.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -13,60 +13,60 @@ use tokio::time::Instant;
 
 use crate::cloud::Cloud;
 use crate::disk::Disk;
-use crate::engine::{EngineCall, Engine};
+use crate::engine::{Engine, EngineCall};
 use crate::fault_plan::{Class, FaultPlan};
 use crate::invariants::Invariants;
 use crate::prng::Prng;
 use crate::script::{Script, Source, Step};
 use crate::trace::Trace;
 
-/// The world as all who act in it share it. Only one thread does, but the daemon's parts need not know that.
+/// A shared handle of the world. Only one thread uses it, but the parts of the daemon require `Send`.
 #[derive(Clone)]
 pub struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
-    /// A new world; within a runtime whose clock is paused.
+    /// A new world, within a runtime with a paused clock.
     pub fn new(source: Source<'_>, is_traced: bool) -> Self {
         Self(Arc::new(Mutex::new(World::new(source, is_traced))))
     }
 
-    /// Asks the world, or does something to it, at this moment.
-    pub fn with<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {
-        let mut world = self.0.lock().expect("nobody panics with it");
+    /// Accesses the world at this moment.
+    pub fn with<T>(&self, access: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.0.lock().expect("no holder panics");
         world.now = world.began.elapsed();
-        ask(&mut world)
+        access(&mut world)
     }
 }
 
-/// Something that is going to happen.
+/// A scheduled occurrence.
 pub enum Occurrence {
-    /// This daemon is told of this.
+    /// This daemon receives an event.
     Deliver { daemon: u32, event: Event },
-    /// The daemon reads its settings anew.
+    /// The daemon reads its settings again.
     Settings,
     /// A change message is at the head of the queue.
     Message(Change),
-    /// The engine does something.
+    /// The engine executes a step.
     Engine(EngineCall),
-    /// A process that died is started again by the engine.
+    /// The engine restarts an ended process.
     RestartProcess(ContainerId),
-    /// The engine answers again.
+    /// The engine responds again.
     EngineUp,
-    /// A container that was being removed is gone.
-    Vanish(ContainerId),
+    /// A pending removal of a container is complete.
+    RemovalComplete(ContainerId),
     /// A user changes something.
     User,
-    /// Somebody else does something on the host.
+    /// An external action on the host.
     Other,
-    /// The daemon dies.
+    /// The daemon is killed.
     Crash,
     /// The daemon is started.
     Start,
-    /// The daemon does not get to run for a while.
+    /// The daemon is suspended for a while.
     Freeze,
     /// The engine restarts.
     EngineRestart,
-    /// What the script has next.
+    /// A step of the script.
     Step(Step),
 }
 
@@ -91,17 +91,17 @@ impl PartialOrd for Entry {
 }
 
 impl Ord for Entry {
-    /// The earliest is the greatest, as a heap gives the greatest first.
+    /// The earliest is the greatest, because the heap returns the greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
 
-/// All that is not the daemon.
+/// Everything except the daemon.
 pub struct World {
-    /// The time since its beginning, as of the last time that anybody asked.
+    /// The time since the start of the run, at the last access.
     pub now: Duration,
-    /// When it began, by the runtime's clock.
+    /// Start of the run, by the clock of the runtime.
     pub began: Instant,
     pub prng: Prng,
     pub fault_plan: FaultPlan,
@@ -111,9 +111,9 @@ pub struct World {
     pub engine: Engine,
     pub disk: Disk,
     pub settings: Settings,
-    /// What is not left to chance, if the run has such.
+    /// The script of the run, if it has one.
     pub script: Option<Script>,
-    /// The daemon that lives, by number; each has another.
+    /// The number of the running daemon; each daemon has another.
     pub daemon: u32,
     heap: BinaryHeap<Entry>,
     number: u64,
@@ -163,39 +163,39 @@ impl World {
         }
     }
 
-    /// Something happens at `at`, or now when that is over.
+    /// Schedules an occurrence at `at`, or now if that is in the past.
     pub fn schedule(&mut self, at: Duration, what: Occurrence) {
         self.number += 1;
         self.heap.push(Entry { at: at.max(self.now), number: self.number, what });
     }
 
-    /// Something happens after a while.
+    /// Schedules an occurrence after `delay`.
     pub fn after(&mut self, delay: Duration, what: Occurrence) {
         self.schedule(self.now + delay, what);
     }
 
-    /// When the next thing happens.
+    /// Time of the next occurrence.
     pub fn next_at(&self) -> Option<Duration> {
         self.heap.peek().map(|entry| entry.at)
     }
 
-    /// The next thing, if its time has come.
+    /// The next occurrence, if it is due.
     pub fn take_due(&mut self) -> Option<Occurrence> {
         let is_due = self.next_at().is_some_and(|at| at <= self.now);
         is_due.then(|| self.heap.pop().map(|entry| entry.what)).flatten()
     }
 
-    /// Forgets what was going to happen, as far as `is_off` says so.
+    /// Removes the scheduled occurrences for which `is_off` holds.
     pub fn cancel(&mut self, is_off: impl Fn(&Occurrence) -> bool) {
         self.heap.retain(|entry| !is_off(&entry.what));
     }
 
-    /// Whether something is still on its way that rightly leads to an operation.
+    /// Whether a scheduled occurrence may legitimately cause an operation.
     pub fn is_unsettled(&self) -> bool {
         let has_tags = self.fault_plan.knows(Class::TagsMove);
         self.heap.iter().any(|entry| match &entry.what {
-            Occurrence::Engine(_) | Occurrence::RestartProcess(_) | Occurrence::Vanish(_) => true,
-            // A message about a type makes the daemon pull, and find that a tag was moved long ago.
+            Occurrence::Engine(_) | Occurrence::RestartProcess(_) | Occurrence::RemovalComplete(_) => true,
+            // A message about a type makes the daemon pull and find a tag that moved earlier.
             Occurrence::Message(_) => has_tags,
             _ => false,
         })

@@ -1,5 +1,5 @@
-//! Listens to the daemon's log for what must never be in it: a task that broke down. With `TEST_LOG` set, the log also
-//! goes to the output of the tests, filtered by that value (`TEST_LOG=managed_app=debug`).
+//! Collects failed tasks from the log of the daemon. With `TEST_LOG` set, the log also goes to the output of the tests,
+//! filtered by that value (`TEST_LOG=managed_app=debug`).
 
 use std::fmt;
 use std::sync::{Mutex, Once, PoisonError};
@@ -9,13 +9,13 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Every error of this kind says so itself.
+/// Part of each error message of a failed task.
 const MARK: &str = "this is a bug";
 
 static FOUND: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static BEGUN: Once = Once::new();
 
-/// Begins to listen, once a process.
+/// Installs the collector, once per process.
 pub fn listen() {
     BEGUN.call_once(|| {
         let output = std::env::var("TEST_LOG").ok().map(|filter| {
@@ -26,10 +26,10 @@ pub fn listen() {
 }
 
 /// # Panics
-/// When a task of any daemon of this process has broken down so far.
+/// If a task of any daemon of this process has failed.
 pub fn assert_none() {
     let found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    assert!(found.is_empty(), "tasks broke down: {found:?}");
+    assert!(found.is_empty(), "tasks failed: {found:?}");
 }
 
 struct Alarms;

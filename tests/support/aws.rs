@@ -1,4 +1,4 @@
-//! The daemon's settings for a fake cloud: AWS at its addresses, with the keys of the host's operator.
+//! The settings of the daemon for a fake cloud: its AWS endpoints and the AWS keys of the host.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::config::{Config, Flags};
 use managed_app_fakes::FakeCloud;
 
-/// AWS as this cloud serves it.
+/// AWS clients for this fake cloud.
 pub fn aws(cloud: &FakeCloud) -> Arc<Aws> {
     // A second installation is refused; the first one serves all tests of the process.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -24,7 +24,7 @@ pub fn aws(cloud: &FakeCloud) -> Arc<Aws> {
     }))
 }
 
-/// The configuration that these variables make. Reads no file.
+/// The configuration from these variables. Reads no file.
 pub fn config(variables: &BTreeMap<String, String>) -> Config {
     let no_files = |_: &std::path::Path| Err(io::Error::from(io::ErrorKind::NotFound));
     Config::load_with(&Flags::default(), |name| variables.get(name).cloned(), no_files)

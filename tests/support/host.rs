@@ -1,5 +1,5 @@
-//! A host: the fake cloud, an engine, a state folder, and the daemon between them, which can be started, signalled,
-//! ended, killed and started again.
+//! A host: the fake cloud, an engine, a state directory, and a daemon that tests can start, signal, stop, kill and
+//! start again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,83 +23,83 @@ use tokio::time::{Instant, sleep, timeout};
 use super::recorded::Recorded;
 use super::{Journal, alarms, aws};
 
-/// How long a test waits for anything: far beyond what it takes, also on a busy machine, and well below the resync of five
-/// minutes that would find everything by itself.
+/// Limit of each wait: far above the need of a busy machine, and well below the resync of five minutes, which would
+/// find every difference.
 pub const LIMIT: Duration = Duration::from_secs(120);
-/// How often a condition is looked at while the status does not change.
+/// Interval of the checks of a condition while the status does not change.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A host in the making.
+/// Builds a [`Host`].
 pub struct Builder {
     cloud: FakeCloud,
     runtime: Arc<dyn ContainerRuntime>,
     variables: BTreeMap<String, String>,
     tune: fn(&mut Config),
     search_path: Option<OsString>,
-    places: ListenAddresses,
+    listen_addresses: ListenAddresses,
 }
 
 /// A host with its daemon.
 pub struct Host {
-    /// The cloud; drive it in the words of its users.
+    /// The cloud; its methods are actions of users.
     pub cloud: FakeCloud,
-    /// What the daemon asked of the engine.
+    /// The calls of the daemon to the engine.
     pub journal: Journal,
-    /// The engine, past the journal.
+    /// The engine, without the journal.
     pub engine: Arc<dyn ContainerRuntime>,
     state: TempDir,
     variables: BTreeMap<String, String>,
-    /// What the daemon reads when SIGHUP asks for it.
+    /// The configuration that the daemon reads on SIGHUP.
     on_reload: Arc<Mutex<Option<Config>>>,
     tune: fn(&mut Config),
     search_path: Option<OsString>,
-    places: ListenAddresses,
+    listen_addresses: ListenAddresses,
     running: Option<Running>,
     probes: usize,
 }
 
-/// A daemon that runs.
+/// A running daemon.
 struct Running {
     task: JoinHandle<Exit>,
     signals: mpsc::Sender<Signal>,
     status: watch::Receiver<Option<Status>>,
     recorder: Arc<Recorder>,
-    /// They answer who asks for the status.
+    /// Serve the status.
     _servers: Tasks,
 }
 
 impl Builder {
-    /// A host of this cloud on this engine. Wrap the engine in `Faulty` beforehand where faults are wanted.
+    /// A host of this cloud on this engine. For faults, wrap the engine in `Faulty` first.
     pub fn new(cloud: FakeCloud, runtime: Arc<dyn ContainerRuntime>) -> Self {
         let mut variables = cloud.env();
         variables.insert("MANAGED_APP_HOST_ID".to_owned(), "host-1".to_owned());
         variables.insert("MANAGED_APP_NODE_LOGS".to_owned(), "engine".to_owned());
         let search_path = Some(OsString::new());
-        Self { cloud, runtime, variables, tune: |_| (), search_path, places: ListenAddresses::default() }
+        Self { cloud, runtime, variables, tune: |_| (), search_path, listen_addresses: ListenAddresses::default() }
     }
 
-    /// Sets a variable of the daemon's environment.
+    /// Sets a variable in the environment of the daemon.
     pub fn set(mut self, variable: &str, value: &str) -> Self {
         self.variables.insert(variable.to_owned(), value.to_owned());
         self
     }
 
-    /// Changes the checked configuration, also beyond what its checks allow (a resync of milliseconds).
+    /// Changes the validated configuration, also to values that its validation rejects (a resync of milliseconds).
     pub fn tune(self, tune: fn(&mut Config)) -> Self {
         Self { tune, ..self }
     }
 
-    /// Where `shutdown` is found; nowhere unless set.
+    /// The search path for `shutdown`; empty unless set.
     pub fn search_path(self, path: impl Into<OsString>) -> Self {
         Self { search_path: Some(path.into()), ..self }
     }
 
-    /// Where the daemon can be asked; nowhere unless set.
-    pub fn listen_at(self, places: ListenAddresses) -> Self {
-        Self { places, ..self }
+    /// Where the daemon serves its status; nowhere unless set.
+    pub fn listen_at(self, listen_addresses: ListenAddresses) -> Self {
+        Self { listen_addresses, ..self }
     }
 
-    /// The host, its daemon not started yet.
+    /// The host; its daemon is not started.
     pub fn off(self) -> Host {
         alarms::listen();
         Host {
@@ -111,13 +111,13 @@ impl Builder {
             on_reload: Arc::default(),
             tune: self.tune,
             search_path: self.search_path,
-            places: self.places,
+            listen_addresses: self.listen_addresses,
             running: None,
             probes: 0,
         }
     }
 
-    /// The host, its daemon started.
+    /// The host with a started daemon.
     pub fn start(self) -> Host {
         let mut host = self.off();
         host.start();
@@ -125,12 +125,12 @@ impl Builder {
     }
 }
 
-/// The daemon's life.
+/// Control of the daemon.
 impl Host {
     /// Starts the daemon. Returns at once.
     ///
     /// # Panics
-    /// When it runs already.
+    /// If it runs already.
     pub fn start(&mut self) {
         assert!(self.running.is_none(), "the daemon runs already");
         let config = self.config();
@@ -141,7 +141,7 @@ impl Host {
         let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
         let recorder = Recorder::open(about, self.state.path());
         let mut servers = Tasks::new();
-        status::serve(&mut servers, &recorder, self.places.clone());
+        status::serve(&mut servers, &recorder, self.listen_addresses.clone());
         servers.spawn("history", recorder.clone().keep_writing());
         let daemon = Daemon {
             config,
@@ -157,7 +157,7 @@ impl Host {
         self.running = Some(Running { task, signals, status: status_receiver, recorder, _servers: servers });
     }
 
-    /// The daemon's configuration.
+    /// The configuration of the daemon.
     pub fn config(&self) -> Config {
         let mut variables = self.variables.clone();
         variables.insert("MANAGED_APP_STATE_DIRECTORY".to_owned(), self.state.path().display().to_string());
@@ -166,7 +166,7 @@ impl Host {
         config
     }
 
-    /// Takes a variable away for the next start of the daemon, or the next SIGHUP.
+    /// Removes a variable for the next start of the daemon, or the next SIGHUP.
     pub fn unset(&mut self, variable: &str) {
         self.variables.remove(variable);
         let config = self.config();
@@ -180,22 +180,22 @@ impl Host {
         self.on_reload.lock().expect("no panic").replace(config);
     }
 
-    /// Where `shutdown` is found from the next start on.
+    /// Sets the search path for `shutdown` from the next start on.
     pub fn search_in(&mut self, path: impl Into<OsString>) {
         self.search_path = Some(path.into());
     }
 
-    /// The folder of the state file.
+    /// The directory of the state file.
     pub fn state_directory(&self) -> &std::path::Path {
         self.state.path()
     }
 
-    /// What the daemon takes note of.
+    /// The status recorder of the daemon.
     pub fn recorder(&self) -> &Arc<Recorder> {
         &self.running().recorder
     }
 
-    /// Whose containers the daemon looks after.
+    /// The owner of the containers of the daemon.
     pub fn owner(&self) -> Owner {
         let config = self.config();
         Owner { app: config.app, tenant: config.tenant, host: config.host_id }
@@ -206,7 +206,7 @@ impl Host {
         self.running().signals.send(signal).await.expect("the daemon takes signals while it runs");
     }
 
-    /// Waits until the daemon has ended by itself.
+    /// Waits until the daemon has ended.
     pub async fn ended(&mut self) -> Exit {
         let running = self.running.take().expect("the daemon runs");
         let mut task = running.task;
@@ -219,7 +219,7 @@ impl Host {
             Err(_) => {
                 task.abort();
                 panic!(
-                    "the daemon does not end; status {:?}\nacts {:?}",
+                    "the daemon does not end; status {:?}\nactions {:?}",
                     *running.status.borrow(),
                     self.journal.actions()
                 );
@@ -227,26 +227,26 @@ impl Host {
         }
     }
 
-    /// Whether the daemon still runs.
+    /// Whether the daemon runs.
     pub fn is_up(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.task.is_finished())
     }
 
-    /// Ends the daemon as systemd does, and waits for it.
+    /// Stops the daemon as systemd does, and waits for its end.
     pub async fn stop(&mut self) -> Exit {
         self.signal(Signal::Terminate).await;
         self.ended().await
     }
 
-    /// Kills the daemon where it stands: no more of its code runs. What it asked the engine for may still happen.
+    /// Kills the daemon: none of its code runs afterwards. Requested engine calls may still take effect.
     pub async fn kill(&mut self) {
         let running = self.running.take().expect("the daemon runs");
         running.task.abort();
-        // An error says that it was aborted, which is what is wanted.
+        // The error of an aborted task is expected.
         let _ = running.task.await;
     }
 
-    /// Ends the daemon in order and starts it again, beside whatever the end has left.
+    /// Stops the daemon and starts it again.
     pub async fn restart_daemon(&mut self) {
         self.stop().await;
         self.start();
@@ -257,9 +257,9 @@ impl Host {
     }
 }
 
-/// What can be seen.
+/// Observation of the daemon and its containers.
 impl Host {
-    /// The daemon's latest status; `None` before the first.
+    /// The latest status of the daemon; `None` before the first.
     pub fn status(&self) -> Option<Status> {
         self.running.as_ref().and_then(|running| running.status.borrow().clone())
     }
@@ -269,21 +269,21 @@ impl Host {
         self.status()?.nodes.into_iter().find(|node| node.name.as_str() == name)
     }
 
-    /// Whether the start is over and all is as wanted.
+    /// Whether the start is over and the desired state is reached.
     pub fn is_converged(&self) -> bool {
         let is_quiet = |status: Status| status.is_converged && status.phase == Phase::Running;
         self.status().is_some_and(is_quiet) && self.cloud.pending_changes() == 0
     }
 
-    /// The daemon's containers, as the engine lists them.
+    /// The containers of the daemon, as the engine lists them.
     pub async fn containers(&self) -> Vec<Container> {
         self.engine.list(&self.owner()).await.expect("the engine lists containers")
     }
 
-    /// The one container of a node.
+    /// The only container of a node.
     ///
     /// # Panics
-    /// When it has none or several.
+    /// If it has none or several.
     pub async fn container(&self, node: &str) -> Container {
         let all = self.containers().await;
         let is_its = |c: &&Container| c.labels.get(labels::NODE).unwrap_or(&c.name) == node;
@@ -292,18 +292,18 @@ impl Host {
         its[0].clone()
     }
 
-    /// Waits until `test` holds, looking at each new status and every few milliseconds.
+    /// Waits until `test` holds. Checks it at each new status and every few milliseconds.
     ///
     /// # Panics
-    /// When it does not within [`LIMIT`], or when the daemon ends meanwhile.
+    /// If it does not hold within [`LIMIT`], or if the daemon ends meanwhile.
     pub async fn eventually(&self, what: &str, test: impl Fn(&Self) -> bool) {
         let mut status = self.running().status.clone();
         let end = Instant::now() + LIMIT;
         while !test(self) {
             let now = self.status();
             assert!(self.is_up(), "the daemon has ended, not: {what}; status {now:?}");
-            assert!(Instant::now() < end, "not in time: {what}; status {now:?}\nacts {:?}", self.journal.actions());
-            // Both arms only wait; an ended status channel shows in the next look.
+            assert!(Instant::now() < end, "not in time: {what}; status {now:?}\nactions {:?}", self.journal.actions());
+            // Both arms only wait; the next check sees a closed status channel.
             tokio::select! {
                 changed = status.changed() => if changed.is_err() { sleep(POLL_INTERVAL).await },
                 () = sleep(POLL_INTERVAL) => {}
@@ -311,14 +311,14 @@ impl Host {
         }
     }
 
-    /// Waits until the start is over and all is as wanted.
+    /// Waits until the start is over and the desired state is reached.
     pub async fn converged(&self) {
-        self.eventually("all is as wanted", Self::is_converged).await;
+        self.eventually("the desired state is reached", Self::is_converged).await;
         alarms::assert_none();
     }
 
-    /// Waits until everything that was told so far has had its effect, also when that is none: changes the
-    /// configuration of `node` and waits for the restart, which comes after all that was told before.
+    /// Waits until all messages sent so far had their effect, if any: changes the configuration of `node` and waits for
+    /// the restart, which comes after the effects of earlier messages.
     pub async fn probe(&mut self, node: &str) {
         self.probes += 1;
         let before = self.journal.count("restart", node);

@@ -1,4 +1,4 @@
-//! The journal of engine calls: which verb, for which node, when, and how it ended.
+//! The journal of engine calls: verb, node, time and result.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,13 @@ use managed_app_runtimes::{Container, ContainerId, ErrorKind, labels};
 /// One call of the runtime trait.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The trait's method, for example `restart`.
+    /// The method of the trait, for example `restart`.
     pub verb: &'static str,
     /// The node that the container belongs to; for other calls the image, the network or the app.
     pub subject: String,
-    /// When the daemon made it.
+    /// Start of the call.
     pub at: Instant,
-    /// `None` while it lasts, and for ever when it was given up.
+    /// `None` while it runs, and also after it was cancelled.
     pub result: Option<Result<(), ErrorKind>>,
 }
 
@@ -30,23 +30,23 @@ struct State {
 }
 
 impl Journal {
-    /// How often `verb` was called for `subject`, whatever came of it.
+    /// Number of calls of `verb` for `subject`, with any result.
     pub fn count(&self, verb: &str, subject: &str) -> usize {
         self.lock().calls.iter().filter(|call| call.verb == verb && call.subject == subject).count()
     }
 
-    /// How often a container of `node` was made to run: started or restarted, as far as the daemon was told so.
+    /// Number of successful starts and restarts of containers of `node`.
     pub fn starts(&self, node: &str) -> usize {
         let is_start = |call: &&Call| matches!(call.verb, "start" | "restart") && call.subject == node;
         self.lock().calls.iter().filter(is_start).filter(|call| call.result == Some(Ok(()))).count()
     }
 
-    /// What was done to containers and images, as `restart a`, in the order in which it was begun; questions left out.
+    /// Calls that change containers and images, as `restart a`, in the order of their start; queries are left out.
     pub fn actions(&self) -> Vec<String> {
-        let is_act = |call: &&Call| {
+        let is_action = |call: &&Call| {
             !matches!(call.verb, "info" | "host" | "list" | "image" | "events" | "ensure_network" | "logs")
         };
-        self.lock().calls.iter().filter(is_act).map(|call| format!("{} {}", call.verb, call.subject)).collect()
+        self.lock().calls.iter().filter(is_action).map(|call| format!("{} {}", call.verb, call.subject)).collect()
     }
 
     /// As [`Journal::actions`], without order.
@@ -66,19 +66,19 @@ impl Journal {
         self.lock().calls.clone()
     }
 
-    /// Forgets the calls so far, not whose containers are whose.
+    /// Forgets the calls so far, but not which container belongs to which node.
     pub fn clear(&self) {
         self.lock().calls.clear();
     }
 
-    /// Notes the beginning of a call; its number is good until the next [`Journal::clear`].
+    /// Records the start of a call. The entry is valid until the next [`Journal::clear`].
     pub(super) fn begin(&self, verb: &'static str, subject: String) -> Entry {
         let at = Instant::now();
         self.lock().calls.push(Call { verb, subject: subject.clone(), at, result: None });
         Entry { journal: self.clone(), verb, subject, at }
     }
 
-    /// The node of a container, or its id while that is unknown.
+    /// The node of a container, or the ID of the container if the node is unknown.
     pub(super) fn node_of(&self, id: &ContainerId) -> String {
         self.lock().nodes.get(id).cloned().unwrap_or_else(|| id.0.clone())
     }
@@ -94,12 +94,12 @@ impl Journal {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each statement leaves it whole.
+        // Each statement leaves it consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A call that has begun.
+/// A call that has started.
 pub(super) struct Entry {
     journal: Journal,
     verb: &'static str,

@@ -1,9 +1,9 @@
-//! What the tests of the whole daemon share: a host with a fake cloud, an engine of any kind and the daemon in this
-//! process. Owns no scenario.
+//! Shared by the tests of the whole daemon: a host with a fake cloud, any engine, and the daemon in this process.
+//! Contains no scenario.
 //!
-//! A test binary takes it in with `#[path = "../support/mod.rs"] mod support;`.
+//! A test binary includes it with `#[path = "../support/mod.rs"] mod support;`.
 
-// Each binary uses its own part of this.
+// Each binary uses a part of this module.
 #![allow(dead_code, unused_imports)]
 
 mod alarms;

@@ -1,4 +1,4 @@
-//! A runtime that writes down each call and changes nothing about it; wraps any backend.
+//! A wrapper of any backend that records each call and does not change it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Wraps `inner`; the calls go into `journal`.
+    /// Wraps `inner`; `journal` receives the calls.
     pub fn new(inner: Arc<dyn ContainerRuntime>, journal: Journal) -> Self {
         Self { inner, journal }
     }

@@ -1,4 +1,4 @@
-//! The report of one run: JSON for programs, a page with tables and plots for people. Measures nothing.
+//! The report of one run: JSON for programs, a page with tables and plots for people. Measures nothing itself.
 
 mod page;
 mod plot;
@@ -10,47 +10,47 @@ use serde_json::{Value, json};
 use crate::row::Row;
 use crate::sample::Samples;
 
-/// The experiments: letter, title, and what is compared.
+/// The experiments: letter, title and description.
 pub const EXPERIMENTS: [(char, &str, &str); 9] = [
     (
         'a',
         "A change becomes a restart",
         "From the moment in which the message of a changed edge can be received to the \
-        engine's `start` event; beside a raw restart call on the same engine's socket, also to its `start` event.",
+        `start` event of the engine; compared with a raw restart call to the same engine, also to its `start` event.",
     ),
     (
         'b',
         "A node is replaced",
-        "Downtime is from the old container's `die` to the new one's `start`; beside a raw stop \
-        and start of a container that was made before, and beside stop, remove, create, start.",
+        "Downtime is from the `die` event of the old container to the `start` event of the new one; compared with a \
+        raw stop and start of a prepared container, and with stop, remove, create, start.",
     ),
     (
         'c',
         "From nothing to READY",
-        "A whole app, its image there and no container: from the start of the process \
-        (sign-in, snapshot, network, pull of the image that is there) to READY=1; beside raw creates and starts of as many \
-        containers at once in a network that is there. The budget is judged twice: as it is, and less the time in which the \
-        cloud was asked to sign in and for the app, which is the cloud's and not the engine's.",
+        "A whole app with a local image and no container: from the start of the process \
+        (sign-in, snapshot, network, pull of the local image) to READY=1; compared with concurrent raw creates and starts \
+        of as many containers in an existing network. There are two budgets: for the whole time, and for the time without \
+        sign-in and snapshot, which depend on the cloud and not on the engine.",
     ),
     (
         'd',
         "The next daemon adopts what runs",
         "The daemon is killed and started again: from the start of the process to \
-        READY=1, less the time in which the cloud was asked to sign in and for the app. No container may be started.",
+        READY=1, without the time of sign-in and snapshot. No container may be started.",
     ),
     (
         'e',
         "A change that touches all nodes",
-        "The app's configuration changes: to the last container's `start`; beside raw \
-        restarts of as many containers at once.",
+        "The configuration of the app changes: to the `start` event of the last container; compared with \
+        concurrent raw restarts of as many containers.",
     ),
     (
         'f',
         "The end",
-        "From SIGTERM to the end of the process, all nodes stopped; beside raw stops of as many containers at \
-        once.",
+        "From SIGTERM to the end of the process, all nodes stopped; compared with concurrent raw stops of as many \
+        containers.",
     ),
-    ('g', "What an idle daemon costs", "As the kernel counts it, for the release program as a process of its own."),
+    ('g', "Costs of an idle daemon", "As counted by the kernel, for a process of the release program."),
     ('h', "The reconciler alone", "No engine, no cloud, no clock: see `benches/world`."),
     ('i', "The start", "From the start of the process to the first byte of its first call over the network."),
 ];

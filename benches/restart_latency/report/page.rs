@@ -1,4 +1,4 @@
-//! The page: what it was measured on, the budgets at a glance, then a table and a plot for each experiment.
+//! The page: the environment, a summary of the budgets, then a table and a plot per experiment.
 
 use std::fmt::Write as _;
 
@@ -10,15 +10,13 @@ use crate::sample::Samples;
 pub fn page(name: &str, facts: &[(String, String)], rows: &[Row], plots: &[char]) -> String {
     let mut out = format!("# Measured: {name}\n\n");
     out.push_str(
-        "Ratios count, absolute times are this machine's. Raw and daemon take turns in one run, on the same\n",
+        "Ratios are significant; absolute times depend on the machine. Raw calls and daemon alternate in one run, on the\n",
     );
+    out.push_str("same engines, with the release program as a process (in memory: in the process of the bench).\n\n");
     out.push_str(
-        "engines, with the release program as a process of its own (in memory: in the process of the bench).\n\n",
+        "In brackets after a ratio: the range of 95 % of the ratios when both sides are resampled from the measured\n",
     );
-    out.push_str(
-        "In brackets, and after a ratio: where 95 % of the ratios lie when both sides are drawn anew from what was\n",
-    );
-    out.push_str("measured. Where that is wide, the ratio is chance to that extent.\n\n");
+    out.push_str("values. A wide range means that the ratio is chance to that extent.\n\n");
     out.push_str("| | |\n| --- | --- |\n");
     for (key, fact) in facts {
         let _ = writeln!(out, "| {key} | {fact} |");
@@ -81,7 +79,7 @@ fn table(rows: &[&Row]) -> String {
     out
 }
 
-/// One line; `compared` is how ours stands to it.
+/// One line; `compared` is the comparison of the daemon with it.
 fn line(out: &mut String, row: &Row, samples: &Samples, compared: &str) {
     let compared = if compared.is_empty() { " | " } else { compared };
     let of = |value: f64| figure(value);

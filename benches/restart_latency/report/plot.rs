@@ -1,4 +1,4 @@
-//! A plot of one experiment: a line for each thing that was measured, a dot for each value, a bar for the median.
+//! A plot of one experiment: a line per measured quantity, a dot per value, a bar for the median.
 
 use plotters::prelude::*;
 
@@ -44,7 +44,7 @@ fn paint(
         .x_label_area_size(24)
         .y_label_area_size(LABEL_WIDTH)
         .build_cartesian_2d(0.0..most, 0.0..count)?;
-    // Labels of lines are written by hand below: the axis would put them between the lines.
+    // Labels of lines are drawn below: the axis would place them between the lines.
     chart.configure_mesh().disable_y_mesh().y_labels(0).x_labels(8).draw()?;
     for (index, (label, samples, color)) in lines.iter().enumerate() {
         let middle = count - index as f64 - 0.5;
