@@ -2,7 +2,7 @@
 //! memory, and engine events without a difference. Run with `cargo bench --bench reconciler`. `restart_latency`
 //! measures the same, and `tests/costs` limits the ratios.
 
-use std::engine_event::black_box;
+use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,7 +1,7 @@
 //! h: the reconciler alone, on the world of `benches/world`: events per second, one change among few and many nodes,
 //! and a whole convergence. `cargo bench --bench reconciler` measures the same with more statistics.
 
-use std::engine_event::black_box;
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::row::Row;

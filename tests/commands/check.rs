@@ -379,7 +379,7 @@ async fn places_on_disk_that_cannot_be_written_name_their_variables() {
     let file = harness.folder().join("file");
     std::fs::write(&file, "").expect("a file");
     harness.set("MANAGED_APP_STATE_DIRECTORY", &file.join("below").display().to_string());
-    harness.set("MANAGED_APP_LOG_FILE", &harness.folder().join("absent/log").display().to_string());
+    harness.set("MANAGED_APP_LOG_FILE", &file.join("below/log").display().to_string());
     let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("failed state directory", &["MANAGED_APP_STATE_DIRECTORY"]);

@@ -3,7 +3,7 @@
 //!
 //! Each value is the best of several runs. The world is that of the benches, which print absolute values.
 
-use std::engine_event::black_box;
+use std::hint::black_box;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;

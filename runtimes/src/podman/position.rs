@@ -108,7 +108,7 @@ impl Clock {
 
     /// The earliest time to which it was set back, if it was.
     pub(super) fn take(&mut self) -> Option<OffsetDateTime> {
-        self.look();
+        self.check();
         self.set_back.take()
     }
 }
