@@ -317,6 +317,12 @@ impl World {
         self.engine.images.get(&image.to_pull()).cloned()
     }
 
+    /// Whether the registry has another content than the engine for the image of a node type.
+    pub fn has_unknown_tag(&self) -> bool {
+        let mut images = self.cloud.types.values();
+        images.any(|image| self.engine.images.get(image).is_some_and(|id| id.0 != self.cloud.content(image)))
+    }
+
     /// Schedules an engine event for the daemon: soon and once, except for faults.
     pub fn emit_event(&mut self, id: &ContainerId, action: Action) {
         let Some(kept) = self.engine.get(id) else { return };
