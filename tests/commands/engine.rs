@@ -157,7 +157,7 @@ async fn follows_changes(harness: &Harness, engine: &Engine) {
     let (up, disk) = (engine.state(), harness.disk());
     let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("nothing node \"a\"", &["as wanted"]);
+    ran.shows("nothing node \"a\"", &["matches the desired state"]);
     ran.shows("nothing to do to 2 nodes", &[]);
 
     harness.cloud.connect("a", "elsewhere");

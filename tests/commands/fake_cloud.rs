@@ -120,7 +120,7 @@ fn a_daemon_follows_what_is_said_to_the_cloud() {
     until("the daemon has read the nodes of the seed", || log().contains("localhost/inlet:1"));
     harness.output_of(&["add-node", "late: node", "--image", "localhost/late:1", "--port", "9:9/udp"]);
     until("the daemon has read the new node", || log().contains("localhost/late:1"));
-    until("its message was deleted", || harness.output_of(&["show"]).contains("0 changes not taken"));
+    until("its message was deleted", || harness.output_of(&["show"]).contains("0 changes not received"));
 }
 
 #[test]
