@@ -169,7 +169,7 @@ write_settings() {
 
 # is_settled COUNT: whether the daemon has received every change and COUNT nodes match the desired state.
 is_settled() {
-    inside "$program" fake-cloud show | grep -q ' 0 changes not taken' &&
+    inside "$program" fake-cloud show | grep -q ' 0 changes not received' &&
         inside echostream-managed-app status --json | python3 -c 'import json, sys
 report = json.load(sys.stdin)
 good = [n for n in report["nodes"] if n["state"] == "running" and n["is_settled"] and n["error"] is None]
