@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn each_target_has_a_corpus_that_shows_no_mistake() {
+    fn each_target_passes_its_corpus() {
         let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).expect("it is there");
         for (name, target) in targets() {
             assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is no binary of fuzz/");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_near_the_corpora_show_no_mistake() {
+    fn each_target_passes_mutations_of_its_corpus() {
         for (name, target) in targets() {
             let corpus = corpus(name);
             // The arithmetic of a sign-in is slow.

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn version_and_behaviour_change_the_image_id_and_the_tag_does_not() {
+    fn image_id_depends_on_version_and_behaviour_not_on_the_tag() {
         let quiet = Options::default();
         let deaf = Options { ignore_sigterm: true, ..Options::default() };
         assert_ne!(image_id("1", &quiet), image_id("2", &quiet));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn manifest_names_files_that_are_there() {
+    fn manifest_names_existing_files() {
         let files = contents(&archive(REFERENCE, "1"));
         let manifest: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).expect("manifest is JSON");
         assert_eq!(manifest[0]["RepoTags"][0], REFERENCE);

@@ -36,13 +36,13 @@ async fn the_in_memory_engine_conforms() {
 
 /// A suite that passes everything proves nothing: it must detect each of these broken backends.
 #[tokio::test(flavor = "multi_thread")]
-async fn broken_backends_are_found_out() {
+async fn broken_backends_fail_the_suite() {
     let cases: [(&str, Spoil); 5] = [
         ("stop_ends_the_process", |faulty| faulty.on(Verb::Stop).fail(ErrorKind::Other)),
         ("remove_of_an_absent_container_is_ok", |faulty| faulty.on(Verb::Remove).fail(ErrorKind::NotFound)),
         ("pull_of_an_unknown_tag_is_not_found", |faulty| faulty.on(Verb::Pull).fail(ErrorKind::Refused)),
-        ("events_tell_of_a_kill_by_others", |faulty| faulty.swallow_events(true)),
-        ("stop_of_a_heeding_process_does_not_wait", |faulty| faulty.on(Verb::Stop).delay(Duration::from_secs(21))),
+        ("events_report_an_external_kill", |faulty| faulty.swallow_events(true)),
+        ("stop_of_a_cooperative_process_does_not_wait", |faulty| faulty.on(Verb::Stop).delay(Duration::from_secs(21))),
     ];
     let judge = |(check, spoil): (&'static str, Spoil)| async move {
         let report = conformance::run_only(&MemorySubject::spoilt(spoil), |name| name.starts_with(check)).await;

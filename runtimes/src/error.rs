@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_path_of_the_host_is_named_with_what_to_do() {
+    fn a_missing_host_path_is_named_with_a_remedy() {
         let runc = "runc create failed: unable to start container process: error during container init: error mounting \
                     \"/srv/in box\" to rootfs at \"/data\": stat /srv/in box: no such file or directory: unknown";
         let cases = [

@@ -166,14 +166,14 @@ mod tests {
 
     /// Found by fuzzing: with `:latest` the reference was longer than the limit.
     #[test]
-    fn what_is_pulled_is_as_long_as_a_reference_may_be() {
+    fn the_reference_of_a_pull_respects_the_length_limit() {
         let name = |length: usize| format!("a.b/{}", "n".repeat(length - "a.b/".len()));
         assert!(name(LENGTH_MAX - ":latest".len()).parse::<ImageReference>().is_ok());
         assert!(name(LENGTH_MAX - ":latest".len() + 1).parse::<ImageReference>().is_err());
     }
 
     #[test]
-    fn refuses_what_is_not_qualified_or_not_valid() {
+    fn rejects_unqualified_and_invalid_references() {
         for text in [
             "",
             "busybox",

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn made_names_are_valid_distinct_and_stable() {
+    fn generated_names_are_valid_distinct_and_stable() {
         let long = "x".repeat(200);
         let names = ["a b", "a:b", "a-b", "a  b", "ä", "", "-", "a", ".x", &long, "日本", "a b ", "A b"];
         let made: BTreeSet<String> = names.iter().map(|name| container_name(name)).collect();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn no_app_is_called_like_a_network_mode() {
+    fn no_network_has_the_name_of_a_network_mode() {
         let modes =
             ["host", "none", "bridge", "default", "podman", "private", "slirp4netns", "pasta", "container", "ns"];
         let own = ["ingress", "docker_gwbridge"];
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn log_groups_hold_the_name_of_their_node_or_a_form_of_it() {
+    fn log_groups_contain_the_original_or_sanitised_node_name() {
         for node in ["web", "a/b", "A_9.x#-"] {
             assert_eq!(log_group("/plant", node), format!("/plant/node/{node}"));
         }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_name_cannot_be_claimed_by_another_node() {
+    fn a_generated_name_cannot_be_claimed_by_another_node() {
         let made = container_name("a b");
         assert_ne!(container_name(&made), made);
     }

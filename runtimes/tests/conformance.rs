@@ -83,7 +83,7 @@ async fn conforms(kind: EngineKind, endpoint: &str, cli: Cli, restart: String, n
         subject = subject.networks_in(variable(folder).into());
     }
     if kind == EngineKind::Docker {
-        let check = "bytes_that_are_not_utf8_come_as_they_are";
+        let check = "bytes_that_are_not_utf8_arrive_unchanged";
         subject =
             subject.except(check, "Docker's json-file log keeps text: each byte that is not UTF-8 becomes U+FFFD");
     }

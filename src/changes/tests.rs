@@ -71,7 +71,7 @@ fn name(name: &str) -> NodeName {
 }
 
 #[tokio::test]
-async fn a_change_arrives_at_once_with_its_marks_and_is_deleted() {
+async fn a_change_arrives_at_once_with_its_ids_and_is_deleted() {
     let mut running = Running::start().await;
     running.polling().await;
     let sent_at = Instant::now();
@@ -105,7 +105,7 @@ async fn a_burst_arrives_in_order_though_batches_are_small() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_deleted_and_stops_nothing() {
+async fn unusable_messages_are_deleted_and_block_nothing() {
     let mut running = Running::start().await;
     running.fake.send_raw("not json\u{1b}[31m");
     running.fake.send_raw(r#"{"new": {"type": "QuantumNode", "name": "q"}}"#);
@@ -127,7 +127,7 @@ async fn shutdown_ends_a_long_poll_at_once() {
 }
 
 #[tokio::test]
-async fn it_ends_when_nobody_takes_changes() {
+async fn receiving_ends_when_the_channel_is_closed() {
     let running = Running::start().await;
     drop(running.changes);
     running.fake.set_tenant_config("{\"a\":1}");
@@ -159,7 +159,7 @@ async fn the_same_address_again_does_not_disturb_the_poll() {
 }
 
 #[tokio::test]
-async fn a_lost_queue_is_told_and_the_next_address_taken() {
+async fn a_lost_queue_is_reported_and_the_next_address_used() {
     let mut running = Running::start().await;
     running.polling().await;
     running.fake.replace_change_queue();
@@ -183,7 +183,7 @@ async fn revoked_credentials_are_replaced() {
 }
 
 #[tokio::test]
-async fn failed_deletions_are_tried_again() {
+async fn failed_deletions_of_messages_are_retried() {
     let mut running = Running::start().await;
     running.polling().await;
     running.fake.queues.fail_next_deletes(2);
@@ -193,7 +193,7 @@ async fn failed_deletions_are_tried_again() {
 }
 
 #[tokio::test]
-async fn failures_are_waited_out() {
+async fn receiving_continues_after_failures() {
     let mut running = Running::start().await;
     running.polling().await;
     running.fake.queues.fail_next(4, 503, "ServiceUnavailable");

@@ -63,13 +63,13 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_shown_whole() {
+    fn table_that_fits_is_printed_completely() {
         let table = table(&["a\n", "b\n  ! wrong\n"]);
         assert_eq!(screen(6, 80).fit(&table), "head\n\na\nb\n  ! wrong\n");
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_in_the_last_line() {
+    fn last_line_counts_the_nodes_that_do_not_fit() {
         let four = table(&["a\n", "b\n  ! wrong\n", "c\n", "d\n"]);
         assert_eq!(screen(7, 80).fit(&four), "head\n\na\nb\n  ! wrong\nand 2 more nodes\n");
         assert_eq!(screen(6, 80).fit(&four), "head\n\na\nand 3 more nodes\n");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_the_screen_takes_several_and_colours_take_no_room() {
+    fn long_lines_wrap_and_colours_take_no_columns() {
         let long = table(&["123456789012345\n", "b\n", "c\n"]);
         assert_eq!(screen(6, 10).fit(&long), "head\n\n123456789012345\nand 2 more nodes\n");
         let red = table(&["\u{1b}[31m1234567890\u{1b}[0m\n", "b\n", "c\n"]);

@@ -41,7 +41,7 @@ fn run_is_the_default() {
 }
 
 #[test]
-fn flags_stand_before_or_after_the_command() {
+fn flags_are_accepted_before_and_after_the_command() {
     check("x --runtime podman", Command::default(), &[("MANAGED_APP_RUNTIME", "podman")]);
     check("x --runtime podman check", Command::Check(CheckArgs::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
     check("x check --runtime=podman", Command::Check(CheckArgs::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
@@ -69,7 +69,7 @@ fn every_setting_but_the_password_has_its_flag() {
 }
 
 #[test]
-fn commands_that_ask_take_every_flag_and_show_their_own() {
+fn client_commands_accept_all_flags_and_show_their_own() {
     check("x status --runtime podman", Command::Status(StatusOptions::default()), &[("MANAGED_APP_RUNTIME", "podman")]);
     let help = |name: &str| {
         let mut command = Cli::command();
@@ -92,7 +92,7 @@ fn commands_that_ask_take_every_flag_and_show_their_own() {
 }
 
 #[test]
-fn mistakes_end_with_the_code_for_usage() {
+fn command_line_errors_exit_with_the_usage_code() {
     let read = |line: &str| Cli::read(line.split(' ').map(OsString::from)).map(|_| ());
     assert_eq!(read("x --no-such-flag"), Err(Exit::Usage));
     assert_eq!(read("x explode"), Err(Exit::Usage));
@@ -126,14 +126,14 @@ fn unit(name: &str) -> &'static str {
 }
 
 #[test]
-fn the_unit_knows_what_another_start_cannot_mend() {
+fn unit_does_not_restart_after_usage_and_settings_errors() {
     let expected = [Exit::Usage, Exit::Configuration].map(|exit| exit.code().to_string());
     assert_eq!(unit("RestartPreventExitStatus"), expected.join(" "));
     assert_eq!(unit("Restart"), "on-failure");
 }
 
 #[test]
-fn the_cloud_init_example_has_what_is_required_and_nothing_unknown() {
+fn cloud_init_example_has_required_and_known_settings_only() {
     let example = include_str!("../../packaging/cloud-init.yaml");
     let given: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("      ")?.split_once('=')).collect();
     for setting in SETTINGS.iter().filter(|setting| setting.absent == Absent::Required) {
@@ -154,7 +154,7 @@ fn man_page_and_completions_can_be_made() {
 }
 
 #[test]
-fn the_unit_has_the_folders_of_the_defaults() {
+fn unit_has_the_default_directories() {
     assert_eq!(unit("StateDirectory"), "echostream-managed-app");
     let log = crate::config::SETTINGS.iter().find(|setting| setting.variable == "MANAGED_APP_LOG_FILE");
     let folder = format!("/var/log/{}/", unit("LogsDirectory"));
@@ -163,7 +163,7 @@ fn the_unit_has_the_folders_of_the_defaults() {
 }
 
 #[test]
-fn the_unit_waits_longer_than_the_nodes_may_take_to_stop() {
+fn unit_stop_timeout_exceeds_the_stop_grace() {
     let seconds: u64 = unit("TimeoutStopSec").trim_end_matches('s').parse().expect("whole seconds");
     let grace = crate::config::SETTINGS.iter().find(|setting| setting.variable == "MANAGED_APP_STOP_GRACE");
     let crate::config::Absent::Default(grace) = grace.expect("it is in the table").absent else { panic!("a default") };

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn restarts_by_the_engine_and_the_last_exit_are_told() {
+    fn engine_restarts_and_the_last_exit_are_printed() {
         let at = |second: u8| format!("2026-11-22T19:17:{second:02}.000Z");
         let node = |more: serde_json::Value| {
             let mut node = serde_json::json!({

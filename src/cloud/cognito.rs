@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_of_the_wrong_form_is_refused_before_the_arithmetic() {
+    fn an_invalid_challenge_is_refused_before_the_arithmetic() {
         let check = |salt: &str, b: &str, block: &str, expected: bool| {
             let all = [("SALT", salt), ("SRP_B", b), ("SECRET_BLOCK", block), ("USER_ID_FOR_SRP", "user")];
             let parameters: HashMap<String, String> =

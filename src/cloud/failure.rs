@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_statuses_have_meanings() {
+    fn codes_and_statuses_map_to_error_kinds() {
         let check = |code, status, kind| assert_eq!(Failure::kind_of(code, status), kind, "{code} {status}");
         check("NotAuthorizedException", 400, AwsErrorKind::Refused);
         check("TooManyRequestsException", 400, AwsErrorKind::Throttled);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_keys_are_told_from_missing_permissions() {
+    fn refused_keys_are_not_missing_permissions() {
         for code in [
             "UnrecognizedClientException",
             "ExpiredTokenException",

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_step_that_fails_is_told() {
+    async fn the_failed_step_is_reported() {
         let step = async |url: &str| {
             let _ = rustls::crypto::ring::default_provider().install_default();
             reach(&Url::parse(url).expect("a URL")).await.map_err(|unreached| unreached.step)

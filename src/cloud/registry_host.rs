@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_public_gallery_has_two_hosts() {
+    fn ecr_public_has_two_hosts() {
         for host in ["public.ecr.aws", "ecr-public.aws.com"] {
             assert_eq!(registry_host(host), Some(RegistryHost::EcrPublic), "{host}");
         }

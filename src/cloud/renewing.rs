@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_old_value_serves_while_a_new_one_cannot_be_had() {
+    async fn an_old_value_is_used_while_the_renewal_fails() {
         let (cell, renewals) = (Renewing::new(Duration::ZERO), AtomicUsize::new(0));
         assert_eq!(get(&cell, &renewals, true).await, Ok(1));
         tokio::time::advance(Duration::from_secs(61)).await;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rejected_value_is_never_handed_out_again() {
+    async fn a_rejected_value_is_never_returned_again() {
         let (cell, renewals) = (Renewing::new(Duration::ZERO), AtomicUsize::new(0));
         assert_eq!(get(&cell, &renewals, true).await, Ok(1));
         cell.reject(|ticket| ticket.0 == 7);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_kept_failure_answers_for_its_time() {
+    async fn a_failure_is_cached_for_its_time() {
         let (cell, renewals) = (Renewing::new(Duration::from_secs(30)), AtomicUsize::new(0));
         assert_eq!(get(&cell, &renewals, false).await, Err("no"));
         tokio::time::advance(Duration::from_secs(29)).await;

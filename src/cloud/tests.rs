@@ -69,7 +69,7 @@ async fn wrong_users_and_passwords_are_refused() {
 }
 
 #[tokio::test]
-async fn a_new_password_counts_without_a_restart() {
+async fn a_new_password_is_used_without_a_restart() {
     let fake = FakeCloud::start().await;
     let client = client(&fake).await;
     fake.set_password("another");
@@ -140,7 +140,7 @@ async fn partial_data_is_never_a_snapshot() {
 }
 
 #[tokio::test]
-async fn no_app_is_gone() {
+async fn an_absent_app_is_reported_as_gone() {
     let fake = FakeCloud::start().await;
     let client = client(&fake).await;
     fake.remove_app();
@@ -148,7 +148,7 @@ async fn no_app_is_gone() {
 }
 
 #[tokio::test]
-async fn a_passing_failure_is_retried_at_most_twice() {
+async fn a_transient_failure_is_retried_at_most_twice() {
     let fake = FakeCloud::start().await;
     let client = client(&fake).await;
     let cases = [(503, CloudErrorKind::Failed), (429, CloudErrorKind::Throttled), (500, CloudErrorKind::Failed)];
@@ -163,7 +163,7 @@ async fn a_passing_failure_is_retried_at_most_twice() {
 }
 
 #[tokio::test]
-async fn a_cloud_that_is_not_there_is_unreachable() {
+async fn a_refused_connection_counts_as_unreachable() {
     let fake = FakeCloud::start().await;
     // Nothing listens on the discard port of this host.
     let nowhere = "http://127.0.0.1:9/graphql".to_owned();
@@ -172,7 +172,7 @@ async fn a_cloud_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
-async fn the_apps_credentials_are_read_once_and_renewed_when_told() {
+async fn app_credentials_are_read_once_and_renewed_after_expire() {
     let fake = FakeCloud::start().await;
     let client = client(&fake).await;
     let credentials = AppCredentials::new(client.cloud.clone());

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_and_its_link_have_no_proxy_before_them() {
+    fn local_addresses_use_no_proxy() {
         let direct = |url: &str| is_local(&Url::parse(url).expect("a URL"));
         for url in [
             "http://169.254.169.254/latest/api/token",

@@ -90,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn only_variables_of_libraries_are_passed_on() {
+    fn only_library_variables_are_added_to_the_environment() {
         let text = "PASSWORD=p\nAPP=a\nAWS_PROFILE=x\nhttps_proxy=y\nNO_PROXY=z\nSSL_CERT_FILE=/c\nDOCKER_HOST=d";
         let names: Vec<_> = missing(text, &[]).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["AWS_PROFILE", "NO_PROXY", "SSL_CERT_FILE", "https_proxy"]);
     }
 
     #[test]
-    fn home_comes_from_the_user_database_where_the_variable_has_none() {
+    fn home_is_read_from_the_user_database_if_unset() {
         let database = || Some(PathBuf::from("/root"));
         let root = Some(("HOME".to_owned(), "/root".to_owned()));
         assert_eq!(missing_home(None, database), root);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_home_of_a_user_stands_in_passwd() {
+    fn home_of_a_user_is_read_from_passwd() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nodd\nme:x:1000:1000::/home/me:/bin/sh\nnone:x:7:7:::\n";
         assert_eq!(home_in(passwd, 0), Some(PathBuf::from("/root")));
         assert_eq!(home_in(passwd, 1000), Some(PathBuf::from("/home/me")));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_was_started_over_misses_nothing() {
+    fn second_execution_finds_all_library_variables() {
         let text = "AWS_A=1\nAWS_A=2\nAWS_B=\nAWS_C=x\nAWS_C=";
         let passed = missing(text, &[]);
         assert_eq!(passed, [("AWS_A".into(), "2".into())]);
@@ -133,10 +133,9 @@ mod tests {
     /// Has two roles: as the parent it runs itself with an environment file; as the child it adopts the variables of the
     /// file, which executes it again in the same process.
     #[test]
-    fn variables_of_the_file_reach_the_environment_of_the_same_process() {
+    fn env_file_variables_reach_the_process_environment() {
         const ROLE: &str = "MANAGED_APP_TEST_ADOPT_FROM";
-        const NAME: &str =
-            "config::environment::tests::variables_of_the_file_reach_the_environment_of_the_same_process";
+        const NAME: &str = "config::environment::tests::env_file_variables_reach_the_process_environment";
         if let Some(path) = process_environment(ROLE) {
             let mut flags = Flags::default();
             flags.env_file = Some(path.into());

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_listed_with_their_sources_and_secrets_apart() {
+    fn settings_are_listed_with_sources_and_without_secrets() {
         let environment = |name: &str| {
             let given = [
                 ("PASSWORD", "hunter2"),

@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_ends_soon_asks_for_a_look_and_a_long_one_for_everything() {
+    async fn short_event_stream_causes_a_list_and_a_long_one_a_resync() {
         let faults = Faulty::new(Arc::new(InMemoryRuntime::new()));
         let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
         let (inbox, mut events) = mpsc::channel::<Event>(1);

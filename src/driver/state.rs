@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_recorded_is_there_after_a_restart_and_private() {
+    async fn state_survives_a_restart_and_the_file_is_private() {
         let directory = tempfile::tempdir().expect("a folder");
         let state = Arc::new(StateFile::open(directory.path()));
         let (a, b) = (id("a"), id("b"));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_recorded_after_a_forgetting_was_asked_for_stays() {
+    async fn record_after_a_retain_call_stays() {
         let directory = tempfile::tempdir().expect("a folder");
         let state = Arc::new(StateFile::open(directory.path()));
         state.record(&id("old"), &Revision::from_text("1")).await;
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_version_1_wrote_is_read_also_with_fields_of_the_future() {
+    async fn file_of_version_1_is_read_also_with_unknown_fields() {
         let text = include_str!("fixtures/state-v1.json");
         let with_more = text.replacen("{", r#"{"a_field_of_the_future":{"x":[1]},"#, 1);
         for text in [text, with_more.as_str()] {
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_inputs_of_a_revision_are_kept_and_tell_which_of_them_changed() {
+    async fn state_file_keeps_inputs_that_name_what_changed() {
         let directory = tempfile::tempdir().expect("a folder");
         let revision = |digest: &str, pairs: &[(&str, &str)]| {
             let inputs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_makes_no_sense_is_set_aside() {
+    async fn invalid_file_is_set_aside() {
         for text in ["", "{", r#"{"version":2,"revisions":{}}"#] {
             let directory = tempfile::tempdir().expect("a folder");
             std::fs::write(directory.path().join("state.json"), text).expect("a file");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peek_leaves_everything_as_it_is() {
+    async fn peek_changes_nothing() {
         let directory = tempfile::tempdir().expect("a folder");
         let absent = directory.path().join("absent");
         assert!(StateFile::peek(&absent).expect("nothing is known").is_empty());
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_cannot_be_written_is_no_reason_to_stop() {
+    async fn unwritable_directory_is_only_a_warning() {
         let directory = tempfile::tempdir().expect("a folder");
         let file = directory.path().join("file");
         std::fs::write(&file, "").expect("a file");

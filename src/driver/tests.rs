@@ -50,7 +50,7 @@ async fn the_node_is_down_for_one_stop_and_one_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_window_nothing_is_looked_at() {
+async fn zero_window_skips_the_check() {
     let mut harness = Harness::with_old(vec![]).await;
     harness.executor.replace_window = Duration::ZERO;
     let began = Instant::now();
@@ -59,7 +59,7 @@ async fn without_a_window_nothing_is_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_old_one_is_of_no_use_nothing_waits_for_a_window() {
+async fn forced_replacement_has_no_window() {
     let harness = Harness::with_old(vec![]).await;
     let began = Instant::now();
     assert!(matches!(harness.replace(next(), Strategy::Force).await, Outcome::Created(_)));
@@ -68,7 +68,7 @@ async fn where_the_old_one_is_of_no_use_nothing_waits_for_a_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_stay_up_gives_way_to_the_old_one() {
+async fn new_container_that_does_not_stay_up_is_rolled_back() {
     let dies = |code, ms| Behaviour::Exits { code, after: Duration::from_millis(ms) };
     let table = [
         (dies(3, 0), "it exited with code 3"),
@@ -95,14 +95,14 @@ async fn what_does_not_stay_up_gives_way_to_the_old_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_after_the_window_is_the_engines_business() {
+async fn exit_after_the_window_is_left_to_the_engine() {
     let harness = Harness::with_old(vec![]).await;
     behave(&harness, crashes(WINDOW * 2));
     assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_start_gives_way_to_the_old_one() {
+async fn new_container_that_does_not_start_is_rolled_back() {
     let blames = [
         (ErrorKind::Refused, FailureKind::Permanent),
         (ErrorKind::Other, FailureKind::Transient),
@@ -119,7 +119,7 @@ async fn what_does_not_start_gives_way_to_the_old_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_strangers_port_is_the_reason_told() {
+async fn port_of_a_foreign_container_is_the_reported_reason() {
     let harness = Harness::with_old(vec![port(1)]).await;
     harness.memory.occupy_port(ANY, Protocol::Tcp, 8080);
     let outcome = harness.replace(target("aa", "two", "2", vec![port(8080)]), Strategy::StopFirst).await;
@@ -129,7 +129,7 @@ async fn a_strangers_port_is_the_reason_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_old_one_cannot_come_back_nothing_is_given_up() {
+async fn new_container_is_kept_if_the_old_one_cannot_start() {
     let harness = Harness::with_old(vec![]).await;
     harness.faults.on(Verb::Start).times(2).fail(ErrorKind::Refused);
     assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Failed(_)));
@@ -140,7 +140,7 @@ async fn where_the_old_one_cannot_come_back_nothing_is_given_up() {
 
 /// An object that both refer to is gone: another container can be created once the new one is removed.
 #[tokio::test(start_paused = true)]
-async fn where_neither_can_be_started_the_new_one_goes() {
+async fn new_container_is_removed_if_neither_can_start() {
     let harness = Harness::with_old(vec![]).await;
     harness.faults.on(Verb::Start).times(2).fail(ErrorKind::NotFound);
     assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Failed(_)));
@@ -149,7 +149,7 @@ async fn where_neither_can_be_started_the_new_one_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_before_the_stop_is_not_noticed_by_the_old_one() {
+async fn failure_before_the_stop_does_not_affect_the_old_container() {
     for verb in [Verb::Create, Verb::Stop] {
         let harness = Harness::with_old(vec![]).await;
         harness.faults.on(verb).fail(ErrorKind::Other);
@@ -162,7 +162,7 @@ async fn a_failure_before_the_stop_is_not_noticed_by_the_old_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_while_a_new_container_is_watched() {
+async fn window_holds_no_permit() {
     let harness = Harness::with_old(vec![]).await.with_permits(1);
     harness.create(target("bb", "one", "1", vec![])).await;
     let id = harness.view("bb").expect("bb").container.id;
@@ -178,7 +178,7 @@ async fn nobody_waits_while_a_new_container_is_watched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn word_of_its_end_cuts_the_window_short() {
+async fn exit_event_ends_the_window_early() {
     let mut harness = Harness::with_old(vec![]).await;
     harness.executor.replace_window = Duration::from_secs(600);
     behave(&harness, crashes(Duration::from_secs(1)));
@@ -194,7 +194,7 @@ async fn word_of_its_end_cuts_the_window_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_ended_with_its_engine_is_not_blamed() {
+async fn exit_together_with_the_engine_is_transient() {
     let harness = Harness::with_old(vec![]).await;
     behave(&harness, Behaviour::Exits { code: 137, after: WINDOW / 4 });
     let restart = async {
@@ -212,7 +212,7 @@ async fn a_container_that_ended_with_its_engine_is_not_blamed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_ends_leaves_the_rest_to_the_next_one() {
+async fn stopped_daemon_leaves_the_rollout_to_the_next_one() {
     let harness = Harness::with_old(vec![]).await;
     let stop = async {
         tokio::time::sleep(WINDOW / 2).await;
@@ -230,7 +230,7 @@ async fn a_daemon_that_ends_leaves_the_rest_to_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_nodes_swap_their_ports_also_one_operation_at_a_time() {
+async fn two_nodes_swap_ports_with_a_single_permit() {
     let harness = Harness::with_old(vec![port(1)]).await.with_permits(1);
     harness.create(target("bb", "one", "1", vec![port(2)])).await;
     harness.memory.set_latencies(Latencies { stop: Duration::from_secs(3), ..Latencies::default() });
@@ -244,7 +244,7 @@ async fn two_nodes_swap_their_ports_also_one_operation_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_swap_that_gets_no_port_is_not_the_new_containers_fault() {
+async fn port_swap_without_a_free_port_is_a_transient_failure() {
     let harness = Harness::with_old(vec![port(1)]).await;
     harness.memory.occupy_port(ANY, Protocol::Tcp, 2);
     let outcome = harness.replace(target("aa", "two", "2", vec![port(2)]), Strategy::PortSwap).await;
@@ -264,7 +264,7 @@ async fn in_overlap_the_node_is_never_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_overlap_the_old_one_does_not_notice_a_bad_new_one() {
+async fn failed_overlap_does_not_affect_the_old_container() {
     let harness = Harness::with_old(vec![]).await;
     behave(&harness, crashes(Duration::ZERO));
     let outcome = harness.replace(next(), Strategy::StartFirst).await;
@@ -275,7 +275,7 @@ async fn in_overlap_the_old_one_does_not_notice_a_bad_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_comes_in_the_window_is_not_taken_for_the_containers() {
+async fn image_pulled_in_the_window_is_not_recorded_for_the_container() {
     let harness = Harness::with_old(vec![]).await;
     let pull = async {
         tokio::time::sleep(WINDOW / 2).await;
@@ -287,7 +287,7 @@ async fn an_image_that_comes_in_the_window_is_not_taken_for_the_containers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_is_taken_is_no_obstacle() {
+async fn taken_name_does_not_prevent_a_replacement() {
     let harness = Harness::with_old(vec![]).await;
     harness.memory.add_stranger(&next_name("aa"), Default::default(), &["bridge"]).expect("the name is free");
     assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
@@ -296,7 +296,7 @@ async fn a_name_that_is_taken_is_no_obstacle() {
 }
 
 #[test]
-fn each_container_has_a_salt_of_its_own() {
+fn each_container_has_its_own_salt() {
     let spec = next().spec;
     let label = || with_labels(&spec, "aa".to_owned()).0.labels[labels::SPEC].clone();
     let (one, other) = (label(), label());

@@ -19,7 +19,7 @@ fn failed(kind: EngineKind, endpoint: &str, error: ErrorKind, words: &'static st
 }
 
 #[test]
-fn containers_of_the_app_decide_and_then_the_order() {
+fn engine_with_most_containers_of_the_app_is_selected() {
     let down = || Err(failed(EngineKind::Docker, "d", ErrorKind::Unreachable, "no such file"));
     let check = |results: Vec<Result<FoundEngine, FailedAttempt>>, endpoint: &str, reason: &str| {
         let (chosen, why) = select_engine(results).expect("one found");
@@ -34,7 +34,7 @@ fn containers_of_the_app_decide_and_then_the_order() {
 }
 
 #[test]
-fn without_any_engine_all_that_was_tried_is_named_with_its_remedy() {
+fn error_without_an_engine_has_each_attempt_and_its_remedy() {
     let tried = vec![
         Err(failed(EngineKind::Docker, "unix:///d", ErrorKind::Unreachable, "no such file")),
         Err(failed(EngineKind::Podman, "unix:///run/user/7/p", ErrorKind::Unreachable, "no such file")),
@@ -55,7 +55,7 @@ fn without_any_engine_all_that_was_tried_is_named_with_its_remedy() {
 }
 
 #[test]
-fn a_socket_that_may_not_be_used_is_not_started_again() {
+fn denied_socket_has_a_remedy_for_permissions() {
     for (kind, part) in [(EngineKind::Docker, "group `docker`"), (EngineKind::Podman, "systemctl --user")] {
         let denied = RuntimeError::new(ErrorKind::Unreachable, "ask the engine at", "x");
         let text = remedy(kind, "x", &denied.with_source("Permission denied (os error 13)"));

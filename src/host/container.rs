@@ -76,7 +76,7 @@ mod tests {
 ";
 
     #[test]
-    fn a_container_is_told_by_its_root() {
+    fn container_is_detected_by_its_root() {
         assert!(has_root_of_container(DOCKER));
         assert!(has_root_of_container(PODMAN_VFS));
         assert!(!has_root_of_container(HOST));

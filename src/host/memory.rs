@@ -63,8 +63,8 @@ mod tests {
 
     #[cfg(target_env = "gnu")]
     #[tokio::test(start_paused = true)]
-    async fn what_was_needed_once_goes_back_to_the_kernel() {
-        if !is_alone("what_was_needed_once_goes_back_to_the_kernel") {
+    async fn free_memory_is_returned_to_the_kernel() {
+        if !is_alone("free_memory_is_returned_to_the_kernel") {
             return;
         }
         let mut blocks: Vec<Box<[u8; 1024]>> = (0..24 << 10).map(|_| Box::new([1; 1024])).collect();

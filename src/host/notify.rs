@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_is_fed_twice_in_its_time() {
+    fn watchdog_is_notified_twice_per_interval() {
         let watched = |watchdog, watchdog_pid| SystemdEnvironment { watchdog, watchdog_pid, ..Default::default() };
         let limit = Some(Duration::from_secs(30));
         let half = Some(Duration::from_secs(15));

@@ -72,27 +72,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_is_found_on_the_path_and_told_now() {
+    async fn shutdown_is_found_on_the_path_and_runs_now() {
         let folder = fake(r#"echo "$@" > "${0%/*}/told""#);
         run_in(folder.path()).await.expect("it ends well");
         assert_eq!(std::fs::read_to_string(folder.path().join("told")).expect("it was run"), "now\n");
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_in_its_own_words() {
+    async fn refused_shutdown_reports_its_standard_error() {
         let folder = fake("echo 'must be root' >&2; exit 3");
         let error = run_in(folder.path()).await.expect_err("it refuses").to_string();
         assert!(error.contains("must be root") && error.contains("3"), "{error}");
     }
 
     #[tokio::test]
-    async fn a_missing_shutdown_is_said() {
+    async fn missing_shutdown_is_reported() {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(matches!(run_in(folder.path()).await, Err(PowerOffError::NotRun(_))));
     }
 
     #[tokio::test]
-    async fn a_shutdown_that_hangs_is_given_up() {
+    async fn hanging_shutdown_is_killed() {
         let folder = fake("exec /bin/sleep 60");
         let path = Some(folder.path().as_os_str());
         assert!(matches!(run(path, Duration::from_millis(50)).await, Err(PowerOffError::TimedOut)));

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_signal_is_told_as_what_it_is() {
+    async fn each_signal_is_reported_as_itself() {
         let mut signals = Signals::listen().expect("signals can be had");
         // Without a handler it would end this process.
         kill("-USR1");

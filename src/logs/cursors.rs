@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cursors_outlive_the_process_and_are_nobody_elses_business() {
+    async fn cursors_are_stored_in_a_private_file() {
         let directory = tempfile::tempdir().expect("a folder");
         let cursors = Arc::new(Cursors::open(directory.path()));
         cursors.set(&id("a"), position("a"));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_makes_no_sense_is_set_aside() {
+    async fn invalid_file_is_set_aside() {
         for text in ["", "{", r#"{"version":2,"cursors":{}}"#] {
             let directory = tempfile::tempdir().expect("a folder");
             std::fs::write(directory.path().join(FILE_NAME), text).expect("a file");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_version_1_wrote_is_read_also_with_fields_of_the_future() {
+    async fn file_of_version_1_is_read_also_with_unknown_fields() {
         let text =
             r#"{"version":1,"more":[],"cursors":{"9f1c":{"at_ns":1,"index":2,"digest":18446744073709551615,"x":0}}}"#;
         let directory = tempfile::tempdir().expect("a folder");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_cannot_be_written_is_no_reason_to_stop() {
+    async fn unwritable_directory_is_only_a_warning() {
         let directory = tempfile::tempdir().expect("a folder");
         let cursors = Arc::new(Cursors::open(&directory.path().join("absent")));
         cursors.save_up_to(cursors.set(&id("a"), position("a"))).await;

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_cut_between_characters_where_there_are_any() {
+    fn bytes_are_split_between_characters_if_they_are_utf8() {
         let cases: [(&[u8], usize, usize); 5] =
             [(b"abc", 2, 2), ("aä".as_bytes(), 2, 1), ("😀".as_bytes(), 3, 0), (b"abc", 9, 3), (&[0x80; 9], 5, 5)];
         for (bytes, at, wanted) in cases {

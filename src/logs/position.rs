@@ -134,7 +134,7 @@ mod tests {
     const S: i64 = 1_000_000_000;
 
     #[test]
-    fn a_place_is_found_again_among_many_of_the_same_time() {
+    fn a_position_is_found_among_chunks_of_the_same_time() {
         let log = [chunk(S, "a"), chunk(S, "a"), chunk(S, "b"), chunk(S, "a"), chunk(2 * S, "a"), chunk(2 * S, "a")];
         for read in 1..=log.len() {
             assert_eq!(found(&log, position(&log, read)), Some(read));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_a_little_out_of_order_is_found() {
+    fn a_position_is_found_if_chunks_are_slightly_out_of_order() {
         let log = [chunk(5 * S, "a"), chunk(5 * S + 20, "err"), chunk(5 * S + 10, "out"), chunk(5 * S + 30, "b")];
         for read in 1..=log.len() {
             assert_eq!(found(&log, position(&log, read)), Some(read));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rotated_away_is_gone() {
+    fn a_position_that_rotated_away_is_gone() {
         let log = [chunk(S, "a"), chunk(S, "b"), chunk(S, "c"), chunk(S, "d"), chunk(9 * S, "e")];
         let wanted = position(&log, 3);
         assert_eq!(found(&log[1..], wanted), None, "another chunk has its index");

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_names_nodes_that_are_new_gone_or_other() {
+    fn update_names_new_removed_and_changed_nodes() {
         let before = Arc::new(app(&[("a", false), ("b", false), ("c", false)]));
         let after = Arc::new(app(&[("a", false), ("b", true), ("d", false)]));
         let Snapshot::Update { app, since, changed } = Snapshot::App(after.clone()).since(Some(&before)) else {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_by_node_where_more_has_changed_or_something_is_missing() {
+    fn update_by_node_needs_complete_snapshots_and_equal_settings() {
         let before = Arc::new(app(&[("a", false)]));
         let is_whole = |app: App, before: Option<&Arc<App>>| {
             matches!(Snapshot::App(Arc::new(app)).since(before), Snapshot::App(_))

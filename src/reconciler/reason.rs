@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_names_fields_what_is_in_the_way_and_the_newest_change() {
+    fn reason_names_fields_the_obstacle_and_the_newest_change() {
         let differences = vec![Difference::of("node config"), Difference::of("edge to b")];
         let reason = Reason::in_fields(ReasonKind::InputsChanged, differences);
         assert_eq!(reason.to_string(), "what it reads has changed: node config, edge to b");

@@ -14,7 +14,7 @@ use crate::model::Change;
 use world::{World, name};
 
 #[test]
-fn a_new_app_gets_its_containers_and_is_then_left_alone() {
+fn new_app_gets_its_containers_once() {
     let mut world = World::new(&["a", "b"]);
     world.begin();
     assert_eq!(world.take_log(), ["pull img/a", "create a", "create b"]);
@@ -36,7 +36,7 @@ fn a_daemon_that_starts_beside_matching_containers_touches_none() {
 }
 
 #[test]
-fn what_changed_while_the_daemon_was_away_restarts_exactly_the_stale_nodes() {
+fn changes_without_a_daemon_restart_exactly_the_stale_nodes() {
     let mut world = World::new(&["a", "b", "c"]);
     world.begin();
     let mut world = world.restart_daemon();
@@ -61,7 +61,7 @@ fn edge_change_restarts_both_ends_once() {
 }
 
 #[test]
-fn a_change_that_the_snapshot_does_not_show_yet_is_looked_for_again() {
+fn change_that_a_snapshot_lacks_is_checked_again() {
     let mut world = World::new(&["a", "b"]);
     world.begin();
     world.take_log();
@@ -87,7 +87,7 @@ fn an_image_change_pulls_and_then_replaces() {
 }
 
 #[test]
-fn a_type_change_that_names_the_same_image_pulls_once_and_replaces_when_the_tag_was_moved() {
+fn type_change_with_a_moved_tag_pulls_once_and_replaces() {
     let mut world = World::new(&["a", "b"]);
     world.begin();
     world.take_log();
@@ -101,7 +101,7 @@ fn a_type_change_that_names_the_same_image_pulls_once_and_replaces_when_the_tag_
 }
 
 #[test]
-fn a_failed_pull_stops_no_running_node_and_its_edges_still_count() {
+fn failed_pull_keeps_the_node_running_and_following_its_edges() {
     let mut world = World::new(&["a", "b"]);
     world.begin();
     world.take_log();
@@ -119,7 +119,7 @@ fn a_failed_pull_stops_no_running_node_and_its_edges_still_count() {
 }
 
 #[test]
-fn removed_nodes_go_and_gaps_remove_nothing() {
+fn removed_nodes_are_removed_and_gaps_remove_nothing() {
     let mut world = World::new(&["a", "b", "c"]);
     world.begin();
     world.take_log();
@@ -153,7 +153,7 @@ fn a_failed_snapshot_changes_nothing_and_is_fetched_again() {
 }
 
 #[test]
-fn without_the_cloud_at_boot_what_is_there_is_started() {
+fn without_the_cloud_at_boot_existing_containers_start() {
     let mut world = World::new(&["a"]);
     world.begin();
     let mut world = world.restart_daemon();
@@ -166,7 +166,7 @@ fn without_the_cloud_at_boot_what_is_there_is_started() {
 }
 
 #[test]
-fn a_cloud_that_is_silent_at_boot_holds_up_what_is_there_for_seconds_only() {
+fn silent_cloud_at_boot_delays_existing_containers_for_seconds() {
     let mut world = World::new(&["a"]);
     world.begin();
     let mut world = world.restart_daemon();
@@ -181,7 +181,7 @@ fn a_cloud_that_is_silent_at_boot_holds_up_what_is_there_for_seconds_only() {
 }
 
 #[test]
-fn what_others_do_to_containers_is_put_right() {
+fn external_changes_of_containers_are_reverted() {
     let mut world = World::new(&["a", "b", "c", "d", "e"]);
     world.begin();
     world.advance(Duration::from_secs(60));
@@ -198,7 +198,7 @@ fn what_others_do_to_containers_is_put_right() {
 }
 
 #[test]
-fn a_start_whose_answer_was_lost_is_not_repeated() {
+fn start_with_a_lost_response_is_not_repeated() {
     let mut world = World::new(&["a"]);
     world.lost_responses = 1;
     world.begin();
@@ -209,7 +209,7 @@ fn a_start_whose_answer_was_lost_is_not_repeated() {
 }
 
 #[test]
-fn a_pull_that_is_tried_again_holds_up_no_repair() {
+fn retried_pull_delays_no_repair() {
     let mut world = World::new(&["a"]);
     world.begin();
     let image: ImageReference = "registry.test/img/a:1".parse().expect("a valid reference");
@@ -225,7 +225,7 @@ fn a_pull_that_is_tried_again_holds_up_no_repair() {
 }
 
 #[test]
-fn an_operator_who_asks_for_it_need_not_wait_for_the_end_of_a_pause() {
+fn resync_of_an_operator_skips_all_retry_delays() {
     let mut world = World::new(&["a", "b", "c"]);
     world.broken_nodes.insert("a".to_owned());
     let at =
@@ -247,7 +247,7 @@ fn an_operator_who_asks_for_it_need_not_wait_for_the_end_of_a_pause() {
 }
 
 #[test]
-fn one_broken_node_holds_up_no_other_and_is_tried_again() {
+fn failing_node_delays_no_other_and_is_retried() {
     let mut world = World::new(&["a", "b"]);
     world.broken_nodes.insert("a".to_owned());
     world.begin();
@@ -279,7 +279,7 @@ fn the_app_is_gone_only_when_two_snapshots_say_so() {
 }
 
 #[test]
-fn an_app_that_never_was_here_is_a_mistake_and_no_removal() {
+fn app_that_never_existed_here_is_an_error_and_no_removal() {
     let mut world = World::new(&[]);
     world.is_gone = true;
     world.begin();
@@ -295,7 +295,7 @@ fn an_app_that_never_was_here_is_a_mistake_and_no_removal() {
 }
 
 #[test]
-fn stop_stops_all_and_leave_leaves_them() {
+fn stop_stops_all_nodes_and_leave_keeps_them() {
     let mut world = World::new(&["a", "b"]);
     world.begin();
     world.take_log();
@@ -342,7 +342,7 @@ fn an_interrupted_replacement_is_finished() {
 }
 
 #[test]
-fn the_same_meaning_is_the_same_revision() {
+fn equal_json_has_the_same_revision() {
     let world = World::new(&["a"]);
     let revision = |edit: &dyn Fn(&mut App)| {
         let mut app = world.app.clone();

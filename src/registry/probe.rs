@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn one_image_says_it_in_its_configuration() {
+    fn a_single_image_has_its_architecture_in_its_configuration() {
         let image = json!({ "config": { "digest": "sha256:1" }, "layers": [] });
         assert_eq!(Platforms::of(&image), Platforms::InConfiguration("sha256:1".to_owned()));
         assert_eq!(Platforms::of(&json!("nonsense")), Platforms::InConfiguration(String::new()));

@@ -95,7 +95,7 @@ async fn password(registry: &Registry, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_private_token_comes_from_the_region_and_account_of_the_image() {
+async fn a_private_token_uses_region_and_account_of_the_image() {
     let (_server, ecr, registry) = start().await;
     assert_eq!(password(&registry, PRIVATE).await, "token 1");
     let (target, region, body) = ecr.last();
@@ -139,7 +139,7 @@ async fn many_images_of_one_registry_cost_one_request() {
 }
 
 #[tokio::test]
-async fn a_forgotten_token_is_asked_for_again() {
+async fn a_dropped_token_is_requested_again() {
     let (_server, _ecr, registry) = start().await;
     assert_eq!(password(&registry, PRIVATE).await, "token 1");
     registry.forget(&image("localhost:5000/node:1")).await;
@@ -163,7 +163,7 @@ async fn a_token_that_ends_soon_is_renewed() {
 }
 
 #[tokio::test]
-async fn refusals_of_a_private_registry_have_kinds_and_name_the_permission() {
+async fn refusals_of_a_private_registry_name_the_permission() {
     let cases = [
         (400, "AccessDeniedException", RegistryErrorKind::AccessDenied),
         (400, "UnrecognizedClientException", RegistryErrorKind::Unauthorized),
@@ -183,7 +183,7 @@ async fn refusals_of_a_private_registry_have_kinds_and_name_the_permission() {
 }
 
 #[tokio::test]
-async fn the_public_gallery_works_without_a_token_too() {
+async fn ecr_public_works_without_a_token() {
     let (_server, ecr, registry) = start().await;
     ecr.fail(Some((400, "AccessDeniedException")));
     for _ in 0..3 {
@@ -194,7 +194,7 @@ async fn the_public_gallery_works_without_a_token_too() {
 
 /// A pull without a token counts against the lower limit for anonymous pulls, so transient failures are retried.
 #[tokio::test]
-async fn the_public_gallery_is_asked_again_when_a_failure_may_pass() {
+async fn ecr_public_is_retried_after_a_transient_failure() {
     let (_server, ecr, registry) = start().await;
     ecr.fail(Some((400, "ExpiredTokenException")));
     let mend = async {
@@ -210,7 +210,7 @@ async fn the_public_gallery_is_asked_again_when_a_failure_may_pass() {
 
 /// The fake cloud's ECR checks signatures as AWS does.
 #[tokio::test]
-async fn signed_calls_are_taken_by_the_fake_cloud() {
+async fn signed_calls_are_accepted_by_the_fake_cloud() {
     let fake = managed_app_fakes::FakeCloud::start().await;
     let registry = Registry::new(crate::cloud::testing::aws(&fake));
     assert!(!password(&registry, PRIVATE).await.is_empty());
@@ -232,7 +232,7 @@ impl ProvideCredentials for NoKeys {
 }
 
 #[tokio::test]
-async fn a_host_without_credentials_is_told_so() {
+async fn a_host_without_credentials_gets_an_error_that_says_so() {
     let (server, ecr, _) = start().await;
     let aws = Aws::new(AwsOptions {
         endpoint_url: Some(server.uri()),

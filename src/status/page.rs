@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_asks_for_nothing_from_elsewhere() {
+    fn page_loads_no_external_resources() {
         for path in ["/", "/page.css", "/page.js"] {
             let (_, content) = asset(path).expect("it is there");
             let outside = ["http://", "https://", "//cdn", "innerHTML", "eval(", "style="];

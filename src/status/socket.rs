@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_private_and_goes_with_its_daemon() {
+    async fn status_socket_is_private_and_removed_with_its_daemon() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run/status.sock");
         let socket = Socket::bind(&path).expect("nobody else is there");
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_daemon_s_is_replaced_and_a_living_one_s_is_not() {
+    async fn only_the_socket_of_a_dead_daemon_is_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("status.sock");
         drop(net::UnixListener::bind(&path).expect("a socket that nobody listens at any more"));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_of_somebody_else_stays() {
+    async fn foreign_file_at_the_socket_path_is_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("status.sock");
         fs::write(&path, "precious").expect("a file");

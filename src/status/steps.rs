@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_down_from_the_stop_to_the_end_of_the_start() {
+    fn downtime_lasts_from_the_stop_to_the_end_of_the_start() {
         let down = |all: &[(&str, i64, u64)]| downtime_ms(&steps(all));
         assert_eq!(down(&[("restart", 5, 350)]), Some(350));
         assert_eq!(down(&[("create", 0, 40), ("stop", 40, 200), ("start", 240, 90), ("remove", 2400, 9)]), Some(290));

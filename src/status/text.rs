@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_steers_the_terminal() {
+    fn sanitized_text_cannot_control_the_terminal() {
         assert_eq!(sanitize("a\u{1b}[2Jb\r\nc\u{9b}1m\u{7}"), "a [2Jb  c 1m ");
         assert_eq!(sanitize("x\u{202e}gpj.exe\u{2066}"), "x gpj.exe ");
         assert_eq!(sanitize("Füllstand: 3 ☃ 日本"), "Füllstand: 3 ☃ 日本");

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_put_in_place_by_the_rotation_is_used() {
+    fn a_file_created_by_the_rotation_is_used() {
         let (folder, path, mut file) = start();
         file.write("one").expect("written");
         fs::rename(&path, folder.path().join("app.log.1")).expect("renamed");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_file_is_made_again() {
+    fn a_removed_log_file_is_created_again() {
         let (_folder, path, mut file) = start();
         file.write("one").expect("written");
         fs::remove_file(&path).expect("removed");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_told_once_until_it_is_over() {
+    fn a_file_error_is_reported_once_until_a_write_succeeds() {
         let folder = tempfile::tempdir().expect("a folder");
         let in_the_way = folder.path().join("taken");
         fs::write(&in_the_way, "a file").expect("written");

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_hangs_holds_nobody_up_and_drops_are_counted() {
+    fn a_hanging_write_blocks_no_caller_and_drops_are_counted() {
         let queue = Queue::new();
         let (go, hang) = mpsc::channel::<()>();
         let (sender, receiver) = mpsc::channel();

@@ -97,12 +97,12 @@ mod tests {
     }
 
     #[test]
-    fn short_secrets_do_not_shred_lines() {
+    fn short_secrets_are_not_redacted() {
         assert_eq!(redact(&["", "a", "abc"], "abc a"), "abc a");
     }
 
     #[test]
-    fn passing_secrets_are_bounded_and_the_password_stays() {
+    fn temporary_secrets_are_limited_and_the_password_stays() {
         let redactor = Redactor::default();
         redactor.add(&SecretString::from("password"));
         for number in 0..=TEMPORARY_MAX {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_tells_nothing() {
+    fn debug_of_the_redactor_shows_no_secret() {
         let redactor = Redactor::default();
         redactor.add(&SecretString::from("hunter2"));
         assert_eq!(format!("{redactor:?}"), "Redactor");

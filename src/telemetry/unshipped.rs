@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_how_many_are_missing_in_their_place() {
+    fn a_line_with_their_number_replaces_dropped_lines() {
         let lines = Unshipped::default();
         (0..LINES_MAX + 3).for_each(|_| lines.push(line("x")));
         assert_eq!((lines.waiting(), lines.dropped()), (LINES_MAX, (3, 3)));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_at_the_end_is_told_too() {
+    fn a_gap_at_the_end_is_reported() {
         let lines = Unshipped::default();
         let large = "x".repeat(BYTES_MAX);
         lines.push(line(&large));

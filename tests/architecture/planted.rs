@@ -25,7 +25,7 @@ fn passes(path: &str, code: &str) {
 }
 
 #[test]
-fn every_banned_path_fires_where_the_ban_holds_and_not_where_it_is_lifted() {
+fn each_ban_fires_within_its_scope_and_not_in_exceptions() {
     for ban in BANS {
         for pattern in ban.patterns {
             let code = match pattern.strip_suffix('*') {

@@ -171,7 +171,7 @@ async fn each_permission_of_the_public_gallery_is_named() {
 }
 
 #[tokio::test]
-async fn an_image_for_another_architecture_or_of_nowhere_is_told() {
+async fn a_wrong_architecture_or_missing_repository_is_reported() {
     let harness = harness_with_nodes().await;
     harness.cloud.registry.set_architecture("s390x");
     let ran = harness.run(&["check"]).await;
@@ -189,7 +189,7 @@ async fn an_image_for_another_architecture_or_of_nowhere_is_told() {
 }
 
 #[tokio::test]
-async fn an_image_that_does_not_say_its_architecture_is_good() {
+async fn an_image_without_an_architecture_is_accepted() {
     let harness = harness_with_nodes().await;
     harness.cloud.registry.set_architecture("");
     let ran = harness.run(&["check"]).await;
@@ -200,7 +200,7 @@ async fn an_image_that_does_not_say_its_architecture_is_good() {
 }
 
 #[tokio::test]
-async fn a_port_that_another_program_holds_is_told_with_its_name() {
+async fn a_port_of_another_program_is_reported_with_its_name() {
     let harness = harness_with_nodes().await;
     // An address that nobody else uses: the port stays free after its release.
     const ADDRESS: &str = "127.0.97.2";
@@ -218,7 +218,7 @@ async fn a_port_that_another_program_holds_is_told_with_its_name() {
 
 /// A control plane whose clock is an hour behind and which rejects all requests.
 #[tokio::test]
-async fn a_clock_that_is_off_is_told() {
+async fn a_wrong_clock_is_reported() {
     let mut harness = Harness::new().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     harness.set("APPSYNC_ENDPOINT", &format!("http://{}/graphql", listener.local_addr().expect("an address")));
@@ -243,7 +243,7 @@ async fn a_clock_that_is_off_is_told() {
 }
 
 #[tokio::test]
-async fn the_archive_holds_what_helpers_need_and_no_secret() {
+async fn the_bundle_contains_diagnostics_and_no_secret() {
     let mut harness = harness_with_nodes().await;
     harness.set("HTTPS_PROXY", "http://somebody:word-of-the-proxy@127.0.0.1:9");
     let token = format!("eyJ{}.eyJ{}", "h".repeat(40), "p".repeat(60));
@@ -313,7 +313,7 @@ async fn a_missing_log_group_is_named() {
 }
 
 #[tokio::test]
-async fn a_reference_that_is_no_image_is_refused_by_name() {
+async fn an_invalid_image_reference_is_reported() {
     let harness = Harness::new().await;
     harness.cloud.add_node("short", |node| node.image("busybox"));
     harness.cloud.add_node("elsewhere", |node| node.image("registry.example/node:1"));
@@ -327,7 +327,7 @@ async fn a_reference_that_is_no_image_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_node_beyond_the_bounds_of_this_host_is_named_with_the_setting() {
+async fn a_node_refused_by_the_host_is_reported_with_the_setting() {
     let mut harness = harness_with_nodes().await;
     harness.unset("MANAGED_APP_ALLOWED_REGISTRIES");
     harness.cloud.add_node("far", |node| node.image("registry.example/node:1"));
@@ -352,7 +352,7 @@ async fn a_node_that_cannot_run_is_named_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_app_s_own_credentials_are_told_from_the_host_s() {
+async fn credentials_of_app_and_host_are_distinguished() {
     let harness = Harness::new().await;
     harness.cloud.services.fail_until_released(Service::Credentials, Fault::Status(500));
     let ran = harness.run(&["check"]).await;
@@ -362,7 +362,7 @@ async fn the_app_s_own_credentials_are_told_from_the_host_s() {
 }
 
 #[tokio::test]
-async fn a_host_without_aws_credentials_is_told_which() {
+async fn a_host_without_aws_credentials_gets_a_remedy() {
     let mut harness = harness_with_nodes().await;
     harness.unset("AWS_ACCESS_KEY_ID");
     harness.unset("AWS_SECRET_ACCESS_KEY");
@@ -374,7 +374,7 @@ async fn a_host_without_aws_credentials_is_told_which() {
 }
 
 #[tokio::test]
-async fn places_on_disk_that_cannot_be_written_name_their_variables() {
+async fn unwritable_paths_are_reported_with_their_variables() {
     let mut harness = Harness::new().await;
     let file = harness.folder().join("file");
     std::fs::write(&file, "").expect("a file");

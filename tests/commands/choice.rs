@@ -30,7 +30,7 @@ async fn an_engine_that_is_down_ends_with_69_and_its_own_remedy() {
 }
 
 #[tokio::test]
-async fn without_any_engine_all_that_was_tried_is_named() {
+async fn without_an_engine_all_tried_endpoints_are_listed() {
     let harness = harness_without_engine("auto").await;
     for command in ["check", "plan", "run"] {
         let ran = harness.run(&[command]).await;
@@ -59,7 +59,7 @@ async fn an_address_that_cannot_be_used_ends_with_78() {
 }
 
 #[tokio::test]
-async fn an_engine_that_hangs_does_not_hold_up_the_choice() {
+async fn a_hanging_engine_does_not_block_the_selection() {
     let harness = harness_without_engine("auto").await;
     // Connections wait in the queue of the socket and are never accepted.
     let _hung = UnixListener::bind(harness.folder().join("no-docker.sock")).expect("a socket");

@@ -40,7 +40,7 @@ fn is_up(harness: &Harness) -> bool {
 }
 
 #[tokio::test]
-async fn all_that_the_daemon_says_is_in_its_log_group_from_the_first_line_to_the_last() {
+async fn every_line_of_the_daemon_log_is_in_its_log_group() {
     let harness = Harness::new().await;
     let daemon = harness.start(&["run"]);
     eventually("it is up", || is_up(&harness)).await;
@@ -55,7 +55,7 @@ async fn all_that_the_daemon_says_is_in_its_log_group_from_the_first_line_to_the
 }
 
 #[tokio::test]
-async fn a_daemon_that_may_not_sign_in_still_ships_why() {
+async fn a_rejected_sign_in_is_still_shipped() {
     let mut harness = Harness::new().await;
     harness.set("PASSWORD", "not the right one");
     assert_eq!(harness.run(&["run"]).await.code, 77);
@@ -68,7 +68,7 @@ async fn a_daemon_that_may_not_sign_in_still_ships_why() {
 
 /// Repeated failures of the shipping are logged once in the file, and never shipped.
 #[tokio::test]
-async fn a_cloudwatch_that_is_away_makes_one_line_and_no_others_and_everything_else_arrives_later() {
+async fn an_outage_of_cloudwatch_logs_one_line_and_loses_nothing() {
     let mut harness = Harness::new().await;
     harness.set("LOGGING_LEVEL", "DEBUG");
     harness.cloud.cloudwatch.faults().set_outage(true);
@@ -90,7 +90,7 @@ async fn a_cloudwatch_that_is_away_makes_one_line_and_no_others_and_everything_e
 }
 
 #[tokio::test]
-async fn without_the_permission_the_daemon_runs_and_ends_all_the_same() {
+async fn without_log_permissions_the_daemon_runs_and_ends() {
     let harness = Harness::new().await;
     harness.cloud.cloudwatch.faults().set_denied(true);
     let daemon = harness.start(&["run"]);
@@ -113,7 +113,7 @@ async fn get(harness: &Harness, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_became_of_the_daemons_own_log_is_told_in_status_and_metrics() {
+async fn status_and_metrics_show_the_fate_of_the_daemon_log() {
     let harness = Harness::new().await;
     let _daemon = harness.start(&["run"]);
     eventually("it is up and has shipped", || is_up(&harness) && !shipped(&harness).is_empty()).await;
@@ -141,7 +141,7 @@ fn write_keys(harness: &Harness, (id, secret): (String, String)) {
 }
 
 #[tokio::test]
-async fn keys_that_are_replaced_in_their_file_while_it_runs_are_taken_up_and_nothing_is_lost() {
+async fn replaced_keys_of_a_file_are_used_and_nothing_is_lost() {
     let mut harness = Harness::new().await;
     let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| harness.variables()[name].clone());
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().for_each(|name| harness.unset(name));
@@ -163,7 +163,7 @@ async fn keys_that_are_replaced_in_their_file_while_it_runs_are_taken_up_and_not
 }
 
 #[tokio::test]
-async fn switched_off_nothing_is_sent() {
+async fn with_daemon_logs_off_nothing_is_sent() {
     let mut harness = Harness::new().await;
     harness.set("MANAGED_APP_DAEMON_LOGS", "off");
     let daemon = harness.start(&["run"]);

@@ -7,7 +7,7 @@ const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
 
 /// A pull-through cache rule may create it at the first pull; the permissions of the host do not include these rules.
 #[tokio::test]
-async fn a_private_repository_that_the_first_pull_may_make_is_no_failure() {
+async fn a_repository_that_the_first_pull_may_create_is_no_failure() {
     let harness = Harness::new().await;
     harness.cloud.add_node("a", |node| node.image(PRIVATE));
     harness.cloud.registry.remove_repository("node");

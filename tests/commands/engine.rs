@@ -235,7 +235,7 @@ async fn check_on_docker_tries_the_groups_of_nodes() {
 
 /// The registries of these images do not belong to AWS: only the local image shows the architecture.
 #[tokio::test]
-async fn check_tells_that_a_copy_is_for_another_architecture() {
+async fn check_reports_a_local_image_of_another_architecture() {
     for program in ["docker", "podman"] {
         let mut harness = Harness::new().await;
         let engine = match program {
@@ -253,7 +253,7 @@ async fn check_tells_that_a_copy_is_for_another_architecture() {
 }
 
 #[tokio::test]
-async fn check_on_podman_knows_that_it_has_no_awslogs() {
+async fn check_on_podman_reports_missing_awslogs() {
     let mut harness = Harness::new().await;
     let engine = Engine::podman(&mut harness).await;
     let ran = harness.run(&["check"]).await;

@@ -111,7 +111,7 @@ fn the_printed_environment_is_all_that_a_host_needs() {
 }
 
 #[test]
-fn a_daemon_follows_what_is_said_to_the_cloud() {
+fn a_daemon_follows_commands_to_the_fake_cloud() {
     let harness = Harness::new(SEED);
     let mut command = harness.on_host("run");
     let _daemon = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts"));
@@ -124,7 +124,7 @@ fn a_daemon_follows_what_is_said_to_the_cloud() {
 }
 
 #[test]
-fn keys_of_the_host_are_replaced_by_a_word_and_the_others_refused() {
+fn rotate_keys_replaces_the_host_keys_and_rejects_old_ones() {
     let harness = Harness::new(SEED);
     let check = |keys: Option<&str>| {
         let command = match keys {
@@ -163,7 +163,7 @@ fn without_keys(env: &str) -> String {
 }
 
 #[test]
-fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
+fn commands_act_for_nodes_elsewhere_in_the_tenant() {
     let harness = Harness::new(SEED);
     harness.output_of(&["send", "outside", "inlet", "hello there"]);
     assert!(
@@ -182,7 +182,7 @@ fn nodes_elsewhere_in_the_tenant_are_played_by_words() {
 }
 
 #[test]
-fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
+fn a_failed_command_changes_nothing_and_gives_the_reason() {
     let harness = Harness::new(SEED);
     let before = harness.output_of(&["show"]);
     for (arguments, part) in [
@@ -229,7 +229,7 @@ fn a_word_that_cannot_be_done_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_the_place_to_look() {
+fn missing_servers_and_files_are_reported_with_a_remedy() {
     let folder = tempfile::tempdir().expect("a folder");
     let fails = |arguments: &[&str]| {
         let output = command(folder.path()).arg("fake-cloud").args(arguments).output().expect("the binary starts");

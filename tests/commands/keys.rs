@@ -57,7 +57,7 @@ fn finds(ran: &CommandOutput, id: &str, secret: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn keys_of_the_environment_are_told_from_those_of_its_file() {
+async fn keys_of_environment_and_env_file_are_distinguished() {
     let (mut harness, id, secret) = harness_without_keys().await;
     let file = write(&harness, "env", &format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n"));
     let file = file.to_str().expect("a plain path");
@@ -151,7 +151,7 @@ async fn instance(id: &str, secret: &str) -> MockServer {
 }
 
 #[tokio::test]
-async fn keys_of_an_instance_are_found_and_no_proxy_is_asked_for_them() {
+async fn keys_of_an_instance_are_found_without_a_proxy() {
     let (mut harness, id, secret) = harness_without_keys().await;
     let service = instance(&id, &secret).await;
     harness.unset("AWS_EC2_METADATA_DISABLED");
@@ -168,7 +168,7 @@ async fn keys_of_an_instance_are_found_and_no_proxy_is_asked_for_them() {
 
 /// The real address of the service: on most hosts nothing responds there, but a proxy would.
 #[tokio::test]
-async fn link_local_addresses_are_not_asked_through_a_proxy() {
+async fn link_local_requests_never_use_a_proxy() {
     let (mut harness, ..) = harness_without_keys().await;
     harness.unset("AWS_EC2_METADATA_DISABLED");
     let proxy = MockServer::start().await;
@@ -199,7 +199,7 @@ async fn no_proxy_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_host_without_keys_is_told_each_place_in_its_order() {
+async fn a_host_without_keys_gets_each_source_in_order() {
     let (harness, ..) = harness_without_keys().await;
     let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
@@ -212,7 +212,7 @@ async fn a_host_without_keys_is_told_each_place_in_its_order() {
 }
 
 #[tokio::test]
-async fn a_profile_that_needs_a_person_says_so() {
+async fn a_profile_that_needs_a_person_is_reported() {
     let (harness, ..) = harness_without_keys().await;
     let profile =
         "[default]\nsso_start_url = https://x\nsso_region = us-east-1\nsso_account_id = 1\nsso_role_name = r\n";
@@ -224,7 +224,7 @@ async fn a_profile_that_needs_a_person_says_so() {
 
 /// As a system unit starts it: without HOME. In a mount namespace, the user database names a directory of the test.
 #[tokio::test]
-async fn without_home_the_user_database_says_where_the_files_are() {
+async fn without_home_the_user_database_gives_the_home_directory() {
     let (mut harness, id, secret) = harness_without_keys().await;
     let file = write(&harness, "home/.aws/credentials", &profile("default", &id, &secret));
     let passwd =

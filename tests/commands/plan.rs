@@ -30,7 +30,7 @@ async fn an_app_without_nodes_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_gone_warns_of_the_end_of_the_host() {
+async fn plan_for_a_removed_app_warns_of_the_power_off() {
     let harness = Harness::new().await;
     harness.cloud.remove_app();
     let ran = harness.run(&["plan"]).await;
@@ -40,7 +40,7 @@ async fn an_app_that_is_gone_warns_of_the_end_of_the_host() {
 }
 
 #[tokio::test]
-async fn a_state_file_that_makes_no_sense_is_told_and_left() {
+async fn plan_reports_an_invalid_state_file_and_keeps_it() {
     let harness = Harness::new().await;
     std::fs::create_dir(harness.state()).expect("a folder");
     std::fs::write(harness.state().join("state.json"), "{").expect("a file");

@@ -29,7 +29,7 @@ async fn help_needs_no_configuration() {
 }
 
 #[tokio::test]
-async fn output_that_nobody_reads_is_no_failure() {
+async fn a_closed_output_is_no_failure() {
     let harness = Harness::new().await;
     for command in ["check", "plan", "--help"] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -64,7 +64,7 @@ async fn colours_are_for_terminals_and_can_be_switched_off() {
 
 /// With the engine in memory, which lacks the image, the node stays in progress.
 #[tokio::test]
-async fn bars_are_for_terminals_and_lines_for_all() {
+async fn progress_bars_need_a_terminal_and_log_lines_do_not() {
     let harness = Harness::new().await;
     harness.cloud.add_node("a", |node| node.image("registry.example/a:1"));
     // Stopped one second after the failure of the pull.
@@ -97,7 +97,7 @@ async fn bars_are_for_terminals_and_lines_for_all() {
 }
 
 #[tokio::test]
-async fn a_user_without_rights_is_told_what_to_do() {
+async fn a_user_without_rights_gets_a_remedy() {
     let mut harness = Harness::new().await;
     fs::set_permissions(harness.folder(), Permissions::from_mode(0o755)).expect("our own folder");
     fs::create_dir(harness.state()).expect("a folder");

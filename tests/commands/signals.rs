@@ -56,7 +56,7 @@ async fn ended(child: &mut Child) -> ExitStatus {
 }
 
 #[tokio::test]
-async fn what_follows_ends_on_signals_that_its_parent_ignored() {
+async fn followers_end_on_signals_that_their_parent_ignored() {
     let (harness, _daemon) = host().await;
     for arguments in FOLLOWERS {
         for (name, number) in [("INT", 2), ("TERM", 15)] {
@@ -69,7 +69,7 @@ async fn what_follows_ends_on_signals_that_its_parent_ignored() {
 
 /// This is the purpose of `nohup`.
 #[tokio::test]
-async fn what_follows_outlives_a_hang_up_that_its_parent_ignored() {
+async fn followers_survive_a_hangup_that_their_parent_ignored() {
     let (harness, _daemon) = host().await;
     let mut child = start(&harness, &["events"]).await;
     let process = child.id().expect("it runs");
@@ -81,7 +81,7 @@ async fn what_follows_outlives_a_hang_up_that_its_parent_ignored() {
 
 /// As in a container with one process.
 #[tokio::test]
-async fn what_follows_ends_on_signals_also_as_process_1() {
+async fn followers_end_on_signals_also_as_process_1() {
     let (harness, _daemon) = host().await;
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let namespace = ["--pid", "--fork", "--kill-child", BINARY, "status", "--watch"];
@@ -94,7 +94,7 @@ async fn what_follows_ends_on_signals_also_as_process_1() {
 }
 
 #[tokio::test]
-async fn the_daemon_ignores_sigusr1_and_says_so() {
+async fn the_daemon_logs_and_ignores_sigusr1() {
     let (harness, mut daemon) = host().await;
     let process = daemon.id().expect("it runs");
     send("USR1", process).await;
@@ -125,7 +125,7 @@ async fn the_daemon_ends_on_signals_that_its_parent_ignored() {
 }
 
 #[tokio::test]
-async fn the_folder_of_the_log_file_is_made() {
+async fn the_directory_of_the_log_file_is_created() {
     let mut harness = Harness::new().await;
     let path = harness.folder().join("var/log/echostream/daemon.log");
     harness.set("MANAGED_APP_LOG_FILE", path.to_str().expect("a plain path"));

@@ -25,7 +25,7 @@ async fn eventually(harness: &Harness, arguments: &[&str], test: impl Fn(&Comman
 }
 
 #[tokio::test]
-async fn without_a_daemon_they_say_so_and_need_no_settings() {
+async fn status_commands_report_a_missing_daemon_without_settings() {
     let mut harness = Harness::new().await;
     harness.unset("APP");
     harness.unset("PASSWORD");
@@ -44,7 +44,7 @@ async fn without_a_daemon_they_say_so_and_need_no_settings() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_waits_for_its_engine_tells_so() {
+async fn status_shows_that_the_daemon_waits_for_its_engine() {
     let mut harness = Harness::new().await;
     harness.set("MANAGED_APP_RUNTIME", "podman");
     harness.set("CONTAINER_HOST", &format!("unix://{}/none.sock", harness.folder().display()));
@@ -77,7 +77,7 @@ async fn the_socket_of_a_daemon_that_was_killed_is_replaced() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_is_given_up() {
+async fn a_missing_response_of_the_daemon_times_out() {
     let harness = Harness::new().await;
     fs::create_dir(harness.folder().join("run")).expect("a folder");
     let _silent = UnixListener::bind(harness.socket()).expect("a socket");

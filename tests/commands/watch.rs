@@ -103,7 +103,7 @@ fn add_node(harness: &Harness, name: &str) {
 }
 
 #[tokio::test]
-async fn in_a_pipe_it_tells_news_once_and_waits_for_a_daemon_that_goes_away() {
+async fn in_a_pipe_it_prints_changes_once_and_waits_for_the_daemon() {
     let (harness, mut daemon) = host().await;
     let mut text = Watcher::start(&harness, BINARY, &["status", "--watch"]);
     let mut json = Watcher::start(&harness, BINARY, &["status", "--watch", "--json"]);
@@ -138,7 +138,7 @@ async fn in_a_pipe_it_tells_news_once_and_waits_for_a_daemon_that_goes_away() {
 }
 
 #[tokio::test]
-async fn at_a_terminal_it_draws_over_itself_keeps_what_it_knew_and_ends_on_ctrl_c() {
+async fn on_a_terminal_it_redraws_and_ends_on_ctrl_c() {
     let (mut harness, mut daemon) = host().await;
     harness.set("TERM", "xterm");
     // `script` of util-linux gives its command a terminal and forwards its input.
@@ -165,7 +165,7 @@ async fn at_a_terminal_it_draws_over_itself_keeps_what_it_knew_and_ends_on_ctrl_
 
 /// The cursor needs a line: a frame with as many lines as the terminal would scroll.
 #[tokio::test]
-async fn at_a_terminal_that_is_too_small_the_last_line_counts_the_other_nodes() {
+async fn on_a_small_terminal_the_last_line_counts_the_other_nodes() {
     const ROWS: usize = 14;
     let (mut harness, _daemon) = host().await;
     harness.set("TERM", "xterm");

@@ -19,23 +19,23 @@ const RUNS: usize = 30;
 
 /// A loop over all nodes would cost a hundred times as much.
 #[test]
-fn a_change_costs_among_many_nodes_as_much_as_among_few() {
+fn a_change_costs_the_same_among_many_nodes() {
     within("change", change(MANY) / change(FEW), 4.0);
 }
 
 #[test]
-fn a_hint_costs_among_many_nodes_as_much_as_among_few() {
+fn an_engine_event_costs_the_same_among_many_nodes() {
     within("engine event", engine_event(MANY) / engine_event(FEW), 4.0);
 }
 
 #[test]
-fn a_convergence_costs_for_each_node_as_much_with_many_nodes_as_with_few() {
+fn a_convergence_costs_the_same_per_node_with_many_nodes() {
     let for_each_node = |size: usize, runs| best(runs, || converge(size)) / size as f64;
     within("convergence", for_each_node(MANY, 3) / for_each_node(FEW, RUNS), 5.0);
 }
 
 #[test]
-fn a_change_and_a_hint_cost_no_more_than_so_many_names() {
+fn a_change_and_an_engine_event_have_a_bounded_cost() {
     let one_name = best(RUNS, || (0..100).for_each(|_| drop(black_box(names::container_name("a: digested"))))) / 100.0;
     within("change in names", change(FEW) / one_name, CHANGE_IN_NAMES_MAX);
     within("engine event in names", engine_event(FEW) / one_name, EVENT_IN_NAMES_MAX);

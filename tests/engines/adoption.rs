@@ -9,7 +9,7 @@ use crate::shape::greeting_at;
 use crate::wait::until;
 
 on_each_engine! {
-    nodes_that_changed_while_nobody_looked_are_put_right_and_others_left_alone
+    changes_while_no_daemon_runs_affect_only_their_nodes
     stopped_leftovers_are_started_again_in_their_containers
     a_daemon_that_lost_its_state_restarts_each_node_once
     strangers_are_left_alone_also_on_the_app_s_network
@@ -18,7 +18,7 @@ on_each_engine! {
     a_node_of_the_python_program_keeps_its_name_port_and_data
 }
 
-async fn nodes_that_changed_while_nobody_looked_are_put_right_and_others_left_alone(engine: Engine) {
+async fn changes_while_no_daemon_runs_affect_only_their_nodes(engine: Engine) {
     let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
     let [same, stale, other, gone] = engine_harness.started_with(["same", "stale", "other", "gone"]).await;
     engine_harness.host.stop().await;
@@ -66,7 +66,7 @@ async fn a_daemon_that_lost_its_state_restarts_each_node_once(engine: Engine) {
 async fn strangers_are_left_alone_also_on_the_app_s_network(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push_and_pull("stranger:1").await;
-    engine.run(&["network", "create", &engine_harness.tag]).await;
+    engine.create_network(&engine_harness.tag).await;
     // Beside ours, with labels similar to ours.
     let nearly = "stream.echo.managed-app.app=another app";
     let labels: [&[&str]; 3] =
@@ -114,7 +114,7 @@ async fn a_stranger_that_holds_a_node_s_name_keeps_it_until_it_goes(engine: Engi
 async fn containers_of_the_python_program_are_taken_over(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push_and_pull("node:1").await;
-    engine.run(&["network", "create", &engine_harness.tag]).await;
+    engine.create_network(&engine_harness.tag).await;
     let mut old = Vec::new();
     for node in ["runs", "stopped", "removed"] {
         let name = engine_harness.name(node);
@@ -150,7 +150,7 @@ async fn containers_of_the_python_program_are_taken_over(engine: Engine) {
 async fn a_node_of_the_python_program_keeps_its_name_port_and_data(engine: Engine) {
     let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
     let image = engine_harness.push_and_pull("node:1").await;
-    engine.run(&["network", "create", &engine_harness.tag]).await;
+    engine.create_network(&engine_harness.tag).await;
     let (name, volume, port) = (engine_harness.name("hl7"), engine_harness.name("data"), free_port());
     let (publish, mount, node) = (format!("{port}:{NODE_PORT}"), format!("{volume}:/data"), format!("NODE={name}"));
     let run = ["run", "--detach", "--restart", "unless-stopped", "--name", &name, "--hostname", &name];

@@ -11,9 +11,9 @@ use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::wait::until;
 
 on_each_engine! {
-    a_new_node_is_pulled_made_and_started
+    a_new_node_is_pulled_created_and_started
     a_removed_node_goes_with_its_anonymous_volume
-    a_node_with_other_ports_is_made_anew_and_with_another_configuration_restarted
+    changed_ports_replace_and_changed_configuration_restarts
     another_image_of_a_type_replaces_every_node_of_it
     another_auditor_restarts_receivers_and_senders
     edge_change_restarts_both_ends
@@ -23,7 +23,7 @@ on_each_engine! {
     a_burst_of_edges_costs_one_or_two_restarts
 }
 
-async fn a_new_node_is_pulled_made_and_started(engine: Engine) {
+async fn a_new_node_is_pulled_created_and_started(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     engine_harness.host.start();
     engine_harness.host.converged().await;
@@ -60,7 +60,7 @@ async fn a_removed_node_goes_with_its_anonymous_volume(engine: Engine) {
     engine_harness.assert_untouched("c", &c).await;
 }
 
-async fn a_node_with_other_ports_is_made_anew_and_with_another_configuration_restarted(engine: Engine) {
+async fn changed_ports_replace_and_changed_configuration_restarts(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [a, b] = engine_harness.started_with(["a", "b"]).await;
     engine_harness.cloud().set_node_config(&engine_harness.name("a"), r#"{"speed":2}"#);

@@ -10,9 +10,9 @@ use crate::engine_harness::EngineHarness;
 use crate::wait::until;
 
 on_each_engine! {
-    a_node_that_exits_again_and_again_is_reported
-    a_process_that_is_killed_again_and_again_shows_the_signal
-    a_process_that_wants_too_much_memory_shows_what_the_engine_knows
+    a_repeatedly_exiting_node_is_reported
+    a_repeatedly_killed_process_shows_the_signal
+    an_oom_kill_is_shown_as_far_as_the_engine_reports_it
 }
 
 /// The report of `status` about the node.
@@ -40,7 +40,7 @@ async fn crashing(engine_harness: &mut EngineHarness, options: Options, count: u
     engine_harness.host.eventually("it is a crash loop", is_looping).await;
 }
 
-async fn a_node_that_exits_again_and_again_is_reported(engine: Engine) {
+async fn a_repeatedly_exiting_node_is_reported(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let options = Options { exit_after: Some(Duration::from_millis(150)), exit_code: 3, ..Options::default() };
     crashing(&mut engine_harness, options, 5).await;
@@ -92,7 +92,7 @@ async fn docker_follows_its_backoff_rule(engine_harness: &EngineHarness) {
 }
 
 /// The policy of Docker does not act after `docker kill`, so on Docker the daemon starts the node.
-async fn a_process_that_is_killed_again_and_again_shows_the_signal(engine: Engine) {
+async fn a_repeatedly_killed_process_shows_the_signal(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [mut a] = engine_harness.started_with(["a"]).await;
     for _ in 0..3 {
@@ -107,7 +107,7 @@ async fn a_process_that_is_killed_again_and_again_shows_the_signal(engine: Engin
 }
 
 /// Docker reports it; Podman does not with runc on cgroup v1.
-async fn a_process_that_wants_too_much_memory_shows_what_the_engine_knows(engine: Engine) {
+async fn an_oom_kill_is_shown_as_far_as_the_engine_reports_it(engine: Engine) {
     let mut engine_harness =
         EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_NODE_MEMORY_MAX", "16m")).await;
     crashing(&mut engine_harness, Options { fill_memory_mb: Some(64), ..Options::default() }, 3).await;

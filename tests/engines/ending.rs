@@ -11,9 +11,9 @@ use crate::engine::Engine;
 use crate::engine_harness::EngineHarness;
 
 on_each_engine! {
-    all_nodes_are_stopped_at_the_same_time_and_the_stubborn_one_is_killed_after_the_grace
+    nodes_stop_in_parallel_and_are_killed_after_the_grace
     the_end_is_as_long_as_the_slowest_node_and_no_longer
-    nodes_that_shall_be_left_run_on_and_are_adopted
+    nodes_left_running_are_adopted
     an_end_during_a_restart_leaves_nothing_running
     an_end_during_the_start_stops_what_runs
 }
@@ -27,7 +27,7 @@ async fn harness_with_short_grace(engine: Engine) -> EngineHarness {
     EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_STOP_GRACE", "2s")).await
 }
 
-async fn all_nodes_are_stopped_at_the_same_time_and_the_stubborn_one_is_killed_after_the_grace(engine: Engine) {
+async fn nodes_stop_in_parallel_and_are_killed_after_the_grace(engine: Engine) {
     let mut engine_harness = harness_with_short_grace(engine).await;
     let stubborn = engine_harness.image("stubborn:1");
     engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
@@ -67,7 +67,7 @@ async fn the_end_is_as_long_as_the_slowest_node_and_no_longer(engine: Engine) {
     }
 }
 
-async fn nodes_that_shall_be_left_run_on_and_are_adopted(engine: Engine) {
+async fn nodes_left_running_are_adopted(engine: Engine) {
     let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
     let before = engine_harness.started_with(["a", "b"]).await;
     assert_eq!(engine_harness.host.stop().await, Exit::Done);

@@ -13,6 +13,8 @@ use tokio::process::Command;
 
 /// Limit of one command of an engine.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// Attempts to create a network.
+const NETWORK_ATTEMPTS: usize = 5;
 
 /// An engine of `scripts/engines`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,19 @@ impl Engine {
     /// Runs its command, which must succeed; the output.
     pub async fn run(self, arguments: &[&str]) -> String {
         self.try_run(arguments).await.unwrap_or_else(|error| panic!("{} {arguments:?} failed: {error}", self.name()))
+    }
+
+    /// Creates a network with its command. Podman fails when an interface of another network is removed while it lists
+    /// them.
+    pub async fn create_network(self, name: &str) {
+        for _ in 0..NETWORK_ATTEMPTS {
+            match self.try_run(&["network", "create", name]).await {
+                Ok(_) => return,
+                Err(error) if error.contains("no such network interface") => {}
+                Err(error) => panic!("{} cannot create the network {name}: {error}", self.name()),
+            }
+        }
+        panic!("{} cannot create the network {name} in {NETWORK_ATTEMPTS} attempts", self.name());
     }
 
     /// Removes the network `name` of a daemon with the same host ID; no container on it may run. Podman refuses this

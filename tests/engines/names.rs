@@ -11,12 +11,12 @@ use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::wait::until;
 
 on_each_engine! {
-    names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_others
+    nodes_may_have_names_with_spaces_colons_and_200_characters
     an_app_called_like_a_network_mode_has_a_network_of_its_own
     a_replaced_node_is_known_to_the_others_by_its_name
 }
 
-async fn names_with_spaces_colons_and_two_hundred_characters_are_nodes_like_others(engine: Engine) {
+async fn nodes_may_have_names_with_spaces_colons_and_200_characters(engine: Engine) {
     let mut engine_harness = EngineHarness::with_app(engine, |tag| format!("{tag} Plant 7: Line ä")).await;
     let image = engine_harness.push("node:1", "1").await;
     let long = "x".repeat(200 - engine_harness.tag.len() - 1);

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::engine_harness::EngineHarness;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_of_testcontainers_lives_on_beside_ours() {
+async fn a_container_of_testcontainers_is_left_alone() {
     let mut engine_harness = EngineHarness::new(Engine::Docker).await;
     let image = engine_harness.push_and_pull("neighbour:1").await;
     let (name, tag) = image.rsplit_once(':').expect("it was pushed with a tag");

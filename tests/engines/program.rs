@@ -10,18 +10,18 @@ use crate::process::{self, Process, is_log_line};
 use crate::wait::until;
 
 on_each_engine! {
-    it_tells_systemd_logs_in_form_and_ends_all_nodes_on_sigterm
+    it_notifies_systemd_and_stops_all_nodes_on_sigterm
     sigint_ends_it_in_order_and_a_second_signal_at_once
-    a_kill_in_the_middle_of_a_replacement_is_finished_by_the_next_start
+    the_next_start_finishes_a_replacement_after_a_kill
     a_kill_in_the_middle_of_a_restart_leaves_no_stale_node
     removal_of_the_app_runs_shutdown_from_the_path
-    exit_codes_tell_what_went_wrong
+    exit_codes_show_the_kind_of_failure
 }
 
 /// The watchdog of systemd, with a short interval.
 const WATCHDOG: Duration = Duration::from_secs(2);
 
-async fn it_tells_systemd_logs_in_form_and_ends_all_nodes_on_sigterm(engine: Engine) {
+async fn it_notifies_systemd_and_stops_all_nodes_on_sigterm(engine: Engine) {
     let engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push("node:1", "1").await;
     engine_harness.add("a", |n| n.of_type("type").image(&image));
@@ -73,7 +73,7 @@ async fn sigint_ends_it_in_order_and_a_second_signal_at_once(engine: Engine) {
 
 /// The node that ignores SIGTERM delays the replacement, so that the kill is between the creation of the new container
 /// and the end of the old one.
-async fn a_kill_in_the_middle_of_a_replacement_is_finished_by_the_next_start(engine: Engine) {
+async fn the_next_start_finishes_a_replacement_after_a_kill(engine: Engine) {
     let engine_harness = EngineHarness::new(engine).await;
     let (stubborn, quiet) = (engine_harness.image("stubborn:1"), engine_harness.push("node:1", "1").await);
     engine_harness.push_as(&stubborn, "stubborn", Options { ignore_sigterm: true, ..Options::default() }).await;
@@ -143,7 +143,7 @@ async fn removal_of_the_app_runs_shutdown_from_the_path(engine: Engine) {
     assert!(!engine_harness.container("a").await.is_running());
 }
 
-async fn exit_codes_tell_what_went_wrong(engine: Engine) {
+async fn exit_codes_show_the_kind_of_failure(engine: Engine) {
     let engine_harness = EngineHarness::new(engine).await;
     let good = process::variables(&engine_harness);
     let with = |name: &str, value: &str| {

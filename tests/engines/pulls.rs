@@ -9,13 +9,13 @@ use crate::images::{password, private_registry, public_registry};
 
 on_each_engine! {
     each_registry_is_asked_in_its_own_region
-    a_wrong_registry_password_is_said_and_hurts_nobody_else
-    an_unknown_tag_beside_healthy_nodes_is_said
-    a_tag_that_moved_replaces_its_nodes_when_their_type_is_changed
-    a_tag_that_moved_replaces_its_nodes_when_the_daemon_starts
+    a_wrong_registry_password_is_reported_and_isolated
+    an_unknown_tag_beside_healthy_nodes_is_reported
+    a_moved_tag_replaces_its_nodes_when_their_type_changes
+    a_moved_tag_replaces_its_nodes_when_the_daemon_starts
     a_digest_stays_what_it_is_when_its_tag_moves
     without_a_registry_a_node_starts_from_the_copy_that_is_here
-    a_type_that_names_no_image_is_said
+    a_type_with_an_invalid_image_is_reported
 }
 
 /// The status line while one of two nodes is up.
@@ -41,7 +41,7 @@ async fn each_registry_is_asked_in_its_own_region(engine: Engine) {
     assert_eq!(tokens.public_requests(), 1);
 }
 
-async fn a_wrong_registry_password_is_said_and_hurts_nobody_else(engine: Engine) {
+async fn a_wrong_registry_password_is_reported_and_isolated(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let private = engine_harness.push("node:1", "1").await;
     let public = format!("{}/{}/node:1", public_registry(), engine_harness.tag);
@@ -67,7 +67,7 @@ async fn a_wrong_registry_password_is_said_and_hurts_nobody_else(engine: Engine)
     assert_eq!(engine_harness.host.node(&refused).expect("it is known").failure, None);
 }
 
-async fn an_unknown_tag_beside_healthy_nodes_is_said(engine: Engine) {
+async fn an_unknown_tag_beside_healthy_nodes_is_reported(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let missing = engine_harness.image("node:missing");
     engine_harness.add("missing", |n| n.of_type("other type").image(&missing));
@@ -82,7 +82,7 @@ async fn an_unknown_tag_beside_healthy_nodes_is_said(engine: Engine) {
     engine_harness.assert_untouched("a", &a).await;
 }
 
-async fn a_tag_that_moved_replaces_its_nodes_when_their_type_is_changed(engine: Engine) {
+async fn a_moved_tag_replaces_its_nodes_when_their_type_changes(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [a, b] = engine_harness.started_with(["a", "b"]).await;
     let reference = engine_harness.image("node:1");
@@ -94,7 +94,7 @@ async fn a_tag_that_moved_replaces_its_nodes_when_their_type_is_changed(engine: 
     }
 }
 
-async fn a_tag_that_moved_replaces_its_nodes_when_the_daemon_starts(engine: Engine) {
+async fn a_moved_tag_replaces_its_nodes_when_the_daemon_starts(engine: Engine) {
     let mut engine_harness = EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_ON_EXIT", "leave")).await;
     let [a] = engine_harness.started_with(["a"]).await;
     let moved = engine_harness.push_as(&engine_harness.image("node:1"), "moved", Options::default()).await;
@@ -130,7 +130,7 @@ async fn without_a_registry_a_node_starts_from_the_copy_that_is_here(engine: Eng
     assert!(failure.contains("ecr:GetAuthorizationToken"), "{failure}");
 }
 
-async fn a_type_that_names_no_image_is_said(engine: Engine) {
+async fn a_type_with_an_invalid_image_is_reported(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     engine_harness.add("short", |n| n.of_type("other type").image("busybox"));
     let [a] = engine_harness.started_beside(["a"]).await;

@@ -7,17 +7,17 @@ use crate::engine_harness::EngineHarness;
 use crate::wait::until;
 
 on_each_engine! {
-    a_removed_container_is_made_again
+    a_removed_container_is_recreated
     a_stopped_container_is_started_again
     a_killed_process_runs_again
     a_paused_container_runs_again
     a_renamed_container_gets_its_name_back
-    a_container_without_its_network_is_made_anew
-    a_removed_network_is_made_again
-    a_network_that_went_while_nodes_were_stopped_comes_back
+    a_container_without_its_network_is_replaced
+    a_removed_network_is_recreated
+    a_network_removed_while_nodes_are_stopped_is_recreated
 }
 
-async fn a_removed_container_is_made_again(engine: Engine) {
+async fn a_removed_container_is_recreated(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [a, b] = engine_harness.started_with(["a", "b"]).await;
     engine.disturb(&["rm", "--force", a.id()]).await;
@@ -65,7 +65,7 @@ async fn a_renamed_container_gets_its_name_back(engine: Engine) {
     engine_harness.assert_untouched("a", &a).await;
 }
 
-async fn a_container_without_its_network_is_made_anew(engine: Engine) {
+async fn a_container_without_its_network_is_replaced(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [a] = engine_harness.started_with(["a"]).await;
     engine.run(&["network", "disconnect", &engine_harness.tag, a.id()]).await;
@@ -73,7 +73,7 @@ async fn a_container_without_its_network_is_made_anew(engine: Engine) {
     assert_eq!(now.networks(), [engine_harness.tag.as_str()]);
 }
 
-async fn a_removed_network_is_made_again(engine: Engine) {
+async fn a_removed_network_is_recreated(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let [a] = engine_harness.started_with(["a"]).await;
     engine_harness.cloud().remove_node(&engine_harness.name("a"));
@@ -87,7 +87,7 @@ async fn a_removed_network_is_made_again(engine: Engine) {
 }
 
 /// `docker network prune` does that. The nodes start again in their containers, as fast as after any other stop.
-async fn a_network_that_went_while_nodes_were_stopped_comes_back(engine: Engine) {
+async fn a_network_removed_while_nodes_are_stopped_is_recreated(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;
     engine_harness.host.stop().await;

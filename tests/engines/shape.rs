@@ -12,19 +12,19 @@ use crate::engine_harness::{EngineHarness, NODE_PORT};
 use crate::wait::eventually;
 
 on_each_engine! {
-    a_container_has_the_environment_labels_and_settings_of_the_contract
+    a_container_has_environment_and_labels_of_the_contract
     hardening_is_what_the_engine_shows_and_the_node_runs
     published_ports_answer
-    a_port_that_is_taken_is_said_and_used_when_it_is_free
-    an_anonymous_volume_stays_on_restart_and_goes_when_the_node_is_made_anew
+    a_taken_port_is_reported_and_used_when_it_is_free
+    an_anonymous_volume_survives_restart_but_not_replacement
     a_named_volume_outlives_its_node
-    a_folder_of_the_host_is_the_node_s_too
+    a_bind_mount_is_visible_to_host_and_node
 }
 
 /// Limit of a connection to a published port.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-async fn a_container_has_the_environment_labels_and_settings_of_the_contract(engine: Engine) {
+async fn a_container_has_environment_and_labels_of_the_contract(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push("node:1", "1").await;
     engine_harness.add("web-1", |n: Node| n.of_type("type one").image(&image).receives("hl7").sends("x12"));
@@ -109,7 +109,7 @@ async fn published_ports_answer(engine: Engine) {
     assert!(greet(Ipv4Addr::LOCALHOST.into(), open).is_err(), "the port is free again");
 }
 
-async fn a_port_that_is_taken_is_said_and_used_when_it_is_free(engine: Engine) {
+async fn a_taken_port_is_reported_and_used_when_it_is_free(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push("node:1", "1").await;
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, free_port())).expect("it is free");
@@ -130,7 +130,7 @@ async fn a_port_that_is_taken_is_said_and_used_when_it_is_free(engine: Engine) {
     assert!(greeting.contains(&a), "{greeting}");
 }
 
-async fn an_anonymous_volume_stays_on_restart_and_goes_when_the_node_is_made_anew(engine: Engine) {
+async fn an_anonymous_volume_survives_restart_but_not_replacement(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push("node:1", "1").await;
     engine_harness.add("a", |n: Node| n.image(&image).mount(Mount::anonymous("/data")));
@@ -164,7 +164,7 @@ async fn a_named_volume_outlives_its_node(engine: Engine) {
     engine.run(&["volume", "inspect", &volume]).await;
 }
 
-async fn a_folder_of_the_host_is_the_node_s_too(engine: Engine) {
+async fn a_bind_mount_is_visible_to_host_and_node(engine: Engine) {
     let mut engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push("node:1", "1").await;
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -33,7 +33,7 @@ async fn taken(harness: &Harness) {
 }
 
 #[tokio::test]
-async fn every_message_is_told_once_whatever_it_holds() {
+async fn every_message_gets_one_audit_record() {
     let harness = audited(&["a", "b"]).await;
     let sent = [harness.cloud.connect("a", "b"), harness.cloud.send_raw("{"), harness.cloud.send_raw(r#"{"new":{}}"#)];
     let sent: Vec<String> = sent.into_iter().flat_map(|sent| sent.tracking_ids).collect();
@@ -47,7 +47,7 @@ async fn every_message_is_told_once_whatever_it_holds() {
 }
 
 #[tokio::test]
-async fn the_tenant_switches_it_on_and_off() {
+async fn the_tenant_switches_audit_records_on_and_off() {
     let mut harness = Harness::with(&["a"]).await;
     send(&harness, 3);
     harness.cloud.set_audit(true);
@@ -65,7 +65,7 @@ async fn the_tenant_switches_it_on_and_off() {
 }
 
 #[tokio::test]
-async fn with_the_endpoint_down_changes_are_followed_and_records_arrive_later() {
+async fn with_the_audit_endpoint_down_records_arrive_later() {
     let mut harness = audited(&["a"]).await;
     harness.cloud.audit.faults().set_outage(true);
     let sent = send(&harness, 1_200);
@@ -79,7 +79,7 @@ async fn with_the_endpoint_down_changes_are_followed_and_records_arrive_later() 
 }
 
 #[tokio::test]
-async fn what_was_taken_is_told_before_the_daemon_ends() {
+async fn received_messages_are_audited_before_the_daemon_ends() {
     let mut harness = audited(&["a"]).await;
     let sent = send(&harness, 30);
     taken(&harness).await;
@@ -88,7 +88,7 @@ async fn what_was_taken_is_told_before_the_daemon_ends() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_never_answers_holds_up_neither_changes_nor_the_end() {
+async fn a_hanging_audit_endpoint_delays_neither_changes_nor_the_end() {
     let mut harness = audited(&["a"]).await;
     harness.cloud.services.fail_until_released(Service::Audit, Fault::Stall);
     send(&harness, 30);

@@ -21,7 +21,7 @@ async fn refused(harness: &Harness, node: &str, setting: &str) {
 }
 
 #[tokio::test]
-async fn an_image_of_another_registry_is_refused_and_the_old_container_stays() {
+async fn an_image_of_another_registry_keeps_the_old_container() {
     let mut harness = Plan::new().await.nodes(&["a", "b"]).set(REGISTRIES, "ecr, registry.test").up().await;
     let before = id(&harness, "a");
     harness.cloud.set_image("a:type", "evil.test/node:1");
@@ -35,7 +35,7 @@ async fn an_image_of_another_registry_is_refused_and_the_old_container_stays() {
 }
 
 #[tokio::test]
-async fn without_a_word_of_the_operator_images_come_from_ecr_alone() {
+async fn without_the_setting_only_images_of_ecr_run() {
     let plan = Plan::new().await.nodes(&["a"]).set(REGISTRIES, "");
     let plan = plan.node("b", Node::default().image("public.ecr.aws/x/y:1")).with(|_, memory| {
         memory.publish_image(&"public.ecr.aws/x/y:1".parse().expect("a reference"), b"y");
@@ -47,7 +47,7 @@ async fn without_a_word_of_the_operator_images_come_from_ecr_alone() {
 }
 
 #[tokio::test]
-async fn a_sensitive_folder_of_the_host_is_refused_and_the_old_container_stays() {
+async fn a_sensitive_mount_is_refused_and_the_old_container_stays() {
     let mut harness = Harness::with(&["a", "b"]).await;
     let before = id(&harness, "a");
     for source in ["/", "/etc", "/var/run/docker.sock", "//proc/./1/root", "/data/../etc"] {
@@ -83,7 +83,7 @@ async fn a_folder_that_the_operator_allows_is_mounted() {
 }
 
 #[tokio::test]
-async fn forged_messages_change_nothing_that_the_snapshot_does_not_say() {
+async fn forged_messages_change_nothing_against_the_snapshot() {
     let mut harness = Plan::new().await.nodes(&["a", "b"]).up().await;
     let (app, evil) = (harness.config().app, "evil.test/node:1");
     let node = |name: &str| {

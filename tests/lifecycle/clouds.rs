@@ -39,7 +39,7 @@ async fn a_wrong_password_ends_the_daemon_before_it_touches_anything() {
 
 /// Fault 15: nodes sign in with the password too, so each is replaced once.
 #[tokio::test]
-async fn a_rotated_password_is_taken_up_at_a_hangup() {
+async fn a_rotated_password_is_used_after_sighup() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.cloud.set_password("a new one");
     harness.cloud.revoke_refresh_tokens();
@@ -59,7 +59,7 @@ async fn a_rotated_password_is_taken_up_at_a_hangup() {
 }
 
 #[tokio::test]
-async fn a_cloud_that_is_down_at_the_start_lets_own_containers_run_and_is_followed_when_it_returns() {
+async fn containers_start_without_the_cloud_and_converge_later() {
     let mut harness = at_boot(&["a", "b"]).await;
     for service in [Service::Cognito, Service::AppSync] {
         harness.cloud.services.fail_until_released(service, Fault::Status(503));
@@ -78,7 +78,7 @@ async fn a_cloud_that_is_down_at_the_start_lets_own_containers_run_and_is_follow
 }
 
 #[tokio::test]
-async fn a_cloud_that_is_silent_at_the_start_holds_up_own_containers_for_seconds_only() {
+async fn a_silent_cloud_delays_the_start_of_containers_by_seconds() {
     let mut harness = at_boot(&["a"]).await;
     harness.cloud.services.fail_until_released(Service::Cognito, Fault::Stall);
     harness.cloud.services.fail_until_released(Service::AppSync, Fault::Stall);
@@ -116,7 +116,7 @@ async fn a_gap_at_the_start_removes_no_container() {
 }
 
 #[tokio::test]
-async fn expired_tokens_are_renewed_unseen() {
+async fn expired_tokens_are_renewed_without_effect_on_nodes() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.cloud.expire_tokens();
     harness.cloud.set_audit(true);
@@ -165,7 +165,7 @@ async fn a_queue_that_fails_for_a_while_loses_nothing() {
 }
 
 #[tokio::test]
-async fn throttled_reads_are_patient_and_the_change_is_not_lost() {
+async fn failing_reads_are_retried_and_lose_no_change() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.cloud.services.fail_next(Service::AppSync, 2, Fault::Status(500));
     harness.cloud.set_audit(true);
@@ -173,7 +173,7 @@ async fn throttled_reads_are_patient_and_the_change_is_not_lost() {
 }
 
 #[tokio::test]
-async fn one_image_that_cannot_be_pulled_holds_up_no_other_node() {
+async fn one_image_that_cannot_be_pulled_delays_no_other_node() {
     let bad = "registry.test/missing:1";
     let plan = Plan::new().await.nodes(&["a", "b"]).node("bad", Node::default().image(bad));
     let mut harness = plan.start();
@@ -189,7 +189,7 @@ async fn one_image_that_cannot_be_pulled_holds_up_no_other_node() {
 }
 
 #[tokio::test]
-async fn with_the_registry_away_a_present_image_will_do() {
+async fn without_the_registry_a_local_image_is_used() {
     let plan = Plan::new().await.nodes(&["a"]).with(|_, memory| drop(memory.load_image(&image(IMAGE), b"older")));
     let plan = plan.faulty(|faults| faults.on(Verb::Pull).times(1).fail(ErrorKind::Unreachable));
     let harness = plan.start();
@@ -228,7 +228,7 @@ async fn private_images_are_pulled_with_one_token_of_their_own_region() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_disabled_for_a_while_is_reported_and_signs_in_again_when_an_operator_asks() {
+async fn a_disabled_user_is_reported_and_signs_in_after_sighup() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.cloud.set_user_enabled(false);
     harness.cloud.expire_tokens();
@@ -244,7 +244,7 @@ async fn a_user_who_is_disabled_for_a_while_is_reported_and_signs_in_again_when_
 }
 
 #[tokio::test]
-async fn a_node_that_cannot_be_as_described_is_reported_and_left_as_it_is() {
+async fn an_invalid_node_is_reported_and_keeps_its_container() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.cloud.set_image("a:type", "no image: at all");
     harness.eventually("it is reported", |host| host.node("a").is_some_and(|node| node.failure.is_some())).await;

@@ -38,14 +38,14 @@ async fn check(verb: Verb, called: &str, act: impl FnOnce(&Harness), node: &str)
 }
 
 #[tokio::test]
-async fn a_replacement_is_ended_wherever_the_daemon_was_killed() {
+async fn a_replacement_is_finished_after_a_kill_at_any_step() {
     for (verb, called) in VERBS {
         check(verb, called, |harness| drop(harness.cloud.change_ports("a", vec![Port::tcp(8080, 80)])), "a").await;
     }
 }
 
 #[tokio::test]
-async fn a_creation_is_ended_wherever_the_daemon_was_killed() {
+async fn a_creation_is_finished_after_a_kill_at_any_step() {
     for (verb, called) in [(Verb::Create, "create"), (Verb::Start, "start"), (Verb::Pull, "pull")] {
         let subject = if verb == Verb::Pull { IMAGE } else { "c" };
         check(verb, called, |harness| drop(harness.cloud.add_node("c", |node| node.image(IMAGE))), subject).await;
@@ -53,14 +53,14 @@ async fn a_creation_is_ended_wherever_the_daemon_was_killed() {
 }
 
 #[tokio::test]
-async fn a_removal_is_ended_wherever_the_daemon_was_killed() {
+async fn a_removal_is_finished_after_a_kill_at_any_step() {
     for (verb, called) in [(Verb::Stop, "stop"), (Verb::Remove, "remove")] {
         check(verb, called, |harness| drop(harness.cloud.remove_node("a")), "a").await;
     }
 }
 
 #[tokio::test]
-async fn a_restart_that_the_engine_never_heard_of_is_made_up_for() {
+async fn a_restart_that_never_reached_the_engine_is_repeated() {
     let mut harness = Harness::with(&["a", "b"]).await;
     let hung = harness.faults.on(Verb::Restart).named(names::container_name("a")).times(1).hang();
     harness.cloud.connect("a", "elsewhere");

@@ -65,7 +65,7 @@ async fn leave_leaves_all_nodes_running() {
 }
 
 #[tokio::test]
-async fn a_hand_over_leaves_all_nodes_running_whatever_the_settings_say() {
+async fn a_hand_over_leaves_all_nodes_running_with_any_settings() {
     let mut harness = Harness::with(&["a", "b"]).await;
     let before = harness.journal.actions();
     harness.signal(Signal::HandOver).await;
@@ -95,7 +95,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_node_that_ignores_the_stop_is_killed_when_its_grace_is_over() {
+async fn a_node_that_ignores_sigterm_is_killed_after_its_grace() {
     let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_STOP_GRACE", "1s");
     let mut harness =
         plan.with(|_, memory| memory.set_behaviour_of_image(&image(IMAGE), Behaviour::IgnoresStop)).up().await;
@@ -143,7 +143,7 @@ async fn a_signal_during_creation_leaves_nothing_running() {
 }
 
 #[tokio::test]
-async fn nodes_that_wait_for_their_turn_do_not_hold_up_the_end() {
+async fn nodes_that_wait_for_their_turn_do_not_delay_the_end() {
     let mut harness = Plan::new().await.nodes(&["a", "b", "c"]).set("MANAGED_APP_PARALLEL_OPERATIONS", "1").up().await;
     let hung = harness.faults.on(Verb::Restart).times(1).hang();
     harness.cloud.set_audit(true);
@@ -213,7 +213,7 @@ async fn a_removed_app_stops_the_nodes_and_shuts_the_host_down() {
 }
 
 #[tokio::test]
-async fn a_false_word_that_the_app_is_gone_changes_nothing() {
+async fn a_false_report_that_the_app_is_gone_changes_nothing() {
     let (folder, record) = shutdown();
     let path = folder.path().to_owned();
     let mut harness = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
@@ -231,7 +231,7 @@ async fn a_false_word_that_the_app_is_gone_changes_nothing() {
 }
 
 #[tokio::test]
-async fn with_on_removed_exit_the_nodes_are_removed_and_the_host_stays_on() {
+async fn on_removed_exit_removes_nodes_and_leaves_the_host_on() {
     let (folder, record) = shutdown();
     let path = folder.path().to_owned();
     let plan = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_REMOVED", "exit");

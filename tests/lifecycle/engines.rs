@@ -34,7 +34,7 @@ async fn check_repair(what: &str, act: impl FnOnce(&Harness, &str)) {
 }
 
 #[tokio::test]
-async fn what_others_do_to_containers_is_put_right_at_once() {
+async fn external_changes_to_containers_are_reverted_at_once() {
     let done = "the container is there";
     check_repair("removed", |harness, name| harness.memory.remove_behind_back(name).expect(done)).await;
     check_repair("killed", |harness, name| harness.memory.kill(name).expect(done)).await;
@@ -57,7 +57,7 @@ async fn a_crash_is_left_to_the_restart_policy() {
 }
 
 #[tokio::test]
-async fn a_crash_loop_holds_up_no_other_node() {
+async fn a_crash_loop_delays_no_other_node() {
     let crashes = Behaviour::CrashLoops { code: 1, after: Duration::from_millis(10) };
     let plan = Plan::new().await.nodes(&["a"]).node("bad", Node::default().image("registry.test/bad:1"));
     let mut harness = plan
@@ -76,7 +76,7 @@ async fn a_crash_loop_holds_up_no_other_node() {
 }
 
 #[tokio::test]
-async fn a_process_that_somebody_kills_again_and_again_is_started_after_growing_pauses_and_holds_up_no_other() {
+async fn a_repeatedly_killed_process_is_started_with_backoff() {
     let harness = Harness::with(&["a", "b"]).await;
     for round in 1..=4 {
         harness.memory.kill(&names::container_name("a")).expect("it is there");
@@ -91,7 +91,7 @@ async fn a_process_that_somebody_kills_again_and_again_is_started_after_growing_
 }
 
 #[tokio::test]
-async fn a_crash_loop_is_told_once_until_the_process_stays_up() {
+async fn a_crash_loop_is_reported_once_until_the_process_stays_up() {
     let harness = Harness::with(&["a", "b"]).await;
     let name = names::container_name("a");
     for round in 1..=4 {
@@ -152,7 +152,7 @@ async fn a_hung_pull_delays_no_other_node() {
 }
 
 #[tokio::test]
-async fn a_create_whose_answer_is_lost_leaves_no_ghost() {
+async fn a_create_with_a_lost_response_leaves_no_orphan() {
     for verb in [Verb::Create, Verb::Start] {
         let plan = Plan::new().await.nodes(&["a", "b"]);
         let name = names::container_name("a");
@@ -165,7 +165,7 @@ async fn a_create_whose_answer_is_lost_leaves_no_ghost() {
 }
 
 #[tokio::test]
-async fn a_replacement_whose_steps_fail_or_lose_their_answers_ends_well() {
+async fn a_replacement_with_failed_or_lost_steps_converges() {
     for verb in [Verb::Create, Verb::Stop, Verb::Start, Verb::Remove, Verb::Rename] {
         for is_done in [false, true] {
             let harness = Harness::with(&["a", "b"]).await;
@@ -188,7 +188,7 @@ async fn a_replacement_whose_steps_fail_or_lose_their_answers_ends_well() {
 }
 
 #[tokio::test]
-async fn an_event_stream_that_ends_is_followed_anew_and_what_was_missed_is_found() {
+async fn an_ended_event_stream_is_resumed_and_misses_nothing() {
     let harness = Harness::with(&["a", "b"]).await;
     harness.faults.swallow_events(true);
     harness.memory.remove_behind_back(&names::container_name("a")).expect("it is there");
@@ -209,7 +209,7 @@ async fn without_events_the_next_resync_finds_it() {
 }
 
 #[tokio::test]
-async fn what_happens_before_the_first_events_can_be_followed_is_found() {
+async fn changes_before_the_first_event_stream_are_found() {
     let plan = Plan::new().await.nodes(&["a"]);
     let harness = plan.faulty(|faults| faults.on(Verb::Events).times(1).fail(ErrorKind::Unreachable)).start();
     harness.eventually("a runs", |_| harness.runs("a")).await;
@@ -218,7 +218,7 @@ async fn what_happens_before_the_first_events_can_be_followed_is_found() {
 }
 
 #[tokio::test]
-async fn an_engine_that_goes_away_and_comes_back_is_followed_and_nothing_restarts() {
+async fn an_engine_outage_restarts_nothing() {
     let mut harness = Harness::with(&["a", "b"]).await;
     let starts = ["a", "b"].map(|node| harness.view(node).map(|view| view.starts));
     harness.memory.go_down();
@@ -234,7 +234,7 @@ async fn an_engine_that_goes_away_and_comes_back_is_followed_and_nothing_restart
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_at_the_start_is_waited_for() {
+async fn the_start_waits_for_an_unavailable_engine() {
     let harness = Plan::new().await.nodes(&["a"]).with(|_, memory| memory.go_down()).start();
     harness.eventually("the engine is called", |host| host.journal.count("info", "") > 1).await;
     harness.memory.come_back();
@@ -243,7 +243,7 @@ async fn an_engine_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_network_that_somebody_removed_is_made_again() {
+async fn an_externally_removed_network_is_recreated() {
     let harness = Harness::with(&["a"]).await;
     let network = names::network_name(&harness.owner().app);
     harness.memory.remove_network(&network);
@@ -268,7 +268,7 @@ async fn changes_during_a_slow_restart_cost_one_more() {
 }
 
 #[tokio::test]
-async fn a_network_that_went_while_nodes_were_stopped_comes_with_them() {
+async fn a_network_removed_during_a_stop_returns_with_its_nodes() {
     let mut harness = Harness::with(&["a", "b"]).await;
     let network = names::network_name(&harness.owner().app);
     let ids = ["a", "b"].map(|node| harness.view(node).expect("it is there").container.id);
@@ -284,7 +284,7 @@ async fn a_network_that_went_while_nodes_were_stopped_comes_with_them() {
 }
 
 #[tokio::test]
-async fn a_container_that_cannot_be_started_again_is_made_anew() {
+async fn a_container_that_cannot_start_again_is_recreated() {
     let mut harness = Harness::with(&["a", "b"]).await;
     let ids = ["a", "b"].map(|node| harness.view(node).expect("it is there").container.id);
     harness.stop().await;
@@ -300,7 +300,7 @@ async fn a_container_that_cannot_be_started_again_is_made_anew() {
 
 /// If the new container cannot start either, the next one is created after a delay.
 #[tokio::test]
-async fn containers_that_can_never_be_started_are_made_after_growing_pauses() {
+async fn containers_that_never_start_are_created_with_backoff() {
     let mut harness = Harness::with(&["a"]).await;
     harness.stop().await;
     harness.faults.on(Verb::Start).named(names::container_name("a")).fail(ErrorKind::NotFound);

@@ -48,7 +48,7 @@ async fn lines_arrive_as_events_of_the_nodes_own_group() {
 }
 
 #[tokio::test]
-async fn what_became_of_output_is_told_in_status_and_metrics() {
+async fn status_and_metrics_show_the_fate_of_output() {
     let harness = harness(&["a"]).await;
     print(&harness, "a", &["[INFO] one"]);
     arrives(&harness, "a", &["[INFO] one"]).await;
@@ -77,7 +77,7 @@ async fn the_last_lines_of_nodes_are_there_when_the_daemon_has_ended() {
 }
 
 #[tokio::test]
-async fn nodes_that_run_on_without_the_daemon_are_shipped_so_far_and_then_from_there() {
+async fn shipping_continues_after_a_time_without_the_daemon() {
     let mut harness = Plan::new()
         .await
         .nodes(&["a"])
@@ -113,7 +113,7 @@ async fn restarts_and_replacements_leave_no_line_behind() {
 }
 
 #[tokio::test]
-async fn a_removed_node_is_heard_to_the_end() {
+async fn the_output_of_a_removed_node_is_shipped_to_the_end() {
     let harness = harness(&["a", "b"]).await;
     print(&harness, "a", &["[INFO] last words"]);
     harness.cloud.remove_node("a");
@@ -160,7 +160,7 @@ async fn an_outage_of_cloudwatch_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_missing_holds_up_no_other_and_is_waited_for() {
+async fn a_missing_log_group_delays_no_other_and_is_retried() {
     let harness = harness(&["a", "b"]).await;
     let (region, group) = (harness.cloud.world().tenant.region.clone(), harness.cloud.node_log_group("a"));
     harness.cloud.cloudwatch.delete_group(&region, &group);
@@ -176,7 +176,7 @@ async fn a_group_that_is_missing_holds_up_no_other_and_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_engine_that_was_away_is_read_on() {
+async fn shipping_continues_after_an_engine_outage() {
     let harness = harness(&["a"]).await;
     print(&harness, "a", &["[INFO] before"]);
     arrives(&harness, "a", &["[INFO] before"]).await;
@@ -188,7 +188,7 @@ async fn an_engine_that_was_away_is_read_on() {
 }
 
 #[tokio::test]
-async fn cursors_that_make_no_sense_cost_lines_that_come_twice() {
+async fn invalid_cursors_cause_duplicate_lines() {
     let mut harness = harness(&["a"]).await;
     print(&harness, "a", &["[INFO] one"]);
     arrives(&harness, "a", &["[INFO] one"]).await;
@@ -259,7 +259,7 @@ async fn a_container_with_awslogs_is_kept_and_a_new_node_gets_agent() {
 }
 
 #[tokio::test]
-async fn a_way_of_output_that_is_named_replaces_each_container_once() {
+async fn an_explicit_log_mode_replaces_each_container_once() {
     let mut harness = harness_with_awslogs(&["a"]).await;
     let mut before = harness.container("a").await.id;
     for (mode, is_kept) in [("agent", true), ("awslogs", false)] {
@@ -278,7 +278,7 @@ async fn a_way_of_output_that_is_named_replaces_each_container_once() {
 }
 
 #[tokio::test]
-async fn a_changed_option_of_awslogs_replaces_also_without_a_named_way() {
+async fn a_changed_awslogs_option_replaces_in_the_default_mode() {
     let mut harness = harness_with_awslogs(&["a"]).await;
     let before = harness.container("a").await.id;
     harness.stop().await;

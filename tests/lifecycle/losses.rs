@@ -55,7 +55,7 @@ fn log_report(harness: &Harness, node: &str) -> LogReport {
 }
 
 #[tokio::test]
-async fn what_rotates_away_in_an_outage_is_counted_by_its_time_and_all_that_is_still_there_arrives() {
+async fn rotated_output_is_counted_and_the_rest_arrives() {
     let harness = harness(&["a"]).await;
     print(&harness, "a", 0..10);
     harness.eventually("they have arrived", |_| log_report(&harness, "a").shipped.lines == 10).await;
@@ -88,7 +88,7 @@ async fn what_rotates_away_in_an_outage_is_counted_by_its_time_and_all_that_is_s
 }
 
 #[tokio::test]
-async fn a_node_that_floods_holds_up_no_other_and_loses_nothing() {
+async fn a_flooding_node_delays_no_other_and_loses_nothing() {
     let harness = harness(&["flood", "b"]).await;
     // One batch of about 7,000 lines is in flight at a time: at most 70,000 lines per second.
     harness.cloud.cloudwatch.faults().set_delay(Some(Duration::from_millis(100)));
@@ -126,7 +126,7 @@ async fn a_node_that_floods_holds_up_no_other_and_loses_nothing() {
 
 /// Only the times of the events are wrong here; with a wrong clock, AWS rejects the signatures too.
 #[tokio::test]
-async fn events_of_a_time_that_cloudwatch_does_not_take_are_counted_and_passed() {
+async fn events_with_a_rejected_time_are_counted_and_skipped() {
     tokio::join!(check_rejection(time::Duration::days(15)), check_rejection(time::Duration::hours(-3)));
 }
 
@@ -153,7 +153,7 @@ async fn check_rejection(offset: time::Duration) {
 }
 
 #[tokio::test]
-async fn with_a_clock_that_is_hours_off_from_the_start_output_waits_until_it_is_right() {
+async fn output_waits_while_the_clock_is_hours_off() {
     tokio::join!(check_skew(time::Duration::hours(3)), check_skew(time::Duration::hours(-3)));
 }
 

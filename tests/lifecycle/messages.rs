@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::harness::{Harness, Plan};
 
 #[tokio::test]
-async fn malformed_messages_are_dropped_and_hold_up_nothing() {
+async fn malformed_messages_are_dropped_and_delay_nothing() {
     let mut harness = Harness::with(&["a", "b"]).await;
     for body in ["{", "null", "[]", "\"text\"", "{}", r#"{"new":7}"#, r#"{"new":{"type":7}}"#, "\u{1f600}"] {
         harness.cloud.send_raw(body);
@@ -57,7 +57,7 @@ async fn the_order_of_messages_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_lost_message_is_made_up_for_by_the_next_resync() {
+async fn the_next_resync_covers_a_lost_message() {
     let plan = Plan::new().await.nodes(&["a", "b"]);
     let harness = plan.host(|builder| builder.tune(|config| config.resync = Duration::from_millis(500))).up().await;
     harness.cloud.drop_next(1);
@@ -81,7 +81,7 @@ async fn a_read_that_comes_too_early_is_repeated() {
 
 /// One further restart covers all changes during a slow restart, as on a real engine.
 #[tokio::test]
-async fn a_burst_of_fifty_edges_costs_one_restart_more_than_needed_at_most() {
+async fn a_burst_of_fifty_edges_costs_at_most_one_extra_restart() {
     let others: Vec<String> = (0..50).map(|number| format!("elsewhere {number}")).collect();
     let mut harness = Harness::with(&["hub", "probe"]).await;
     harness.memory.set_latencies(Latencies { stop: Duration::from_millis(700), ..Latencies::default() });

@@ -7,7 +7,7 @@ use managed_app_runtimes::labels;
 use crate::harness::{Harness, IMAGE, Plan};
 
 #[tokio::test]
-async fn spaces_colons_and_two_hundred_characters_are_names_like_any_other() {
+async fn names_may_have_spaces_colons_and_200_characters() {
     let long = "n".repeat(200);
     let long_too = format!("{}!", "n".repeat(199));
     let all = ["a node: 7", "plant/line: Überlauf", "-", "a.next", "a", "A", &long, &long_too];
@@ -32,7 +32,7 @@ async fn spaces_colons_and_two_hundred_characters_are_names_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_node_called_like_the_next_of_another_does_not_stand_in_its_way() {
+async fn a_node_named_like_a_temporary_name_blocks_no_replacement() {
     let names = ["web", "web.next", "web-next", "web next"];
     let harness = Plan::new().await.nodes(&names).node("web.next.next", Node::default().image(IMAGE)).up().await;
     let before = names.map(|node| harness.view(node).map(|view| view.container.id));

@@ -36,7 +36,7 @@ async fn is_rolled_back(harness: &Harness) {
 }
 
 #[tokio::test]
-async fn an_image_that_does_not_stay_up_gives_way_and_is_tried_again_when_what_it_reads_changes() {
+async fn a_failing_image_is_rolled_back_until_its_revision_changes() {
     let mut harness = with_bad_image("careful").await;
     let (a, b) = (harness.container("a").await, harness.container("b").await);
     harness.cloud.set_image("router", BAD);
@@ -56,7 +56,7 @@ async fn an_image_that_does_not_stay_up_gives_way_and_is_tried_again_when_what_i
 }
 
 #[tokio::test]
-async fn in_overlap_a_bad_image_is_not_noticed_by_the_old_container() {
+async fn in_overlap_a_bad_image_does_not_affect_the_old_container() {
     let harness = with_bad_image("overlap").await;
     let run = || harness.view("a").map(|view| (view.container.id, view.starts));
     let before = run();
@@ -74,7 +74,7 @@ async fn in_overlap_a_bad_image_is_not_noticed_by_the_old_container() {
 }
 
 #[tokio::test]
-async fn a_port_moves_from_one_node_to_another_whoever_is_told_first() {
+async fn a_port_moves_between_nodes_in_any_order_of_messages() {
     for order in [["a", "b"], ["b", "a"]] {
         let web = Node::default().image(IMAGE).tcp(8080, 80);
         let harness = Plan::new().await.node("a", web).nodes(&["b", "c"]).up().await;

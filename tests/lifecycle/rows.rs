@@ -46,7 +46,7 @@ async fn app_created_does_nothing() {
 }
 
 #[tokio::test]
-async fn node_created_is_pulled_made_and_started() {
+async fn node_created_is_pulled_and_started() {
     let harness = Harness::with(&["a"]).await;
     let other = "registry.test/other:2";
     harness.memory.publish_image(&image(other), b"other");
@@ -116,7 +116,7 @@ async fn new_node_config_restarts_and_a_description_does_nothing() {
 }
 
 #[tokio::test]
-async fn new_image_of_a_type_is_pulled_once_and_recreates_all_nodes_of_the_type() {
+async fn a_new_image_is_pulled_once_and_replaces_all_its_nodes() {
     let plan = Plan::new().await.nodes(&["c"]);
     let of_type = || Node::default().of_type("router").image(IMAGE);
     let harness = plan.node("a", of_type()).node("b", of_type()).up().await;
@@ -140,7 +140,7 @@ async fn new_auditor_restarts_receivers_and_senders() {
 }
 
 #[tokio::test]
-async fn edges_made_removed_and_moved_restart_all_their_ends() {
+async fn edges_created_removed_and_moved_restart_their_ends() {
     let mut harness = Harness::with(&["a", "b", "c", "d", "e"]).await;
     harness.cloud.connect("a", "b");
     harness.expect_no_more_than(&["restart a", "restart b"], "e").await;

@@ -182,7 +182,7 @@ async fn any_script_ends_with_what_the_cloud_says() {
 }
 
 #[tokio::test]
-async fn any_other_script_does_too() {
+async fn any_other_script_ends_with_what_the_cloud_says() {
     for seed in 6..=10 {
         run(seed).await;
     }

@@ -25,7 +25,7 @@ fn run(view: Option<View>) -> (String, u64, Option<time::OffsetDateTime>, bool) 
 }
 
 #[tokio::test]
-async fn with_nothing_network_and_containers_are_made() {
+async fn on_an_empty_host_network_and_containers_are_created() {
     let harness = Plan::new().await.nodes(&["a", "b"]).start();
     harness.converged().await;
     let network = names::network_name(&harness.owner().app);
@@ -65,7 +65,7 @@ async fn leftovers_of_a_killed_daemon_run_on_untouched() {
 }
 
 #[tokio::test]
-async fn stopped_leftovers_are_started_not_made_anew() {
+async fn stopped_leftovers_are_started_not_recreated() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.stop().await;
     harness.journal.clear();
@@ -74,7 +74,7 @@ async fn stopped_leftovers_are_started_not_made_anew() {
 }
 
 #[tokio::test]
-async fn what_changed_meanwhile_restarts_the_stale_nodes_only() {
+async fn changes_meanwhile_restart_only_the_stale_nodes() {
     let mut harness = leaving(&["a", "b", "c"]).await.up().await;
     harness.stop().await;
     harness.cloud.quietly(|world| world.connect("a", "b"));
@@ -84,7 +84,7 @@ async fn what_changed_meanwhile_restarts_the_stale_nodes_only() {
 }
 
 #[tokio::test]
-async fn what_a_container_is_made_of_changed_meanwhile_recreates_it() {
+async fn a_spec_change_meanwhile_replaces_the_container() {
     let mut harness = leaving(&["a", "b"]).await.up().await;
     let (a, b) = (run(harness.view("a")), run(harness.view("b")));
     harness.stop().await;
@@ -111,7 +111,7 @@ async fn without_its_state_file_the_daemon_restarts_each_node_once() {
 }
 
 #[tokio::test]
-async fn nodes_removed_meanwhile_go() {
+async fn containers_of_nodes_removed_meanwhile_are_removed() {
     let mut harness = leaving(&["a", "b", "c"]).await.up().await;
     harness.stop().await;
     harness.cloud.quietly(|world| [world.remove_node("a"), world.remove_node("c")]);
@@ -148,7 +148,7 @@ async fn strangers_are_never_touched() {
 }
 
 #[tokio::test]
-async fn a_stranger_with_our_name_is_reported_and_holds_up_no_other() {
+async fn a_stranger_with_our_name_is_reported_and_delays_no_other() {
     let plan = Plan::new().await.nodes(&["web", "other"]);
     let plan = plan.with(|_, memory| drop(memory.add_stranger("web", labelled(&[]), &["bridge"])));
     let harness = plan.start();
@@ -166,7 +166,7 @@ async fn a_stranger_with_our_name_is_reported_and_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_reported_and_holds_up_no_other() {
+async fn a_taken_port_is_reported_and_delays_no_other() {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let plan = Plan::new().await.node("web", Node::default().image(IMAGE).tcp(8080, 80)).nodes(&["other"]);
     let harness = plan.with(|_, memory| memory.occupy_port(any, Protocol::Tcp, 8080)).start();
@@ -197,7 +197,7 @@ async fn containers_of_the_python_program_are_taken_over() {
 }
 
 #[tokio::test]
-async fn a_container_of_the_python_program_runs_until_its_image_is_there() {
+async fn a_python_program_container_runs_until_its_image_is_pulled() {
     let python = labelled(&[(labels::MANAGED_NODE_TYPE, "router:type")]);
     let harness = Plan::of_plain_name()
         .await

@@ -116,7 +116,7 @@ async fn status_shows_each_node_and_the_daemon() {
 }
 
 #[tokio::test]
-async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
+async fn why_shows_message_fields_steps_and_outcome_of_each_action() {
     let subject = StatusHarness::with(&["a", "b"]).await;
     subject.harness.cloud.connect("a", "b");
     subject.restarted("a", 1).await;
@@ -150,7 +150,7 @@ async fn why_tells_each_action_from_its_message_to_its_outcome_by_field() {
 }
 
 #[tokio::test]
-async fn a_new_daemon_still_knows_why_and_without_one_the_disk_tells() {
+async fn why_works_after_a_restart_and_without_a_daemon() {
     let plan = Plan::new().await.nodes(&["a"]).set("MANAGED_APP_ON_EXIT", "leave");
     let mut subject = StatusHarness::up(plan).await;
     subject.harness.cloud.set_node_config("a", "{}");
@@ -202,7 +202,7 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn events_are_told_as_they_happen() {
+async fn events_are_printed_as_they_happen() {
     let subject = StatusHarness::with(&["a"]).await;
     let mut child = subject.command(&["events", "--json"]).spawn().expect("it runs");
     let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
@@ -239,7 +239,7 @@ async fn events_are_told_as_they_happen() {
 }
 
 #[tokio::test]
-async fn a_cloud_that_is_away_is_said_and_the_nodes_are_shown() {
+async fn status_shows_nodes_while_the_cloud_is_unavailable() {
     let mut subject = StatusHarness::with(&["a"]).await;
     subject.harness.cloud.services.fail_until_released(Service::AppSync, Fault::Status(500));
     subject.harness.restart_daemon().await;
@@ -253,7 +253,7 @@ async fn a_cloud_that_is_away_is_said_and_the_nodes_are_shown() {
 }
 
 #[tokio::test]
-async fn a_name_that_steers_terminals_is_shown_harmless() {
+async fn a_name_with_control_characters_is_sanitised() {
     let subject = StatusHarness::with(&["x\u{202e}gpj.exe"]).await;
     for arguments in [vec!["status"], vec!["why", "x\u{202e}gpj.exe"]] {
         let ran = subject.ask(&arguments).await;
@@ -263,7 +263,7 @@ async fn a_name_that_steers_terminals_is_shown_harmless() {
 }
 
 #[tokio::test]
-async fn readers_that_do_not_read_hold_up_nobody() {
+async fn followers_that_do_not_read_delay_nobody() {
     let subject = StatusHarness::with(&["a"]).await;
     let _idle: Vec<UnixStream> = (0..20).map(|_| subject.silent_follower()).collect();
     for number in 1..=30 {
@@ -274,7 +274,7 @@ async fn readers_that_do_not_read_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_and_make_room_again() {
+async fn connections_are_limited_and_released() {
     let subject = StatusHarness::with(&["a"]).await;
     let idle: Vec<UnixStream> = (0..64).map(|_| subject.silent_follower()).collect();
     // Connections are accepted in order: the next one exceeds the limit.

@@ -16,10 +16,10 @@ use crate::process::Process;
 use crate::wait::until;
 
 on_each_engine! {
-    every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement
-    nothing_is_lost_where_the_engines_log_rotates_under_the_reader
-    where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same
-    where_the_engines_log_cannot_be_read_a_node_that_takes_its_time_loses_none_either
+    a_million_lines_arrive_through_kills_outages_and_restarts
+    no_line_is_lost_when_the_log_of_the_engine_rotates
+    every_line_arrives_without_access_to_the_engine_log_files
+    a_slow_node_loses_no_line_without_access_to_log_files
 }
 
 /// Serialises the scenarios, also under a runner with one thread per test.
@@ -173,7 +173,7 @@ fn start(engine_harness: &EngineHarness, settings: &[(&str, &str)], hidden: Opti
     }
 }
 
-async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_replacement(engine: Engine) {
+async fn a_million_lines_arrive_through_kills_outages_and_restarts(engine: Engine) {
     let _turn = TURN.lock().await;
     // Large enough for all lines: unread output must stay.
     let mut counter = Counter::begin(engine, LINES, Duration::from_millis(1), ["16m", "20"]).await;
@@ -211,7 +211,7 @@ async fn every_line_of_a_million_arrives_through_kills_outages_restarts_and_a_re
     assert!(count.doubles <= KILLS * batch, "and at most one batch ({batch}) each: {count:?}");
 }
 
-async fn nothing_is_lost_where_the_engines_log_rotates_under_the_reader(engine: Engine) {
+async fn no_line_is_lost_when_the_log_of_the_engine_rotates(engine: Engine) {
     let _turn = TURN.lock().await;
     let mut counter = Counter::begin(engine, 60_000, Duration::from_millis(10), ["256k", "4"]).await;
     let count = counter.end().await;
@@ -219,12 +219,12 @@ async fn nothing_is_lost_where_the_engines_log_rotates_under_the_reader(engine: 
 }
 
 /// As on a host that hides the directory of the engine: the daemon requests output from the engine.
-async fn where_the_engines_log_cannot_be_read_every_line_arrives_all_the_same(engine: Engine) {
+async fn every_line_arrives_without_access_to_the_engine_log_files(engine: Engine) {
     check_without_the_log(engine, FEWER_LINES, Duration::from_millis(10)).await;
 }
 
 /// The size of the requests depends on the amount of output.
-async fn where_the_engines_log_cannot_be_read_a_node_that_takes_its_time_loses_none_either(engine: Engine) {
+async fn a_slow_node_loses_no_line_without_access_to_log_files(engine: Engine) {
     check_without_the_log(engine, FEWEST_LINES, Duration::from_millis(100)).await;
 }
 

@@ -11,12 +11,12 @@ use crate::numbers::{Counter, TURN};
 use crate::wait::until;
 
 on_each_engine! {
-    a_restart_and_a_crash_of_the_engine_lose_and_double_no_line_that_it_kept
+    no_kept_line_is_lost_or_doubled_by_an_engine_restart
 }
 
 const LINES: usize = 20_000;
 
-async fn a_restart_and_a_crash_of_the_engine_lose_and_double_no_line_that_it_kept(engine: Engine) {
+async fn no_kept_line_is_lost_or_doubled_by_an_engine_restart(engine: Engine) {
     let _turn = TURN.lock().await;
     let counter = Counter::begin(engine, LINES, Duration::from_millis(1), ["16m", "4"]).await;
     let before = counter.engine_harness.container("counter").await;

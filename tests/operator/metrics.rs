@@ -100,7 +100,7 @@ async fn get(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
+async fn metrics_are_valid_and_used_by_rules_and_dashboard() {
     let address = free_address();
     let harness = eventful(address).await;
     let text = get(&format!("http://{address}/metrics")).await;
@@ -145,7 +145,7 @@ async fn the_form_is_right_and_names_in_rules_and_dashboard_exist() {
 
 /// Each shipped alert fires in its case and not otherwise.
 #[test]
-fn alert_rules_fire_and_stay_quiet_as_they_should() {
+fn alert_rules_fire_only_when_they_should() {
     let root = env!("CARGO_MANIFEST_DIR");
     let cases = format!("{root}/tests/operator/alerts.yml");
     promtool(&["test", "rules", &cases], "");
@@ -211,7 +211,7 @@ async fn query(own: std::net::SocketAddr, query: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn prometheus_scrapes_a_running_daemon_and_its_rules_and_queries_work() {
+async fn prometheus_scrapes_the_daemon_and_rules_and_queries_work() {
     let (address, own) = (free_address(), free_address());
     let harness = eventful(address).await;
     let folder = tempfile::tempdir().expect("a folder");

@@ -10,7 +10,7 @@ use crate::engine_harness::EngineHarness;
 use crate::wait::until;
 
 on_each_engine! {
-    a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it
+    a_node_with_a_local_image_reaches_the_fake_cloud
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_echostream-managed-app");
@@ -76,7 +76,7 @@ fn send_command(folder: &Path, at: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-async fn a_node_of_a_local_image_runs_against_a_fake_cloud_and_reaches_it(engine: Engine) {
+async fn a_node_with_a_local_image_reaches_the_fake_cloud(engine: Engine) {
     let engine_harness = EngineHarness::new(engine).await;
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();

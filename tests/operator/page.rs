@@ -26,7 +26,7 @@ async fn restart_by_change(harness: &Harness, node: &str, number: usize) {
 }
 
 #[tokio::test]
-async fn the_page_shows_nodes_and_actions_live_and_is_used_by_keyboard_and_on_a_phone() {
+async fn the_page_is_live_and_works_by_keyboard_and_on_a_phone() {
     let address = free_address();
     let mut harness = harness(address, &["edge to cloud", ODD, LONG]).await;
     let browser = Browser::start().await;
@@ -146,7 +146,7 @@ const CONTRAST: &str = r"(() => {
 })()";
 
 #[tokio::test]
-async fn the_page_is_read_only_strict_and_answers_to_its_own_address_alone() {
+async fn the_page_is_read_only_and_rejects_other_host_headers() {
     let address = free_address();
     let _harness = harness(address, &["a"]).await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");

@@ -15,7 +15,7 @@ use crate::process::{self, Process};
 use crate::wait::until;
 
 on_each_engine! {
-    status_and_why_tell_all_that_happened_through_outages_and_a_crash
+    status_and_why_report_outages_and_a_crash
 }
 
 /// A daemon process with a status socket and a proxy to its engine.
@@ -78,7 +78,7 @@ impl StatusHarness {
     }
 }
 
-async fn status_and_why_tell_all_that_happened_through_outages_and_a_crash(engine: Engine) {
+async fn status_and_why_report_outages_and_a_crash(engine: Engine) {
     let subject = StatusHarness::new(engine).await;
     let engine_harness = &subject.engine_harness;
     let (first, second) = (engine_harness.push("node:1", "1").await, engine_harness.push("node:2", "2").await);

@@ -39,7 +39,7 @@ fn made_by_the_python_program(engine_harness: &EngineHarness, node: Value) -> St
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_of_the_python_program_s_own_code_is_taken_over_with_name_and_port() {
+async fn a_container_made_by_the_python_program_keeps_name_and_port() {
     let engine = Engine::Docker;
     let engine_harness = EngineHarness::new(engine).await;
     let image = engine_harness.push_and_pull("node:1").await;

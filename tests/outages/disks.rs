@@ -53,7 +53,7 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_under_the_state_file_costs_one_restart_of_what_changed_at_most() {
+async fn a_full_disk_of_the_state_file_costs_at_most_one_restart() {
     let mut harness = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").off();
     let disk = SmallDisk::mount(harness.state_directory());
     harness.start();

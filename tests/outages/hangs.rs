@@ -18,8 +18,8 @@ use crate::support::{Builder, Host};
 use crate::turns;
 
 on_each_engine! {
-    an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers
-    an_engine_whose_socket_goes_and_comes_is_followed_again
+    a_hanging_engine_is_reported_and_recovers
+    a_removed_engine_socket_is_reconnected_when_it_returns
 }
 
 /// Limit of one call, in place of a minute.
@@ -27,7 +27,7 @@ const CALL: Duration = Duration::from_secs(5);
 /// Length of a truncated response: after the headers, within the body.
 const BYTES_BEFORE_STALL: usize = 300;
 
-async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recovers(engine: Engine) {
+async fn a_hanging_engine_is_reported_and_recovers(engine: Engine) {
     let _turn = turns::shared().await;
     let (mut engine_harness, proxy) = harness_behind_proxy(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;
@@ -45,7 +45,7 @@ async fn an_engine_that_hangs_in_the_middle_of_calls_is_said_retried_and_recover
     is_followed(&engine_harness).await;
 }
 
-async fn an_engine_whose_socket_goes_and_comes_is_followed_again(engine: Engine) {
+async fn a_removed_engine_socket_is_reconnected_when_it_returns(engine: Engine) {
     let _turn = turns::shared().await;
     let (mut engine_harness, proxy) = harness_behind_proxy(engine).await;
     let before = engine_harness.started_with(["a", "b"]).await;

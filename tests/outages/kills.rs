@@ -16,7 +16,7 @@ use crate::turns;
 use crate::wait::until;
 
 on_each_engine! {
-    a_kill_at_any_moment_of_start_or_replacement_is_made_good
+    a_kill_at_any_moment_of_start_or_replacement_converges
 }
 
 /// Moments per kind and engine.
@@ -28,7 +28,7 @@ const HOSTS: u32 = 2;
 /// The label with the node of a container.
 const NODE_LABEL: &str = "stream.echo.managed-app.node";
 
-async fn a_kill_at_any_moment_of_start_or_replacement_is_made_good(engine: Engine) {
+async fn a_kill_at_any_moment_of_start_or_replacement_converges(engine: Engine) {
     let _turn = turns::shared().await;
     let began = Instant::now();
     let hosts = (0..HOSTS).map(|first| async move {
@@ -87,7 +87,7 @@ impl KilledHost {
         }
         let images: [(String, String); 2] = images.try_into().expect("two were pushed");
         let foreign = engine_harness.push_and_pull("stranger:1").await;
-        engine.run(&["network", "create", &engine_harness.tag]).await;
+        engine.create_network(&engine_harness.tag).await;
         let name = engine_harness.name("stranger");
         engine.run(&["run", "--detach", "--name", &name, "--network", &engine_harness.tag, &foreign]).await;
         let stranger = engine.container(&name).await;

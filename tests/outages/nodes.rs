@@ -29,7 +29,7 @@ async fn check_hung(verb: Verb, subject: &str, act: impl FnOnce(&Harness)) {
 }
 
 #[tokio::test]
-async fn a_hung_call_of_one_node_holds_up_no_other() {
+async fn a_hung_call_of_one_node_delays_no_other() {
     check_hung(Verb::Restart, "a", |harness| drop(harness.cloud.set_node_config("a", r#"{"x":1}"#))).await;
     check_hung(Verb::Stop, "a", |harness| drop(harness.cloud.remove_node("a"))).await;
     check_hung(Verb::Remove, "a", |harness| drop(harness.cloud.remove_node("a"))).await;
@@ -39,7 +39,7 @@ async fn a_hung_call_of_one_node_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_container_that_a_crash_of_the_engine_has_spoiled_is_made_anew() {
+async fn a_container_corrupted_by_an_engine_crash_is_recreated() {
     let harness = Harness::with(&["a", "b"]).await;
     let name = names::container_name("a");
     let old = harness.container("a").await.id;
@@ -53,7 +53,7 @@ async fn a_container_that_a_crash_of_the_engine_has_spoiled_is_made_anew() {
 }
 
 #[tokio::test]
-async fn lists_with_gaps_one_after_another_remove_nothing_and_hide_no_change() {
+async fn successive_lists_with_gaps_remove_and_hide_nothing() {
     let mut harness = Harness::with(&["a", "b", "c"]).await;
     for how in [Spoiled::NodeNull, Spoiled::NodeFailed, Spoiled::OnlyErrors] {
         harness.cloud.spoil_next(how, 3);

@@ -10,7 +10,7 @@ const ALWAYS: usize = 10_000;
 const RESYNC: Duration = Duration::from_millis(500);
 
 #[tokio::test]
-async fn while_the_queue_is_away_changes_come_with_each_resync_and_cost_nothing_later() {
+async fn without_the_queue_each_resync_applies_the_changes() {
     let plan = Plan::new().await.nodes(&["a", "b"]);
     let mut harness = plan.host(|builder| builder.tune(|config| config.resync = RESYNC)).up().await;
     harness.cloud.queues.fail_next(ALWAYS, 503, "ServiceUnavailable");
@@ -45,7 +45,7 @@ async fn a_queue_that_is_silent_for_long_loses_nothing() {
 
 /// The messages are lost with the queue: the daemon reads the app again as soon as it detects the loss.
 #[tokio::test]
-async fn a_queue_made_again_under_its_old_name_is_listened_to_again() {
+async fn a_recreated_queue_of_the_same_name_is_polled_again() {
     let mut harness = Harness::with(&["a", "b"]).await;
     harness.eventually("a poll is pending", |host| host.cloud.queues.waiting() > 0).await;
     let url = harness.cloud.change_queue();

@@ -20,7 +20,7 @@ fn failure_of(harness: &Harness, node: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_registry_that_throttles_gets_one_cool_down_for_all_its_images() {
+async fn a_throttling_registry_gets_one_delay_for_all_its_images() {
     let plan = Plan::new().await.node("first", Node::default().image(&of_busy(1)));
     let harness = plan
         .with(|_, memory| {
@@ -43,7 +43,7 @@ async fn a_registry_that_throttles_gets_one_cool_down_for_all_its_images() {
 }
 
 #[tokio::test]
-async fn a_pull_that_stalls_ends_is_said_and_comes_through_later() {
+async fn a_stalled_pull_is_aborted_reported_and_retried() {
     const SILENCE: Duration = Duration::from_millis(300);
     let slow = image("registry.test/slow:1");
     let plan = Plan::new().await.nodes(&["a"]);
@@ -69,7 +69,7 @@ async fn a_pull_that_stalls_ends_is_said_and_comes_through_later() {
 
 /// Cut connections and full disks have the same effect: the pull fails, nodes keep running, and the pull is retried.
 #[tokio::test]
-async fn a_pull_that_is_cut_or_finds_the_disk_full_is_tried_again_and_stops_nothing() {
+async fn a_failed_pull_is_retried_and_stops_nothing() {
     let harness = Harness::with(&["a", "b"]).await;
     let next = "registry.test/next:1";
     let id = harness.memory.publish_image(&image(next), b"next");

@@ -10,7 +10,7 @@ use crate::harness::{Harness, Plan};
 use crate::turns;
 
 on_each_engine! {
-    what_others_do_to_containers_is_put_right_within_seconds
+    external_changes_to_containers_are_reverted_in_seconds
 }
 
 /// An idle machine needs less than a second; the resync, which would find it, comes after minutes.
@@ -18,7 +18,7 @@ const REPAIR_MAX: Duration = Duration::from_secs(20);
 /// Pause between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-async fn what_others_do_to_containers_is_put_right_within_seconds(engine: Engine) {
+async fn external_changes_to_containers_are_reverted_in_seconds(engine: Engine) {
     let _turn = turns::shared().await;
     let mut engine_harness = EngineHarness::new(engine).await;
     let [_, other] = engine_harness.started_with(["a", "other"]).await;
@@ -59,7 +59,7 @@ const RESYNC: Duration = Duration::from_millis(500);
 type Act = fn(&Harness, &str);
 
 #[tokio::test]
-async fn without_events_the_next_look_puts_everything_right() {
+async fn without_events_the_next_resync_reverts_everything() {
     let actions: [(&str, Act); 5] = [
         ("removed", |harness, name| harness.memory.remove_behind_back(name).expect("it is there")),
         ("killed", |harness, name| harness.memory.kill(name).expect("it is there")),

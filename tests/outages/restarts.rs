@@ -10,38 +10,38 @@ use crate::turns;
 use crate::wait::until;
 
 on_each_engine! {
-    after_an_ordered_restart_of_the_engine_all_nodes_run_in_their_containers
-    after_a_crash_of_the_engine_all_nodes_run_in_their_containers
+    after_an_engine_restart_nodes_run_in_their_containers
+    after_an_engine_crash_nodes_run_in_their_containers
 }
 
 on_engine! { window Docker
-    a_container_that_ended_with_the_engine_in_its_window_is_not_given_up
+    an_engine_crash_in_the_window_causes_no_rollback
 }
 
 on_engine! { live_restore Docker
-    with_live_restore_no_node_notices_an_ordered_restart_of_the_engine
-    with_live_restore_no_node_notices_a_crash_of_the_engine
+    with_live_restore_an_engine_restart_affects_no_node
+    with_live_restore_an_engine_crash_affects_no_node
 }
 
-async fn after_an_ordered_restart_of_the_engine_all_nodes_run_in_their_containers(engine: Engine) {
+async fn after_an_engine_restart_nodes_run_in_their_containers(engine: Engine) {
     check_restart(engine, "TERM", engine == Engine::Podman).await;
 }
 
 /// Docker does not start containers that ended with its crash: they count as stopped by a user.
-async fn after_a_crash_of_the_engine_all_nodes_run_in_their_containers(engine: Engine) {
+async fn after_an_engine_crash_nodes_run_in_their_containers(engine: Engine) {
     check_restart(engine, "KILL", engine == Engine::Podman).await;
 }
 
-async fn with_live_restore_no_node_notices_an_ordered_restart_of_the_engine(engine: Engine) {
+async fn with_live_restore_an_engine_restart_affects_no_node(engine: Engine) {
     check_live_restore(engine, "TERM").await;
 }
 
-async fn with_live_restore_no_node_notices_a_crash_of_the_engine(engine: Engine) {
+async fn with_live_restore_an_engine_crash_affects_no_node(engine: Engine) {
     check_live_restore(engine, "KILL").await;
 }
 
 /// Docker does not restart it.
-async fn a_container_that_ended_with_the_engine_in_its_window_is_not_given_up(engine: Engine) {
+async fn an_engine_crash_in_the_window_causes_no_rollback(engine: Engine) {
     let _turn = turns::alone().await;
     let mut engine_harness =
         EngineHarness::with(engine, |builder| builder.set("MANAGED_APP_REPLACE_WINDOW", "6s")).await;

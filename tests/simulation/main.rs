@@ -124,7 +124,7 @@ fn nothing_breaks_the_reconciler() {
 
 /// Replays the corpus of cargo-fuzz, which contains each input that violated an invariant.
 #[test]
-fn no_written_run_breaks_the_reconciler() {
+fn no_recorded_run_breaks_the_reconciler() {
     if let Some(path) = std::env::var_os("SIMULATION_INPUT") {
         return replay(Path::new(&path));
     }

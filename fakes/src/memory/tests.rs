@@ -66,7 +66,7 @@ async fn a_stubborn_process_is_killed_after_the_grace_in_virtual_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_whose_caller_went_away_is_carried_out() {
+async fn a_stop_completes_after_its_caller_is_dropped() {
     let engine = engine().await;
     engine.set_behaviour("web", Behaviour::IgnoresStop);
     let id = run(&engine, "web").await;
@@ -78,7 +78,7 @@ async fn a_stop_whose_caller_went_away_is_carried_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_loop_is_restarted_with_growing_pauses_and_seen_as_events() {
+async fn a_crash_loop_restarts_with_growing_delays_and_events() {
     let engine = engine().await;
     engine.set_behaviour("web", Behaviour::CrashLoops { code: 3, after: Duration::ZERO });
     let mut events = engine.events(&owner()).await.expect("events");
@@ -108,7 +108,7 @@ async fn a_process_that_exits_at_once_stays_down_with_its_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn latencies_are_kept_and_pull_progress_is_told() {
+async fn latencies_are_applied_and_pull_progress_is_reported() {
     let engine = engine().await;
     engine.publish_image(&image(), &[7; 1000]);
     engine.set_latencies(Latencies { pull: Duration::from_secs(5), ..Latencies::default() });
@@ -167,7 +167,7 @@ async fn ports_collide_by_address_and_protocol() {
 }
 
 #[tokio::test]
-async fn acts_of_others_are_seen_and_not_in_the_journal() {
+async fn external_actions_are_visible_and_not_in_the_journal() {
     let engine = engine().await;
     run(&engine, "web").await;
     engine.clear_journal();
@@ -183,7 +183,7 @@ async fn acts_of_others_are_seen_and_not_in_the_journal() {
 }
 
 #[tokio::test]
-async fn volumes_named_stay_and_anonymous_go() {
+async fn named_volumes_stay_and_anonymous_ones_are_removed() {
     let engine = engine().await;
     let mut spec = spec("web");
     let mount = |source, target: &str| Mount { source, target: target.to_owned() };
@@ -196,7 +196,7 @@ async fn volumes_named_stay_and_anonymous_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_engine_ends_in_timeouts_and_a_dead_one_is_unreachable() {
+async fn a_hung_engine_times_out_and_a_stopped_one_is_unreachable() {
     let engine = engine().await;
     let mut events = engine.events(&owner()).await.expect("events");
     engine.hang();

@@ -161,7 +161,7 @@ async fn wrong_signatures_and_clocks_are_forbidden() {
 }
 
 #[tokio::test]
-async fn switches_refuse_for_a_while() {
+async fn audit_faults_reject_calls_temporarily() {
     let fixture = fixture().await;
     fixture.records.faults().fail_next(1, 500, "InternalServerError");
     assert_eq!(fixture.post(Call::new("Node", &body(1))).await, 500);

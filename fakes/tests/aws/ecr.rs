@@ -42,7 +42,7 @@ fn token_of(password: &str) -> String {
 
 #[tokio::test]
 #[allow(deprecated, reason = "AWS calls registryIds outdated, and the contract uses it")]
-async fn private_tokens_hold_password_end_and_endpoint() {
+async fn private_tokens_contain_password_expiry_and_endpoint() {
     let fixture = fixture().await;
     fixture.registry.set_password("s3cret");
     fixture.registry.set_lifetime(time::Duration::minutes(10));
@@ -72,7 +72,7 @@ async fn public_tokens_exist_in_one_region_only() {
 }
 
 #[tokio::test]
-async fn refusals_come_by_region_credential_and_switch() {
+async fn tokens_are_refused_by_region_credential_and_fault() {
     let fixture = fixture().await;
     let code = async |client: aws_sdk_ecr::Client| {
         let error = client.get_authorization_token().send().await.err()?;
@@ -98,7 +98,7 @@ async fn refusals_come_by_region_credential_and_switch() {
 }
 
 #[tokio::test]
-async fn a_delay_holds_the_answer_back() {
+async fn a_delay_fault_delays_the_response() {
     let fixture = fixture().await;
     fixture.registry.faults().set_delay(Some(Duration::from_secs(30)));
     let client = fixture.private("us-east-1").await;
@@ -110,7 +110,7 @@ async fn a_delay_holds_the_answer_back() {
 
 #[tokio::test]
 #[allow(deprecated, reason = "AWS calls registryIds outdated, and the contract uses it")]
-async fn keys_that_were_replaced_are_refused_and_each_call_is_kept() {
+async fn replaced_keys_are_refused_and_each_call_is_recorded() {
     let fixture = fixture().await;
     let code = async |keys: &HostKeys, token: Option<&str>| {
         let config = client::config(&fixture.server.uri(), &keys.id, &keys.secret, token, "eu-west-1").await;

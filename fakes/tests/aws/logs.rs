@@ -71,7 +71,7 @@ async fn events_are_stored_by_group_and_stream() {
 }
 
 #[tokio::test]
-async fn streams_need_a_group_and_come_once() {
+async fn streams_need_a_group_and_are_created_once() {
     let fixture = fixture().await;
     assert_eq!(fixture.create("nowhere", STREAM).await, Err("ResourceNotFoundException".to_owned()));
     assert_eq!(fixture.put(STREAM, &[(now_ms(), "x")]).await.err().as_deref(), Some("ResourceNotFoundException"));
@@ -107,7 +107,7 @@ async fn bad_batches_are_refused_and_rejected_events_named() {
 }
 
 #[tokio::test]
-async fn switches_throttle_deny_and_take_the_service_away() {
+async fn log_faults_throttle_deny_and_stop_the_service() {
     let fixture = fixture().await;
     let faults = fixture.logs.faults();
     faults.fail_next(1, 400, "ThrottlingException");
@@ -122,7 +122,7 @@ async fn switches_throttle_deny_and_take_the_service_away() {
 }
 
 #[tokio::test]
-async fn groups_and_streams_are_described_but_not_made() {
+async fn groups_and_streams_are_listed_but_not_created() {
     let fixture = fixture().await;
     assert_eq!(fixture.create(GROUP, STREAM).await, Ok(()));
     let groups = fixture.client.describe_log_groups().log_group_name_prefix("app/").send().await.expect("groups");

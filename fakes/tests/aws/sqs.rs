@@ -151,7 +151,7 @@ async fn a_group_in_flight_is_held_back_until_deletion() {
 }
 
 #[tokio::test]
-async fn a_message_comes_back_when_its_visibility_ends() {
+async fn a_message_is_redelivered_after_its_visibility_timeout() {
     let fixture = fixture().await;
     fixture.queues.set_visibility(&fixture.url, Duration::from_millis(200));
     fixture.send("a", "1");
@@ -166,7 +166,7 @@ async fn a_message_comes_back_when_its_visibility_ends() {
 }
 
 #[tokio::test]
-async fn zero_visibility_gives_a_message_back_at_once() {
+async fn zero_visibility_redelivers_a_message_at_once() {
     let fixture = fixture().await;
     fixture.send("a", "1");
     let first = fixture.receive(10, 0).await;
@@ -197,7 +197,7 @@ async fn deletion_in_batches_reports_bad_entries() {
 }
 
 #[tokio::test]
-async fn batches_out_of_bounds_are_refused_whole() {
+async fn batches_beyond_the_limits_are_refused() {
     let fixture = fixture().await;
     let code = async |ids: &[String]| {
         let mut call = fixture.client.delete_message_batch().queue_url(&fixture.url).set_entries(Some(vec![]));
@@ -235,7 +235,7 @@ async fn the_wire_sends_by_the_rules_of_fifo() {
 }
 
 #[tokio::test]
-async fn queues_are_made_found_and_deleted() {
+async fn queues_are_created_found_and_deleted() {
     let fixture = fixture().await;
     let create = |name: &str| {
         let fifo = aws_sdk_sqs::types::QueueAttributeName::FifoQueue;
@@ -298,7 +298,7 @@ async fn wrong_credentials_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn switches_fail_stall_double_and_redeliver() {
+async fn sqs_faults_fail_stall_duplicate_and_redeliver() {
     let fixture = fixture().await;
     let queues = &fixture.queues;
     queues.fail_next(1, 400, "OverLimit");

@@ -65,7 +65,7 @@ async fn node_is_added_and_removed() {
 }
 
 #[tokio::test]
-async fn removal_of_a_connected_node_tells_its_edges_first() {
+async fn removal_of_a_connected_node_reports_its_edges_first() {
     let (cloud, client, sqs) = two_nodes().await;
     cloud.set_removal_form(RemovalForm::NewRemoved);
     let (old, new) = change_of(&cloud, &sqs, |cloud| cloud.remove_node("b")).await;
@@ -144,7 +144,7 @@ async fn removed_app_is_null() {
 }
 
 #[tokio::test]
-async fn state_and_messages_can_come_apart() {
+async fn state_and_messages_can_diverge() {
     let (cloud, client, sqs) = two_nodes().await;
     cloud.quietly(|world| world.disconnect("a", "b"));
     assert_eq!((cloud.pending_changes(), &client.node("a").await["sendEdges"]), (0, &json!([])));

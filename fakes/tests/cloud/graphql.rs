@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, config, text};
 
 #[tokio::test]
-async fn only_a_bare_good_token_is_taken() {
+async fn only_a_bare_valid_token_is_accepted() {
     let cloud = FakeCloud::start().await;
     let mut client = Client::signed_in(&cloud).await;
     let good = client.token.clone();
@@ -24,7 +24,7 @@ async fn only_a_bare_good_token_is_taken() {
 }
 
 #[tokio::test]
-async fn snapshot_shows_everything_that_was_said() {
+async fn snapshot_shows_every_command() {
     let cloud = FakeCloud::start().await;
     cloud.add_node("a: first", |node| {
         node.image("example/a:1")
@@ -75,7 +75,7 @@ fn check_first(node: &Value) {
 }
 
 #[tokio::test]
-async fn one_node_can_be_asked_for_and_is_null_when_unknown() {
+async fn one_node_can_be_requested_and_is_null_when_unknown() {
     let cloud = FakeCloud::start().await;
     cloud.add_node("a", |node| node.image("example/a:1"));
     let client = Client::signed_in(&cloud).await;
@@ -103,7 +103,7 @@ async fn another_app_or_tenant_is_null() {
 }
 
 #[tokio::test]
-async fn credentials_last_as_long_as_asked_and_open_the_queue() {
+async fn credentials_last_as_requested_and_open_the_queue() {
     let cloud = FakeCloud::start().await;
     let client = Client::signed_in(&cloud).await;
     for seconds in [Some(899), Some(43_201)] {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, text};
 
 #[tokio::test]
-async fn right_password_gives_tokens_that_appsync_takes() {
+async fn right_password_gives_tokens_that_appsync_accepts() {
     let cloud = FakeCloud::start().await;
     let client = Client::signed_in(&cloud).await;
     assert_eq!(client.token.split('.').count(), 3, "an access token looks like a JWT");
@@ -72,7 +72,7 @@ async fn disabled_user_comes_back_when_enabled() {
 }
 
 #[tokio::test]
-async fn a_challenge_is_good_for_one_answer_and_zero_is_no_key() {
+async fn a_challenge_has_one_answer_and_zero_is_not_a_key() {
     let cloud = FakeCloud::start().await;
     let client = Client::new(&cloud);
     check_refused(client.begin("00").await, "InvalidParameterException", "SRP_A is no valid number.");
@@ -108,7 +108,7 @@ async fn refresh_gives_another_token_until_it_expires_or_is_revoked() {
 }
 
 #[tokio::test]
-async fn lifetimes_are_told_and_kept() {
+async fn lifetimes_are_reported_and_applied() {
     let cloud = FakeCloud::start().await;
     cloud.set_token_lifetimes(Duration::ZERO, Duration::ZERO);
     let mut client = Client::new(&cloud);

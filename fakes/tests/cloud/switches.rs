@@ -23,7 +23,7 @@ async fn one_node() -> (FakeCloud, Client) {
 }
 
 #[tokio::test]
-async fn messages_are_dropped_doubled_delayed_and_reversed() {
+async fn messages_are_dropped_duplicated_delayed_and_reversed() {
     let (cloud, client) = one_node().await;
     let sqs = client.queue().await;
     let url = cloud.change_queue();
@@ -49,7 +49,7 @@ async fn messages_are_dropped_doubled_delayed_and_reversed() {
 }
 
 #[tokio::test]
-async fn a_replaced_queue_has_another_url_and_the_old_one_is_gone() {
+async fn a_replaced_queue_has_another_url_and_the_old_is_gone() {
     let (cloud, client) = one_node().await;
     let sqs = client.queue().await;
     let old = cloud.change_queue();
@@ -62,7 +62,7 @@ async fn a_replaced_queue_has_another_url_and_the_old_one_is_gone() {
 }
 
 #[tokio::test]
-async fn services_fail_as_often_as_told() {
+async fn services_fail_the_requested_number_of_times() {
     let (cloud, client) = one_node().await;
     cloud.services.fail_next(Service::AppSync, 2, Fault::Status(503));
     for expected in [503, 503, 200] {
@@ -81,7 +81,7 @@ async fn services_fail_as_often_as_told() {
 }
 
 #[tokio::test]
-async fn stalled_services_do_not_answer_and_others_do() {
+async fn stalled_services_do_not_respond_and_others_do() {
     let (cloud, client) = one_node().await;
     cloud.services.fail_until_released(Service::AppSync, Fault::Stall);
     let waiting = tokio::time::timeout(PATIENCE, client.graphql(GET_APP, json!({}))).await;
@@ -92,7 +92,7 @@ async fn stalled_services_do_not_answer_and_others_do() {
 }
 
 #[tokio::test]
-async fn credentials_fail_and_stall_by_themselves() {
+async fn credentials_fail_and_stall_separately() {
     let (cloud, client) = one_node().await;
     cloud.services.fail_next(Service::Credentials, 1, Fault::Status(500));
     let (status, body) = client.credentials(None).await;
@@ -115,7 +115,7 @@ async fn short_credentials_expire() {
 }
 
 #[tokio::test]
-async fn spoiled_answers_heal() {
+async fn corrupted_responses_end_after_their_number() {
     let (cloud, client) = one_node().await;
     let answer = |how: Spoiled| {
         cloud.spoil_next(how, 1);
@@ -134,7 +134,7 @@ async fn spoiled_answers_heal() {
 }
 
 #[tokio::test]
-async fn spoiling_spares_requests_for_credentials() {
+async fn corruption_does_not_affect_credentials() {
     let (cloud, client) = one_node().await;
     cloud.spoil_next(Spoiled::AppNull, 1);
     assert!(client.credentials(None).await.1["data"]["GetApp"]["GetAwsCredentials"].is_object());
@@ -153,7 +153,7 @@ async fn stale_reads_show_the_world_before_the_last_change() {
 }
 
 #[tokio::test]
-async fn slow_answers_show_what_was_true_when_they_were_asked_for() {
+async fn slow_responses_show_the_state_at_the_request() {
     let (cloud, client) = one_node().await;
     cloud.set_appsync_delay(Some(PATIENCE));
     let asked = cloud.services.calls(Service::AppSync, "GetApp");

@@ -18,7 +18,7 @@ async fn operator(env: &BTreeMap<String, String>) -> aws_config::SdkConfig {
 }
 
 #[tokio::test]
-async fn env_holds_what_the_contract_names() {
+async fn env_contains_the_variables_of_the_contract() {
     let cloud = FakeCloud::builder().app("an app: 2").tenant("a tenant").pool_region("eu-west-1").start().await;
     let env = cloud.expect("a port").env();
     let required =
@@ -76,7 +76,7 @@ async fn audit_endpoint_of_the_snapshot_is_served() {
 
 /// The time that a command returns is the start for a measurement of latency.
 #[tokio::test]
-async fn a_word_wakes_a_waiting_poll_and_says_when() {
+async fn a_command_wakes_a_waiting_poll_and_returns_its_time() {
     let cloud = FakeCloud::start().await;
     let sqs = Client::signed_in(&cloud).await.queue().await;
     let url = cloud.change_queue();

@@ -10,21 +10,21 @@ use super::{Act, Check, Outcome, Program, checks};
 use crate::Action;
 
 pub(super) const CHECKS: &[Check] = checks![
-    events_tell_of_a_containers_whole_life,
-    an_event_carries_name_and_time,
-    events_tell_of_a_kill_by_others,
-    events_tell_of_a_pause_and_its_end_by_others,
-    events_tell_of_a_rename_by_others,
-    events_tell_of_a_removal_by_others,
-    events_tell_of_a_disconnect_by_others,
-    events_of_strangers_do_not_come,
+    events_report_a_containers_whole_life,
+    an_event_has_name_and_time,
+    events_report_an_external_kill,
+    events_report_an_external_pause_and_unpause,
+    events_report_an_external_rename,
+    events_report_an_external_removal,
+    events_report_an_external_disconnect,
+    events_of_strangers_are_not_delivered,
     two_subscribers_both_get_the_events,
 ];
 
 /// Duration in which no event may arrive.
 const SILENCE: Duration = Duration::from_secs(2);
 
-async fn events_tell_of_a_containers_whole_life(bench: &Bench<'_>) -> Outcome {
+async fn events_report_a_containers_whole_life(bench: &Bench<'_>) -> Outcome {
     let mut events = bench.runtime.events(&bench.owner).await?;
     let id = bench.run_heeding("web").await?;
     await_event(&mut events, &id, Action::Created).await?;
@@ -38,7 +38,7 @@ async fn events_tell_of_a_containers_whole_life(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn an_event_carries_name_and_time(bench: &Bench<'_>) -> Outcome {
+async fn an_event_has_name_and_time(bench: &Bench<'_>) -> Outcome {
     let id = bench.create("web", Program::Idle).await?;
     let mut events = bench.runtime.events(&bench.owner).await?;
     bench.runtime.start(&id).await?;
@@ -61,11 +61,11 @@ async fn reports_act(bench: &Bench<'_>, act: Act<'_>, action: Action) -> Outcome
     Ok(())
 }
 
-async fn events_tell_of_a_kill_by_others(bench: &Bench<'_>) -> Outcome {
+async fn events_report_an_external_kill(bench: &Bench<'_>) -> Outcome {
     reports_act(bench, Act::Kill(&bench.name("web")), Action::Died).await
 }
 
-async fn events_tell_of_a_pause_and_its_end_by_others(bench: &Bench<'_>) -> Outcome {
+async fn events_report_an_external_pause_and_unpause(bench: &Bench<'_>) -> Outcome {
     let id = bench.run("web", Program::Idle).await?;
     let mut events = bench.runtime.events(&bench.owner).await?;
     bench.subject.act(Act::Pause(&bench.name("web"))).await?;
@@ -75,19 +75,19 @@ async fn events_tell_of_a_pause_and_its_end_by_others(bench: &Bench<'_>) -> Outc
     Ok(())
 }
 
-async fn events_tell_of_a_rename_by_others(bench: &Bench<'_>) -> Outcome {
+async fn events_report_an_external_rename(bench: &Bench<'_>) -> Outcome {
     reports_act(bench, Act::Rename(&bench.name("web"), &bench.name("new")), Action::Renamed).await
 }
 
-async fn events_tell_of_a_removal_by_others(bench: &Bench<'_>) -> Outcome {
+async fn events_report_an_external_removal(bench: &Bench<'_>) -> Outcome {
     reports_act(bench, Act::Remove(&bench.name("web")), Action::Removed).await
 }
 
-async fn events_tell_of_a_disconnect_by_others(bench: &Bench<'_>) -> Outcome {
+async fn events_report_an_external_disconnect(bench: &Bench<'_>) -> Outcome {
     reports_act(bench, Act::Disconnect(&bench.name("web"), &bench.owner.app), Action::Network).await
 }
 
-async fn events_of_strangers_do_not_come(bench: &Bench<'_>) -> Outcome {
+async fn events_of_strangers_are_not_delivered(bench: &Bench<'_>) -> Outcome {
     let mut events = bench.runtime.events(&bench.owner).await?;
     bench.run_stranger("stranger", &Default::default(), &bench.name("other-net")).await?;
     bench.subject.act(Act::Kill(&bench.name("stranger"))).await?;

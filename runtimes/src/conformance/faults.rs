@@ -13,18 +13,17 @@ use crate::{Action, ContainerId, ErrorKind, Limits, Result as RuntimeResult};
 
 pub(super) const CHECKS: &[Check] = checks![
     a_silent_engine_times_out_every_call,
-    an_answer_that_breaks_off_in_its_middle_times_out,
+    a_truncated_response_times_out,
     stop_has_its_grace_and_then_times_out,
     a_handle_works_again_after_a_stall,
     an_absent_engine_is_unreachable,
-    the_event_stream_ends_or_is_silent_when_the_engine_goes_and_can_be_had_again,
-    the_log_stream_ends_or_goes_on_when_the_engine_goes_and_can_be_had_again,
-    containers_survive_an_engine_that_goes_and_comes_back,
+    events_can_be_resubscribed_after_an_outage_of_the_engine,
+    logs_can_be_reopened_after_an_outage_of_the_engine,
+    containers_survive_an_outage_of_the_engine,
 ];
 
 /// These restart the engine, which affects all checks.
-pub(super) const RESTART_CHECKS: &[Check] =
-    checks![after_a_real_restart_of_the_engine_the_same_handle_lists_and_tells_events_again];
+pub(super) const RESTART_CHECKS: &[Check] = checks![after_an_engine_restart_a_handle_lists_and_gets_events];
 
 /// Limits that a check can wait for, and that an engine meets even on a busy machine.
 const LIMITS: Limits = Limits {
@@ -88,7 +87,7 @@ async fn a_silent_engine_times_out_every_call(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn an_answer_that_breaks_off_in_its_middle_times_out(bench: &Bench<'_>) -> Outcome {
+async fn a_truncated_response_times_out(bench: &Bench<'_>) -> Outcome {
     let (_, runtime, way) = disturbed(bench).await?;
     way.stall(Some(SOME_BYTES));
     times_out("list", LIMITS.call, runtime.list(&bench.owner)).await?;
@@ -133,7 +132,7 @@ async fn an_absent_engine_is_unreachable(bench: &Bench<'_>) -> Outcome {
     way.bring_back().await
 }
 
-async fn the_event_stream_ends_or_is_silent_when_the_engine_goes_and_can_be_had_again(bench: &Bench<'_>) -> Outcome {
+async fn events_can_be_resubscribed_after_an_outage_of_the_engine(bench: &Bench<'_>) -> Outcome {
     let (id, runtime, way) = disturbed(bench).await?;
     let mut events = runtime.events(&bench.owner).await?;
     way.take_away().await?;
@@ -151,7 +150,7 @@ async fn the_event_stream_ends_or_is_silent_when_the_engine_goes_and_can_be_had_
     Ok(())
 }
 
-async fn the_log_stream_ends_or_goes_on_when_the_engine_goes_and_can_be_had_again(bench: &Bench<'_>) -> Outcome {
+async fn logs_can_be_reopened_after_an_outage_of_the_engine(bench: &Bench<'_>) -> Outcome {
     let (id, runtime, way) = disturbed(bench).await?;
     let mut logs = runtime.logs(&id, None).await?;
     // A backend may connect with the first poll.
@@ -174,7 +173,7 @@ async fn the_log_stream_ends_or_goes_on_when_the_engine_goes_and_can_be_had_agai
     Ok(())
 }
 
-async fn containers_survive_an_engine_that_goes_and_comes_back(bench: &Bench<'_>) -> Outcome {
+async fn containers_survive_an_outage_of_the_engine(bench: &Bench<'_>) -> Outcome {
     let (_, runtime, way) = disturbed(bench).await?;
     let before = bench.seen("web").await?;
     way.take_away().await?;
@@ -185,7 +184,7 @@ async fn containers_survive_an_engine_that_goes_and_comes_back(bench: &Bench<'_>
 }
 
 /// The checks above interrupt the connection to the engine; this one restarts the engine itself.
-async fn after_a_real_restart_of_the_engine_the_same_handle_lists_and_tells_events_again(bench: &Bench<'_>) -> Outcome {
+async fn after_an_engine_restart_a_handle_lists_and_gets_events(bench: &Bench<'_>) -> Outcome {
     let id = bench.run_heeding("web").await?;
     let mut events = bench.runtime.events(&bench.owner).await?;
     bench.subject.restart_engine().await?;

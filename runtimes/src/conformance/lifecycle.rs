@@ -6,16 +6,16 @@ use super::{Act, Check, Outcome, Program, checks, free_port};
 use crate::{ContainerId, ContainerState, EngineHost, ErrorKind, PortBinding, Protocol};
 
 pub(super) const CHECKS: &[Check] = checks![
-    info_tells_the_kind_and_a_version,
-    host_tells_the_architecture_and_where_images_are,
-    create_makes_a_container_and_does_not_start_it,
+    info_reports_the_kind_and_a_version,
+    host_reports_the_architecture_and_the_image_directory,
+    create_does_not_start_the_container,
     create_without_the_image_is_not_found_and_never_pulls,
     create_without_the_network_is_not_found,
     create_with_a_taken_name_already_exists_and_changes_nothing,
     create_with_a_strangers_name_already_exists,
     start_runs_the_container,
-    start_of_a_running_container_is_ok_and_leaves_it_alone,
-    start_of_a_paused_container_thaws_it,
+    start_of_a_running_container_is_ok_and_changes_nothing,
+    start_of_a_paused_container_unpauses_it,
     start_with_a_taken_port_conflicts_and_works_once_it_is_free,
     rename_gives_another_name_and_keeps_the_process,
     rename_to_its_own_name_is_ok,
@@ -23,10 +23,10 @@ pub(super) const CHECKS: &[Check] = checks![
     remove_kills_a_running_container,
     remove_of_an_absent_container_is_ok,
     verbs_on_an_absent_container_are_not_found,
-    the_list_shows_what_others_did,
+    the_list_shows_external_changes,
 ];
 
-async fn info_tells_the_kind_and_a_version(bench: &Bench<'_>) -> Outcome {
+async fn info_reports_the_kind_and_a_version(bench: &Bench<'_>) -> Outcome {
     let info = bench.runtime.info().await?;
     ensure_eq!(info.kind, bench.runtime.kind(), "kind");
     ensure!(info.version.contains(|c: char| c.is_ascii_digit()), "the version {:?} has no digit", info.version);
@@ -35,7 +35,7 @@ async fn info_tells_the_kind_and_a_version(bench: &Bench<'_>) -> Outcome {
 }
 
 /// The suite runs on the engine's host.
-async fn host_tells_the_architecture_and_where_images_are(bench: &Bench<'_>) -> Outcome {
+async fn host_reports_the_architecture_and_the_image_directory(bench: &Bench<'_>) -> Outcome {
     let host = bench.runtime.host().await?;
     let here = EngineHost::architecture_of(std::env::consts::ARCH);
     ensure_eq!(host.architecture, here, "architecture");
@@ -43,7 +43,7 @@ async fn host_tells_the_architecture_and_where_images_are(bench: &Bench<'_>) -> 
     Ok(())
 }
 
-async fn create_makes_a_container_and_does_not_start_it(bench: &Bench<'_>) -> Outcome {
+async fn create_does_not_start_the_container(bench: &Bench<'_>) -> Outcome {
     let id = bench.create("web", Program::Idle).await?;
     let seen = bench.seen("web").await?;
     ensure_eq!(seen.id, id.0, "id");
@@ -104,7 +104,7 @@ async fn start_runs_the_container(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn start_of_a_running_container_is_ok_and_leaves_it_alone(bench: &Bench<'_>) -> Outcome {
+async fn start_of_a_running_container_is_ok_and_changes_nothing(bench: &Bench<'_>) -> Outcome {
     let id = bench.run("web", Program::Idle).await?;
     let before = bench.seen("web").await?;
     bench.runtime.start(&id).await?;
@@ -112,7 +112,7 @@ async fn start_of_a_running_container_is_ok_and_leaves_it_alone(bench: &Bench<'_
     Ok(())
 }
 
-async fn start_of_a_paused_container_thaws_it(bench: &Bench<'_>) -> Outcome {
+async fn start_of_a_paused_container_unpauses_it(bench: &Bench<'_>) -> Outcome {
     let id = bench.run("web", Program::Idle).await?;
     let before = bench.seen("web").await?;
     bench.subject.act(Act::Pause(&bench.name("web"))).await?;
@@ -199,7 +199,7 @@ async fn verbs_on_an_absent_container_are_not_found(bench: &Bench<'_>) -> Outcom
     fails_with(runtime.logs(&id, None).await.map(|_| ()), ErrorKind::NotFound, "logs")
 }
 
-async fn the_list_shows_what_others_did(bench: &Bench<'_>) -> Outcome {
+async fn the_list_shows_external_changes(bench: &Bench<'_>) -> Outcome {
     let subject = bench.subject;
     let id = bench.run("web", Program::Idle).await?;
     subject.act(Act::Pause(&bench.name("web"))).await?;

@@ -14,16 +14,16 @@ const REST: Duration = Duration::from_millis(10);
 const REST_EVERY: usize = 200;
 
 pub(super) const CHECKS: &[Check] = checks![
-    lines_come_in_order_also_many_in_a_millisecond,
+    lines_arrive_in_order_even_many_in_a_millisecond,
     a_chunk_is_at_most_one_line,
-    a_slow_reader_misses_nothing_when_the_container_ends,
-    logs_since_a_time_leave_nothing_out,
+    a_slow_reader_loses_nothing_when_the_container_ends,
+    logs_since_a_time_are_complete,
     logs_since_a_time_after_the_end_are_empty,
-    a_very_long_line_comes_whole,
-    control_characters_come_as_they_are,
-    bytes_that_are_not_utf8_come_as_they_are,
-    both_outputs_are_told_apart,
-    an_unfinished_last_line_comes_too,
+    a_very_long_line_arrives_complete,
+    control_characters_arrive_unchanged,
+    bytes_that_are_not_utf8_arrive_unchanged,
+    stdout_and_stderr_are_distinguished,
+    an_unfinished_last_line_arrives_too,
     the_log_stream_follows,
     the_log_stream_ends_with_the_container,
     logs_of_a_stopped_container_are_kept_and_end,
@@ -54,7 +54,7 @@ fn all_lines() -> String {
     (0..LINES).map(|number| format!("line {number}\n")).collect()
 }
 
-async fn lines_come_in_order_also_many_in_a_millisecond(bench: &Bench<'_>) -> Outcome {
+async fn lines_arrive_in_order_even_many_in_a_millisecond(bench: &Bench<'_>) -> Outcome {
     let wanted = all_lines();
     let chunks = stopped_after(bench, Program::Lines, wanted.len()).await?;
     are_all_lines(&chunks)?;
@@ -72,7 +72,7 @@ fn are_all_lines(chunks: &[LogChunk]) -> Outcome {
     Ok(())
 }
 
-async fn a_slow_reader_misses_nothing_when_the_container_ends(bench: &Bench<'_>) -> Outcome {
+async fn a_slow_reader_loses_nothing_when_the_container_ends(bench: &Bench<'_>) -> Outcome {
     let id = bench.run("web", Program::Lines).await?;
     let mut slow = bench.runtime.logs(&id, None).await?;
     let first = tokio::time::timeout(SOON, slow.next()).await;
@@ -101,7 +101,7 @@ async fn a_chunk_is_at_most_one_line(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn logs_since_a_time_leave_nothing_out(bench: &Bench<'_>) -> Outcome {
+async fn logs_since_a_time_are_complete(bench: &Bench<'_>) -> Outcome {
     let id = bench.run("web", Program::Ticks).await?;
     let enough = |chunks: &[LogChunk]| chunks.len() >= 30;
     read_until(bench.runtime.logs(&id, None).await?, enough).await?;
@@ -127,7 +127,7 @@ async fn logs_since_a_time_after_the_end_are_empty(bench: &Bench<'_>) -> Outcome
     Ok(())
 }
 
-async fn a_very_long_line_comes_whole(bench: &Bench<'_>) -> Outcome {
+async fn a_very_long_line_arrives_complete(bench: &Bench<'_>) -> Outcome {
     let chunks = stopped_after(bench, Program::LongLine, LONG_LINE_BYTES + 1).await?;
     let bytes = joined(&chunks);
     ensure_eq!(bytes.len(), LONG_LINE_BYTES + 1, "number of bytes");
@@ -142,19 +142,19 @@ async fn binary_lines(bench: &Bench<'_>) -> Outcome<Vec<Vec<u8>>> {
     Ok(joined(&chunks).split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect())
 }
 
-async fn control_characters_come_as_they_are(bench: &Bench<'_>) -> Outcome {
+async fn control_characters_arrive_unchanged(bench: &Bench<'_>) -> Outcome {
     let lines = binary_lines(bench).await?;
     ensure_eq!(lines.first(), Some(&[CONTROL, b"\n"].concat()), "first line");
     Ok(())
 }
 
-async fn bytes_that_are_not_utf8_come_as_they_are(bench: &Bench<'_>) -> Outcome {
+async fn bytes_that_are_not_utf8_arrive_unchanged(bench: &Bench<'_>) -> Outcome {
     let lines = binary_lines(bench).await?;
     ensure_eq!(lines.get(1), Some(&[BROKEN_UTF8, b"\n"].concat()), "second line");
     Ok(())
 }
 
-async fn both_outputs_are_told_apart(bench: &Bench<'_>) -> Outcome {
+async fn stdout_and_stderr_are_distinguished(bench: &Bench<'_>) -> Outcome {
     let chunks = stopped_after(bench, Program::Both, 20).await?;
     let of = |source| {
         let of_source: Vec<LogChunk> = chunks.iter().filter(|chunk| chunk.source == source).cloned().collect();
@@ -165,7 +165,7 @@ async fn both_outputs_are_told_apart(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn an_unfinished_last_line_comes_too(bench: &Bench<'_>) -> Outcome {
+async fn an_unfinished_last_line_arrives_too(bench: &Bench<'_>) -> Outcome {
     // An engine that waits for the end of a line returns nothing yet; a stop before the program wrote would leave
     // nothing.
     let mut chunks = stopped_after(bench, Program::Unfinished, "begun\n".len()).await?;

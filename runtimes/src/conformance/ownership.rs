@@ -10,16 +10,16 @@ use super::{Act, Check, Outcome, Program, checks};
 use crate::{Origin, Owner, labels};
 
 pub(super) const CHECKS: &[Check] = checks![
-    the_list_holds_containers_in_any_state,
-    the_list_holds_no_strangers,
-    the_list_holds_nothing_of_another_app_tenant_or_host,
-    the_list_holds_containers_of_the_python_program_on_the_apps_network,
-    the_list_leaves_out_the_python_programs_containers_of_other_apps,
+    the_list_contains_containers_in_any_state,
+    the_list_excludes_strangers,
+    the_list_excludes_other_apps_tenants_and_hosts,
+    the_list_contains_legacy_containers_on_the_apps_network,
+    the_list_excludes_legacy_containers_of_other_apps,
     strangers_stay_untouched,
-    ensure_network_makes_a_network_with_the_owners_labels,
+    ensure_network_creates_a_network_with_the_owners_labels,
     ensure_network_twice_leaves_one_network,
-    ensure_network_many_times_at_once_leaves_one_network,
-    ensure_network_leaves_a_network_of_somebody_else_as_it_is,
+    concurrent_ensure_network_calls_leave_one_network,
+    ensure_network_does_not_change_a_strangers_network,
 ];
 
 fn legacy_labels() -> BTreeMap<String, String> {
@@ -33,7 +33,7 @@ async fn listed_names(bench: &Bench<'_>) -> Outcome<Vec<(String, Origin)>> {
     Ok(names)
 }
 
-async fn the_list_holds_containers_in_any_state(bench: &Bench<'_>) -> Outcome {
+async fn the_list_contains_containers_in_any_state(bench: &Bench<'_>) -> Outcome {
     bench.create("created", Program::Idle).await?;
     bench.run("running", Program::Idle).await?;
     bench.run("paused", Program::Idle).await?;
@@ -45,7 +45,7 @@ async fn the_list_holds_containers_in_any_state(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn the_list_holds_no_strangers(bench: &Bench<'_>) -> Outcome {
+async fn the_list_excludes_strangers(bench: &Bench<'_>) -> Outcome {
     bench.run_stranger("plain", &BTreeMap::new(), &bench.owner.app).await?;
     let labels = BTreeMap::from([(labels::APP.to_owned(), bench.owner.app.clone())]);
     bench.run_stranger("app-label-only", &labels, &bench.owner.app).await?;
@@ -53,7 +53,7 @@ async fn the_list_holds_no_strangers(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn the_list_holds_nothing_of_another_app_tenant_or_host(bench: &Bench<'_>) -> Outcome {
+async fn the_list_excludes_other_apps_tenants_and_hosts(bench: &Bench<'_>) -> Outcome {
     let ours = &bench.owner;
     let others = [
         Owner { app: format!("{}x", ours.app), ..ours.clone() },
@@ -70,7 +70,7 @@ async fn the_list_holds_nothing_of_another_app_tenant_or_host(bench: &Bench<'_>)
     Ok(())
 }
 
-async fn the_list_holds_containers_of_the_python_program_on_the_apps_network(bench: &Bench<'_>) -> Outcome {
+async fn the_list_contains_legacy_containers_on_the_apps_network(bench: &Bench<'_>) -> Outcome {
     bench.run_stranger("legacy", &legacy_labels(), &bench.owner.app).await?;
     bench.create("ours", Program::Idle).await?;
     let names = [(bench.name("legacy"), Origin::Legacy), (bench.name("ours"), Origin::Labelled)];
@@ -78,7 +78,7 @@ async fn the_list_holds_containers_of_the_python_program_on_the_apps_network(ben
     Ok(())
 }
 
-async fn the_list_leaves_out_the_python_programs_containers_of_other_apps(bench: &Bench<'_>) -> Outcome {
+async fn the_list_excludes_legacy_containers_of_other_apps(bench: &Bench<'_>) -> Outcome {
     bench.run_stranger("elsewhere", &legacy_labels(), &bench.name("other-net")).await?;
     let mut both = legacy_labels();
     both.extend(Owner { host: "another".to_owned(), ..bench.owner.clone() }.labels());
@@ -99,7 +99,7 @@ async fn strangers_stay_untouched(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn ensure_network_makes_a_network_with_the_owners_labels(bench: &Bench<'_>) -> Outcome {
+async fn ensure_network_creates_a_network_with_the_owners_labels(bench: &Bench<'_>) -> Outcome {
     let found = bench.subject.network_labels(&bench.owner.app).await?;
     ensure_eq!(found.len(), 1, "number of networks");
     for (key, value) in bench.owner.labels() {
@@ -116,14 +116,14 @@ async fn ensure_network_twice_leaves_one_network(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn ensure_network_many_times_at_once_leaves_one_network(bench: &Bench<'_>) -> Outcome {
+async fn concurrent_ensure_network_calls_leave_one_network(bench: &Bench<'_>) -> Outcome {
     let name = bench.name("contended");
     try_join_all((0..8).map(|_| bench.runtime.ensure_network(&name, &bench.owner))).await?;
     ensure_eq!(bench.subject.network_labels(&name).await?.len(), 1, "number of networks");
     Ok(())
 }
 
-async fn ensure_network_leaves_a_network_of_somebody_else_as_it_is(bench: &Bench<'_>) -> Outcome {
+async fn ensure_network_does_not_change_a_strangers_network(bench: &Bench<'_>) -> Outcome {
     let name = bench.name("theirs");
     bench.subject.act(Act::MakeNetwork(&name)).await?;
     let before = bench.subject.network_labels(&name).await?;

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_free_and_no_two_are_alike() {
+    fn free_ports_are_free_and_distinct() {
         let ports: Vec<u16> = (0..20).map(|_| free_port()).collect();
         let distinct: std::collections::BTreeSet<_> = ports.iter().collect();
         assert_eq!(distinct.len(), ports.len());

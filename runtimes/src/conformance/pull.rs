@@ -12,20 +12,20 @@ use super::{Act, Check, Failure, Outcome, Program, checks};
 use crate::{EngineHost, ErrorKind, ImageId, ImageReference, Limits, PullProgress, RegistryCredentials};
 
 pub(super) const CHECKS: &[Check] = checks![
-    pull_with_the_right_password_fetches_the_image,
-    pull_with_a_wrong_password_is_unauthorized_and_shows_no_password,
+    pull_with_the_right_password_gets_the_image,
+    pull_with_a_wrong_password_is_unauthorized_and_hides_it,
     pull_without_a_password_is_unauthorized,
     pull_of_an_unknown_tag_is_not_found,
     pull_of_an_unknown_repository_is_not_found,
-    pull_of_an_image_that_is_there_is_ok,
-    pull_by_digest_fetches_the_image,
-    pull_tells_progress_that_only_grows,
+    pull_of_a_present_image_is_ok,
+    pull_by_digest_gets_the_image,
+    pull_progress_only_grows,
     pull_after_the_tag_moved_changes_the_id,
-    a_failed_pull_leaves_the_image_that_was_there,
+    a_failed_pull_keeps_the_present_image,
     pull_from_a_silent_registry_times_out,
     pull_from_a_throttling_registry_is_throttled,
     an_absent_image_is_none,
-    a_local_image_tells_its_architecture,
+    a_local_image_has_an_architecture,
     remove_image_removes_it_with_its_tags,
     remove_image_of_an_image_in_use_conflicts,
     remove_image_of_an_absent_image_is_ok,
@@ -41,7 +41,7 @@ async fn pull(bench: &Bench<'_>, image: &ImageReference) -> Outcome<ImageId> {
     Ok(bench.runtime.pull(image, Some(&bench.subject.credentials()), &|_| ()).await?)
 }
 
-async fn pull_with_the_right_password_fetches_the_image(bench: &Bench<'_>) -> Outcome {
+async fn pull_with_the_right_password_gets_the_image(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     ensure_eq!(bench.runtime.image(&image).await?, None, "image before the pull");
     let id = pull(bench, &image).await?;
@@ -50,7 +50,7 @@ async fn pull_with_the_right_password_fetches_the_image(bench: &Bench<'_>) -> Ou
     Ok(())
 }
 
-async fn pull_with_a_wrong_password_is_unauthorized_and_shows_no_password(bench: &Bench<'_>) -> Outcome {
+async fn pull_with_a_wrong_password_is_unauthorized_and_hides_it(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     let wrong = RegistryCredentials {
         username: bench.subject.credentials().username,
@@ -85,14 +85,14 @@ async fn pull_of_an_unknown_repository_is_not_found(bench: &Bench<'_>) -> Outcom
     fails_with(bench.runtime.pull(&unknown, Some(&credentials), &|_| ()).await, ErrorKind::NotFound, "pull")
 }
 
-async fn pull_of_an_image_that_is_there_is_ok(bench: &Bench<'_>) -> Outcome {
+async fn pull_of_a_present_image_is_ok(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     let first = pull(bench, &image).await?;
     ensure_eq!(pull(bench, &image).await?, first, "id of the second pull");
     Ok(())
 }
 
-async fn pull_by_digest_fetches_the_image(bench: &Bench<'_>) -> Outcome {
+async fn pull_by_digest_gets_the_image(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     let digest = bench.subject.digest_of(&image).await?;
     let by_digest: ImageReference = parsed(&format!("{}@{digest}", image.name()))?;
@@ -102,7 +102,7 @@ async fn pull_by_digest_fetches_the_image(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn pull_tells_progress_that_only_grows(bench: &Bench<'_>) -> Outcome {
+async fn pull_progress_only_grows(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     let seen = Mutex::new(Vec::new());
     let note = |progress: PullProgress| seen.lock().unwrap_or_else(PoisonError::into_inner).push(progress);
@@ -126,7 +126,7 @@ async fn pull_after_the_tag_moved_changes_the_id(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn a_failed_pull_leaves_the_image_that_was_there(bench: &Bench<'_>) -> Outcome {
+async fn a_failed_pull_keeps_the_present_image(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     let first = pull(bench, &image).await?;
     publish(bench, "two").await?;
@@ -156,7 +156,7 @@ async fn an_absent_image_is_none(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn a_local_image_tells_its_architecture(bench: &Bench<'_>) -> Outcome {
+async fn a_local_image_has_an_architecture(bench: &Bench<'_>) -> Outcome {
     let image = publish(bench, "one").await?;
     ensure_eq!(bench.runtime.image_architecture(&image).await?, None, "architecture of an image that is not here");
     pull(bench, &image).await?;

@@ -8,13 +8,13 @@ use super::{Act, Check, Failure, Outcome, Program, Seen, checks};
 use crate::{ContainerId, ErrorKind, ImageReference, Mount, MountSource};
 
 pub(super) const CHECKS: &[Check] = checks![
-    start_makes_a_removed_network_again_and_connects_to_it,
+    start_recreates_a_removed_network_and_connects_to_it,
     start_connects_to_a_new_network_of_the_same_name,
-    restart_makes_a_removed_network_again_and_connects_to_it,
+    restart_recreates_a_removed_network_and_connects_to_it,
     start_needs_no_image,
     start_finds_its_named_volume,
     start_without_a_bind_source_is_refused_and_names_it,
-    a_part_of_a_networks_id_is_no_name_of_it,
+    a_part_of_a_networks_id_is_not_its_name,
     others_reach_a_container_by_its_aliases_from_its_first_start,
 ];
 
@@ -50,7 +50,7 @@ async fn is_reached(bench: &Bench<'_>, suffix: &str) -> Outcome {
     Ok(())
 }
 
-async fn start_makes_a_removed_network_again_and_connects_to_it(bench: &Bench<'_>) -> Outcome {
+async fn start_recreates_a_removed_network_and_connects_to_it(bench: &Bench<'_>) -> Outcome {
     let (id, before) = stopped(bench).await?;
     bench.subject.act(Act::RemoveNetwork(&bench.owner.app)).await?;
     ensure_eq!(bench.subject.network_labels(&bench.owner.app).await?.len(), 0, "networks before the start");
@@ -71,7 +71,7 @@ async fn start_connects_to_a_new_network_of_the_same_name(bench: &Bench<'_>) -> 
     is_back(bench, &id, &before).await
 }
 
-async fn restart_makes_a_removed_network_again_and_connects_to_it(bench: &Bench<'_>) -> Outcome {
+async fn restart_recreates_a_removed_network_and_connects_to_it(bench: &Bench<'_>) -> Outcome {
     let (id, before) = stopped(bench).await?;
     bench.subject.act(Act::RemoveNetwork(&bench.owner.app)).await?;
     bench.runtime.restart(&id, GRACE).await?;
@@ -147,7 +147,7 @@ async fn start_without_a_bind_source_is_refused_and_names_it(bench: &Bench<'_>) 
     Ok(())
 }
 
-async fn a_part_of_a_networks_id_is_no_name_of_it(bench: &Bench<'_>) -> Outcome {
+async fn a_part_of_a_networks_id_is_not_its_name(bench: &Bench<'_>) -> Outcome {
     let id = bench.subject.network_id(&bench.owner.app).await?;
     let id = id.ok_or_else(|| Failure::new("the engine has no network of the owner"))?;
     let mut spec = bench.spec("web", Program::Idle);

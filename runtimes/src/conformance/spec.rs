@@ -11,16 +11,16 @@ use crate::{ContainerSpec, EnvValue, Hardening, PortBinding, Protocol};
 
 pub(super) const CHECKS: &[Check] = checks![
     the_name_and_the_host_name_are_set,
-    the_image_is_the_one_asked_for,
+    the_image_is_the_requested_one,
     the_environment_is_set_with_odd_values_and_secrets,
     labels_are_set_with_odd_values_and_listed,
-    it_joins_the_one_network,
+    it_joins_its_only_network,
     tcp_and_udp_ports_are_published_with_their_addresses,
     an_sctp_port_is_configured,
     the_log_driver_keeps_output_with_size_limits,
     the_restart_policy_is_unless_stopped,
     the_stop_grace_is_set,
-    hardening_is_set_where_it_was_asked_for,
+    hardening_is_set_only_on_request,
     a_spec_does_not_show_its_secrets,
 ];
 
@@ -40,7 +40,7 @@ async fn the_name_and_the_host_name_are_set(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn the_image_is_the_one_asked_for(bench: &Bench<'_>) -> Outcome {
+async fn the_image_is_the_requested_one(bench: &Bench<'_>) -> Outcome {
     let seen = created(bench, |_| ()).await?;
     let id = bench.runtime.image(&bench.image).await?;
     ensure_eq!(Some(seen.image_id), id.map(|id| id.0), "image id");
@@ -88,7 +88,7 @@ async fn labels_are_set_with_odd_values_and_listed(bench: &Bench<'_>) -> Outcome
     Ok(())
 }
 
-async fn it_joins_the_one_network(bench: &Bench<'_>) -> Outcome {
+async fn it_joins_its_only_network(bench: &Bench<'_>) -> Outcome {
     let seen = created(bench, |_| ()).await?;
     ensure_eq!(seen.networks.into_iter().collect::<Vec<_>>(), vec![bench.owner.app.clone()], "networks");
     Ok(())
@@ -145,7 +145,7 @@ async fn the_stop_grace_is_set(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn hardening_is_set_where_it_was_asked_for(bench: &Bench<'_>) -> Outcome {
+async fn hardening_is_set_only_on_request(bench: &Bench<'_>) -> Outcome {
     let wanted = Hardening {
         no_new_privileges: true,
         dropped_capabilities: ["CHOWN", "KILL"].map(str::to_owned).into(),

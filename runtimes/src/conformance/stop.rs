@@ -11,7 +11,7 @@ use crate::ContainerState;
 
 pub(super) const CHECKS: &[Check] = checks![
     stop_ends_the_process,
-    stop_of_a_heeding_process_does_not_wait_for_the_grace,
+    stop_of_a_cooperative_process_does_not_wait_for_the_grace,
     stop_kills_a_stubborn_process_after_the_grace,
     stop_without_grace_kills_at_once,
     stop_of_a_stopped_container_is_ok,
@@ -20,9 +20,9 @@ pub(super) const CHECKS: &[Check] = checks![
     a_stopped_container_stays_stopped,
     restart_starts_a_new_process_and_keeps_id_and_name,
     restart_of_a_stopped_container_starts_it,
-    restart_of_a_paused_container_runs_it_anew,
+    restart_of_a_paused_container_starts_a_new_process,
     restart_gives_a_stubborn_process_its_grace,
-    restart_of_a_heeding_process_does_not_wait_for_the_grace,
+    restart_of_a_cooperative_process_does_not_wait_for_the_grace,
 ];
 
 /// Grace of a process that ignores the stop signal.
@@ -40,7 +40,7 @@ async fn stop_ends_the_process(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn stop_of_a_heeding_process_does_not_wait_for_the_grace(bench: &Bench<'_>) -> Outcome {
+async fn stop_of_a_cooperative_process_does_not_wait_for_the_grace(bench: &Bench<'_>) -> Outcome {
     let id = bench.run_heeding("web").await?;
     let begin = Instant::now();
     bench.runtime.stop(&id, LONG).await?;
@@ -124,7 +124,7 @@ async fn restart_of_a_stopped_container_starts_it(bench: &Bench<'_>) -> Outcome 
     Ok(())
 }
 
-async fn restart_of_a_paused_container_runs_it_anew(bench: &Bench<'_>) -> Outcome {
+async fn restart_of_a_paused_container_starts_a_new_process(bench: &Bench<'_>) -> Outcome {
     let id = bench.run_heeding("web").await?;
     let before = bench.seen("web").await?;
     bench.subject.act(Act::Pause(&bench.name("web"))).await?;
@@ -146,7 +146,7 @@ async fn restart_gives_a_stubborn_process_its_grace(bench: &Bench<'_>) -> Outcom
     Ok(())
 }
 
-async fn restart_of_a_heeding_process_does_not_wait_for_the_grace(bench: &Bench<'_>) -> Outcome {
+async fn restart_of_a_cooperative_process_does_not_wait_for_the_grace(bench: &Bench<'_>) -> Outcome {
     let id = bench.run_heeding("web").await?;
     let begin = Instant::now();
     bench.runtime.restart(&id, LONG).await?;

@@ -6,10 +6,10 @@ use super::{Check, Failure, Outcome, Program, Seen, SeenMount, checks};
 use crate::{ContainerId, Mount, MountSource};
 
 pub(super) const CHECKS: &[Check] = checks![
-    mounts_of_all_kinds_are_there,
+    mounts_of_all_kinds_exist,
     restart_keeps_anonymous_volumes,
-    remove_takes_anonymous_volumes,
-    remove_leaves_named_volumes,
+    remove_removes_anonymous_volumes,
+    remove_keeps_named_volumes,
 ];
 
 fn mount(source: MountSource, target: &str) -> Mount {
@@ -34,7 +34,7 @@ fn anonymous(seen: &Seen) -> Outcome<String> {
     }
 }
 
-async fn mounts_of_all_kinds_are_there(bench: &Bench<'_>) -> Outcome {
+async fn mounts_of_all_kinds_exist(bench: &Bench<'_>) -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().to_str().ok_or_else(|| Failure::new("the folder for temporary files is not UTF-8"))?;
     let mut spec = bench.spec("web", Program::Idle);
@@ -67,7 +67,7 @@ async fn restart_keeps_anonymous_volumes(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn remove_takes_anonymous_volumes(bench: &Bench<'_>) -> Outcome {
+async fn remove_removes_anonymous_volumes(bench: &Bench<'_>) -> Outcome {
     let (id, seen) = with_volumes(bench).await?;
     let volume = anonymous(&seen)?;
     ensure!(bench.subject.volumes().await?.contains(&volume), "the engine does not list the anonymous volume");
@@ -76,7 +76,7 @@ async fn remove_takes_anonymous_volumes(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn remove_leaves_named_volumes(bench: &Bench<'_>) -> Outcome {
+async fn remove_keeps_named_volumes(bench: &Bench<'_>) -> Outcome {
     let (id, _) = with_volumes(bench).await?;
     bench.runtime.remove(&id).await?;
     ensure!(bench.subject.volumes().await?.contains(&bench.name("data")), "the named volume is gone");

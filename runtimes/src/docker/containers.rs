@@ -244,7 +244,7 @@ mod tests {
     use crate::{EnvValue, LogSettings};
 
     #[test]
-    fn a_secret_that_the_engine_quotes_is_taken_out() {
+    fn a_secret_that_the_engine_quotes_is_redacted() {
         let spec = ContainerSpec {
             name: "web".to_owned(),
             hostname: "web".to_owned(),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ids_that_can_stand_in_a_path_are_asked_for() {
+    fn only_ids_that_are_valid_in_a_path_are_requested() {
         for (id, wanted) in
             [("0a1b", true), ("a_b-c.d", true), ("", false), ("../x", false), ("a/b", false), ("a?b", false)]
         {

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hardening_that_was_asked_for_is_sent() {
+    fn only_requested_hardening_is_sent() {
         let names = ["SecurityOpt", "CapDrop", "PidsLimit", "Memory"];
         let sent = |spec: &ContainerSpec| {
             let body = serde_json::to_value(create_body(spec)).expect("it is JSON");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn awslogs_blocks_a_node_only_where_that_is_wanted() {
+    fn awslogs_blocks_a_node_only_on_request() {
         let config_at = |mode, endpoint| {
             let logs = LogSettings::Awslogs {
                 endpoint,

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_read_as_the_table_says() {
+    fn engine_addresses_parse() {
         let cases = [
             (None, Some("unix:///var/run/docker.sock")),
             (Some("unix:///run/x.sock"), Some("unix:///run/x.sock")),

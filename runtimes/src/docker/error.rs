@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_mean_what_the_table_says() {
+    fn engine_errors_map_to_kinds() {
         use ErrorKind::{AlreadyExists, Broken, Conflict, NotFound, Other, Refused, Throttled, Unauthorized};
         let in_use = "Conflict. The container name \"/web\" is already in use by container \"abc\".";
         let allocated = "driver failed programming external connectivity on endpoint web: Bind for 0.0.0.0:80 failed: \
@@ -178,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_without_permission_is_refused_and_a_missing_one_unreachable() {
+    fn permission_denied_is_refused_and_no_socket_is_unreachable() {
         let io = |kind: io::ErrorKind| Error::IOError { err: io::Error::from(kind) };
         assert_eq!(broken(&io(io::ErrorKind::PermissionDenied)), ErrorKind::Refused);
         assert_eq!(broken(&io(io::ErrorKind::NotFound)), ErrorKind::Unreachable);
     }
 
     #[test]
-    fn the_engines_words_are_the_source() {
+    fn the_engines_text_is_the_error_source() {
         let error = Error::DockerResponseServerError { status_code: 409, message: "is in use".to_owned() };
         let error = translate("remove image", "sha256:1", error);
         assert_eq!(error.to_string(), "remove image \"sha256:1\": it conflicts with the present state");

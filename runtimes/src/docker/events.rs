@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_become_actions_and_noise_nothing() {
+    fn events_become_actions_or_are_ignored() {
         let cases = [
             (false, "create", Some(Action::Created)),
             (false, "die", Some(Action::Died)),

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_is_taken_off_and_the_bytes_stay() {
+    fn the_time_is_removed_from_output_and_the_bytes_stay() {
         let stdout = |bytes: &'static [u8]| LogOutput::StdOut { message: Bytes::from_static(bytes) };
         let last = OffsetDateTime::UNIX_EPOCH;
         let at = OffsetDateTime::from_unix_timestamp_nanos(1_795_375_020_123_456_789).expect("a time");

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_removed_network_is_a_lost_one() {
+    fn only_a_removed_network_counts_as_lost() {
         let id = "a8037acff61b5b8e".repeat(4);
         let lost = format!("network {id} not found");
         let cases = [

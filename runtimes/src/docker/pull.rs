@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_few() {
+    fn progress_reports_are_rate_limited() {
         let mut meter = Meter::default();
         let start = Instant::now();
         assert_eq!(meter.due(start), None);

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_are_told_by_labels_and_the_python_programs_by_label_and_network() {
+    fn owned_by_our_labels_or_by_legacy_label_and_network() {
         let ours = json!({labels::APP: "app", labels::TENANT: "t", labels::HOST: "h"});
         let other_host = json!({labels::APP: "app", labels::TENANT: "t", labels::HOST: "x", "managed_node_type": "n"});
         let cases = [
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inspection_tells_which_networks_a_container_is_connected_to() {
+    fn an_inspection_reports_the_networks_of_a_container() {
         let inspected = json!({
             "Id": "3fe731ab3ac1aa", "Config": {"Labels": {labels::APP: "app", labels::TENANT: "t", labels::HOST: "h"}},
             "NetworkSettings": {"Networks": {
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn states_are_words() {
+    fn unknown_states_are_kept_as_text() {
         assert_eq!(state(Some("running"), Some(0)), ContainerState::Running);
         assert_eq!(state(Some("frobnicating"), None), ContainerState::Unknown("frobnicating".to_owned()));
         assert_eq!(state(None, None), ContainerState::Unknown(String::new()));

@@ -115,7 +115,7 @@ async fn kinds(runtime: &DockerRuntime) -> Vec<(&'static str, Option<ErrorKind>)
 }
 
 #[tokio::test]
-async fn an_engine_that_never_answers_is_left_in_time() {
+async fn calls_to_an_engine_that_never_responds_time_out() {
     let engine = ScriptedEngine::start(|_| Response::Hang);
     let started = Instant::now();
     for (call, kind) in kinds(&engine.runtime(limits())).await {
@@ -125,7 +125,7 @@ async fn an_engine_that_never_answers_is_left_in_time() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_not_there_is_unreachable() {
+async fn an_engine_without_a_socket_is_unreachable() {
     let engine = ScriptedEngine::start(|_| Response::Hang);
     let runtime = engine.runtime(limits());
     drop(engine);
@@ -135,7 +135,7 @@ async fn an_engine_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
-async fn an_answer_that_stops_in_the_middle_is_left_in_time() {
+async fn a_response_that_stalls_midway_times_out() {
     let engine = ScriptedEngine::start(|_| Response::Part(200, "{\"Id\":".into()));
     let runtime = engine.runtime(limits());
     for (call, kind) in kinds(&runtime).await {
@@ -146,7 +146,7 @@ async fn an_answer_that_stops_in_the_middle_is_left_in_time() {
 }
 
 #[tokio::test]
-async fn a_pull_that_fails_inside_its_stream_fails_by_meaning() {
+async fn an_error_inside_a_pull_stream_has_the_right_kind() {
     let cases = [
         ("manifest for a.b/n:1 not found: manifest unknown", ErrorKind::NotFound),
         ("unauthorized: authentication required", ErrorKind::Unauthorized),
@@ -165,7 +165,7 @@ async fn a_pull_that_fails_inside_its_stream_fails_by_meaning() {
 }
 
 #[tokio::test]
-async fn credentials_arrive_whole_whatever_their_characters() {
+async fn credentials_with_any_characters_arrive_unchanged() {
     let engine = ScriptedEngine::start(|_| Response::json(500, json!({"message": "no basic auth credentials"})));
     let password = "~~~???>>>~?>";
     let credentials = RegistryCredentials { username: "AWS".to_owned(), password: password.to_owned().into() };
@@ -179,7 +179,7 @@ async fn credentials_arrive_whole_whatever_their_characters() {
 }
 
 #[tokio::test]
-async fn a_quiet_container_is_followed_and_a_cut_connection_is_the_last_item() {
+async fn a_closed_connection_ends_a_followed_log_with_an_error() {
     let frame = chunks(&[(1, "2026-11-22T19:17:00.000000001Z one\n"), (2, "2026-11-22T19:17:00.000000002Z two\n")]);
     let engine = ScriptedEngine::start(move |_| Response::Part(200, frame.clone()));
     let runtime = engine.runtime(limits());

@@ -59,7 +59,7 @@ fn differences(text: &str, spec: &ContainerSpec) -> Vec<String> {
 }
 
 #[test]
-fn what_version_1_wrote_is_no_difference_today() {
+fn a_version_1_record_has_no_differences_today() {
     assert_eq!(differences(VERSION_1, &spec()), [""; 0]);
 }
 
@@ -96,7 +96,7 @@ fn the_label_is_the_same_with_and_without_the_name() {
 }
 
 #[test]
-fn a_record_that_is_not_understood_is_none() {
+fn an_unreadable_record_is_none() {
     let newer = VERSION_1.replace("\"version\":1", "\"version\":2");
     assert_ne!(newer, VERSION_1);
     for text in [newer.as_str(), "", "{}", "[]", "{"] {
@@ -131,7 +131,7 @@ fn each_change_is_named() {
 
 /// The records of version 1 for containers whose output the engine stored; the default of Podman then.
 #[test]
-fn a_way_of_logging_is_a_difference_only_where_the_container_is_another() {
+fn log_settings_differ_only_where_the_container_would_differ() {
     let kept = VERSION_1.replace("awslogs:us-east-1:plant/node/router:^x", "engine:10485760x5");
     let with = |logs| ContainerSpec { logs, ..spec() };
     let engine = |file_bytes_max, files_max| with(LogSettings::Engine { file_bytes_max, files_max });
@@ -177,7 +177,7 @@ fn secrets_are_digests_with_salt() {
 }
 
 #[test]
-fn a_record_tells_the_host_ports_it_holds() {
+fn a_record_knows_its_host_ports() {
     let record = SpecRecord::new(&spec(), "salt");
     let publishes = |address: &str, host_port, protocol| {
         let host_address = address.parse().expect("an address");

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_what_the_engines_write() {
+    fn log_lines_of_both_engines_parse() {
         let cases: [(Format, &[u8], LogSource, &[u8]); 5] = [
             (
                 Format::Json,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_none() {
+    fn invalid_log_lines_are_rejected() {
         for line in ["", "{", "{}", "x stdout F y", "2026-11-22T19:17:00Z stdin F y", "2026-11-22T19:17:00Z stdout Q y"]
         {
             assert!(parse(Format::Json, line.as_bytes()).is_none() && parse(Format::K8s, line.as_bytes()).is_none());

@@ -94,7 +94,7 @@ impl Log {
 const BOTH: [Format; 2] = [Format::Json, Format::K8s];
 
 #[tokio::test]
-async fn what_is_there_comes_and_what_is_written_later_until_the_end() {
+async fn old_and_new_output_arrives_until_the_container_ends() {
     for format in BOTH {
         let log = Log::new(format);
         log.write(0..1_000);
@@ -141,7 +141,7 @@ async fn nothing_is_lost_when_the_file_is_full() {
 }
 
 #[tokio::test]
-async fn what_happens_to_a_file_is_told_at_once_and_nothing_else() {
+async fn only_file_changes_are_signalled_and_at_once() {
     let log = Log::new(Format::K8s);
     let file = File::open(log.path()).expect("the file");
     let mut watch = log.watches.watch(&file);
@@ -168,7 +168,7 @@ async fn what_happens_to_a_file_is_told_at_once_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn lines_come_without_waiting_for_the_next_look() {
+async fn lines_arrive_without_waiting_for_the_next_poll() {
     let log = Log::new(Format::K8s);
     let mut stream = log.follow(None).await;
     let begun = Instant::now();
@@ -183,7 +183,7 @@ async fn lines_come_without_waiting_for_the_next_look() {
 }
 
 #[tokio::test]
-async fn the_engine_is_asked_for_the_end_at_first_and_when_the_file_was_closed() {
+async fn the_end_is_queried_at_first_and_after_the_file_is_closed() {
     let log = Log::new(Format::K8s);
     let mut file = std::fs::OpenOptions::new().append(true).open(log.path()).expect("the file");
     let answers = Arc::new(std::sync::Mutex::new(vec![true, false]));
@@ -207,7 +207,7 @@ async fn the_engine_is_asked_for_the_end_at_first_and_when_the_file_was_closed()
 }
 
 #[tokio::test]
-async fn the_engine_is_asked_for_good_when_the_word_of_the_kernel_is_lost() {
+async fn without_inotify_events_the_end_query_has_no_limit() {
     let log = Log::new(Format::K8s);
     log.write(0..1);
     let has_ended: HasEnded = Box::new(|limit| std::future::ready(limit == Duration::MAX).boxed());
@@ -220,7 +220,7 @@ async fn the_engine_is_asked_for_good_when_the_word_of_the_kernel_is_lost() {
 }
 
 #[tokio::test]
-async fn where_the_kernel_tells_nothing_files_are_looked_at() {
+async fn without_inotify_files_are_polled() {
     for format in BOTH {
         let mut log = Log::new(format);
         log.watches = Watches::none();
@@ -234,7 +234,7 @@ async fn where_the_kernel_tells_nothing_files_are_looked_at() {
 }
 
 #[tokio::test]
-async fn a_file_of_podman_that_came_and_went_unseen_is_an_error_however_quiet_the_log() {
+async fn an_unseen_podman_log_file_is_an_error_even_in_a_quiet_log() {
     let log = Log::new(Format::K8s);
     let mut stream = log.follow(None).await;
     log.write(0..1);
@@ -268,7 +268,7 @@ async fn all_files_that_docker_keeps_are_read_in_order() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_before_it_was_followed_by_the_next_is_an_error() {
+async fn a_log_file_that_vanishes_before_its_successor_is_an_error() {
     let log = Log::new(Format::Json);
     log.write(0..10);
     let mut stream = log.follow(None).await;
@@ -283,7 +283,7 @@ async fn a_file_that_is_gone_before_it_was_followed_by_the_next_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_begins_anew() {
+async fn a_truncated_file_is_read_from_its_start() {
     let log = Log::new(Format::Json);
     log.write(0..10);
     let mut stream = log.follow(None).await;
@@ -298,7 +298,7 @@ async fn a_file_that_was_cut_begins_anew() {
 }
 
 #[tokio::test]
-async fn reading_begins_at_a_time_however_long_the_file() {
+async fn reading_starts_at_a_time_in_a_file_of_any_length() {
     for format in BOTH {
         let log = Log::new(format);
         log.write(0..20_000);
@@ -314,7 +314,7 @@ async fn reading_begins_at_a_time_however_long_the_file() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_none_is_left_out() {
+async fn an_invalid_log_line_is_skipped() {
     let log = Log::new(Format::K8s);
     log.write(0..1);
     let mut file = std::fs::OpenOptions::new().append(true).open(log.path()).expect("the file");

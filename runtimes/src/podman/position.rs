@@ -154,7 +154,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_reading_goes_on_where_the_last_ended() {
+    fn each_reading_continues_where_the_last_ended() {
         let log = [chunk(5, "a"), chunk(5, "b"), chunk(6, "c"), chunk(6, "c"), chunk(6, "c"), chunk(9, "d")];
         for since in [None, Some(chunk(5, "").at)] {
             let mut position = LogPosition::new(since);
@@ -184,7 +184,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_clock_tells_when_it_was_set_back() {
+    fn a_clock_detects_that_it_was_set_back() {
         let mut clock = Clock::new();
         let before = now();
         assert_eq!((clock.check(), clock.take()), (false, None));

@@ -66,7 +66,7 @@ async fn every_field_of_a_spec_reaches_the_engine() {
 }
 
 #[tokio::test]
-async fn a_whole_life() {
+async fn a_container_passes_through_its_whole_life() {
     let harness = Harness::new("life").await;
     let mut spec = harness.spec("node", &format!("echo x >> /data/starts; {OBEDIENT}"));
     let named = format!("{}-kept", harness.owner.app);
@@ -111,7 +111,7 @@ async fn a_whole_life() {
 }
 
 #[tokio::test]
-async fn what_is_taken_missing_or_impossible_is_told_apart() {
+async fn taken_missing_and_invalid_names_have_different_errors() {
     let harness = Harness::new("kinds").await;
     let spec = harness.spec("a", OBEDIENT);
     let id = harness.runtime.create(&spec).await.expect("a container");
@@ -161,7 +161,7 @@ async fn a_taken_port_is_a_conflict_until_it_is_free() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_refused() {
+async fn a_missing_program_is_refused() {
     let harness = Harness::new("refused").await;
     crate::harness::import(&harness.image.to_pull(), &[r#"ENTRYPOINT ["/absent"]"#]);
     let id = harness.runtime.create(&harness.spec("a", "")).await.expect("a container");
@@ -215,7 +215,7 @@ async fn strangers_are_invisible_and_the_python_programs_are_not() {
 }
 
 #[tokio::test]
-async fn networks_made_at_the_same_time_are_one() {
+async fn networks_created_concurrently_are_one() {
     let harness = Harness::new("net").await;
     let name = format!("{}-n", harness.owner.app);
     let ensure = || harness.runtime.ensure_network(&name, &harness.owner);
@@ -226,7 +226,7 @@ async fn networks_made_at_the_same_time_are_one() {
 }
 
 #[tokio::test]
-async fn an_image_is_removed_with_all_its_names_unless_it_is_used() {
+async fn an_unused_image_is_removed_with_all_its_names() {
     let harness = Harness::new("rmi").await;
     docker(&["tag", &harness.image.to_pull(), &format!("harness.invalid/second/{}:2", harness.owner.app)]);
     docker(&["tag", &harness.image.to_pull(), &format!("harness.invalid/{}:3", harness.owner.app)]);

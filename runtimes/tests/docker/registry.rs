@@ -77,7 +77,7 @@ fn credentials(password: &str) -> RegistryCredentials {
 }
 
 #[tokio::test]
-async fn pulls_want_the_right_password_and_an_image_that_is_there() {
+async fn pulls_need_the_right_password_and_an_existing_image() {
     let harness = Harness::new("pull").await;
     let registry = Registry::start().await;
     let image = registry.reference(&format!("nodes/{}:1", harness.owner.app));
@@ -105,7 +105,7 @@ async fn pulls_want_the_right_password_and_an_image_that_is_there() {
 }
 
 #[tokio::test]
-async fn a_moved_tag_brings_another_image_with_progress() {
+async fn a_moved_tag_pulls_another_image_with_progress() {
     let harness = Harness::new("moved").await;
     let registry = Registry::start().await;
     let image = registry.reference(&format!("nodes/{}:1", harness.owner.app));

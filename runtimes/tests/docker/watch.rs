@@ -29,7 +29,7 @@ async fn take(harness: &Harness, id: &ContainerId, since: Option<&LogChunk>, end
 }
 
 #[tokio::test]
-async fn output_comes_whole_in_order_and_from_a_moment_on() {
+async fn output_arrives_complete_in_order_and_from_a_given_time() {
     let harness = Harness::new("logs").await;
     let id = harness.started(&harness.spec("a", &format!("{TALK}{OBEDIENT}"))).await;
     // The two streams of a process reach the engine by two pipes, which have no common order.
@@ -66,7 +66,7 @@ async fn output_ends_with_the_container() {
 }
 
 #[tokio::test]
-async fn changes_by_others_are_told() {
+async fn changes_by_others_are_reported() {
     let harness = Harness::new("events").await;
     let app = &harness.owner.app;
     let id = harness.runtime.create(&harness.spec("a", OBEDIENT)).await.expect("a container");
@@ -98,7 +98,7 @@ async fn changes_by_others_are_told() {
 }
 
 #[tokio::test]
-async fn new_containers_are_told_the_python_programs_too() {
+async fn events_report_new_containers_including_legacy_ones() {
     let harness = Harness::new("created").await;
     let app = &harness.owner.app;
     let mut events = harness.runtime.events(&harness.owner).await.expect("a stream");

@@ -78,7 +78,7 @@ async fn a_port_under_1024_is_refused_without_root() {
 }
 
 #[tokio::test]
-async fn an_absent_container_is_not_found_or_no_matter() {
+async fn an_absent_container_is_not_found_or_ok() {
     let harness = Harness::bare().await;
     for id in [ContainerId("0".repeat(64)), ContainerId("a name/with? odd %things".to_owned())] {
         let kinds = [
@@ -94,7 +94,7 @@ async fn an_absent_container_is_not_found_or_no_matter() {
 }
 
 #[tokio::test]
-async fn networks_are_made_once() {
+async fn networks_are_created_once() {
     let harness = Harness::bare().await;
     let make = || harness.engine.ensure_network(&harness.app, &harness.owner);
     let (a, b, c) = tokio::join!(make(), make(), make());
@@ -106,7 +106,7 @@ async fn networks_are_made_once() {
 }
 
 #[tokio::test]
-async fn the_engine_tells_what_it_is() {
+async fn the_engine_reports_its_kind_and_version() {
     let harness = Harness::bare().await;
     let info = harness.engine.info().await.expect("it answers");
     assert_eq!((info.kind, info.has_awslogs, info.endpoint), (EngineKind::Podman, false, endpoint()));
@@ -116,7 +116,7 @@ async fn the_engine_tells_what_it_is() {
 }
 
 #[tokio::test]
-async fn no_engine_is_unreachable() {
+async fn an_absent_podman_is_unreachable() {
     let check = async |endpoint: &str, kind: ErrorKind| {
         let error = PodmanRuntime::connect(endpoint, Limits::default()).await.expect_err("no engine listens");
         assert_eq!(error.kind(), kind, "{error}");

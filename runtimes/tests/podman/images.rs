@@ -106,7 +106,7 @@ async fn pulls_need_the_right_password_and_a_known_tag() {
 }
 
 #[tokio::test]
-async fn a_registry_elsewhere_must_speak_tls() {
+async fn a_registry_on_another_host_requires_tls() {
     let harness = Harness::new().await;
     harness.run("holder", OBEDIENT).await;
     let gateway = harness.podman(&["network", "inspect", "--format", "{{(index .Subnets 0).Gateway}}", &harness.app]);
@@ -119,7 +119,7 @@ async fn a_registry_elsewhere_must_speak_tls() {
 }
 
 #[tokio::test]
-async fn a_moved_tag_gives_another_id_and_a_digest_stays() {
+async fn a_moved_tag_changes_the_id_and_a_digest_does_not() {
     let (harness, other) = (Harness::new().await, Harness::new().await);
     let registry = Registry::start().await;
     let right = credentials(PASSWORD);
@@ -138,7 +138,7 @@ async fn a_moved_tag_gives_another_id_and_a_digest_stays() {
 }
 
 #[tokio::test]
-async fn an_image_goes_with_all_its_tags_unless_it_is_used() {
+async fn an_unused_image_is_removed_with_all_its_tags() {
     let harness = Harness::new().await;
     let image = harness.image().parse().expect("a reference");
     let second = format!("localhost/{}:second", harness.app);

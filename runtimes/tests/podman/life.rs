@@ -111,7 +111,7 @@ async fn a_stubborn_process_is_killed_after_its_grace() {
 }
 
 #[tokio::test]
-async fn restart_gives_the_process_its_whole_grace() {
+async fn restart_waits_for_the_whole_grace() {
     let harness = Harness::new().await;
     let slow = "trap 'sleep 1.5; echo farewell; exit 0' TERM; echo up; while :; do sleep 0.1; done";
     let id = harness.run("slow", slow).await;
@@ -144,7 +144,7 @@ async fn a_paused_container_is_stopped_restarted_and_removed() {
 }
 
 #[tokio::test]
-async fn rename_knows_its_own_name_and_taken_ones() {
+async fn rename_handles_its_own_name_and_taken_ones() {
     let harness = Harness::new().await;
     let id = harness.run("first", OBEDIENT).await;
     let other = harness.engine.create(&harness.spec("other", OBEDIENT)).await.expect("created");

@@ -19,7 +19,7 @@ fn text(chunks: &[LogChunk], source: LogSource) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn logs_keep_order_long_lines_and_binary_bytes_and_end_with_the_container() {
+async fn logs_are_complete_and_end_with_the_container() {
     let harness = Harness::new().await;
     let script = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; echo oops >&2; \
                   head -c 100000 /dev/zero | tr '\\0' x; echo; printf '\\377\\000\\001bin\\n'; trap 'exit 0' TERM; \
@@ -39,7 +39,7 @@ async fn logs_keep_order_long_lines_and_binary_bytes_and_end_with_the_container(
 }
 
 #[tokio::test]
-async fn since_is_inclusive_and_leaves_older_lines_out() {
+async fn since_is_inclusive_and_skips_older_lines() {
     let harness = Harness::new().await;
     let id = harness.run("since", "echo old; sleep 2; echo new").await;
     // Podman may restart it before its end is observed; the stream then continues.
@@ -61,7 +61,7 @@ async fn since_is_inclusive_and_leaves_older_lines_out() {
 }
 
 #[tokio::test]
-async fn logs_of_a_silent_container_are_there_at_once() {
+async fn logs_of_a_silent_container_open_at_once() {
     let harness = Harness::new().await;
     let id = harness.run("silent", "trap 'exit 0' TERM; while :; do sleep 0.1; done").await;
     let opened = timeout(Duration::from_secs(5), harness.engine.logs(&id, None)).await.expect("not held up");
@@ -85,7 +85,7 @@ async fn expect(events: &mut EventStream, id: &str, action: Action) {
 }
 
 #[tokio::test]
-async fn changes_made_by_others_are_seen_and_strangers_are_not() {
+async fn external_changes_are_reported_and_strangers_are_not() {
     let harness = Harness::new().await;
     let id = harness.engine.create(&harness.spec("ours", OBEDIENT)).await.expect("created");
     let mut events = harness.engine.events(&harness.owner).await.expect("connected");
@@ -112,7 +112,7 @@ async fn changes_made_by_others_are_seen_and_strangers_are_not() {
 }
 
 #[tokio::test]
-async fn legacy_containers_have_events_from_birth_to_removal() {
+async fn legacy_containers_have_events_from_creation_to_removal() {
     let harness = Harness::new().await;
     let (image, name) = (harness.image(), harness.name("legacy"));
     let create = |name: &str| {
@@ -156,7 +156,7 @@ async fn an_event_right_after_the_subscription_is_not_lost() {
 
 /// Podman truncates its file of events after a megabyte; each event contains the labels of its container.
 #[tokio::test]
-async fn events_go_on_and_come_once_when_podman_starts_its_file_of_them_anew() {
+async fn events_continue_once_each_after_podman_truncates_its_file() {
     let harness = Harness::new().await;
     let id = harness.engine.create(&harness.spec("ours", OBEDIENT)).await.expect("created");
     let (image, stranger) = (harness.image(), harness.name("stranger"));

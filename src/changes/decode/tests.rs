@@ -144,12 +144,12 @@ fn any_object() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn no_text_is_too_odd(body in any::<String>()) {
+    fn no_message_body_panics_the_decoder(body in any::<String>()) {
         prop_assert!(matches!(decode(&body, APP), Decoded::Malformed(_)));
     }
 
     #[test]
-    fn whatever_is_taken_for_a_change_has_sane_names(new in any_object(), old in any_object()) {
+    fn each_decoded_change_has_valid_names(new in any_object(), old in any_object()) {
         let body = json!({"new": new, "old": old}).to_string();
         if let Decoded::Change(change) = decode(&body, APP) {
             prop_assert!(!change.to_string().chars().any(char::is_control), "{change}");

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_told_by_their_form() {
+    fn unknown_tokens_are_redacted_by_their_form() {
         let token = format!("eyJ{}.eyJ{}.sig-_", "a".repeat(40), "b".repeat(40));
         assert_eq!(without_tokens(&format!("x {token}, eyJ y")), format!("x {REDACTED}, eyJ y"));
         assert_eq!(without_tokens("nothing"), "nothing");

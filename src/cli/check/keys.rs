@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_told_with_their_source_and_end() {
+    fn credentials_are_printed_with_source_and_expiry() {
         let file = KeySource::Profile("shared credentials file /root/.aws/credentials, profile default".to_owned());
         let text = expiry_text(&seen(file, None, true));
         assert_eq!(text, "expiry not in the file; read again when the file changes");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_file_is_told_from_the_environment() {
+    fn keys_from_env_file_and_environment_are_distinguished() {
         let mut listing = Listing::default();
         listing.aws.push(("AWS_ACCESS_KEY_ID", "/etc/app.env line 7".to_owned()));
         let text = describe(&seen(KeySource::Environment, None, false), &listing);

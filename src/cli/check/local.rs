@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_tried_without_a_trace() {
+    fn paths_are_tested_without_leftover_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("file");
         fs::write(&file, "kept").expect("a file");

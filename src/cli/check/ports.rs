@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_names_its_program() {
+    fn used_port_is_reported_with_its_program() {
         // No other test uses this address, so the port stays free after its release.
         let listener = TcpListener::bind("127.0.97.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");

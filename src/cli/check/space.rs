@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn space_is_that_of_the_nearest_place_that_exists() {
+    fn free_space_is_that_of_the_nearest_existing_ancestor() {
         let folder = tempfile::tempdir().expect("a folder");
         let (directory, bytes) = free(&folder.path().join("a/b")).expect("a disk");
         assert_eq!(directory, folder.path());

@@ -118,7 +118,7 @@ fn each_node_gets_its_first_step() {
 }
 
 #[test]
-fn an_image_that_is_not_here_replaces_nothing_by_guess() {
+fn image_without_local_copy_causes_no_replacement() {
     let app = app(&[("a", IMAGE), ("new", IMAGE)]);
     let containers = vec![container(&app, "a", "sha256:1")];
     let preview = preview(Snapshot::App(app), containers, None);
@@ -128,14 +128,14 @@ fn an_image_that_is_not_here_replaces_nothing_by_guess() {
 }
 
 #[test]
-fn newer_content_that_is_here_already_counts() {
+fn newer_local_image_content_causes_a_replacement() {
     let app = app(&[("a", IMAGE)]);
     let containers = vec![container(&app, "a", "sha256:1")];
     assert_eq!(verb(&preview(Snapshot::App(app), containers, Some("sha256:2")), "a"), "replace");
 }
 
 #[test]
-fn an_app_that_is_gone_stops_its_nodes() {
+fn removed_app_stops_its_nodes() {
     let app = app(&[("a", IMAGE)]);
     let containers = vec![container(&app, "a", "sha256:1")];
     let preview = preview(Snapshot::Gone, containers, None);

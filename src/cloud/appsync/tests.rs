@@ -16,7 +16,7 @@ fn check(status: u16, body: &str, expected: (&str, CloudErrorKind)) {
 }
 
 #[test]
-fn answers_have_meanings() {
+fn responses_map_to_error_kinds() {
     use CloudErrorKind::{Failed, InvalidResponse, Refused, Throttled};
     let unauthorized = r#"{"errors":[{"errorType":"UnauthorizedException","message":"Token has expired."}]}"#;
     check(401, unauthorized, ("unauthorized", Refused));
@@ -47,7 +47,7 @@ fn data_without_errors_is_taken() {
 }
 
 #[test]
-fn messages_of_errors_are_bounded_and_clean() {
+fn messages_of_errors_are_limited_and_sanitised() {
     let error = |message: String| WireError { message: Some(message), error_type: Some("T".to_owned()) };
     assert_eq!(describe(&[error("a\nb".to_owned())]).as_deref(), Some("T: a\\nb"));
     let long = describe(&[error("x".repeat(100_000))]).expect("a text");

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn records_leave_in_order_and_only_when_they_are_done_with() {
+    fn records_leave_in_order_and_only_when_accepted_or_refused() {
         let queue = Queue::default();
         for id in ["a", "b", "c"] {
             assert!(!queue.push(record(id)));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_counted_and_told_once() {
+    fn records_over_the_limit_are_dropped_and_reported_once() {
         let queue = Queue::default();
         for _ in 0..WAITING_MAX {
             assert!(!queue.push(record("id")));

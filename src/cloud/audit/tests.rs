@@ -104,7 +104,7 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_record_says_what_the_contract_wants() {
+async fn a_record_has_the_fields_of_the_contract() {
     let harness = Harness::start().await;
     harness.record(0..1);
     harness.trail.record("1", vec![]);
@@ -124,7 +124,7 @@ async fn a_record_says_what_the_contract_wants() {
 }
 
 #[tokio::test]
-async fn many_records_go_in_packed_requests_of_500_at_most_and_in_order() {
+async fn records_are_sent_in_order_in_gzip_requests_of_up_to_500() {
     let harness = Harness::start().await;
     harness.record(0..1_210);
     harness.sent(1_210).await;
@@ -161,7 +161,7 @@ async fn expired_and_revoked_credentials_are_renewed() {
 }
 
 #[tokio::test]
-async fn a_signature_for_another_region_is_refused_until_the_region_is_right() {
+async fn a_signature_for_another_region_is_refused() {
     let harness = Harness::start().await;
     let right = harness.app.borrow().clone().expect("there is an app");
     harness.change_app(|app| app.tenant.region = "eu-west-3".to_owned());
@@ -187,7 +187,7 @@ async fn an_outage_loses_nothing_and_changes_no_order() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_too_large_is_cut_until_it_fits() {
+async fn a_request_that_is_too_large_is_halved_until_it_fits() {
     let harness = Harness::start().await;
     harness.fake.audit.faults().fail_next(2, 413, "RequestTooLong");
     harness.record(0..40);
@@ -208,7 +208,7 @@ async fn only_the_record_at_fault_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_is_left_at_the_end_is_sent_at_once() {
+async fn remaining_audit_records_are_sent_at_the_end() {
     let harness = Harness::start().await;
     let (fake, trail) = (harness.fake.audit.clone(), harness.trail.clone());
     harness.record(0..700);
@@ -218,7 +218,7 @@ async fn what_is_left_at_the_end_is_sent_at_once() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_silent_holds_up_the_end_for_seconds_only() {
+async fn a_silent_audit_endpoint_delays_the_end_by_seconds_only() {
     let harness = Harness::start().await;
     harness.fake.services.fail_until_released(Service::Audit, Fault::Stall);
     harness.record(0..5);
@@ -230,7 +230,7 @@ async fn an_endpoint_that_is_silent_holds_up_the_end_for_seconds_only() {
 }
 
 #[tokio::test]
-async fn nothing_is_noted_unless_the_tenant_asks_for_it() {
+async fn nothing_is_recorded_unless_the_tenant_enables_audit() {
     let harness = Harness::start().await;
     harness.change_app(|app| app.tenant.audit = false);
     harness.record(0..5);
@@ -244,7 +244,7 @@ async fn nothing_is_noted_unless_the_tenant_asks_for_it() {
 }
 
 #[tokio::test]
-async fn without_an_endpoint_that_can_be_used_records_are_dropped_and_counted() {
+async fn without_a_valid_endpoint_records_are_dropped_and_counted() {
     let harness = Harness::start().await;
     for endpoint in [None, Some("http://audit.example/"), Some("nothing"), Some("ftp://127.0.0.1/")] {
         harness.change_app(|app| app.audit_records_endpoint = endpoint.map(str::to_owned));

@@ -48,14 +48,14 @@ async fn credentials_are_renewed_before_they_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_who_ask_share_one_request() {
+async fn concurrent_callers_share_one_credentials_request() {
     let credentials = credentials_for(Duration::from_secs(3600));
     let keys = futures_util::future::join_all((0..20).map(|_| key(&credentials))).await;
     assert!(keys.iter().all(|key| key == "1"), "{keys:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn expired_by_aws_means_new_ones_at_once() {
+async fn credentials_that_aws_reports_expired_are_renewed_at_once() {
     let credentials = credentials_for(Duration::from_secs(3600));
     assert_eq!(key(&credentials).await, "1");
     credentials.expire();
@@ -63,7 +63,7 @@ async fn expired_by_aws_means_new_ones_at_once() {
 }
 
 #[test]
-fn a_wrong_clock_does_not_shape_the_lifetime() {
+fn a_wrong_clock_does_not_change_the_lifetime() {
     let now = SystemTime::now();
     let seconds = Duration::from_secs;
     let check = |expiry, expected| assert_eq!(lifetime(expiry, now), expected);

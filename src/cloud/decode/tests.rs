@@ -104,7 +104,7 @@ fn a_whole_app() {
 }
 
 #[test]
-fn the_order_on_the_wire_means_nothing() {
+fn the_order_of_lists_on_the_wire_does_not_matter() {
     let mut turned = node();
     for list in ["mounts", "ports", "receiveEdges"] {
         turned[list].as_array_mut().expect("a list").reverse();
@@ -113,14 +113,14 @@ fn the_order_on_the_wire_means_nothing() {
 }
 
 #[test]
-fn no_app_is_gone_and_a_strange_app_is_an_error() {
+fn an_absent_app_is_gone_and_an_unknown_type_is_an_error() {
     assert_eq!(decode(&Value::Null), Ok(Snapshot::Gone));
     let external = json!({"__typename": "ExternalApp", "name": "my app"});
     assert_eq!(decode(&external), Err("the app is not a ManagedApp".to_owned()));
 }
 
 #[test]
-fn what_makes_a_snapshot_whole_must_be_there() {
+fn a_snapshot_without_a_required_part_is_an_error() {
     let check = |field: &str, value: Value, expected: &str| {
         let mut answer = answer(json!([]));
         *answer.pointer_mut(field).expect(field) = value;
@@ -154,7 +154,7 @@ fn a_node_of_an_unknown_type_is_skipped() {
 }
 
 #[test]
-fn an_app_without_change_receiver_is_whole() {
+fn an_app_without_a_change_receiver_is_complete() {
     let mut edgeless = receiver();
     edgeless["receiveEdge"] = Value::Null;
     for nodes in [json!([]), json!([edgeless])] {
@@ -218,7 +218,7 @@ fn an_invalid_node_does_not_touch_the_others() {
 }
 
 #[test]
-fn a_node_described_twice_in_two_ways_is_invalid() {
+fn a_node_listed_twice_with_different_contents_is_invalid() {
     let app = app_of(&answer(json!([node(), with("/config", json!("{\"other\":1}"))])));
     assert_eq!((app.nodes.len(), app.invalid_nodes.len()), (0, 1));
     let app = app_of(&answer(json!([node(), node()])));

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_noted_and_counts_as_empty() {
+    async fn an_unreadable_profile_file_is_reported_and_counts_as_empty() {
         let folder = tempfile::tempdir().expect("a folder");
         let paths =
             ProfilePaths { config: Some(folder.path().to_owned()), credentials: Some(folder.path().join("no")) };

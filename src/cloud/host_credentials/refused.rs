@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_id_stands_in_the_signature() {
+    fn the_key_id_is_read_from_the_signature() {
         let header = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261130/eu-west-1/ecr/aws4_request, SignedHeaders=host";
         assert_eq!(key_id(header), Some("AKIDEXAMPLE"));
         assert_eq!(key_id("Bearer x"), None);

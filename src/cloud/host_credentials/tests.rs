@@ -157,7 +157,7 @@ async fn new_keys_of_a_file_are_used_when_the_old_ones_are_refused() {
 
 /// The old keys are refused from the truncation of the file on. Incomplete new keys are never used.
 #[tokio::test]
-async fn a_half_written_file_is_waited_for() {
+async fn a_half_written_file_is_read_again_until_complete() {
     for half in ["", "[default]\naws_access_key_id = ASIAKEY1\n", "[default]\naws_acc"] {
         let host = Host::new().await;
         host.write(&Keys::number(0).profile());
@@ -192,7 +192,7 @@ async fn the_last_keys_stay_in_use_while_a_file_has_none() {
 
 /// Tokens are valid for hours, but may become invalid with the keys that requested them.
 #[tokio::test]
-async fn a_token_that_its_registry_refuses_is_replaced_by_one_of_new_keys() {
+async fn a_refused_registry_token_is_requested_again_with_new_keys() {
     let host = Host::new().await;
     host.write(&Keys::number(0).profile());
     let (ecr, aws) = (host.ecr.clone(), Arc::new(host.aws));
@@ -209,7 +209,7 @@ async fn a_token_that_its_registry_refuses_is_replaced_by_one_of_new_keys() {
 
 /// Also without a refusal: the limit is a minute.
 #[tokio::test]
-async fn a_replaced_file_counts_soon_while_the_old_keys_are_still_good() {
+async fn a_replaced_file_is_used_soon_while_old_keys_are_valid() {
     let host = Host::new().await;
     host.write(&Keys::number(0).profile());
     host.ecr.take_only(&Keys::number(0));
@@ -224,7 +224,7 @@ async fn a_replaced_file_counts_soon_while_the_old_keys_are_still_good() {
 }
 
 #[tokio::test]
-async fn keys_that_are_refused_for_good_cost_one_more_call_and_then_none() {
+async fn permanently_refused_keys_are_retried_only_once() {
     let host = Host::new().await;
     host.write(&Keys::number(0).profile());
     host.ecr.take_only(&Keys::number(1));
@@ -239,7 +239,7 @@ async fn keys_that_are_refused_for_good_cost_one_more_call_and_then_none() {
 }
 
 #[tokio::test]
-async fn a_call_that_repeats_nothing_else_repeats_refused_keys() {
+async fn a_client_without_retries_retries_refused_keys() {
     let host = Host::new().await;
     host.write(&Keys::number(0).profile());
     host.ecr.take_only(&Keys::number(1));
@@ -253,7 +253,7 @@ async fn a_call_that_repeats_nothing_else_repeats_refused_keys() {
 }
 
 #[tokio::test]
-async fn many_calls_at_once_share_one_look_at_the_file() {
+async fn concurrent_calls_share_one_read_of_the_file() {
     let host = Host::new().await;
     host.write(&Keys::number(0).profile());
     host.ecr.take_only(&Keys::number(0));
@@ -276,7 +276,7 @@ async fn secrets_of_the_host_are_known_to_the_redactor() {
 }
 
 #[tokio::test]
-async fn a_temporary_key_without_its_token_is_not_whole() {
+async fn a_temporary_key_without_its_token_is_incomplete() {
     let host = Host::new().await;
     host.write("[default]\naws_access_key_id = ASIAKEY1\naws_secret_access_key = secret\n");
     let error = host.aws.host_credentials().await.get().await.expect_err("half of the keys");
@@ -292,7 +292,7 @@ async fn an_empty_session_token_is_none() {
 }
 
 #[tokio::test]
-async fn a_process_is_asked_again_when_its_keys_are_refused() {
+async fn a_process_runs_again_when_its_keys_are_refused() {
     let host = Host::new().await;
     let (script, output) = (host.folder.path().join("give-keys"), host.folder.path().join("keys.json"));
     let write_keys = |keys: &Keys| {
@@ -314,7 +314,7 @@ async fn a_process_is_asked_again_when_its_keys_are_refused() {
 
 /// The process cannot be ended, so not every call may start one.
 #[tokio::test(start_paused = true)]
-async fn a_process_that_hangs_is_not_started_again_and_again() {
+async fn a_process_that_hangs_is_not_started_by_each_call() {
     let folder = tempfile::tempdir().expect("a folder");
     let (credentials, started) = (folder.path().join("credentials"), folder.path().join("started"));
     let process = format!("sh -c 'echo x >>{}; exec sleep 5'", started.display());
@@ -336,7 +336,7 @@ async fn a_process_that_hangs_is_not_started_again_and_again() {
 }
 
 #[tokio::test]
-async fn profiles_that_need_a_person_are_named() {
+async fn profiles_that_need_a_browser_are_named_in_the_error() {
     let host = Host::new().await;
     let profile =
         "[default]\nsso_start_url = https://x\nsso_region = us-east-1\nsso_account_id = 1\nsso_role_name = r\n";

@@ -61,7 +61,7 @@ fn endpoints_are_https_or_on_this_host() {
 }
 
 #[test]
-fn http_goes_to_the_fake_cloud_that_was_named() {
+fn plain_http_is_allowed_to_the_configured_fake_cloud() {
     table(
         |text| endpoint(text, Some("http://172.17.0.1:4510")),
         &["http://172.17.0.1:4510/graphql", "https://x.example"],
@@ -143,7 +143,7 @@ fn paths_are_absolute_and_the_log_file_can_be_off() {
 }
 
 #[test]
-fn choices_are_words_in_any_case() {
+fn choices_are_case_insensitive() {
     table(logging_level, &["DEBUG", "info", "Warning", "ERROR", "CRITICAL"], &["", "warn", "verbose", "INFO "]);
     table(runtime, &["docker", "podman", "memory", "auto", "AUTO"], &["", "containerd"]);
     table(node_logs, &["awslogs", "engine"], &["", "none"]);

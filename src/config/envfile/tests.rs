@@ -19,7 +19,7 @@ fn check_errors(text: &str, expected: &[(usize, &str)]) {
 }
 
 #[test]
-fn bare_values_are_trimmed_and_taken_as_they_are() {
+fn unquoted_values_are_trimmed_and_not_expanded() {
     check("", &[]);
     check("A=1", &[("A", "1", 1)]);
     check("A=1\n", &[("A", "1", 1)]);
@@ -43,7 +43,7 @@ fn comments_and_blank_lines_are_skipped() {
 }
 
 #[test]
-fn lines_may_end_as_on_windows() {
+fn env_file_lines_may_end_with_crlf() {
     check("A=1\r\nB=2 \r\n\r\nC=\"3\"\r\n", &[("A", "1", 1), ("B", "2", 2), ("C", "3", 4)]);
     check("A=1\\\r\n2\r\nB=3", &[("A", "12", 1), ("B", "3", 3)]);
 }
@@ -60,7 +60,7 @@ fn a_backslash_escapes_in_bare_values() {
 }
 
 #[test]
-fn quotes_keep_what_is_in_them() {
+fn quoted_values_keep_their_characters() {
     check("A='  a # b  '", &[("A", "  a # b  ", 1)]);
     check(r#"A='a\n"b"'"#, &[("A", r#"a\n"b""#, 1)]);
     check(r#"A="a \" \\ \$ \` \n""#, &[("A", r#"a " \ $ ` \n"#, 1)]);
@@ -74,7 +74,7 @@ fn quotes_keep_what_is_in_them() {
 }
 
 #[test]
-fn mistakes_name_the_line_and_the_reason() {
+fn syntax_errors_name_the_line_and_the_reason() {
     check_errors("A", &[(1, "no `=`")]);
     check_errors("A=1\n\njust words\nB=2\n9A=1\n", &[(3, "no `=`"), (5, "valid name")]);
     check_errors("=1", &[(1, "valid name")]);
@@ -89,7 +89,7 @@ fn mistakes_name_the_line_and_the_reason() {
 }
 
 #[test]
-fn good_lines_beside_bad_ones_are_read() {
+fn valid_lines_are_parsed_beside_invalid_ones() {
     let (entries, errors) = parse("A=1\nbad\nB=2");
     assert_eq!(entries.len(), 2);
     assert_eq!(errors.len(), 1);
@@ -115,7 +115,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn any_text_is_read_to_its_end(text in "[AB=\"'\\\\ \n\r#x]{0,60}") {
+    fn any_env_file_text_is_parsed_to_its_end(text in "[AB=\"'\\\\ \n\r#x]{0,60}") {
         let (entries, errors) = parse(&text);
         let lines = text.matches('\n').count() + 1;
         let all = entries.iter().map(|entry| entry.line).chain(errors.iter().map(|error| error.line));

@@ -89,7 +89,7 @@ fn the_nine_variables_are_enough() {
 }
 
 #[test]
-fn flags_beat_the_environment_beats_the_file_beats_defaults() {
+fn flags_override_environment_file_and_defaults() {
     let level = |fixture: &Fixture| fixture.config().logging_level;
     let mut fixture = Fixture::good();
     assert_eq!(level(&fixture), LoggingLevel::Info);
@@ -131,7 +131,7 @@ the configuration has 6 problems:
 }
 
 #[test]
-fn nothing_at_all_names_each_required_variable() {
+fn empty_configuration_names_each_required_variable() {
     let errors = Fixture { files: Fixture::good().files, ..Fixture::default() }.errors();
     for (name, _) in GOOD {
         assert!(errors.contains(&format!("{name} is missing")), "{errors}");
@@ -139,7 +139,7 @@ fn nothing_at_all_names_each_required_variable() {
 }
 
 #[test]
-fn an_unreadable_file_is_one_problem_not_ten() {
+fn unreadable_env_file_is_reported_as_one_problem() {
     let mut fixture = Fixture::good().env("MANAGED_APP_ON_EXIT", "explode");
     fixture.flags.env_file = Some("/absent".into());
     fixture.environment.remove("APP");
@@ -162,7 +162,7 @@ fn secrets_are_in_no_error_and_no_debug() {
 }
 
 #[test]
-fn bad_values_are_shown_escaped_and_cut() {
+fn invalid_values_are_shown_escaped_and_truncated() {
     let errors = Fixture::good().env("APP", &format!("\u{1b}[2J{}", "x".repeat(500))).errors();
     assert!(errors.contains(r#""\u{1b}[2Jxxx"#), "{errors}");
     assert!(errors.len() < 300, "{errors}");
@@ -181,7 +181,7 @@ fn the_host_id_is_given_or_found() {
 }
 
 #[test]
-fn the_state_directory_is_ours_then_systemds() {
+fn state_directory_setting_overrides_systemd() {
     let fixture = Fixture::good().env("STATE_DIRECTORY", "/var/lib/a:/var/lib/b");
     assert_eq!(fixture.config().state_directory, Path::new("/var/lib/a"));
     assert_eq!(fixture.env("MANAGED_APP_STATE_DIRECTORY", "/s").config().state_directory, Path::new("/s"));
@@ -194,7 +194,7 @@ fn the_log_file_can_be_turned_off() {
 }
 
 #[test]
-fn engines_and_systemd_are_carried_along() {
+fn engine_and_systemd_variables_are_loaded() {
     let fixture = Fixture::good()
         .env("DOCKER_HOST", "unix:///d.sock")
         .env("NOTIFY_SOCKET", "@n")
@@ -215,7 +215,7 @@ fn engines_and_systemd_are_carried_along() {
 }
 
 #[test]
-fn the_status_socket_is_ours_then_systemds_then_the_usual_one_or_off() {
+fn status_socket_setting_overrides_systemd_and_can_be_off() {
     let socket = |fixture: &Fixture| fixture.config().status_socket;
     let path = |text: &str| Some(std::path::PathBuf::from(text));
     assert_eq!(socket(&Fixture::good()), path("/run/echostream-managed-app/status.sock"));
@@ -227,7 +227,7 @@ fn the_status_socket_is_ours_then_systemds_then_the_usual_one_or_off() {
 }
 
 #[test]
-fn the_page_is_for_this_host_alone() {
+fn page_address_must_be_a_loopback_address() {
     let fixture = |address| Fixture::good().env("MANAGED_APP_HTTP", address).env("MANAGED_APP_METRICS", address);
     let config = fixture("127.0.0.1:8464").config();
     assert!(config.http.is_some() && config.http == config.metrics);

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_told_what_leads_here() {
+    fn advertised_address_is_reachable_for_clients() {
         let base_of = |bound: &str, advertise| base(bound.parse().expect("an address"), advertise).map_err(|p| p.text);
         assert_eq!(base_of("127.0.0.1:1", None), Ok("http://127.0.0.1:1".into()));
         assert_eq!(base_of("10.1.2.3:1", None), Ok("http://10.1.2.3:1".into()));

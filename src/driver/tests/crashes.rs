@@ -67,16 +67,16 @@ async fn crash_before_each(strategy: Strategy, stays_up: bool) -> Vec<(Verb, usi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_in_a_replacement_is_mended() {
+async fn crash_in_a_replacement_is_recovered() {
     assert_eq!(crash_before_each(Strategy::StopFirst, true).await.len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_in_a_rollback_is_mended() {
+async fn crash_in_a_rollback_is_recovered() {
     assert_eq!(crash_before_each(Strategy::StopFirst, false).await.len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_in_an_overlap_is_mended() {
+async fn crash_in_an_overlap_is_recovered() {
     assert_eq!(crash_before_each(Strategy::StartFirst, true).await.len(), 8);
 }

@@ -43,7 +43,7 @@ fn evidence(files: &[(&str, &str)], version: &str) -> String {
 }
 
 #[test]
-fn units_and_shared_files_tell_what_dockerd_has() {
+fn units_and_shared_files_show_dockerd_credentials() {
     let drop_in = "etc/systemd/system/docker.service.d/aws.conf";
     let shared = "root/.aws/credentials";
     let check = |files: &[(&str, &str)], version: &str, expected: &str| {
@@ -84,7 +84,7 @@ fn units_and_shared_files_tell_what_dockerd_has() {
 }
 
 #[test]
-fn a_host_that_tells_nothing_is_unknown() {
+fn host_without_evidence_is_unknown() {
     let root = tempfile::tempdir().expect("a folder");
     let unknown = examine(root.path(), 1, "26").expect_err("there is no systemd");
     assert!(unknown.contains("systemd does not run it"), "{unknown}");
@@ -94,7 +94,7 @@ fn a_host_that_tells_nothing_is_unknown() {
 }
 
 #[test]
-fn no_secret_is_in_what_is_said() {
+fn evidence_contains_no_secret() {
     let text = "[Service]\nEnvironment=AWS_ACCESS_KEY_ID=AKIAVERYSECRET AWS_SECRET_ACCESS_KEY=hunter2\n";
     let said = evidence(&[("etc/systemd/system/docker.service.d/a.conf", text)], "26");
     assert!(!said.contains("AKIAVERYSECRET") && !said.contains("hunter2"), "{said}");

@@ -129,7 +129,7 @@ async fn takeover_asks_once_and_waits_for_the_end() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_ending_is_waited_for() {
+async fn second_daemon_waits_for_one_that_is_ending() {
     let folder = folder();
     let mut first = take(&key(&folder)).await.expect("the lock is free");
     assert!(first.ending.begin() && !first.ending.begin());
@@ -180,7 +180,7 @@ async fn a_folder_that_others_can_change_is_refused() {
 }
 
 #[test]
-fn a_holder_of_another_pid_namespace_is_said_to_be_one() {
+fn holder_in_another_pid_namespace_is_reported_as_such() {
     let since = serde_json::from_str(r#""2026-11-30T22:40:00Z""#).expect("a time");
     let holder = Holder { pid: 1, host: "4be1".to_owned(), since, visible_pid: None };
     let text = holder.to_string();

@@ -25,7 +25,7 @@ fn batches(events: impl IntoIterator<Item = LogEvent<()>>) -> Vec<Batch<()>> {
 }
 
 #[test]
-fn a_batch_ends_at_each_limit_and_not_before() {
+fn a_batch_is_full_exactly_at_each_limit() {
     let many = |count: usize| vec![event(NOW, 1); count];
     assert_eq!(sizes(many(10_000)), [10_000]);
     assert_eq!(sizes(many(10_001)), [10_000, 1]);
@@ -39,7 +39,7 @@ fn a_batch_ends_at_each_limit_and_not_before() {
 }
 
 #[test]
-fn a_small_step_back_in_time_is_disorder_and_a_large_one_a_new_clock() {
+fn only_large_steps_back_in_time_start_a_new_batch() {
     let times = |second: i64| {
         let batches = batches([event(NOW - 10_000, 1), event(second, 1)]);
         batches.iter().map(|batch| batch.events.iter().map(|event| event.at_ms - NOW).collect()).collect()
@@ -49,7 +49,7 @@ fn a_small_step_back_in_time_is_disorder_and_a_large_one_a_new_clock() {
 }
 
 #[test]
-fn what_is_too_old_is_given_back_and_the_future_is_now() {
+fn old_events_are_returned_and_future_ones_get_the_time_now() {
     let mut batcher = Batcher::new(BATCH_BYTES_MAX);
     let fortnight = 14 * 24 * HOUR_MS;
     assert!(batcher.push(event(NOW - fortnight, 1), NOW).is_err());
@@ -70,7 +70,7 @@ fn an_event_that_is_too_long_becomes_several() {
 }
 
 #[test]
-fn a_smaller_bound_still_takes_any_event() {
+fn a_small_batch_limit_still_accepts_the_largest_event() {
     let mut batcher = Batcher::new(1);
     for _ in 0..2 {
         batcher.push(event(NOW, EVENT_TEXT_BYTES_MAX), NOW).expect("it is not too old");
@@ -81,7 +81,7 @@ fn a_smaller_bound_still_takes_any_event() {
 
 proptest! {
     #[test]
-    fn no_batch_breaks_a_limit_and_no_event_is_lost_or_overtakes(
+    fn batches_keep_all_limits_all_events_and_their_order(
         events in prop::collection::vec((-40_000_000_i64..4_000_000, prop_oneof![0_usize..99, 200_000_usize..300_000]), 1..60),
         bytes_max in 0_usize..2_000_000,
     ) {

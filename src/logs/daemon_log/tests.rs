@@ -69,7 +69,7 @@ fn expected(numbers: std::ops::Range<usize>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn lines_of_before_the_start_and_after_it_arrive_in_one_stream_of_the_contracts_name() {
+async fn lines_from_before_and_after_the_start_share_one_stream() {
     let harness = Harness::with(|_, lines| write(lines, 0..3)).await;
     harness.shipped(3).await;
     write(&harness.lines, 3..1_700);
@@ -103,7 +103,7 @@ async fn an_outage_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_missing_or_denied_is_waited_for() {
+async fn delivery_waits_for_a_missing_or_denied_group() {
     let harness = Harness::with(|fake, _| {
         let env = fake.env();
         fake.cloudwatch.delete_group(&env["AWS_DEFAULT_REGION"], &env["LOG_GROUP_NAME"]);
@@ -121,7 +121,7 @@ async fn a_group_that_is_missing_or_denied_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_is_left_at_the_end_is_shipped_at_once() {
+async fn remaining_log_lines_are_shipped_at_the_end() {
     let harness = Harness::start().await;
     write(&harness.lines, 0..1_200);
     let (log, cloudwatch, region, group) =
@@ -132,7 +132,7 @@ async fn what_is_left_at_the_end_is_shipped_at_once() {
 }
 
 #[tokio::test]
-async fn a_cloudwatch_that_is_away_holds_up_the_end_for_seconds_only_and_what_is_lost_is_counted() {
+async fn an_outage_delays_the_end_by_seconds_and_losses_are_counted() {
     let harness = Harness::with(|fake, _| fake.cloudwatch.faults().set_outage(true)).await;
     write(&harness.lines, 0..700);
     eventually("it is tried", || harness.log.numbers().retried.lines > 0).await;

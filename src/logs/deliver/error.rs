@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_has_an_answer() {
+    fn each_refusal_has_a_next_step() {
         use DeliveryError::{Credentials, Denied, NoGroup, Unavailable};
         let refused = |code: &str| Failure { kind: AwsErrorKind::Refused, code: code.to_owned(), text: String::new() };
         let cases = [

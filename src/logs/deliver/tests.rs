@@ -59,7 +59,7 @@ fn batch(events: &[(i64, &str)]) -> Batch<()> {
 }
 
 #[tokio::test]
-async fn batches_of_one_delivery_go_into_one_stream_of_the_contracts_form() {
+async fn one_delivery_uses_one_stream_with_the_contracts_name() {
     let mut harness = Harness::new().await;
     let now = now_ms();
     assert_eq!(harness.deliver(&[(now, "one"), (now + 1, "two\nlines")]).await, Delivered::default());
@@ -71,7 +71,7 @@ async fn batches_of_one_delivery_go_into_one_stream_of_the_contracts_form() {
 }
 
 #[tokio::test]
-async fn the_largest_batch_is_taken() {
+async fn the_largest_batch_is_accepted() {
     let mut harness = Harness::new().await;
     let mut batcher = Batcher::new(BATCH_BYTES_MAX);
     for number in 0..30_000 {
@@ -86,7 +86,7 @@ async fn the_largest_batch_is_taken() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_or_too_new_is_counted_and_the_rest_taken() {
+async fn too_old_or_too_new_events_are_counted_the_rest_accepted() {
     let mut harness = Harness::new().await;
     let (now, hour, day) = (now_ms(), 3_600_000, 86_400_000);
     let rejected = |lines, bytes| Delivered { rejected: Volume { lines, bytes }, lost: Volume::default() };
@@ -98,7 +98,7 @@ async fn what_is_too_old_or_too_new_is_counted_and_the_rest_taken() {
 
 /// With a wrong clock every batch has rejected events, and a line for each would fill the log.
 #[tokio::test]
-async fn rejections_are_said_once_until_a_batch_is_taken_whole() {
+async fn rejections_are_logged_once_until_a_batch_is_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("log");
     let log = Arc::new(std::fs::File::create(&path).expect("a file"));
@@ -117,7 +117,7 @@ async fn rejections_are_said_once_until_a_batch_is_taken_whole() {
 }
 
 #[tokio::test]
-async fn throttling_outages_and_a_lost_stream_are_waited_out() {
+async fn delivery_survives_throttling_outages_and_a_lost_stream() {
     let mut harness = Harness::new().await;
     let faults = harness.cloud.cloudwatch.faults().clone();
     faults.fail_next(1, 400, "ThrottlingException");
@@ -131,7 +131,7 @@ async fn throttling_outages_and_a_lost_stream_are_waited_out() {
 }
 
 #[tokio::test]
-async fn a_missing_group_is_waited_for() {
+async fn delivery_waits_for_a_missing_group() {
     let mut harness = Harness::new().await;
     harness.cloud.cloudwatch.delete_group(REGION, GROUP);
     let cloud = harness.cloud.cloudwatch.clone();
@@ -148,7 +148,7 @@ async fn a_missing_group_is_waited_for() {
 }
 
 #[tokio::test]
-async fn one_event_that_is_refused_for_good_costs_only_itself() {
+async fn a_refused_event_loses_only_itself() {
     let mut harness = Harness::new().await;
     harness.cloud.cloudwatch.set_event_bytes_max(60);
     let long = "x".repeat(80);

@@ -38,7 +38,7 @@ fn the_levels_are_those_of_the_contract() {
 }
 
 #[test]
-fn lines_that_begin_nothing_belong_to_the_event_before() {
+fn lines_without_a_level_belong_to_the_event_before() {
     let cases: [(&[&str], &[&str]); 7] = [
         (&["[INFO] a\n", "[INFO] b\n"], &["[INFO] a", "[INFO] b"]),
         (&["[ERROR] a\n", "Traceback\n", "  x\n", "[INFO] b\n"], &["[ERROR] a\nTraceback\n  x", "[INFO] b"]),
@@ -61,7 +61,7 @@ fn each_source_has_lines_of_its_own() {
 }
 
 #[test]
-fn a_mark_is_the_end_of_what_is_safe() {
+fn a_mark_is_not_beyond_delivered_output() {
     let mut joiner = Joiner::new(0);
     for (number, line) in (1..).zip(["[INFO] a\n", "b\n", "[INFO] c\n"]) {
         joiner.push(0, Stdout, line.as_bytes(), number);
@@ -85,7 +85,7 @@ fn volumes_count_every_byte_and_line() {
 }
 
 #[test]
-fn what_is_not_utf8_is_replaced_byte_by_byte_and_fits() {
+fn invalid_utf8_is_replaced_per_byte_within_the_limit() {
     let events = joined(&[(Stdout, b"[INFO] \xff\xfe ok\n")]);
     assert_eq!(events[0].text, "[INFO] \u{fffd}\u{fffd} ok");
     let broken = vec![0xff; 300_000];

@@ -126,7 +126,7 @@ fn app() -> App {
 
 /// While time is paused, most calls reach their limits before the fake responds, so CloudWatch both hangs and fails.
 #[tokio::test]
-async fn hours_without_cloudwatch_cost_bounded_memory_and_what_rotated_away_is_counted() {
+async fn hours_without_cloudwatch_use_bounded_memory_and_count_gaps() {
     let harness = Harness::new().await;
     harness.print(0..10);
     eventually("the first lines come", || harness.numbers().shipped.lines == 10).await;
@@ -199,7 +199,7 @@ async fn lists(took_ms: u64, notify: impl AsyncFnOnce(&Shipping)) -> Vec<u64> {
 
 /// A list between the stop of a container and the start of the next one would increase the downtime.
 #[tokio::test(start_paused = true)]
-async fn containers_are_looked_for_soon_only_when_one_was_started() {
+async fn containers_are_listed_soon_only_after_a_start() {
     let notify = async |handle: &Shipping| {
         sleep(Duration::from_secs(5)).await;
         handle.look(false);
@@ -215,7 +215,7 @@ async fn containers_are_looked_for_soon_only_when_one_was_started() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_long_list_the_engine_has_its_rest() {
+async fn a_long_list_is_followed_by_a_longer_pause() {
     let notify = async |handle: &Shipping| {
         for _ in 0..300 {
             handle.look(true);

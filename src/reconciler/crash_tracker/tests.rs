@@ -67,7 +67,7 @@ fn pauses(runs: &[u64]) -> Vec<Duration> {
 }
 
 #[test]
-fn pauses_grow_to_a_bound_and_a_long_run_clears_them() {
+fn delays_grow_to_a_maximum_and_a_long_run_resets_them() {
     let ms = |all: &[u64]| all.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
     assert_eq!(pauses(&[60_000, 5, 5, 5]), ms(&[0, 100, 200, 400]));
     assert_eq!(pauses(&[5; 40])[10..], [PAUSE_MAX; 30]);
@@ -113,7 +113,7 @@ fn each_end_on_podman_counts_once() {
 }
 
 #[test]
-fn what_was_going_on_before_the_daemon_counts_as_the_engine_does() {
+fn crash_loop_before_the_daemon_has_the_count_of_the_engine() {
     let restarting = |started: f64| (100.0, ContainerState::Restarting, 26, started, Some((99.0, Some(139))));
     let crash_loop = after(&[restarting(98.5)]).crash_loop().expect("it is one");
     assert_eq!((crash_loop.count, crash_loop.window), (26, None));
@@ -126,7 +126,7 @@ fn what_was_going_on_before_the_daemon_counts_as_the_engine_does() {
 }
 
 #[test]
-fn a_code_and_a_memory_kill_come_by_event_where_the_list_is_late() {
+fn exit_code_and_oom_kill_come_from_events_before_the_list() {
     let started = (0.0, running(), 0, 0.0, None);
     let late = (1.0, running(), 1, 0.6, Some((0.4, None)));
     for is_event_first in [true, false] {

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_folders_for_data_and_usual_files_may_be_mounted() {
+    fn by_default_data_directories_and_common_files_are_allowed() {
         check(
             &AllowedBindMounts::default(),
             &[
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_climbs_is_refused_wherever_it_leads() {
+    fn path_with_parent_components_is_refused() {
         let (default, all) = (AllowedBindMounts::default(), AllowedBindMounts::parse("/").expect("a path"));
         for list in [default, all] {
             check(&list, &["/data/..x", "/data/x.."], &["/data/../etc", "/data/..", "/..", "/data/x/../y", "data", ""]);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_names_is_allowed() {
+    fn paths_that_the_operator_names_are_allowed() {
         let list = |text: &str| AllowedBindMounts::parse(text).expect(text);
         check(
             &list("/data, /etc/partner/"),

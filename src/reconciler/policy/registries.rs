@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_allows_what_it_names_and_nothing_beside() {
+    fn list_allows_only_the_named_registries() {
         let check = |list: &str, good: &[&str], bad: &[&str]| {
             let list = AllowedRegistries::parse(list).expect(list);
             good.iter().for_each(|image| assert!(allows(&list, image), "{image}"));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_registry_is_refused() {
+    fn invalid_registry_is_refused() {
         for text in [
             "",
             ",",

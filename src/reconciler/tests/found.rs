@@ -35,7 +35,7 @@ fn asks_for_list(world: &World, effects: &[Effect]) -> bool {
 }
 
 #[test]
-fn a_removed_app_that_the_snapshot_still_has_is_looked_for_again() {
+fn removed_app_in_an_older_snapshot_is_checked_again() {
     let mut world = begun(&["a"]);
     world.send(Event::Change(Change::AppRemoved));
     world.is_gone = true;
@@ -44,7 +44,7 @@ fn a_removed_app_that_the_snapshot_still_has_is_looked_for_again() {
 }
 
 #[test]
-fn a_change_of_a_node_in_a_gap_is_looked_for_again() {
+fn change_of_a_node_in_a_gap_is_checked_again() {
     for hide in [
         |app: &mut App| app.is_complete = false,
         |app: &mut App| {
@@ -66,7 +66,7 @@ fn a_change_of_a_node_in_a_gap_is_looked_for_again() {
 }
 
 #[test]
-fn the_second_of_two_quick_changes_is_not_taken_for_the_first() {
+fn second_of_two_quick_changes_is_applied_too() {
     let mut world = begun(&["a"]);
     world.connect("a", "x");
     world.send(Event::Change(Change::Node(name("a"))));
@@ -77,7 +77,7 @@ fn the_second_of_two_quick_changes_is_not_taken_for_the_first() {
 }
 
 #[test]
-fn a_removed_node_that_an_older_snapshot_brings_back_goes_for_good() {
+fn removed_node_in_an_older_snapshot_is_removed_again() {
     let mut world = begun(&["a", "b"]);
     let before = world.app.clone();
     world.edit(|app| app.nodes.retain(|node, _| *node != name("a")));
@@ -91,7 +91,7 @@ fn a_removed_node_that_an_older_snapshot_brings_back_goes_for_good() {
 }
 
 #[test]
-fn a_first_snapshot_older_than_a_change_that_nobody_will_tell_of_again_does_not_last() {
+fn second_resync_corrects_an_outdated_first_snapshot() {
     let mut world = World::new(&["a"]);
     world.begin();
     world.take_log();
@@ -101,7 +101,7 @@ fn a_first_snapshot_older_than_a_change_that_nobody_will_tell_of_again_does_not_
 }
 
 #[test]
-fn nothing_is_started_beside_a_container_whose_state_is_not_known() {
+fn nothing_is_started_beside_a_container_of_unknown_state() {
     for is_cloud_down in [false, true] {
         let mut world = begun(&["a"]);
         let next =
@@ -118,7 +118,7 @@ fn nothing_is_started_beside_a_container_whose_state_is_not_known() {
 }
 
 #[test]
-fn a_process_that_ends_right_after_our_start_is_noticed() {
+fn exit_right_after_a_start_is_detected() {
     let engine_event = |world: &World, action| {
         let id = world.containers[0].id.clone();
         Event::Engine(EngineEvent {
@@ -154,7 +154,7 @@ fn a_process_that_ends_right_after_our_start_is_noticed() {
 }
 
 #[test]
-fn a_node_that_could_not_be_read_while_it_was_made_is_not_made_again() {
+fn node_that_was_invalid_during_its_creation_is_created_once() {
     let mut world = World::new(&["a"]);
     let app = world.app.clone();
     let mut odd = app.clone();
@@ -177,7 +177,7 @@ fn a_node_that_could_not_be_read_while_it_was_made_is_not_made_again() {
 }
 
 #[test]
-fn an_answer_that_was_lost_leaves_no_failure_behind() {
+fn lost_response_leaves_no_failure() {
     let mut world = World::new(&["a"]);
     world.lost_responses = 1;
     world.begin();
@@ -187,7 +187,7 @@ fn an_answer_that_was_lost_leaves_no_failure_behind() {
 }
 
 #[test]
-fn the_end_does_not_rely_on_a_list_that_failed_before() {
+fn stop_lists_again_after_an_earlier_failed_list() {
     let mut world = begun(&["a"]);
     world.connect("a", "x");
     let app = world.app.clone();
@@ -203,7 +203,7 @@ fn the_end_does_not_rely_on_a_list_that_failed_before() {
 }
 
 #[test]
-fn what_a_replacement_left_half_way_is_stopped_too() {
+fn containers_of_an_abandoned_replacement_are_stopped() {
     let mut world = begun(&["a"]);
     world.edit_node("a", |node| {
         node.mounts = vec![Mount { source: MountSource::Anonymous, target: "/data".to_owned() }];
@@ -225,7 +225,7 @@ fn what_a_replacement_left_half_way_is_stopped_too() {
 }
 
 #[test]
-fn a_container_of_which_nothing_is_known_is_stopped_at_the_end() {
+fn container_of_unknown_state_is_stopped_at_the_end() {
     let mut world = begun(&["a"]);
     world.containers[0].state = ContainerState::Unknown("odd".to_owned());
     world.send(Event::EventsLost);

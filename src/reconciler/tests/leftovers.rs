@@ -130,7 +130,7 @@ fn every_leftover_of_a_replacement_is_finished() {
 }
 
 #[test]
-fn where_the_new_container_does_not_stay_up_the_old_one_runs() {
+fn every_leftover_of_a_failed_rollout_keeps_the_old_container() {
     let desired = desired(false);
     let image = ImageId("sha256:1".to_owned());
     let with_old = leftovers(&desired).into_iter().filter(|all| all.iter().any(|container| container.id.0 == "old"));
@@ -154,7 +154,7 @@ fn where_the_new_container_does_not_stay_up_the_old_one_runs() {
 }
 
 #[test]
-fn a_rejected_container_that_was_not_removed_goes_without_being_tried() {
+fn quarantined_leftover_is_removed_without_a_start() {
     let desired = desired(false);
     let image = ImageId("sha256:1".to_owned());
     for before in leftovers(&desired).into_iter().filter(|all| all.len() == 2) {
@@ -183,7 +183,7 @@ fn three_containers_never_run_at_once() {
 }
 
 #[test]
-fn of_two_that_run_and_cannot_be_replaced_none_is_restarted_beside_one_that_has_read_all() {
+fn two_running_containers_restart_only_without_a_current_one() {
     let desired = desired(false);
     let current = Some(desired.target.revision.clone());
     // Both have an earlier spec, and the desired image is unavailable.

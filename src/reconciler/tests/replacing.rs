@@ -44,7 +44,7 @@ fn rolled_back() -> World {
 }
 
 #[test]
-fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
+fn container_that_did_not_stay_up_is_retried_after_quarantine() {
     let mut world = rolled_back();
     assert_eq!(failure_of(&world, "a").as_deref(), Some("it did not stay up"));
     assert!(world.containers[0].state.is_running() && !world.reconciler.status().is_converged);
@@ -61,7 +61,7 @@ fn what_did_not_stay_up_is_tried_again_only_after_a_while() {
 }
 
 #[test]
-fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
+fn transient_rollbacks_are_retried_soon_and_then_quarantined() {
     let mut world = up(&["a"]);
     world.crashing_images.insert("img/b".to_owned());
     world.blame = FailureKind::Transient;
@@ -72,7 +72,7 @@ fn what_fails_for_another_reason_is_tried_again_soon_but_not_for_ever() {
 }
 
 #[test]
-fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
+fn quarantine_ends_when_the_inputs_change() {
     let mut world = rolled_back();
     world.connect("a", "x");
     world.send(Event::Change(Change::Edge(vec![name("a")])));
@@ -89,7 +89,7 @@ fn what_did_not_stay_up_is_tried_again_when_what_it_reads_changes() {
 }
 
 #[test]
-fn the_old_container_follows_what_it_reads_where_it_was_not_stopped() {
+fn kept_old_container_restarts_when_its_inputs_change() {
     let mut world = begun(World::new(&["a"]).with_settings(Settings { overlap: true, ..settings() }));
     world.crashing_images.insert("img/b".to_owned());
     give_image(&mut world, "a", "b");
@@ -101,7 +101,7 @@ fn the_old_container_follows_what_it_reads_where_it_was_not_stopped() {
 }
 
 #[test]
-fn another_spec_is_tried_at_once() {
+fn another_spec_ends_the_quarantine() {
     let mut world = rolled_back();
     give_image(&mut world, "a", "c");
     assert_eq!(world.take_log(), ["pull img/c", "replace a"]);
@@ -112,7 +112,7 @@ fn another_spec_is_tried_at_once() {
 }
 
 #[test]
-fn without_an_old_container_what_did_not_stay_up_is_tried_all_the_same() {
+fn quarantine_does_not_apply_without_an_old_container() {
     let mut world = rolled_back();
     world.containers.clear();
     world.send(Event::EventsLost);
@@ -120,7 +120,7 @@ fn without_an_old_container_what_did_not_stay_up_is_tried_all_the_same() {
 }
 
 #[test]
-fn a_start_with_a_node_rolled_back_is_over() {
+fn start_is_complete_after_a_rollback() {
     let mut world = up(&["a", "b"]).restart_daemon();
     world.crashing_images.insert("img/b".to_owned());
     world.edit_node("a", |node| node.node_type.image_uri = "registry.test/img/b:1".to_owned());
@@ -130,7 +130,7 @@ fn a_start_with_a_node_rolled_back_is_over() {
 }
 
 #[test]
-fn a_port_goes_from_one_node_to_another_in_order() {
+fn port_moves_from_one_node_to_another_in_order() {
     let mut world = World::new(&["a", "b"]);
     world.edit_node("b", |node| node.ports = vec![port(8080)]);
     let mut world = begun(world);
@@ -145,7 +145,7 @@ fn a_port_goes_from_one_node_to_another_in_order() {
 }
 
 #[test]
-fn ports_that_change_hands_in_a_circle_move_at_once() {
+fn nodes_that_wait_for_ports_in_a_cycle_move_together() {
     let mut world = World::new(&["a", "b", "c", "d"]);
     for (node, number) in [("a", 1), ("b", 2), ("c", 3)] {
         world.edit_node(node, |node| node.ports = vec![port(number)]);
@@ -172,7 +172,7 @@ fn a_node_that_takes_the_port_of_a_removed_one_waits_for_it() {
 }
 
 #[test]
-fn overlap_is_for_nodes_that_share_nothing_of_the_host() {
+fn overlap_requires_a_node_without_ports_and_mounts() {
     let mut world = World::new(&["a", "b", "c"]).with_settings(Settings { overlap: true, ..settings() });
     world.edit_node("b", |node| node.ports = vec![port(1)]);
     world.edit_node("c", |node| {
@@ -191,7 +191,7 @@ fn overlap_is_for_nodes_that_share_nothing_of_the_host() {
 }
 
 #[test]
-fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
+fn crash_loop_of_a_first_container_is_left_to_the_engine() {
     let mut world = up(&["a"]);
     let engine_event = |action, exit_code| {
         let container = ContainerId("c1".to_owned());
@@ -226,7 +226,7 @@ fn a_first_container_that_keeps_ending_is_left_to_the_engine_and_reported() {
 }
 
 #[test]
-fn a_container_that_is_cut_off_is_replaced_without_a_window() {
+fn disconnected_container_is_replaced_without_a_window() {
     let mut world = up(&["a", "b"]);
     world.containers[0].networks.clear();
     world.send(Event::EventsLost);
@@ -235,7 +235,7 @@ fn a_container_that_is_cut_off_is_replaced_without_a_window() {
 }
 
 #[test]
-fn a_container_that_is_dead_or_about_to_go_is_replaced_without_a_window() {
+fn dead_or_removing_container_is_replaced_without_a_window() {
     for state in [ContainerState::Dead, ContainerState::Removing] {
         let mut world = up(&["a", "b"]);
         world.containers[0].state = state;
@@ -250,7 +250,7 @@ fn crash_loop_of(world: &World) -> Option<CrashLoop> {
 }
 
 #[test]
-fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_reported() {
+fn crash_loop_is_started_with_growing_delays_and_reported() {
     let mut world = up(&["a", "b"]);
     world.advance(Duration::from_secs(60));
     world.take_log();
@@ -281,7 +281,7 @@ fn a_process_that_ends_again_and_again_is_started_after_growing_pauses_and_repor
 }
 
 #[test]
-fn what_the_engine_starts_again_and_again_is_reported_whatever_it_calls_that() {
+fn engine_restarts_are_a_crash_loop_in_any_container_state() {
     let mut world = up(&["a"]);
     for second in 1..=4 {
         world.containers[0].started_at = Some(time::OffsetDateTime::UNIX_EPOCH + Duration::from_secs(second));
@@ -295,7 +295,7 @@ fn what_the_engine_starts_again_and_again_is_reported_whatever_it_calls_that() {
 }
 
 #[test]
-fn a_port_of_a_container_that_is_being_made_counts_as_held() {
+fn port_of_a_container_in_creation_counts_as_held() {
     let mut world = up(&["a", "b"]);
     let show = |world: &mut World| {
         let app = std::sync::Arc::new(world.app.clone());

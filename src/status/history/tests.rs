@@ -36,7 +36,7 @@ fn run_action(history: &mut History, action: Action, outcome: Outcome) -> Action
 }
 
 #[test]
-fn a_node_that_is_busy_does_not_push_out_another() {
+fn busy_node_does_not_displace_actions_of_others() {
     let mut history = History::default();
     run_action(&mut history, action("quiet", "create", "there is none"), Outcome::Done);
     for number in 0..2 * PER_NODE_MAX {
@@ -47,7 +47,7 @@ fn a_node_that_is_busy_does_not_push_out_another() {
 }
 
 #[test]
-fn in_all_the_oldest_go_first() {
+fn total_limit_drops_the_oldest_actions() {
     let mut history = History::default();
     for number in 0..TOTAL_MAX + 10 {
         run_action(&mut history, action(&format!("node {number}"), "create", "there is none"), Outcome::Done);
@@ -58,7 +58,7 @@ fn in_all_the_oldest_go_first() {
 }
 
 #[test]
-fn attempts_in_a_row_for_one_reason_are_one_action() {
+fn successive_attempts_for_one_reason_are_one_action() {
     let mut history = History::default();
     for outcome in [Outcome::Failed, Outcome::Failed, Outcome::Done] {
         run_action(&mut history, action("a", "restart", "x"), outcome);
@@ -69,7 +69,7 @@ fn attempts_in_a_row_for_one_reason_are_one_action() {
 }
 
 #[test]
-fn a_new_daemon_knows_what_was_done_and_what_was_cut_off() {
+fn new_daemon_loads_finished_and_interrupted_actions() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut file, history) = HistoryFile::open(folder.path());
     let mut history = history.expect("no file holds nothing");
@@ -84,7 +84,7 @@ fn a_new_daemon_knows_what_was_done_and_what_was_cut_off() {
 }
 
 #[test]
-fn torn_and_strange_lines_cost_only_themselves() {
+fn torn_and_invalid_history_lines_are_skipped() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("history.jsonl");
     let (mut file, _) = HistoryFile::open(folder.path());
@@ -105,7 +105,7 @@ fn torn_and_strange_lines_cost_only_themselves() {
 }
 
 #[test]
-fn a_file_that_grows_is_written_anew() {
+fn history_file_that_is_too_long_is_rewritten() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut file, _) = HistoryFile::open(folder.path());
     let kept = vec![Action { id: 7, outcome: Outcome::Done, ..action("a", "create", "x") }];

@@ -25,7 +25,7 @@ fn started() -> Outcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_action_is_told_from_its_message_to_its_outcome() {
+async fn action_is_recorded_from_message_to_outcome() {
     let recorder = Recorder::in_memory(About::default());
     let change = Change::Node(name("a"));
     recorder.received(&change, "m-1", Some("t-1"), Some(OffsetDateTime::now_utc()));
@@ -46,7 +46,7 @@ async fn an_action_is_told_from_its_message_to_its_outcome() {
 }
 
 #[tokio::test]
-async fn an_old_message_is_no_cause_of_what_it_did_not_touch() {
+async fn unrelated_message_is_no_cause_of_an_action() {
     let recorder = Recorder::in_memory(About::default());
     recorder.received(&Change::Node(name("b")), "m-1", None, None);
     let begun = recorder.begin(&name("a"), &restart(), &reason(vec![]));
@@ -56,7 +56,7 @@ async fn an_old_message_is_no_cause_of_what_it_did_not_touch() {
 }
 
 #[tokio::test]
-async fn a_failure_is_kept_with_its_text_until_it_works() {
+async fn failure_text_is_kept_until_the_action_succeeds() {
     let recorder = Recorder::in_memory(About::default());
     let failure = Failure { kind: FailureKind::Transient, text: "no answer".to_owned() };
     for outcome in [Outcome::Failed(failure.clone()), Outcome::Failed(failure), started()] {
@@ -71,7 +71,7 @@ async fn a_failure_is_kept_with_its_text_until_it_works() {
 }
 
 #[tokio::test]
-async fn a_slow_follower_loses_events_and_holds_up_nobody() {
+async fn slow_follower_loses_events_and_blocks_nothing() {
     let recorder = Recorder::in_memory(About::default());
     let (missed, mut receiver) = recorder.follow(None);
     assert!(missed.is_empty());
@@ -87,7 +87,7 @@ async fn a_slow_follower_loses_events_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn the_history_is_on_disk_and_a_disk_that_fails_is_said() {
+async fn history_is_on_disk_and_a_write_failure_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let recorder = Recorder::open(About::default(), folder.path());
     let begun = recorder.begin(&name("a"), &restart(), &reason(vec![]));
@@ -105,7 +105,7 @@ async fn the_history_is_on_disk_and_a_disk_that_fails_is_said() {
 }
 
 #[tokio::test]
-async fn numbers_follow_what_happens() {
+async fn metrics_count_changes_actions_and_errors() {
     let recorder = Recorder::in_memory(About::default());
     recorder.received(&Change::Tenant, "m", None, None);
     let begun = recorder.begin(&name("a"), &restart(), &reason(vec![Change::Tenant]));

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_somebody_else_that_leads_here_is_not_ours() {
+    fn foreign_host_name_for_this_address_is_rejected() {
         let address: SocketAddr = "127.0.0.1:8080".parse().expect("an address");
         for host in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080", "127.0.0.1"] {
             assert!(is_ours(host, address), "{host}");

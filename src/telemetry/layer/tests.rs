@@ -56,7 +56,7 @@ fn fields_of_spans_come_before_those_of_the_event() {
 }
 
 #[test]
-fn one_event_is_one_line_and_drives_no_terminal() {
+fn one_event_is_one_line_and_cannot_control_a_terminal() {
     let evil = "x\n[ERROR] forged\r\u{1b}[2J\u{202e}\u{2028}\0";
     let escaped = r#""x\n[ERROR] forged\r\u{1b}[2J\u{202e}\u{2028}\u{0}""#;
     check(|| tracing::info!(node = evil, "m"), &[&format!("[INFO] m node={escaped}")]);
@@ -110,7 +110,7 @@ fn noise_of_others_is_left_out() {
 }
 
 #[test]
-fn what_shipping_says_is_not_shipped_and_neither_is_what_a_library_says_by_itself() {
+fn lines_about_shipping_and_of_library_tasks_are_not_shipped() {
     let shipped = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&shipped);
     let sink = move |_, may_ship| kept.lock().expect("no test panics here").push(may_ship);

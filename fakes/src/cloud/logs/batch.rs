@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_taken_up_to_each_bound_and_not_beyond() {
+    fn a_batch_is_accepted_up_to_each_limit() {
         let many = |count: usize| vec![event(NOW, 1); count];
         let sized = |last: usize| vec![event(NOW, 262_118), event(NOW, 262_118), event(NOW, 262_118), event(NOW, last)];
         let spanning = |span: i64| vec![event(NOW, 1), event(NOW + span, 1)];

@@ -27,7 +27,7 @@ async fn a_broken_stream_ends_with_one_error() {
 }
 
 #[tokio::test]
-async fn following_is_not_believed_and_pieces_are_joined() {
+async fn followed_output_is_only_a_signal_and_chunks_are_joined() {
     let one: &[u8] = b"\x01\0\0\0\0\0\0\x192026-11-22T22:00:55Z one\n";
     let tw: &[u8] = b"\x01\0\0\0\0\0\0\x172026-11-22T22:00:55Z tw";
     let o: &[u8] = b"\x01\0\0\0\0\0\0\x172026-11-22T22:00:55Z o\n";
@@ -69,7 +69,7 @@ async fn a_clock_that_is_set_back_hides_nothing() {
 }
 
 #[tokio::test]
-async fn of_a_long_log_only_the_last_lines_are_asked_for() {
+async fn only_the_last_lines_of_a_long_log_are_requested() {
     let [a, b, c]: [&[u8]; 3] = [
         b"\x01\0\0\0\0\0\0\x172026-11-22T22:00:55Z a\n",
         b"\x01\0\0\0\0\0\0\x172026-11-22T22:00:56Z b\n",

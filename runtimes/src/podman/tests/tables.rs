@@ -70,7 +70,7 @@ fn a_spec_becomes_libpods_generator() {
 }
 
 #[test]
-fn only_hardening_that_was_asked_for_is_sent() {
+fn only_requested_hardening_is_sent() {
     let hardening = Hardening {
         no_new_privileges: true,
         dropped_capabilities: ["NET_RAW".to_owned()].into(),
@@ -97,7 +97,7 @@ fn secrets_stay_out_of_debug() {
 }
 
 #[test]
-fn states_have_one_meaning_and_unknown_words_survive() {
+fn states_are_mapped_and_unknown_ones_are_kept() {
     let check = |word: &str, expected: ContainerState| assert_eq!(state(word, Some(3)), expected, "{word}");
     for word in ["created", "configured", "initialized"] {
         check(word, ContainerState::Created);
@@ -113,7 +113,7 @@ fn states_have_one_meaning_and_unknown_words_survive() {
 }
 
 #[test]
-fn a_list_item_of_odd_shape_still_reads() {
+fn a_list_item_with_invalid_fields_still_parses() {
     let odd = json!({"Id": "x", "Names": null, "Labels": "none", "State": 7, "Networks": {}, "StartedAt": "soon"});
     let item: ListItem = serde_json::from_value(odd).expect("tolerant");
     let found = convert::container(item, Origin::Labelled, None);
@@ -130,7 +130,7 @@ fn a_list_item_of_odd_shape_still_reads() {
 }
 
 #[test]
-fn times_of_the_engine() {
+fn engine_times_are_parsed() {
     assert_eq!(stamp("0001-01-01T00:00:00Z"), None);
     assert_eq!(stamp("invalid"), None);
     assert_eq!(stamp("2026-01-01T01:00:00.5+01:00"), Some(datetime!(2026-01-01 00:00:00.5 UTC)));
@@ -143,7 +143,7 @@ fn times_of_the_engine() {
 
 /// The texts are those of Podman 4.3.1 and 5.4.2, shortened.
 #[test]
-fn failures_are_known_by_their_text() {
+fn failures_are_recognised_by_their_text() {
     let check = |status: u16, text: &str, kind: ErrorKind| {
         let error = Context { operation: "try", subject: "it" }.fault(status, text);
         assert_eq!(error.kind(), kind, "{text}");
@@ -174,7 +174,7 @@ fn failures_are_known_by_their_text() {
 }
 
 #[test]
-fn pulls_fail_for_known_reasons() {
+fn pull_failures_are_recognised_by_their_text() {
     let check = |text: &str, kind: ErrorKind| assert_eq!(pull_error_kind(text), kind, "{text}");
     check("reading manifest two in 127.0.0.1/n: unauthorized: authentication required", ErrorKind::Unauthorized);
     check("unable to retrieve auth token: invalid username/password: unauthorized", ErrorKind::Unauthorized);
@@ -188,7 +188,7 @@ fn pulls_fail_for_known_reasons() {
 }
 
 #[test]
-fn tls_is_left_out_on_loopback_addresses_only() {
+fn tls_is_skipped_only_on_loopback_addresses() {
     for registry in ["localhost", "localhost:5000", "127.0.0.1:1", "127.9.9.9", "[::1]:5000"] {
         assert!(is_loopback(registry), "{registry}");
     }
@@ -199,14 +199,14 @@ fn tls_is_left_out_on_loopback_addresses_only() {
 }
 
 #[test]
-fn credentials_travel_in_url_safe_base64() {
+fn credentials_are_sent_in_url_safe_base64() {
     let credentials = RegistryCredentials { username: "AWS".to_owned(), password: "~~??>>ö".into() };
     let encoded = registry_auth(&credentials);
     assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=')), "{encoded}");
 }
 
 #[test]
-fn endpoints_and_paths() {
+fn endpoints_and_paths_are_built() {
     let system = "unix:///run/podman/podman.sock";
     assert_eq!(default_endpoints(None), [system]);
     assert_eq!(default_endpoints(Some("")), [system]);
@@ -215,7 +215,7 @@ fn endpoints_and_paths() {
 }
 
 #[test]
-fn events_that_matter_are_named() {
+fn relevant_events_become_actions() {
     let check = |kind: &str, word: &str, action: Option<Action>| {
         let event = json!({"Type": kind, "Action": word, "Actor": {"ID": "x", "Attributes": {"name": "n", "containerExitCode": "3"}}, "timeNano": 1});
         let event = convert::event(&serde_json::from_value::<Event>(event).expect("an event"));
@@ -297,7 +297,7 @@ fn frames_may_be_split_anywhere() {
 }
 
 #[test]
-fn what_is_no_frame_or_no_line_ends_the_stream() {
+fn an_invalid_frame_or_line_ends_the_stream() {
     for bytes in [&b"plain text"[..], b"\x07\0\0\0\0\0\0\x01x", b"\x01\0\0\0\xff\xff\xff\xff"] {
         assert_eq!(decode::<Frames>(bytes, 64), [Err(Malformed::Frame)]);
     }

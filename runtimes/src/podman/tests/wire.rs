@@ -165,7 +165,7 @@ async fn a_hang_ends_within_the_limit() {
 }
 
 #[tokio::test]
-async fn one_container_that_hangs_or_is_odd_does_not_hide_the_others() {
+async fn one_hung_or_invalid_container_does_not_hide_the_others() {
     let labels = serde_json::to_string(&owner().labels()).expect("JSON");
     let list = format!(
         r#"[7,{{"Id":"odd","State":"levitating","Labels":{labels},"Names":5}},
@@ -225,7 +225,7 @@ async fn a_pull_fails_with_a_status_and_the_registrys_words() {
 }
 
 #[tokio::test]
-async fn a_drip_of_progress_ends_at_the_total_limit() {
+async fn slow_pull_progress_ends_at_the_total_limit() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let listener = UnixListener::bind(folder.path().join("s")).expect("a socket");
     let server = tokio::spawn(async move {
@@ -257,7 +257,7 @@ async fn a_drip_of_progress_ends_at_the_total_limit() {
 }
 
 #[tokio::test]
-async fn a_pull_sends_credentials_and_tells_bytes() {
+async fn a_pull_sends_credentials_and_reports_bytes() {
     let lines = concat!(
         r#"{"status":"Pulling fs layer","progressDetail":{},"id":"7a"}"#,
         "\n",
@@ -292,7 +292,7 @@ async fn a_registry_on_a_loopback_address_needs_no_certificate() {
 }
 
 #[tokio::test]
-async fn a_paused_container_is_thawed_before_it_is_stopped() {
+async fn a_paused_container_is_unpaused_before_it_is_stopped() {
     let engine = Engine::with(vec![
         answer("/containers/x/json", 200, r#"{"State":{"Status":"paused"}}"#),
         answer("/containers/x/unpause", 204, ""),
@@ -306,7 +306,7 @@ async fn a_paused_container_is_thawed_before_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_network_made_while_an_interface_vanishes_is_tried_a_few_times() {
+async fn network_creation_is_retried_while_an_interface_vanishes() {
     let text = r#"{"message":"route ip+net: no such network interface: no such network interface"}"#;
     let engine = Engine::with(vec![answer("/networks/create", 500, text)]).await;
     let owner = Owner { app: "a".to_owned(), tenant: "t".to_owned(), host: "h".to_owned() };
@@ -316,7 +316,7 @@ async fn a_network_made_while_an_interface_vanishes_is_tried_a_few_times() {
 }
 
 #[tokio::test]
-async fn a_start_in_the_way_of_the_name_server_is_repeated_a_few_times() {
+async fn start_is_retried_while_the_name_server_restarts() {
     let text = r#"{"message":"netavark: error while applying dns entries: aardvark-dns failed to start: oops"}"#;
     let engine = Engine::with(vec![answer("/containers/x/start", 500, text)]).await;
     let error = engine.runtime.start(&id()).await.expect_err("it never works");
@@ -343,7 +343,7 @@ async fn events_of_unknown_shape_are_skipped() {
 const LEFTOVER: &str = r#"{"cause":"that name is already in use","message":"creating container storage: the container name \"web\" is already in use by 225d. You have to remove that container to be able to reuse that name: that name is already in use","response":500}"#;
 
 #[tokio::test]
-async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wanted_again() {
+async fn leftover_of_a_crashed_creation_is_removed_before_the_next() {
     let gone = r#"{"cause":"no such container","message":"no such container","response":404}"#;
     let check = async |is_in_doubt: bool, inspected: Response, is_removed: bool| {
         let script = vec![answer("/containers/create", 500, LEFTOVER), inspected, answer("DELETE", 200, "[]")];
@@ -362,7 +362,7 @@ async fn what_a_podman_that_died_left_of_a_container_goes_when_its_name_is_wante
 }
 
 #[tokio::test]
-async fn a_creation_that_breaks_off_leaves_its_name_in_doubt() {
+async fn an_aborted_creation_leaves_its_name_in_doubt() {
     let closes = Response { to: "/containers/create", pieces: vec![], hangs: false };
     let engine = Engine::with(vec![closes]).await;
     let error = engine.runtime.create(&spec()).await.expect_err("no answer");

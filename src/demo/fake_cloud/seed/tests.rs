@@ -14,7 +14,7 @@ async fn error_of(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_packaged_example_is_planted_whole_and_sends_nothing() {
+async fn packaged_seed_is_applied_completely_without_messages() {
     let cloud = cloud_from(include_str!("../../../../packaging/fake-cloud.toml")).await.expect("the example is good");
     let world = cloud.world();
     assert_eq!(world.nodes.keys().collect::<Vec<_>>(), ["filter", "inlet"]);
@@ -37,7 +37,7 @@ async fn an_empty_seed_is_an_app_without_nodes() {
 }
 
 #[tokio::test]
-async fn a_mistake_is_told_with_its_line() {
+async fn seed_error_names_its_line() {
     for (text, line, part) in [
         ("app = 1", 1, "string"),
         ("\n\nnonsense = 1", 3, "nonsense"),

@@ -46,7 +46,7 @@ async fn only_characters_that_xml_allows_are_sent() {
 }
 
 #[tokio::test]
-async fn a_queue_of_an_edge_knows_messages_by_their_content() {
+async fn a_queue_of_an_edge_deduplicates_by_content() {
     let queues = FifoQueues::new("eu-west-1");
     let url = queues.create_edge("edge.fifo");
     for body in ["a", "a", "b"] {

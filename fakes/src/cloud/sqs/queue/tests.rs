@@ -44,7 +44,7 @@ fn a_group_stays_locked_while_any_of_it_is_in_flight() {
 }
 
 #[test]
-fn a_message_that_comes_back_keeps_its_place_and_counts() {
+fn a_redelivered_message_keeps_its_position_and_counts() {
     let (mut queue, start) = queue(&[("a", "1"), ("a", "2")]);
     let first = queue.receive(1, HIDDEN, at(start, 0));
     let again = queue.receive(10, HIDDEN, at(start, 30));
@@ -66,7 +66,7 @@ fn an_id_is_remembered_for_five_minutes_even_after_deletion() {
 }
 
 #[test]
-fn receipts_are_told_apart() {
+fn receipts_are_distinguished() {
     let (mut queue, start) = queue(&[("a", "1")]);
     let first = queue.receive(1, HIDDEN, at(start, 0));
     let foreign = receipt::encode("other.fifo", &first[0].message.id, 1);
