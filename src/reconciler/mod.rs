@@ -49,7 +49,7 @@ pub use status::{NodeStatus, Phase, Status};
 
 use crate::model::{App, NodeName, QueueAddress};
 use images::Images;
-use node::NodeState;
+use node::ManagedNode;
 use pending_changes::PendingChanges;
 use request::Request;
 use retry::Jitter;
@@ -69,7 +69,7 @@ pub struct Reconciler {
     phase: Phase,
     /// The last complete response of the cloud.
     app: Option<Arc<App>>,
-    nodes: BTreeMap<NodeName, NodeState>,
+    nodes: BTreeMap<NodeName, ManagedNode>,
     images: Images,
     pending_changes: PendingChanges,
     fetch: Request,
@@ -224,7 +224,7 @@ impl Reconciler {
         self.list.request_now();
         self.images.skip_delay();
         for node in self.nodes.values_mut() {
-            node.retry.skip_delay();
+            node.skip_delay();
             node.crash_tracker.skip_delay();
         }
         self.dirty.extend(self.nodes.keys().cloned());
@@ -273,7 +273,8 @@ impl Reconciler {
         self.phase = Phase::Stopping { nodes, finish };
         self.retries.clear();
         for node in self.nodes.values_mut() {
-            node.retry.reset();
+            node.attempts = 0;
+            node.skip_delay();
         }
         self.dirty = self.nodes.keys().cloned().collect();
         // An earlier failure of a list does not predict the next one.

@@ -1,4 +1,4 @@
-//! The state of one node.
+//! One node: desired state, observed state, and what it does now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::desired::Desired;
 use super::event::{Created, Failure, Outcome};
 use super::plan::Observed;
 use super::quarantine::{Candidate, Quarantine};
-use super::retry::Retry;
+use super::retry::{Jitter, delay_after};
 use crate::model::Change;
 
 /// The desired state of a node.
@@ -27,38 +27,59 @@ pub enum Intent {
     Remove,
 }
 
-/// One node: desired state, observed state and running operation.
+/// What a node does now.
 #[derive(Debug, Default)]
-pub struct NodeState {
+pub enum NodeState {
+    /// It may need a step.
+    #[default]
+    Pending,
+    /// It has reached its desired state.
+    Settled,
+    /// It needs a step that is not possible yet, for this reason, for people.
+    Waiting(String),
+    /// An operation runs.
+    Busy {
+        /// The verb of the operation.
+        verb: &'static str,
+        /// The container that the operation creates.
+        candidate: Option<Candidate>,
+    },
+    /// An operation failed part way: no operation starts before the next list and before `until`.
+    Uncertain {
+        /// As in [`NodeState::BackingOff`].
+        until: Option<Duration>,
+    },
+    /// An operation failed.
+    BackingOff {
+        /// No operation starts before this time.
+        until: Duration,
+    },
+}
+
+/// One node. The quarantine is not a state of its own: an old container of a quarantined node is restarted as usual.
+#[derive(Debug, Default)]
+pub struct ManagedNode {
     /// The desired state.
     pub intent: Intent,
     /// Its containers.
     pub containers: Vec<Observed>,
-    /// The verb of the running operation.
-    pub busy: Option<&'static str>,
-    /// Whether it has reached its desired state.
-    pub is_settled: bool,
-    /// Whether an operation failed part way: no operation starts before the next list.
-    pub is_view_stale: bool,
-    /// When an operation last changed it, by the reconciler's count; lists requested earlier do not count.
-    pub changed_at: u64,
-    /// Delays between attempts.
-    pub retry: Retry,
+    /// What it does now.
+    pub state: NodeState,
+    /// Failed operations in a row.
+    pub attempts: u32,
     /// The last failure, until an operation succeeds.
     pub failure: Option<Failure>,
-    /// The candidate of the running operation.
-    pub candidate: Option<Candidate>,
     /// The candidate that did not stay up.
     pub quarantine: Option<Quarantine>,
     /// Exits of its process.
     pub crash_tracker: CrashTracker,
-    /// The reason why it waits, for people.
-    pub waits_for: Option<String>,
     /// The changes that may affect it, oldest first, until it is settled.
     pub causes: Vec<Change>,
+    /// When an operation last changed it, by the reconciler's count; lists requested earlier do not count.
+    pub changed_at: u64,
 }
 
-impl NodeState {
+impl ManagedNode {
     /// The desired container, if there is one.
     pub fn desired(&self) -> Option<&Arc<Desired>> {
         match &self.intent {
@@ -69,7 +90,70 @@ impl NodeState {
 
     /// Whether an operation may start at `now`.
     pub fn is_free(&self, now: Duration) -> bool {
-        self.busy.is_none() && !self.is_view_stale && self.retry.is_due(now)
+        match self.state {
+            NodeState::Pending | NodeState::Settled | NodeState::Waiting(_) => true,
+            NodeState::BackingOff { until } => until <= now,
+            NodeState::Busy { .. } | NodeState::Uncertain { .. } => false,
+        }
+    }
+
+    /// Whether an operation may start at `now` although the last one failed part way.
+    pub fn is_free_without_list(&self, now: Duration) -> bool {
+        match self.state {
+            NodeState::Uncertain { until } => until.is_none_or(|until| until <= now),
+            _ => self.is_free(now),
+        }
+    }
+
+    /// Whether an operation runs.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.state, NodeState::Busy { .. })
+    }
+
+    /// Whether it has reached its desired state.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, NodeState::Settled)
+    }
+
+    /// The container that the running operation creates.
+    pub fn candidate(&self) -> Option<&Candidate> {
+        match &self.state {
+            NodeState::Busy { candidate, .. } => candidate.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Its desired state has changed: earlier failures do not count.
+    pub fn on_intent_changed(&mut self) {
+        self.attempts = 0;
+        self.skip_delay();
+        if self.is_settled() {
+            self.state = NodeState::Pending;
+        }
+    }
+
+    /// The next operation may start at once. The count of failures stays.
+    pub fn skip_delay(&mut self) {
+        match &mut self.state {
+            NodeState::BackingOff { .. } => self.state = NodeState::Pending,
+            NodeState::Uncertain { until } => *until = None,
+            _ => {}
+        }
+    }
+
+    /// An operation failed: the time of the next attempt.
+    pub fn back_off(&mut self, failure: Failure, now: Duration, jitter: &mut Jitter) -> Duration {
+        let until = now + delay_after(failure.kind, self.attempts, jitter);
+        self.attempts = self.attempts.saturating_add(1);
+        self.failure = Some(failure);
+        self.state = NodeState::BackingOff { until };
+        until
+    }
+
+    /// Its last operation succeeded, or nothing is left to do.
+    pub fn clear_failures(&mut self) {
+        self.attempts = 0;
+        self.failure = None;
     }
 
     /// Ids of its containers that run, are paused, or have an unknown state.
@@ -87,12 +171,17 @@ impl NodeState {
         self.crash_tracker.observe_running(is_running, now);
         self.containers = containers;
         self.fill_in_inputs();
-        self.is_view_stale = false;
+        if let NodeState::Uncertain { until } = self.state {
+            self.state = until.map_or(NodeState::Pending, |until| NodeState::BackingOff { until });
+        }
     }
 
     /// Applies the result of an operation; `network` is the app's.
     pub fn apply_outcome(&mut self, outcome: Outcome, network: &str, now: Duration) {
-        self.is_view_stale |= outcome.needs_list();
+        if outcome.needs_list() {
+            let until = if let NodeState::BackingOff { until } = self.state { Some(until) } else { None };
+            self.state = NodeState::Uncertain { until };
+        }
         if matches!(outcome, Outcome::Created(_) | Outcome::Started { .. }) {
             self.crash_tracker.started(now);
         }

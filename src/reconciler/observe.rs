@@ -9,9 +9,9 @@ use managed_app_runtimes::{
 
 use super::effect::Effect;
 use super::event::{Failure, FailureKind, Listing, Outcome};
-use super::node::{Intent, NodeState};
+use super::node::{Intent, ManagedNode, NodeState};
 use super::plan::Observed;
-use super::quarantine::{QUARANTINE, Quarantine, UNCERTAIN_FAILURES_MAX};
+use super::quarantine::{Candidate, QUARANTINE, Quarantine, UNCERTAIN_FAILURES_MAX};
 use super::status::Phase;
 use super::{KnownContainer, Reconciler};
 use crate::model::NodeName;
@@ -56,8 +56,8 @@ impl Reconciler {
     fn take_list(&mut self, name: NodeName, containers: Vec<Observed>, now: Duration) {
         let stray = self.intent_for_stray();
         let node =
-            self.nodes.entry(name.clone()).or_insert_with(|| NodeState { intent: stray, ..NodeState::default() });
-        if node.busy.is_some() || node.changed_at > self.list_requested_at {
+            self.nodes.entry(name.clone()).or_insert_with(|| ManagedNode { intent: stray, ..ManagedNode::default() });
+        if node.is_busy() || node.changed_at > self.list_requested_at {
             return;
         }
         self.with_containers(&name, |node| node.update_observed(containers, now));
@@ -83,7 +83,7 @@ impl Reconciler {
     }
 
     /// Changes the known containers of a node and the index by container.
-    fn with_containers(&mut self, name: &NodeName, change: impl FnOnce(&mut NodeState)) {
+    fn with_containers(&mut self, name: &NodeName, change: impl FnOnce(&mut ManagedNode)) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         for container in &node.containers {
             self.by_container.remove(&container.id);
@@ -115,7 +115,7 @@ impl Reconciler {
         self.track_exit(&event);
         let known = self.by_container.get(&event.container);
         let node = known.and_then(|known| self.nodes.get(&known.node));
-        let is_early = node.map_or(self.busy_count > 0, |node| node.busy.is_some());
+        let is_early = node.map_or(self.busy_count > 0, ManagedNode::is_busy);
         if is_early && self.early_events.len() < EARLY_EVENTS_MAX {
             return self.early_events.push(event);
         }
@@ -146,20 +146,23 @@ impl Reconciler {
     }
 
     pub(super) fn mark_image_users(&mut self, image: &ImageReference) {
-        let uses = |node: &NodeState| node.desired().is_some_and(|desired| desired.image == *image);
+        let uses = |node: &ManagedNode| node.desired().is_some_and(|desired| desired.image == *image);
         self.dirty.extend(self.nodes.iter().filter(|(_, node)| uses(node)).map(|(name, _)| name.clone()));
     }
 
     pub(super) fn on_finished(&mut self, name: &NodeName, outcome: Outcome, now: Duration) {
         self.clock += 1;
         let Some(node) = self.nodes.get_mut(name) else { return };
-        if node.busy.take().is_some() {
+        let mut candidate = None;
+        if let NodeState::Busy { candidate: busy, .. } = &mut node.state {
+            candidate = busy.take();
+            node.state = NodeState::Pending;
             self.busy_count -= 1;
         }
         node.changed_at = self.clock;
         self.dirty.insert(name.clone());
         self.dirty.append(&mut self.port_waiters);
-        self.update_retry(name, &outcome, now);
+        self.update_retry(name, &outcome, candidate, now);
         let Some(node) = self.nodes.get(name) else { return };
         let before: Vec<ContainerId> = node.containers.iter().map(|container| container.id.clone()).collect();
         let needs_list = outcome.needs_list();
@@ -172,31 +175,26 @@ impl Reconciler {
     }
 
     /// Updates retries, failure and quarantine from the result of an operation.
-    fn update_retry(&mut self, name: &NodeName, outcome: &Outcome, now: Duration) {
+    fn update_retry(&mut self, name: &NodeName, outcome: &Outcome, candidate: Option<Candidate>, now: Duration) {
         let Some(node) = self.nodes.get_mut(name) else { return };
-        let candidate = node.candidate.take();
-        let may_blame = |failure: &Failure| {
-            failure.kind == FailureKind::Permanent || node.retry.attempts() >= UNCERTAIN_FAILURES_MAX
-        };
+        let may_blame =
+            |failure: &Failure| failure.kind == FailureKind::Permanent || node.attempts >= UNCERTAIN_FAILURES_MAX;
         match (outcome, candidate) {
             (Outcome::RolledBack(failure), Some(candidate)) if may_blame(failure) => {
                 let until = now + self.jitter.around(QUARANTINE);
                 node.quarantine = Some(Quarantine { candidate, reason: failure.text.clone(), until });
-                node.retry.reset();
-                node.failure = None;
+                node.clear_failures();
                 // The end of the daemon does not wait for another attempt.
                 if !matches!(self.phase, Phase::Stopping { .. }) {
                     self.retries.insert((until, name.clone()));
                 }
             }
             (Outcome::Failed(failure) | Outcome::RolledBack(failure), _) => {
-                node.retry.failed(failure.kind, now, &mut self.jitter);
-                node.failure = Some(failure.clone());
-                self.retries.extend(node.retry.not_before().map(|at| (at, name.clone())));
+                let until = node.back_off(failure.clone(), now, &mut self.jitter);
+                self.retries.insert((until, name.clone()));
             }
             // Another one is created at once, and with increasing delays if that does not start either.
             (Outcome::Discarded { failure, .. }, _) => {
-                node.retry.skip_delay();
                 node.failure = Some(failure.clone());
             }
             (Outcome::ImageMissing, _) => {
@@ -209,15 +207,14 @@ impl Reconciler {
                 if candidate.is_some() || matches!(outcome, Outcome::Created(_)) {
                     node.quarantine = None;
                 }
-                node.retry.reset();
-                node.failure = None;
+                node.clear_failures();
             }
         }
     }
 }
 
 /// Whether an event during an operation on `node`, followed by `later` ones, contradicts the known state after it.
-fn contradicts(node: &NodeState, event: &EngineEvent, later: &[EngineEvent]) -> bool {
+fn contradicts(node: &ManagedNode, event: &EngineEvent, later: &[EngineEvent]) -> bool {
     let is_of_same = |other: &EngineEvent| other.container == event.container;
     match event.action {
         Action::Created | Action::Started => false,
@@ -231,7 +228,7 @@ fn contradicts(node: &NodeState, event: &EngineEvent, later: &[EngineEvent]) -> 
     }
 }
 
-fn agrees(node: &NodeState, event: &EngineEvent) -> bool {
+fn agrees(node: &ManagedNode, event: &EngineEvent) -> bool {
     let known = node.containers.iter().find(|known| known.id == event.container);
     match event.action {
         Action::Created => true,

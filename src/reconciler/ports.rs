@@ -10,7 +10,7 @@ use managed_app_runtimes::PortBinding;
 
 use super::Reconciler;
 use super::desired::Desired;
-use super::node::{Intent, NodeState};
+use super::node::{Intent, ManagedNode};
 use crate::model::NodeName;
 
 /// Whether the host ports of a new container are free.
@@ -69,7 +69,7 @@ impl Reconciler {
         let mut seen = BTreeSet::from([from]);
         let mut open = vec![from];
         while let Some(name) = open.pop() {
-            let Some(desired) = self.nodes.get(name).and_then(NodeState::desired) else { continue };
+            let Some(desired) = self.nodes.get(name).and_then(ManagedNode::desired) else { continue };
             for (holder, _) in self.holders(name, desired) {
                 if holder == goal {
                     return true;
@@ -84,8 +84,8 @@ impl Reconciler {
 }
 
 /// Whether a container of `node` that is up or being created has the host port of `port`.
-fn holds(node: &NodeState, port: &PortBinding) -> bool {
+fn holds(node: &ManagedNode, port: &PortBinding) -> bool {
     let mut up = node.containers.iter().filter(|container| container.is_up());
     up.any(|container| container.record.as_ref().is_some_and(|record| record.publishes(port)))
-        || node.candidate.as_ref().is_some_and(|candidate| candidate.publishes(port))
+        || node.candidate().is_some_and(|candidate| candidate.publishes(port))
 }

@@ -6,7 +6,7 @@ use managed_app_runtimes::Origin;
 
 use super::desired::Desired;
 use super::effect::{Effect, Finish, Operation, Strategy};
-use super::node::{Intent, NodeState};
+use super::node::{Intent, ManagedNode, NodeState};
 use super::plan::{ImageView, Observed, Plan, plan};
 use super::ports::Ports;
 use super::quarantine::Candidate;
@@ -76,14 +76,13 @@ impl Reconciler {
                 plan(Some(desired), view(self.images.view(&desired.image), node, desired, now), &node.containers)
             }
         };
-        node.waits_for = None;
-        node.is_settled = matches!(next, Plan::Settled);
+        node.state = NodeState::Pending;
         match next {
             Plan::Settled => {
+                node.state = NodeState::Settled;
                 node.causes.clear();
                 // The failed operation took effect after all, or somebody else did it.
-                node.failure = None;
-                node.retry.reset();
+                node.clear_failures();
                 if matches!(node.intent, Intent::Run(_)) {
                     node.quarantine = None;
                 }
@@ -112,7 +111,7 @@ impl Reconciler {
         let desired = self.nodes.get(name)?.desired()?.clone();
         match (self.ports(name, &desired), &mut operation) {
             (Ports::Held(text), _) => {
-                self.nodes.get_mut(name)?.waits_for = Some(text);
+                self.nodes.get_mut(name)?.state = NodeState::Waiting(text);
                 self.port_waiters.insert(name.clone());
                 return None;
             }
@@ -127,27 +126,27 @@ impl Reconciler {
         self.clock += 1;
         self.busy_count += 1;
         node.changed_at = self.clock;
-        node.busy = Some(operation.verb());
-        node.candidate = match &operation {
+        let candidate = match &operation {
             Operation::Create(_) | Operation::Replace { .. } | Operation::Confirm { .. } => {
                 node.desired().map(|desired| Candidate::new(desired, self.images.view(&desired.image)))
             }
             _ => None,
         };
+        node.state = NodeState::Busy { verb: operation.verb(), candidate };
         self.outbox.push(Effect::Operate { node: name, operation, reason });
     }
 
     /// Whether each node is settled or has failed once.
     fn is_start_over(&self) -> bool {
-        let has_failed = |node: &NodeState| {
+        let has_failed = |node: &ManagedNode| {
             let image_failed = node.desired().is_some_and(|desired| self.images.failure(&desired.image).is_some());
             node.failure.is_some()
                 || node.quarantine.is_some()
-                || node.waits_for.is_some()
+                || matches!(node.state, NodeState::Waiting(_))
                 || node.crash_tracker.crash_loop().is_some()
                 || image_failed
         };
-        let is_over = |node: &NodeState| node.busy.is_none() && (node.is_settled || has_failed(node));
+        let is_over = |node: &ManagedNode| !node.is_busy() && (node.is_settled() || has_failed(node));
         self.list.has_succeeded
             && self.is_cloud_settled()
             && self.busy_count == 0
@@ -176,11 +175,9 @@ impl Reconciler {
 
     fn step_stop(&mut self, name: NodeName, nodes: EndOfNodes, now: Duration) {
         let Some(node) = self.nodes.get(&name) else { return };
-        if node.busy.is_some() || !node.retry.is_due(now) || node.retry.attempts() >= STOP_ATTEMPTS_MAX {
-            return;
-        }
         // An abandoned operation may have left more containers: the list that was requested then shows them.
-        if node.is_view_stale && self.list.failure.is_none() {
+        let is_free = if self.list.failure.is_none() { node.is_free(now) } else { node.is_free_without_list(now) };
+        if !is_free || node.attempts >= STOP_ATTEMPTS_MAX {
             return;
         }
         let running = node.running();
@@ -194,7 +191,7 @@ impl Reconciler {
 }
 
 /// The image for this node: quarantined if a new container of it did not stay up.
-fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Duration) -> ImageView<'a> {
+fn view<'a>(image: ImageView<'a>, node: &ManagedNode, desired: &Desired, now: Duration) -> ImageView<'a> {
     let is_quarantined =
         node.quarantine.as_ref().is_some_and(|quarantine| quarantine.blocks(&Candidate::new(desired, image), now));
     match image {
@@ -204,7 +201,7 @@ fn view<'a>(image: ImageView<'a>, node: &NodeState, desired: &Desired, now: Dura
 }
 
 /// Without the cloud, a labelled container that does not run is started unchanged.
-fn start_existing(node: &NodeState) -> Plan {
+fn start_existing(node: &ManagedNode) -> Plan {
     if node.containers.iter().any(Observed::may_run) {
         return Plan::Settled;
     }

@@ -8,7 +8,7 @@ use managed_app_runtimes::labels::SpecRecord;
 
 use super::desired::{Desired, Settings};
 use super::effect::{Effect, Finish};
-use super::node::{Intent, NodeState};
+use super::node::{Intent, ManagedNode};
 use super::revision::AppInputs;
 use super::{EndOfNodes, Reconciler};
 use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
@@ -124,8 +124,7 @@ impl Reconciler {
         state.quarantine = state.quarantine.take().filter(|quarantine| quarantine.candidate.is_of(&desired.target));
         state.intent = Intent::Run(desired);
         state.fill_in_inputs();
-        state.is_settled = false;
-        state.retry.reset();
+        state.on_intent_changed();
         state.crash_tracker.reset_delay();
         self.dirty.insert(node.name.clone());
         true
@@ -137,7 +136,7 @@ impl Reconciler {
             return;
         }
         for node in app.nodes.values().filter(|node| self.pending_changes.reports_type_changed(&node.node_type.name)) {
-            if let Some(desired) = self.nodes.get(&node.name).and_then(NodeState::desired) {
+            if let Some(desired) = self.nodes.get(&node.name).and_then(ManagedNode::desired) {
                 self.images.request(&desired.image);
             }
         }
@@ -153,8 +152,7 @@ impl Reconciler {
         }
         if app.is_complete || self.pending_changes.reports_removed(name) {
             state.intent = Intent::Remove;
-            state.is_settled = false;
-            state.retry.reset();
+            state.on_intent_changed();
             changed.insert(name.clone());
             self.dirty.insert(name.clone());
         }

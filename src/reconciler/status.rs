@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::crash_loop::CrashLoop;
 use super::effect::Finish;
-use super::node::{Intent, NodeState};
+use super::node::{Intent, ManagedNode, NodeState};
 use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
 
@@ -141,11 +141,11 @@ impl Reconciler {
             && self
                 .nodes
                 .values()
-                .all(|node| node.is_settled || !matches!(node.intent, Intent::Run(_) | Intent::Remove))
+                .all(|node| node.is_settled() || !matches!(node.intent, Intent::Run(_) | Intent::Remove))
             && self.nodes.values().all(|node| node.crash_tracker.crash_loop().is_none())
     }
 
-    fn node_status(&self, name: &NodeName, node: &NodeState) -> NodeStatus {
+    fn node_status(&self, name: &NodeName, node: &ManagedNode) -> NodeStatus {
         let image_failure = node.desired().and_then(|desired| self.images.failure(&desired.image));
         let failure = match &node.intent {
             Intent::Invalid(reason) => Some(reason.clone()),
@@ -154,7 +154,7 @@ impl Reconciler {
                 .as_ref()
                 .map(|failure| failure.text.clone())
                 .or_else(|| Some(node.quarantine.as_ref()?.reason.clone()))
-                .or_else(|| node.waits_for.clone())
+                .or_else(|| if let NodeState::Waiting(text) = &node.state { Some(text.clone()) } else { None })
                 .or_else(|| Some(image_failure?.text.clone())),
         };
         let desired_image = node.desired().map(|desired| desired.image.to_string());
@@ -166,8 +166,8 @@ impl Reconciler {
             state: shown.map_or("absent", |container| state_name(&container.state)),
             started_at: shown.and_then(|container| container.started_at),
             is_running: node.containers.iter().any(|container| container.state.is_running()),
-            is_settled: node.is_settled,
-            busy: node.busy,
+            is_settled: node.is_settled(),
+            busy: if let NodeState::Busy { verb, .. } = node.state { Some(verb) } else { None },
             failure,
             is_refused: matches!(node.intent, Intent::Invalid(_)),
             crash_loop: node.crash_tracker.crash_loop(),
