@@ -317,7 +317,8 @@ impl HostCredentials {
             }
             match before {
                 None => debug!(source = %new.source, "the AWS keys of this host were read"),
-                Some(_) => info!(source = %new.source, "the AWS keys of this host were replaced"),
+                // Without the span of the caller: what the shipper of the daemon's log logs is not shipped.
+                Some(_) => info!(parent: None, source = %new.source, "the AWS keys of this host were replaced"),
             }
         }
         new
@@ -325,7 +326,7 @@ impl HostCredentials {
 
     fn log_failure(&self, current: Option<&CachedKeys>, error: &NoKeys) {
         if current.is_some() && !std::mem::replace(&mut self.history().is_failure_logged, true) {
-            warn!(%error, "the AWS keys of this host cannot be read again; the last keys stay in use");
+            warn!(parent: None, %error, "the AWS keys of this host cannot be read again; the last keys stay in use");
         }
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
@@ -362,4 +364,35 @@ async fn keys_that_are_given_are_used_as_they_are() {
     let seen = keys.seen().await.expect("keys");
     assert_eq!((seen.source, seen.id_end.as_str(), seen.is_temporary), (KeySource::Given, "IVEN", false));
     assert_eq!(keys.left(), None);
+}
+
+/// Keeps the messages of events at INFO and above that are outside every span.
+#[derive(Clone, Default)]
+struct RootEvents(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RootEvents {
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let is_shown = *event.metadata().level() <= tracing::Level::INFO;
+        if is_shown && context.event_scope(event).is_none() {
+            self.0.lock().expect("no test panics in here").push(format!("{event:?}"));
+        }
+    }
+}
+
+/// The shipper of the daemon's log also uses the keys, and the lines inside its span are not shipped.
+#[tokio::test]
+async fn replaced_keys_are_logged_outside_the_span_of_the_caller() {
+    let host = Host::new().await;
+    let (old, new) = (Keys::number(1), Keys::number(2));
+    host.write(&old.profile());
+    host.ecr.take_only(&old);
+    host.good_call().await;
+    host.write(&new.profile());
+    host.ecr.take_only(&new);
+    let events = RootEvents::default();
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(events.clone()));
+    crate::telemetry::apart(host.good_call()).await;
+    drop(guard);
+    let events = events.0.lock().expect("no test panics in here");
+    assert!(events.iter().any(|event| event.contains("were replaced")), "{events:?}");
 }
