@@ -7,9 +7,9 @@ use managed_app_runtimes::{ContainerId, ContainerState, Origin};
 
 use super::crash_tracker::CrashTracker;
 use super::desired::Desired;
-use super::event::{Created, Failure, Outcome};
+use super::event::{Created, Failure, FailureKind, Outcome};
 use super::plan::Observed;
-use super::quarantine::{Candidate, Quarantine};
+use super::quarantine::{Candidate, QUARANTINE, Quarantine, UNCERTAIN_FAILURES_MAX};
 use super::retry::{Jitter, delay_after};
 use crate::model::Change;
 
@@ -123,8 +123,9 @@ impl ManagedNode {
         }
     }
 
-    /// Its desired state has changed: earlier failures do not count.
-    pub fn on_intent_changed(&mut self) {
+    /// Sets another desired state: earlier failures do not count.
+    pub fn set_intent(&mut self, intent: Intent) {
+        self.intent = intent;
         self.attempts = 0;
         self.skip_delay();
         if self.is_settled() {
@@ -141,17 +142,59 @@ impl ManagedNode {
         }
     }
 
-    /// An operation failed: the time of the next attempt.
-    pub fn back_off(&mut self, failure: Failure, now: Duration, jitter: &mut Jitter) -> Duration {
-        let until = now + delay_after(failure.kind, self.attempts, jitter);
-        self.attempts = self.attempts.saturating_add(1);
-        self.failure = Some(failure);
-        self.state = NodeState::BackingOff { until };
-        until
+    /// Updates failures and quarantine from the result of an operation with this candidate; when the node is due again,
+    /// if it failed.
+    pub fn on_outcome(
+        &mut self,
+        outcome: &Outcome,
+        candidate: Option<Candidate>,
+        now: Duration,
+        jitter: &mut Jitter,
+    ) -> Option<Duration> {
+        let may_blame =
+            |failure: &Failure| failure.kind == FailureKind::Permanent || self.attempts >= UNCERTAIN_FAILURES_MAX;
+        match (outcome, candidate) {
+            (Outcome::RolledBack(failure), Some(candidate)) if may_blame(failure) => {
+                let until = now + jitter.around(QUARANTINE);
+                self.quarantine = Some(Quarantine { candidate, reason: failure.text.clone(), until });
+                self.clear_failures();
+                Some(until)
+            }
+            (Outcome::Failed(failure) | Outcome::RolledBack(failure), _) => {
+                let until = now + delay_after(failure.kind, self.attempts, jitter);
+                self.attempts = self.attempts.saturating_add(1);
+                self.failure = Some(failure.clone());
+                self.state = NodeState::BackingOff { until };
+                Some(until)
+            }
+            // Another one is created at once, and with increasing delays if that does not start either.
+            (Outcome::Discarded { failure, .. }, _) => {
+                self.failure = Some(failure.clone());
+                None
+            }
+            (Outcome::ImageMissing, _) => None,
+            (_, candidate) => {
+                // A successful replacement, or a first container.
+                if candidate.is_some() || matches!(outcome, Outcome::Created(_)) {
+                    self.quarantine = None;
+                }
+                self.clear_failures();
+                None
+            }
+        }
     }
 
-    /// Its last operation succeeded, or nothing is left to do.
-    pub fn clear_failures(&mut self) {
+    /// It has reached its desired state.
+    pub fn settle(&mut self) {
+        self.state = NodeState::Settled;
+        self.causes.clear();
+        self.clear_failures();
+        if matches!(self.intent, Intent::Run(_)) {
+            self.quarantine = None;
+        }
+    }
+
+    fn clear_failures(&mut self) {
         self.attempts = 0;
         self.failure = None;
     }

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::impact;
-use crate::model::{App, Change, NodeName};
+use crate::model::{App, Change, Node, NodeName};
 
 /// When a change that does not show is checked again, counted from the snapshot that lacked it.
 const CHECK_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
@@ -71,7 +70,7 @@ impl PendingChanges {
     pub fn causes(&self, app: &App) -> BTreeMap<NodeName, Vec<Change>> {
         let mut causes: BTreeMap<NodeName, Vec<&PendingChange>> = BTreeMap::new();
         for pending in &self.0 {
-            for node in impact::affected_nodes(&pending.change, app) {
+            for node in affected_nodes(&pending.change, app) {
                 causes.entry(node).or_default().push(pending);
             }
         }
@@ -84,7 +83,7 @@ impl PendingChanges {
             if !pending.is_requested {
                 return true;
             }
-            let affected = impact::affected_nodes(&pending.change, app);
+            let affected = affected_nodes(&pending.change, app);
             let is_moot = affected.is_empty() && is_conclusive(&pending.change, app);
             let shows = affected.iter().any(|name| changed.contains(name));
             if is_moot {
@@ -121,6 +120,28 @@ impl PendingChanges {
     pub fn has_new(&self) -> bool {
         self.0.iter().any(|pending| pending.due_at.is_none())
     }
+}
+
+/// Names of the nodes of `app` that `change` may affect, with named nodes that do not exist yet. For reasons and delays only:
+/// the comparison of snapshots decides whether anything happens.
+fn affected_nodes(change: &Change, app: &App) -> Vec<NodeName> {
+    let all_where = |test: &dyn Fn(&Node) -> bool| -> Vec<NodeName> {
+        app.nodes.values().filter(|node| test(node)).map(|node| node.name.clone()).collect()
+    };
+    match change {
+        Change::Tenant | Change::App => all_where(&|_| true),
+        Change::AppRemoved => Vec::new(),
+        Change::Node(name) | Change::NodeRemoved(name) => vec![name.clone()],
+        Change::NodeType(name) => all_where(&|node| node.node_type.name == *name),
+        Change::MessageType(name) => all_where(&|node| uses(node, name)),
+        Change::Edge(ends) => ends.iter().filter(|end| app.nodes.contains_key(*end)).cloned().collect(),
+    }
+}
+
+fn uses(node: &Node, message_type: &str) -> bool {
+    [&node.receive_message_type, &node.send_message_type]
+        .into_iter()
+        .any(|used| used.as_ref().is_some_and(|used| used.name == message_type))
 }
 
 fn newest(mut pending_changes: Vec<&PendingChange>) -> Vec<Change> {

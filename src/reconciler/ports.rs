@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use managed_app_runtimes::PortBinding;
 
-use super::Reconciler;
 use super::desired::Desired;
 use super::node::{Intent, ManagedNode};
+use super::nodes::Nodes;
 use crate::model::NodeName;
 
 /// Whether the host ports of a new container are free.
@@ -24,63 +24,55 @@ pub enum Ports {
     Cycle,
 }
 
-impl Reconciler {
-    /// Whether the host ports of a new container of `name` are free.
-    pub(super) fn ports(&self, name: &NodeName, desired: &Desired) -> Ports {
-        let holders = self.holders(name, desired);
-        let held = holders.iter().find(|(holder, port)| !self.releases(holder, port) || !self.waits_for(holder, name));
-        match held {
-            None if holders.is_empty() => Ports::Free,
-            None => Ports::Cycle,
-            Some((holder, port)) => {
-                let protocol = port.protocol.as_str();
-                Ports::Held(format!(
-                    "host port {}/{protocol} is still held by node {:?}",
-                    port.host_port,
-                    holder.as_str()
-                ))
+/// Whether the host ports of a new container of `name` are free.
+pub fn ports(nodes: &Nodes, name: &NodeName, desired: &Desired) -> Ports {
+    let holders = holders(nodes, name, desired);
+    let held = holders.iter().find(|(holder, port)| !releases(nodes, holder, port) || !waits_for(nodes, holder, name));
+    match held {
+        None if holders.is_empty() => Ports::Free,
+        None => Ports::Cycle,
+        Some((holder, port)) => {
+            let protocol = port.protocol.as_str();
+            Ports::Held(format!("host port {}/{protocol} is still held by node {:?}", port.host_port, holder.as_str()))
+        }
+    }
+}
+
+/// The other nodes whose containers hold ports of `desired`.
+fn holders<'a>(nodes: &'a Nodes, name: &NodeName, desired: &'a Desired) -> Vec<(&'a NodeName, &'a PortBinding)> {
+    let ports = &desired.target.spec.ports;
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let others = nodes.iter().filter(|(other, _)| *other != name);
+    others.flat_map(|(other, node)| ports.iter().filter(|port| holds(node, port)).map(move |p| (other, p))).collect()
+}
+
+/// Whether `holder` releases `port` when it reaches its desired state.
+fn releases(nodes: &Nodes, holder: &NodeName, port: &PortBinding) -> bool {
+    match nodes.get(holder).map(|node| &node.intent) {
+        Some(Intent::Run(desired)) => !desired.target.spec.ports.iter().any(|kept| kept.shares_host_port(port)),
+        Some(Intent::Remove) => true,
+        _ => false,
+    }
+}
+
+/// Whether `from` waits, directly or through other nodes, for a port of `goal`.
+fn waits_for(nodes: &Nodes, from: &NodeName, goal: &NodeName) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(name) = open.pop() {
+        let Some(desired) = nodes.get(name).and_then(ManagedNode::desired) else { continue };
+        for (holder, _) in holders(nodes, name, desired) {
+            if holder == goal {
+                return true;
+            }
+            if seen.insert(holder) {
+                open.push(holder);
             }
         }
     }
-
-    /// The other nodes whose containers hold ports of `desired`.
-    fn holders<'a>(&'a self, name: &NodeName, desired: &'a Desired) -> Vec<(&'a NodeName, &'a PortBinding)> {
-        let ports = &desired.target.spec.ports;
-        if ports.is_empty() {
-            return Vec::new();
-        }
-        let others = self.nodes.iter().filter(|(other, _)| *other != name);
-        others
-            .flat_map(|(other, node)| ports.iter().filter(|port| holds(node, port)).map(move |p| (other, p)))
-            .collect()
-    }
-
-    /// Whether `holder` releases `port` when it reaches its desired state.
-    fn releases(&self, holder: &NodeName, port: &PortBinding) -> bool {
-        match self.nodes.get(holder).map(|node| &node.intent) {
-            Some(Intent::Run(desired)) => !desired.target.spec.ports.iter().any(|kept| kept.shares_host_port(port)),
-            Some(Intent::Remove) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether `from` waits, directly or through other nodes, for a port of `goal`.
-    fn waits_for(&self, from: &NodeName, goal: &NodeName) -> bool {
-        let mut seen = BTreeSet::from([from]);
-        let mut open = vec![from];
-        while let Some(name) = open.pop() {
-            let Some(desired) = self.nodes.get(name).and_then(ManagedNode::desired) else { continue };
-            for (holder, _) in self.holders(name, desired) {
-                if holder == goal {
-                    return true;
-                }
-                if seen.insert(holder) {
-                    open.push(holder);
-                }
-            }
-        }
-        false
-    }
+    false
 }
 
 /// Whether a container of `node` that is up or being created has the host port of `port`.

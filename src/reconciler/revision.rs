@@ -7,7 +7,6 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use managed_app_runtimes::labels::Difference;
-use managed_app_runtimes::names::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -135,7 +134,7 @@ impl AppInputs {
         put_message_type(&mut digest, node.receive_message_type.as_ref());
         put_message_type(&mut digest, node.send_message_type.as_ref());
         let inputs = self.inputs_of(node);
-        Revision { digest: hex(&digest.finalize()[..16]), inputs: Some(Arc::new(inputs)) }
+        Revision { digest: hex::encode(&digest.finalize()[..16]), inputs: Some(Arc::new(inputs)) }
     }
 
     fn inputs_of(&self, node: &Node) -> StartupInputs {
@@ -176,7 +175,7 @@ fn yes_no(is_so: bool) -> &'static str {
 }
 
 fn short(text: &str) -> String {
-    format!("#{}", hex(&Sha256::digest(text)[..4]))
+    format!("#{}", hex::encode(&Sha256::digest(text)[..4]))
 }
 
 /// Each text is preceded by its length, so that neighbours cannot be confused.

@@ -3,10 +3,11 @@
 use managed_app_runtimes::{ContainerId, ContainerState, ProcessExit};
 use time::OffsetDateTime;
 
+use super::EndOfNodes;
 use super::crash_loop::CrashLoop;
 use super::effect::Finish;
+use super::images::Images;
 use super::node::{Intent, ManagedNode, NodeState};
-use super::{EndOfNodes, Reconciler};
 use crate::model::NodeName;
 
 /// The phase of the daemon.
@@ -74,6 +75,38 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
+    /// The status of `node`.
+    pub(super) fn of(name: &NodeName, node: &ManagedNode, images: &Images) -> Self {
+        let image_failure = node.desired().and_then(|desired| images.failure(&desired.image));
+        let failure = match &node.intent {
+            Intent::Invalid(reason) => Some(reason.clone()),
+            _ => node
+                .failure
+                .as_ref()
+                .map(|failure| failure.text.clone())
+                .or_else(|| Some(node.quarantine.as_ref()?.reason.clone()))
+                .or_else(|| if let NodeState::Waiting(text) = &node.state { Some(text.clone()) } else { None })
+                .or_else(|| Some(image_failure?.text.clone())),
+        };
+        let desired_image = node.desired().map(|desired| desired.image.to_string());
+        let shown = node.containers.iter().max_by_key(|container| (container.is_up(), container.started_at));
+        Self {
+            name: name.clone(),
+            image: desired_image.or_else(|| Some(shown?.record.as_ref()?.image().to_owned())),
+            container: shown.map(|container| container.id.clone()),
+            state: shown.map_or("absent", |container| state_name(&container.state)),
+            started_at: shown.and_then(|container| container.started_at),
+            is_running: node.containers.iter().any(|container| container.state.is_running()),
+            is_settled: node.is_settled(),
+            busy: if let NodeState::Busy { verb, .. } = node.state { Some(verb) } else { None },
+            failure,
+            is_refused: matches!(node.intent, Intent::Invalid(_)),
+            crash_loop: node.crash_tracker.crash_loop(),
+            engine_restarts: shown.and_then(|container| container.restarts),
+            last_exit: node.crash_tracker.last_exit(),
+        }
+    }
+
     /// Whether it has a failure.
     pub fn is_failing(&self) -> bool {
         self.failure.is_some() || self.crash_loop.is_some()
@@ -114,65 +147,5 @@ fn state_name(state: &ContainerState) -> &'static str {
         ContainerState::Removing => "removing",
         ContainerState::Dead => "dead",
         ContainerState::Unknown(_) => "unknown",
-    }
-}
-
-impl Reconciler {
-    /// The current status. Visits all nodes.
-    pub fn status(&self) -> Status {
-        let nodes = self.nodes.iter().map(|(name, node)| self.node_status(name, node)).collect();
-        Status {
-            phase: self.phase,
-            is_converged: self.is_converged(),
-            cloud_failure: self.fetch.failure.as_ref().map(|failure| failure.text.clone()),
-            engine_failure: self.list.failure.as_ref().map(|failure| failure.text.clone()),
-            nodes,
-        }
-    }
-
-    fn is_converged(&self) -> bool {
-        let is_quiet = |request: &super::Request| !request.is_running && !request.is_requested && request.has_succeeded;
-        is_quiet(&self.fetch)
-            && is_quiet(&self.list)
-            && self.busy_count == 0
-            && self.dirty.is_empty()
-            && !self.images.is_pulling()
-            && !self.pending_changes.has_new()
-            && self
-                .nodes
-                .values()
-                .all(|node| node.is_settled() || !matches!(node.intent, Intent::Run(_) | Intent::Remove))
-            && self.nodes.values().all(|node| node.crash_tracker.crash_loop().is_none())
-    }
-
-    fn node_status(&self, name: &NodeName, node: &ManagedNode) -> NodeStatus {
-        let image_failure = node.desired().and_then(|desired| self.images.failure(&desired.image));
-        let failure = match &node.intent {
-            Intent::Invalid(reason) => Some(reason.clone()),
-            _ => node
-                .failure
-                .as_ref()
-                .map(|failure| failure.text.clone())
-                .or_else(|| Some(node.quarantine.as_ref()?.reason.clone()))
-                .or_else(|| if let NodeState::Waiting(text) = &node.state { Some(text.clone()) } else { None })
-                .or_else(|| Some(image_failure?.text.clone())),
-        };
-        let desired_image = node.desired().map(|desired| desired.image.to_string());
-        let shown = node.containers.iter().max_by_key(|container| (container.is_up(), container.started_at));
-        NodeStatus {
-            name: name.clone(),
-            image: desired_image.or_else(|| Some(shown?.record.as_ref()?.image().to_owned())),
-            container: shown.map(|container| container.id.clone()),
-            state: shown.map_or("absent", |container| state_name(&container.state)),
-            started_at: shown.and_then(|container| container.started_at),
-            is_running: node.containers.iter().any(|container| container.state.is_running()),
-            is_settled: node.is_settled(),
-            busy: if let NodeState::Busy { verb, .. } = node.state { Some(verb) } else { None },
-            failure,
-            is_refused: matches!(node.intent, Intent::Invalid(_)),
-            crash_loop: node.crash_tracker.crash_loop(),
-            engine_restarts: shown.and_then(|container| container.restarts),
-            last_exit: node.crash_tracker.last_exit(),
-        }
     }
 }

@@ -7,10 +7,11 @@ mod world;
 
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerState, ImageReference};
+use managed_app_runtimes::{ContainerId, ContainerState, ImageReference};
 
+use super::state_machine::CLOUD_WAIT_MAX;
 use super::*;
-use crate::model::Change;
+use crate::model::{App, Change};
 use world::{World, name};
 
 #[test]

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, ContainerState, EngineEvent, Mount, MountSource, PortBinding, Protocol};
+use managed_app_runtimes::{
+    Action, ContainerId, ContainerState, EngineEvent, Mount, MountSource, PortBinding, Protocol,
+};
 
 use super::world::{World, name, settings};
 use crate::model::Change;
