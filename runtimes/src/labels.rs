@@ -12,7 +12,6 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::names::hex;
 use crate::{AwslogsMode, ContainerSpec, EnvValue, Hardening, LogSettings, MountSource, PortBinding};
 
 /// Label: name of the app.
@@ -261,7 +260,7 @@ fn env_record(value: &EnvValue, salt: &str) -> EnvRecord {
         EnvValue::Secret(value) => {
             let digest =
                 Sha256::new().chain_update(salt).chain_update([0]).chain_update(value.expose_secret()).finalize();
-            EnvRecord::Sha256(hex(&digest))
+            EnvRecord::Sha256(hex::encode(digest))
         }
     }
 }

@@ -104,16 +104,8 @@ fn rewrite(name: &str, valid: impl Fn(char) -> bool, length_max: usize) -> Strin
     if text.is_empty() {
         text.push_str("node");
     }
-    let _ = write!(text, "-{}", &hex(&Sha256::digest(name.as_bytes()))[..HASH_DIGITS]);
+    let _ = write!(text, "-{}", &hex::encode(Sha256::digest(name.as_bytes()))[..HASH_DIGITS]);
     text
-}
-
-/// Lower-case hex digits of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -102,8 +102,8 @@ pub(crate) fn proof(data: &[u8]) {
     let length = |byte: &[u8]| byte.first().map_or(0, |byte| usize::from(*byte));
     let (salt, name) = (length(take(1)), length(take(1)));
     let (salt, name, b) = (take(salt), String::from_utf8_lossy(take(name)).into_owned(), take(384));
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let block = STANDARD.encode(rest);
-    let parameters = [("SALT", hex(salt)), ("SRP_B", hex(b)), ("SECRET_BLOCK", block), ("USER_ID_FOR_SRP", name)];
+    let parameters =
+        [("SALT", hex::encode(salt)), ("SRP_B", hex::encode(b)), ("SECRET_BLOCK", block), ("USER_ID_FOR_SRP", name)];
     cognito::prove(&parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
 }

@@ -181,7 +181,7 @@ pub(super) fn with_labels(spec: &ContainerSpec, name: String) -> (ContainerSpec,
     if let LogSettings::Awslogs { stream, .. } = &mut spec.logs {
         *stream = stream_name(OffsetDateTime::now_utc(), rand::random());
     }
-    let record = SpecRecord::new(&spec, &names::hex(&rand::random::<[u8; 16]>()));
+    let record = SpecRecord::new(&spec, &hex::encode(rand::random::<[u8; 16]>()));
     spec.labels.insert(labels::SPEC.to_owned(), record.to_label());
     (spec, record)
 }

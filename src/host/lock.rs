@@ -16,7 +16,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use managed_app_runtimes::names::hex;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -126,7 +125,7 @@ impl LockKey {
         let sanitized: String = app.chars().map(valid).take(STEM_CHARS_MAX).collect();
         // The length distinguishes pairs whose names are the same text when joined.
         let digest = Sha256::digest(format!("{}:{tenant}{app}", tenant.len()));
-        let stem = format!("{sanitized}-{}", &hex(&digest)[..HASH_DIGITS]);
+        let stem = format!("{sanitized}-{}", &hex::encode(digest)[..HASH_DIGITS]);
         Self { directory: directory.into(), stem, app: app.to_owned(), tenant: tenant.to_owned() }
     }
 

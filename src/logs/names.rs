@@ -1,11 +1,10 @@
 //! The name of a log stream. Groups of nodes are named by `managed_app_runtimes::names`.
 
-use managed_app_runtimes::names::hex;
 use time::OffsetDateTime;
 
 /// The name of a stream that is created `now` (contract): `YYYY/MM/DD/<32 hex digits>`.
 pub fn stream_name(now: OffsetDateTime, random: [u8; 16]) -> String {
-    format!("{:04}/{:02}/{:02}/{}", now.year(), u8::from(now.month()), now.day(), hex(&random))
+    format!("{:04}/{:02}/{:02}/{}", now.year(), u8::from(now.month()), now.day(), hex::encode(random))
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ mod appsync;
 mod awsjson;
 mod builder;
 mod cognito;
-mod hex;
 mod start;
 mod switches;
 
@@ -179,5 +178,5 @@ fn random_bytes<const LENGTH: usize>() -> [u8; LENGTH] {
 
 /// Random hexadecimal digits, two for each byte.
 fn random_hex<const LENGTH: usize>() -> String {
-    hex::hex(&random_bytes::<LENGTH>())
+    hex::encode(random_bytes::<LENGTH>())
 }

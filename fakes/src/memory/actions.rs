@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::process::{Cause, KILLED};
-use super::registry::{content_id, hex};
+use super::registry::{content_id, hex_digest};
 use super::state::{Entry, Serial, State};
 use super::{Behaviour, InMemoryRuntime};
 
@@ -179,7 +179,7 @@ impl InMemoryRuntime {
             return Err(RuntimeError::new(ErrorKind::AlreadyExists, "add container", name));
         }
         let serial = state.next_number();
-        let id = ContainerId(hex(&serial.to_be_bytes()));
+        let id = ContainerId(hex_digest(&serial.to_be_bytes()));
         let entry = Entry {
             id: id.clone(),
             name: name.to_owned(),

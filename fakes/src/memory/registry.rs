@@ -1,7 +1,6 @@
 //! Images: those in the fake registries and those on the engine. One content has one id; a tag can move.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 
 use managed_app_runtimes::{ErrorKind, ImageId, ImageReference, RegistryCredentials, RuntimeError};
 use secrecy::{ExposeSecret, SecretString};
@@ -141,13 +140,10 @@ impl InMemoryRuntime {
 
 /// `sha256:` and the hash of `content`.
 pub(super) fn content_id(content: &[u8]) -> ImageId {
-    ImageId(format!("sha256:{}", hex(content)))
+    ImageId(format!("sha256:{}", hex_digest(content)))
 }
 
 /// Hash of `content` as 64 hex digits.
-pub(super) fn hex(content: &[u8]) -> String {
-    Sha256::digest(content).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+pub(super) fn hex_digest(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::inspect::UsedVolume;
 use super::process::{Cause, KILLED};
-use super::registry::hex;
+use super::registry::hex_digest;
 use super::state::{Entry, Serial, State};
 use super::{InMemoryRuntime, streams};
 
@@ -257,7 +257,7 @@ impl State {
             return Err((ErrorKind::AlreadyExists, format!("another container has the name {:?}", spec.name)));
         }
         let serial = self.next_number();
-        let id = ContainerId(hex(&serial.to_be_bytes()));
+        let id = ContainerId(hex_digest(&serial.to_be_bytes()));
         let volumes = self.add_volumes(spec);
         let entry = Entry {
             id: id.clone(),
@@ -312,7 +312,7 @@ impl State {
         let mut used = Vec::new();
         for mount in &spec.mounts {
             let (name, is_anonymous) = match &mount.source {
-                MountSource::Anonymous => (hex(format!("volume {}", self.next_number()).as_bytes()), true),
+                MountSource::Anonymous => (hex_digest(format!("volume {}", self.next_number()).as_bytes()), true),
                 MountSource::Volume(name) => (name.clone(), false),
                 MountSource::Bind(_) => continue,
             };

@@ -20,7 +20,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::outcome::ensure;
 use super::{Failure, Outcome, free_port, image};
-use crate::names::hex;
 use crate::{ImageReference, RegistryCredentials};
 
 /// User of the registry.
@@ -236,7 +235,7 @@ async fn reply(mut stream: TcpStream, answer: Option<&'static str>) {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
 /// This machine's architecture in the terms of image formats.

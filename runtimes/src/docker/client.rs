@@ -15,12 +15,12 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::endpoint::Endpoint;
 use super::error::translate;
-use crate::names::hex;
 use crate::{ErrorKind, Limits, Result, RuntimeError};
 
 /// The timeout for bollard, in seconds: longer than any of [`Limits`], which apply instead.
@@ -50,7 +50,7 @@ impl Client {
         let docker = match &endpoint {
             // The host part of such a URI is the path in hexadecimal.
             Endpoint::Unix(path) => {
-                over(hyperlocal::UnixConnector, &format!("unix://{}", hex(path.to_string_lossy().as_bytes())))
+                over(hyperlocal::UnixConnector, &format!("unix://{}", hex::encode(path.to_string_lossy().as_bytes())))
             }
             Endpoint::Http(address) => over(HttpConnector::new(), &format!("http://{address}")),
         };
@@ -150,18 +150,12 @@ pub(super) async fn within<T>(
     }
 }
 
+/// Characters that a query may contain as they are.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// `text` percent-encoded for a query.
 pub(super) fn encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len() * 2), |mut out, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
-            _ => {
-                out.push('%');
-                out.push_str(&hex(&[byte]));
-            }
-        }
-        out
-    })
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -170,6 +164,6 @@ mod tests {
 
     #[test]
     fn queries_are_percent_encoded() {
-        assert_eq!(encoded("a=b&c d\"ä~"), "a%3db%26c%20d%22%c3%a4~");
+        assert_eq!(encoded("a=b&c d\"ä~"), "a%3Db%26c%20d%22%C3%A4~");
     }
 }

@@ -8,7 +8,6 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 use super::Registry;
 use crate::cloud::awsjson::input;
 use crate::cloud::faults::Failure;
-use crate::cloud::hex::hex;
 
 const CONFIGURATION_PATH: &str = "/ecr-layers/";
 /// Type of the only manifest.
@@ -51,7 +50,7 @@ pub(super) fn configuration(registry: &Registry) -> String {
 }
 
 pub(super) fn configuration_digest(registry: &Registry) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(configuration(registry).as_bytes())))
+    format!("sha256:{}", hex::encode(Sha256::digest(configuration(registry).as_bytes())))
 }
 
 pub(super) fn manifest(registry: &Registry) -> Json {

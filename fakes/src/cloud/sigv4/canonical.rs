@@ -4,7 +4,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sha2::{Digest, Sha256};
 
 use super::{Claim, Parts, Refusal, header};
-use crate::cloud::hex::hex;
 
 /// Everything except the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -12,13 +11,14 @@ const PATH_RESERVED: &AsciiSet = &RESERVED.remove(b'/');
 
 /// Whether the claimed signature is valid; an error when a required part is not signed.
 pub(super) fn matches(claim: &Claim<'_>, parts: &Parts<'_>, body: &[u8], secret: &str) -> Result<bool, Refusal> {
-    let body_hash = hex(&Sha256::digest(body));
+    let body_hash = hex::encode(Sha256::digest(body));
     if header(parts.headers, "x-amz-content-sha256").is_some_and(|sent| sent != body_hash) {
         return Ok(false);
     }
     let request = canonical_request(claim, parts, &body_hash)?;
     let scope = format!("{}/{}/{}/aws4_request", claim.day, claim.region, claim.service);
-    let text = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", claim.date, hex(&Sha256::digest(request.as_bytes())));
+    let text =
+        format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", claim.date, hex::encode(Sha256::digest(request.as_bytes())));
     let signature = claim_bytes(claim.signature).ok_or(Refusal::Incomplete)?;
     Ok(keyed(&signing_key(claim, secret)).chain_update(text).verify_slice(&signature).is_ok())
 }

@@ -3,8 +3,6 @@ use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
 
-use crate::cloud::hex::hex;
-
 /// The value of a message attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -47,7 +45,7 @@ pub(super) struct Draft {
 }
 
 pub(super) fn md5_of_body(body: &str) -> String {
-    hex(&Md5::digest(body.as_bytes()))
+    hex::encode(Md5::digest(body.as_bytes()))
 }
 
 /// The sum over attributes in the order of their names; absent when there are none.
@@ -74,7 +72,7 @@ pub(super) fn md5_of_attributes<'a>(
             }
         }
     }
-    (!sorted.is_empty()).then(|| hex(&sum.finalize()))
+    (!sorted.is_empty()).then(|| hex::encode(sum.finalize()))
 }
 
 fn add(sum: &mut Md5, bytes: &[u8]) {

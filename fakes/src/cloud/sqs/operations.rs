@@ -11,7 +11,6 @@ use super::message::{Draft, md5_of_attributes, md5_of_body};
 use super::queue::{Delivery, Queue};
 use super::queues::{ACCOUNT, FifoQueues};
 use super::wire;
-use crate::cloud::hex::hex;
 
 const VISIBILITY_MAX_S: u64 = 12 * 60 * 60;
 const WAIT_MAX_S: u64 = 20;
@@ -150,7 +149,7 @@ fn draft(input: &Json, content_based: bool) -> Result<Draft, SqsError> {
     let group = bounded(wire::text(input, "MessageGroupId")?, "MessageGroupId")?;
     let deduplication_id = match input["MessageDeduplicationId"].as_str() {
         Some(id) => bounded(id, "MessageDeduplicationId")?,
-        None if content_based => hex(&Sha256::digest(&body)),
+        None if content_based => hex::encode(Sha256::digest(&body)),
         None => {
             return Err(SqsError::invalid_value(
                 "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
