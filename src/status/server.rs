@@ -1,19 +1,17 @@
 //! HTTP over the status socket, and over TCP for metrics and the page. Connections are bounded in number, idle time and
 //! lifetime. A slow client loses only its own events.
 
-mod answer;
+mod routes;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use axum::Router;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,7 +21,7 @@ use tracing::{debug, info, warn};
 use super::recorder::Recorder;
 use super::socket::Socket;
 use crate::tasks::Tasks;
-use answer::{Content, Listener, respond};
+use routes::{Content, Listener, routes};
 
 /// Concurrent connections of each listener.
 const CONNECTIONS_MAX: usize = 64;
@@ -80,7 +78,7 @@ async fn serve_socket(path: PathBuf, recorder: Arc<Recorder>) {
         }
     };
     debug!(path = %path.display(), "status socket");
-    let mut connections = Connections::new(Listener { content: Content::Socket, address: None }, recorder);
+    let mut connections = Connections::new(routes(Listener { content: Content::Socket, address: None }, recorder));
     loop {
         match socket.listener.accept().await {
             Ok((stream, _)) => connections.accept(stream),
@@ -112,7 +110,7 @@ async fn serve_tcp(address: SocketAddr, content: Content, recorder: Arc<Recorder
     let address = listener.local_addr().unwrap_or(address);
     served_at.address = Some(address);
     info!(%address, "{} can be read", served_at.name());
-    let mut connections = Connections::new(served_at, recorder);
+    let mut connections = Connections::new(routes(served_at, recorder));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => connections.accept(stream),
@@ -130,20 +128,19 @@ async fn accept_failed(error: &std::io::Error) {
 struct Connections {
     tasks: Tasks,
     permits: Arc<Semaphore>,
-    served_at: Listener,
-    recorder: Arc<Recorder>,
+    routes: Router,
 }
 
 impl Connections {
-    fn new(served_at: Listener, recorder: Arc<Recorder>) -> Self {
-        Self { tasks: Tasks::new(), permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), served_at, recorder }
+    fn new(routes: Router) -> Self {
+        Self { tasks: Tasks::new(), permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), routes }
     }
 
     /// Closes connections above the limit at once.
     fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S) {
         match self.permits.clone().try_acquire_owned() {
             Ok(permit) => {
-                self.tasks.spawn("connection", serve_one(stream, self.served_at, self.recorder.clone(), permit));
+                self.tasks.spawn("connection", serve_one(stream, self.routes.clone(), permit));
             }
             Err(_) => debug!("too many connections; closed one"),
         }
@@ -152,19 +149,14 @@ impl Connections {
 
 async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    served_at: Listener,
-    recorder: Arc<Recorder>,
+    routes: Router,
     _permit: OwnedSemaphorePermit,
 ) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(&request, served_at, &recorder);
-        async move { Ok::<_, Infallible>(response) }
-    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_LIMIT)
         .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     // The end of a connection matters only to its client.
     let _ = timeout(CONNECTION_LIMIT, connection).await;
 }
