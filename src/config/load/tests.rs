@@ -237,29 +237,32 @@ fn page_address_must_be_a_loopback_address() {
     assert!(errors.contains("MANAGED_APP_HTTP") && !errors.contains("MANAGED_APP_METRICS"), "{errors}");
 }
 
+const EXAMPLE: &str = include_str!("../../../packaging/echostream-managed-app.env");
+
+/// The example with all settings: one that is commented out directly follows its `#`, words follow `# `.
+fn uncommented() -> String {
+    let on = |line: &'static str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line);
+    EXAMPLE.lines().map(on).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn the_packaged_example_is_good_and_names_every_setting() {
-    let text = include_str!("../../../packaging/echostream-managed-app.env");
-    for uncommented in [false, true] {
-        // A commented setting directly follows its `#`; words follow `# `.
-        let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
-        let line = |line: &str| if uncommented { on(line) } else { line.to_owned() };
-        let example: Vec<_> = text.lines().map(line).collect();
-        let mut fixture = Fixture::good().env_file(&example.join("\n"));
+fn the_packaged_example_is_good_with_and_without_comments() {
+    for text in [EXAMPLE, &uncommented()] {
+        let mut fixture = Fixture::good().env_file(text);
         fixture.environment.clear();
         assert_eq!(fixture.config().app, "My App");
-    }
-    for setting in crate::config::SETTINGS {
-        assert!(text.contains(&format!("{}=", setting.variable)), "{}", setting.variable);
     }
 }
 
 #[test]
-fn the_packaged_example_shows_the_defaults() {
-    let text = include_str!("../../../packaging/echostream-managed-app.env");
+fn the_packaged_example_shows_every_setting_and_default() {
+    let file = EnvFile::read(Some(Path::new("/env")), |_| Ok(uncommented()));
+    let shown = file.variables();
     for setting in crate::config::SETTINGS {
-        if let crate::config::Absent::Default(default) = setting.absent {
-            assert!(text.contains(&format!("#{}={default}\n", setting.variable)), "{}", setting.variable);
-        }
+        let value = match setting.absent {
+            crate::config::Absent::Default(default) => default,
+            _ => setting.example,
+        };
+        assert_eq!(shown.get(setting.variable), Some(&value), "{}", setting.variable);
     }
 }
