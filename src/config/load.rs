@@ -145,14 +145,14 @@ impl ClientConfig {
 
 fn status_socket(sources: &Sources<'_>) -> Option<PathBuf> {
     let by_systemd = || Some(systemd_directory(sources, "RUNTIME_DIRECTORY")?.join("status.sock"));
-    let default = || by_systemd().unwrap_or_else(|| settings::STATUS_SOCKET.example.into());
+    let default = || by_systemd().unwrap_or_else(|| settings::DEFAULT_STATUS_SOCKET.into());
     sources.get(&settings::STATUS_SOCKET).unwrap_or_else(|| Some(default()))
 }
 
 fn state_directory(sources: &Sources<'_>) -> PathBuf {
     let by_systemd = || systemd_directory(sources, "STATE_DIRECTORY");
     let given = sources.get(&settings::STATE_DIRECTORY).or_else(by_systemd);
-    given.unwrap_or_else(|| settings::STATE_DIRECTORY.example.into())
+    given.unwrap_or_else(|| settings::DEFAULT_STATE_DIRECTORY.into())
 }
 
 /// systemd passes a colon-separated list; the first entry is that of the daemon.

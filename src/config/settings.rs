@@ -1,5 +1,8 @@
 //! The table of settings. The configuration, the flags, the help, the man page, `docs/configuration.md`, the example of the
-//! environment file and the error texts come from it. Data only.
+//! environment file and the error texts come from it.
+//!
+//! A row has its name in code, the kind of its values, variable and flag, meaning, valid values, and a default or an example.
+//! `Sources::get` reads the value of a row. Files that are generated from the table are compared with it by tests.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -124,6 +127,10 @@ macro_rules! table {
         pub static GROUPS: &[Group] = &[$(Group { heading: $heading, settings: &[$(&$name),+] }),+];
     };
 }
+
+/// Defaults without systemd.
+pub(super) const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/echostream-managed-app";
+pub(super) const DEFAULT_STATUS_SOCKET: &str = "/run/echostream-managed-app/status.sock";
 
 table! {
     "Required: the app and its account": {
@@ -278,7 +285,7 @@ table! {
             "directory of the state that survives a restart",
             PATH,
             "STATE_DIRECTORY of systemd, else /var/lib/echostream-managed-app",
-            "/var/lib/echostream-managed-app",
+            DEFAULT_STATE_DIRECTORY,
         );
         HOST_ID: Text = optional(
             ("MANAGED_APP_HOST_ID", Some("host-id")),
@@ -409,7 +416,7 @@ table! {
             "Unix socket that `status`, `why` and `events` connect to",
             PATH_OR_OFF,
             "status.sock in RUNTIME_DIRECTORY of systemd, else in /run/echostream-managed-app",
-            "/run/echostream-managed-app/status.sock",
+            DEFAULT_STATUS_SOCKET,
         );
         METRICS: Parsed<SocketAddr> = optional(
             ("MANAGED_APP_METRICS", Some("metrics")),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::envfile::{self, Entry};
 use super::error::{Origin, Problem};
-use super::kinds::{AnyKind, Kind};
+use super::kinds::Kind;
 use super::settings::{Absent, Setting};
 
 /// Settings from the command line.
@@ -141,7 +141,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    pub(super) fn find<K: AnyKind + ?Sized>(&self, setting: &Setting<K>) -> Option<(String, Origin)> {
+    pub(super) fn find<K: ?Sized>(&self, setting: &Setting<K>) -> Option<(String, Origin)> {
         let variable = setting.variable;
         if let Some(value) = self.flags.get(variable) {
             return Some((value.to_owned(), Origin::Flag));
