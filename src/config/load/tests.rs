@@ -1,5 +1,6 @@
 //! Sources, precedence, defaults and the report of problems.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use secrecy::ExposeSecret;
@@ -109,6 +110,21 @@ fn an_environment_file_alone_is_enough() {
     let mut fixture = Fixture::good().env_file(&text);
     fixture.environment.clear();
     assert_eq!(fixture.config().tenant, "tenant");
+}
+
+/// The check of all settings reads each one once; a second read is its use.
+#[test]
+fn every_setting_of_the_table_is_used() {
+    let (fixture, reads) = (Fixture::good(), RefCell::new(HashMap::<String, usize>::new()));
+    let environment = |name: &str| {
+        *reads.borrow_mut().entry(name.to_owned()).or_default() += 1;
+        fixture.environment.get(name).cloned()
+    };
+    let read = |path: &Path| Ok(fixture.files[path.to_str().expect("a plain path")].clone());
+    Config::load_with(&fixture.flags, environment, read).expect("the configuration is good");
+    for setting in crate::config::SETTINGS {
+        assert!(reads.borrow()[setting.variable] > 1, "{setting:?} has no effect");
+    }
 }
 
 #[test]
@@ -224,6 +240,18 @@ fn status_socket_setting_overrides_systemd_and_can_be_off() {
     let fixture = fixture.env("MANAGED_APP_STATUS_SOCKET", "/x.sock");
     assert_eq!(socket(&fixture), path("/x.sock"));
     assert_eq!(socket(&Fixture::good().env("MANAGED_APP_STATUS_SOCKET", "off")), None);
+}
+
+#[test]
+fn plain_http_needs_a_loopback_address_or_the_fake_cloud() {
+    let fixture =
+        Fixture::good().env("APPSYNC_ENDPOINT", "http://10.0.0.1/graphql").env("AWS_ENDPOINT_URL", "http://10.0.0.1");
+    let errors = fixture.errors();
+    for variable in ["APPSYNC_ENDPOINT", "AWS_ENDPOINT_URL"] {
+        assert!(errors.contains(&format!("{variable} from the environment is invalid (value not shown)")), "{errors}");
+    }
+    let config = fixture.env("MANAGED_APP_FAKE_CLOUD", "http://10.0.0.1").config();
+    assert_eq!(config.appsync_endpoint, "http://10.0.0.1/graphql");
 }
 
 #[test]
