@@ -1,9 +1,10 @@
-//! The reference of the settings as Markdown: `docs/configuration.md` is this text, and a test compares the two.
-//! Owns the text around the tables. The rows come from the table of settings and from the exit codes.
+//! The reference of the settings as Markdown (`docs/configuration.md`), and the example of the environment file
+//! (`packaging/echostream-managed-app.env`): tests compare the files with these texts. Owns the text around the settings.
+//! The rest comes from the table of settings and from the exit codes.
 
 use std::fmt::Write;
 
-use crate::config::{Absent, SETTINGS, Setting};
+use crate::config::{Absent, GROUPS, Setting};
 use crate::exit::Exit;
 
 const INTRODUCTION: &str = "\
@@ -23,19 +24,6 @@ of variables. It contains the password: give it mode 0600. The packaged unit pas
 
 Settings take effect at the next start of the daemon. `systemctl reload` reads only `PASSWORD` again.
 ";
-
-/// Heading of each group and the first setting in it: a new setting joins the group of the one before it.
-const GROUPS: [(&str, &str); 9] = [
-    ("Required: the app and its account", "APP"),
-    ("Log level and engine", "LOGGING_LEVEL"),
-    ("Logs", "MANAGED_APP_NODE_LOGS"),
-    ("Daemon and host", "MANAGED_APP_ON_EXIT"),
-    ("Operations on nodes", "MANAGED_APP_PARALLEL_OPERATIONS"),
-    ("Restrictions on nodes", "MANAGED_APP_ALLOWED_REGISTRIES"),
-    ("Endpoints of the cloud, for tests", "MANAGED_APP_FAKE_CLOUD"),
-    ("Status, metrics and page", "MANAGED_APP_STATUS_SOCKET"),
-    ("Engine addresses and colours", "DOCKER_HOST"),
-];
 
 const GROUP_HEAD: &str = "
 | variable | flag | default | meaning | valid values |
@@ -70,14 +58,30 @@ The exit codes are stable. The packaged unit does not restart the daemon after 0
 | --- | --- |
 ";
 
+const ENV_INTRODUCTION: &str = "\
+# Settings of the managed app daemon: /etc/echostream-managed-app.env. It contains the password: give it mode 0600.
+# Syntax: systemd's EnvironmentFile (NAME=value, quotes, backslashes, no expansion of variables).
+# `echostream-managed-app check --env-file FILE` tests the settings.
+# Lines like `#NAME=value` show the default of a setting, or an example if the comment above them describes the default.
+# docs/security.md explains the restrictions on nodes. Most changes of a MANAGED_APP_NODE_ setting replace each node once.
+";
+
+const ENV_LIBRARIES: &str = "
+# ---- Variables of the AWS SDK ----
+
+# For access to registries and logs on a host without an instance role. Put no temporary keys here: a running process does
+# not see replaced keys. The daemon reads ~/.aws/credentials after each change.
+#AWS_ACCESS_KEY_ID=
+#AWS_SECRET_ACCESS_KEY=
+#AWS_PROFILE=
+";
+
 /// The whole page.
 pub(super) fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
-    for setting in SETTINGS {
-        if let Some((heading, _)) = GROUPS.iter().find(|(_, first)| *first == setting.variable) {
-            write!(page, "\n## {heading}\n{GROUP_HEAD}").expect("writing to a String cannot fail");
-        }
-        page.push_str(&row(setting));
+    for group in GROUPS {
+        write!(page, "\n## {}\n{GROUP_HEAD}", group.heading).expect("writing to a String cannot fail");
+        page.extend(group.settings.iter().map(|setting| row(setting)));
     }
     page.push_str(VALUES);
     page.push_str(EXIT_CODES);
@@ -87,6 +91,42 @@ pub(super) fn page() -> String {
     page
 }
 
+/// The example of an environment file: required settings with an example, the others as comments.
+pub(super) fn env_file() -> String {
+    let mut file = ENV_INTRODUCTION.to_owned();
+    for group in GROUPS {
+        write!(file, "\n# ---- {} ----\n", group.heading).expect("writing to a String cannot fail");
+        file.extend(group.settings.iter().map(|setting| assignment(setting)));
+    }
+    file + ENV_LIBRARIES
+}
+
+fn assignment(setting: &Setting) -> String {
+    let mut lines = format!("\n{}{}", comment(setting.about), comment(&format!("valid: {}", setting.expected())));
+    if let Absent::Means(text) = setting.absent {
+        lines.push_str(&comment(&format!("default: {text}")));
+    }
+    let off = if setting.absent == Absent::Required { "" } else { "#" };
+    let quote = if setting.example.contains(' ') { "\"" } else { "" };
+    lines + &format!("{off}{}={quote}{}{quote}\n", setting.variable, setting.example)
+}
+
+/// Lines of a comment, wrapped.
+fn comment(text: &str) -> String {
+    const WIDTH: usize = 120;
+    let (mut lines, mut length) = ("#".to_owned(), 1);
+    for word in text.split(' ') {
+        if length + 1 + word.len() > WIDTH {
+            lines.push_str("\n#");
+            length = 1;
+        }
+        lines.push(' ');
+        lines.push_str(word);
+        length += 1 + word.len();
+    }
+    lines + "\n"
+}
+
 fn row(setting: &Setting) -> String {
     let flag = setting.flag.map_or_else(String::new, |flag| format!("`--{flag}`"));
     let default = match setting.absent {
@@ -94,7 +134,7 @@ fn row(setting: &Setting) -> String {
         Absent::Default(text) => format!("`{text}`"),
         Absent::Means(text) => text.to_owned(),
     };
-    let cells = [&format!("`{}`", setting.variable), &flag, &default, setting.about, setting.expected];
+    let cells = [&format!("`{}`", setting.variable), &flag, &default, setting.about, &setting.expected()];
     format!("| {} |\n", cells.map(|cell| cell.replace('<', "&lt;")).join(" | "))
 }
 
@@ -102,25 +142,36 @@ fn row(setting: &Setting) -> String {
 mod tests {
     use super::*;
 
-    /// On failure: `echostream-managed-app generate configuration >docs/configuration.md`.
-    #[test]
-    fn the_page_in_docs_is_what_the_program_generates() {
-        let (page, file) = (page(), include_str!("../../docs/configuration.md"));
-        for (generated, found) in page.lines().zip(file.lines()) {
-            assert_eq!(generated, found, "run `echostream-managed-app generate configuration >docs/configuration.md`");
+    fn compare(generated: &str, file: &str, command: &str) {
+        for (generated, found) in generated.lines().zip(file.lines()) {
+            assert_eq!(generated, found, "run `echostream-managed-app generate {command}`");
         }
-        assert!(page == file, "run `echostream-managed-app generate configuration >docs/configuration.md`");
+        assert!(generated == file, "run `echostream-managed-app generate {command}`");
+    }
+
+    #[test]
+    fn the_files_in_docs_and_packaging_are_generated() {
+        let docs = include_str!("../../docs/configuration.md");
+        compare(&page(), docs, "configuration >docs/configuration.md");
+        let example = include_str!("../../packaging/echostream-managed-app.env");
+        compare(&env_file(), example, "env-file >packaging/echostream-managed-app.env");
     }
 
     #[test]
     fn every_group_and_setting_has_its_line() {
-        let page = page();
-        assert!(SETTINGS[0].variable == GROUPS[0].1, "the first setting begins the first group");
-        for (heading, _) in GROUPS {
-            assert_eq!(page.matches(&format!("\n## {heading}\n")).count(), 1, "{heading}");
-        }
-        for setting in SETTINGS {
-            assert_eq!(page.matches(&format!("\n| `{}` |", setting.variable)).count(), 1, "{}", setting.variable);
+        let (page, env_file) = (page(), env_file());
+        for group in GROUPS {
+            assert_eq!(page.matches(&format!("\n## {}\n", group.heading)).count(), 1, "{}", group.heading);
+            for setting in group.settings {
+                let variable = setting.variable;
+                assert_eq!(page.matches(&format!("\n| `{variable}` |")).count(), 1, "{variable}");
+                assert_eq!(
+                    env_file.matches(&format!("\n#{variable}=")).count()
+                        + env_file.matches(&format!("\n{variable}=")).count(),
+                    1,
+                    "{variable}"
+                );
+            }
         }
     }
 }

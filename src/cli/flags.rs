@@ -60,7 +60,7 @@ fn arguments() -> impl Iterator<Item = Arg> {
         .value_parser(ValueParser::path_buf())
         .global(true)
         .help("File with settings, in the syntax of systemd's EnvironmentFile; the environment overrides it");
-    std::iter::once(env_file).chain(SETTINGS.iter().filter_map(argument))
+    std::iter::once(env_file).chain(SETTINGS.iter().filter_map(|setting| argument(setting)))
 }
 
 fn argument(setting: &'static Setting) -> Option<Arg> {

@@ -1,4 +1,4 @@
-//! `generate`: prints the man page, the reference of the settings and shell completions, from the same definitions as
+//! `generate`: prints the man page, the reference of the settings, the example of the environment file and shell completions, from the same definitions as
 //! `--help`. For packages and for `docs/`.
 
 use std::io::Write;
@@ -17,6 +17,8 @@ pub enum Text {
     Man,
     /// The reference of the settings, as Markdown
     Configuration,
+    /// The example of the environment file
+    EnvFile,
     /// Completions for Bash
     Bash,
     /// Completions for Zsh
@@ -36,6 +38,7 @@ pub fn generate(text: Text) -> Exit {
         Text::Fish => completions(clap_complete::Shell::Fish),
         Text::Man => man(command, &mut output).expect("writing to a Vec cannot fail"),
         Text::Configuration => output = super::configuration::page().into_bytes(),
+        Text::EnvFile => output = super::configuration::env_file().into_bytes(),
     }
     // A closed standard output is not a failure.
     let _ = std::io::stdout().write_all(&output);

@@ -62,7 +62,7 @@ fn describe(setting: &Setting) -> String {
         Absent::Default(text) => format!("default: {text}"),
         Absent::Means(text) => format!("default: {text}"),
     };
-    format!("{}: {} ({absent})", setting.about, setting.expected)
+    format!("{}: {} ({absent})", setting.about, setting.expected())
 }
 
 fn exit_table() -> String {

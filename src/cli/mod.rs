@@ -73,7 +73,7 @@ pub enum Command {
     /// Print actions and state changes as they happen
     #[command(args = flags::hide_all_except(&["env-file", "status-socket"]))]
     Events(EventsOptions),
-    /// Print the man page, the reference of the settings or the completions of a shell
+    /// Print the man page, the reference or an example of the settings, or the completions of a shell
     #[command(hide = true, args = flags::hide_all_except(&[]))]
     Generate {
         /// Text to print

@@ -147,7 +147,7 @@ fn cloud_init_example_has_required_and_known_settings_only() {
 
 #[test]
 fn man_page_and_completions_can_be_made() {
-    for text in ["man", "configuration", "bash", "zsh", "fish"] {
+    for text in ["man", "configuration", "env-file", "bash", "zsh", "fish"] {
         assert!(read(&format!("x generate {text}")).is_ok());
     }
     assert!(!long_help().contains("\n  generate"), "it is for packages");

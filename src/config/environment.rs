@@ -72,7 +72,7 @@ fn is_for_libraries(name: &str) -> bool {
     const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
     // MANAGED_APP_FAKE_CLOUD is read where URLs of the cloud are checked.
     name.starts_with("AWS_")
-        || name == "MANAGED_APP_FAKE_CLOUD"
+        || name == super::settings::FAKE_CLOUD.variable
         || CERTIFICATES.contains(&name)
         || PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_uppercase())
 }

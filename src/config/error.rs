@@ -3,14 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::settings::{Absent, Setting};
+use super::settings::{Absent, Setting, Shown};
 
 /// All problems; never empty.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub struct ConfigErrors(pub(super) Vec<Problem>);
 
 impl ConfigErrors {
-    /// The problems, in the order of the settings, those of the environment file first.
+    /// The problems: those of the environment file, those of each setting, then those that depend on other settings.
     pub fn problems(&self) -> &[Problem] {
         &self.0
     }
@@ -26,7 +26,7 @@ impl fmt::Display for ConfigErrors {
 }
 
 /// One problem of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Problem {
     /// The environment file, or one line of it, cannot be read.
     EnvFile {
@@ -39,13 +39,13 @@ pub enum Problem {
     },
     /// No source sets a required setting.
     Missing {
-        /// Name of the variable.
-        variable: &'static str,
+        /// The setting.
+        setting: &'static Setting,
     },
     /// A value is invalid.
     Invalid {
-        /// Name of the variable.
-        variable: &'static str,
+        /// The setting.
+        setting: &'static Setting,
         /// The value, escaped and truncated; `None` if it may be or contain a secret.
         value: Option<String>,
         /// Its source.
@@ -75,7 +75,7 @@ impl Problem {
     pub(super) fn invalid(setting: &'static Setting, value: &str, origin: Origin) -> Self {
         const SHOWN_MAX: usize = 60;
         let shown = || value.chars().take(SHOWN_MAX).collect::<String>().escape_debug().to_string();
-        Self::Invalid { variable: setting.variable, value: setting.printable.then(shown), origin }
+        Self::Invalid { setting, value: (setting.shown == Shown::Everywhere).then(shown), origin }
     }
 }
 
@@ -84,23 +84,21 @@ impl fmt::Display for Problem {
         match self {
             Self::EnvFile { path, line: Some(line), reason } => write!(f, "{} line {line} {reason}", path.display()),
             Self::EnvFile { path, line: None, reason } => write!(f, "{} cannot be read: {reason}", path.display()),
-            Self::Missing { variable } => {
-                let setting = super::settings::setting(variable);
+            Self::Missing { setting } => {
                 let found = match setting.absent {
                     Absent::Required => "is missing",
                     _ => "is not set and cannot be determined",
                 };
-                write!(f, "{variable} {found}; expected: {}", setting.expected)
+                write!(f, "{} {found}; expected: {}", setting.variable, setting.expected())
             }
-            Self::Invalid { variable, value, origin } => {
-                let setting = super::settings::setting(variable);
-                write!(f, "{variable} from ")?;
+            Self::Invalid { setting, value, origin } => {
+                write!(f, "{} from ", setting.variable)?;
                 origin.describe(setting, f)?;
                 match value {
                     Some(value) => write!(f, " is invalid: \"{value}\"")?,
                     None => write!(f, " is invalid (value not shown)")?,
                 }
-                write!(f, "; expected: {}", setting.expected)
+                write!(f, "; expected: {}", setting.expected())
             }
         }
     }

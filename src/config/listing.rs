@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Flags;
 use super::error::Origin;
-use super::settings::{SETTINGS, Setting};
+use super::settings::{SETTINGS, Setting, Shown};
 use super::sources::{EnvFile, Sources};
 
 /// Variables of libraries whose values are not secret; for others only the names are shown.
@@ -76,9 +76,9 @@ fn listing_with(
     let sources = Sources::new(flags, &environment, file);
     let mut listing = Listing::default();
     for setting in SETTINGS {
-        let line = match sources.find(setting.variable) {
+        let line = match sources.find(setting) {
             None => format!("{} is not set", setting.variable),
-            Some((value, origin)) if setting.variable == "PASSWORD" => {
+            Some((value, origin)) if setting.shown == Shown::Never => {
                 listing.secrets.push(value);
                 format!("{} (not shown), from {}", setting.variable, DisplayOrigin(&origin, setting))
             }

@@ -3,12 +3,12 @@
 //!
 //! Sources in ascending priority: defaults, the environment file, the environment, flags.
 
-mod check;
 mod envfile;
 mod environment;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod kinds;
 mod listing;
 mod load;
 mod settings;
@@ -18,7 +18,7 @@ pub(crate) use environment::home_by_passwd;
 pub use environment::{adopt_library_variables, process_environment};
 pub use error::{ConfigErrors, Origin, Problem};
 pub use listing::{Listing, listing};
-pub use settings::{Absent, SETTINGS, Setting};
+pub use settings::{Absent, GROUPS, SETTINGS, Setting};
 pub use sources::Flags;
 
 use std::net::SocketAddr;
@@ -32,12 +32,13 @@ use crate::reconciler::Policy;
 
 /// Checks a URL of the cloud: https, or http to this host or to the fake cloud of `MANAGED_APP_FAKE_CLOUD`.
 pub(crate) fn endpoint(text: &str) -> Option<String> {
-    check::endpoint(text, process_environment("MANAGED_APP_FAKE_CLOUD").as_deref())
+    let fake = process_environment(settings::FAKE_CLOUD.variable);
+    kinds::url(text).filter(|url| kinds::is_private(url, fake.as_deref()))
 }
 
 /// Whether `text` has the form of an AWS region, like us-east-1.
 pub(crate) fn is_region(text: &str) -> bool {
-    check::region(text).is_some()
+    kinds::region(text).is_some()
 }
 
 /// The assignments of an EnvironmentFile of systemd, in order; skips invalid lines.

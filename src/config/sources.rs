@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::envfile::{self, Entry};
 use super::error::{Origin, Problem};
-use super::settings::{Absent, setting};
+use super::kinds::Kind;
+use super::settings::{Absent, Setting};
 
 /// Settings from the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,20 +91,28 @@ impl<'a> Sources<'a> {
         Self { flags, environment, file, problems }
     }
 
-    /// The value of a setting if it is set and valid, else its default. Records a problem for an invalid value or a
-    /// missing required one.
-    pub(super) fn take<T>(&mut self, variable: &'static str, check: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let Some((value, origin)) = self.find(variable) else {
-            if setting(variable).absent == Absent::Required {
-                self.missing(variable);
+    /// Records a problem for each setting that is invalid, or required and missing.
+    pub(super) fn check(&mut self, settings: &[&'static Setting]) {
+        for setting in settings {
+            match self.find(setting) {
+                Some((value, _)) if setting.accepts(&value) => {}
+                Some(_) => self.invalid(setting),
+                None if setting.absent == Absent::Required => self.missing(setting),
+                None => {}
             }
-            return None;
-        };
-        let checked = check(&value);
-        if checked.is_none() {
-            self.problems.push(Problem::invalid(setting(variable), &value, origin));
         }
-        checked
+    }
+
+    /// The value or the default of a setting; `None` if it is not set or invalid. [`Sources::check`] reports the problem.
+    pub(super) fn get<K: Kind>(&self, setting: &Setting<K>) -> Option<K::Value> {
+        setting.parse(&self.find(setting)?.0)
+    }
+
+    /// Records that the value of a setting is invalid.
+    pub(super) fn invalid(&mut self, setting: &'static Setting) {
+        if let Some((value, origin)) = self.find(setting) {
+            self.problems.push(Problem::invalid(setting, &value, origin));
+        }
     }
 
     /// The environment file, if there is one.
@@ -112,9 +121,9 @@ impl<'a> Sources<'a> {
     }
 
     /// Records a missing setting; does nothing if the environment file could not be read, because it may set it.
-    pub(super) fn missing(&mut self, variable: &'static str) {
+    pub(super) fn missing(&mut self, setting: &'static Setting) {
         if !self.file.is_unreadable {
-            self.problems.push(Problem::Missing { variable });
+            self.problems.push(Problem::Missing { setting });
         }
     }
 
@@ -132,7 +141,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    pub(super) fn find(&self, variable: &'static str) -> Option<(String, Origin)> {
+    pub(super) fn find<K: ?Sized>(&self, setting: &Setting<K>) -> Option<(String, Origin)> {
+        let variable = setting.variable;
         if let Some(value) = self.flags.get(variable) {
             return Some((value.to_owned(), Origin::Flag));
         }
@@ -142,7 +152,7 @@ impl<'a> Sources<'a> {
         if let Some(entry) = self.file.last(variable) {
             return Some((entry.value.clone(), Origin::EnvFile { path: self.file.path.clone(), line: entry.line }));
         }
-        match setting(variable).absent {
+        match setting.absent {
             Absent::Default(text) => Some((text.to_owned(), Origin::Default)),
             Absent::Required | Absent::Means(_) => None,
         }

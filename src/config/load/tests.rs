@@ -1,5 +1,6 @@
 //! Sources, precedence, defaults and the report of problems.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use secrecy::ExposeSecret;
@@ -109,6 +110,21 @@ fn an_environment_file_alone_is_enough() {
     let mut fixture = Fixture::good().env_file(&text);
     fixture.environment.clear();
     assert_eq!(fixture.config().tenant, "tenant");
+}
+
+/// The check of all settings reads each one once; a second read is its use.
+#[test]
+fn every_setting_of_the_table_is_used() {
+    let (fixture, reads) = (Fixture::good(), RefCell::new(HashMap::<String, usize>::new()));
+    let environment = |name: &str| {
+        *reads.borrow_mut().entry(name.to_owned()).or_default() += 1;
+        fixture.environment.get(name).cloned()
+    };
+    let read = |path: &Path| Ok(fixture.files[path.to_str().expect("a plain path")].clone());
+    Config::load_with(&fixture.flags, environment, read).expect("the configuration is good");
+    for setting in crate::config::SETTINGS {
+        assert!(reads.borrow()[setting.variable] > 1, "{setting:?} has no effect");
+    }
 }
 
 #[test]
@@ -227,6 +243,18 @@ fn status_socket_setting_overrides_systemd_and_can_be_off() {
 }
 
 #[test]
+fn plain_http_needs_a_loopback_address_or_the_fake_cloud() {
+    let fixture =
+        Fixture::good().env("APPSYNC_ENDPOINT", "http://10.0.0.1/graphql").env("AWS_ENDPOINT_URL", "http://10.0.0.1");
+    let errors = fixture.errors();
+    for variable in ["APPSYNC_ENDPOINT", "AWS_ENDPOINT_URL"] {
+        assert!(errors.contains(&format!("{variable} from the environment is invalid (value not shown)")), "{errors}");
+    }
+    let config = fixture.env("MANAGED_APP_FAKE_CLOUD", "http://10.0.0.1").config();
+    assert_eq!(config.appsync_endpoint, "http://10.0.0.1/graphql");
+}
+
+#[test]
 fn page_address_must_be_a_loopback_address() {
     let fixture = |address| Fixture::good().env("MANAGED_APP_HTTP", address).env("MANAGED_APP_METRICS", address);
     let config = fixture("127.0.0.1:8464").config();
@@ -237,29 +265,32 @@ fn page_address_must_be_a_loopback_address() {
     assert!(errors.contains("MANAGED_APP_HTTP") && !errors.contains("MANAGED_APP_METRICS"), "{errors}");
 }
 
+const EXAMPLE: &str = include_str!("../../../packaging/echostream-managed-app.env");
+
+/// The example with all settings: one that is commented out directly follows its `#`, words follow `# `.
+fn uncommented() -> String {
+    let on = |line: &'static str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line);
+    EXAMPLE.lines().map(on).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn the_packaged_example_is_good_and_names_every_setting() {
-    let text = include_str!("../../../packaging/echostream-managed-app.env");
-    for uncommented in [false, true] {
-        // A commented setting directly follows its `#`; words follow `# `.
-        let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
-        let line = |line: &str| if uncommented { on(line) } else { line.to_owned() };
-        let example: Vec<_> = text.lines().map(line).collect();
-        let mut fixture = Fixture::good().env_file(&example.join("\n"));
+fn the_packaged_example_is_good_with_and_without_comments() {
+    for text in [EXAMPLE, &uncommented()] {
+        let mut fixture = Fixture::good().env_file(text);
         fixture.environment.clear();
         assert_eq!(fixture.config().app, "My App");
-    }
-    for setting in crate::config::SETTINGS {
-        assert!(text.contains(&format!("{}=", setting.variable)), "{}", setting.variable);
     }
 }
 
 #[test]
-fn the_packaged_example_shows_the_defaults() {
-    let text = include_str!("../../../packaging/echostream-managed-app.env");
+fn the_packaged_example_shows_every_setting_and_default() {
+    let file = EnvFile::read(Some(Path::new("/env")), |_| Ok(uncommented()));
+    let shown = file.variables();
     for setting in crate::config::SETTINGS {
-        if let crate::config::Absent::Default(default) = setting.absent {
-            assert!(text.contains(&format!("#{}={default}\n", setting.variable)), "{}", setting.variable);
-        }
+        let value = match setting.absent {
+            crate::config::Absent::Default(default) => default,
+            _ => setting.example,
+        };
+        assert_eq!(shown.get(setting.variable), Some(&value), "{}", setting.variable);
     }
 }
