@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use tokio::time::sleep;
 
 use crate::cloud::failure::Failure;
-use crate::cloud::text::sanitize;
+use crate::text::excerpt;
 
 /// Limit of entries of one batch (SQS).
 pub(super) const BATCH_MAX: usize = 10;
@@ -50,8 +50,8 @@ fn entry(index: usize, receipt: &str) -> Option<DeleteMessageBatchRequestEntry> 
 fn retained(receipts: Vec<String>, output: &DeleteMessageBatchOutput, attempt: u32) -> Vec<String> {
     let failed = output.failed();
     for entry in failed {
-        let error = sanitize(entry.message().unwrap_or_else(|| entry.code()));
-        tracing::warn!(attempt, code = sanitize(entry.code()), error, "a change message was not deleted");
+        let error = excerpt(entry.message().unwrap_or_else(|| entry.code()));
+        tracing::warn!(attempt, code = excerpt(entry.code()), error, "a change message was not deleted");
     }
     let has_failed = |index: usize| failed.iter().any(|entry| entry.id() == index.to_string());
     receipts.into_iter().enumerate().filter(|(index, _)| has_failed(*index)).map(|(_, receipt)| receipt).collect()

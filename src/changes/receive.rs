@@ -17,8 +17,8 @@ use super::delete::{BATCH_MAX, delete};
 use super::{ChangeMessage, Decoded, QueueAddress, decode};
 use crate::cloud::backoff::Backoff;
 use crate::cloud::failure::Failure;
-use crate::cloud::text::sanitize;
 use crate::cloud::{AppCredentials, AuditTrail, Aws};
+use crate::text::excerpt;
 
 /// Wait time of one poll, seconds; the maximum of SQS.
 const POLL_SECONDS: i32 = 20;
@@ -103,7 +103,7 @@ impl Changes {
                     PollEnd::AddressChanged
                 }
                 Some(address) => {
-                    tracing::info!(queue = sanitize(&address.url), "receiving changes");
+                    tracing::info!(queue = excerpt(&address.url), "receiving changes");
                     self.run_queue(&address, deletions).await
                 }
             };
@@ -232,14 +232,14 @@ async fn while_deleting<T>(work: impl Future<Output = T>, deletions: &mut Deleti
 
 /// Converts a message, or logs why there is nothing to forward and returns `None`.
 fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
-    let message_id = sanitize(message.message_id().unwrap_or(""));
+    let message_id = excerpt(message.message_id().unwrap_or(""));
     match decode(message.body().unwrap_or(""), app) {
         Decoded::Change(change) => {
-            tracing::debug!(change = %sanitize(&change.to_string()), message = message_id, "change received");
+            tracing::debug!(change = %excerpt(&change.to_string()), message = message_id, "change received");
             Some(ChangeMessage::Change {
                 change,
                 message_id,
-                tracking_id: attribute(message, "trackingId").map(sanitize),
+                tracking_id: attribute(message, "trackingId").map(excerpt),
                 sent_at: sent_at(message),
             })
         }
@@ -248,7 +248,7 @@ fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
             None
         }
         Decoded::Unknown(kind) => {
-            tracing::warn!(message = message_id, kind = sanitize(&kind), "change of an unknown type dropped");
+            tracing::warn!(message = message_id, kind = excerpt(&kind), "change of an unknown type dropped");
             None
         }
         Decoded::Malformed(reason) => {

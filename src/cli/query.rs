@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use crate::cloud::{Account, Aws, CloudError, CloudErrorKind, ControlPlane, EchoStream};
 use crate::config::Config;
-use crate::driver::chain;
 use crate::engine::{self, NoEngine, NoEngineKind};
 use crate::exit::Exit;
 use crate::model::Snapshot;
+use crate::text::chain;
 
 /// The longest wait for a sign-in.
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(30);

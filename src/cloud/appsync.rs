@@ -12,9 +12,9 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::session::Session;
-use super::text::{chain, sanitize};
 use super::transport::web_client;
 use super::{CloudError, CloudErrorKind};
+use crate::text::{chain, excerpt};
 
 /// Limit for opening a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -243,7 +243,7 @@ fn has_type(errors: &[WireError], part: &str) -> bool {
 
 fn describe(errors: &[WireError]) -> Option<String> {
     let texts: Vec<String> = errors.iter().take(ERRORS_SHOWN_MAX).map(WireError::text).collect();
-    if texts.is_empty() { None } else { Some(sanitize(&texts.join("; "))) }
+    if texts.is_empty() { None } else { Some(excerpt(&texts.join("; "))) }
 }
 
 impl WireError {

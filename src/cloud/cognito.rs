@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use super::aws::Aws;
 use super::failure::{AwsErrorKind, Failure};
 use super::renewing::Lease;
-use super::text::sanitize;
 use super::{Account, CloudError, CloudErrorKind};
 use crate::telemetry::Redactor;
+use crate::text::excerpt;
 
 /// Operation of sign-in errors.
 const SIGN_IN: &str = "sign in";
@@ -272,7 +272,7 @@ fn invalid_response(why: &'static str) -> CloudError {
 
 /// A daemon cannot choose a new password or enter a code: an operator must act.
 fn unexpected_challenge(name: Option<&ChallengeNameType>) -> CloudError {
-    let name = name.map_or_else(|| "nothing".to_owned(), |name| sanitize(name.as_str()));
+    let name = name.map_or_else(|| "nothing".to_owned(), |name| excerpt(name.as_str()));
     let text =
         format!("the user pool requires the challenge {name}, which a daemon cannot complete; set up the user again");
     CloudError::new(CloudErrorKind::Refused, SIGN_IN).with_source(text)

@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::text::{chain, sanitize};
+use crate::text::{chain, excerpt};
 
 /// Kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Failure {
         let code = error.code().map_or("", |code| code.rsplit('#').next().unwrap_or(code));
         let message = error.message().unwrap_or("no message");
         let text = if code.is_empty() { format!("status {status}: {message}") } else { format!("{code}: {message}") };
-        Self { kind: Self::kind_of(code, status), code: sanitize(code), text: sanitize(&text) }
+        Self { kind: Self::kind_of(code, status), code: excerpt(code), text: excerpt(&text) }
     }
 
     fn kind_of(code: &str, status: u16) -> AwsErrorKind {

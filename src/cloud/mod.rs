@@ -28,7 +28,6 @@ mod session;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-pub(crate) mod text;
 pub(crate) mod transport;
 
 use std::fmt;

@@ -9,9 +9,9 @@ use secrecy::SecretString;
 use tokio::time::timeout;
 
 use super::testing::{SOON, client, client_with};
-use super::text::chain;
 use super::{AppCredentials, CloudError, CloudErrorKind, ControlPlane};
 use crate::model::{App, NodeName, Snapshot};
+use crate::text::chain;
 
 const IMAGE: &str = "public.ecr.aws/x/y:1";
 

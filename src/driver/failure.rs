@@ -1,15 +1,11 @@
 //! Converts errors of engine, cloud and registry into failures of the reconciler.
 
-use std::error::Error;
-
 use managed_app_runtimes::{ErrorKind, RuntimeError};
 
 use crate::cloud::{CloudError, CloudErrorKind};
 use crate::reconciler::{Failure, FailureKind};
 use crate::registry::{RegistryError, RegistryErrorKind};
-
-/// Maximum length of a failure's text, characters.
-const TEXT_MAX: usize = 1_000;
+use crate::text::chain;
 
 /// The failure of an engine call.
 pub fn of_runtime(error: &RuntimeError) -> Failure {
@@ -46,19 +42,4 @@ pub fn of_registry(error: &RegistryError) -> Failure {
         _ => FailureKind::Transient,
     };
     Failure { kind, text: chain(error) }
-}
-
-/// An error with its chain of sources, on one line.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let source_text = source.to_string();
-        if !text.ends_with(&source_text) {
-            text.push_str(": ");
-            text.push_str(&source_text);
-        }
-        next = source.source();
-    }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX).collect()
 }

@@ -49,7 +49,7 @@ fn data_without_errors_is_taken() {
 #[test]
 fn messages_of_errors_are_limited_and_sanitised() {
     let error = |message: String| WireError { message: Some(message), error_type: Some("T".to_owned()) };
-    assert_eq!(describe(&[error("a\nb".to_owned())]).as_deref(), Some("T: a\\nb"));
+    assert_eq!(describe(&[error("a\nb".to_owned())]).as_deref(), Some("T: a b"));
     let long = describe(&[error("x".repeat(100_000))]).expect("a text");
     assert!(long.len() < 1_000);
 }

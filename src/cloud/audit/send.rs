@@ -9,12 +9,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::super::backoff::Backoff;
-use super::super::text::{chain, sanitize};
 use super::super::transport;
 use super::AppCredentials;
 use super::queue::{Queue, Record};
 use super::request::{Target, add_signature, body};
 use crate::model::App;
+use crate::text::{chain, excerpt};
 
 /// Records per request: the limit of the endpoint.
 const BATCH_MAX: usize = 500;
@@ -270,5 +270,5 @@ async fn read_start(mut response: Response) -> String {
             break;
         }
     }
-    sanitize(&String::from_utf8_lossy(&text))
+    excerpt(&String::from_utf8_lossy(&text))
 }
