@@ -8,7 +8,7 @@ use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchOutput;
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use tokio::time::sleep;
 
-use crate::cloud::failure::Failure;
+use crate::cloud::aws_error::AwsError;
 use crate::text::excerpt;
 
 /// Limit of entries of one batch (SQS).
@@ -28,8 +28,7 @@ pub(super) async fn delete(client: Client, queue: String, receipts: Vec<String>)
         match client.delete_message_batch().queue_url(&queue).set_entries(Some(entries)).send().await {
             Ok(output) => left = retained(left, &output, attempt),
             Err(error) => {
-                let failure = Failure::of(&error);
-                tracing::warn!(attempt, error = failure.text, "change messages cannot be deleted");
+                tracing::warn!(attempt, error = AwsError::of(&error).text, "change messages cannot be deleted");
             }
         }
         if left.is_empty() {

@@ -33,7 +33,7 @@ pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
             info!("signed in");
             Ok(())
         }
-        Ok(Err(error)) if error.kind() == CloudErrorKind::Refused => {
+        Ok(Err(error)) if error.kind() == CloudErrorKind::Denied => {
             error!(error = chain(&error), "sign-in was refused; check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID");
             Err(Exit::SignInRefused)
         }

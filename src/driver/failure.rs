@@ -4,7 +4,7 @@ use managed_app_runtimes::{ErrorKind, RuntimeError};
 
 use crate::cloud::{CloudError, CloudErrorKind};
 use crate::reconciler::{Failure, FailureKind};
-use crate::registry::{RegistryError, RegistryErrorKind};
+use crate::registry::RegistryError;
 use crate::text::chain;
 
 /// The failure of an engine call.
@@ -26,20 +26,18 @@ pub fn of_pull(error: &RuntimeError) -> Failure {
 
 /// The failure of a call to the cloud.
 pub fn of_cloud(error: &CloudError) -> Failure {
-    let kind = match error.kind() {
-        CloudErrorKind::Refused => FailureKind::Permanent,
-        CloudErrorKind::Throttled => FailureKind::Throttled,
-        _ => FailureKind::Transient,
-    };
-    Failure { kind, text: chain(error) }
+    Failure { kind: of_cloud_kind(error.kind()), text: chain(error) }
 }
 
 /// The failure to get credentials for a registry.
 pub fn of_registry(error: &RegistryError) -> Failure {
-    let kind = match error.kind() {
-        RegistryErrorKind::AccessDenied => FailureKind::Permanent,
-        RegistryErrorKind::Throttled => FailureKind::Throttled,
+    Failure { kind: of_cloud_kind(error.kind()), text: chain(error) }
+}
+
+fn of_cloud_kind(kind: CloudErrorKind) -> FailureKind {
+    match kind {
+        CloudErrorKind::Denied => FailureKind::Permanent,
+        CloudErrorKind::Throttled => FailureKind::Throttled,
         _ => FailureKind::Transient,
-    };
-    Failure { kind, text: chain(error) }
+    }
 }

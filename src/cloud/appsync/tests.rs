@@ -17,11 +17,11 @@ fn check(status: u16, body: &str, expected: (&str, CloudErrorKind)) {
 
 #[test]
 fn responses_map_to_error_kinds() {
-    use CloudErrorKind::{Failed, InvalidResponse, Refused, Throttled};
+    use CloudErrorKind::{Denied, Failed, InvalidResponse, Throttled};
     let unauthorized = r#"{"errors":[{"errorType":"UnauthorizedException","message":"Token has expired."}]}"#;
-    check(401, unauthorized, ("unauthorized", Refused));
-    check(401, "", ("unauthorized", Refused));
-    check(200, unauthorized, ("unauthorized", Refused));
+    check(401, unauthorized, ("unauthorized", Denied));
+    check(401, "", ("unauthorized", Denied));
+    check(200, unauthorized, ("unauthorized", Denied));
     check(429, "{}", ("transient", Throttled));
     check(200, r#"{"errors":[{"errorType":"ThrottlingException"}]}"#, ("transient", Throttled));
     check(500, "<html>", ("transient", Failed));
