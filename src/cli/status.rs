@@ -233,3 +233,30 @@ pub(super) fn moment(at: Stamp) -> String {
     let (date, time) = (at.date(), at.time());
     format!("{date} {:02}:{:02}:{:02}.{:03}", time.hour(), time.minute(), time.second(), time.millisecond())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn columns_stay_aligned_below_wide_and_unsafe_names() {
+        let at = "2026-11-22T19:17:00Z";
+        let node =
+            |name: &str| json!({"name": name, "state": "running", "since": at, "is_settled": true, "restarts": 1});
+        let nodes: Vec<Value> = ["日本", "e\u{301}", "x\u{202e}gpj", "abcdef"].map(node).into();
+        let report = json!({
+            "version": 1, "at": at, "nodes": nodes, "recent": [],
+            "daemon": {"version": "1", "app": "a", "tenant": "t", "pid": 1, "started_at": at, "phase": "running",
+                "is_converged": true, "engine": null, "cloud_failure": null, "engine_failure": null,
+                "last_change_at": null, "expiries": {}, "is_history_kept": true},
+        });
+        let report: Report = serde_json::from_value(report).expect("a report");
+        for line in table(&report, false).nodes {
+            let (name, _) = line.split_once("running").expect("a state");
+            assert_eq!(text::width(name), 8, "{line:?}");
+            assert!(!name.contains(text::is_unsafe), "{line:?}");
+        }
+    }
+}
