@@ -24,7 +24,7 @@ pub use node_logs::{NodeLogsChoice, choose_node_logs};
 pub use remedy::remedy;
 
 use crate::config::{Config, RuntimeChoice};
-use crate::driver::chain;
+use crate::text::chain;
 use choice::{FailedAttempt, FoundEngine, select_engine};
 
 /// Time limit of the response of an engine when several are possible.

@@ -43,11 +43,13 @@
 //! | [`reconciler`] | the decisions, without I/O |
 //! | [`driver`] | executes effects, keeps the state file; `driver::replace` has the states that a crash leaves |
 //! | [`status`] | state and history for people and monitors: socket, history, metrics, page |
+//! | [`text`], [`json_file`] | text from outside for terminals and log lines, errors with their causes; a file that is replaced atomically |
 //! | [`cloud`], [`changes`], [`registry`], [`logs`] | clients: AppSync, Cognito and audit records; SQS; ECR tokens; CloudWatch Logs |
 //!
 //! Layers use only layers to their right: main > cli > daemon > {driver, changes, registry, cloud, host} > status >
-//! reconciler > model. The crate `managed-app-runtimes` contains the engines behind one trait, `managed-app-fakes` a
-//! fake cloud on the wire and an engine in memory.
+//! reconciler > model. All above the reconciler use [`text`] and [`json_file`], which use no other module. The crate
+//! `managed-app-runtimes` contains the engines behind one trait, `managed-app-fakes` a fake cloud on the wire and an
+//! engine in memory.
 //!
 //! # Invariants
 //!
@@ -71,6 +73,7 @@ pub mod exit;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod host;
+pub mod json_file;
 pub mod logs;
 pub mod model;
 pub mod reconciler;
@@ -78,3 +81,4 @@ pub mod registry;
 pub mod status;
 pub mod tasks;
 pub mod telemetry;
+pub mod text;

@@ -15,7 +15,7 @@ use managed_app::logs::DaemonLog;
 use managed_app::status::{self, About, ListenAddresses, Recorder};
 use managed_app::tasks::Tasks;
 use managed_app::telemetry::{self, Console, Telemetry};
-use managed_app::{driver, engine};
+use managed_app::{engine, text};
 use managed_app_runtimes::Limits;
 use tokio::sync::{mpsc, watch};
 
@@ -205,7 +205,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
         is_shipped: console == Console::Stdout && config.daemon_logs,
     };
     let telemetry = telemetry::start(options).map_err(|error| {
-        print_error(&format!("failed to {}", driver::chain(&error)));
+        print_error(&format!("failed to {}", text::chain(&error)));
         Exit::Internal
     })?;
     let redactor = telemetry.redactor();

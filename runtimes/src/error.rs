@@ -73,6 +73,20 @@ impl RuntimeError {
     }
 }
 
+/// An error with its causes on one line; causes whose text is in the line already are left out.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        let message = found.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = found.source();
+    }
+    text
+}
+
 /// The remedy for a container that cannot be created or started because a mounted host path is missing, if the engine's
 /// `text` reports that. The texts are those of Docker, Podman, runc and crun.
 pub(crate) fn missing_source(text: &str) -> Option<String> {
@@ -114,6 +128,15 @@ impl Error for RuntimeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_cause_is_in_the_line_once() {
+        let error = |source| RuntimeError::new(ErrorKind::Other, "stop container", "web").with_source(source);
+        assert_eq!(chain(&error("it hangs")), "stop container \"web\": the engine failed: it hangs");
+        assert_eq!(chain(&error("the engine failed")), "stop container \"web\": the engine failed");
+        let outer = RuntimeError::new(ErrorKind::Other, "stop container", "web").with_source(error("it hangs"));
+        assert_eq!(chain(&outer), "stop container \"web\": the engine failed: it hangs");
+    }
 
     #[test]
     fn a_missing_host_path_is_named_with_a_remedy() {

@@ -74,7 +74,7 @@ pub use container::{
     Action, Container, ContainerId, ContainerState, EngineEvent, EngineHost, EngineInfo, EngineKind, ImageId, LogChunk,
     LogSource, Origin, ProcessExit, PullProgress,
 };
-pub use error::{ErrorKind, Result, RuntimeError};
+pub use error::{ErrorKind, Result, RuntimeError, chain};
 pub use image::{ImageReference, InvalidImageReference};
 pub use labels::Owner;
 pub use runtime::{ContainerRuntime, EventStream, Limits, LogStream, ProgressFn};

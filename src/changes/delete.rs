@@ -8,8 +8,8 @@ use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchOutput;
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use tokio::time::sleep;
 
-use crate::cloud::failure::Failure;
-use crate::cloud::text::sanitize;
+use crate::cloud::aws_error::AwsError;
+use crate::text::excerpt;
 
 /// Limit of entries of one batch (SQS).
 pub(super) const BATCH_MAX: usize = 10;
@@ -28,8 +28,7 @@ pub(super) async fn delete(client: Client, queue: String, receipts: Vec<String>)
         match client.delete_message_batch().queue_url(&queue).set_entries(Some(entries)).send().await {
             Ok(output) => left = retained(left, &output, attempt),
             Err(error) => {
-                let failure = Failure::of(&error);
-                tracing::warn!(attempt, error = failure.text, "change messages cannot be deleted");
+                tracing::warn!(attempt, error = AwsError::of(&error).text, "change messages cannot be deleted");
             }
         }
         if left.is_empty() {
@@ -50,8 +49,8 @@ fn entry(index: usize, receipt: &str) -> Option<DeleteMessageBatchRequestEntry> 
 fn retained(receipts: Vec<String>, output: &DeleteMessageBatchOutput, attempt: u32) -> Vec<String> {
     let failed = output.failed();
     for entry in failed {
-        let error = sanitize(entry.message().unwrap_or_else(|| entry.code()));
-        tracing::warn!(attempt, code = sanitize(entry.code()), error, "a change message was not deleted");
+        let error = excerpt(entry.message().unwrap_or_else(|| entry.code()));
+        tracing::warn!(attempt, code = excerpt(entry.code()), error, "a change message was not deleted");
     }
     let has_failed = |index: usize| failed.iter().any(|entry| entry.id() == index.to_string());
     receipts.into_iter().enumerate().filter(|(index, _)| has_failed(*index)).map(|(_, receipt)| receipt).collect()

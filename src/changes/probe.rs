@@ -1,10 +1,8 @@
 //! Tests for `check` whether the change queue can be read, with one attempt. Removes no message.
 
-use aws_sdk_sqs::error::ProvideErrorMetadata;
-
-use super::{QueueAddress, receive::LOST_CODES};
-use crate::cloud::failure::{AwsErrorKind, Failure};
-use crate::cloud::{AppCredentials, Aws, CloudError};
+use super::QueueAddress;
+use crate::cloud::aws_error::AwsError;
+use crate::cloud::{AppCredentials, Aws, CloudError, CloudErrorKind};
 
 /// Why the queue cannot be read.
 #[derive(Debug, Clone)]
@@ -28,12 +26,11 @@ pub async fn probe(aws: &Aws, credentials: &AppCredentials, address: &QueueAddre
     match request.wait_time_seconds(0).visibility_timeout(0).send().await {
         Ok(_) => Ok(()),
         Err(error) => {
-            let is_lost = error.code().is_some_and(|code| LOST_CODES.iter().any(|lost| code.ends_with(lost)));
-            let failure = Failure::of(&error);
-            Err(match failure.kind {
-                _ if is_lost => ProbeError::Lost(failure.text),
-                AwsErrorKind::Refused | AwsErrorKind::NoCredentials => ProbeError::Refused(failure.text),
-                _ => ProbeError::Unavailable(failure.text),
+            let AwsError { kind, text } = AwsError::of(&error);
+            Err(match kind {
+                CloudErrorKind::Absent => ProbeError::Lost(text),
+                kind if kind.is_passing() => ProbeError::Unavailable(text),
+                _ => ProbeError::Refused(text),
             })
         }
     }

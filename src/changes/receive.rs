@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::delete::{BATCH_MAX, delete};
 use super::{ChangeMessage, Decoded, QueueAddress, decode};
+use crate::cloud::aws_error::AwsError;
 use crate::cloud::backoff::Backoff;
-use crate::cloud::failure::Failure;
-use crate::cloud::text::sanitize;
-use crate::cloud::{AppCredentials, AuditTrail, Aws};
+use crate::cloud::{AppCredentials, AuditTrail, Aws, CloudErrorKind};
+use crate::text::excerpt;
 
 /// Wait time of one poll, seconds; the maximum of SQS.
 const POLL_SECONDS: i32 = 20;
@@ -35,19 +35,6 @@ const LOST_RETRY: Duration = Duration::from_secs(30);
 
 /// Limit for pending deletions at shutdown.
 const DELETION_LIMIT: Duration = Duration::from_secs(1);
-
-/// Codes of SQS for a queue that does not exist.
-pub(super) const LOST_CODES: [&str; 2] = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
-
-/// Codes of AWS for expired or revoked credentials.
-const EXPIRED_CODES: [&str; 6] = [
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "RequestExpired",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "InvalidSecurity",
-];
 
 /// Receives the change messages of one app.
 #[derive(Debug)]
@@ -103,7 +90,7 @@ impl Changes {
                     PollEnd::AddressChanged
                 }
                 Some(address) => {
-                    tracing::info!(queue = sanitize(&address.url), "receiving changes");
+                    tracing::info!(queue = excerpt(&address.url), "receiving changes");
                     self.run_queue(&address, deletions).await
                 }
             };
@@ -134,7 +121,7 @@ impl Changes {
                     }
                     continue;
                 }
-                Err(failure) => match self.handle_failure(&failure, &mut backoff).await {
+                Err(error) => match self.handle_failure(&error, &mut backoff).await {
                     Some(pause) => pause,
                     None => return PollEnd::ReceiverClosed,
                 },
@@ -167,28 +154,28 @@ impl Changes {
     }
 
     /// Handles a failure. Returns the delay before the next poll, or `None` if the receiver is closed.
-    async fn handle_failure(&self, failure: &Failure, backoff: &mut Backoff) -> Option<Duration> {
-        if LOST_CODES.contains(&failure.code.as_str()) {
-            tracing::warn!(error = failure.text, "the change queue does not exist");
+    async fn handle_failure(&self, error: &AwsError, backoff: &mut Backoff) -> Option<Duration> {
+        if error.kind == CloudErrorKind::Absent {
+            tracing::warn!(error = error.text, "the change queue does not exist");
             self.sender.send(ChangeMessage::QueueLost).await.ok()?;
             return Some(LOST_RETRY);
         }
         let is_first = backoff.failures() == 0;
         let pause = backoff.next(rand::random());
-        let is_expired = EXPIRED_CODES.contains(&failure.code.as_str());
+        let is_expired = error.kind == CloudErrorKind::Expired;
         if is_expired {
             self.credentials.expire();
         }
         // Credentials may expire during a poll: with new ones, the next poll starts at once.
         if is_expired && is_first {
-            tracing::info!(error = failure.text, "the app's AWS credentials were refused and are renewed");
+            tracing::info!(error = error.text, "the app's AWS credentials were refused and are renewed");
             return Some(Duration::ZERO);
         }
         let delay_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(
             attempt = backoff.failures(),
             delay_ms,
-            error = failure.text,
+            error = error.text,
             "change messages cannot be received; retrying"
         );
         Some(pause)
@@ -203,7 +190,7 @@ async fn address_changed(queue: &mut watch::Receiver<Option<QueueAddress>>, from
 }
 
 /// One long poll; pending deletions continue meanwhile.
-async fn poll(client: &Client, queue: &str, deletions: &mut Deletions) -> Result<Vec<Message>, Failure> {
+async fn poll(client: &Client, queue: &str, deletions: &mut Deletions) -> Result<Vec<Message>, AwsError> {
     let received = client
         .receive_message()
         .queue_url(queue)
@@ -215,7 +202,7 @@ async fn poll(client: &Client, queue: &str, deletions: &mut Deletions) -> Result
         // Retries of the SDK have the same id, so that SQS returns the messages of a lost response again at once.
         .receive_request_attempt_id(format!("{:032x}", rand::random::<u128>()))
         .send();
-    let received = while_deleting(received, deletions).await.map_err(|error| Failure::of(&error))?;
+    let received = while_deleting(received, deletions).await.map_err(|error| AwsError::of(&error))?;
     Ok(received.messages.unwrap_or_default())
 }
 
@@ -232,14 +219,14 @@ async fn while_deleting<T>(work: impl Future<Output = T>, deletions: &mut Deleti
 
 /// Converts a message, or logs why there is nothing to forward and returns `None`.
 fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
-    let message_id = sanitize(message.message_id().unwrap_or(""));
+    let message_id = excerpt(message.message_id().unwrap_or(""));
     match decode(message.body().unwrap_or(""), app) {
         Decoded::Change(change) => {
-            tracing::debug!(change = %sanitize(&change.to_string()), message = message_id, "change received");
+            tracing::debug!(change = %excerpt(&change.to_string()), message = message_id, "change received");
             Some(ChangeMessage::Change {
                 change,
                 message_id,
-                tracking_id: attribute(message, "trackingId").map(sanitize),
+                tracking_id: attribute(message, "trackingId").map(excerpt),
                 sent_at: sent_at(message),
             })
         }
@@ -248,7 +235,7 @@ fn read(message: &Message, app: &str) -> Option<ChangeMessage> {
             None
         }
         Decoded::Unknown(kind) => {
-            tracing::warn!(message = message_id, kind = sanitize(&kind), "change of an unknown type dropped");
+            tracing::warn!(message = message_id, kind = excerpt(&kind), "change of an unknown type dropped");
             None
         }
         Decoded::Malformed(reason) => {

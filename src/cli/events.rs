@@ -8,7 +8,8 @@ use super::report::print_error;
 use super::status::{client, moment, print, report_client_error};
 use crate::config::ClientConfig;
 use crate::exit::Exit;
-use crate::status::{ClientError, Event, sanitize};
+use crate::status::{ClientError, Event};
+use crate::text::sanitize;
 
 /// Delay before a reconnection.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);

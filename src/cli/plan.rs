@@ -19,11 +19,12 @@ use super::report::{print_error, print_line, print_row};
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, OnRemoved};
 use crate::daemon::settings_of;
-use crate::driver::{StateFile, chain};
+use crate::driver::StateFile;
 use crate::engine;
 use crate::exit::Exit;
 use crate::model::Snapshot;
 use crate::reconciler::{Revision, Settings};
+use crate::text::chain;
 use simulation::{Image, Preview, Simulation, Step};
 
 /// The longest wait for the disk, which may be on a network.

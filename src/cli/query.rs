@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use crate::cloud::{Account, Aws, CloudError, CloudErrorKind, ControlPlane, EchoStream};
 use crate::config::Config;
-use crate::driver::chain;
 use crate::engine::{self, NoEngine, NoEngineKind};
 use crate::exit::Exit;
 use crate::model::Snapshot;
+use crate::text::chain;
 
 /// The longest wait for a sign-in.
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(30);
@@ -94,17 +94,17 @@ pub(super) async fn snapshot(cloud: &EchoStream) -> Result<Snapshot, Problem> {
 pub(super) fn cloud_problem(error: &CloudError, reach: &str) -> Problem {
     let found = chain(error);
     match error.kind() {
-        CloudErrorKind::Refused => {
+        CloudErrorKind::Denied => {
             let remedy = "check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID";
             Problem::new(found, remedy, Exit::SignInRefused)
         }
         CloudErrorKind::Unreachable | CloudErrorKind::TimedOut => Problem::unavailable(found, reach),
         CloudErrorKind::Throttled => Problem::unavailable(found, "try again in a minute"),
-        CloudErrorKind::Failed => Problem::unavailable(
+        CloudErrorKind::InvalidResponse => Problem::wrong(found, "check that APPSYNC_ENDPOINT is EchoStream's API"),
+        _ => Problem::unavailable(
             found,
             "try again; if it fails again, check APP and TENANT, or ask EchoStream's support",
         ),
-        CloudErrorKind::InvalidResponse => Problem::wrong(found, "check that APPSYNC_ENDPOINT is EchoStream's API"),
     }
 }
 

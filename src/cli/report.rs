@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use super::query::Problem;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::text::{pad, sanitize};
 
 /// Width of the first column.
 const STATUS_WIDTH: usize = 7;
@@ -119,12 +120,7 @@ fn write_line(text: &str) {
 fn line(status: &str, colour: Option<u8>, subject: &str, text: &str) -> String {
     let status = format!("{status:<STATUS_WIDTH$}");
     let status = colour.map_or(status.clone(), |colour| format!("\u{1b}[{colour}m{status}\u{1b}[0m"));
-    format!("{status}  {:<SUBJECT_WIDTH$}  {}", sanitize(subject), sanitize(text))
-}
-
-/// Replaces control characters, so that a name from the cloud cannot break the line or control the terminal.
-fn sanitize(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    format!("{status}  {}  {}", pad(&sanitize(subject), SUBJECT_WIDTH), sanitize(text))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::status::Table;
+use crate::text::width;
 
 /// Lines and columns of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +43,11 @@ impl Screen {
     }
 }
 
-/// Number of visible characters of a line: all but the escape sequences for colours.
+/// Columns of a line without the escape sequences for colours.
 fn visible(line: &str) -> usize {
     let mut parts = line.split("\u{1b}[");
-    let plain = parts.next().map_or(0, |part| part.chars().count());
-    plain + parts.map(|part| part.split_once('m').map_or(0, |(_, rest)| rest.chars().count())).sum::<usize>()
+    let plain = parts.next().map_or(0, width);
+    plain + parts.map(|part| part.split_once('m').map_or(0, |(_, rest)| width(rest))).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -81,6 +82,8 @@ mod tests {
     fn long_lines_wrap_and_colours_take_no_columns() {
         let long = table(&["123456789012345\n", "b\n", "c\n"]);
         assert_eq!(screen(6, 10).fit(&long), "head\n\n123456789012345\nand 2 more nodes\n");
+        let wide = table(&["日本日本日本\n", "b\n", "c\n"]);
+        assert_eq!(screen(6, 10).fit(&wide), "head\n\n日本日本日本\nand 2 more nodes\n");
         let red = table(&["\u{1b}[31m1234567890\u{1b}[0m\n", "b\n", "c\n"]);
         assert_eq!(screen(6, 10).fit(&red), format!("head\n\n{}", red.nodes.concat()));
     }

@@ -8,7 +8,8 @@ use super::report::print_error;
 use super::watch::watch;
 use crate::config::ClientConfig;
 use crate::exit::Exit;
-use crate::status::{Amount, Client, ClientError, LogReport, NodeReport, Report, Stamp, sanitize};
+use crate::status::{Amount, Client, ClientError, LogReport, NodeReport, Report, Stamp};
+use crate::text::{self, sanitize};
 
 /// Options of `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
@@ -100,31 +101,31 @@ pub(super) fn table(report: &Report, is_coloured: bool) -> Table {
     let now = report.at;
     let mut rows = vec![["NODE", "STATE", "SINCE", "RESTARTS", "LOG LAG", "IMAGE", "LAST"].map(str::to_owned)];
     rows.extend(report.nodes.iter().map(|node| row(node, now)));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().map(|row| text::width(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..6).map(width).collect();
     let mut lines = rows.iter().enumerate().map(|(index, row)| {
-        let mut text = String::new();
+        let mut line = String::new();
         let node = index.checked_sub(1).and_then(|index| report.nodes.get(index));
         let colour = node.map(colour_of).filter(|_| is_coloured);
         for (column, cell) in row.iter().enumerate() {
             let padded = match widths.get(column) {
-                Some(width) => format!("{cell:<width$}  "),
+                Some(&width) => text::pad(cell, width) + "  ",
                 None => cell.clone(),
             };
             match (column, colour) {
-                (1, Some(colour)) => text.push_str(&format!("\u{1b}[{colour}m{padded}\u{1b}[0m")),
-                _ => text.push_str(&padded),
+                (1, Some(colour)) => line.push_str(&format!("\u{1b}[{colour}m{padded}\u{1b}[0m")),
+                _ => line.push_str(&padded),
             }
         }
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push('\n');
+        line.truncate(line.trim_end_matches(' ').len());
+        line.push('\n');
         if let Some(error) = node.and_then(|node| node.error.as_ref()) {
-            text.push_str(&format!("  ! {}\n", sanitize(error)));
+            line.push_str(&format!("  ! {}\n", sanitize(error)));
         }
         if let Some(losses) = node.and_then(|node| node.log.as_ref()).and_then(losses) {
-            text.push_str(&format!("  ! output: {losses}\n"));
+            line.push_str(&format!("  ! output: {losses}\n"));
         }
-        text
+        line
     });
     let head = heading(report) + &lines.next().unwrap_or_default();
     Table { head, nodes: lines.collect() }
@@ -231,4 +232,31 @@ pub(super) fn moment(at: Stamp) -> String {
     let at: OffsetDateTime = at.time();
     let (date, time) = (at.date(), at.time());
     format!("{date} {:02}:{:02}:{:02}.{:03}", time.hour(), time.minute(), time.second(), time.millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn columns_stay_aligned_below_wide_and_unsafe_names() {
+        let at = "2026-11-22T19:17:00Z";
+        let node =
+            |name: &str| json!({"name": name, "state": "running", "since": at, "is_settled": true, "restarts": 1});
+        let nodes: Vec<Value> = ["日本", "e\u{301}", "x\u{202e}gpj", "abcdef"].map(node).into();
+        let report = json!({
+            "version": 1, "at": at, "nodes": nodes, "recent": [],
+            "daemon": {"version": "1", "app": "a", "tenant": "t", "pid": 1, "started_at": at, "phase": "running",
+                "is_converged": true, "engine": null, "cloud_failure": null, "engine_failure": null,
+                "last_change_at": null, "expiries": {}, "is_history_kept": true},
+        });
+        let report: Report = serde_json::from_value(report).expect("a report");
+        for line in table(&report, false).nodes {
+            let (name, _) = line.split_once("running").expect("a state");
+            assert_eq!(text::width(name), 8, "{line:?}");
+            assert!(!name.contains(text::is_unsafe), "{line:?}");
+        }
+    }
 }

@@ -10,7 +10,8 @@ use super::screen::Screen;
 use super::status::{StatusOptions, Table, age, is_coloured, print, render, report_client_error, table};
 use crate::config::ClientConfig;
 use crate::exit::Exit;
-use crate::status::{Client, ClientError, Report, Stamp, sanitize};
+use crate::status::{Client, ClientError, Report, Stamp};
+use crate::text::sanitize;
 
 /// Interval of requests without events.
 const WATCH_EVERY: Duration = Duration::from_secs(2);

@@ -7,8 +7,9 @@ use super::status::{age, client, moment, print, report_client_error};
 use crate::config::ClientConfig;
 use crate::exit::Exit;
 use crate::status::{
-    Action, Cause, ClientError, FieldChange, NodeHistory, NodeReport, Outcome, Stamp, Step, offline_history, sanitize,
+    Action, Cause, ClientError, FieldChange, NodeHistory, NodeReport, Outcome, Stamp, Step, offline_history,
 };
+use crate::text::sanitize;
 
 /// Options of `why`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]

@@ -12,9 +12,9 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::session::Session;
-use super::text::{chain, sanitize};
 use super::transport::web_client;
 use super::{CloudError, CloudErrorKind};
+use crate::text::{chain, excerpt};
 
 /// Limit for opening a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -201,14 +201,16 @@ fn parse_response<T: DeserializeOwned>(
 ) -> Result<T, CallError> {
     let errors = errors_in(body);
     let text = describe(&errors).unwrap_or_else(|| format!("status {}", status.as_u16()));
-    if status == StatusCode::UNAUTHORIZED || has_type(&errors, "UnauthorizedException") {
-        return Err(CallError::Unauthorized(error(CloudErrorKind::Refused, operation, text)));
+    let of_type = |found: &WireError| CloudErrorKind::of_code(found.error_type.as_deref()?);
+    let of_status = CloudErrorKind::of_status(status.as_u16());
+    let kinds: Vec<CloudErrorKind> = errors.iter().filter_map(of_type).chain(of_status).collect();
+    if kinds.contains(&CloudErrorKind::Expired) {
+        return Err(CallError::Unauthorized(error(CloudErrorKind::Denied, operation, text)));
     }
-    if status == StatusCode::TOO_MANY_REQUESTS || has_type(&errors, "Throttl") || has_type(&errors, "LimitExceeded") {
-        return Err(CallError::Transient(error(CloudErrorKind::Throttled, operation, text)));
-    }
-    if status.is_server_error() {
-        return Err(CallError::Transient(error(CloudErrorKind::Failed, operation, text)));
+    for kind in [CloudErrorKind::Throttled, CloudErrorKind::Failed] {
+        if kinds.contains(&kind) {
+            return Err(CallError::Transient(error(kind, operation, text)));
+        }
     }
     if !status.is_success() || !errors.is_empty() {
         return Err(CallError::Permanent(error(CloudErrorKind::Failed, operation, text)));
@@ -237,13 +239,9 @@ fn errors_in(body: &[u8]) -> Vec<WireError> {
     }
 }
 
-fn has_type(errors: &[WireError], part: &str) -> bool {
-    errors.iter().filter_map(|error| error.error_type.as_deref()).any(|error_type| error_type.contains(part))
-}
-
 fn describe(errors: &[WireError]) -> Option<String> {
     let texts: Vec<String> = errors.iter().take(ERRORS_SHOWN_MAX).map(WireError::text).collect();
-    if texts.is_empty() { None } else { Some(sanitize(&texts.join("; "))) }
+    if texts.is_empty() { None } else { Some(excerpt(&texts.join("; "))) }
 }
 
 impl WireError {

@@ -17,11 +17,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::aws::Aws;
-use super::failure::{AwsErrorKind, Failure};
+use super::aws_error::AwsError;
 use super::renewing::Lease;
-use super::text::sanitize;
 use super::{Account, CloudError, CloudErrorKind};
 use crate::telemetry::Redactor;
+use crate::text::excerpt;
 
 /// Operation of sign-in errors.
 const SIGN_IN: &str = "sign in";
@@ -44,19 +44,6 @@ const PUBLIC_MAX: usize = 768;
 
 /// Longest secret block accepted, bytes of base64; the service sends fewer than 2,000.
 const SECRET_BLOCK_MAX: usize = 64 * 1024;
-
-/// Codes of Cognito for a wrong user, password, client or pool.
-const REFUSALS: [&str; 9] = [
-    "NotAuthorizedException",
-    "UserNotFoundException",
-    "PasswordResetRequiredException",
-    "UserNotConfirmedException",
-    "ResourceNotFoundException",
-    "ForbiddenException",
-    "InvalidParameterException",
-    "InvalidUserPoolConfigurationException",
-    "UnsupportedOperationException",
-];
 
 /// The tokens of a sign-in. `Debug` shows no token.
 #[derive(Debug, Clone)]
@@ -132,7 +119,7 @@ impl Cognito {
             .auth_parameters("SRP_A", &parameters.a)
             .send()
             .await
-            .map_err(|error| call_error(SIGN_IN, &Failure::of(&error)))?;
+            .map_err(|error| call_error(SIGN_IN, &AwsError::of(&error)))?;
         if response.challenge_name() != Some(&ChallengeNameType::PasswordVerifier) {
             return Err(unexpected_challenge(response.challenge_name()));
         }
@@ -162,14 +149,14 @@ impl Cognito {
             .challenge_responses("PASSWORD_CLAIM_SIGNATURE", proof.password_claim_signature)
             .send()
             .await
-            .map_err(|error| call_error(SIGN_IN, &Failure::of(&error)))?;
+            .map_err(|error| call_error(SIGN_IN, &AwsError::of(&error)))?;
         let result = response.authentication_result().ok_or_else(|| unexpected_challenge(response.challenge_name()))?;
         self.tokens(result, None).ok_or_else(|| invalid_response("no access token"))
     }
 
-    /// Renews the tokens without the password. `Refused` if there is no refresh token or it is not accepted.
+    /// Renews the tokens without the password. `Denied` if there is no refresh token or it is not accepted.
     pub(super) async fn refresh(&self, old: &Tokens) -> Result<Tokens, CloudError> {
-        let refresh = old.refresh.as_ref().ok_or_else(|| CloudError::new(CloudErrorKind::Refused, REFRESH))?;
+        let refresh = old.refresh.as_ref().ok_or_else(|| CloudError::new(CloudErrorKind::Denied, REFRESH))?;
         let response = self
             .client
             .initiate_auth()
@@ -178,9 +165,9 @@ impl Cognito {
             .auth_parameters("REFRESH_TOKEN", refresh.expose_secret())
             .send()
             .await
-            .map_err(|error| call_error(REFRESH, &Failure::of(&error)))?;
+            .map_err(|error| call_error(REFRESH, &AwsError::of(&error)))?;
         response.authentication_result().and_then(|result| self.tokens(result, Some(refresh))).ok_or_else(|| {
-            CloudError::new(CloudErrorKind::Refused, REFRESH).with_source("the response has no access token")
+            CloudError::new(CloudErrorKind::Denied, REFRESH).with_source("the response has no access token")
         })
     }
 
@@ -272,26 +259,24 @@ fn invalid_response(why: &'static str) -> CloudError {
 
 /// A daemon cannot choose a new password or enter a code: an operator must act.
 fn unexpected_challenge(name: Option<&ChallengeNameType>) -> CloudError {
-    let name = name.map_or_else(|| "nothing".to_owned(), |name| sanitize(name.as_str()));
+    let name = name.map_or_else(|| "nothing".to_owned(), |name| excerpt(name.as_str()));
     let text =
         format!("the user pool requires the challenge {name}, which a daemon cannot complete; set up the user again");
-    CloudError::new(CloudErrorKind::Refused, SIGN_IN).with_source(text)
+    CloudError::new(CloudErrorKind::Denied, SIGN_IN).with_source(text)
 }
 
-fn call_error(operation: &'static str, failure: &Failure) -> CloudError {
-    CloudError::new(kind(failure), operation).with_source(failure.text.clone())
+fn call_error(operation: &'static str, error: &AwsError) -> CloudError {
+    CloudError::new(kind(error), operation).with_source(error.text.clone())
 }
 
-fn kind(failure: &Failure) -> CloudErrorKind {
-    match failure.kind {
+fn kind(error: &AwsError) -> CloudErrorKind {
+    match error.kind {
         // Too many wrong passwords lock a user temporarily.
-        AwsErrorKind::Refused if failure.text.contains("attempts exceeded") => CloudErrorKind::Throttled,
-        AwsErrorKind::Refused if REFUSALS.contains(&failure.code.as_str()) => CloudErrorKind::Refused,
-        AwsErrorKind::Refused | AwsErrorKind::Failed | AwsErrorKind::NoCredentials => CloudErrorKind::Failed,
-        AwsErrorKind::Unreachable => CloudErrorKind::Unreachable,
-        AwsErrorKind::TimedOut => CloudErrorKind::TimedOut,
-        AwsErrorKind::Throttled => CloudErrorKind::Throttled,
-        AwsErrorKind::InvalidResponse => CloudErrorKind::InvalidResponse,
+        CloudErrorKind::Denied if error.text.contains("attempts exceeded") => CloudErrorKind::Throttled,
+        // The user, the password, the client or the pool is wrong.
+        CloudErrorKind::Denied | CloudErrorKind::Absent | CloudErrorKind::Invalid => CloudErrorKind::Denied,
+        kind if kind.is_passing() => kind,
+        _ => CloudErrorKind::Failed,
     }
 }
 
@@ -301,18 +286,18 @@ mod tests {
 
     #[test]
     fn refusals_have_kinds() {
-        let check = |code: &str, text: &str, aws_kind, expected| {
-            let failure = Failure { kind: aws_kind, code: code.to_owned(), text: text.to_owned() };
-            assert_eq!(kind(&failure), expected, "{code}");
-        };
-        let refused = AwsErrorKind::Refused;
-        check("NotAuthorizedException", "Incorrect username or password.", refused, CloudErrorKind::Refused);
-        check("NotAuthorizedException", "Password attempts exceeded", refused, CloudErrorKind::Throttled);
-        check("UserNotFoundException", "", refused, CloudErrorKind::Refused);
-        check("PasswordResetRequiredException", "", refused, CloudErrorKind::Refused);
-        check("UserNotConfirmedException", "", refused, CloudErrorKind::Refused);
-        check("UserLambdaValidationException", "", refused, CloudErrorKind::Failed);
-        check("", "", AwsErrorKind::TimedOut, CloudErrorKind::TimedOut);
+        use CloudErrorKind::{Absent, Denied, Failed, Invalid, Refused, Throttled, TimedOut};
+        for (aws_kind, text, expected) in [
+            (Denied, "NotAuthorizedException: Incorrect username or password.", Denied),
+            (Denied, "NotAuthorizedException: Password attempts exceeded", Throttled),
+            (Absent, "UserNotFoundException: no user", Denied),
+            (Invalid, "InvalidParameterException: no client", Denied),
+            (Refused, "UserLambdaValidationException: no", Failed),
+            (TimedOut, "", TimedOut),
+        ] {
+            let error = AwsError { kind: aws_kind, text: text.to_owned() };
+            assert_eq!(kind(&error), expected, "{aws_kind:?} {text}");
+        }
     }
 
     #[test]

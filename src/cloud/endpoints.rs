@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use futures_util::FutureExt;
 
 use super::Aws;
-use super::text::{chain, sanitize};
+use crate::text::chain;
 
 /// A service of AWS that the daemon calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Aws {
             }
         };
         let url = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        url.ok_or_else(|| sanitize(&failed.unwrap_or_default()))
+        url.ok_or_else(|| failed.unwrap_or_default())
     }
 }
 

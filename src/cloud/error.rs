@@ -1,24 +1,44 @@
-//! Errors of the control plane, by kind.
+//! The kinds of failures of the cloud, and the error of the control plane.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// Kind of a failure.
+/// Kind of a failure of EchoStream's API or of an AWS service. `aws_error` derives it from codes and statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloudErrorKind {
-    /// User name, password, client or pool were refused. Retry after a delay: the password may be corrected.
+    /// There are no AWS credentials, or they could not be loaded.
+    NoCredentials,
+    /// The AWS credentials or the token are not accepted: expired, unknown, or the signature is wrong. New ones may help.
+    Expired,
+    /// A permission is missing, or user name, password, client or pool were refused. Retry after a delay: both may be
+    /// corrected.
+    Denied,
+    /// The service throttles requests (429).
+    Throttled,
+    /// The object of the request does not exist.
+    Absent,
+    /// The object or the data of the request is there already.
+    AlreadyExists,
+    /// The content of the request is invalid: a retry cannot succeed.
+    Invalid,
+    /// The service refused the request for another reason (4xx).
     Refused,
     /// No connection: DNS, TCP, TLS.
     Unreachable,
     /// No complete response within the limit.
     TimedOut,
-    /// The cloud throttles requests (429).
-    Throttled,
-    /// The cloud failed (5xx, or GraphQL errors).
+    /// The service failed (5xx, or GraphQL errors).
     Failed,
     /// The response is invalid.
     InvalidResponse,
+}
+
+impl CloudErrorKind {
+    /// Whether the service did not decide about the request, so that a retry may succeed without any change.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unreachable | Self::TimedOut | Self::Failed | Self::InvalidResponse)
+    }
 }
 
 /// A failed call to the cloud. `Display` fits after "failed to" and names no secret. `Clone`, because callers that
@@ -52,12 +72,12 @@ impl CloudError {
 impl fmt::Display for CloudError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            CloudErrorKind::Refused => "the cloud refused the credentials",
+            CloudErrorKind::Denied => "the cloud refused the credentials",
             CloudErrorKind::Unreachable => "the cloud cannot be reached",
             CloudErrorKind::TimedOut => "the cloud did not respond in time",
             CloudErrorKind::Throttled => "the cloud throttles requests",
-            CloudErrorKind::Failed => "the cloud returned an error",
             CloudErrorKind::InvalidResponse => "the response is invalid",
+            _ => "the cloud returned an error",
         };
         write!(f, "{}: {kind}", self.operation)
     }

@@ -2,12 +2,13 @@
 //!
 //! [`ControlPlane`] lists all calls. [`EchoStream`] implements it: `appsync` is the transport, `session` and `cognito`
 //! sign in, `decode` converts responses. [`AppCredentials`] provides the app's AWS credentials to the SDK,
-//! [`HostCredentials`] those of the host. [`Aws`] creates the SDK clients of all modules. [`AuditTrail`] sends audit
-//! records to the tenant if the tenant enables them.
+//! [`HostCredentials`] those of the host. [`Aws`] creates the SDK clients of all modules, and `aws_error` classifies
+//! their failures. [`AuditTrail`] sends audit records to the tenant if the tenant enables them.
 
 mod appsync;
 mod audit;
 mod aws;
+pub(crate) mod aws_error;
 pub(crate) mod backoff;
 mod cognito;
 mod credentials;
@@ -15,7 +16,6 @@ mod decode;
 mod echostream;
 mod endpoints;
 mod error;
-pub(crate) mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod host_credentials;
@@ -28,7 +28,6 @@ mod session;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-pub(crate) mod text;
 pub(crate) mod transport;
 
 use std::fmt;

@@ -11,8 +11,8 @@ use time::format_description::well_known::Rfc2822;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::text::{chain, sanitize};
 use super::transport;
+use crate::text::{chain, excerpt};
 
 /// Limit for each step.
 const STEP_LIMIT: Duration = Duration::from_secs(8);
@@ -73,12 +73,12 @@ async fn connect(url: &Url) -> Result<SocketAddr, Unreached> {
     let name_error = |detail: String| Unreached { step: Step::Name, detail };
     let found = timeout(STEP_LIMIT, lookup_host((host, port))).await;
     let found = found.map_err(|_| name_error(format!("{host}: {}", timeout_text())))?;
-    let addresses: Vec<_> = found.map_err(|error| name_error(sanitize(&format!("{host}: {error}"))))?.collect();
+    let addresses: Vec<_> = found.map_err(|error| name_error(excerpt(&format!("{host}: {error}"))))?.collect();
     let mut detail = format!("{host} has no addresses");
     for address in addresses {
         match timeout(STEP_LIMIT, TcpStream::connect(address)).await {
             Ok(Ok(_)) => return Ok(address),
-            Ok(Err(error)) => detail = sanitize(&format!("{address}: {error}")),
+            Ok(Err(error)) => detail = excerpt(&format!("{address}: {error}")),
             Err(_) => detail = format!("{address}: {}", timeout_text()),
         }
     }

@@ -49,7 +49,7 @@ impl Session {
     async fn renew(&self, old: Option<Tokens>) -> Result<Tokens, CloudError> {
         if let Some(old) = old.filter(Tokens::can_refresh) {
             match self.cognito.refresh(&old).await {
-                Err(error) if error.kind() == CloudErrorKind::Refused => {
+                Err(error) if error.kind() == CloudErrorKind::Denied => {
                     tracing::info!("refresh token refused, signing in with the password");
                 }
                 result => return result,

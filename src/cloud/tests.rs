@@ -9,9 +9,9 @@ use secrecy::SecretString;
 use tokio::time::timeout;
 
 use super::testing::{SOON, client, client_with};
-use super::text::chain;
 use super::{AppCredentials, CloudError, CloudErrorKind, ControlPlane};
 use crate::model::{App, NodeName, Snapshot};
+use crate::text::chain;
 
 const IMAGE: &str = "public.ecr.aws/x/y:1";
 
@@ -62,7 +62,7 @@ async fn wrong_users_and_passwords_are_refused() {
         let fake = FakeCloud::start().await;
         let client = client_with(&fake, |env| drop(env.insert(variable.to_owned(), value.to_owned()))).await;
         let error = client.cloud.sign_in().await.expect_err(variable);
-        assert_eq!(error.kind(), CloudErrorKind::Refused, "{}", chain(&error));
+        assert_eq!(error.kind(), CloudErrorKind::Denied, "{}", chain(&error));
         assert!(!format!("{error:?} {}", chain(&error)).contains("wrong"), "the password shows: {error:?}");
         assert_eq!(fake.services.calls(Service::AppSync, "POST"), 0);
     }
@@ -73,7 +73,7 @@ async fn a_new_password_is_used_without_a_restart() {
     let fake = FakeCloud::start().await;
     let client = client(&fake).await;
     fake.set_password("another");
-    assert_eq!(kind_of(client.cloud.app().await), CloudErrorKind::Refused);
+    assert_eq!(kind_of(client.cloud.app().await), CloudErrorKind::Denied);
     client.password.send_replace(SecretString::from("another"));
     app_of(client.cloud.app().await);
 }
@@ -102,7 +102,7 @@ async fn a_refused_refresh_falls_back_to_the_password() {
 
     fake.expire_tokens();
     fake.set_user_enabled(false);
-    assert_eq!(kind_of(client.cloud.app().await), CloudErrorKind::Refused);
+    assert_eq!(kind_of(client.cloud.app().await), CloudErrorKind::Denied);
     fake.set_user_enabled(true);
     app_of(client.cloud.app().await);
 }

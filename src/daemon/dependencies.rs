@@ -12,12 +12,12 @@ use tracing::{error, info, warn};
 use super::Daemon;
 use crate::cloud::{CloudErrorKind, EchoStream};
 use crate::config::{Config, NodeLogOptions, OnExit};
-use crate::driver::chain;
 use crate::engine::{self, NodeLogsChoice};
 use crate::exit::Exit;
 use crate::host::Signal;
 use crate::logs::{Shipper, ShipperOptions, Shipping};
 use crate::reconciler::{EndOfNodes, NodeLogSettings, Settings};
+use crate::text::chain;
 
 /// How long a silent cloud may delay the start; the first snapshot then signs in.
 const SIGN_IN_WAIT: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(super) async fn sign_in(cloud: &EchoStream) -> Result<(), Exit> {
             info!("signed in");
             Ok(())
         }
-        Ok(Err(error)) if error.kind() == CloudErrorKind::Refused => {
+        Ok(Err(error)) if error.kind() == CloudErrorKind::Denied => {
             error!(error = chain(&error), "sign-in was refused; check USER_NAME, PASSWORD, CLIENT_ID and USER_POOL_ID");
             Err(Exit::SignInRefused)
         }

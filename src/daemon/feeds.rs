@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::changes::ChangeMessage;
-use crate::driver::chain;
 use crate::host::Notifier;
 use crate::model::NodeName;
 use crate::reconciler::{Event, Phase, Status};
 use crate::status::Recorder;
 use crate::telemetry::PROGRESS;
+use crate::text::chain;
 
 /// A driver without a heartbeat for this long hangs; heartbeats are seconds apart.
 const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(30);

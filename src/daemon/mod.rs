@@ -28,7 +28,7 @@ use self::feeds::{forward_changes, notify_watchdog, publish_status, receive_engi
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
-use crate::driver::{ContainerLister, Driver, Executor, NOTICES_MAX, StateFile, chain};
+use crate::driver::{ContainerLister, Driver, Executor, NOTICES_MAX, StateFile};
 use crate::engine::NodeLogsChoice;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, power_off, watchdog_interval};
@@ -38,6 +38,7 @@ use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, St
 use crate::registry::Registry;
 use crate::status::{Recorder, Timed};
 use crate::tasks::Tasks;
+use crate::text::chain;
 
 /// Events that may wait for the driver.
 const INBOX_MAX: usize = 1024;

@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, watch};
 use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, Flags};
 use crate::daemon::{self, Daemon, Reload, Requests};
-use crate::driver::chain;
 use crate::exit::Exit;
 use crate::status::{About, Recorder};
 use crate::tasks::Tasks;
+use crate::text::chain;
 use engine::DemoEngine;
 use scenario::Scenario;
 

@@ -1,15 +1,11 @@
 //! Converts errors of engine, cloud and registry into failures of the reconciler.
 
-use std::error::Error;
-
 use managed_app_runtimes::{ErrorKind, RuntimeError};
 
 use crate::cloud::{CloudError, CloudErrorKind};
 use crate::reconciler::{Failure, FailureKind};
-use crate::registry::{RegistryError, RegistryErrorKind};
-
-/// Maximum length of a failure's text, characters.
-const TEXT_MAX: usize = 1_000;
+use crate::registry::RegistryError;
+use crate::text::chain;
 
 /// The failure of an engine call.
 pub fn of_runtime(error: &RuntimeError) -> Failure {
@@ -30,35 +26,18 @@ pub fn of_pull(error: &RuntimeError) -> Failure {
 
 /// The failure of a call to the cloud.
 pub fn of_cloud(error: &CloudError) -> Failure {
-    let kind = match error.kind() {
-        CloudErrorKind::Refused => FailureKind::Permanent,
-        CloudErrorKind::Throttled => FailureKind::Throttled,
-        _ => FailureKind::Transient,
-    };
-    Failure { kind, text: chain(error) }
+    Failure { kind: of_cloud_kind(error.kind()), text: chain(error) }
 }
 
 /// The failure to get credentials for a registry.
 pub fn of_registry(error: &RegistryError) -> Failure {
-    let kind = match error.kind() {
-        RegistryErrorKind::AccessDenied => FailureKind::Permanent,
-        RegistryErrorKind::Throttled => FailureKind::Throttled,
-        _ => FailureKind::Transient,
-    };
-    Failure { kind, text: chain(error) }
+    Failure { kind: of_cloud_kind(error.kind()), text: chain(error) }
 }
 
-/// An error with its chain of sources, on one line.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let source_text = source.to_string();
-        if !text.ends_with(&source_text) {
-            text.push_str(": ");
-            text.push_str(&source_text);
-        }
-        next = source.source();
+fn of_cloud_kind(kind: CloudErrorKind) -> FailureKind {
+    match kind {
+        CloudErrorKind::Denied => FailureKind::Permanent,
+        CloudErrorKind::Throttled => FailureKind::Throttled,
+        _ => FailureKind::Transient,
     }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX).collect()
 }

@@ -25,7 +25,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-pub use failure::chain;
 pub use lister::ContainerLister;
 pub use operate::next_name;
 pub use state::{Disk, StateFile};
@@ -39,6 +38,7 @@ use crate::reconciler::{
 };
 use crate::registry::Registry;
 use crate::status::Recorder;
+use crate::text::chain;
 
 /// The longest wait for a complete snapshot, above the limits of the client itself.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);

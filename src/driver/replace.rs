@@ -29,8 +29,9 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 use tracing::warn;
 
 use super::operate::{created, ignore_absent, next_name, with_labels};
-use super::{Executor, Notice, failure};
+use super::{Executor, Notice};
 use crate::reconciler::{Failure, FailureKind, Outcome, Revision, Strategy, Target};
+use crate::text::chain;
 
 /// How long a start may wait for a host port of another node, in addition to that node's stop grace.
 const PORT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -218,7 +219,7 @@ impl Executor {
         match self.runtime.remove(&rollout.next).await {
             Ok(()) => self.state.forget(std::slice::from_ref(&rollout.next)).await,
             Err(error) => {
-                warn!(container = %rollout.next, error = failure::chain(&error), "failed container cannot be removed");
+                warn!(container = %rollout.next, error = chain(&error), "failed container cannot be removed");
             }
         }
         gone.map_or(Ok(Outcome::RolledBack(failure)), Err)
@@ -261,6 +262,6 @@ fn start_failure(error: &RuntimeError, strategy: Strategy) -> Failure {
         ErrorKind::Refused => FailureKind::Permanent,
         _ => FailureKind::Transient,
     };
-    let text = format!("the new container did not start: {}; the old one runs", failure::chain(error));
+    let text = format!("the new container did not start: {}; the old one runs", chain(error));
     Failure { kind, text }
 }

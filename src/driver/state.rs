@@ -5,23 +5,24 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use managed_app_runtimes::ContainerId;
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
+use crate::json_file::{self, JsonFile};
 use crate::reconciler::{Revision, StartupInputs};
+use crate::text::chain;
 
 /// Version of the file that this program writes; a newer file is set aside.
 const VERSION: u32 = 1;
 const FILE_NAME: &str = "state.json";
-/// A larger file is invalid.
-const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Storage of the state.
 #[async_trait]
@@ -46,9 +47,8 @@ struct Memory {
 }
 
 /// Older files contain no inputs and are valid; older daemons ignore them.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Contents {
-    version: u32,
     revisions: HashMap<String, String>,
     #[serde(default)]
     inputs: HashMap<String, StartupInputs>,
@@ -57,7 +57,6 @@ struct Contents {
 /// [`Contents`] by reference, for writing.
 #[derive(Serialize)]
 struct ContentsRef<'a> {
-    version: u32,
     revisions: HashMap<&'a str, &'a str>,
     inputs: HashMap<&'a str, &'a StartupInputs>,
 }
@@ -66,21 +65,15 @@ impl StateFile {
     /// Reads `state.json` in `directory`, which is created if absent. An invalid file is set aside with a warning, and
     /// its content counts as unknown.
     pub fn open(directory: &Path) -> Self {
-        let path = directory.join(FILE_NAME);
         if let Err(error) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory) {
             warn!(path = %directory.display(), %error, "the state directory cannot be created");
         }
-        let revisions = match read(&path) {
-            Ok(revisions) => revisions,
-            Err(reason) => {
-                let aside = path.with_extension("json.unreadable");
-                let moved = std::fs::rename(&path, &aside);
-                warn!(path = %path.display(), aside = %aside.display(), moved = moved.is_ok(), error = %reason,
-                    "the state file cannot be read and is set aside; nodes restart once");
-                HashMap::new()
-            }
-        };
-        Self::with(revisions, Box::new(FileDisk { path }))
+        let file = JsonFile::new(directory.join(FILE_NAME), VERSION);
+        let contents = file.read_or_set_aside().unwrap_or_else(|error| {
+            warn!(error = chain(&error), "the state file cannot be read and is set aside; nodes restart once");
+            Contents::default()
+        });
+        Self::with(contents.into_revisions(), Box::new(file))
     }
 
     /// The state of `text`, stored on `disk` from now on. An invalid text counts as unknown.
@@ -99,7 +92,7 @@ impl StateFile {
     /// Fails with `InvalidData` for a file that [`StateFile::open`] would set aside, and with the system's error if
     /// this user may not read it.
     pub fn peek(directory: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
-        read(&directory.join(FILE_NAME))
+        JsonFile::new(directory.join(FILE_NAME), VERSION).read().map(Contents::into_revisions)
     }
 
     /// All known revisions.
@@ -163,57 +156,22 @@ impl StateFile {
     }
 }
 
-/// The file system.
-#[derive(Debug)]
-struct FileDisk {
-    path: PathBuf,
-}
-
 #[async_trait]
-impl Disk for FileDisk {
+impl Disk for JsonFile {
     async fn write(&self, text: Vec<u8>) -> io::Result<()> {
-        let path = self.path.clone();
-        tokio::task::spawn_blocking(move || replace(&path, &text)).await.map_err(io::Error::other).flatten()
+        let path = self.path().to_owned();
+        spawn_blocking(move || json_file::replace(&path, &text)).await.map_err(io::Error::other).flatten()
     }
-}
-
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let next = path.with_extension("json.next");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    file.write_all(text)?;
-    file.sync_data()?;
-    std::fs::rename(&next, path)
-}
-
-/// An invalid file is `InvalidData`.
-fn read(path: &Path) -> io::Result<HashMap<ContainerId, Revision>> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => return Err(invalid_data("it is too large".to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        _ => {}
-    }
-    parse(&std::fs::read(path)?)
-}
-
-fn invalid_data(reason: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 /// Parses the text of a file.
 pub(super) fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
-    let contents: Contents = serde_json::from_slice(text).map_err(|error| invalid_data(error.to_string()))?;
-    if contents.version > VERSION {
-        return Err(invalid_data(format!(
-            "version {} is newer than version {VERSION} of this program",
-            contents.version
-        )));
-    }
-    Ok(contents.into_revisions())
+    json_file::parse(text, VERSION).map(Contents::into_revisions)
 }
 
 /// The text of a file.
 pub(super) fn to_text(revisions: &HashMap<ContainerId, Revision>) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&ContentsRef::of(revisions))
+    json_file::to_text(&ContentsRef::of(revisions), VERSION)
 }
 
 impl<'a> ContentsRef<'a> {
@@ -225,13 +183,13 @@ impl<'a> ContentsRef<'a> {
                 inputs.insert(id.0.as_str(), &**known);
             }
         }
-        Self { version: VERSION, revisions, inputs }
+        Self { revisions, inputs }
     }
 }
 
 impl Contents {
     fn into_revisions(self) -> HashMap<ContainerId, Revision> {
-        let Self { revisions, mut inputs, .. } = self;
+        let Self { revisions, mut inputs } = self;
         revisions
             .into_iter()
             .map(|(id, digest)| {
@@ -289,6 +247,20 @@ mod tests {
             assert_eq!(read.get(&id("9f1c0a")), Some(&Revision::from_text("5d41402abc4b2a76b9719d911017c592")));
             assert_eq!((read.len(), std::fs::read_dir(directory.path()).expect("a folder").count()), (2, 1));
         }
+    }
+
+    #[tokio::test]
+    async fn file_of_version_1_is_written_with_the_same_bytes() {
+        let text = include_str!("fixtures/state-v1-inputs.json");
+        let directory = tempfile::tempdir().expect("a folder");
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, text).expect("a file");
+        let state = Arc::new(StateFile::open(directory.path()));
+        let known = state.revisions().remove(&id("9f1c0a")).expect("it is known");
+        assert_eq!(known.inputs().map(|inputs| inputs.len()), Some(3));
+        std::fs::remove_file(&path).expect("it is there");
+        state.record(&id("9f1c0a"), &known).await;
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
     }
 
     #[tokio::test]

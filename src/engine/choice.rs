@@ -6,7 +6,7 @@ use std::sync::Arc;
 use managed_app_runtimes::{ContainerRuntime, EngineInfo, EngineKind, ErrorKind, RuntimeError};
 
 use super::remedy::remedy;
-use crate::driver::chain;
+use crate::text::chain;
 
 /// An engine that responds.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use managed_app_runtimes::{EngineKind, ErrorKind, RuntimeError};
 
-use crate::driver::chain;
+use crate::text::chain;
 
 /// The remedy for `error` of the engine of `kind` at `endpoint`.
 pub fn remedy(kind: EngineKind, endpoint: &str, error: &RuntimeError) -> String {

@@ -7,6 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use crate::config::SystemdEnvironment;
+use crate::text::sanitize;
 
 /// The connection to systemd; does nothing without one. Sends never wait and never fail the caller, because a service
 /// must also work under a manager that does not listen.
@@ -51,8 +52,7 @@ impl Notifier {
 
     /// One line for `systemctl status`. Control characters become spaces: a line break would begin another message.
     pub fn status(&self, text: &str) {
-        let line: String = text.chars().map(|next| if next.is_control() { ' ' } else { next }).collect();
-        self.send(&format!("STATUS={line}"));
+        self.send(&format!("STATUS={}", sanitize(text)));
     }
 
     fn send(&self, message: &str) {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::text::excerpt;
+
 /// Time limit of `shutdown`; it needs well under a second.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(30);
-const STDERR_CHARS_MAX: usize = 500;
 
 /// Why the host was not powered off.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ async fn run(search_path: Option<&OsStr>, time_max: Duration) -> Result<(), Powe
     if output.status.success() {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr).trim().chars().take(STDERR_CHARS_MAX).collect();
+    let stderr = excerpt(String::from_utf8_lossy(&output.stderr).trim());
     Err(PowerOffError::Refused { status: output.status, stderr })
 }
 

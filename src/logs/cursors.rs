@@ -4,9 +4,8 @@
 //! If the file is lost, all output that the engines still keep is sent again.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use managed_app_runtimes::ContainerId;
@@ -14,17 +13,17 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::position::Position;
+use crate::json_file::JsonFile;
+use crate::text::chain;
 
 /// Version of the file that this program writes; a newer one is set aside.
 const VERSION: u32 = 1;
 const FILE_NAME: &str = "logs.json";
-/// A larger file was not written by this program.
-const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The file and its contents.
 #[derive(Debug)]
 pub(super) struct Cursors {
-    path: PathBuf,
+    file: JsonFile,
     memory: Mutex<Memory>,
     /// Held while the file is written.
     disk: tokio::sync::Mutex<Disk>,
@@ -44,25 +43,24 @@ struct Disk {
     is_failing: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Contents {
-    version: u32,
     cursors: HashMap<String, Position>,
 }
 
 impl Cursors {
     /// Reads `logs.json` in `directory`. An unreadable file is set aside with a warning and counts as empty.
     pub(super) fn open(directory: &Path) -> Self {
-        let path = directory.join(FILE_NAME);
-        let cursors = read(&path).unwrap_or_else(|error| {
-            let aside = path.with_extension("json.unreadable");
-            let moved = std::fs::rename(&path, &aside).is_ok();
-            warn!(path = %path.display(), aside = %aside.display(), moved, %error,
-                "the log cursors cannot be read and are set aside; output that the engine still keeps is sent again");
-            HashMap::new()
+        let file = JsonFile::new(directory.join(FILE_NAME), VERSION);
+        let Contents { cursors } = file.read_or_set_aside().unwrap_or_else(|error| {
+            warn!(
+                error = chain(&error),
+                "the log cursors cannot be read and are set aside; output that the engine still keeps is sent again"
+            );
+            Contents::default()
         });
         let memory = Mutex::new(Memory { cursors, changes: 0 });
-        Self { path, memory, disk: tokio::sync::Mutex::default() }
+        Self { file, memory, disk: tokio::sync::Mutex::default() }
     }
 
     /// The position up to which the output of a container is shipped; `None` for an unknown container.
@@ -100,12 +98,12 @@ impl Cursors {
             Ok(written) => {
                 disk.written = written;
                 if std::mem::take(&mut disk.is_failing) {
-                    info!(path = %self.path.display(), "the log cursors can be saved again");
+                    info!(path = %self.file.path().display(), "the log cursors can be saved again");
                 }
             }
             Err(error) if !disk.is_failing => {
                 disk.is_failing = true;
-                warn!(path = %self.path.display(), %error,
+                warn!(path = %self.file.path().display(), %error,
                     "the log cursors cannot be saved; after a restart some output is sent again");
             }
             Err(_) => {}
@@ -119,38 +117,16 @@ impl Cursors {
     }
 
     fn write(&self) -> io::Result<u64> {
-        let (text, number) = {
+        let (contents, number) = {
             let memory = self.lock();
-            let contents = Contents { version: VERSION, cursors: memory.cursors.clone() };
-            (serde_json::to_vec(&contents)?, memory.changes)
+            (Contents { cursors: memory.cursors.clone() }, memory.changes)
         };
-        let next = self.path.with_extension("json.next");
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        file.write_all(&text)?;
-        file.sync_data()?;
-        std::fs::rename(&next, &self.path)?;
+        self.file.write(&contents)?;
         Ok(number)
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn read(path: &Path) -> io::Result<HashMap<String, Position>> {
-    let invalid_data = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => {
-            return Err(invalid_data(format!("the file is larger than {BYTES_MAX} bytes")));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        _ => {}
-    }
-    let contents: Contents =
-        serde_json::from_slice(&std::fs::read(path)?).map_err(|error| invalid_data(error.to_string()))?;
-    match contents.version {
-        VERSION => Ok(contents.cursors),
-        version => Err(invalid_data(format!("unsupported version {version}, this program knows {VERSION}"))),
     }
 }
 
@@ -211,6 +187,19 @@ mod tests {
         let directory = tempfile::tempdir().expect("a folder");
         std::fs::write(directory.path().join(FILE_NAME), text).expect("a file");
         assert!(Cursors::open(directory.path()).get(&id("9f1c")).is_some());
+    }
+
+    #[tokio::test]
+    async fn file_of_version_1_is_written_with_the_same_bytes() {
+        let text = include_str!("fixtures/logs-v1.json");
+        let directory = tempfile::tempdir().expect("a folder");
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, text).expect("a file");
+        let cursors = Arc::new(Cursors::open(directory.path()));
+        let position = cursors.get(&id("9f1c0a")).expect("it is known");
+        std::fs::remove_file(&path).expect("it is there");
+        cursors.save_up_to(cursors.set(&id("9f1c0a"), position)).await;
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
     }
 
     #[tokio::test]

@@ -17,8 +17,8 @@ use super::event::{LogEvent, Volume};
 use super::names::stream_name;
 use super::numbers::Counter;
 use crate::cloud::Aws;
+use crate::cloud::aws_error::AwsError;
 use crate::cloud::backoff::Backoff;
-use crate::cloud::failure::Failure;
 
 /// CloudWatch Logs of one region, with the host's credentials. Shared by all deliveries to this region.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Delivery {
                 }
                 Err(failure) => failure,
             };
-            match classify(&failure) {
+            match classify(failure.kind, self.stream.is_some()) {
                 Response::AlreadyThere => {}
                 Response::BadEvents if events.len() > 1 => {
                     let (first, second) = events.split_at(events.len() / 2);
@@ -110,7 +110,7 @@ impl Delivery {
     }
 
     /// One attempt. Returns the output that CloudWatch discarded.
-    async fn put<M>(&mut self, events: &[LogEvent<M>]) -> Result<Volume, Failure> {
+    async fn put<M>(&mut self, events: &[LogEvent<M>]) -> Result<Volume, AwsError> {
         let service = self.service.clone();
         let client = service.client().await;
         let stream = match &self.stream {
@@ -123,7 +123,7 @@ impl Delivery {
         };
         let request = client.put_log_events().log_group_name(&self.group).log_stream_name(stream);
         let sent = request.set_log_events(Some(events.iter().map(input).collect())).send().await;
-        let output = sent.map_err(|error| Failure::of(&error))?;
+        let output = sent.map_err(|error| AwsError::of(&error))?;
         match output.rejected_log_events_info() {
             Some(info) => Ok(self.rejected(events, info)),
             None => {
@@ -133,17 +133,10 @@ impl Delivery {
         }
     }
 
-    async fn open_stream(&mut self, client: &Client) -> Result<String, Failure> {
+    async fn open_stream(&mut self, client: &Client) -> Result<String, AwsError> {
         let name = stream_name(OffsetDateTime::now_utc(), rand::random());
         let request = client.create_log_stream().log_group_name(&self.group).log_stream_name(&name);
-        request.send().await.map_err(|error| {
-            let failure = Failure::of(&error);
-            if failure.code == "ResourceNotFoundException" {
-                Failure { code: error::NO_GROUP.into(), ..failure }
-            } else {
-                failure
-            }
-        })?;
+        request.send().await.map_err(|error| AwsError::of(&error))?;
         self.stream = Some(name.clone());
         Ok(name)
     }
@@ -189,7 +182,7 @@ impl Delivery {
     }
 
     /// Logs a new error once, and waits before the next attempt.
-    async fn wait(&mut self, error: DeliveryError, failure: &Failure) {
+    async fn wait(&mut self, error: DeliveryError, failure: &AwsError) {
         if self.error != Some(error) {
             self.error = Some(error);
             warn!(

@@ -30,8 +30,8 @@ use super::join::Joiner;
 use super::numbers::Counter;
 use super::position::Position;
 use crate::cloud::backoff::Backoff;
-use crate::driver::chain;
 use crate::model::NodeName;
+use crate::text::chain;
 
 /// Interval at which batches are sent that are not full. An event waits up to twice as long for its continuation lines.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 
 use super::clock::now_ms;
-use crate::cloud::Aws;
-use crate::cloud::failure::{AwsErrorKind, Failure, refuses_keys};
+use crate::cloud::aws_error::AwsError;
+use crate::cloud::{Aws, CloudErrorKind};
 
 /// The stream of all attempts: always the same, so that checking often leaves one stream.
 const STREAM: &str = "echostream-managed-app-check";
@@ -53,8 +53,8 @@ impl LogError {
         self.permission
     }
 
-    fn of(failure: &Failure, permission: &'static str) -> Self {
-        Self { kind: kind(failure), permission, detail: failure.text.clone() }
+    fn of(error: AwsError, permission: &'static str) -> Self {
+        Self { kind: kind(error.kind), permission, detail: error.text }
     }
 }
 
@@ -66,15 +66,14 @@ impl fmt::Display for LogError {
 
 impl std::error::Error for LogError {}
 
-fn kind(failure: &Failure) -> LogErrorKind {
-    let code = failure.code.as_str();
-    match failure.kind {
-        AwsErrorKind::NoCredentials => LogErrorKind::NoCredentials,
-        AwsErrorKind::Refused if code == "ResourceNotFoundException" => LogErrorKind::NoGroup,
-        AwsErrorKind::Refused if code.contains("AccessDenied") => LogErrorKind::AccessDenied,
-        AwsErrorKind::Refused if refuses_keys(code) => LogErrorKind::Unauthorized,
-        AwsErrorKind::Refused => LogErrorKind::Refused,
-        _ => LogErrorKind::Unavailable,
+fn kind(kind: CloudErrorKind) -> LogErrorKind {
+    match kind {
+        CloudErrorKind::NoCredentials => LogErrorKind::NoCredentials,
+        CloudErrorKind::Absent => LogErrorKind::NoGroup,
+        CloudErrorKind::Denied => LogErrorKind::AccessDenied,
+        CloudErrorKind::Expired => LogErrorKind::Unauthorized,
+        kind if kind.is_passing() => LogErrorKind::Unavailable,
+        _ => LogErrorKind::Refused,
     }
 }
 
@@ -93,10 +92,10 @@ impl LogProbe {
     /// Creates the stream in `group`; a stream of an earlier attempt is a success.
     pub async fn open(&self, group: &str) -> Result<(), LogError> {
         let sent = self.client.create_log_stream().log_group_name(group).log_stream_name(STREAM).send().await;
-        match sent.map_err(|error| Failure::of(&error)) {
+        match sent.map_err(|error| AwsError::of(&error)) {
             Ok(_) => Ok(()),
-            Err(failure) if failure.code == "ResourceAlreadyExistsException" => Ok(()),
-            Err(failure) => Err(LogError::of(&failure, CREATE)),
+            Err(error) if error.kind == CloudErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(LogError::of(error, CREATE)),
         }
     }
 
@@ -107,7 +106,7 @@ impl LogProbe {
         let event = InputLogEvent::builder().timestamp(now_ms()).message("[INFO] echostream-managed-app check");
         let event = event.build().map_err(|_| refused("the event cannot be built"))?;
         let request = self.client.put_log_events().log_group_name(group).log_stream_name(STREAM).log_events(event);
-        let response = request.send().await.map_err(|error| LogError::of(&Failure::of(&error), PUT))?;
+        let response = request.send().await.map_err(|error| LogError::of(AwsError::of(&error), PUT))?;
         match response.rejected_log_events_info() {
             None => Ok(()),
             // CloudWatch responds with status 200 and discards the event.

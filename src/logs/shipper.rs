@@ -21,9 +21,9 @@ use super::deliver::{Delivery, LogService};
 use super::follow::{Follower, FollowerContext, FollowerRequest, Lifecycle};
 use super::numbers::Numbers;
 use crate::cloud::Aws;
-use crate::driver::chain;
 use crate::model::{App, NodeName};
 use crate::tasks::Tasks;
+use crate::text::chain;
 
 /// Limit for which the removal of a container waits until its output is in CloudWatch. After that, output that was read
 /// is still shipped; output that was not read is lost.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use managed_app_runtimes::{ImageReference, RegistryCredentials};
 use tokio::time::{sleep, timeout};
 
-pub use error::{RegistryError, RegistryErrorKind};
+pub use error::RegistryError;
 pub use probe::{ImageProbe, Missing, probe, public_token};
 
 use crate::cloud::renewing::Renewing;

@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::public;
 use super::token::{self, PUBLIC_PERMISSION};
-use super::{PUBLIC_LIMIT, PUBLIC_REGION, RegistryError, RegistryErrorKind, RegistryHost};
-use crate::cloud::failure::{AwsErrorKind, Failure};
+use super::{PUBLIC_LIMIT, PUBLIC_REGION, RegistryError, RegistryHost};
+use crate::cloud::aws_error::AwsError;
 use crate::cloud::transport::web_client;
-use crate::cloud::{Aws, registry_host};
+use crate::cloud::{Aws, CloudErrorKind, registry_host};
 
 const GET_IMAGE: &str = "ecr:BatchGetImage";
 const CHECK_LAYER: &str = "ecr:BatchCheckLayerAvailability";
@@ -110,20 +110,20 @@ impl Repository {
         for kind in MANIFESTS {
             request = request.accepted_media_types(kind);
         }
-        match request.image_ids(id.build()).send().await.map_err(|error| Failure::of(&error)) {
+        match request.image_ids(id.build()).send().await.map_err(|error| AwsError::of(&error)) {
             Ok(output) => {
                 let text = output.images().first().and_then(|image| image.image_manifest());
                 Ok(text.and_then(|text| serde_json::from_str(text).ok()).ok_or(Missing::Image))
             }
-            Err(failure) if failure.code == "RepositoryNotFoundException" => Ok(Err(Missing::RepositoryYet)),
-            Err(failure) => Err(RegistryError::of(&failure, GET_IMAGE)),
+            Err(error) if error.kind == CloudErrorKind::Absent => Ok(Err(Missing::RepositoryYet)),
+            Err(error) => Err(RegistryError::of(error, GET_IMAGE)),
         }
     }
 
     async fn layer(&self) -> Result<(), RegistryError> {
         let request = self.client.batch_check_layer_availability().registry_id(&self.account);
         let sent = request.repository_name(&self.name).layer_digests(NO_LAYER).send().await;
-        sent.map(|_| ()).or_else(|error| permission_result(&Failure::of(&error), CHECK_LAYER))
+        sent.map(|_| ()).or_else(|error| permission_result(AwsError::of(&error), CHECK_LAYER))
     }
 
     /// The download URL of a layer; `None` if the layer does not exist.
@@ -132,7 +132,7 @@ impl Repository {
         let sent = request.repository_name(&self.name).layer_digest(digest).send().await;
         match sent {
             Ok(output) => Ok(output.download_url().map(str::to_owned)),
-            Err(error) => permission_result(&Failure::of(&error), GET_LAYER).map(|()| None),
+            Err(error) => permission_result(AwsError::of(&error), GET_LAYER).map(|()| None),
         }
     }
 
@@ -189,12 +189,12 @@ pub(super) async fn json(mut response: Response) -> Option<Json> {
 }
 
 /// A refusal for another reason shows that the permission exists.
-fn permission_result(failure: &Failure, permission: &'static str) -> Result<(), RegistryError> {
-    let error = RegistryError::of(failure, permission);
-    match (error.kind(), failure.kind) {
-        (RegistryErrorKind::AccessDenied | RegistryErrorKind::Unauthorized, _) => Err(error),
-        (_, AwsErrorKind::Refused) => Ok(()),
-        _ => Err(error),
+fn permission_result(error: AwsError, permission: &'static str) -> Result<(), RegistryError> {
+    match error.kind {
+        CloudErrorKind::Absent | CloudErrorKind::AlreadyExists | CloudErrorKind::Invalid | CloudErrorKind::Refused => {
+            Ok(())
+        }
+        _ => Err(RegistryError::of(error, permission)),
     }
 }
 

@@ -14,8 +14,8 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::*;
-use crate::cloud::AwsOptions;
 use crate::cloud::testing::{SOON, aws_at};
+use crate::cloud::{AwsOptions, CloudErrorKind};
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/node:1";
 const PUBLIC: &str = "public.ecr.aws/x/node:1";
@@ -165,11 +165,11 @@ async fn a_token_that_ends_soon_is_renewed() {
 #[tokio::test]
 async fn refusals_of_a_private_registry_name_the_permission() {
     let cases = [
-        (400, "AccessDeniedException", RegistryErrorKind::AccessDenied),
-        (400, "UnrecognizedClientException", RegistryErrorKind::Unauthorized),
-        (400, "ExpiredTokenException", RegistryErrorKind::Unauthorized),
-        (400, "ThrottlingException", RegistryErrorKind::Throttled),
-        (400, "InvalidParameterException", RegistryErrorKind::Failed),
+        (400, "AccessDeniedException", CloudErrorKind::Denied),
+        (400, "UnrecognizedClientException", CloudErrorKind::Expired),
+        (400, "ExpiredTokenException", CloudErrorKind::Expired),
+        (400, "ThrottlingException", CloudErrorKind::Throttled),
+        (400, "InvalidParameterException", CloudErrorKind::Invalid),
     ];
     for (status, code, kind) in cases {
         let (_server, ecr, registry) = start().await;
@@ -241,7 +241,7 @@ async fn a_host_without_credentials_gets_an_error_that_says_so() {
     });
     let registry = Registry::new(Arc::new(aws));
     let error = registry.credentials(&image(PRIVATE)).await.expect_err("no credentials");
-    assert_eq!(error.kind(), RegistryErrorKind::NoCredentials, "{error}");
+    assert_eq!(error.kind(), CloudErrorKind::NoCredentials, "{error}");
     assert!(error.to_string().contains("nothing is set up"), "{error}");
     assert!(registry.credentials(&image(PUBLIC)).await.expect("anonymous pulling works").is_none());
     assert_eq!(ecr.calls(), 0);

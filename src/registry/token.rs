@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::RegistryError;
-use crate::cloud::failure::Failure;
+use crate::cloud::aws_error::AwsError;
 use crate::cloud::renewing::Lease;
 
 /// Permission for the token of a private registry.
@@ -48,7 +48,7 @@ pub(super) async fn private(client: &aws_sdk_ecr::Client, account: &str) -> Resu
     // Deprecated by AWS because one token is valid for all registries; it still verifies the account.
     #[allow(deprecated)]
     let request = client.get_authorization_token().registry_ids(account);
-    let response = request.send().await.map_err(|error| RegistryError::of(&Failure::of(&error), PRIVATE_PERMISSION))?;
+    let response = request.send().await.map_err(|error| RegistryError::of(AwsError::of(&error), PRIVATE_PERMISSION))?;
     let data = response.authorization_data().first();
     let data = data.ok_or_else(|| RegistryError::invalid_response(PRIVATE_PERMISSION, "no authorization data"))?;
     let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());
@@ -61,7 +61,7 @@ pub(super) async fn public(client: &aws_sdk_ecrpublic::Client) -> Result<Token, 
         .get_authorization_token()
         .send()
         .await
-        .map_err(|error| RegistryError::of(&Failure::of(&error), PUBLIC_PERMISSION))?;
+        .map_err(|error| RegistryError::of(AwsError::of(&error), PUBLIC_PERMISSION))?;
     let data = response.authorization_data();
     let data = data.ok_or_else(|| RegistryError::invalid_response(PUBLIC_PERMISSION, "no authorization data"))?;
     let expires_at = data.expires_at().and_then(|time| SystemTime::try_from(*time).ok());

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::history::HistoryFile;
 use super::model::{Event, NodeHistory, Report, VERSION};
-use crate::driver::chain;
+use crate::text::chain;
 
 /// The longest wait for a response.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(10);

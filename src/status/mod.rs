@@ -13,7 +13,6 @@ mod recorder;
 mod server;
 mod socket;
 mod steps;
-mod text;
 
 pub use client::{Client, ClientError, offline_history};
 pub use metrics::Metrics;
@@ -24,4 +23,3 @@ pub use model::{
 pub use recorder::{About, Begun, Recorder};
 pub use server::{ListenAddresses, serve};
 pub use steps::Timed;
-pub use text::sanitize;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use super::model::Step;
-use crate::driver::chain;
+use crate::text::chain;
 
 /// Maximum of recorded steps of one attempt.
 const STEPS_MAX: usize = 40;

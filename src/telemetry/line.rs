@@ -8,6 +8,8 @@ use std::fmt::{self, Write};
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 
+use crate::text::is_unsafe;
+
 /// Longest line; longer ones are cut. Far below the 256 KiB of CloudWatch.
 pub(super) const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -64,15 +66,10 @@ fn escape_into(line: &mut String, text: &str, quoted: bool) {
     for next in text.chars() {
         match next {
             '"' | '\\' if quoted => line.extend(['\\', next]),
-            _ if next.is_control() || reorders(next) => line.extend(next.escape_default()),
+            _ if is_unsafe(next) => line.extend(next.escape_default()),
             _ => line.push(next),
         }
     }
-}
-
-/// Line and paragraph separators, and marks that change the direction of text.
-fn reorders(next: char) -> bool {
-    matches!(next, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The whole line, without a newline. `context` has the fields of the enclosing spans, outermost first.

@@ -29,7 +29,7 @@ const PUBLIC: &str = "public.ecr.aws/echostream/node:1";
 async fn our_calls_work_on_the_fake_cloud() {
     let test_cloud = TestCloud::fake().await;
     agrees(&test_cloud).await;
-    assert_eq!(sign_in_with(&test_cloud, "wrong").await, Err(CloudErrorKind::Refused));
+    assert_eq!(sign_in_with(&test_cloud, "wrong").await, Err(CloudErrorKind::Denied));
     assert_eq!(registry_user(&test_cloud, PUBLIC).await.as_deref(), Some("AWS"));
 }
 
@@ -67,7 +67,7 @@ async fn is_refused_as_an_unknown_user_or_client(test_cloud: &TestCloud) {
     strangers[1].client_id = "unknown".to_owned();
     for account in strangers {
         let refused = client(&account, &test_cloud.password, &test_cloud.aws).await.sign_in().await;
-        assert_eq!(refused.map_err(|error| error.kind()), Err(CloudErrorKind::Refused), "{account:?}");
+        assert_eq!(refused.map_err(|error| error.kind()), Err(CloudErrorKind::Denied), "{account:?}");
     }
 }
 

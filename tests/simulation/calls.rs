@@ -315,7 +315,7 @@ impl ControlPlane for Backends {
     }
 
     async fn aws_credentials(&self) -> Result<aws_credential_types::Credentials, CloudError> {
-        Err(CloudError::new(CloudErrorKind::Refused, "the executor needs none"))
+        Err(CloudError::new(CloudErrorKind::Denied, "the executor needs none"))
     }
 }
 

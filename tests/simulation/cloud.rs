@@ -153,7 +153,7 @@ impl World {
     /// A response of the cloud, with the state of some moment of the last seconds.
     pub fn snapshot(&mut self) -> Result<Snapshot, CloudErrorKind> {
         for (class, kind) in
-            [(Class::CloudFails, CloudErrorKind::Failed), (Class::CloudRefuses, CloudErrorKind::Refused)]
+            [(Class::CloudFails, CloudErrorKind::Failed), (Class::CloudRefuses, CloudErrorKind::Denied)]
         {
             if self.fault_plan.has(class) && self.prng.chance(40) {
                 return Err(kind);

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::RuntimeError;
+use crate::{RuntimeError, chain};
 
 /// The result of a check or of a step of it.
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -37,13 +37,7 @@ impl Error for Failure {}
 
 impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
-        let mut text = format!("failed to {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        Self::Failed(text)
+        Self::Failed(format!("failed to {}", chain(&error)))
     }
 }
 

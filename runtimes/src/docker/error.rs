@@ -8,7 +8,7 @@ use std::io;
 
 use bollard::errors::Error;
 
-use crate::error::missing_source;
+use crate::error::{chain, missing_source};
 use crate::{ErrorKind, RuntimeError};
 
 pub(super) const CREATE: &str = "create container";
@@ -24,6 +24,7 @@ pub(super) fn translate(operation: &'static str, subject: &str, error: Error) ->
         }
         Error::DockerStreamError { error } => (kind_of(operation, subject, None, &error), error),
         Error::RequestTimeoutError => (ErrorKind::TimedOut, "no response in time".to_owned()),
+        // hyper's own texts are too short without their causes.
         other => (broken(&other), chain(&other)),
     };
     let remedy = missing_source(&message).filter(|_| matches!(operation, CREATE | START | RESTART));
@@ -116,20 +117,6 @@ fn broken(error: &Error) -> ErrorKind {
         }
         _ => ErrorKind::Other,
     }
-}
-
-/// The error and its causes in one line: hyper's own texts are too short without them.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(found) = cause {
-        let message = found.to_string();
-        if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = found.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use managed_app_runtimes::Container;
 use super::Engine;
 use crate::config::{Config, Listing};
 use crate::daemon;
-use crate::driver::chain;
 use crate::telemetry::{REDACTED, Redactor};
+use crate::text::chain;
 
 /// Maximum size of the end of the daemon's log.
 const LOG_BYTES_MAX: u64 = 1024 * 1024;

@@ -12,9 +12,9 @@ use super::super::query::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
 use super::Engine;
 use super::permissions::Permissions;
-use crate::cloud::{Aws, registry_host};
+use crate::cloud::{Aws, CloudErrorKind, registry_host};
 use crate::model::App;
-use crate::registry::{self, Missing, Registry, RegistryError, RegistryErrorKind, RegistryHost};
+use crate::registry::{self, Missing, Registry, RegistryError, RegistryHost};
 
 /// The longest wait for a registry's token.
 const TOKEN_LIMIT: Duration = Duration::from_secs(30);
@@ -97,7 +97,7 @@ async fn try_reference(
         tried.push(("ecr:GetAuthorizationToken", image.registry().to_owned(), got));
     }
     // Without this permission, the others can still be tried; without AWS credentials, none can.
-    let denied = credentials.as_ref().is_err_and(|error| error.kind() == RegistryErrorKind::AccessDenied);
+    let denied = credentials.as_ref().is_err_and(|error| error.kind() == CloudErrorKind::Denied);
     let token = credentials.as_ref().ok().and_then(Option::as_ref);
     let mut probe = match credentials.is_ok() || denied {
         true => within(TOKEN_LIMIT, REACH, async { Ok(registry::probe(aws, image, token).await) }).await?,
@@ -167,16 +167,16 @@ fn problem(error: &RegistryError) -> Problem {
     let found = error.to_string();
     let permission = error.permission();
     match error.kind() {
-        RegistryErrorKind::NoCredentials => Problem::no_aws_credentials(),
-        RegistryErrorKind::Unauthorized => Problem::wrong(found, AWS_CREDENTIALS),
-        RegistryErrorKind::AccessDenied => Problem::wrong(
+        CloudErrorKind::NoCredentials => Problem::no_aws_credentials(),
+        CloudErrorKind::Expired => Problem::wrong(found, AWS_CREDENTIALS),
+        CloudErrorKind::Denied => Problem::wrong(
             found,
             format!(
                 "allow {permission} to the AWS credentials of this host, with ecr:BatchCheckLayerAvailability, \
                  ecr:BatchGetImage and ecr:GetDownloadUrlForLayer"
             ),
         ),
-        RegistryErrorKind::Throttled => Problem::unavailable(found, "try again in a minute"),
+        CloudErrorKind::Throttled => Problem::unavailable(found, "try again in a minute"),
         _ => Problem::unavailable(found, REACH),
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::query::{AWS_CREDENTIALS, Problem};
 use super::super::report::Report;
-use crate::registry::{RegistryError, RegistryErrorKind};
+use crate::cloud::CloudErrorKind;
+use crate::registry::RegistryError;
 
 /// All permissions, in the order of docs/install.md.
 pub(super) const ALL: [&str; 8] = [
@@ -96,9 +97,9 @@ fn print(report: &mut Report, permission: &'static str, attempts: &[(String, Att
 fn registry_attempt(error: &RegistryError) -> Attempt {
     let message = error.to_string();
     match error.kind() {
-        RegistryErrorKind::AccessDenied => Attempt::Denied(message),
-        RegistryErrorKind::NoCredentials => Attempt::Failed(Problem::no_aws_credentials()),
-        RegistryErrorKind::Unauthorized => Attempt::Failed(Problem::wrong(message, AWS_CREDENTIALS)),
+        CloudErrorKind::Denied => Attempt::Denied(message),
+        CloudErrorKind::NoCredentials => Attempt::Failed(Problem::no_aws_credentials()),
+        CloudErrorKind::Expired => Attempt::Failed(Problem::wrong(message, AWS_CREDENTIALS)),
         _ => Attempt::Failed(Problem::unavailable(message, "check the network and proxies (HTTPS_PROXY)")),
     }
 }

@@ -17,11 +17,11 @@ fn check(status: u16, body: &str, expected: (&str, CloudErrorKind)) {
 
 #[test]
 fn responses_map_to_error_kinds() {
-    use CloudErrorKind::{Failed, InvalidResponse, Refused, Throttled};
+    use CloudErrorKind::{Denied, Failed, InvalidResponse, Throttled};
     let unauthorized = r#"{"errors":[{"errorType":"UnauthorizedException","message":"Token has expired."}]}"#;
-    check(401, unauthorized, ("unauthorized", Refused));
-    check(401, "", ("unauthorized", Refused));
-    check(200, unauthorized, ("unauthorized", Refused));
+    check(401, unauthorized, ("unauthorized", Denied));
+    check(401, "", ("unauthorized", Denied));
+    check(200, unauthorized, ("unauthorized", Denied));
     check(429, "{}", ("transient", Throttled));
     check(200, r#"{"errors":[{"errorType":"ThrottlingException"}]}"#, ("transient", Throttled));
     check(500, "<html>", ("transient", Failed));
@@ -49,7 +49,7 @@ fn data_without_errors_is_taken() {
 #[test]
 fn messages_of_errors_are_limited_and_sanitised() {
     let error = |message: String| WireError { message: Some(message), error_type: Some("T".to_owned()) };
-    assert_eq!(describe(&[error("a\nb".to_owned())]).as_deref(), Some("T: a\\nb"));
+    assert_eq!(describe(&[error("a\nb".to_owned())]).as_deref(), Some("T: a b"));
     let long = describe(&[error("x".repeat(100_000))]).expect("a text");
     assert!(long.len() < 1_000);
 }

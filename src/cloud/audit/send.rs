@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, Response, redirect};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::super::CloudErrorKind;
 use super::super::backoff::Backoff;
-use super::super::text::{chain, sanitize};
 use super::super::transport;
 use super::AppCredentials;
 use super::queue::{Queue, Record};
 use super::request::{Target, add_signature, body};
 use crate::model::App;
+use crate::text::{chain, excerpt};
 
 /// Records per request: the limit of the endpoint.
 const BATCH_MAX: usize = 500;
@@ -252,11 +253,9 @@ async fn check_response(response: Response) -> Result<(), SendError> {
         return Ok(());
     }
     let text = format!("status {}: {}", status.as_u16(), read_start(response).await);
-    Err(match status {
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-            SendError::Content(text)
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => SendError::Credentials(text),
+    Err(match CloudErrorKind::of_status(status.as_u16()) {
+        Some(CloudErrorKind::Invalid) => SendError::Content(text),
+        Some(CloudErrorKind::Expired | CloudErrorKind::Denied) => SendError::Credentials(text),
         _ => SendError::Transient(text),
     })
 }
@@ -270,5 +269,5 @@ async fn read_start(mut response: Response) -> String {
             break;
         }
     }
-    sanitize(&String::from_utf8_lossy(&text))
+    excerpt(&String::from_utf8_lossy(&text))
 }

@@ -12,9 +12,9 @@ use super::super::operations::get_app::{
     GetAppGetAppOnManagedAppNodesOnManagedNodePorts as WirePort,
 };
 use super::super::registry_host;
-use super::super::text::sanitize;
 use super::{is_name, required, text};
 use crate::model::{Edge, MessageType, Node, NodeName, NodeType};
+use crate::text::excerpt;
 
 /// Limit of ports or mounts of one node.
 const PARTS_MAX: usize = 1_000;
@@ -110,7 +110,7 @@ fn protocol(wire: Option<WireProtocol>) -> Result<Protocol, String> {
         Some(WireProtocol::tcp) => Ok(Protocol::Tcp),
         Some(WireProtocol::udp) => Ok(Protocol::Udp),
         Some(WireProtocol::sctp) => Ok(Protocol::Sctp),
-        Some(WireProtocol::Other(name)) => Err(format!("protocol {:?} is not tcp, udp or sctp", sanitize(&name))),
+        Some(WireProtocol::Other(name)) => Err(format!("protocol {:?} is not tcp, udp or sctp", excerpt(&name))),
         None => Err("the protocol of a port is missing".to_owned()),
     }
 }
@@ -120,11 +120,10 @@ fn address(wire: Option<&str>) -> Result<IpAddr, String> {
     match wire {
         None | Some("") => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         Some(text) if text.contains('/') => {
-            Err(format!("host address {:?} is a network; a port needs one address", sanitize(text)))
+            Err(format!("host address {:?} is a network; a port needs one address", excerpt(text)))
         }
         Some(text) => {
-            let address =
-                text.parse().map_err(|_| format!("host address {:?} is not an IP address", sanitize(text)))?;
+            let address = text.parse().map_err(|_| format!("host address {:?} is not an IP address", excerpt(text)))?;
             let is_multicast = match address {
                 IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
                 IpAddr::V6(address) => address.is_multicast(),
@@ -143,7 +142,7 @@ fn address(wire: Option<&str>) -> Result<IpAddr, String> {
 fn mount(wire: WireMount) -> Result<Mount, String> {
     let target = required(wire.target, "the target of a mount")?;
     if !target.starts_with('/') {
-        return Err(format!("mount target {:?} is not an absolute path", sanitize(&target)));
+        return Err(format!("mount target {:?} is not an absolute path", excerpt(&target)));
     }
     let source = match wire.source {
         None => MountSource::Anonymous,
@@ -151,7 +150,7 @@ fn mount(wire: WireMount) -> Result<Mount, String> {
         Some(source) if source.starts_with('/') && is_name(&source) => MountSource::Bind(source),
         Some(source) if is_volume_name(&source) => MountSource::Volume(source),
         Some(source) => {
-            return Err(format!("mount source {:?} is neither an absolute path nor a volume name", sanitize(&source)));
+            return Err(format!("mount source {:?} is neither an absolute path nor a volume name", excerpt(&source)));
         }
     };
     Ok(Mount { source, target })

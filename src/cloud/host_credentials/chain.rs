@@ -21,8 +21,8 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 
 use super::files::{Files, ProfilePaths};
-use crate::cloud::text::{chain, sanitize};
 use crate::config::process_environment;
+use crate::text::{chain, excerpt};
 
 /// Limit for one attempt of a call for keys.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
@@ -168,7 +168,7 @@ impl Chain {
             for (path, file) in [(&self.paths.credentials, &files.credentials), (&self.paths.config, &files.config)] {
                 let Some(path) = path else { continue };
                 match (&file.problem, file.exists) {
-                    (Some(problem), _) => parts.push(sanitize(&format!("{}: {problem}", path.display()))),
+                    (Some(problem), _) => parts.push(excerpt(&format!("{}: {problem}", path.display()))),
                     (None, false) => parts.push(format!("{} does not exist", path.display())),
                     (None, true) => {}
                 }

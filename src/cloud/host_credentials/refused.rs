@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
 use super::HostCredentials;
-use crate::cloud::failure::refuses_keys;
+use crate::cloud::CloudErrorKind;
 
 /// Must be added to a client both as an interceptor and as a retry classifier.
 #[derive(Debug, Clone)]
@@ -111,6 +111,7 @@ fn is_refusal(response: &HttpResponse) -> bool {
     if !response.status().is_client_error() {
         return false;
     }
+    let refuses_keys = |code: &str| CloudErrorKind::of_code(code) == Some(CloudErrorKind::Expired);
     if let Some(code) = response.headers().get("x-amzn-errortype") {
         return refuses_keys(code);
     }

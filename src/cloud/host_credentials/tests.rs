@@ -15,7 +15,8 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::cached_keys::RELOAD_EVERY;
 use super::*;
-use crate::cloud::failure::Failure;
+use crate::cloud::CloudErrorKind;
+use crate::cloud::aws_error::AwsError;
 use crate::cloud::testing::SOON;
 use crate::cloud::{Aws, AwsOptions};
 use crate::telemetry::REDACTED;
@@ -115,12 +116,12 @@ impl Host {
         age(&self.file(), Duration::from_secs(3_600));
     }
 
-    async fn call(&self) -> Result<(), Failure> {
+    async fn call(&self) -> Result<(), AwsError> {
         let client = self.aws.ecr("eu-west-1").await;
         #[allow(deprecated)]
         let request = client.get_authorization_token().registry_ids("123456789012");
         let sent = timeout(SOON, request.send()).await.expect("it answers in time");
-        sent.map(|_| ()).map_err(|error| Failure::of(&error))
+        sent.map(|_| ()).map_err(|error| AwsError::of(&error))
     }
 
     async fn good_call(&self) {
@@ -231,7 +232,8 @@ async fn permanently_refused_keys_are_retried_only_once() {
     host.write(&Keys::number(0).profile());
     host.ecr.take_only(&Keys::number(1));
     let failure = host.call().await.expect_err("they are wrong");
-    assert_eq!(failure.code, "UnrecognizedClientException");
+    assert!(failure.text.starts_with("UnrecognizedClientException"), "{}", failure.text);
+    assert_eq!(failure.kind, CloudErrorKind::Expired);
     assert_eq!(host.ecr.seen().refused.len(), 2);
     host.call().await.expect_err("they are wrong still");
     assert_eq!(host.ecr.seen().refused.len(), 3);

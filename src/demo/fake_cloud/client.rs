@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Problem;
 use super::commands::Command;
 use super::server::CONTROL_PATH;
-use crate::driver::chain;
+use crate::text::chain;
 
 /// The longest wait for a response: `receive` may wait 20 s.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(30);

@@ -1,9 +1,6 @@
 //! Maps failures of CloudWatch to the next step. Pure.
 
-use crate::cloud::failure::{AwsErrorKind, Failure, refuses_keys};
-
-/// Replaces the code of CloudWatch if a stream cannot be created because its group does not exist.
-pub(super) const NO_GROUP: &str = "NoLogGroup";
+use crate::cloud::CloudErrorKind;
 
 /// The next step after a failed `PutLogEvents` or `CreateLogStream`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +9,7 @@ pub(super) enum Response {
     AlreadyThere,
     /// An event is invalid: find it by halving the batch.
     BadEvents,
-    /// The stream or the group does not exist.
+    /// The stream does not exist any more.
     NoStream,
     /// Retry later.
     Later(DeliveryError),
@@ -41,19 +38,15 @@ impl DeliveryError {
     }
 }
 
-pub(super) fn classify(failure: &Failure) -> Response {
-    let code = failure.code.as_str();
-    match failure.kind {
-        AwsErrorKind::NoCredentials => Response::Later(DeliveryError::Credentials),
-        AwsErrorKind::Refused => match code {
-            NO_GROUP => Response::Later(DeliveryError::NoGroup),
-            "DataAlreadyAcceptedException" => Response::AlreadyThere,
-            "ResourceNotFoundException" => Response::NoStream,
-            "InvalidParameterException" | "SerializationException" | "ValidationException" => Response::BadEvents,
-            _ if refuses_keys(code) => Response::Later(DeliveryError::Credentials),
-            _ if code.contains("AccessDenied") => Response::Later(DeliveryError::Denied),
-            _ => Response::Later(DeliveryError::Unavailable),
-        },
+/// `has_stream` is false if the stream could not be created.
+pub(super) fn classify(kind: CloudErrorKind, has_stream: bool) -> Response {
+    match kind {
+        CloudErrorKind::AlreadyExists if has_stream => Response::AlreadyThere,
+        CloudErrorKind::Absent if has_stream => Response::NoStream,
+        CloudErrorKind::Absent => Response::Later(DeliveryError::NoGroup),
+        CloudErrorKind::Invalid => Response::BadEvents,
+        CloudErrorKind::NoCredentials | CloudErrorKind::Expired => Response::Later(DeliveryError::Credentials),
+        CloudErrorKind::Denied => Response::Later(DeliveryError::Denied),
         _ => Response::Later(DeliveryError::Unavailable),
     }
 }
@@ -64,33 +57,25 @@ mod tests {
 
     #[test]
     fn each_refusal_has_a_next_step() {
-        use DeliveryError::{Credentials, Denied, NoGroup, Unavailable};
-        let refused = |code: &str| Failure { kind: AwsErrorKind::Refused, code: code.to_owned(), text: String::new() };
+        use CloudErrorKind::*;
+        use DeliveryError::{Credentials, NoGroup};
+        let later = |error| (Response::Later(error), Response::Later(error));
         let cases = [
-            ("DataAlreadyAcceptedException", Response::AlreadyThere),
-            ("InvalidParameterException", Response::BadEvents),
-            ("ResourceNotFoundException", Response::NoStream),
-            (NO_GROUP, Response::Later(NoGroup)),
-            ("ExpiredTokenException", Response::Later(Credentials)),
-            ("UnrecognizedClientException", Response::Later(Credentials)),
-            ("InvalidSignatureException", Response::Later(Credentials)),
-            ("AccessDeniedException", Response::Later(Denied)),
-            ("SomethingNewException", Response::Later(Unavailable)),
+            (AlreadyExists, (Response::AlreadyThere, Response::Later(DeliveryError::Unavailable))),
+            (Absent, (Response::NoStream, Response::Later(NoGroup))),
+            (Invalid, (Response::BadEvents, Response::BadEvents)),
+            (NoCredentials, later(Credentials)),
+            (Expired, later(Credentials)),
+            (Denied, later(DeliveryError::Denied)),
+            (Refused, later(DeliveryError::Unavailable)),
+            (Throttled, later(DeliveryError::Unavailable)),
+            (Failed, later(DeliveryError::Unavailable)),
+            (TimedOut, later(DeliveryError::Unavailable)),
+            (Unreachable, later(DeliveryError::Unavailable)),
+            (InvalidResponse, later(DeliveryError::Unavailable)),
         ];
-        for (code, wanted) in cases {
-            assert_eq!(classify(&refused(code)), wanted, "{code}");
+        for (kind, wanted) in cases {
+            assert_eq!((classify(kind, true), classify(kind, false)), wanted, "{kind:?}");
         }
-        for kind in [
-            AwsErrorKind::Throttled,
-            AwsErrorKind::Failed,
-            AwsErrorKind::TimedOut,
-            AwsErrorKind::Unreachable,
-            AwsErrorKind::InvalidResponse,
-        ] {
-            let failure = Failure { kind, code: String::new(), text: String::new() };
-            assert_eq!(classify(&failure), Response::Later(Unavailable), "{kind:?}");
-        }
-        let missing = Failure { kind: AwsErrorKind::NoCredentials, code: String::new(), text: String::new() };
-        assert_eq!(classify(&missing), Response::Later(Credentials));
     }
 }

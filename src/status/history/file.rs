@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{History, TOTAL_MAX};
+use crate::json_file;
 use crate::status::model::Action;
 
 const FILE_NAME: &str = "history.jsonl";
@@ -40,7 +41,7 @@ impl HistoryFile {
         if self.lines + actions.len() > LINES_MAX {
             return self.rewrite(&all());
         }
-        let mut file = private().read(true).append(true).open(&self.path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
         let mut text = if is_torn(&mut file)? { vec![b'\n'] } else { Vec::new() };
         write_lines(&mut text, actions)?;
         file.write_all(&text)?;
@@ -49,22 +50,12 @@ impl HistoryFile {
     }
 
     fn rewrite(&mut self, all: &[Action]) -> io::Result<()> {
-        let next = self.path.with_extension("jsonl.next");
         let mut text = Vec::new();
         write_lines(&mut text, all)?;
-        let mut file = private().write(true).truncate(true).open(&next)?;
-        file.write_all(&text)?;
-        file.sync_data()?;
-        std::fs::rename(&next, &self.path)?;
+        json_file::replace(&self.path, &text)?;
         self.lines = all.len();
         Ok(())
     }
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).mode(0o600);
-    options
 }
 
 fn write_lines(text: &mut Vec<u8>, actions: &[Action]) -> io::Result<()> {

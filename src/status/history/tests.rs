@@ -84,6 +84,21 @@ fn new_daemon_loads_finished_and_interrupted_actions() {
 }
 
 #[test]
+fn history_file_of_today_is_written_with_the_same_bytes() {
+    let text = include_str!("fixtures/history.jsonl");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("history.jsonl");
+    std::fs::write(&path, text).expect("a file");
+    let (mut file, history) = HistoryFile::open(folder.path());
+    let actions: Vec<Action> = history.expect("it can be read").all().into_iter().cloned().collect();
+    file.append(&actions, Vec::new).expect("it can be written");
+    assert_eq!(std::fs::read_to_string(&path).expect("a file"), text.repeat(2));
+    let many = vec![actions[0].clone(); 4 * TOTAL_MAX];
+    file.append(&many, || actions).expect("it can be rewritten");
+    assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
+}
+
+#[test]
 fn torn_and_invalid_history_lines_are_skipped() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("history.jsonl");
