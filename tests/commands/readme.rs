@@ -178,7 +178,7 @@ async fn run(folder: &Path, block: &str) -> String {
     let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").expect("there is a PATH"));
     command.args(["-euo", "pipefail", "-c", block]).current_dir(&tree).stdin(Stdio::null());
     // Of the environment of the caller, only the variables that cargo needs.
-    let kept = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "TMPDIR"];
+    let kept = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
     command.env_clear().envs(kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.env("PATH", path).env("PROGRAM", env!("CARGO_BIN_EXE_echostream-managed-app")).env("CARGO", env!("CARGO"));
     command.env("FAKE_CLOUD", format!("127.0.0.1:{}", free_port()));
