@@ -24,7 +24,7 @@ async fn engine_calls_of_a_restart_are_bounded() {
     let harness = started(&["a"]).await;
     harness.cloud.connect("a", "a node of another app");
     harness.eventually("it is restarted", |host| host.journal.starts("a") == 1).await;
-    check("restart of a node", &harness, &[("restart", 1..=1), ("list", 0..=2), ("logs", 1..=2)]).await;
+    check("restart of a node", &harness, &[("restart", 1..=1), ("logs", 1..=1)]).await;
 }
 
 #[tokio::test]
@@ -36,13 +36,13 @@ async fn engine_calls_of_a_replacement_are_bounded() {
     harness.eventually("it is replaced", |host| host.journal.count("rename", "a") > 0).await;
     let rows = [
         ("pull", 1..=1),
-        ("image", 1..=1),
         ("create", 1..=1),
-        ("stop", 2..=2),
+        ("stop", 1..=1),
         ("start", 1..=1),
         ("remove", 1..=1),
         ("rename", 1..=1),
-        ("list", 3..=4),
+        ("list", 2..=2),
+        // One more if the old container is removed more than a second after its stop: its log is then opened again.
         ("logs", 2..=3),
     ];
     check("replacement of a node", &harness, &rows).await;
@@ -59,11 +59,10 @@ async fn engine_calls_of_the_start_of_20_nodes_are_bounded() {
         ("events", 1..=1),
         ("ensure_network", 1..=1),
         ("pull", 1..=1),
-        ("image", NODES..=NODES),
         ("create", NODES..=NODES),
         ("start", NODES..=NODES),
-        ("list", 3..=4),
-        ("logs", NODES..=2 * NODES),
+        ("list", 1..=1),
+        ("logs", NODES..=NODES),
     ];
     check("start of 20 nodes", &harness, &rows).await;
     assert!(names.iter().all(|node| harness.memory.print(&names::container_name(node), "[INFO] line").is_ok()));
