@@ -10,7 +10,8 @@
 //!  engine events ──┤            ┌────────────────────┐      ├─> registry   (credentials) ─> runtime.pull
 //!  timer, signals ─┼─> Event ─> │ reconciler         │ ─> Effect ─> runtime (create, start, restart, replace, remove)
 //!  results ────────┘            │ pure, synchronous  │      ├─> state file
-//!      ^                        └────────────────────┘      └─> watch<Status> ─> systemd, status
+//!      ^                        └────────────────────┘      ├─> watch<Status> ─> systemd, status
+//!      │                                                    └─> watch<NodeContainers> ─> logs
 //!      └──────────────────── driver executes the effects ─────────┘
 //! ```
 //!
@@ -39,9 +40,9 @@
 //! | --- | --- |
 //! | [`cli`], [`config`], [`telemetry`], [`host`] | the process: command line, settings, log, systemd and power |
 //! | [`daemon`], [`engine`], [`tasks`], [`exit`] | composition and shutdown, selection of the engine, spawning of tasks, exit codes |
-//! | [`model`] | the cloud's data: plain types |
+//! | [`model`] | the cloud's data, and the containers of nodes: plain types |
 //! | [`reconciler`] | the decisions, without I/O |
-//! | [`driver`] | executes effects, keeps the state file; `driver::replace` has the states that a crash leaves |
+//! | [`driver`] | executes effects, observes the containers, keeps the state file; `driver::replace` has the states that a crash leaves |
 //! | [`status`] | state and history for people and monitors: socket, history, metrics, page |
 //! | [`text`], [`json_file`] | text from outside for terminals and log lines, errors with their causes; a file that is replaced atomically |
 //! | [`cloud`], [`changes`], [`registry`], [`logs`] | clients: AppSync, Cognito and audit records; SQS; ECR tokens; CloudWatch Logs |

@@ -139,15 +139,16 @@ impl Shipping {
         }));
         let (shipper, handle) = Shipper::new(ShipperOptions {
             runtime: Arc::new(synthetic_engine.clone()),
-            owner: SyntheticEngine::owner(),
             aws,
             group: "group",
             state_directory: state.path(),
         });
+        let containers = synthetic_engine.node_containers();
         let task = tokio::spawn(async move {
-            // The sender must live as long as the shipper.
+            // The senders must live as long as the shipper.
             let app = watch::Sender::new(Some(Arc::new(app())));
-            shipper.run(app.subscribe()).await;
+            let containers = watch::Sender::new(Some(containers));
+            shipper.run(app.subscribe(), containers.subscribe()).await;
         });
         Self { numbers: handle.numbers(), task, _state: state }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use managed_app::model::{NodeContainer, NodeContainers};
 use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineHost, EngineInfo, EngineKind,
@@ -62,9 +63,10 @@ impl SyntheticEngine {
         Self { containers, outputs, texts: (0..TEXTS).map(text).collect(), first_at, began }
     }
 
-    /// The owner of the containers.
-    pub fn owner() -> Owner {
-        Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() }
+    /// The containers.
+    pub fn node_containers(&self) -> NodeContainers {
+        let node_of = |container: &Container| NodeContainer::listed(container).expect("it has a node");
+        self.containers.iter().map(|container| (container.id.clone(), node_of(container))).collect()
     }
 
     /// The output of each container.
@@ -122,7 +124,8 @@ fn container(number: usize, started_at: OffsetDateTime) -> Container {
         hardening: Default::default(),
         stop_grace: Duration::from_secs(30),
     };
-    let mut labels = SyntheticEngine::owner().labels();
+    let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
+    let mut labels = owner.labels();
     labels.insert(labels::NODE.to_owned(), node.clone());
     labels.insert(labels::SPEC.to_owned(), SpecRecord::new(&spec, "salt").to_label());
     Container {

@@ -97,6 +97,7 @@ enum Effect {
     Delay(Duration),
     Hang(watch::Receiver<bool>),
     LoseAnswer(ErrorKind),
+    AnswerLate(Duration),
 }
 
 /// A rule under construction; it applies once its effect is set.
@@ -142,6 +143,11 @@ impl RuleBuilder<'_> {
     /// The call is executed and its response lost: the caller gets an error of `kind` (`Unreachable`, `TimedOut`).
     pub fn lose_answer(self, kind: ErrorKind) {
         self.add(Effect::LoseAnswer(kind));
+    }
+
+    /// The call is executed at once and its response delayed.
+    pub fn answer_late(self, delay: Duration) {
+        self.add(Effect::AnswerLate(delay));
     }
 
     fn add(self, effect: Effect) {
@@ -246,6 +252,11 @@ impl Faulty {
                 // The result is discarded, success or failure.
                 let _ = call.await;
                 Err(failed(kind))
+            }
+            Some(Effect::AnswerLate(delay)) => {
+                let result = call.await;
+                tokio::time::sleep(delay).await;
+                result
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::engine::{self, NodeLogsChoice};
 use crate::exit::Exit;
 use crate::host::Signal;
 use crate::logs::{Shipper, ShipperOptions, Shipping};
-use crate::reconciler::{EndOfNodes, NodeLogSettings, Settings};
+use crate::reconciler::{EndOfNodes, NodeLogSettings};
 use crate::text::chain;
 
 /// How long a silent cloud may delay the start; the first snapshot then signs in.
@@ -105,10 +105,9 @@ pub(super) async fn interruptible<T>(
 }
 
 /// The shipper of the nodes' output, not started.
-pub(super) fn shipper(daemon: &Daemon, settings: &Settings) -> (Shipper, Shipping) {
+pub(super) fn shipper(daemon: &Daemon) -> (Shipper, Shipping) {
     Shipper::new(ShipperOptions {
         runtime: daemon.runtime.clone(),
-        owner: settings.owner.clone(),
         aws: daemon.aws.clone(),
         group: &daemon.config.log_group,
         state_directory: &daemon.config.state_directory,

@@ -1,14 +1,12 @@
-//! The tasks around the driver: those that send events to it, and those that publish its status.
+//! The tasks around the driver: the one that sends changes to it, and those that publish its status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use managed_app_runtimes::{ContainerRuntime, Owner};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::changes::ChangeMessage;
 use crate::host::Notifier;
@@ -16,18 +14,11 @@ use crate::model::NodeName;
 use crate::reconciler::{Event, Phase, Status};
 use crate::status::Recorder;
 use crate::telemetry::PROGRESS;
-use crate::text::chain;
 
 /// A driver without a heartbeat for this long hangs; heartbeats are seconds apart.
 const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(30);
 /// An engine that has been unreachable for this long may respond to a new process.
 const ENGINE_LOST_MAX: Duration = Duration::from_secs(15 * 60);
-
-/// A stream of events that ends sooner may do so repeatedly: then only the containers are listed, and the cloud is not
-/// read.
-const STREAM_LIFE_MIN: Duration = Duration::from_secs(60);
-/// Delay before the daemon subscribes to engine events again.
-const EVENTS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) async fn forward_changes(
     mut messages: mpsc::Receiver<ChangeMessage>,
@@ -46,44 +37,6 @@ pub(super) async fn forward_changes(
         if inbox.send(event).await.is_err() {
             return;
         }
-    }
-}
-
-/// Engine events are hints. When a stream begins or fails, events may have been missed, so the containers are listed;
-/// that also detects an unavailable engine. When the engine responds again, pending retry delays end.
-pub(super) async fn receive_engine_events(
-    runtime: Arc<dyn ContainerRuntime>,
-    owner: Owner,
-    inbox: mpsc::Sender<Event>,
-) {
-    let mut was_away = false;
-    loop {
-        let events = runtime.events(&owner).await;
-        let is_back = was_away && events.is_ok();
-        was_away = events.is_err();
-        if inbox.send(if is_back { Event::Resync } else { Event::EventsLost }).await.is_err() {
-            return;
-        }
-        match events {
-            Ok(mut events) => {
-                let began = Instant::now();
-                while let Some(Ok(event)) = events.next().await {
-                    debug!(container = %event.container, name = event.name, action = ?event.action, "engine event");
-                    if inbox.send(Event::Engine(event)).await.is_err() {
-                        return;
-                    }
-                }
-                debug!("stream of engine events ended");
-                was_away = began.elapsed() >= STREAM_LIFE_MIN;
-                // Observers of a container must know this before they list it again, perhaps long after the engine has
-                // returned.
-                if inbox.send(Event::EventsLost).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => warn!(error = chain(&error), "engine events cannot be received; retrying"),
-        }
-        tokio::time::sleep(EVENTS_RETRY_DELAY).await;
     }
 }
 
@@ -189,34 +142,6 @@ pub(super) async fn notify_watchdog(
             notifier.alive();
         } else {
             error!(is_loop_running, has_engine, "watchdog notification skipped: the daemon is not healthy");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use managed_app_fakes::{Faulty, InMemoryRuntime};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn short_event_stream_causes_a_list_and_a_long_one_a_resync() {
-        let faults = Faulty::new(Arc::new(InMemoryRuntime::new()));
-        let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
-        let (inbox, mut events) = mpsc::channel::<Event>(1);
-        let mut next = async || events.recv().await.expect("it goes on").name();
-        let check = async {
-            for life in [Duration::ZERO, Duration::ZERO, STREAM_LIFE_MIN] {
-                assert_eq!(next().await, "events_lost", "the stream begins");
-                tokio::time::sleep(life).await;
-                faults.end_event_streams();
-                assert_eq!(next().await, "events_lost", "the stream has ended");
-            }
-            assert_eq!(next().await, "resync");
-        };
-        tokio::select! {
-            () = receive_engine_events(Arc::new(faults.clone()), owner, inbox) => panic!("it ended"),
-            () = check => {}
         }
     }
 }

@@ -24,11 +24,11 @@ pub use self::shipping::LogShipping;
 pub use self::signals::Requests;
 
 use self::dependencies::{end_of_nodes, engine_logs, ensure_network, interruptible, shipper, sign_in, wait_for_engine};
-use self::feeds::{forward_changes, notify_watchdog, publish_status, receive_engine_events};
+use self::feeds::{forward_changes, notify_watchdog, publish_status};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
-use crate::driver::{ContainerLister, Driver, Executor, NOTICES_MAX, StateFile};
+use crate::driver::{ContainerObserver, Driver, Executor, NOTICES_MAX, StateFile};
 use crate::engine::NodeLogsChoice;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, power_off, watchdog_interval};
@@ -108,7 +108,7 @@ impl Daemon {
             Err(exit) => return exit,
         };
         let settings = settings_of(&self.config, &dependencies.node_logs);
-        let shipper = dependencies.node_logs.ships().then(|| shipper(&self, &settings));
+        let shipper = dependencies.node_logs.ships().then(|| shipper(&self));
         let finish = self.drive(dependencies, settings, shipper, &notifier).await;
         match finish {
             Some(Finish::AppRemoved) => self.end_of_app().await,
@@ -201,15 +201,13 @@ impl Daemon {
         let (driver, status) = Driver::new(settings.clone(), executor, queue);
         if let Some(shipper) = shipper {
             self.recorder.watch_logs(shipping.numbers());
-            tasks.spawn("shipper", shipper.run(driver.app()));
+            tasks.spawn("shipper", shipper.run(driver.app(), driver.containers()));
         }
         let audit = AuditTrail::new(driver.app());
         let trail = audit.clone();
         self.recorder.watch_audit(move || trail.numbers());
         let messages = self.start_changes(&mut closing, cloud, queue_receiver, audit, &shutdown);
         tasks.spawn("change-messages", forward_changes(messages, inbox.clone(), self.recorder.clone()));
-        tasks
-            .spawn("engine-events", receive_engine_events(self.runtime.clone(), settings.owner.clone(), inbox.clone()));
         tasks.spawn(
             "status",
             publish_status(status.clone(), self.status.clone(), notifier.clone(), self.recorder.clone()),
@@ -293,8 +291,9 @@ impl Daemon {
     }
 
     fn executor(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings, shipping: Shipping) -> Executor {
+        let runtime = Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone()));
         Executor {
-            runtime: Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone())),
+            runtime: runtime.clone(),
             cloud,
             aws: self.aws.clone(),
             registry: Arc::new(Registry::new(self.aws.clone())),
@@ -303,9 +302,10 @@ impl Daemon {
             stop_grace: self.config.stop_grace,
             operations: Semaphore::new(self.config.parallel_operations),
             pulls: Semaphore::new(self.config.parallel_pulls),
+            pulled: Default::default(),
             replace_window: self.config.replace_window,
             notices: broadcast::Sender::new(NOTICES_MAX),
-            lister: ContainerLister::default(),
+            containers: ContainerObserver::new(runtime, settings.owner.clone()),
             recorder: self.recorder.clone(),
             last_app: std::sync::Mutex::default(),
             shipping,

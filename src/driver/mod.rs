@@ -1,12 +1,14 @@
-//! Executes the effects of the reconciler and returns the results as events. Decides nothing.
+//! Executes the effects of the reconciler and returns the results as events. Decides nothing. Owns the subscription to
+//! engine events and the only [`ContainerObserver`]; other parts subscribe to what it knows.
 //!
 //! One loop owns the reconciler. Each effect that takes time becomes a task, and its result is the next event. A slow
 //! or hung node therefore never delays another, and the loop awaits only the next event.
 
+mod engine_events;
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod lister;
+mod observer;
 mod operate;
 mod pull;
 mod replace;
@@ -18,20 +20,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, ContainerId, ContainerRuntime, ImageReference, Owner};
+use managed_app_runtimes::{Action, ContainerId, ContainerRuntime, ImageId, ImageReference, Owner};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-pub use lister::ContainerLister;
+pub use observer::ContainerObserver;
 pub use operate::next_name;
 pub use state::{Disk, StateFile};
 
 use crate::cloud::{Aws, ControlPlane};
 use crate::logs::Shipping;
-use crate::model::{App, NodeName, QueueAddress, Snapshot};
+use crate::model::{App, NodeContainers, NodeName, QueueAddress, Snapshot};
 use crate::reconciler::{
     CrashLoop, CrashLoopNotice, Effect, Event, Failure, FailureKind, Finish, Listing, OVER_AFTER, Operation, Outcome,
     Phase, Pulled, Reason, Reconciler, Settings, Status, signal,
@@ -39,6 +41,7 @@ use crate::reconciler::{
 use crate::registry::Registry;
 use crate::status::Recorder;
 use crate::text::chain;
+use engine_events::EngineEvents;
 
 /// The longest wait for a complete snapshot, above the limits of the client itself.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(90);
@@ -91,12 +94,14 @@ pub struct Executor {
     pub operations: Semaphore,
     /// Permits of pulls.
     pub pulls: Semaphore,
+    /// The local images by the last pull of each, except those that are being pulled.
+    pub pulled: Mutex<HashMap<ImageReference, ImageId>>,
     /// How long a new container must stay up before the old one is removed; zero skips the check.
     pub replace_window: Duration,
     /// Notifies those who observe a new container.
     pub notices: broadcast::Sender<Notice>,
-    /// Lists for those who observe a container.
-    pub lister: ContainerLister,
+    /// Lists the containers and makes the calls that change them.
+    pub containers: ContainerObserver,
     /// Records operations.
     pub recorder: Arc<Recorder>,
     /// The last response about the app, to determine what has changed since.
@@ -173,9 +178,15 @@ impl Driver {
         self.app.subscribe()
     }
 
+    /// The containers of the nodes: what lists and results of calls have shown. `None` before the first list.
+    pub fn containers(&self) -> watch::Receiver<Option<NodeContainers>> {
+        self.executor.containers.subscribe()
+    }
+
     /// Runs until everything is done. Dropping the future aborts all tasks.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Finish {
-        let mut event = Event::Begin;
+        let mut engine_events = EngineEvents::new(self.executor.runtime.clone(), self.executor.owner.clone());
+        let mut event = engine_events.next().await;
         loop {
             debug!(event = event.name(), "event");
             self.publish(&event);
@@ -193,34 +204,31 @@ impl Driver {
             if self.reconciler.phase() != self.status.borrow().phase {
                 self.publish_status();
             }
-            event = self.next(&mut inbox).await;
+            event = self.next(&mut inbox, &mut engine_events).await;
         }
     }
 
-    /// Notifies observers of new containers about exits, the shipper about new output, and followers of the app about
-    /// its state. None of them need exist.
+    /// Notifies observers of new containers about exits, and followers of the app about its state. None of them need
+    /// exist.
     fn publish(&self, event: &Event) {
         if let Some(notice) = Notice::of(event) {
             let _ = self.executor.notices.send(notice);
         }
-        match event {
-            Event::Engine(event) => self.executor.shipping.look(event.action == Action::Started),
-            Event::EventsLost => self.executor.shipping.look(true),
-            Event::Snapshot(Ok(Snapshot::App(app))) => {
-                self.app.send_replace(Some(app.clone()));
-            }
-            _ => {}
+        if let Event::Snapshot(Ok(Snapshot::App(app))) = event {
+            self.app.send_replace(Some(app.clone()));
         }
     }
 
     /// The next event. All branches are cancel-safe.
-    async fn next(&mut self, inbox: &mut mpsc::Receiver<Event>) -> Event {
+    async fn next(&mut self, inbox: &mut mpsc::Receiver<Event>, engine_events: &mut EngineEvents) -> Event {
         loop {
             let deadline = self.reconciler.deadline().map(|at| self.began + at);
             self.heartbeat.send_replace(Instant::now());
             tokio::select! {
                 biased;
                 Some(event) = inbox.recv() => return event,
+                // Before the results of operations, which cause most of them.
+                event = engine_events.next() => return event,
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => return self.finished(done),
                 () = sleep_until(deadline) => return Event::Timer,
                 () = sleep_until(self.publish_at) => self.publish_status(),
@@ -329,7 +337,7 @@ impl Executor {
 
     /// Lists our containers.
     pub async fn list(&self) -> Event {
-        let listed = self.runtime.list(&self.owner).await;
+        let listed = self.containers.list().await;
         let listing = |containers| Listing { containers, revisions: self.state.revisions() };
         Event::Listed(listed.map(listing).map_err(|error| {
             warn!(error = chain(&error), "containers cannot be listed; retrying");

@@ -50,12 +50,12 @@ impl Executor {
                     Some(revision) => self.state.record(&id, revision).await,
                     None => self.state.forget(std::slice::from_ref(&id)).await,
                 }
-                match self.runtime.start(&id).await {
+                match self.containers.start(&id).await {
                     Err(error) if is_permanent(&error) => self.discard(id, error, permit).await,
                     started => started.map(|()| Outcome::Started { id, revision }),
                 }
             }
-            Operation::Restart { id, revision } => match self.runtime.restart(&id, self.stop_grace).await {
+            Operation::Restart { id, revision } => match self.containers.restart(&id, self.stop_grace).await {
                 Err(error) if is_permanent(&error) => self.discard(id, error, permit).await,
                 restarted => {
                     restarted?;
@@ -98,7 +98,7 @@ impl Executor {
         if self.is_stopping() {
             return Ok(Outcome::Abandoned);
         }
-        let (started, image_id) = join(self.runtime.start(&id), self.image_of(&target.spec)).await;
+        let (started, image_id) = join(self.containers.start(&id), self.image_of(&target.spec)).await;
         started?;
         Ok(created(id, spec.name, target, record, image_id))
     }
@@ -106,7 +106,7 @@ impl Executor {
     /// Creates a container; `None` if its image does not exist. Creates the network again if somebody removed it.
     pub(super) async fn create_container(&self, spec: &ContainerSpec) -> Result<Option<ContainerId>, RuntimeError> {
         let spec = &self.with_log_endpoint(spec).await;
-        match self.runtime.create(spec).await {
+        match self.containers.create(spec).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             result => return result.map(Some),
         }
@@ -114,7 +114,7 @@ impl Executor {
             return Ok(None);
         }
         self.runtime.ensure_network(&spec.network, &self.owner).await?;
-        self.runtime.create(spec).await.map(Some)
+        self.containers.create(spec).await.map(Some)
     }
 
     /// dockerd does not know the endpoints that this daemon is configured with: AWS_ENDPOINT_URL, FIPS, dual stack.
@@ -126,31 +126,43 @@ impl Executor {
         spec
     }
 
-    /// The image of the container that was just created from `spec`; empty if unknown.
+    /// The image of the container that was just created from `spec`; empty if unknown. After a pull it is the image that
+    /// was pulled; a list shows if somebody else has moved the tag since.
     pub(super) async fn image_of(&self, spec: &ContainerSpec) -> ImageId {
+        if let Some(id) = self.last_pulled(&spec.image) {
+            return id;
+        }
         self.runtime.image(&spec.image).await.ok().flatten().unwrap_or(ImageId(String::new()))
     }
 
     pub(super) async fn stop_all(&self, ids: Vec<ContainerId>) -> Result<Outcome, RuntimeError> {
-        let results = join_all(ids.iter().map(|id| self.runtime.stop(id, self.stop_grace))).await;
-        for result in results {
-            ignore_absent(result)?;
+        for result in join_all(ids.iter().map(|id| self.containers.stop(id, self.stop_grace))).await {
+            result?;
         }
         Ok(Outcome::Stopped(ids))
     }
 
-    /// Stops containers, and removes them when their output is shipped. The permit is released during the shipping. At
-    /// the end of the daemon no permits are needed: all are removed at once.
+    /// Stops containers and removes them.
     pub(super) async fn remove_all(
         &self,
         ids: Vec<ContainerId>,
         permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Outcome, RuntimeError> {
         self.stop_all(ids.clone()).await?;
+        self.remove_stopped(ids, permit).await
+    }
+
+    /// Removes stopped containers when their output is shipped. The permit is released during the shipping. At the end
+    /// of the daemon no permits are needed: all are removed at once.
+    pub(super) async fn remove_stopped(
+        &self,
+        ids: Vec<ContainerId>,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<Outcome, RuntimeError> {
         drop(permit);
         self.shipping.finish(&ids).await;
         let _permit = self.acquire_permit().await;
-        for result in join_all(ids.iter().map(|id| self.runtime.remove(id))).await {
+        for result in join_all(ids.iter().map(|id| self.containers.remove(id))).await {
             ignore_absent(result)?;
         }
         self.state.forget(&ids).await;

@@ -1,6 +1,7 @@
 //! One pull: credentials, pull, and the local copy when it fails.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use managed_app_runtimes::{ErrorKind, ImageId, ImageReference, PullProgress};
@@ -15,7 +16,8 @@ impl Executor {
     pub async fn pull(&self, image: &ImageReference) -> Pulled {
         let _permit = self.pulls.acquire().await.expect("the semaphore is never closed");
         let began = Instant::now();
-        match self.fetch(image).await {
+        self.pulled().remove(image);
+        let pulled = match self.fetch(image).await {
             Ok(id) => {
                 info!(image = %image, elapsed_ms = began.elapsed().as_millis() as u64, "image is up to date");
                 Pulled::Fresh(id)
@@ -30,7 +32,20 @@ impl Executor {
                     Pulled::Failed(failure)
                 }
             },
+        };
+        if let Pulled::Fresh(id) | Pulled::Kept { id, .. } = &pulled {
+            self.pulled().insert(image.clone(), id.clone());
         }
+        pulled
+    }
+
+    /// The local image by the last pull; `None` if that failed or another one runs.
+    pub(super) fn last_pulled(&self, image: &ImageReference) -> Option<ImageId> {
+        self.pulled().get(image).cloned()
+    }
+
+    fn pulled(&self) -> MutexGuard<'_, HashMap<ImageReference, ImageId>> {
+        self.pulled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Content with a digest never changes: a local copy is the image. The same applies to images of `localhost`, which

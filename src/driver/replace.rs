@@ -28,7 +28,7 @@ use tokio::sync::{SemaphorePermit, broadcast};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::operate::{created, ignore_absent, next_name, with_labels};
+use super::operate::{created, next_name, with_labels};
 use super::{Executor, Notice};
 use crate::reconciler::{Failure, FailureKind, Outcome, Revision, Strategy, Target};
 use crate::text::chain;
@@ -104,7 +104,7 @@ impl Executor {
             return Ok(outcome);
         }
         let Some(permit) = self.acquire_permit().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(rollout.old, Some(permit)).await?;
+        self.remove_old(rollout.old, permit).await?;
         self.runtime.rename(&rollout.next, &target.spec.name).await?;
         Ok(created(rollout.next, target.spec.name.clone(), target, record, image_id))
     }
@@ -127,7 +127,13 @@ impl Executor {
             return Ok(outcome);
         }
         let Some(permit) = self.acquire_permit().await else { return Ok(Outcome::Abandoned) };
-        self.remove_all(rollout.old, Some(permit)).await
+        self.remove_old(rollout.old, permit).await
+    }
+
+    /// Most of them have been stopped before, and the list at the end of the window shows whether they still are.
+    async fn remove_old(&self, old: Vec<ContainerId>, permit: SemaphorePermit<'_>) -> Result<Outcome, RuntimeError> {
+        self.stop_all(old.iter().filter(|id| !self.containers.is_stopped(id)).cloned().collect()).await?;
+        self.remove_stopped(old, Some(permit)).await
     }
 
     fn rollout(&self, next: ContainerId, old: Vec<ContainerId>, revision: &Revision, strategy: Strategy) -> Rollout {
@@ -139,7 +145,7 @@ impl Executor {
             if rollout.strategy == Strategy::PortSwap { self.stop_grace + PORT_WAIT_MAX } else { Duration::ZERO };
         let until = Instant::now() + port_wait;
         loop {
-            match self.runtime.start(&rollout.next).await {
+            match self.containers.start(&rollout.next).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until && !self.is_stopping() => {
                     sleep(PORT_RETRY_DELAY).await;
                 }
@@ -176,6 +182,10 @@ impl Executor {
         let (mut is_over, mut was_away) = (false, false);
         loop {
             if let Some(reason) = unhealthy_reason(started_at, now.as_ref()) {
+                // The engine may have been unavailable during the list.
+                while let Ok(notice) = rollout.notices.try_recv() {
+                    was_away |= notice == Notice::EngineAway;
+                }
                 return Ok(if was_away { RolloutResult::Unknown } else { RolloutResult::Failed(reason) });
             }
             if is_over {
@@ -196,7 +206,7 @@ impl Executor {
     }
 
     async fn find(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
-        let found = self.lister.list(self.runtime.as_ref(), &self.owner).await?;
+        let found = self.containers.shared_list().await?;
         Ok(found.iter().find(|container| container.id == *id).cloned())
     }
 
@@ -204,11 +214,11 @@ impl Executor {
     /// does not wait for a permit.
     async fn roll_back(&self, rollout: &Rollout, failure: Failure) -> Result<Outcome, RuntimeError> {
         warn!(container = %rollout.next, error = failure.text, "the new container is given up for the old one");
-        ignore_absent(self.runtime.stop(&rollout.next, self.stop_grace).await)?;
+        self.containers.stop(&rollout.next, self.stop_grace).await?;
         let mut gone = None;
         if let (Some(old), true) = (rollout.old.first(), rollout.strategy != Strategy::StartFirst) {
             self.state.record(old, &rollout.revision).await;
-            match self.runtime.start(old).await {
+            match self.containers.start(old).await {
                 // Neither can be started: remove the new one, so that another can be created.
                 Err(error) if error.kind() == ErrorKind::NotFound => gone = Some(error),
                 started => started?,
@@ -216,7 +226,7 @@ impl Executor {
         }
         // Its last output shows why it did not stay up.
         self.shipping.finish(std::slice::from_ref(&rollout.next)).await;
-        match self.runtime.remove(&rollout.next).await {
+        match self.containers.remove(&rollout.next).await {
             Ok(()) => self.state.forget(std::slice::from_ref(&rollout.next)).await,
             Err(error) => {
                 warn!(container = %rollout.next, error = chain(&error), "failed container cannot be removed");

@@ -1,7 +1,7 @@
 //! Replacements on the engine in memory: downtime, window, rollback, and a crash before each call.
 
 mod crashes;
-mod harness;
+pub(super) mod harness;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -41,10 +41,10 @@ async fn the_node_is_down_for_one_stop_and_one_start() {
     let harness = Harness::with_old(vec![]).await;
     let began = Instant::now();
     assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
-    let calls = "create NEXT, image IMAGE, stop aa, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
+    let calls = "create NEXT, image IMAGE, stop aa, start NEXT, list app, list app, remove aa, rename NEXT"
         .replace("NEXT", &next_name("aa"))
         .replace("IMAGE", &image("two").to_string());
-    assert_eq!(harness.calls()[..9].join(", "), calls);
+    assert_eq!(harness.calls().join(", "), calls);
     assert!(began.elapsed() >= WINDOW);
     assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
@@ -259,7 +259,7 @@ async fn in_overlap_the_node_is_never_down() {
     let calls = "create NEXT, image IMAGE, start NEXT, list app, list app, stop aa, remove aa, rename NEXT"
         .replace("NEXT", &next_name("aa"))
         .replace("IMAGE", &image("two").to_string());
-    assert_eq!(harness.calls()[..8].join(", "), calls);
+    assert_eq!(harness.calls().join(", "), calls);
     assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
 }
 

@@ -44,10 +44,10 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 const ENDED_PAUSE: Duration = Duration::from_secs(1);
 type Mark = Option<Position>;
 
-/// State of a container in the engine's list.
+/// State of a container, as the driver knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lifecycle {
-    /// In the list, with the start of its last run.
+    /// It exists; with the start of its last run, if known.
     Present { started_at: Option<OffsetDateTime>, is_running: bool },
     /// Removed.
     Removed,
@@ -99,8 +99,10 @@ pub(super) struct Follower {
     is_too_old: bool,
     /// When reading stopped because the batches were full.
     full_since: Option<Instant>,
-    /// Whether the container runs, by the last list of the engine.
+    /// Whether the container runs, as far as known.
     is_running: bool,
+    /// The start of its last run, if known.
+    started_at: Option<OffsetDateTime>,
     backoff: Backoff,
     requests: Vec<FollowerRequest>,
 }
@@ -160,6 +162,7 @@ impl Follower {
             is_too_old: false,
             full_since: None,
             is_running: true,
+            started_at: None,
             backoff: Backoff::default(),
             requests: Vec::new(),
         }
@@ -172,7 +175,9 @@ impl Follower {
         mut requests: mpsc::Receiver<FollowerRequest>,
         mut lifecycle: watch::Receiver<Lifecycle>,
     ) {
-        self.is_running = lifecycle.borrow_and_update().is_running();
+        if let Lifecycle::Present { started_at, is_running } = *lifecycle.borrow_and_update() {
+            (self.started_at, self.is_running) = (started_at, is_running);
+        }
         let (mut flush, mut was_idle) = (interval(FLUSH_EVERY), true);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -210,9 +215,10 @@ impl Follower {
             Event::Sent(sent) => self.on_sent(sent),
             Event::FollowerRequest(request) => self.handle_request(request),
             Event::Lifecycle(Lifecycle::Removed) => self.on_removed(),
-            Event::Lifecycle(Lifecycle::Present { is_running, .. }) => {
-                self.is_running = is_running;
-                if self.reading == Reading::Ended {
+            Event::Lifecycle(Lifecycle::Present { started_at, is_running }) => {
+                let is_another_run = is_running || started_at != self.started_at;
+                (self.started_at, self.is_running) = (started_at, is_running);
+                if self.reading == Reading::Ended && is_another_run {
                     self.open();
                 }
             }

@@ -1,18 +1,16 @@
-//! Ships the output of all nodes: starts a follower for each own container whose output the engine keeps.
-//!
-//! The current list of the engine is the truth. Events and removals trigger a new list.
+//! Ships the output of all nodes: starts a follower for each own container whose output the engine keeps. Which containers
+//! there are, and which of them run, is known from the driver; the shipper only reads logs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use managed_app_runtimes::labels::{self, SpecRecord};
-use managed_app_runtimes::{Container, ContainerId, ContainerRuntime, Owner, names};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
+use managed_app_runtimes::{ContainerId, ContainerRuntime, ContainerState, names};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::batch::BATCH_BYTES_MAX;
@@ -21,9 +19,8 @@ use super::deliver::{Delivery, LogService};
 use super::follow::{Follower, FollowerContext, FollowerRequest, Lifecycle};
 use super::numbers::Numbers;
 use crate::cloud::Aws;
-use crate::model::{App, NodeName};
+use crate::model::{App, NodeContainer, NodeContainers, NodeName};
 use crate::tasks::Tasks;
-use crate::text::chain;
 
 /// Limit for which the removal of a container waits until its output is in CloudWatch. After that, output that was read
 /// is still shipped; output that was not read is lost.
@@ -31,26 +28,17 @@ pub const REMOVAL_WAIT: Duration = Duration::from_secs(10);
 /// Limit for which the end of the daemon waits until the output of its nodes is in CloudWatch. The next daemon ships
 /// the rest.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(10);
+/// Added to it for the request and its response.
+const CLOSE_MARGIN: Duration = Duration::from_millis(200);
 /// Bytes of all batches that are being filled, wait, or are being sent; each node has up to three. A batch always has
 /// room for the largest event.
 const BATCHES_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCHES_OF_A_NODE: usize = 3;
-/// Interval of lists without an event.
-const LIST_EVERY: Duration = Duration::from_secs(60);
-/// Delay of the first list after the app is known. The engine starts containers then, and a list and two requests for
-/// each followed container would slow this down.
-const LIST_FIRST: Duration = Duration::from_millis(500);
-/// Delay of a list after the start of a container.
-const LIST_SOON: Duration = Duration::from_millis(200);
-/// Delay of a list after other events. By then a replacement has mostly started the next container. A list in between,
-/// for which Podman takes the locks of all containers, would increase the downtime of the node.
-const LIST_LATER: Duration = Duration::from_secs(1);
-/// Pause after a list, as a multiple of its duration: a list of many containers is expensive for a busy engine.
-const LIST_PAUSE_FACTOR: u32 = 10;
-/// The longest such pause, so that an engine that has recovered from a hang is listed soon.
-const LIST_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Limit for a list of containers.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
+/// Delay of the first followers after the app is known. The engine starts containers then, and two requests for each
+/// followed container would slow this down.
+const FOLLOW_FIRST: Duration = Duration::from_millis(500);
+/// Delay of followers after a change of the containers: those that start together are followed together.
+const FOLLOW_DELAY: Duration = Duration::from_millis(200);
 /// Interval at which cursors are saved that no follower saves.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Requests to the shipper that may wait.
@@ -65,8 +53,6 @@ pub struct Shipping(Option<Arc<Shared>>);
 #[derive(Debug)]
 struct Shared {
     requests: mpsc::Sender<Request>,
-    list_soon: Notify,
-    list_later: Notify,
     numbers: Numbers,
 }
 
@@ -83,8 +69,6 @@ enum Request {
 pub struct ShipperOptions<'a> {
     /// The engine.
     pub runtime: Arc<dyn ContainerRuntime>,
-    /// The owner of the containers.
-    pub owner: Owner,
     /// AWS.
     pub aws: Arc<Aws>,
     /// The daemon's log group; the names of the log groups of nodes begin with it.
@@ -95,8 +79,6 @@ pub struct ShipperOptions<'a> {
 
 /// Ships the output of all nodes; [`Shipper::run`] is its task.
 pub struct Shipper {
-    runtime: Arc<dyn ContainerRuntime>,
-    owner: Owner,
     aws: Arc<Aws>,
     group: String,
     context: FollowerContext,
@@ -105,7 +87,6 @@ pub struct Shipper {
     service: Option<Arc<LogService>>,
     followers: HashMap<ContainerId, Followed>,
     tasks: Tasks,
-    is_list_failing: bool,
 }
 
 /// A container that is followed.
@@ -119,13 +100,6 @@ impl Shipping {
     /// A handle without a shipper: calls do nothing and return at once.
     pub fn off() -> Self {
         Self(None)
-    }
-
-    /// Requests a list after an event of a container. `has_begun`: there may be output without a follower.
-    pub fn look(&self, has_begun: bool) {
-        if let Some(shared) = &self.0 {
-            if has_begun { &shared.list_soon } else { &shared.list_later }.notify_one();
-        }
     }
 
     /// The numbers of each node; empty without a shipper.
@@ -145,7 +119,7 @@ impl Shipping {
     /// Waits until all output so far is in CloudWatch, and ends the shipper. Takes slightly more than [`CLOSE_WAIT`] at
     /// most.
     pub async fn close(&self) {
-        if self.request(CLOSE_WAIT + LIST_SOON, |done| Request::Close { done }).await.is_err() {
+        if self.request(CLOSE_WAIT + CLOSE_MARGIN, |done| Request::Close { done }).await.is_err() {
             warn!("not all output of nodes is in CloudWatch; the next daemon continues from here");
         }
     }
@@ -165,20 +139,13 @@ impl Shipper {
     /// A shipper and the handle to it. Reads the cursors; makes no call.
     pub fn new(options: ShipperOptions<'_>) -> (Self, Shipping) {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let shared = Arc::new(Shared {
-            requests: sender,
-            list_soon: Notify::new(),
-            list_later: Notify::new(),
-            numbers: Numbers::default(),
-        });
+        let shared = Arc::new(Shared { requests: sender, numbers: Numbers::default() });
         let context = FollowerContext {
-            runtime: options.runtime.clone(),
+            runtime: options.runtime,
             cursors: Arc::new(Cursors::open(options.state_directory)),
             batch_bytes_max: Arc::new(AtomicUsize::new(BATCH_BYTES_MAX)),
         };
         let shipper = Self {
-            runtime: options.runtime,
-            owner: options.owner,
             aws: options.aws,
             group: options.group.to_owned(),
             context,
@@ -187,7 +154,6 @@ impl Shipper {
             service: None,
             followers: HashMap::new(),
             tasks: Tasks::new(),
-            is_list_failing: false,
         };
         (shipper, Shipping(Some(shared)))
     }
@@ -195,28 +161,33 @@ impl Shipper {
     /// Runs until [`Shipping::close`]. Dropping the future stops shipping; nothing is lost.
     ///
     /// Groups are in the region of the tenant, so nothing is shipped before `app` is known.
-    pub async fn run(mut self, mut app: watch::Receiver<Option<Arc<App>>>) {
+    pub async fn run(
+        mut self,
+        mut app: watch::Receiver<Option<Arc<App>>>,
+        mut containers: watch::Receiver<Option<NodeContainers>>,
+    ) {
         let Some(region) = self.region(&mut app).await else { return };
         self.service = Some(Arc::new(LogService::new(self.aws.clone(), &region)));
         let mut save = interval(SAVE_EVERY);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let shared = self.shared.clone();
-        let (mut list_at, mut not_before) = (Instant::now(), Instant::now() + LIST_FIRST);
+        let mut follow_at = Some(Instant::now() + FOLLOW_FIRST);
         loop {
-            // All arms are cancel-safe.
+            // All arms are cancel-safe. The driver may end before the shipper.
             tokio::select! {
-                request = self.requests.recv() => match request {
-                    Some(Request::Finish { ids, done }) => self.finish(ids, done).await,
-                    Some(Request::Close { done }) => return self.close(done).await,
-                    None => return,
-                },
-                () = shared.list_soon.notified() => list_at = list_at.min(Instant::now() + LIST_SOON),
-                () = shared.list_later.notified() => list_at = list_at.min(Instant::now() + LIST_LATER),
-                () = sleep_until(list_at.max(not_before)) => {
-                    let began = Instant::now();
-                    self.list_containers().await;
-                    not_before = Instant::now() + (LIST_PAUSE_FACTOR * began.elapsed()).min(LIST_PAUSE_MAX);
-                    list_at = Instant::now() + LIST_EVERY;
+                request = self.requests.recv() => {
+                    self.follow_all(&containers.borrow_and_update());
+                    match request {
+                        Some(Request::Finish { ids, done }) => self.finish(&ids, done),
+                        Some(Request::Close { done }) => return self.close(done).await,
+                        None => return,
+                    }
+                }
+                Ok(()) = containers.changed() => {
+                    follow_at.get_or_insert(Instant::now() + FOLLOW_DELAY);
+                }
+                () = due(follow_at) => {
+                    follow_at = None;
+                    self.follow_all(&containers.borrow_and_update());
                 }
                 _ = save.tick() => self.context.cursors.save().await,
             }
@@ -244,48 +215,37 @@ impl Shipper {
         }
     }
 
-    /// Lists the containers of the engine, and starts or ends followers.
-    async fn list_containers(&mut self) {
-        let listed = match timeout(LIST_LIMIT, self.runtime.list(&self.owner)).await {
-            Ok(Ok(listed)) => listed,
-            Ok(Err(error)) => return self.list_failed(&chain(&error)),
-            Err(_) => return self.list_failed("no response in time"),
-        };
-        self.is_list_failing = false;
-        for container in &listed {
-            self.observe(container);
+    /// Starts and ends followers. `None`: the containers are not known yet.
+    fn follow_all(&mut self, containers: &Option<NodeContainers>) {
+        let Some(containers) = containers else { return };
+        for (id, container) in containers.iter().filter(|(_, container)| container.keeps_output) {
+            self.observe(id, container);
         }
-        let is_there = |id: &str| listed.iter().any(|container| container.id.0 == id);
         for (id, followed) in &self.followers {
-            if !is_there(&id.0) {
-                followed
-                    .lifecycle
-                    .send_if_modified(|known| std::mem::replace(known, Lifecycle::Removed) != Lifecycle::Removed);
+            if !containers.contains_key(id) {
+                followed.set(Lifecycle::Removed);
             }
         }
         self.followers.retain(|_, followed| !followed.requests.is_closed());
-        self.shared.numbers.retain(|node| self.followers.values().any(|followed| followed.node == *node));
+        let nodes: HashSet<&NodeName> = self.followers.values().map(|followed| &followed.node).collect();
+        self.shared.numbers.retain(|node| nodes.contains(node));
         let followers = &self.followers;
-        self.context.cursors.retain(|id| is_there(id) || followers.contains_key(&ContainerId(id.to_owned())));
+        self.context.cursors.retain(|id| {
+            let id = ContainerId(id.to_owned());
+            containers.contains_key(&id) || followers.contains_key(&id)
+        });
         let share = BATCHES_BYTES_MAX / (BATCHES_OF_A_NODE * self.followers.len().max(1));
         self.context.batch_bytes_max.store(share, Ordering::Relaxed);
     }
 
-    fn list_failed(&mut self, error: &str) {
-        if !std::mem::replace(&mut self.is_list_failing, true) {
-            debug!(error, "containers cannot be listed for their logs");
-        }
-    }
-
-    fn observe(&mut self, container: &Container) {
-        let Some(node) = node_of(container) else { return };
-        let lifecycle =
-            Lifecycle::Present { started_at: container.started_at, is_running: container.state.is_running() };
-        match self.followers.get(&container.id) {
-            Some(followed) => {
-                followed.lifecycle.send_if_modified(|known| std::mem::replace(known, lifecycle.clone()) != lifecycle);
-            }
-            None => self.follow(container.id.clone(), node, lifecycle),
+    /// A container that was never started has no output.
+    fn observe(&mut self, id: &ContainerId, container: &NodeContainer) {
+        let NodeContainer { node, state, started_at, .. } = container;
+        let lifecycle = Lifecycle::Present { started_at: *started_at, is_running: state.is_running() };
+        match self.followers.get(id) {
+            Some(followed) => followed.set(lifecycle),
+            None if *state == ContainerState::Created => {}
+            None => self.follow(id.clone(), node.clone(), lifecycle),
         }
     }
 
@@ -302,11 +262,7 @@ impl Shipper {
         self.followers.insert(id, Followed { node, requests, lifecycle });
     }
 
-    /// A container without a follower may have been created and have ended since the last list.
-    async fn finish(&mut self, ids: Vec<ContainerId>, done: oneshot::Sender<()>) {
-        if ids.iter().any(|id| !self.followers.contains_key(id)) {
-            self.list_containers().await;
-        }
+    fn finish(&mut self, ids: &[ContainerId], done: oneshot::Sender<()>) {
         let followed = ids.iter().filter_map(|id| self.followers.get(id));
         let ends: Vec<_> = followed.map(|followed| request_flush(followed, true)).collect();
         let all = async move {
@@ -316,18 +272,34 @@ impl Shipper {
         self.tasks.spawn("finish-node-logs", all);
     }
 
-    async fn close(mut self, done: oneshot::Sender<()>) {
-        let until = Instant::now() + CLOSE_WAIT;
-        let _ = timeout_at(until, self.list_containers()).await;
+    async fn close(self, done: oneshot::Sender<()>) {
         let ends =
             self.followers.values().map(|followed| request_flush(followed, !followed.lifecycle.borrow().is_running()));
-        let is_done = timeout_at(until, join_all(ends.collect::<Vec<_>>())).await.is_ok();
+        let is_done = timeout(CLOSE_WAIT, join_all(ends.collect::<Vec<_>>())).await.is_ok();
         self.context.cursors.save().await;
         self.tasks.shutdown().await;
         if is_done {
             info!("all output of nodes is in CloudWatch");
             let _ = done.send(());
         }
+    }
+}
+
+impl Followed {
+    fn set(&self, lifecycle: Lifecycle) {
+        self.lifecycle.send_if_modified(|known| {
+            let is_new = *known != lifecycle;
+            *known = lifecycle;
+            is_new
+        });
+    }
+}
+
+/// Never ends if there is no time.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -340,12 +312,6 @@ fn request_flush(followed: &Followed, is_stopped: bool) -> impl Future<Output = 
             let _ = response.await;
         }
     }
-}
-
-/// The node of a container whose output the engine keeps for this daemon.
-fn node_of(container: &Container) -> Option<NodeName> {
-    let keeps = SpecRecord::from_labels(&container.labels).is_some_and(|record| record.keeps_output());
-    NodeName::new(container.labels.get(labels::NODE).filter(|_| keeps)?.as_str()).ok()
 }
 
 #[cfg(test)]

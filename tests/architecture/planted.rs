@@ -140,6 +140,20 @@ fn unwrap_fires_in_product_code_only() {
 }
 
 #[test]
+fn a_second_observer_of_containers_fires() {
+    for verb in ["list", "events"] {
+        let code = format!("async fn f() {{ self.runtime.{verb}(&owner).await }}");
+        fires("src/logs/shipper.rs", &code, "subscribe to what it knows");
+        fires("src/daemon/feeds.rs", &code, "subscribe to what it knows");
+        for path in ["src/driver/observer.rs", "src/driver/engine_events.rs", "src/cli/plan.rs", "tests/costs/calls.rs"]
+        {
+            passes(path, &code);
+        }
+    }
+    passes("src/logs/shipper.rs", "async fn f() { self.runtime.logs(&id, None).await; containers.list() }");
+}
+
+#[test]
 fn file_without_a_head_comment_fires() {
     let found = check(&Source::parse("src/a.rs", "use std::fmt;\n"));
     assert_eq!(found, ["src/a.rs:1: a file starts with `//!`: its responsibility and its limits"]);

@@ -107,6 +107,7 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
     findings.extend(sized(source));
     findings.extend(finished(source));
     findings.extend(without_unwrap(source));
+    findings.extend(observed(source));
     if !source.text.starts_with("//!") {
         findings.push((1, "a file starts with `//!`: its responsibility and its limits".to_owned()));
     }
@@ -204,4 +205,19 @@ fn without_unwrap(source: &Source) -> Findings {
         .windows(3)
         .filter(|call| !call[0].in_test && call[0].text == "." && call[1].text == "unwrap" && call[2].text == "(");
     calls.map(|call| (call[1].line, "`unwrap`: use `expect` with a reason, or return an error".to_owned())).collect()
+}
+
+/// The driver is the only observer of containers. What runs without a daemon lists on its own.
+fn observed(source: &Source) -> Findings {
+    let observers = ["src/driver/observer.rs", "src/driver/engine_events.rs", "src/engine.rs", "src/cli/", "src/demo/"];
+    if !source.path.starts_with("src/") || lies_in(&source.path, &observers) {
+        return Findings::new();
+    }
+    let calls = source.tokens.windows(4).filter(|call| {
+        let [receiver, dot, verb, bracket] = call else { return false };
+        let is_query = ["list", "events"].contains(&verb.text.as_str());
+        !receiver.in_test && receiver.text == "runtime" && dot.text == "." && is_query && bracket.text == "("
+    });
+    let reason = "the driver lists containers and receives engine events: subscribe to what it knows";
+    calls.map(|call| (call[2].line, format!("`runtime.{}`: {reason}", call[2].text))).collect()
 }

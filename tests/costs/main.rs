@@ -1,5 +1,6 @@
 //! Costs of the reconciler, as ratios: many nodes to few, and an event to a fixed piece of work. There are no absolute
 //! times, and only processor time is compared, so a busy or slow machine has no effect. A regression by a factor fails.
+//! Costs of the daemon, as numbers of engine calls: `calls.rs`.
 //!
 //! Each value is the best of several runs. The world is that of the benches, which print absolute values.
 
@@ -9,6 +10,12 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 use managed_app_runtimes::names;
 
+mod calls;
+#[allow(dead_code, reason = "shared with tests/lifecycle")]
+#[path = "../lifecycle/harness.rs"]
+mod harness;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../../benches/world/mod.rs"]
 mod world;
 

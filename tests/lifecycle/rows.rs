@@ -8,7 +8,7 @@ use crate::harness::{Harness, IMAGE, Plan, image};
 
 /// The engine calls of a replacement.
 fn replacement(node: &str) -> Vec<String> {
-    ["create", "stop", "start", "stop", "remove", "rename"].map(|verb| format!("{verb} {node}")).to_vec()
+    ["create", "stop", "start", "remove", "rename"].map(|verb| format!("{verb} {node}")).to_vec()
 }
 
 async fn expect_replacements(harness: &Harness, first: &[&str], nodes: &[&str]) {

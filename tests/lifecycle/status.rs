@@ -140,7 +140,7 @@ async fn why_shows_message_fields_steps_and_outcome_of_each_action() {
     let replace = &history.actions[3];
     assert_eq!(replace.differences[0].after.as_deref(), Some("0.0.0.0:8080->80/tcp"));
     let steps: Vec<&str> = replace.steps.iter().map(|step| step.step.as_str()).collect();
-    assert_eq!(steps, ["create", "stop", "start", "stop", "remove", "rename"]);
+    assert_eq!(steps, ["create", "stop", "start", "remove", "rename"]);
     let ran = subject.ask(&["why", "a"]).await;
     has(&ran.stdout, &["edge to b added: #", "node config added: #", "message ", "tracking id ", "after the message"]);
     let on_disk = std::fs::read_to_string(subject.harness.state_directory().join("state.json")).expect("a state file");

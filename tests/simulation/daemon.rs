@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use managed_app::cloud::{Aws, AwsOptions};
-use managed_app::driver::{ContainerLister, Executor, NOTICES_MAX, Notice};
+use managed_app::driver::{ContainerObserver, Executor, NOTICES_MAX, Notice};
 use managed_app::logs::Shipping;
 use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler, Revision};
 use managed_app::registry::Registry;
@@ -62,7 +62,8 @@ impl Daemon {
             pulls: Semaphore::new(4),
             replace_window: WINDOW,
             notices: broadcast::Sender::new(NOTICES_MAX),
-            lister: ContainerLister::default(),
+            pulled: Default::default(),
+            containers: ContainerObserver::new(Arc::new(Backends(world.clone())), settings.owner.clone()),
             last_app: std::sync::Mutex::default(),
             recorder: Recorder::in_memory(About::default()),
             shipping: Shipping::off(),

@@ -68,7 +68,7 @@ async fn crash_before_each(strategy: Strategy, stays_up: bool) -> Vec<(Verb, usi
 
 #[tokio::test(start_paused = true)]
 async fn crash_in_a_replacement_is_recovered() {
-    assert_eq!(crash_before_each(Strategy::StopFirst, true).await.len(), 9);
+    assert_eq!(crash_before_each(Strategy::StopFirst, true).await.len(), 8);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::{Aws, AwsOptions, CloudError, CloudErrorKind, ControlPlane};
-use crate::driver::{ContainerLister, Executor, NOTICES_MAX, StateFile};
+use crate::driver::{ContainerObserver, Executor, NOTICES_MAX, StateFile};
 use crate::logs::Shipping;
 use crate::model::Snapshot;
 use crate::reconciler::*;
@@ -174,7 +174,8 @@ fn executor(faults: &Faulty, directory: &TempDir, permits: usize) -> Executor {
         pulls: Semaphore::new(1),
         replace_window: WINDOW,
         notices: broadcast::Sender::new(NOTICES_MAX),
-        lister: ContainerLister::default(),
+        pulled: Default::default(),
+        containers: ContainerObserver::new(Arc::new(faults.clone()), owner()),
         recorder: Recorder::in_memory(About::default()),
         last_app: std::sync::Mutex::default(),
         shipping: Shipping::off(),

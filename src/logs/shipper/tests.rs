@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use managed_app_fakes::faulty::Verb;
-use managed_app_fakes::{FakeCloud, Faulty, InMemoryRuntime};
-use managed_app_runtimes::{ContainerSpec, ImageReference, LogSettings, LogSource};
+use managed_app_fakes::{FakeCloud, InMemoryRuntime};
+use managed_app_runtimes::labels::{self, SpecRecord};
+use managed_app_runtimes::{Container, ContainerSpec, ImageReference, LogChunk, LogSettings, LogSource, Owner};
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use super::*;
 use crate::cloud::testing::{aws, eventually};
 use crate::logs::event::Volume;
 use crate::logs::numbers::NodeNumbers;
+use crate::logs::position::Position;
 use crate::model::Tenant;
 
 const REGION: &str = "us-east-1";
@@ -38,21 +40,21 @@ impl Harness {
     /// Starts one node and the shipper.
     async fn new() -> Self {
         let (cloud, engine) = (FakeCloud::start().await, InMemoryRuntime::new());
-        let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
         cloud.cloudwatch.create_group(REGION, &names::log_group(GROUP, "a"));
-        run(&engine, &owner).await;
+        run(&engine, &owner()).await;
+        let containers = listed(&engine).await;
         let state = tempfile::tempdir().expect("a folder");
         let (shipper, handle) = Shipper::new(ShipperOptions {
             runtime: Arc::new(engine.clone()),
-            owner,
             aws: aws(&cloud),
             group: GROUP,
             state_directory: state.path(),
         });
         let task = tokio::spawn(async move {
-            // The sender must live as long as the shipper.
+            // The senders must live as long as the shipper.
             let app = watch::Sender::new(Some(Arc::new(app())));
-            shipper.run(app.subscribe()).await;
+            let containers = watch::Sender::new(Some(containers));
+            shipper.run(app.subscribe(), containers.subscribe()).await;
         });
         Self { cloud, engine, handle, task, _state: state }
     }
@@ -77,6 +79,17 @@ impl Drop for Harness {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn owner() -> Owner {
+    Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() }
+}
+
+/// The containers of the engine, as the driver publishes them.
+async fn listed(engine: &InMemoryRuntime) -> NodeContainers {
+    let listed = engine.list(&owner()).await.expect("a list");
+    let node_of = |container: &Container| NodeContainer::listed(container).expect("it has a node");
+    listed.iter().map(|container| (container.id.clone(), node_of(container))).collect()
 }
 
 async fn run(engine: &InMemoryRuntime, owner: &Owner) {
@@ -166,64 +179,70 @@ async fn hours_without_cloudwatch_use_bounded_memory_and_count_gaps() {
     assert!(minutes.abs_diff(missing as u64) <= 2, "{missing} minutes are missing, not {minutes}");
 }
 
-/// Times of the lists of the engine while `notify` runs, in milliseconds; each list takes `took_ms`.
-async fn lists(took_ms: u64, notify: impl AsyncFnOnce(&Shipping)) -> Vec<u64> {
-    let faults = Faulty::new(Arc::new(InMemoryRuntime::new()));
-    faults.on(Verb::List).delay(Duration::from_millis(took_ms));
-    let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
-    let state = tempfile::tempdir().expect("a folder");
-    let (shipper, handle) = Shipper::new(ShipperOptions {
-        runtime: Arc::new(faults.clone()),
-        owner,
+/// A shipper of the containers that are sent, and its state directory.
+fn shipper(engine: &InMemoryRuntime, state: &tempfile::TempDir) -> Shipper {
+    let options = ShipperOptions {
+        runtime: Arc::new(engine.clone()),
         aws: Arc::new(Aws::new(Default::default())),
         group: GROUP,
         state_directory: state.path(),
-    });
+    };
+    Shipper::new(options).0
+}
+
+/// Runs `shipper` while `act` changes what is known of the containers.
+async fn ship(shipper: Shipper, act: impl AsyncFnOnce(&watch::Sender<Option<NodeContainers>>)) {
     let app = watch::Sender::new(Some(Arc::new(app())));
-    let (began, mut at) = (Instant::now(), Vec::new());
-    let watch = async {
-        loop {
-            if faults.faults_met() > at.len() {
-                at.push(u64::try_from(began.elapsed().as_millis()).expect("no age"));
-            }
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
+    let containers = watch::Sender::new(None);
     tokio::select! {
-        () = shipper.run(app.subscribe()) => panic!("it ended"),
-        () = watch => unreachable!("it goes on"),
-        () = notify(&handle) => {}
+        () = shipper.run(app.subscribe(), containers.subscribe()) => panic!("it ended"),
+        () = act(&containers) => {}
     }
-    at
 }
 
-/// A list between the stop of a container and the start of the next one would increase the downtime.
 #[tokio::test(start_paused = true)]
-async fn containers_are_listed_soon_only_after_a_start() {
-    let notify = async |handle: &Shipping| {
-        sleep(Duration::from_secs(5)).await;
-        handle.look(false);
-        sleep(Duration::from_millis(300)).await;
-        handle.look(true);
-        sleep(Duration::from_secs(5)).await;
-        handle.look(false);
-        sleep(Duration::from_secs(5)).await;
+async fn a_container_is_followed_soon_after_its_start() {
+    let (engine, state) = (InMemoryRuntime::new(), tempfile::tempdir().expect("a folder"));
+    run(&engine, &owner()).await;
+    let known = listed(&engine).await;
+    let in_state = |state: ContainerState| {
+        let changed =
+            known.clone().into_iter().map(|(id, container)| (id, NodeContainer { state: state.clone(), ..container }));
+        Some(changed.collect::<NodeContainers>())
     };
-    let at = lists(0, notify).await;
-    let wanted = [500, 5_500, 11_300];
-    assert!(at.len() == wanted.len() && at.iter().zip(wanted).all(|(at, wanted)| at.abs_diff(wanted) <= 10), "{at:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_long_list_is_followed_by_a_longer_pause() {
-    let notify = async |handle: &Shipping| {
-        for _ in 0..300 {
-            handle.look(true);
-            sleep(Duration::from_millis(100)).await;
+    let requests = || engine.calls("logs", "node-a");
+    ship(shipper(&engine, &state), async |containers| {
+        sleep(Duration::from_secs(5)).await;
+        for state in [ContainerState::Created, ContainerState::Running] {
+            assert_eq!(requests(), 0, "before {state:?}");
+            containers.send_replace(in_state(state));
+            sleep(FOLLOW_DELAY - Duration::from_millis(10)).await;
+            assert_eq!(requests(), 0, "others may start together with it");
+            sleep(Duration::from_millis(20)).await;
         }
-    };
-    let at = lists(500, notify).await;
-    assert!((5..=6).contains(&at.len()), "a list of 0.5 s every 5.5 s: {at:?}");
-    let at = lists(9_000, notify).await;
-    assert_eq!(at.len(), 2, "after a list of 9 s a pause of 10 s: {at:?}");
+        assert_eq!(requests(), 1);
+        containers.send_replace(in_state(ContainerState::Paused));
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(requests(), 1, "it is being read");
+        assert_eq!(engine.calls("list", "app"), 1, "the one of this test");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cursors_are_kept_until_the_containers_are_known() {
+    let (engine, state) = (InMemoryRuntime::new(), tempfile::tempdir().expect("a folder"));
+    let id = ContainerId("removed".to_owned());
+    let is_kept = || Cursors::open(state.path()).get(&id).is_some();
+    let cursors = Arc::new(Cursors::open(state.path()));
+    let chunk = LogChunk { at: OffsetDateTime::UNIX_EPOCH, source: LogSource::Stdout, bytes: "line".into() };
+    cursors.set(&id, Position::after(None, &chunk));
+    cursors.save().await;
+    ship(shipper(&engine, &state), async |containers| {
+        sleep(Duration::from_secs(5)).await;
+        assert!(is_kept());
+        containers.send_replace(Some(NodeContainers::new()));
+        eventually("it is dropped", || !is_kept()).await;
+    })
+    .await;
 }
