@@ -47,8 +47,16 @@
 //! | [`text`], [`json_file`] | text from outside for terminals and log lines, errors with their causes; a file that is replaced atomically |
 //! | [`cloud`], [`changes`], [`registry`], [`logs`] | clients: AppSync, Cognito and audit records; SQS; ECR tokens; CloudWatch Logs |
 //!
-//! Layers use only layers to their right: main > cli > daemon > {driver, changes, registry, cloud, host} > status >
-//! reconciler > model. All above the reconciler use [`text`] and [`json_file`], which use no other module. The crate
+//! # Layers
+//!
+//! A module uses only modules to its right, which `tests/architecture` compares with each path:
+//!
+//! ```text
+//! {fuzzing, main} > cli > demo > daemon > engine > driver > {changes, host, logs, registry} > cloud > status >
+//! telemetry > config > reconciler > model
+//! ```
+//!
+//! All above the reconciler may use [`exit`], [`json_file`], [`tasks`] and [`text`], which use no other module. The crate
 //! `managed-app-runtimes` contains the engines behind one trait, `managed-app-fakes` a fake cloud on the wire and an
 //! engine in memory.
 //!

@@ -21,8 +21,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use futures_util::StreamExt;
 use managed_app::cloud::{Aws, AwsOptions};
-use managed_app::logs::{BATCH_BYTES_MAX, Batcher, Joiner, Numbers, Shipper, ShipperOptions};
+use managed_app::logs::{BATCH_BYTES_MAX, Batcher, Joiner, Shipper, ShipperOptions};
 use managed_app::model::{App, Tenant};
+use managed_app::status::Numbers;
 use tokio::sync::watch;
 
 use crate::measure::{Cost, measured, resident};

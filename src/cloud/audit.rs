@@ -22,21 +22,7 @@ use self::queue::{Queue, Record};
 use self::request::Target;
 use super::AppCredentials;
 use crate::model::App;
-
-/// Numbers of audit records since the daemon started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AuditNumbers {
-    /// Whether the tenant enables audit now and has a valid endpoint.
-    pub is_on: bool,
-    /// Waiting to be sent.
-    pub waiting: usize,
-    /// Accepted by the endpoint.
-    pub sent: u64,
-    /// Sent again, counted for each further attempt.
-    pub retried: u64,
-    /// Lost: the buffer was full, the endpoint refused them, or the daemon ended.
-    pub dropped: u64,
-}
+use crate::status::AuditNumbers;
 
 /// Records messages and sends the records to the audit endpoint. Cheap to clone; clones share one queue.
 #[derive(Clone)]

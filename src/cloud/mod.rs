@@ -34,7 +34,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-pub use audit::{AuditNumbers, AuditTrail};
+pub use audit::AuditTrail;
 pub use aws::{Aws, AwsOptions};
 pub use credentials::AppCredentials;
 pub use echostream::{Account, EchoStream};

@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, Volume, parts};
+use super::event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, parts};
+use crate::status::Volume;
 
 /// Events in a batch.
 pub const BATCH_EVENTS_MAX: usize = 10_000;

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::batch::{BATCH_BYTES_MAX, Batch, Batcher};
-use super::clock::now_ms;
 use super::deliver::{Delivery, LogService};
-use super::event::{LogEvent, Volume};
-use super::numbers::{Counter, NodeNumbers, Numbers};
+use super::event::LogEvent;
 use crate::model::NodeName;
+use crate::status::Volume;
+use crate::status::now_ms;
+use crate::status::{Counter, NodeNumbers, Numbers};
 use crate::telemetry::{self, Line, Redactor, Unshipped};
 
 /// Lines per batch: at most 8 MB with the longest lines, commonly 100 KB.

@@ -13,12 +13,13 @@ use tracing::{error, info, warn};
 
 use self::error::{DeliveryError, Response, classify};
 use super::batch::Batch;
-use super::event::{LogEvent, Volume};
+use super::event::LogEvent;
 use super::names::stream_name;
-use super::numbers::Counter;
 use crate::cloud::Aws;
 use crate::cloud::aws_error::AwsError;
 use crate::cloud::backoff::Backoff;
+use crate::status::Counter;
+use crate::status::Volume;
 
 /// CloudWatch Logs of one region, with the host's credentials. Shared by all deliveries to this region.
 #[derive(Debug)]

@@ -1,49 +1,12 @@
 //! One log event, and the split of long text into events that CloudWatch accepts. Pure.
 
-use std::ops::{Add, AddAssign};
+use crate::status::Volume;
 
 /// Limit of one event's text, bytes: 256 KiB less the 26 bytes that CloudWatch adds. Since 2025 CloudWatch accepts 1
 /// MiB, but not in every region and partition, and a refused batch is worse than a split line.
 pub const EVENT_TEXT_BYTES_MAX: usize = 262_144 - EVENT_OVERHEAD_BYTES;
 /// Bytes that CloudWatch counts for each event in addition to its text.
 pub const EVENT_OVERHEAD_BYTES: usize = 26;
-
-/// An amount of output. A line is counted at its end; bytes are those of the container, newlines included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Volume {
-    /// Lines.
-    pub lines: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-impl Volume {
-    /// The difference to `other`, at least zero.
-    pub fn less(self, other: Self) -> Self {
-        let (lines, bytes) = (self.lines.saturating_sub(other.lines), self.bytes.saturating_sub(other.bytes));
-        Self { lines, bytes }
-    }
-}
-
-impl Add for Volume {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { lines: self.lines + other.lines, bytes: self.bytes + other.bytes }
-    }
-}
-
-impl AddAssign for Volume {
-    fn add_assign(&mut self, other: Self) {
-        *self = *self + other;
-    }
-}
-
-impl std::iter::Sum for Volume {
-    fn sum<I: Iterator<Item = Self>>(volumes: I) -> Self {
-        volumes.fold(Self::default(), Add::add)
-    }
-}
 
 /// One event: a line and its continuation lines.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,15 +22,15 @@ use tracing::{debug, info, warn};
 use self::input::{Input, Item};
 use self::send::{Sending, Sent, progress};
 use super::batch::Batcher;
-use super::clock::now_ms;
 use super::cursors::Cursors;
 use super::deliver::Delivery;
-use super::event::Volume;
 use super::join::Joiner;
-use super::numbers::Counter;
 use super::position::Position;
 use crate::cloud::backoff::Backoff;
 use crate::model::NodeName;
+use crate::status::Counter;
+use crate::status::Volume;
+use crate::status::now_ms;
 use crate::text::chain;
 
 /// Interval at which batches are sent that are not full. An event waits up to twice as long for its continuation lines.

@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 
 use managed_app_runtimes::LogSource;
 
-use super::event::{EVENT_TEXT_BYTES_MAX, LogEvent, Volume, boundary, parts};
+use super::event::{EVENT_TEXT_BYTES_MAX, LogEvent, boundary, parts};
+use crate::status::Volume;
 
 /// Levels that begin an event in square brackets. A list for speed; a test compares it with the contract's pattern.
 const LEVELS: [&[u8]; 5] = [b"INFO]", b"DEBUG]", b"WARNING]", b"ERROR]", b"CRITICAL]"];

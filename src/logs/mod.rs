@@ -14,7 +14,6 @@
 //! [`Delivery`].
 
 mod batch;
-mod clock;
 mod cursors;
 mod daemon_log;
 mod deliver;
@@ -22,7 +21,6 @@ mod event;
 mod follow;
 mod join;
 mod names;
-mod numbers;
 mod position;
 mod probe;
 mod shipper;
@@ -30,9 +28,8 @@ mod shipper;
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, Batcher};
 pub use daemon_log::DaemonLog;
 pub use deliver::{Delivered, Delivery, LogService};
-pub use event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, Volume, parts};
+pub use event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, parts};
 pub use join::Joiner;
 pub use names::stream_name;
-pub use numbers::{Counter, NodeNumbers, Numbers};
 pub use probe::{LogError, LogErrorKind, LogProbe};
 pub use shipper::{CLOSE_WAIT, REMOVAL_WAIT, Shipper, ShipperOptions, Shipping};

@@ -6,9 +6,9 @@ use std::fmt;
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 
-use super::clock::now_ms;
 use crate::cloud::aws_error::AwsError;
 use crate::cloud::{Aws, CloudErrorKind};
+use crate::status::now_ms;
 
 /// The stream of all attempts: always the same, so that checking often leaves one stream.
 const STREAM: &str = "echostream-managed-app-check";

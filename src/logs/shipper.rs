@@ -17,9 +17,9 @@ use super::batch::BATCH_BYTES_MAX;
 use super::cursors::Cursors;
 use super::deliver::{Delivery, LogService};
 use super::follow::{Follower, FollowerContext, FollowerRequest, Lifecycle};
-use super::numbers::Numbers;
 use crate::cloud::Aws;
 use crate::model::{App, NodeContainer, NodeContainers, NodeName};
+use crate::status::Numbers;
 use crate::tasks::Tasks;
 
 /// Limit for which the removal of a container waits until its output is in CloudWatch. After that, output that was read

@@ -12,9 +12,9 @@ use prometheus::{
 
 use pipeline::Pipeline;
 
+use super::counters::AuditNumbers;
+use super::counters::NodeNumbers;
 use super::model::{Action, Outcome, Report};
-use crate::cloud::AuditNumbers;
-use crate::logs::NodeNumbers;
 use crate::model::NodeName;
 use crate::reconciler::{FailureKind, Pulled};
 

@@ -5,6 +5,7 @@
 //! daemon and makes no decisions.
 
 mod client;
+mod counters;
 mod history;
 mod metrics;
 mod model;
@@ -15,6 +16,7 @@ mod socket;
 mod steps;
 
 pub use client::{Client, ClientError, offline_history};
+pub use counters::{AuditNumbers, Counter, NodeNumbers, Numbers, Volume, now_ms};
 pub use metrics::Metrics;
 pub use model::{
     Action, Amount, Cause, CrashLoopReport, DaemonReport, EngineReport, Event, ExitReport, FieldChange, LogReport,

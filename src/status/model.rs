@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 pub(in crate::status) use crash_loop::crash_loop_text;
 pub use crash_loop::{CrashLoopReport, ExitReport};
 
-use crate::logs::{NodeNumbers, Volume};
+use super::counters::{NodeNumbers, Volume};
 
 /// Version of the status socket and of the history file. It changes only if a field changes its meaning.
 pub const VERSION: u32 = 1;

@@ -16,12 +16,12 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::{Duration, Instant};
 use tracing::warn;
 
+use super::counters::AuditNumbers;
+use super::counters::{NodeNumbers, Numbers};
 use super::history::{History, HistoryFile};
 use super::metrics::Metrics;
 use super::model::{Event, LogReport, NodeHistory, Report, Stamp, VERSION, crash_loop_text};
 use super::steps::Steps;
-use crate::cloud::AuditNumbers;
-use crate::logs::{NodeNumbers, Numbers};
 use crate::model::{Change, NodeName};
 use crate::reconciler::{
     CrashLoopNotice, FailureKind, OVER_AFTER, Operation, Outcome, Pulled, Reason, Status, rounded,

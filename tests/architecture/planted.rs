@@ -100,13 +100,17 @@ fn code_after_a_test_item_is_product_code_again() {
 }
 
 #[test]
-fn core_sees_no_layer_above_it() {
-    fires("src/model/app.rs", "use crate::reconciler::Plan;", "may use only crate::model");
+fn modules_use_only_lower_layers() {
+    fires("src/model/app.rs", "use crate::reconciler::Plan;", "model is not above reconciler");
     fires("src/reconciler/plan.rs", "use crate::{model::App, cloud::Error};", "crate::cloud::Error");
-    passes(
-        "src/reconciler/plan.rs",
-        "use crate::{model::App, reconciler::Event}; use managed_app_runtimes::ContainerSpec;",
-    );
+    fires("src/reconciler/plan.rs", "use crate::text::chain;", "reconciler is not above text");
+    fires("src/status/metrics.rs", "fn f() { crate::driver::next_name(\"a\"); }", "status is not above driver");
+    fires("src/logs/follow.rs", "use crate::registry::Registry;", "logs is not above registry");
+    fires("src/text.rs", "use crate::json_file::JsonFile;", "text is not above json_file");
+    fires("src/undeclared.rs", "use crate::model::App;", "undeclared is not above model");
+    passes("src/driver/mod.rs", "use crate::{status::Recorder, text::chain, driver::operate, tasks::Tasks};");
+    passes("src/reconciler/plan.rs", "use crate::{model::App, reconciler::Event}; use managed_app_runtimes::Owner;");
+    passes("src/status/mod.rs", "#[cfg(test)] mod tests { use crate::driver::Driver; }");
 }
 
 #[test]

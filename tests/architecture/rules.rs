@@ -87,12 +87,6 @@ pub(crate) const BANS: &[Ban] = &[
         reason: "the model is never serialized: each edge has wire types of its own",
     },
     Ban {
-        patterns: &["crate::cli", "crate::daemon"],
-        within: &["src/"],
-        except: &["src/main.rs", "src/cli/", "src/daemon/", "src/demo/"],
-        reason: "cli and daemon are the top layers: lower layers must not use them",
-    },
-    Ban {
         patterns: &["prune_*", "prune"],
         within: &["runtimes/src/"],
         except: &[],
@@ -145,21 +139,41 @@ pub(crate) fn matches(mention: &Mention<'_>, pattern: &str) -> bool {
     }
 }
 
-/// The core uses only itself: model uses model, reconciler uses model and reconciler.
+/// Modules that all above the reconciler may use.
+const LEAVES: [&str; 4] = ["exit", "json_file", "tasks", "text"];
+
+/// The layers of `src/lib.rs`, top first, each with its modules.
+pub(crate) fn layers() -> Vec<Vec<&'static str>> {
+    let text = include_str!("../../src/lib.rs");
+    let (_, section) = text.split_once("//! # Layers").expect("src/lib.rs declares the layers");
+    let block = section.split("```").nth(1).expect("in a block").trim_start_matches("text");
+    let modules =
+        |layer: &'static str| layer.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|m| !m.is_empty());
+    block.split('>').map(|layer| modules(layer).collect()).collect()
+}
+
+/// Each module uses only lower layers.
 fn layered(source: &Source) -> Findings {
-    let known: &[&str] = match source.path.split('/').nth(1) {
-        Some("model") => &["crate::model"],
-        Some("reconciler") => &["crate::model", "crate::reconciler"],
-        _ => return Findings::new(),
+    let Some(path) = source.path.strip_prefix("src/").filter(|path| *path != "lib.rs") else { return Findings::new() };
+    let module = path.split('/').next().unwrap_or(path).trim_end_matches(".rs");
+    let layers = layers();
+    let layer_of = |module: &str| layers.iter().position(|layer| layer.contains(&module));
+    let is_core = ["model", "reconciler"].contains(&module);
+    let may_use = |used: &str| {
+        let is_below = layer_of(module).zip(layer_of(used)).is_some_and(|(own, used)| own < used);
+        used == module || is_below || (LEAVES.contains(&used) && !is_core && !LEAVES.contains(&module))
     };
-    if !source.path.starts_with("src/") {
-        return Findings::new();
+    let mut findings = Findings::new();
+    for mention in source.mentions().iter().filter(|mention| !mention.token.in_test) {
+        let Some(used) = mention.path.strip_prefix("crate::").and_then(|rest| rest.split("::").next()) else {
+            continue;
+        };
+        if !may_use(used) {
+            findings
+                .push((mention.token.line, format!("`{}`: {module} is not above {used} in the layers", mention.path)));
+        }
     }
-    let mentions = source.mentions();
-    let foreign = mentions.iter().filter(|mention| !mention.token.in_test && mention.path.starts_with("crate::"));
-    let foreign = foreign.filter(|mention| !known.iter().any(|known| mention.has(known)));
-    let reason = |path: &str| format!("`{path}`: this layer may use only {}", known.join(" and "));
-    foreign.map(|mention| (mention.token.line, reason(&mention.path))).collect()
+    findings
 }
 
 fn sized(source: &Source) -> Findings {

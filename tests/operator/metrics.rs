@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use managed_app::logs::{NodeNumbers, Numbers};
 use managed_app::model::NodeName;
 use managed_app::status::ListenAddresses;
+use managed_app::status::{NodeNumbers, Numbers};
 use managed_app_fakes::faulty::Verb;
 use managed_app_runtimes::{ErrorKind, names};
 use serde_json::Value;

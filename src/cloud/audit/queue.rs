@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-use super::AuditNumbers;
+use crate::status::AuditNumbers;
 
 /// Records that may wait: 2.5 messages per second during an outage of two hours.
 pub(super) const WAITING_MAX: usize = 20_000;

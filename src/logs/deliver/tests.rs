@@ -11,9 +11,9 @@ use managed_app_fakes::FakeCloud;
 use super::*;
 use crate::cloud::{AwsOptions, testing};
 use crate::logs::batch::{BATCH_BYTES_MAX, Batcher};
-use crate::logs::clock::now_ms;
-use crate::logs::numbers::Numbers;
 use crate::model::NodeName;
+use crate::status::Numbers;
+use crate::status::now_ms;
 
 const REGION: &str = "us-east-1";
 const GROUP: &str = "/plant/node/a";

@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::cloud::testing::{aws, eventually};
-use crate::logs::event::Volume;
-use crate::logs::numbers::NodeNumbers;
 use crate::logs::position::Position;
 use crate::model::Tenant;
+use crate::status::NodeNumbers;
+use crate::status::Volume;
 
 const REGION: &str = "us-east-1";
 const GROUP: &str = "/plant";

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use prometheus::{CounterVec, Gauge, GaugeVec};
 
 use super::MetricFactory;
-use crate::cloud::AuditNumbers;
-use crate::logs::{NodeNumbers, Volume};
 use crate::model::NodeName;
+use crate::status::AuditNumbers;
+use crate::status::{NodeNumbers, Volume};
 
 /// The metrics of the pipelines, set at each scrape.
 #[derive(Debug)]

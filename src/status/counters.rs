@@ -1,12 +1,63 @@
-//! Counts the output of each node since the daemon started.
+//! Counts output and audit records since the daemon started. The clients count, the metrics and the status show.
 
 use std::collections::BTreeMap;
+use std::ops::{Add, AddAssign};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::clock::now_ms;
-use super::event::Volume;
 use crate::model::NodeName;
+
+/// Numbers of audit records since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AuditNumbers {
+    /// Whether the tenant enables audit now and has a valid endpoint.
+    pub is_on: bool,
+    /// Waiting to be sent.
+    pub waiting: usize,
+    /// Accepted by the endpoint.
+    pub sent: u64,
+    /// Sent again, counted for each further attempt.
+    pub retried: u64,
+    /// Lost: the buffer was full, the endpoint refused them, or the daemon ended.
+    pub dropped: u64,
+}
+
+/// An amount of output. A line is counted at its end; bytes are those of the container, newlines included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Volume {
+    /// Lines.
+    pub lines: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Volume {
+    /// The difference to `other`, at least zero.
+    pub fn less(self, other: Self) -> Self {
+        let (lines, bytes) = (self.lines.saturating_sub(other.lines), self.bytes.saturating_sub(other.bytes));
+        Self { lines, bytes }
+    }
+}
+
+impl Add for Volume {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { lines: self.lines + other.lines, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl AddAssign for Volume {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl std::iter::Sum for Volume {
+    fn sum<I: Iterator<Item = Self>>(volumes: I) -> Self {
+        volumes.fold(Self::default(), Add::add)
+    }
+}
 
 /// The numbers of one node, counted since the daemon started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,6 +171,12 @@ impl Drop for Counter {
     fn drop(&mut self) {
         self.set_oldest(None);
     }
+}
+
+/// The host's time, milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
