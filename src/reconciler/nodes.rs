@@ -99,9 +99,9 @@ impl Nodes {
         self.dirty.append(&mut self.port_waiters);
     }
 
-    /// Takes the nodes that may need a step.
-    pub fn take_marked(&mut self) -> BTreeSet<NodeName> {
-        std::mem::take(&mut self.dirty)
+    /// Takes a node that may need a step.
+    pub fn take_marked(&mut self) -> Option<NodeName> {
+        self.dirty.pop_first()
     }
 
     /// Whether no operation runs and no node may need a step.

@@ -2,7 +2,8 @@
 //!
 //! A node whose new container needs a port of another node's container waits, and its old container keeps running.
 //! Nodes that wait for each other in a circle would wait forever, so they are all replaced at once, and each start is
-//! retried until its port is free. Ports of foreign containers are unknown here: the start fails and is rolled back.
+//! retried until its port is free. If one of them cannot be replaced now (its image is absent, it backs off), all wait for
+//! it: a replacement alone would stop its node in vain. Ports of foreign containers are unknown here: the start fails and is rolled back.
 
 use std::collections::BTreeSet;
 
@@ -24,10 +25,15 @@ pub enum Ports {
     Cycle,
 }
 
+/// Whether a node is being replaced, or can be replaced now.
+type IsReady<'a> = &'a dyn Fn(&ManagedNode) -> bool;
+
 /// Whether the host ports of a new container of `name` are free.
-pub fn ports(nodes: &Nodes, name: &NodeName, desired: &Desired) -> Ports {
+pub fn ports(nodes: &Nodes, name: &NodeName, desired: &Desired, is_ready: IsReady<'_>) -> Ports {
     let holders = holders(nodes, name, desired);
-    let held = holders.iter().find(|(holder, port)| !releases(nodes, holder, port) || !waits_for(nodes, holder, name));
+    let held = holders
+        .iter()
+        .find(|(holder, port)| !releases(nodes, holder, port) || !waits_for(nodes, holder, name, is_ready));
     match held {
         None if holders.is_empty() => Ports::Free,
         None => Ports::Cycle,
@@ -57,12 +63,13 @@ fn releases(nodes: &Nodes, holder: &NodeName, port: &PortBinding) -> bool {
     }
 }
 
-/// Whether `from` waits, directly or through other nodes, for a port of `goal`.
-fn waits_for(nodes: &Nodes, from: &NodeName, goal: &NodeName) -> bool {
+/// Whether `from` waits, directly or through other nodes, for a port of `goal`, and all of these are ready.
+fn waits_for(nodes: &Nodes, from: &NodeName, goal: &NodeName, is_ready: IsReady<'_>) -> bool {
     let mut seen = BTreeSet::from([from]);
     let mut open = vec![from];
     while let Some(name) = open.pop() {
-        let Some(desired) = nodes.get(name).and_then(ManagedNode::desired) else { continue };
+        let node = nodes.get(name).filter(|node| is_ready(node));
+        let Some(desired) = node.and_then(ManagedNode::desired) else { continue };
         for (holder, _) in holders(nodes, name, desired) {
             if holder == goal {
                 return true;

@@ -156,9 +156,11 @@ impl Reconciler {
     }
 
     fn is_converged(&self) -> bool {
-        let is_reached = |node: &ManagedNode| {
-            let is_open = matches!(node.intent, Intent::Run(_) | Intent::Remove) && !node.is_settled();
-            !is_open && node.crash_tracker.crash_loop().is_none()
+        let is_reached = |node: &ManagedNode| match node.intent {
+            Intent::Run(_) | Intent::Remove => node.is_settled() && node.crash_tracker.crash_loop().is_none(),
+            Intent::Unknown => node.crash_tracker.crash_loop().is_none(),
+            // Nobody starts it again, so an earlier crash loop may never end.
+            Intent::Invalid(_) => true,
         };
         self.requests.fetch.is_answered()
             && self.requests.list.is_answered()
@@ -455,7 +457,9 @@ impl Reconciler {
                 }
                 self.request_list(now);
                 if self.requests.list.has_succeeded && self.is_cloud_settled() {
-                    self.nodes.take_marked().into_iter().for_each(|name| self.step(name, now));
+                    while let Some(name) = self.nodes.take_marked() {
+                        self.step(name, now);
+                    }
                 }
                 self.outbox.extend(self.images.take_due(now).into_iter().map(Effect::Pull));
                 if self.phase == Phase::Starting && self.is_start_complete() {
@@ -483,7 +487,7 @@ impl Reconciler {
                     return self.nodes.wake_at(at, &name);
                 }
                 let reason = Reason { causes: node.causes.clone(), ..reason };
-                if let Some(operation) = self.with_ports(&name, operation) {
+                if let Some(operation) = self.with_ports(&name, operation, now) {
                     self.operate(name, operation, reason);
                 }
             }
@@ -491,27 +495,36 @@ impl Reconciler {
     }
 
     /// The operation with the strategy that the host ports require; `None` if it has to wait for them.
-    fn with_ports(&mut self, name: &NodeName, mut operation: Operation) -> Option<Operation> {
-        if !matches!(operation, Operation::Create(_) | Operation::Replace { .. }) {
+    fn with_ports(&mut self, name: &NodeName, mut operation: Operation, now: Duration) -> Option<Operation> {
+        if !creates(&operation) {
             return Some(operation);
         }
+        let is_replaced_next = |node: &ManagedNode| {
+            let next = next_step(node, &self.images, self.app.is_some(), now);
+            matches!(next, Plan::Do(operation, _) if creates(&operation))
+        };
+        let is_ready = |node: &ManagedNode| node.candidate().is_some() || (node.is_free(now) && is_replaced_next(node));
         let desired = self.nodes.get(name)?.desired()?;
-        match (ports(&self.nodes, name, desired), &mut operation) {
+        match (ports(&self.nodes, name, desired, &is_ready), &mut operation) {
             (Ports::Held(reason), _) => {
                 self.nodes.wait_for_port(name, reason);
                 return None;
             }
-            (Ports::Cycle, Operation::Replace { strategy, .. }) => *strategy = Strategy::PortSwap,
+            (Ports::Cycle, Operation::Replace { strategy, .. }) => {
+                *strategy = Strategy::PortSwap;
+                // The others of the circle may have waited for this node.
+                self.nodes.mark_port_waiters();
+            }
             _ => {}
         }
         Some(operation)
     }
 
     fn operate(&mut self, node: NodeName, operation: Operation, reason: Reason) {
-        let creates = matches!(operation, Operation::Create(_) | Operation::Replace { .. } | Operation::Confirm { .. });
+        let has_candidate = creates(&operation) || matches!(operation, Operation::Confirm { .. });
         let of = |desired: &Arc<Desired>| Candidate::new(desired, self.images.view(&desired.image));
         let desired = self.nodes.get(&node).and_then(ManagedNode::desired);
-        let candidate = desired.filter(|_| creates).map(of);
+        let candidate = desired.filter(|_| has_candidate).map(of);
         self.nodes.begin(&node, operation.verb(), candidate);
         self.outbox.push(Effect::Operate { node, operation, reason });
     }
@@ -553,7 +566,9 @@ impl Reconciler {
     fn schedule_stop(&mut self, nodes: EndOfNodes, finish: Finish, now: Duration) {
         if nodes != EndOfNodes::Leave {
             if self.requests.list.has_succeeded || self.requests.list.failure.is_some() {
-                self.nodes.take_marked().into_iter().for_each(|name| self.step_stop(name, nodes, now));
+                while let Some(name) = self.nodes.take_marked() {
+                    self.step_stop(name, nodes, now);
+                }
             }
             self.request_list(now);
             let list = &self.requests.list;
@@ -580,6 +595,11 @@ impl Reconciler {
             self.operate(name, operation, reason);
         }
     }
+}
+
+/// Whether an operation creates a container, which needs its host ports.
+fn creates(operation: &Operation) -> bool {
+    matches!(operation, Operation::Create(_) | Operation::Replace { .. })
 }
 
 /// The node of one of our containers; `None` for a name that no node can have.

@@ -161,6 +161,28 @@ fn nodes_that_wait_for_ports_in_a_cycle_move_together() {
     assert!(world.reconciler.status().is_converged);
 }
 
+/// A replacement of one node alone would stop it in vain.
+#[test]
+fn nodes_that_swap_ports_wait_until_each_can_be_replaced() {
+    let mut world = World::new(&["a", "b"]);
+    for (node, number) in [("a", 1), ("b", 2)] {
+        world.edit_node(node, |node| node.ports = vec![port(number)]);
+    }
+    let mut world = begun(world);
+    for (node, number) in [("a", 2), ("b", 1)] {
+        world.edit_node(node, |node| node.ports = vec![port(number)]);
+    }
+    world.edit_node("b", |node| node.node_type.image_uri = "registry.test/img/b:1".to_owned());
+    world.broken_images.insert("img/b".to_owned());
+    world.send(Event::Resync);
+    assert_eq!(world.take_log(), ["pull img/b"]);
+    assert_eq!(failure_of(&world, "a").as_deref(), Some("host port 2/tcp is still held by node \"b\""));
+    world.broken_images.clear();
+    world.send(Event::Resync);
+    assert_eq!(world.take_log(), ["pull img/b", "replace b portswap", "replace a portswap"]);
+    assert!(world.reconciler.status().is_converged);
+}
+
 #[test]
 fn a_node_that_takes_the_port_of_a_removed_one_waits_for_it() {
     let mut world = World::new(&["b"]);
