@@ -12,7 +12,7 @@ use managed_app::daemon::{Daemon, LogShipping, Reload, Requests};
 use managed_app::exit::Exit;
 use managed_app::host::{self, Signal};
 use managed_app::logs::DaemonLog;
-use managed_app::status::{self, About, ListenAddresses, Recorder};
+use managed_app::status::{self, DaemonInfo, ListenAddresses, Recorder};
 use managed_app::tasks::Tasks;
 use managed_app::telemetry::{self, Console, Telemetry};
 use managed_app::{engine, text};
@@ -77,7 +77,7 @@ fn handles_signals(command: &Command) -> bool {
     }
 }
 
-/// From now on SIGINT and SIGTERM end this process, whoever started it: `nohup` in a script and background jobs of
+/// From now on SIGINT and SIGTERM end this process, however it was started: `nohup` in a script and background jobs of
 /// shells without job control pass SIGINT on as ignored, and for process 1 of a container the kernel ignores signals
 /// without a handler. SIGHUP keeps its inherited action, which is the purpose of `nohup`.
 #[allow(unsafe_code)]
@@ -216,7 +216,7 @@ fn start_log(config: &Config, console: Console) -> Result<Telemetry, Exit> {
             redactor.add(&secret.into());
         }
     }
-    telemetry.tell_of_panics();
+    telemetry.log_panics();
     Ok(telemetry)
 }
 
@@ -260,7 +260,7 @@ async fn run_daemon(
 
 /// Serves the status before anything else works.
 async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
-    let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
+    let about = DaemonInfo { app: config.app.clone(), tenant: config.tenant.clone() };
     let (for_history, directory) = (about.clone(), config.state_directory.clone());
     // A disk that does not respond costs the history, not the daemon.
     let open = tokio::task::spawn_blocking(move || Recorder::open(for_history, &directory));
@@ -269,7 +269,7 @@ async fn start_status(config: &Config, tasks: &mut Tasks) -> Arc<Recorder> {
         tracing::warn!("the existing history could not be read in time");
         Recorder::in_memory(about)
     });
-    recorder.stage("waiting for the engine");
+    recorder.set_stage("waiting for the engine");
     let addresses =
         ListenAddresses { socket: config.status_socket.clone(), metrics: config.metrics, page: config.http };
     status::serve(tasks, &recorder, addresses);

@@ -19,7 +19,7 @@ use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 
 /// Makes a handle break the contract.
-type Spoil = fn(&Faulty);
+type Defect = fn(&Faulty);
 
 const REGISTRY: &str = "registry.test";
 
@@ -37,15 +37,15 @@ async fn the_in_memory_engine_conforms() {
 /// A suite that passes everything proves nothing: it must detect each of these broken backends.
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_backends_fail_the_suite() {
-    let cases: [(&str, Spoil); 5] = [
+    let cases: [(&str, Defect); 5] = [
         ("stop_ends_the_process", |faulty| faulty.on(Verb::Stop).fail(ErrorKind::Other)),
         ("remove_of_an_absent_container_is_ok", |faulty| faulty.on(Verb::Remove).fail(ErrorKind::NotFound)),
         ("pull_of_an_unknown_tag_is_not_found", |faulty| faulty.on(Verb::Pull).fail(ErrorKind::Refused)),
         ("events_report_an_external_kill", |faulty| faulty.swallow_events(true)),
         ("stop_of_a_cooperative_process_does_not_wait", |faulty| faulty.on(Verb::Stop).delay(Duration::from_secs(21))),
     ];
-    let judge = |(check, spoil): (&'static str, Spoil)| async move {
-        let report = conformance::run_only(&MemorySubject::spoilt(spoil), |name| name.starts_with(check)).await;
+    let judge = |(check, defect): (&'static str, Defect)| async move {
+        let report = conformance::run_only(&MemorySubject::with_defect(defect), |name| name.starts_with(check)).await;
         assert_eq!((report.len(), report.failures().len()), (1, 1), "{check} should have failed: {report:?}");
     };
     futures_util::future::join_all(cases.map(judge)).await;
@@ -54,21 +54,21 @@ async fn broken_backends_fail_the_suite() {
 struct MemorySubject {
     engine: InMemoryRuntime,
     /// The defect of the handles, if any.
-    spoil: Option<Spoil>,
+    defect: Option<Defect>,
     /// Tasks that print in containers with continuous output.
     printers: Mutex<JoinSet<()>>,
 }
 
 impl MemorySubject {
     fn new() -> Self {
-        let subject = Self { engine: InMemoryRuntime::new(), spoil: None, printers: Mutex::default() };
+        let subject = Self { engine: InMemoryRuntime::new(), defect: None, printers: Mutex::default() };
         let credentials = subject.credentials();
         subject.engine.require_credentials(REGISTRY, &credentials.username, credentials.password.expose_secret());
         subject
     }
 
-    fn spoilt(spoil: Spoil) -> Self {
-        Self { spoil: Some(spoil), ..Self::new() }
+    fn with_defect(defect: Defect) -> Self {
+        Self { defect: Some(defect), ..Self::new() }
     }
 
     fn print_ticks(&self, name: &str) {
@@ -100,9 +100,9 @@ impl Subject for MemorySubject {
 
     async fn connect(&self, limits: Limits) -> Outcome<Runtime> {
         let handle = Arc::new(self.engine.handle(limits));
-        let Some(spoil) = self.spoil else { return Ok(handle) };
+        let Some(defect) = self.defect else { return Ok(handle) };
         let faulty = Faulty::new(handle);
-        spoil(&faulty);
+        defect(&faulty);
         Ok(Arc::new(faulty))
     }
 
@@ -202,8 +202,8 @@ impl Subject for MemorySubject {
             Act::Kill(name) => self.engine.kill(name)?,
             Act::Pause(name) => self.engine.pause(name)?,
             Act::Unpause(name) => self.engine.unpause(name)?,
-            Act::Rename(name, new_name) => self.engine.rename_behind_back(name, new_name)?,
-            Act::Remove(name) => self.engine.remove_behind_back(name)?,
+            Act::Rename(name, new_name) => self.engine.rename_externally(name, new_name)?,
+            Act::Remove(name) => self.engine.remove_externally(name)?,
             Act::Disconnect(name, network) => self.engine.disconnect(name, network)?,
             Act::MakeNetwork(name) => self.engine.add_network(name),
             Act::RemoveFolder(path) => {
@@ -216,7 +216,7 @@ impl Subject for MemorySubject {
             }
             Act::RemoveNetwork(name) => self.engine.remove_network(name),
             // The engine keeps the parts of an image that containers need, and rejects the removal of a volume in use.
-            Act::RemoveImage(image) | Act::RemoveImageByForce(image) => self.engine.remove_image_behind_back(image),
+            Act::RemoveImage(image) | Act::RemoveImageByForce(image) => self.engine.remove_image_externally(image),
             Act::RemoveVolumeByForce(name) => self.engine.remove_volume(name),
         }
         Ok(())
@@ -228,7 +228,7 @@ impl Subject for MemorySubject {
 
     async fn clear(&self, prefix: &str) -> Outcome {
         for view in self.engine.containers().iter().filter(|view| view.container.name.starts_with(prefix)) {
-            self.engine.remove_behind_back(&view.container.name)?;
+            self.engine.remove_externally(&view.container.name)?;
         }
         for network in self.engine.networks().iter().filter(|network| network.starts_with(prefix)) {
             self.engine.remove_network(network);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app_fakes::FakeCloud;
-use managed_app_fakes::cloud::{Fault, Service, Spoiled};
+use managed_app_fakes::cloud::{Fault, MalformedResponse, Service};
 use secrecy::SecretString;
 use tokio::time::timeout;
 
@@ -128,11 +128,11 @@ async fn partial_data_is_never_a_snapshot() {
     let fake = FakeCloud::start().await;
     fake.add_node("a", |node| node.image(IMAGE));
     let client = client(&fake).await;
-    for how in [Spoiled::NodeFailed, Spoiled::OnlyErrors] {
-        fake.spoil_next(how, 1);
+    for how in [MalformedResponse::NodeFailed, MalformedResponse::OnlyErrors] {
+        fake.malform_next(how, 1);
         assert_eq!(kind_of(client.cloud.app().await), CloudErrorKind::Failed, "{how:?}");
     }
-    fake.spoil_next(Spoiled::NodeNull, 1);
+    fake.malform_next(MalformedResponse::NodeNull, 1);
     let app = app_of(client.cloud.app().await);
     assert_eq!((app.is_complete, app.nodes.len()), (false, 0));
     let app = app_of(client.cloud.app().await);

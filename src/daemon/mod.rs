@@ -36,7 +36,7 @@ use crate::logs::{Shipper, Shipping};
 use crate::model::QueueAddress;
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
 use crate::registry::Registry;
-use crate::status::{Recorder, Timed};
+use crate::status::{Recorder, TimedRuntime};
 use crate::tasks::Tasks;
 use crate::text::chain;
 
@@ -139,7 +139,7 @@ impl Daemon {
     async fn start_dependencies(&mut self, notifier: &Notifier) -> Result<Dependencies, Exit> {
         info!(app = self.config.app, tenant = self.config.tenant, version = env!("CARGO_PKG_VERSION"), "daemon starts");
         notifier.status("signing in");
-        self.recorder.stage("signing in");
+        self.recorder.set_stage("signing in");
         let password = watch::Sender::new(self.config.password.clone());
         let cloud =
             EchoStream::new(&Account::from(&self.config), password.subscribe(), &self.aws).await.map_err(|error| {
@@ -151,7 +151,7 @@ impl Daemon {
         let signed_in = async {
             sign_in(&cloud).await?;
             notifier.status("waiting for the engine");
-            self.recorder.stage("waiting for the engine");
+            self.recorder.set_stage("waiting for the engine");
             Ok(())
         };
         let config = self.config.clone();
@@ -291,7 +291,7 @@ impl Daemon {
     }
 
     fn executor(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings, shipping: Shipping) -> Executor {
-        let runtime = Arc::new(Timed::new(self.runtime.clone(), self.recorder.metrics().clone()));
+        let runtime = Arc::new(TimedRuntime::new(self.runtime.clone(), self.recorder.metrics().clone()));
         Executor {
             runtime: runtime.clone(),
             cloud,

@@ -18,7 +18,7 @@ use crate::cloud::{Aws, AwsOptions};
 use crate::config::{Config, Flags};
 use crate::daemon::{self, Daemon, Reload, Requests};
 use crate::exit::Exit;
-use crate::status::{About, Recorder};
+use crate::status::{DaemonInfo, Recorder};
 use crate::tasks::Tasks;
 use crate::text::chain;
 use engine::DemoEngine;
@@ -48,7 +48,7 @@ async fn run_on(engine: &str, environment: impl Fn(&str) -> Option<String>) -> a
     let same = config.clone();
     let reload = Reload(Box::new(move || Ok(same.clone())));
     let runtime = engine.runtime();
-    let recorder = Recorder::in_memory(About { app: config.app.clone(), tenant: config.tenant.clone() });
+    let recorder = Recorder::in_memory(DaemonInfo { app: config.app.clone(), tenant: config.tenant.clone() });
     let daemon = Daemon { config, runtime, aws: aws(&cloud), signals, status, recorder, search_path: None, reload };
     let mut tasks = Tasks::new();
     let (ended, end) = tokio::sync::oneshot::channel();

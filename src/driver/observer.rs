@@ -254,7 +254,7 @@ mod tests {
         memory.kill("aa").expect("it runs");
         observer.list().await.expect("a list");
         assert!(observer.is_stopped(&id));
-        memory.remove_behind_back("aa").expect("it exists");
+        memory.remove_externally("aa").expect("it exists");
         observer.list().await.expect("a list");
         assert_eq!(known(&observer), []);
         observer.stop(&id, Duration::ZERO).await.expect("it is gone");
@@ -292,7 +292,7 @@ mod tests {
         faults.on(Verb::List).times(1).answer_late(Duration::from_secs(9));
         let later = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            memory.remove_behind_back("aa").expect("it exists");
+            memory.remove_externally("aa").expect("it exists");
             observer.list().await.expect("a list")
         };
         let (early, later) = tokio::join!(observer.list(), later);

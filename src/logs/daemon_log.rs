@@ -52,7 +52,7 @@ impl DaemonLog {
     /// Failures are retried and logged once. Messages that are logged here are not shipped. Logging never waits for
     /// shipping. Call this once.
     pub async fn ship(self, service: Arc<LogService>, group: String, shutdown: CancellationToken) {
-        telemetry::apart(self.ship_apart(service, &group, &shutdown)).await;
+        telemetry::without_shipping(self.ship_lines(service, &group, &shutdown)).await;
     }
 
     /// The numbers of lines so far. Lines that were dropped because the buffer was full count as lost.
@@ -63,7 +63,7 @@ impl DaemonLog {
         numbers
     }
 
-    async fn ship_apart(&self, service: Arc<LogService>, group: &str, shutdown: &CancellationToken) {
+    async fn ship_lines(&self, service: Arc<LogService>, group: &str, shutdown: &CancellationToken) {
         let counter = self.numbers.counter(&self.name);
         let mut shipping = Shipping {
             lines: &self.lines,

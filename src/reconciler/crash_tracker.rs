@@ -1,4 +1,4 @@
-//! Counts exits of a node's process, whoever starts it. Decides the delay of the next start if the engine's restart
+//! Counts exits of a node's process, also if the engine starts it. Decides the delay of the next start if the engine's restart
 //! policy does not act, the beginning and end of a crash loop, and when it is reported.
 
 use std::time::Duration;

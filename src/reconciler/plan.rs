@@ -185,7 +185,7 @@ fn converge(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Pl
         }
         _ => {
             let operation = Operation::Replace { old, next: Some(id), target: desired.target.clone(), strategy };
-            return Plan::Do(operation, Reason::of(ReasonKind::Begun));
+            return Plan::Do(operation, Reason::of(ReasonKind::Unfinished));
         }
     }
     if keeper.revision.as_ref() != Some(&revision) {
@@ -202,7 +202,7 @@ fn converge(desired: &Desired, keeper: &Observed, containers: &[Observed]) -> Pl
 /// The reason to restart a container with another revision.
 fn restart_reason(container: &Observed, wanted: &Revision) -> Reason {
     match &container.revision {
-        Some(read) => Reason::in_fields(ReasonKind::InputsChanged, read.differences(wanted)),
+        Some(read) => Reason::with_differences(ReasonKind::InputsChanged, read.differences(wanted)),
         None => Reason::of(ReasonKind::InputsUnknown),
     }
 }
@@ -218,7 +218,7 @@ fn create_or_replace(desired: &Desired, image: ImageView<'_>, old: Vec<&Observed
             let reasons = spec_differences(desired, image, first);
             let is_unusable = matches!(&reasons[..], [only] if only.field == CUT_OFF || only.field == DEAD);
             let strategy = if is_unusable { Strategy::Force } else { strategy(desired, &old) };
-            let (old, reason) = (ids(old.iter().copied()), Reason::in_fields(ReasonKind::SpecChanged, reasons));
+            let (old, reason) = (ids(old.iter().copied()), Reason::with_differences(ReasonKind::SpecChanged, reasons));
             Plan::Do(Operation::Replace { old, next: None, target, strategy }, reason)
         }
     }

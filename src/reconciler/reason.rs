@@ -37,7 +37,7 @@ pub enum ReasonKind {
     /// A previous daemon created a new container and did not remove the old one.
     LeftOver,
     /// A replacement was started and not finished.
-    Begun,
+    Unfinished,
     /// The container has a wrong name.
     Misnamed,
     /// The node was removed from the app.
@@ -56,7 +56,7 @@ pub enum ReasonKind {
 
 impl ReasonKind {
     /// The class as an identifier, as in metrics and the history.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Absent => "absent",
             Self::SpecChanged => "spec_changed",
@@ -65,7 +65,7 @@ impl ReasonKind {
             Self::NotRunning => "not_running",
             Self::Paused => "paused",
             Self::LeftOver => "left_over",
-            Self::Begun => "begun",
+            Self::Unfinished => "begun",
             Self::Misnamed => "misnamed",
             Self::NodeRemoved => "node_removed",
             Self::AppRemoved => "app_removed",
@@ -86,7 +86,7 @@ impl ReasonKind {
             Self::NotRunning => "it was not running",
             Self::Paused => "it was paused",
             Self::LeftOver => "left over from a replacement",
-            Self::Begun => "a replacement was not finished",
+            Self::Unfinished => "a replacement was not finished",
             Self::Misnamed => "it has a wrong name",
             Self::NodeRemoved => "the node was removed",
             Self::AppRemoved => "the app was removed",
@@ -105,7 +105,7 @@ impl Reason {
     }
 
     /// A reason with the fields that differ.
-    pub fn in_fields(kind: ReasonKind, differences: Vec<Difference>) -> Self {
+    pub fn with_differences(kind: ReasonKind, differences: Vec<Difference>) -> Self {
         Self { differences, ..Self::of(kind) }
     }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn reason_names_fields_the_obstacle_and_the_newest_change() {
         let differences = vec![Difference::of("node config"), Difference::of("edge to b")];
-        let reason = Reason::in_fields(ReasonKind::InputsChanged, differences);
+        let reason = Reason::with_differences(ReasonKind::InputsChanged, differences);
         assert_eq!(reason.to_string(), "what it reads has changed: node config, edge to b");
         let causes = vec![Change::App, Change::MessageType("m".to_owned())];
         let reason = Reason { because: Some(ReasonKind::ImageAway), causes, ..reason };

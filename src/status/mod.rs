@@ -22,6 +22,6 @@ pub use model::{
     Action, Amount, Cause, CrashLoopReport, DaemonReport, EngineReport, Event, ExitReport, FieldChange, LogReport,
     NodeHistory, NodeReport, Outcome, Report, Stamp, Step, VERSION,
 };
-pub use recorder::{About, Begun, Recorder};
+pub use recorder::{DaemonInfo, Recorder, RunningAction};
 pub use server::{ListenAddresses, serve};
-pub use steps::Timed;
+pub use steps::TimedRuntime;

@@ -36,7 +36,7 @@ const FOLLOWING_MAX: usize = 256;
 
 /// The app of the daemon.
 #[derive(Debug, Clone, Default)]
-pub struct About {
+pub struct DaemonInfo {
     /// Name of the app.
     pub app: String,
     /// Name of the tenant.
@@ -54,14 +54,14 @@ pub struct Line {
 
 /// An attempt at an action in progress.
 #[derive(Debug)]
-pub struct Begun {
+pub struct RunningAction {
     node: String,
     id: u64,
     steps: Steps,
     received: Option<Instant>,
 }
 
-impl Begun {
+impl RunningAction {
     /// Runs `work` and records its engine calls as steps.
     pub async fn watch<T>(&self, work: impl Future<Output = T>) -> T {
         self.steps.collect(work).await
@@ -82,7 +82,7 @@ struct Sources {
 
 /// The records of one daemon.
 pub struct Recorder {
-    about: About,
+    about: DaemonInfo,
     started_at: Stamp,
     memory: Mutex<Memory>,
     followers: broadcast::Sender<Arc<Line>>,
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// Keeps the history in `directory`, and loads the history of earlier daemons there. A file that cannot be read is a
     /// warning. Blocks.
-    pub fn open(about: About, directory: &Path) -> Arc<Self> {
+    pub fn open(about: DaemonInfo, directory: &Path) -> Arc<Self> {
         let (file, history) = HistoryFile::open(directory);
         let history = history.unwrap_or_else(|error| {
             warn!(%error, "history file cannot be read; earlier actions are not shown");
@@ -112,11 +112,11 @@ impl Recorder {
     }
 
     /// Keeps everything in memory.
-    pub fn in_memory(about: About) -> Arc<Self> {
+    pub fn in_memory(about: DaemonInfo) -> Arc<Self> {
         Arc::new(Self::new(about, History::default(), None))
     }
 
-    fn new(about: About, history: History, file: Option<HistoryFile>) -> Self {
+    fn new(about: DaemonInfo, history: History, file: Option<HistoryFile>) -> Self {
         Self {
             about,
             started_at: Stamp::now(),
@@ -135,7 +135,7 @@ impl Recorder {
     }
 
     /// Sets the phase of the daemon before its driver runs.
-    pub fn stage(&self, text: &'static str) {
+    pub fn set_stage(&self, text: &'static str) {
         self.memory().stage = text;
         self.publish("daemon", None, text.to_owned(), None);
     }
@@ -197,10 +197,10 @@ impl Recorder {
     }
 
     /// Records the begin of an attempt at an operation.
-    pub fn begin(&self, node: &NodeName, operation: &Operation, reason: &Reason) -> Begun {
+    pub fn begin(&self, node: &NodeName, operation: &Operation, reason: &Reason) -> RunningAction {
         let steps = Steps::begin();
         let (action, received) = self.memory().begin(node, operation, reason);
-        let begun = Begun { node: action.node.clone(), id: action.id, steps, received };
+        let begun = RunningAction { node: action.node.clone(), id: action.id, steps, received };
         let text = format!("{} {}: {}", action.action, action.node, action.because);
         self.write();
         self.publish("begin", Some(node.as_str()), text, Some(action));
@@ -208,7 +208,7 @@ impl Recorder {
     }
 
     /// Records the end of an attempt.
-    pub fn end(&self, begun: Begun, outcome: &Outcome) {
+    pub fn end(&self, begun: RunningAction, outcome: &Outcome) {
         let Some(action) = self.memory().end(&begun, outcome) else { return };
         self.metrics.action(&action);
         if let Outcome::Failed(failure) | Outcome::RolledBack(failure) = outcome {

@@ -90,12 +90,12 @@ pub fn downtime_ms(steps: &[Step]) -> Option<u64> {
 }
 
 /// An engine whose calls are timed.
-pub struct Timed {
+pub struct TimedRuntime {
     inner: Arc<dyn ContainerRuntime>,
     metrics: Arc<Metrics>,
 }
 
-impl Timed {
+impl TimedRuntime {
     /// Times the calls of `inner`.
     pub fn new(inner: Arc<dyn ContainerRuntime>, metrics: Arc<Metrics>) -> Self {
         Self { inner, metrics }
@@ -123,14 +123,14 @@ impl Timed {
     }
 }
 
-impl fmt::Debug for Timed {
+impl fmt::Debug for TimedRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
 #[async_trait]
-impl ContainerRuntime for Timed {
+impl ContainerRuntime for TimedRuntime {
     fn kind(&self) -> EngineKind {
         self.inner.kind()
     }

@@ -14,7 +14,7 @@ use super::unshipped::Line;
 use crate::config::LoggingLevel;
 
 /// The span of the shipping of the log. Its lines are not shipped: each would create more.
-pub(super) const APART: &str = "log-shipping";
+pub(super) const UNSHIPPED: &str = "log-shipping";
 
 /// Creates lines and passes them, redacted, to `sink`, with a flag whether the line may be shipped.
 pub(super) struct Lines<F> {
@@ -67,9 +67,9 @@ where
         }
         let mut around = String::new();
         let mut is_ours = filter::is_ours(event.metadata().target());
-        let mut is_apart = false;
+        let mut is_unshipped = false;
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
-            is_apart |= span.metadata().name() == APART;
+            is_unshipped |= span.metadata().name() == UNSHIPPED;
             if let Some(of_span) = span.extensions().get::<Fields>() {
                 is_ours = true;
                 around.push_str(&of_span.rest);
@@ -81,7 +81,7 @@ where
         // Redacted before it is cut, so that no part of a secret remains at the end.
         let text = line::cut(self.redactor.redact(line));
         // Tasks of client libraries have no own span: their lines may be about shipping and are not shipped.
-        (self.sink)(Line { at, text }, is_ours && !is_apart);
+        (self.sink)(Line { at, text }, is_ours && !is_unshipped);
     }
 }
 

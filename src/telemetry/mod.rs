@@ -108,13 +108,13 @@ pub fn start(options: Options) -> Result<Telemetry, StartError> {
 
 /// Runs `work` without shipping its lines; they are on the console and in the log file. All code that ships the log
 /// must run in this function, otherwise a failure to ship would create lines endlessly.
-pub fn apart<F: Future>(work: F) -> Instrumented<F> {
-    work.instrument(tracing::info_span!(layer::APART))
+pub fn without_shipping<F: Future>(work: F) -> Instrumented<F> {
+    work.instrument(tracing::info_span!(layer::UNSHIPPED))
 }
 
 impl Telemetry {
     /// Logs each panic from now on, instead of the standard text on standard error.
-    pub fn tell_of_panics(&self) {
+    pub fn log_panics(&self) {
         panics::set_hook(self.redactor());
     }
 

@@ -50,7 +50,7 @@ mod tests {
             let options = Options { level, console, no_color: true, file: Some(path.into()), is_shipped: false };
             let telemetry = start(options).expect("the first log of this process");
             telemetry.redactor().add(&"hunter2-of-panics".into());
-            telemetry.tell_of_panics();
+            telemetry.log_panics();
             let panicked = std::panic::catch_unwind(|| panic!("a value was {:?}\n\u{1b}[2Jhunter2-of-panics", 7));
             assert!(panicked.is_err());
             return;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app_fakes::cloud::commands::Node;
-use managed_app_fakes::cloud::{Fault, Service, Spoiled};
+use managed_app_fakes::cloud::{Fault, MalformedResponse, Service};
 use managed_app_fakes::faulty::Verb;
 use managed_app_runtimes::ErrorKind;
 
@@ -89,8 +89,8 @@ async fn a_silent_cloud_delays_the_start_of_containers_by_seconds() {
 #[tokio::test]
 async fn errors_and_gaps_in_answers_remove_and_restart_nothing() {
     let mut harness = Harness::with(&["a", "b", "c"]).await;
-    for how in [Spoiled::NodeNull, Spoiled::NodeFailed, Spoiled::OnlyErrors] {
-        harness.cloud.spoil_next(how, 1);
+    for how in [MalformedResponse::NodeNull, MalformedResponse::NodeFailed, MalformedResponse::OnlyErrors] {
+        harness.cloud.malform_next(how, 1);
         harness.cloud.connect("b", "c");
         harness.eventually("both ends restart", |h| ["b", "c"].iter().all(|n| h.journal.starts(n) == 1)).await;
         harness.probe("b").await;
@@ -106,7 +106,7 @@ async fn errors_and_gaps_in_answers_remove_and_restart_nothing() {
 async fn a_gap_at_the_start_removes_no_container() {
     let mut harness = Plan::new().await.nodes(&["a", "b"]).set("MANAGED_APP_ON_EXIT", "leave").up().await;
     harness.stop().await;
-    harness.cloud.spoil_next(Spoiled::NodeNull, 1);
+    harness.cloud.malform_next(MalformedResponse::NodeNull, 1);
     harness.journal.clear();
     harness.start();
     harness.eventually("the start is over", |host| host.is_converged()).await;

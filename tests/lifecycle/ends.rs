@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
-use managed_app_fakes::cloud::{Fault, Service, Spoiled};
+use managed_app_fakes::cloud::{Fault, MalformedResponse, Service};
 use managed_app_fakes::faulty::Verb;
 use managed_app_fakes::memory::{Behaviour, Latencies};
 use tempfile::TempDir;
@@ -217,7 +217,7 @@ async fn a_false_report_that_the_app_is_gone_changes_nothing() {
     let (folder, record) = shutdown();
     let path = folder.path().to_owned();
     let mut harness = Plan::new().await.nodes(&["a", "b"]).host(|builder| builder.search_path(path)).up().await;
-    harness.cloud.spoil_next(Spoiled::AppNull, 1);
+    harness.cloud.malform_next(MalformedResponse::AppNull, 1);
     let app = harness.cloud.world().app.clone().expect("it is there");
     harness.cloud.send_change(Some(serde_json::json!({"type": "ManagedApp", "name": app.name})), None);
     let before = harness.cloud.services.calls(Service::AppSync, "GetApp");

@@ -36,10 +36,10 @@ async fn check_repair(what: &str, act: impl FnOnce(&Harness, &str)) {
 #[tokio::test]
 async fn external_changes_to_containers_are_reverted_at_once() {
     let done = "the container is there";
-    check_repair("removed", |harness, name| harness.memory.remove_behind_back(name).expect(done)).await;
+    check_repair("removed", |harness, name| harness.memory.remove_externally(name).expect(done)).await;
     check_repair("killed", |harness, name| harness.memory.kill(name).expect(done)).await;
     check_repair("paused", |harness, name| harness.memory.pause(name).expect(done)).await;
-    check_repair("renamed", |harness, name| harness.memory.rename_behind_back(name, "mine").expect(done)).await;
+    check_repair("renamed", |harness, name| harness.memory.rename_externally(name, "mine").expect(done)).await;
     check_repair("disconnected", |harness, name| {
         let network = names::network_name(&harness.owner().app);
         harness.memory.disconnect(name, &network).expect(done);
@@ -191,7 +191,7 @@ async fn a_replacement_with_failed_or_lost_steps_converges() {
 async fn an_ended_event_stream_is_resumed_and_misses_nothing() {
     let harness = Harness::with(&["a", "b"]).await;
     harness.faults.swallow_events(true);
-    harness.memory.remove_behind_back(&names::container_name("a")).expect("it is there");
+    harness.memory.remove_externally(&names::container_name("a")).expect("it is there");
     harness.faults.end_event_streams();
     harness.faults.swallow_events(false);
     harness.eventually("a is back", |_| harness.runs("a")).await;
@@ -204,7 +204,7 @@ async fn without_events_the_next_resync_finds_it() {
     let plan = Plan::new().await.nodes(&["a"]);
     let plan = plan.host(|builder| builder.tune(|config| config.resync = Duration::from_millis(500)));
     let harness = plan.faulty(|faults| faults.swallow_events(true)).up().await;
-    harness.memory.remove_behind_back(&names::container_name("a")).expect("it is there");
+    harness.memory.remove_externally(&names::container_name("a")).expect("it is there");
     harness.eventually("a is back", |_| harness.runs("a")).await;
 }
 
@@ -213,7 +213,7 @@ async fn changes_before_the_first_event_stream_are_found() {
     let plan = Plan::new().await.nodes(&["a"]);
     let harness = plan.faulty(|faults| faults.on(Verb::Events).times(1).fail(ErrorKind::Unreachable)).start();
     harness.eventually("a runs", |_| harness.runs("a")).await;
-    harness.memory.remove_behind_back(&names::container_name("a")).expect("it is there");
+    harness.memory.remove_externally(&names::container_name("a")).expect("it is there");
     harness.eventually("a is back", |_| harness.runs("a")).await;
 }
 

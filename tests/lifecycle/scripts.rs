@@ -91,7 +91,7 @@ fn step(harness: &Harness, dice: &mut Dice) -> String {
             "stale"
         }
         // The container may not exist.
-        14 => harness.memory.remove_behind_back(&names::container_name(node)).map_or("nothing", |()| "others remove"),
+        14 => harness.memory.remove_externally(&names::container_name(node)).map_or("nothing", |()| "others remove"),
         15 => harness.memory.kill(&names::container_name(node)).map_or("nothing", |()| "others kill"),
         _ => "nothing",
     };

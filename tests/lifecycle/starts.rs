@@ -157,7 +157,7 @@ async fn a_stranger_with_our_name_is_reported_and_delays_no_other() {
     let stranger = harness.memory.container("web").expect("it is there");
     assert!(stranger.container.state.is_running() && stranger.spec.is_none());
     assert_eq!(harness.nodes_with_containers(), ["other"]);
-    harness.memory.remove_behind_back("web").expect("it is there");
+    harness.memory.remove_externally("web").expect("it is there");
     harness
         .eventually("ours runs", |_| harness.view("web").is_some_and(|v| v.spec.is_some()) && harness.runs("web"))
         .await;

@@ -1,6 +1,6 @@
 //! One node with hanging engine calls beside healthy nodes, call by call; and responses of the cloud with gaps.
 
-use managed_app_fakes::cloud::Spoiled;
+use managed_app_fakes::cloud::MalformedResponse;
 use managed_app_fakes::cloud::commands::Port;
 use managed_app_fakes::faulty::Verb;
 use managed_app_runtimes::{ErrorKind, names};
@@ -55,15 +55,15 @@ async fn a_container_corrupted_by_an_engine_crash_is_recreated() {
 #[tokio::test]
 async fn successive_lists_with_gaps_remove_and_hide_nothing() {
     let mut harness = Harness::with(&["a", "b", "c"]).await;
-    for how in [Spoiled::NodeNull, Spoiled::NodeFailed, Spoiled::OnlyErrors] {
-        harness.cloud.spoil_next(how, 3);
-        harness.cloud.set_audit(how == Spoiled::NodeFailed);
+    for how in [MalformedResponse::NodeNull, MalformedResponse::NodeFailed, MalformedResponse::OnlyErrors] {
+        harness.cloud.malform_next(how, 3);
+        harness.cloud.set_audit(how == MalformedResponse::NodeFailed);
         harness.cloud.add_node("d", |node| node.image(IMAGE));
         harness.eventually("a new node starts anyway", |_| harness.runs("d")).await;
         harness.converged().await;
         assert_eq!(harness.nodes_with_containers(), ["a", "b", "c", "d"], "{how:?}");
         // A removal with a message takes effect, also with a gap.
-        harness.cloud.spoil_next(how, 1);
+        harness.cloud.malform_next(how, 1);
         harness.cloud.remove_node("d");
         harness.eventually("it is removed", |_| harness.nodes_with_containers() == ["a", "b", "c"]).await;
         harness.converged().await;

@@ -61,10 +61,10 @@ type Act = fn(&Harness, &str);
 #[tokio::test]
 async fn without_events_the_next_resync_reverts_everything() {
     let actions: [(&str, Act); 5] = [
-        ("removed", |harness, name| harness.memory.remove_behind_back(name).expect("it is there")),
+        ("removed", |harness, name| harness.memory.remove_externally(name).expect("it is there")),
         ("killed", |harness, name| harness.memory.kill(name).expect("it is there")),
         ("paused", |harness, name| harness.memory.pause(name).expect("it is there")),
-        ("renamed", |harness, name| harness.memory.rename_behind_back(name, "mine").expect("it is there")),
+        ("renamed", |harness, name| harness.memory.rename_externally(name, "mine").expect("it is there")),
         ("disconnected", |harness, name| {
             let network = names::network_name(&harness.owner().app);
             harness.memory.disconnect(name, &network).expect("it is there");

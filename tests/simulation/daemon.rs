@@ -14,7 +14,7 @@ use managed_app::driver::{ContainerObserver, Executor, NOTICES_MAX, Notice};
 use managed_app::logs::Shipping;
 use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler, Revision};
 use managed_app::registry::Registry;
-use managed_app::status::{About, Recorder};
+use managed_app::status::{DaemonInfo, Recorder};
 use managed_app_runtimes::ContainerId;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +65,7 @@ impl Daemon {
             pulled: Default::default(),
             containers: ContainerObserver::new(Arc::new(Backends(world.clone())), settings.owner.clone()),
             last_app: std::sync::Mutex::default(),
-            recorder: Recorder::in_memory(About::default()),
+            recorder: Recorder::in_memory(DaemonInfo::default()),
             shipping: Shipping::off(),
             stopping: CancellationToken::new(),
         };

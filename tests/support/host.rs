@@ -11,7 +11,7 @@ use managed_app::daemon::{Daemon, Reload};
 use managed_app::exit::Exit;
 use managed_app::host::Signal;
 use managed_app::reconciler::{NodeStatus, Phase, Status};
-use managed_app::status::{self, About, ListenAddresses, Recorder};
+use managed_app::status::{self, DaemonInfo, ListenAddresses, Recorder};
 use managed_app::tasks::Tasks;
 use managed_app_fakes::FakeCloud;
 use managed_app_runtimes::{Container, ContainerRuntime, Owner, labels};
@@ -138,7 +138,7 @@ impl Host {
         let reload = move || Ok(on_reload.lock().expect("no panic").clone().unwrap_or_else(|| same.clone()));
         let (signals, receiver) = mpsc::channel(8);
         let (status, status_receiver) = watch::channel(None);
-        let about = About { app: config.app.clone(), tenant: config.tenant.clone() };
+        let about = DaemonInfo { app: config.app.clone(), tenant: config.tenant.clone() };
         let recorder = Recorder::open(about, self.state.path());
         let mut servers = Tasks::new();
         status::serve(&mut servers, &recorder, self.listen_addresses.clone());

@@ -26,13 +26,13 @@ use std::time::Duration;
 
 use wiremock::MockServer;
 
-pub use appsync::Spoiled;
+pub use appsync::MalformedResponse;
 pub use builder::Builder;
 pub use messages::{Change, RemovalForm, Sent};
 pub use services::{Fault, Service, Services};
 pub use state::World;
 
-use appsync::SpoiledAnswers;
+use appsync::MalformedResponses;
 use audit::AuditRecords;
 use cognito::Pool;
 use ecr::Registry;
@@ -76,7 +76,7 @@ struct Shared {
     history: History,
     pool: Arc<Pool>,
     outbox: Outbox,
-    spoiled: SpoiledAnswers,
+    malformed: MalformedResponses,
     services: Services,
     access: Access,
     queues: FifoQueues,

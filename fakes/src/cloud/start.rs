@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use wiremock::MockServer;
 
-use super::appsync::{self, SpoiledAnswers};
+use super::appsync::{self, MalformedResponses};
 use super::cognito::{self, Lifetimes, Pool, Settings};
 use super::messages::Outbox;
 use super::services::{self, Services};
@@ -34,7 +34,7 @@ impl Builder {
             history: History::new(self.world(&server, queues.create("change-receiver-1.fifo"))),
             pool: Arc::new(Pool::new(self.pool_settings())),
             outbox: Outbox::new(queues.clone()),
-            spoiled: SpoiledAnswers::default(),
+            malformed: MalformedResponses::default(),
             services: services.clone(),
             access: access.clone(),
             queues: queues.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cognito::Lifetimes;
 use super::sigv4::{HostCall, HostKeys, Retirement, Scope};
-use super::{FakeCloud, RemovalForm, Spoiled};
+use super::{FakeCloud, MalformedResponse, RemovalForm};
 
 /// Messages.
 impl FakeCloud {
@@ -138,8 +138,8 @@ impl FakeCloud {
     }
 
     /// The next `times` responses that list the app's nodes are corrupted like this.
-    pub fn spoil_next(&self, how: Spoiled, times: usize) {
-        self.shared.spoiled.next(how, times);
+    pub fn malform_next(&self, how: MalformedResponse, times: usize) {
+        self.shared.malformed.next(how, times);
     }
 }
 

@@ -67,7 +67,7 @@ impl InMemoryRuntime {
     }
 
     /// An external start; it stays stopped if a port is taken.
-    pub fn start_behind_back(&self, name: &str) -> Result<()> {
+    pub fn start_externally(&self, name: &str) -> Result<()> {
         self.act("start", name, |state, serial| {
             let is_down = state.containers.get(&serial).is_some_and(|entry| !entry.has_process());
             if is_down {
@@ -77,7 +77,7 @@ impl InMemoryRuntime {
     }
 
     /// An external forced removal, with the anonymous volumes.
-    pub fn remove_behind_back(&self, name: &str) -> Result<()> {
+    pub fn remove_externally(&self, name: &str) -> Result<()> {
         self.act("remove", name, |state, serial| {
             state.end(serial, Instant::now(), KILLED, Cause::Wanted);
             state.remove_container(serial);
@@ -99,7 +99,7 @@ impl InMemoryRuntime {
     }
 
     /// An external rename; `AlreadyExists` when the new name is taken.
-    pub fn rename_behind_back(&self, name: &str, new_name: &str) -> Result<()> {
+    pub fn rename_externally(&self, name: &str, new_name: &str) -> Result<()> {
         if self.container(new_name).is_some() {
             return Err(RuntimeError::new(ErrorKind::AlreadyExists, "rename container", new_name));
         }
@@ -152,7 +152,7 @@ impl InMemoryRuntime {
     }
 
     /// An external removal of a local image with all its tags; its containers keep running.
-    pub fn remove_image_behind_back(&self, image: &ImageReference) {
+    pub fn remove_image_externally(&self, image: &ImageReference) {
         let registry = &mut self.lock().registry;
         if let Some(id) = registry.local(image).cloned() {
             registry.remove_local(&id);

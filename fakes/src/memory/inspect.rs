@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::InMemoryRuntime;
 use super::state::Entry;
 
-/// A container as the engine has it, whoever created it.
+/// A container as the engine has it, however it was created.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The container as the trait reports it. For containers on no app's network, `origin` is derived from the labels

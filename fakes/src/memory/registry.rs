@@ -126,7 +126,7 @@ impl InMemoryRuntime {
         self.lock().registry.local_ids.iter().cloned().collect()
     }
 
-    /// Removes an image; `Conflict` while a container, whoever created it, uses it.
+    /// Removes an image; `Conflict` while a container, however it was created, uses it.
     pub(super) fn drop_image(&self, id: &ImageId) -> Result<(), RuntimeError> {
         let mut state = self.lock();
         if let Some(user) = state.containers.values().find(|entry| entry.image_id == *id) {

@@ -174,9 +174,9 @@ async fn external_actions_are_visible_and_not_in_the_journal() {
     engine.pause("web").expect("pause");
     assert_eq!(state(&engine, "web"), ContainerState::Paused);
     engine.disconnect("web", "app").expect("disconnect");
-    engine.rename_behind_back("web", "other").expect("rename");
+    engine.rename_externally("web", "other").expect("rename");
     assert!(engine.container("other").expect("renamed").container.networks.is_empty());
-    engine.remove_behind_back("other").expect("remove");
+    engine.remove_externally("other").expect("remove");
     assert!(engine.containers().is_empty());
     assert_eq!(engine.kill("web").map_err(|error| error.kind()), Err(ErrorKind::NotFound));
     assert!(engine.journal().is_empty());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use managed_app_fakes::FakeCloud;
 use managed_app_fakes::cloud::commands::Node;
-use managed_app_fakes::cloud::{Fault, Service, Spoiled};
+use managed_app_fakes::cloud::{Fault, MalformedResponse, Service};
 use serde_json::{Value, json};
 
 use crate::client::{Client, GET_APP, take, take_body};
@@ -117,18 +117,18 @@ async fn short_credentials_expire() {
 #[tokio::test]
 async fn corrupted_responses_end_after_their_number() {
     let (cloud, client) = one_node().await;
-    let answer = |how: Spoiled| {
-        cloud.spoil_next(how, 1);
+    let answer = |how: MalformedResponse| {
+        cloud.malform_next(how, 1);
         client.graphql(GET_APP, json!({}))
     };
-    let (_, body) = answer(Spoiled::AppNull).await;
+    let (_, body) = answer(MalformedResponse::AppNull).await;
     assert_eq!(body, json!({"data": {"GetApp": null}}));
-    let (_, body) = answer(Spoiled::NodeNull).await;
+    let (_, body) = answer(MalformedResponse::NodeNull).await;
     assert_eq!((&body["data"]["GetApp"]["nodes"][1], body.get("errors")), (&Value::Null, None));
-    let (_, body) = answer(Spoiled::NodeFailed).await;
+    let (_, body) = answer(MalformedResponse::NodeFailed).await;
     assert_eq!(body["data"]["GetApp"]["nodes"][0]["__typename"], "AppChangeReceiverNode");
     assert_eq!(body["errors"][0]["path"], json!(["GetApp", "nodes", 1]));
-    let (status, body) = answer(Spoiled::OnlyErrors).await;
+    let (status, body) = answer(MalformedResponse::OnlyErrors).await;
     assert_eq!((status, &body["data"], body["errors"].as_array().map(Vec::len)), (200, &Value::Null, Some(1)));
     assert_eq!(client.node("a").await["name"], "a");
 }
@@ -136,7 +136,7 @@ async fn corrupted_responses_end_after_their_number() {
 #[tokio::test]
 async fn corruption_does_not_affect_credentials() {
     let (cloud, client) = one_node().await;
-    cloud.spoil_next(Spoiled::AppNull, 1);
+    cloud.malform_next(MalformedResponse::AppNull, 1);
     assert!(client.credentials(None).await.1["data"]["GetApp"]["GetAwsCredentials"].is_object());
     assert_eq!(client.app().await, Value::Null);
 }

@@ -42,7 +42,7 @@ pub(super) struct Client {
 
 /// Attached to a request; the transport wakes it when a successful response has begun.
 #[derive(Clone)]
-struct Begun(Arc<Notify>);
+struct ResponseBegun(Arc<Notify>);
 
 impl Client {
     /// Prepares the connection; sends nothing yet.
@@ -86,7 +86,7 @@ impl Client {
         S: Stream<Item = Result<T, Error>> + Send + 'static,
     {
         let begun = Arc::new(Notify::new());
-        let mut items: Raw<T> = Box::pin(open(aimed(&self.docker, path, Some(Begun(begun.clone())))).fuse());
+        let mut items: Raw<T> = Box::pin(open(aimed(&self.docker, path, Some(ResponseBegun(begun.clone())))).fuse());
         let first = within(self.limits.call, operation, subject, async {
             tokio::select! {
                 biased;
@@ -109,9 +109,9 @@ where
     let transport = move |request: BollardRequest| {
         let http = http.clone();
         async move {
-            let begun = request.extensions().get::<Begun>().cloned();
+            let begun = request.extensions().get::<ResponseBegun>().cloned();
             let response = http.request(request).await?;
-            if let Some(Begun(begun)) = begun.filter(|_| response.status().is_success()) {
+            if let Some(ResponseBegun(begun)) = begun.filter(|_| response.status().is_success()) {
                 begun.notify_one();
             }
             Ok(response)
@@ -121,7 +121,7 @@ where
 }
 
 /// A client whose next request goes to `path`, whatever call makes it.
-fn aimed(docker: &Docker, path: String, begun: Option<Begun>) -> Docker {
+fn aimed(docker: &Docker, path: String, begun: Option<ResponseBegun>) -> Docker {
     docker.clone().with_request_modifier(move |mut request| {
         let uri = request.uri();
         let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |host| host.as_str()));

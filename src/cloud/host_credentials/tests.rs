@@ -393,7 +393,7 @@ async fn replaced_keys_are_logged_outside_the_span_of_the_caller() {
     host.ecr.take_only(&new);
     let events = RootEvents::default();
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(events.clone()));
-    crate::telemetry::apart(host.good_call()).await;
+    crate::telemetry::without_shipping(host.good_call()).await;
     drop(guard);
     let events = events.0.lock().expect("no test panics in here");
     assert!(events.iter().any(|event| event.contains("were replaced")), "{events:?}");

@@ -18,7 +18,7 @@ use crate::logs::Shipping;
 use crate::model::Snapshot;
 use crate::reconciler::*;
 use crate::registry::Registry;
-use crate::status::{About, Recorder};
+use crate::status::{DaemonInfo, Recorder};
 
 /// The replacement window.
 pub const WINDOW: Duration = Duration::from_secs(2);
@@ -176,7 +176,7 @@ fn executor(faults: &Faulty, directory: &TempDir, permits: usize) -> Executor {
         notices: broadcast::Sender::new(NOTICES_MAX),
         pulled: Default::default(),
         containers: ContainerObserver::new(Arc::new(faults.clone()), owner()),
-        recorder: Recorder::in_memory(About::default()),
+        recorder: Recorder::in_memory(DaemonInfo::default()),
         last_app: std::sync::Mutex::default(),
         shipping: Shipping::off(),
         stopping: CancellationToken::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use managed_app_runtimes::{EngineInfo, ImageReference};
 use tokio::time::Instant;
 
-use super::{About, Begun, Line, LogNumbers};
+use super::{DaemonInfo, Line, LogNumbers, RunningAction};
 use crate::model::{Change, NodeName};
 use crate::reconciler::{NodeStatus, Operation, Outcome, Phase, Reason, Status, Target};
 use crate::status::history::History;
@@ -114,7 +114,7 @@ impl Memory {
             id: 0,
             node: node.to_string(),
             action: operation.verb().to_owned(),
-            reason: reason.kind.word().to_owned(),
+            reason: reason.kind.as_str().to_owned(),
             because: reason.text(),
             differences: reason.differences.iter().map(field_change).collect(),
             causes,
@@ -136,7 +136,7 @@ impl Memory {
         (action, received)
     }
 
-    pub(super) fn end(&mut self, begun: &Begun, outcome: &Outcome) -> Option<Action> {
+    pub(super) fn end(&mut self, begun: &RunningAction, outcome: &Outcome) -> Option<Action> {
         let took = begun.steps.began().elapsed();
         let ended = self.history.end(&begun.node, begun.id, |action| {
             action.ended_at = Some(Stamp::now());
@@ -215,7 +215,7 @@ impl Memory {
 
     pub(super) fn report(
         &self,
-        about: &About,
+        about: &DaemonInfo,
         started_at: Stamp,
         expiries: BTreeMap<String, Stamp>,
         numbers: &LogNumbers,

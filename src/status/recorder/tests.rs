@@ -17,7 +17,7 @@ fn restart() -> Operation {
 
 fn reason(causes: Vec<Change>) -> Reason {
     let field = Difference::between("node config", Some("#1"), Some("#2"));
-    Reason { causes, ..Reason::in_fields(ReasonKind::InputsChanged, vec![field]) }
+    Reason { causes, ..Reason::with_differences(ReasonKind::InputsChanged, vec![field]) }
 }
 
 fn started() -> Outcome {
@@ -26,7 +26,7 @@ fn started() -> Outcome {
 
 #[tokio::test(start_paused = true)]
 async fn action_is_recorded_from_message_to_outcome() {
-    let recorder = Recorder::in_memory(About::default());
+    let recorder = Recorder::in_memory(DaemonInfo::default());
     let change = Change::Node(name("a"));
     recorder.received(&change, "m-1", Some("t-1"), Some(OffsetDateTime::now_utc()));
     tokio::time::advance(Duration::from_millis(70)).await;
@@ -47,7 +47,7 @@ async fn action_is_recorded_from_message_to_outcome() {
 
 #[tokio::test]
 async fn unrelated_message_is_no_cause_of_an_action() {
-    let recorder = Recorder::in_memory(About::default());
+    let recorder = Recorder::in_memory(DaemonInfo::default());
     recorder.received(&Change::Node(name("b")), "m-1", None, None);
     let begun = recorder.begin(&name("a"), &restart(), &reason(vec![]));
     recorder.end(begun, &started());
@@ -57,7 +57,7 @@ async fn unrelated_message_is_no_cause_of_an_action() {
 
 #[tokio::test]
 async fn failure_text_is_kept_until_the_action_succeeds() {
-    let recorder = Recorder::in_memory(About::default());
+    let recorder = Recorder::in_memory(DaemonInfo::default());
     let failure = Failure { kind: FailureKind::Transient, text: "no answer".to_owned() };
     for outcome in [Outcome::Failed(failure.clone()), Outcome::Failed(failure), started()] {
         let begun = recorder.begin(&name("a"), &restart(), &reason(vec![]));
@@ -72,11 +72,11 @@ async fn failure_text_is_kept_until_the_action_succeeds() {
 
 #[tokio::test]
 async fn slow_follower_loses_events_and_blocks_nothing() {
-    let recorder = Recorder::in_memory(About::default());
+    let recorder = Recorder::in_memory(DaemonInfo::default());
     let (missed, mut receiver) = recorder.follow(None);
     assert!(missed.is_empty());
     for _ in 0..2 * FOLLOWING_MAX {
-        recorder.stage("waiting");
+        recorder.set_stage("waiting");
     }
     let lagged = receiver.recv().await.expect_err("it was too slow");
     assert!(matches!(lagged, broadcast::error::RecvError::Lagged(_)), "{lagged}");
@@ -89,13 +89,13 @@ async fn slow_follower_loses_events_and_blocks_nothing() {
 #[tokio::test]
 async fn history_is_on_disk_and_a_write_failure_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
-    let recorder = Recorder::open(About::default(), folder.path());
+    let recorder = Recorder::open(DaemonInfo::default(), folder.path());
     let begun = recorder.begin(&name("a"), &restart(), &reason(vec![]));
     recorder.end(begun, &started());
     recorder.flush().await;
-    let again = Recorder::open(About::default(), folder.path());
+    let again = Recorder::open(DaemonInfo::default(), folder.path());
     assert_eq!(again.history("a").map(|history| history.actions), recorder.history("a").map(|h| h.actions));
-    let broken = Recorder::open(About::default(), &folder.path().join("absent"));
+    let broken = Recorder::open(DaemonInfo::default(), &folder.path().join("absent"));
     let begun = broken.begin(&name("a"), &restart(), &reason(vec![]));
     broken.end(begun, &started());
     assert!(broken.report().daemon.is_history_kept);
@@ -106,7 +106,7 @@ async fn history_is_on_disk_and_a_write_failure_is_reported() {
 
 #[tokio::test]
 async fn metrics_count_changes_actions_and_errors() {
-    let recorder = Recorder::in_memory(About::default());
+    let recorder = Recorder::in_memory(DaemonInfo::default());
     recorder.received(&Change::Tenant, "m", None, None);
     let begun = recorder.begin(&name("a"), &restart(), &reason(vec![Change::Tenant]));
     recorder.end(begun, &started());

@@ -121,7 +121,7 @@ fn lines_about_shipping_and_of_library_tasks_are_not_shipped() {
         tracing::info_span!("task").in_scope(|| tracing::warn!(target: "hyper::client", "called by us"));
         tracing::error_span!(target: "hyper", "request").in_scope(|| tracing::warn!(target: "hyper", "again its own"));
         tracing::info_span!("task").in_scope(|| {
-            tracing::info_span!(APART).in_scope(|| {
+            tracing::info_span!(UNSHIPPED).in_scope(|| {
                 tracing::warn!("shipping failed");
                 tracing::warn!(target: "aws_smithy_runtime", "a call of shipping failed");
                 tracing::info_span!("attempt").in_scope(|| tracing::error!("deeper"));

@@ -1,12 +1,12 @@
 //! AppSync on the wire: one POST endpoint that checks the access token, executes any query over the fake's own schema,
-//! and returns errors in AppSync's format. `schema` resolves fields, `spoiled` corrupts responses.
+//! and returns errors in AppSync's format. `schema` resolves fields, `malformed` corrupts responses.
 
+mod malformed;
 mod nodes;
 mod parts;
 mod remote;
 mod scalars;
 mod schema;
-mod spoiled;
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,8 +21,8 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 use super::Shared;
 use super::services::{APPSYNC_PATH, Service, stalled};
 
-pub use spoiled::Spoiled;
-pub(super) use spoiled::SpoiledAnswers;
+pub use malformed::MalformedResponse;
+pub(super) use malformed::MalformedResponses;
 
 type AppSync = Schema<schema::Query, EmptyMutation, EmptySubscription>;
 
@@ -98,7 +98,7 @@ fn execute(schema: &AppSync, shared: &Shared, request: &Request, call: &Call) ->
     if call.effects().is_stalled {
         return stalled();
     }
-    shared.spoiled.spoil(&mut body);
+    shared.malformed.apply(&mut body);
     let template = ResponseTemplate::new(200).set_body_json(body);
     match shared.appsync_delay() {
         Some(delay) => template.set_delay(delay),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// The defect of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Spoiled {
+pub enum MalformedResponse {
     /// `GetApp` is null although the app exists.
     AppNull,
     /// The first managed node is null, without any error.
@@ -21,14 +21,14 @@ pub enum Spoiled {
 
 /// Number of responses of each kind that are still to be corrupted.
 #[derive(Default)]
-pub(in crate::cloud) struct SpoiledAnswers(Mutex<BTreeMap<Spoiled, usize>>);
+pub(in crate::cloud) struct MalformedResponses(Mutex<BTreeMap<MalformedResponse, usize>>);
 
-impl SpoiledAnswers {
-    pub(in crate::cloud) fn next(&self, how: Spoiled, times: usize) {
+impl MalformedResponses {
+    pub(in crate::cloud) fn next(&self, how: MalformedResponse, times: usize) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(how, times);
     }
 
-    pub(super) fn spoil(&self, body: &mut Value) {
+    pub(super) fn apply(&self, body: &mut Value) {
         if !body["data"]["GetApp"]["nodes"].is_array() {
             return;
         }
@@ -37,7 +37,7 @@ impl SpoiledAnswers {
         }
     }
 
-    fn take(&self) -> Option<Spoiled> {
+    fn take(&self) -> Option<MalformedResponse> {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (how, times) = left.iter_mut().find(|(_, times)| **times > 0)?;
         *times -= 1;
@@ -45,15 +45,15 @@ impl SpoiledAnswers {
     }
 }
 
-fn apply(how: Spoiled, body: &mut Value) {
+fn apply(how: MalformedResponse, body: &mut Value) {
     match how {
-        Spoiled::AppNull => body["data"]["GetApp"] = Value::Null,
-        Spoiled::NodeNull => lose_node(body),
-        Spoiled::NodeFailed => {
+        MalformedResponse::AppNull => body["data"]["GetApp"] = Value::Null,
+        MalformedResponse::NodeNull => lose_node(body),
+        MalformedResponse::NodeFailed => {
             lose_node(body);
             body["errors"] = json!([error(json!(["GetApp", "nodes", FIRST_MANAGED]))]);
         }
-        Spoiled::OnlyErrors => *body = json!({"data": null, "errors": [error(json!(["GetApp"]))]}),
+        MalformedResponse::OnlyErrors => *body = json!({"data": null, "errors": [error(json!(["GetApp"]))]}),
     }
 }
 
