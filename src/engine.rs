@@ -66,7 +66,7 @@ pub async fn connect_patiently(config: &Config, limits: Limits) -> Result<Arc<dy
     loop {
         match connect(config, limits).await {
             Err(error) if is_worth_waiting(config, &error) && Instant::now() + START_RETRY_DELAY < until => {
-                warn!(%error, "the engine does not answer yet");
+                warn!(%error, "the engine does not respond yet");
                 tokio::time::sleep(START_RETRY_DELAY).await;
             }
             other => return other,

@@ -55,7 +55,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        error!(%error, "a task broke down; this is a bug");
+        error!(%error, "a task panicked; this is a bug");
     }
 }
 

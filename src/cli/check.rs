@@ -88,7 +88,7 @@ async fn write_bundle(
     }
     match bundle::write(path, config, listing, redactor, engine, report.lines()).await {
         Ok(()) => {
-            let found = format!("{} is written, without secrets; look into it before you send it", path.display());
+            let found = format!("{} is written, without secrets; review it before you send it", path.display());
             report.ok("bundle", &found);
         }
         Err(error) => {

@@ -156,7 +156,7 @@ fn print_app_removed(config: &Config) -> Exit {
 fn image_line(image: &Image) -> (&'static str, String) {
     match (&image.present, image.reference.digest()) {
         (Some(_), Some(_)) => ("nothing", format!("{}: it is here, and its digest never changes", image.reference)),
-        (Some(_), None) => ("pull", format!("{}: a copy is here", image.reference)),
+        (Some(_), None) => ("pull", format!("{}: a local copy exists", image.reference)),
         (None, _) => ("pull", format!("{}: it is not here yet", image.reference)),
     }
 }
@@ -165,7 +165,7 @@ fn summary(preview: &Preview) -> String {
     let is_pulled = |image: &&Image| image.present.is_none() || image.reference.digest().is_none();
     let pulls = preview.images.iter().filter(is_pulled).count();
     match preview.count() {
-        0 => format!("nothing to do to {} nodes; {pulls} images to pull", preview.nodes.len()),
-        count => format!("{count} of {} nodes to act on; {pulls} images to pull", preview.nodes.len()),
+        0 => format!("no action for {} nodes; {pulls} images to pull", preview.nodes.len()),
+        count => format!("{count} of {} nodes need an action; {pulls} images to pull", preview.nodes.len()),
     }
 }

@@ -145,7 +145,7 @@ fn heading(report: &Report) -> String {
     if failing > 0 {
         text.push_str(&format!(", {failing} failing"));
     }
-    text.push_str(if daemon.is_converged { ", all as wanted\n" } else { "\n" });
+    text.push_str(if daemon.is_converged { ", in the desired state\n" } else { "\n" });
     let engine = daemon.engine.as_ref().map_or("no engine yet".to_owned(), |engine| {
         format!("{} {} at {}", engine.kind, sanitize(&engine.version), sanitize(&engine.endpoint))
     });

@@ -69,7 +69,7 @@ async fn engine_info(runtime: &dyn ContainerRuntime, limit: Duration) -> Result<
         match timeout_at(until, runtime.info()).await.unwrap_or_else(timed_out) {
             Ok(info) => return Ok(info),
             Err(error) if Instant::now() + ENGINE_RETRY_DELAY < until => {
-                warn!(error = chain(&error), "the engine does not answer yet");
+                warn!(error = chain(&error), "the engine does not respond yet");
                 tokio::time::sleep(ENGINE_RETRY_DELAY).await;
             }
             Err(error) => {

@@ -163,7 +163,7 @@ impl Daemon {
                 self.wait_for_engine_after_signal().await?
             }
         };
-        info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine answers");
+        info!(engine = %info.kind, version = info.version, endpoint = info.endpoint, "engine responds");
         self.recorder.engine(&info);
         info!(way = ?node_logs.way, reason = node_logs.reason, "destination of the output of new containers chosen");
         Ok(Dependencies { cloud: Arc::new(cloud), password, node_logs, is_interrupted })

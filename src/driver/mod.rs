@@ -276,7 +276,7 @@ impl Driver {
                 executor.recorder.crash_loop(&node, &notice);
             }
             Effect::Ready => {
-                info!(elapsed_ms = self.began.elapsed().as_millis() as u64, "start is over");
+                info!(elapsed_ms = self.began.elapsed().as_millis() as u64, "startup complete");
             }
             Effect::Finish(finish) => return Some(finish),
         }
@@ -297,8 +297,8 @@ impl Driver {
             }
             Err(error) => error,
         };
-        error!(%error, "a task broke down; this is a bug");
-        let failure = Failure { kind: FailureKind::Transient, text: "a task broke down; this is a bug".to_owned() };
+        error!(%error, "a task panicked; this is a bug");
+        let failure = Failure { kind: FailureKind::Transient, text: "a task panicked; this is a bug".to_owned() };
         match self.subjects.remove(&error.id()) {
             Some(Subject::Snapshot) => Event::Snapshot(Err(failure)),
             Some(Subject::List) => Event::Listed(Err(failure)),
@@ -362,11 +362,11 @@ impl Executor {
                 warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "operation failed; retrying");
             }
             Outcome::RolledBack(failure) => {
-                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "the old container is back");
+                warn!(node = %node, action, reason, elapsed_ms, error = failure.text, "rolled back to the old container");
             }
-            Outcome::ImageMissing => warn!(node = %node, action, reason, "image is gone; fetching it again"),
-            Outcome::Abandoned => info!(node = %node, action, "operation was given up because the daemon ends"),
-            _ => info!(node = %node, action, reason, elapsed_ms, "operation is done"),
+            Outcome::ImageMissing => warn!(node = %node, action, reason, "image is missing; pulling it again"),
+            Outcome::Abandoned => info!(node = %node, action, "operation was abandoned because the daemon ends"),
+            _ => info!(node = %node, action, reason, elapsed_ms, "operation completed"),
         }
         Event::Finished { node, outcome }
     }

@@ -213,7 +213,7 @@ impl Executor {
     /// Stops the new container before the old one is started. The old one reads its current inputs. A node that is down
     /// does not wait for a permit.
     async fn roll_back(&self, rollout: &Rollout, failure: Failure) -> Result<Outcome, RuntimeError> {
-        warn!(container = %rollout.next, error = failure.text, "the new container is given up for the old one");
+        warn!(container = %rollout.next, error = failure.text, "rolling back to the old container");
         self.containers.stop(&rollout.next, self.stop_grace).await?;
         let mut gone = None;
         if let (Some(old), true) = (rollout.old.first(), rollout.strategy != Strategy::StartFirst) {

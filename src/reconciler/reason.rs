@@ -79,9 +79,9 @@ impl ReasonKind {
     /// The class as text.
     pub fn text(self) -> &'static str {
         match self {
-            Self::Absent => "there is none",
+            Self::Absent => "it has no container",
             Self::SpecChanged => "changed",
-            Self::InputsChanged => "what it reads has changed",
+            Self::InputsChanged => "startup inputs changed",
             Self::InputsUnknown => "its startup inputs are unknown",
             Self::NotRunning => "it was not running",
             Self::Paused => "it was paused",
@@ -143,10 +143,10 @@ mod tests {
     fn reason_names_fields_the_obstacle_and_the_newest_change() {
         let differences = vec![Difference::of("node config"), Difference::of("edge to b")];
         let reason = Reason::with_differences(ReasonKind::InputsChanged, differences);
-        assert_eq!(reason.to_string(), "what it reads has changed: node config, edge to b");
+        assert_eq!(reason.to_string(), "startup inputs changed: node config, edge to b");
         let causes = vec![Change::App, Change::MessageType("m".to_owned())];
         let reason = Reason { because: Some(ReasonKind::ImageAway), causes, ..reason };
-        let text = "what it reads has changed: node config, edge to b, and its new image is unavailable";
+        let text = "startup inputs changed: node config, edge to b, and its new image is unavailable";
         assert_eq!(reason.text(), text);
         assert_eq!(reason.to_string(), format!("{text} (message_type m, and 1 more)"));
         let reason = Reason { causes: vec![Change::Tenant], ..Reason::of(ReasonKind::Paused) };

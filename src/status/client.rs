@@ -20,7 +20,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No process listens on the socket.
-    #[error("the daemon is not running: nobody listens at {}", .0.display())]
+    #[error("the daemon is not running: no process listens at {}", .0.display())]
     NotRunning(PathBuf),
     /// This user has no access to the socket.
     #[error("this user may not use {}", .0.display())]

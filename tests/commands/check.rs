@@ -30,7 +30,7 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
         let begin = format!("ok image {image}: pulled with a token of its registry; for ");
         ran.shows(&begin, &["; not here yet"]);
     }
-    ran.shows("ok log group", &["takes events"]);
+    ran.shows("ok log group", &["accepts events"]);
     ran.shows("ok node output", &["the daemon ships it"]);
     ran.shows("ok node log groups", &["all 2"]);
     ran.shows("ok state directory", &["can be made"]);
@@ -39,7 +39,7 @@ async fn a_good_host_is_all_ok_and_stays_as_it_was() {
     ran.shows("ok network", &["AppSync", "Cognito", "CloudWatch Logs", "answers"]);
     ran.shows("ok clock", &["0 s"]);
     ran.shows("ok disk space", &["state directory", "MiB free"]);
-    ran.shows("skipped ports", &["no node wants one"]);
+    ran.shows("skipped ports", &["no node publishes a port"]);
     let permissions = ran.stdout.lines().filter(|line| line.starts_with("ok") && line.contains(" permission "));
     assert_eq!(permissions.count(), 8, "{}", ran.all());
     assert!(ran.stdout.contains(", 0 failed, "), "{}", ran.all());
@@ -347,7 +347,7 @@ async fn a_node_that_cannot_run_is_named_with_the_reason() {
     let ran = harness.run(&["check"]).await;
     assert_eq!(ran.code, 78, "{}", ran.all());
     ran.shows("ok app", &["3 nodes"]);
-    ran.shows("failed node", &["\"odd\"", "port", "mend the node in EchoStream"]);
+    ran.shows("failed node", &["\"odd\"", "port", "fix the node in EchoStream"]);
     ran.shows("ok changes", &[]);
 }
 

@@ -36,7 +36,7 @@ async fn ended(mut daemon: Child) -> Option<i32> {
 }
 
 fn is_up(harness: &Harness) -> bool {
-    harness.log().contains("start is over")
+    harness.log().contains("startup complete")
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn an_outage_of_cloudwatch_logs_one_line_and_loses_nothing() {
     assert_eq!(shipped(&harness), [""; 0]);
     harness.cloud.cloudwatch.faults().set_outage(false);
     eventually("the lines of the outage arrive", || {
-        shipped(&harness).iter().any(|line| line.contains("start is over"))
+        shipped(&harness).iter().any(|line| line.contains("startup complete"))
     })
     .await;
     assert_eq!(ended(daemon).await, Some(0));

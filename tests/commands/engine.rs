@@ -148,8 +148,8 @@ async fn follows_changes(harness: &Harness, engine: &Engine) {
     let before = engine.state();
     let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("pull image", &[&engine.image, "a copy is here"]);
-    ran.shows("create node \"a\"", &["there is none"]);
+    ran.shows("pull image", &[&engine.image, "a local copy exists"]);
+    ran.shows("create node \"a\"", &["it has no container"]);
     assert_eq!(engine.state(), before);
     assert!(!harness.state().exists());
 
@@ -158,17 +158,17 @@ async fn follows_changes(harness: &Harness, engine: &Engine) {
     let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("nothing node \"a\"", &["matches the desired state"]);
-    ran.shows("nothing to do to 2 nodes", &[]);
+    ran.shows("no action for 2 nodes", &[]);
 
     harness.cloud.connect("a", "elsewhere");
     harness.cloud.change_ports("b: second", vec![Port::tcp(47_911, 80)]);
     harness.cloud.add_node("c", |node| node.image(&engine.image));
     let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("restart node \"a\"", &["what it reads has changed"]);
+    ran.shows("restart node \"a\"", &["startup inputs changed"]);
     ran.shows("replace node \"b: second\"", &["changed: ports"]);
     ran.shows("create node \"c\"", &[]);
-    ran.shows("3 of 3 nodes to act on", &[]);
+    ran.shows("3 of 3 nodes need an action", &[]);
 
     harness.cloud.remove_node("a");
     let ran = harness.run(&["plan"]).await;
@@ -223,7 +223,7 @@ async fn check_on_docker_tries_the_groups_of_nodes() {
         "ok node output",
         &["docker keeps it", "the daemon ships it", "dockerd has no AWS credentials of its own"],
     );
-    ran.shows("ok image", &[&engine.image, "a copy is here"]);
+    ran.shows("ok image", &[&engine.image, "a local copy exists"]);
     ran.shows("ok node log groups", &["all 2"]);
 
     let group = harness.cloud.node_log_group("b");
@@ -244,7 +244,7 @@ async fn check_reports_a_local_image_of_another_architecture() {
         };
         harness.cloud.add_node("a", |node| node.image(&engine.image));
         let image = format!("ok image {}:", engine.image);
-        harness.run(&["check"]).await.shows(&image, &[&format!("{MACHINE}; a copy is here")]);
+        harness.run(&["check"]).await.shows(&image, &[&format!("{MACHINE}; a local copy exists")]);
         engine.load_foreign(&harness);
         let ran = harness.run(&["check"]).await;
         assert_eq!(ran.code, 78, "{program}: {}", ran.all());

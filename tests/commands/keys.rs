@@ -52,7 +52,7 @@ fn finds(ran: &CommandOutput, id: &str, secret: &str, parts: &[&str]) {
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("ok AWS credentials", parts);
     ran.shows("ok AWS credentials", &[&format!("key ...{}", &id[id.len() - 4..])]);
-    ran.shows("ok log group", &["takes events"]);
+    ran.shows("ok log group", &["accepts events"]);
     assert!(!ran.all().contains(secret) && !ran.all().contains(id), "{}", ran.all());
 }
 

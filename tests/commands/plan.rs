@@ -14,10 +14,10 @@ async fn an_empty_host_pulls_and_creates_and_nothing_is_changed() {
     assert_eq!(ran.code, 0, "{}", ran.all());
     ran.shows("app", &[harness.app(), "memory", "nothing is changed"]);
     ran.shows("pull image", &[IMAGE, "not here yet"]);
-    ran.shows("create node \"a\"", &["there is none", "as soon as its image is here"]);
+    ran.shows("create node \"a\"", &["it has no container", "as soon as its image is pulled"]);
     ran.shows("create node \"b: second\"", &[]);
     ran.shows("image content is compared after the pull", &[]);
-    ran.shows("2 of 2 nodes to act on; 1 images to pull", &[]);
+    ran.shows("2 of 2 nodes need an action; 1 images to pull", &[]);
     assert_eq!(harness.disk(), disk, "no file and no folder is made");
 }
 
@@ -26,7 +26,7 @@ async fn an_app_without_nodes_has_nothing_to_do() {
     let harness = Harness::new().await;
     let ran = harness.run(&["plan"]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("nothing to do to 0 nodes", &[]);
+    ran.shows("no action for 0 nodes", &[]);
 }
 
 #[tokio::test]

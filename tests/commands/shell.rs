@@ -128,7 +128,7 @@ async fn a_signal_ends_the_wait_for_an_engine() {
     harness.set("CONTAINER_HOST", &format!("unix://{}/none.sock", harness.folder().display()));
     let mut daemon = harness.start(&["run"]);
     let until = Instant::now() + TEXT_LIMIT;
-    while !harness.log().contains("the engine does not answer yet") {
+    while !harness.log().contains("the engine does not respond yet") {
         assert!(Instant::now() < until, "it does not log that it waits: {}", harness.log());
         sleep(POLL_INTERVAL).await;
     }

@@ -84,7 +84,7 @@ async fn of_two_that_start_at_once_one_acts_and_no_node_restarts(engine: Engine)
     let engine_harness = harness_with_node(engine).await;
     let mut daemon = ready(&engine_harness, &[LEAVE]).await;
     let [a] = engine_harness.containers(["a"]).await;
-    until("the desired state is reached", async || daemon.log().contains("start is over")).await;
+    until("the desired state is reached", async || daemon.log().contains("startup complete")).await;
     daemon.signal("TERM").await;
     daemon.ended().await;
     let other = tempfile::tempdir().expect("a folder");
@@ -122,7 +122,7 @@ async fn takeover_ends_the_first_and_leaves_the_nodes(engine: Engine) {
     let engine_harness = harness_with_node(engine).await;
     let mut first = ready(&engine_harness, &[]).await;
     let [a] = engine_harness.containers(["a"]).await;
-    until("the desired state is reached", async || first.log().contains("start is over")).await;
+    until("the desired state is reached", async || first.log().contains("startup complete")).await;
     let mut second = Process::start_by(takeover(), &engine_harness, &[]);
     assert_eq!(first.ended().await.code(), Some(0), "{}", first.log());
     second.notified("READY=1").await;
@@ -145,7 +145,7 @@ async fn a_start_during_the_end_of_the_first_waits_for_it(engine: Engine) {
     engine_harness.add("deaf", |n| n.of_type("stubborn").image(&stubborn));
     let mut first = ready(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;
     let [a] = engine_harness.containers(["a"]).await;
-    until("the desired state is reached", async || first.log().contains("start is over")).await;
+    until("the desired state is reached", async || first.log().contains("startup complete")).await;
     // As in an upgrade; the next daemon may start before the first handles the signal.
     first.signal("USR2").await;
     let mut second = ready(&engine_harness, &[("MANAGED_APP_STOP_GRACE", "4s")]).await;

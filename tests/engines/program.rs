@@ -120,7 +120,7 @@ async fn a_kill_in_the_middle_of_a_restart_leaves_no_stale_node(engine: Engine) 
     engine_harness.assert_untouched("c", &c).await;
 
     // A kill of an idle daemon has no effect on nodes.
-    until("the desired state is reached", async || daemon.log().contains("start is over")).await;
+    until("the desired state is reached", async || daemon.log().contains("startup complete")).await;
     daemon.kill().await;
     let mut daemon = Process::start(&engine_harness, &[("MANAGED_APP_ON_EXIT", "leave")]);
     daemon.notified("READY=1").await;

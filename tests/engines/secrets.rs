@@ -235,7 +235,7 @@ impl Scenario {
         self.daemon.signal("TERM").await;
         self.daemon.ended().await;
         let log = self.daemon.log();
-        assert!(log.contains("[DEBUG]") && log.contains("operation is done"), "{log}");
+        assert!(log.contains("[DEBUG]") && log.contains("operation completed"), "{log}");
         self.search.read("log", log);
         self.search.read("printed", self.daemon.printed());
         self.search.read_folder(self.engine_harness.host.state_directory());

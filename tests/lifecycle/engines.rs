@@ -120,7 +120,7 @@ async fn a_crash_loop_is_reported_once_until_the_process_stays_up() {
     }
     let (lines, _) = harness.recorder().follow(Some(0));
     let count = |text: &str| lines.iter().filter(|line| line.json.contains(text)).count();
-    assert_eq!((count("a: crash loop: exited 137 (OOM killed) 3 times"), count("all is well")), (1, 0));
+    assert_eq!((count("a: crash loop: exited 137 (OOM killed) 3 times"), count("recovered")), (1, 0));
 }
 
 #[tokio::test]

@@ -105,8 +105,8 @@ async fn status_shows_each_node_and_the_daemon() {
     let subject = StatusHarness::with(&["a", "b: second"]).await;
     let ran = subject.ask(&["status"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-    has(&ran.stdout, &["running, 2 of 2 nodes up, all as wanted", "memory", "NODE", "RESTARTS", "LOG LAG"]);
-    has(&ran.stdout, &["b: second  running", "node:1", "create, there is none"]);
+    has(&ran.stdout, &["running, 2 of 2 nodes up, in the desired state", "memory", "NODE", "RESTARTS", "LOG LAG"]);
+    has(&ran.stdout, &["b: second  running", "node:1", "create, it has no container"]);
     assert!(!ran.stdout.contains('\u{1b}'), "no colours when it is not a terminal");
     let report = subject.report().await;
     let node = &report.nodes[0];
@@ -128,10 +128,10 @@ async fn why_shows_message_fields_steps_and_outcome_of_each_action() {
     subject.harness.eventually("it has the port", |host| host.is_converged() && has_port(&subject.harness)).await;
     let history = subject.history("a").await;
     let actions: Vec<(&str, &str)> = history.actions.iter().map(|a| (a.action.as_str(), a.because.as_str())).collect();
-    let reads = "what it reads has changed";
+    let reads = "startup inputs changed";
     let (edge, config) = (format!("{reads}: edge to b"), format!("{reads}: node config"));
     let expected =
-        [("create", "there is none"), ("restart", &*edge), ("restart", &*config), ("replace", "changed: ports")];
+        [("create", "it has no container"), ("restart", &*edge), ("restart", &*config), ("replace", "changed: ports")];
     assert_eq!(actions, expected);
     let restart = &history.actions[1];
     assert_eq!(restart.causes[0].change, "edge a - b");
@@ -160,7 +160,7 @@ async fn why_works_after_a_restart_and_without_a_daemon() {
     let offline = subject.ask(&["why", "a"]).await;
     assert_eq!(offline.code, 69, "{}", offline.stderr);
     has(&offline.stderr, &["the daemon is not running", "what the last one left"]);
-    has(&offline.stdout, &["what it reads has changed: node config"]);
+    has(&offline.stdout, &["startup inputs changed: node config"]);
     let gone = subject.ask(&["status"]).await;
     assert_eq!((gone.code, gone.stdout.as_str()), (69, ""), "{}", gone.stderr);
     has(&gone.stderr, &["the daemon is not running", "systemctl start"]);
@@ -171,7 +171,7 @@ async fn why_works_after_a_restart_and_without_a_daemon() {
     subject.harness.cloud.set_node_config("a", r#"{"x":1}"#);
     subject.restarted("a", 2).await;
     let last = subject.history("a").await.actions.pop().expect("an action");
-    assert_eq!((last.restarts, last.because.as_str()), (2, "what it reads has changed: node config"));
+    assert_eq!((last.restarts, last.because.as_str()), (2, "startup inputs changed: node config"));
 }
 
 #[tokio::test]

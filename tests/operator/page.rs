@@ -32,7 +32,7 @@ async fn the_page_is_live_and_works_by_keyboard_and_on_a_phone() {
     let browser = Browser::start().await;
     browser.open(&format!("http://{address}/")).await;
     browser.eventually("document.querySelectorAll('#nodes > li').length === 3").await;
-    browser.eventually("document.getElementById('phase').textContent === 'all as wanted'").await;
+    browser.eventually("document.getElementById('phase').textContent === 'in the desired state'").await;
     browser.eventually("document.getElementById('count').textContent === '3 of 3 up'").await;
     // Live, without a reload.
     browser.value("(window.isSamePage = true)").await;

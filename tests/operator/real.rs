@@ -126,7 +126,7 @@ fn causes_are_named(subject: &StatusHarness, history: &[Action], images: [&str; 
     let expected = ["create", "start", "restart", "replace"].map(|action| (action, Outcome::Done));
     assert_eq!(actions, expected, "{history:#?}");
     let [create, start, restart, replace] = history else { unreachable!("it was compared") };
-    assert_eq!((create.because.as_str(), create.causes.len()), ("there is none", 0));
+    assert_eq!((create.because.as_str(), create.causes.len()), ("it has no container", 0));
     assert!(start.because.contains("not running") && start.causes.is_empty(), "{start:#?}");
     let (edge, other) = (&restart.causes[0], subject.engine_harness.name("b"));
     assert!(edge.change.starts_with("edge ") && edge.change.contains(&other), "{edge:?}");
@@ -155,7 +155,7 @@ async fn status_shows_nodes(subject: &StatusHarness, image: &str) {
     }
     assert!(a.restarts > b.restarts && b.restarts >= 1, "a was also killed: {} and {}", a.restarts, b.restarts);
     let text = subject.output_of(&["status"]).await;
-    for part in ["2 of 2 nodes up, all as wanted", &engine.version, "RESTARTS", "replace, changed: image"] {
+    for part in ["2 of 2 nodes up, in the desired state", &engine.version, "RESTARTS", "replace, changed: image"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }

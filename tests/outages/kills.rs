@@ -121,7 +121,7 @@ impl KilledHost {
     async fn kill_during_start(&mut self, moment: Duration) {
         let before = self.containers().await;
         self.start_after_changes().await;
-        self.kill_after(moment, |line, _| line.contains("start is over")).await;
+        self.kill_after(moment, |line, _| line.contains("startup complete")).await;
         self.check(before, &["stale"], &format!("killed {moment:?} after the start")).await;
     }
 
@@ -254,7 +254,7 @@ impl KilledHost {
 
 /// Whether a log line reports the replacement of `node`.
 fn is_replaced(line: &str, node: &str) -> bool {
-    line.contains("operation is done") && line.contains(node)
+    line.contains("operation completed") && line.contains(node)
 }
 
 /// As a JSON value, so that `new-1` does not match `new-10`.

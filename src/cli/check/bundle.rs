@@ -41,7 +41,7 @@ pub(super) async fn write(
         ("host.txt", host()),
         ("engine.txt", about_engine(config, engine).await),
         ("state.json", tail(&state, STATE_BYTES_MAX)),
-        ("log.txt", config.log_file.as_deref().map_or("there is none".to_owned(), |log| tail(log, LOG_BYTES_MAX))),
+        ("log.txt", config.log_file.as_deref().map_or("no log file".to_owned(), |log| tail(log, LOG_BYTES_MAX))),
     ];
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     pack(file, files.map(|(name, text)| (name, without_tokens(&redactor.redact(text)))))
@@ -63,7 +63,7 @@ fn host() -> String {
 }
 
 async fn about_engine(config: &Config, engine: Option<&Engine>) -> String {
-    let Some(engine) = engine else { return "no engine answers".to_owned() };
+    let Some(engine) = engine else { return "no engine responds".to_owned() };
     let runtime = &engine.runtime;
     let info = match runtime.info().await {
         Ok(info) => format!("{info:#?}\n{:#?}", engine.host),

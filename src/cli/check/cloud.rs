@@ -59,7 +59,7 @@ fn report_app(app: &App, report: &mut Report) {
     let found = format!("{count} nodes, in region {}{gaps}", app.tenant.region);
     report.ok("app", &found);
     for (name, reason) in &app.invalid_nodes {
-        let remedy = "mend the node in EchoStream; until then its container stays unchanged";
+        let remedy = "fix the node in EchoStream; until then its container stays unchanged";
         report.problem("node", &Problem::wrong(format!("{:?}: {reason}", name.as_str()), remedy));
     }
 }

@@ -157,9 +157,9 @@ async fn local_architecture(image: &ImageReference, engine: Option<&Engine>) -> 
 async fn presence(image: &ImageReference, engine: Option<&Engine>) -> &'static str {
     let Some(engine) = engine else { return "no engine" };
     match engine.runtime.image(image).await {
-        Ok(Some(_)) => "a copy is here",
+        Ok(Some(_)) => "a local copy exists",
         Ok(None) => "not here yet",
-        Err(_) => "the engine does not report whether a copy is here",
+        Err(_) => "the engine does not report whether a local copy exists",
     }
 }
 

@@ -50,7 +50,7 @@ async fn check_own(config: &Config, aws: &Aws, permissions: &mut Permissions, re
     let opened = attempt("logs:CreateLogStream", group, probe.open(group), permissions).await;
     let written = attempt("logs:PutLogEvents", group, probe.write(group), permissions).await;
     match opened.and(written) {
-        Ok(()) => report.ok("log group", &format!("{group} in {} takes events", config.region)),
+        Ok(()) => report.ok("log group", &format!("{group} in {} accepts events", config.region)),
         Err(problem) => report_group(report, "log group", group, &config.region, problem),
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&En
     let Some(app) = app else { return report.skipped("ports", "no app") };
     let count = app.nodes.values().map(|node| node.ports.len()).sum::<usize>();
     if count == 0 {
-        return report.skipped("ports", "no node wants one");
+        return report.skipped("ports", "no node publishes a port");
     }
     let Some(running) = running(config, engine).await else { return report.skipped("ports", "no engine") };
     let mut free = 0;

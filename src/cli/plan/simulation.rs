@@ -134,6 +134,6 @@ impl Simulation {
     fn condition(&self, operation: &Operation) -> &'static str {
         let (Operation::Create(target) | Operation::Replace { target, .. }) = operation else { return "" };
         let is_absent = |image: &Image| image.reference == target.spec.image && image.present.is_none();
-        if self.images.iter().any(is_absent) { ", as soon as its image is here" } else { "" }
+        if self.images.iter().any(is_absent) { ", as soon as its image is pulled" } else { "" }
     }
 }

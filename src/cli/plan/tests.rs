@@ -123,7 +123,7 @@ fn image_without_local_copy_causes_no_replacement() {
     let containers = vec![container(&app, "a", "sha256:1")];
     let preview = preview(Snapshot::App(app), containers, None);
     assert_eq!((verb(&preview, "a"), verb(&preview, "new")), ("nothing", "create"));
-    let reason = "there is none, as soon as its image is here".to_owned();
+    let reason = "it has no container, as soon as its image is pulled".to_owned();
     assert_eq!(preview.nodes[&name("new")], Step::Act { verb: "create", reason });
 }
 

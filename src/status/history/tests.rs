@@ -38,7 +38,7 @@ fn run_action(history: &mut History, action: Action, outcome: Outcome) -> Action
 #[test]
 fn busy_node_does_not_displace_actions_of_others() {
     let mut history = History::default();
-    run_action(&mut history, action("quiet", "create", "there is none"), Outcome::Done);
+    run_action(&mut history, action("quiet", "create", "it has no container"), Outcome::Done);
     for number in 0..2 * PER_NODE_MAX {
         run_action(&mut history, action("busy", "restart", &number.to_string()), Outcome::Done);
     }
@@ -50,7 +50,7 @@ fn busy_node_does_not_displace_actions_of_others() {
 fn total_limit_drops_the_oldest_actions() {
     let mut history = History::default();
     for number in 0..TOTAL_MAX + 10 {
-        run_action(&mut history, action(&format!("node {number}"), "create", "there is none"), Outcome::Done);
+        run_action(&mut history, action(&format!("node {number}"), "create", "it has no container"), Outcome::Done);
     }
     assert_eq!(history.all().len(), TOTAL_MAX);
     assert!(!history.knows("node 9") && history.knows("node 10"));
@@ -73,7 +73,7 @@ fn new_daemon_loads_finished_and_interrupted_actions() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut file, history) = HistoryFile::open(folder.path());
     let mut history = history.expect("no file holds nothing");
-    let done = run_action(&mut history, action("a", "create", "there is none"), Outcome::Done);
+    let done = run_action(&mut history, action("a", "create", "it has no container"), Outcome::Done);
     let begun = history.begin(action("a", "restart", "x"));
     file.append(&[done.clone(), begun.clone()], Vec::new).expect("it can be written");
     let path = folder.path().join("history.jsonl");

@@ -161,7 +161,7 @@ function drawChip(daemon, failing) {
   const isRunning = daemon.phase === "running";
   const isDegraded = daemon.cloud_failure || daemon.engine_failure;
   const text = isDegraded ? "degraded" : failing ? `${failing} failing`
-    : isRunning ? (daemon.is_converged ? "all as wanted" : "working") : daemon.phase;
+    : isRunning ? (daemon.is_converged ? "in the desired state" : "working") : daemon.phase;
   // A screen reader announces each assignment, so assign only a new text.
   if (chip.textContent !== text) chip.textContent = text;
   chip.className = `chip ${isDegraded || failing ? "bad" : isRunning && daemon.is_converged ? "good" : ""}`;

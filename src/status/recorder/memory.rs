@@ -207,7 +207,7 @@ impl Memory {
             (Some(error), true, _) => Some(format!("{}: {}, {error}", node.name, node.state)),
             (_, false, _) if is_crash_loop => None,
             (None, true, _) if now.is_looping => Some(format!("{}: {}", node.name, node.state)),
-            (None, true, _) => Some(format!("{}: {}, all is well again", node.name, node.state)),
+            (None, true, _) => Some(format!("{}: {}, recovered", node.name, node.state)),
             (_, false, false) => Some(format!("{}: {}", node.name, node.state)),
             (_, false, true) => None,
         }

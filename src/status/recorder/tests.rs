@@ -35,7 +35,7 @@ async fn action_is_recorded_from_message_to_outcome() {
     recorder.end(begun, &started());
     let action = recorder.history("a").expect("it is known").actions.pop().expect("one action");
     assert_eq!((action.action.as_str(), action.reason.as_str()), ("restart", "inputs_changed"));
-    assert_eq!(action.because, "what it reads has changed: node config");
+    assert_eq!(action.because, "startup inputs changed: node config");
     assert_eq!((action.latency_ms, action.took_ms), (Some(100), Some(30)));
     assert_eq!((action.outcome, action.restarts, action.container.as_deref()), (model::Outcome::Done, 1, Some("c1")));
     let cause = &action.causes[0];
