@@ -13,7 +13,7 @@ use managed_app_runtimes::{
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::model::{NodeContainer, NodeContainers};
+use crate::model::{NodeContainer, NodeContainers, NodeName};
 
 /// The longest wait for a list, in line and for the engine.
 const LIST_LIMIT: Duration = Duration::from_secs(90);
@@ -101,8 +101,8 @@ impl ContainerObserver {
     /// As [`ContainerRuntime::create`].
     pub async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError> {
         let id = self.runtime.create(spec).await?;
-        let node = spec.labels.get(labels::NODE);
-        let container = node.and_then(|node| NodeContainer::created(node, &spec.labels));
+        let node = spec.labels.get(labels::NODE).and_then(|name| NodeName::new(name.clone()).ok());
+        let container = node.map(|node| NodeContainer::created(node, &spec.labels));
         self.record(&id, |known| known.extend(container.map(|container| (id.clone(), container))));
         Ok(id)
     }

@@ -27,18 +27,23 @@ pub struct NodeContainer {
 impl NodeContainer {
     /// A container of the engine's list; `None` for a name that no node can have.
     pub fn listed(container: &Container) -> Option<Self> {
-        let node = match container.origin {
-            Origin::Labelled => container.labels.get(labels::NODE)?,
-            Origin::Legacy => &container.name,
-        };
         let Container { state, started_at, .. } = container;
-        Some(Self { state: state.clone(), started_at: *started_at, ..Self::created(node, &container.labels)? })
+        let created = Self::created(node_of(container)?, &container.labels);
+        Some(Self { state: state.clone(), started_at: *started_at, ..created })
     }
 
     /// A new container of `node` with these labels.
-    pub fn created(node: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
+    pub fn created(node: NodeName, labels: &BTreeMap<String, String>) -> Self {
         let keeps_output = SpecRecord::from_labels(labels).is_some_and(|record| record.keeps_output());
-        let node = NodeName::new(node).ok()?;
-        Some(Self { node, state: ContainerState::Created, started_at: None, keeps_output })
+        Self { node, state: ContainerState::Created, started_at: None, keeps_output }
     }
+}
+
+/// The node of one of our containers; `None` for a name that no node can have.
+pub fn node_of(container: &Container) -> Option<NodeName> {
+    let name = match container.origin {
+        Origin::Labelled => container.labels.get(labels::NODE)?,
+        Origin::Legacy => &container.name,
+    };
+    NodeName::new(name.clone()).ok()
 }

@@ -9,6 +9,6 @@ mod registry_host;
 
 pub use app::{App, ChangeReceiver, QueueAddress, Snapshot, Tenant};
 pub use change::Change;
-pub use container::{NodeContainer, NodeContainers};
+pub use container::{NodeContainer, NodeContainers, node_of};
 pub use node::{Edge, InvalidName, MessageType, Node, NodeName, NodeType};
 pub use registry_host::RegistryHost;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use managed_app_runtimes::labels::SpecRecord;
 use managed_app_runtimes::{Container, ContainerId, EngineEvent, ImageId, ImageReference};
 
-use super::{EndOfNodes, Revision, Settings};
+use super::{Revision, Settings};
 use crate::model::{Change, NodeName, Snapshot};
 
 /// One event.
@@ -71,6 +71,17 @@ impl Event {
             Self::Stop(_) => "stop",
         }
     }
+}
+
+/// The treatment of the nodes at the end of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndOfNodes {
+    /// They keep running.
+    Leave,
+    /// They are stopped.
+    Stop,
+    /// They are stopped and removed.
+    Remove,
 }
 
 /// The containers of the engine, and their revisions of the state file.

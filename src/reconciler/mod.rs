@@ -33,11 +33,11 @@ pub use crash_loop::{CrashLoop, CrashLoopNotice, NextStart, exit_text, rounded, 
 pub use crash_tracker::OVER_AFTER;
 pub use desired::{Desired, LOG_EVENT_PATTERN, NodeLogSettings, Settings};
 pub use effect::{Effect, Finish, Operation, Strategy, Target};
-pub use event::{Created, Event, Failure, FailureKind, Listing, Outcome, Pulled};
+pub use event::{Created, EndOfNodes, Event, Failure, FailureKind, Listing, Outcome, Pulled};
 pub use plan::{ImageView, Observed, Plan, plan};
 pub use policy::{AllowedBindMounts, AllowedRegistries, Policy};
 pub use quarantine::QUARANTINE;
 pub use reason::{Reason, ReasonKind};
 pub use revision::{AppInputs, Revision, StartupInputs};
-pub use state_machine::{EndOfNodes, Reconciler};
+pub use state_machine::Reconciler;
 pub use status::{NodeStatus, Phase, Status};

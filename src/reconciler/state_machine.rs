@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{Container, Origin, labels};
-
 use super::desired::{Desired, Settings};
 use super::effect::{Effect, Finish, Operation, Strategy};
-use super::event::{Event, Failure, Listing, Outcome};
+use super::event::{EndOfNodes, Event, Failure, Listing, Outcome};
 use super::images::Images;
 use super::node::{Intent, ManagedNode, NodeState};
 use super::nodes::Nodes;
@@ -23,7 +21,7 @@ use super::revision::AppInputs;
 use super::snapshot::{is_same, may_free_images, nodes_to_evaluate};
 use super::status::{NodeStatus, Phase, Status};
 use super::step::{next_step, stop_step};
-use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
+use crate::model::{App, Node, NodeName, QueueAddress, Snapshot, node_of};
 
 /// How long a cloud that neither responds nor fails delays actions that are possible without it.
 pub(super) const CLOUD_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -54,17 +52,6 @@ pub struct Reconciler {
     requests: Requests,
     /// Effects of the current event.
     outbox: Vec<Effect>,
-}
-
-/// The treatment of the nodes at the end of the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndOfNodes {
-    /// They keep running.
-    Leave,
-    /// They are stopped.
-    Stop,
-    /// They are stopped and removed.
-    Remove,
 }
 
 impl Reconciler {
@@ -600,13 +587,4 @@ impl Reconciler {
 /// Whether an operation creates a container, which needs its host ports.
 fn creates(operation: &Operation) -> bool {
     matches!(operation, Operation::Create(_) | Operation::Replace { .. })
-}
-
-/// The node of one of our containers; `None` for a name that no node can have.
-fn node_of(container: &Container) -> Option<NodeName> {
-    let name = match container.origin {
-        Origin::Labelled => container.labels.get(labels::NODE)?,
-        Origin::Legacy => &container.name,
-    };
-    NodeName::new(name.clone()).ok()
 }

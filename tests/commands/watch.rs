@@ -115,7 +115,7 @@ async fn in_a_pipe_it_prints_changes_once_and_waits_for_the_daemon() {
 
     daemon.kill().await.expect("it runs");
     for watcher in [&text, &json] {
-        let message = "the daemon is not running: nobody listens at";
+        let message = "the daemon is not running: no process listens at";
         watcher.until(message, || watcher.errors().contains(message)).await;
         assert!(watcher.errors().contains("; waiting for it\n"), "{}", watcher.errors());
     }
