@@ -257,7 +257,7 @@ async fn the_bundle_contains_diagnostics_and_no_secret() {
     let path = harness.folder().join("bundle.tar.gz");
     let ran = harness.run(&["check", "--bundle", path.to_str().expect("a plain path")]).await;
     assert_eq!(ran.code, 0, "{}", ran.all());
-    ran.shows("ok bundle", &["bundle.tar.gz", "look into it"]);
+    ran.shows("ok bundle", &["bundle.tar.gz", "review it"]);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("the archive").permissions());
     assert_eq!(mode & 0o777, 0o600);
     let files = unpacked(&path);
