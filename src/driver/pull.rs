@@ -11,6 +11,9 @@ use super::{Executor, failure};
 use crate::reconciler::{Failure, Pulled};
 use crate::telemetry::PROGRESS;
 
+/// Images whose ID is known by their last pull.
+const PULLED_MAX: usize = 1_000;
+
 impl Executor {
     /// Pulls `image`; on a failure, reports whether an older copy is present.
     pub async fn pull(&self, image: &ImageReference) -> Pulled {
@@ -34,7 +37,7 @@ impl Executor {
             },
         };
         if let Pulled::Fresh(id) | Pulled::Kept { id, .. } = &pulled {
-            self.pulled().insert(image.clone(), id.clone());
+            remember(&mut self.pulled(), image.clone(), id.clone());
         }
         pulled
     }
@@ -66,6 +69,14 @@ impl Executor {
             other => other.map_err(PullError::into_failure),
         }
     }
+}
+
+/// Tags change for years: at the limit all are forgotten, and the engine is asked for their images instead.
+fn remember(pulled: &mut HashMap<ImageReference, ImageId>, image: ImageReference, id: ImageId) {
+    if pulled.len() >= PULLED_MAX {
+        pulled.clear();
+    }
+    pulled.insert(image, id);
 }
 
 enum PullError {
@@ -127,6 +138,21 @@ impl<'a> Report<'a> {
             *last = Instant::now();
             info!(image = %self.image, done_bytes = progress.done_bytes, total_bytes = progress.total_bytes,
                 "image is being pulled");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_known_images_is_bounded() {
+        let mut pulled = HashMap::new();
+        for number in 0..3 * PULLED_MAX {
+            let image: ImageReference = format!("registry.test/node:{number}").parse().expect("a reference");
+            remember(&mut pulled, image.clone(), ImageId(number.to_string()));
+            assert!(pulled.len() <= PULLED_MAX && pulled.contains_key(&image), "{number}");
         }
     }
 }

@@ -146,8 +146,8 @@ impl Reconciler {
         let is_reached = |node: &ManagedNode| match node.intent {
             Intent::Run(_) | Intent::Remove => node.is_settled() && node.crash_tracker.crash_loop().is_none(),
             Intent::Unknown => node.crash_tracker.crash_loop().is_none(),
-            // Nobody starts it again, so an earlier crash loop may never end.
-            Intent::Invalid(_) => true,
+            // Without a start, an earlier crash loop never ends.
+            Intent::Invalid(_) => node.running().is_empty() || node.crash_tracker.crash_loop().is_none(),
         };
         self.requests.fetch.is_answered()
             && self.requests.list.is_answered()

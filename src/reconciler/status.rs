@@ -33,7 +33,8 @@ pub enum Phase {
 pub struct Status {
     /// The phase.
     pub phase: Phase,
-    /// Whether all nodes have their known desired state, no action is pending, and no node is in a crash loop.
+    /// Whether all nodes have their known desired state, no action is pending, and no node is in a crash loop, except
+    /// stopped nodes that cannot be run as the cloud describes them.
     pub is_converged: bool,
     /// The last failure of the cloud, until it responds.
     pub cloud_failure: Option<String>,

@@ -250,6 +250,27 @@ fn crash_loop_of_a_first_container_is_left_to_the_engine() {
 }
 
 #[test]
+fn stopped_invalid_node_is_no_longer_in_a_crash_loop() {
+    let mut world = up(&["a"]);
+    for round in 1..=3 {
+        world.containers[0].state = ContainerState::Restarting;
+        world.containers[0].restarts = Some(round);
+        world.send(Event::EventsLost);
+        world.advance(Duration::from_secs(1));
+    }
+    world.edit(|app| {
+        app.nodes.clear();
+        app.invalid_nodes.insert(name("a"), "odd".to_owned());
+    });
+    world.send(Event::Resync);
+    assert!(crash_loop_of(&world).is_some() && !world.reconciler.status().is_converged, "the engine restarts it");
+    world.containers[0].state = ContainerState::Exited { code: Some(255) };
+    world.send(Event::EventsLost);
+    world.advance(Duration::from_secs(1));
+    assert!(world.reconciler.status().is_converged, "{:?}", world.reconciler.status());
+}
+
+#[test]
 fn disconnected_container_is_replaced_without_a_window() {
     let mut world = up(&["a", "b"]);
     world.containers[0].networks.clear();
