@@ -7,11 +7,11 @@
 //!
 //! ```text
 //!  SQS ─> changes ─┐                                        ┌─> cloud      (snapshot of the app)
-//!  engine events ──┤            ┌────────────────────┐      ├─> registry   (credentials) ─> runtime.pull
-//!  timer, signals ─┼─> Event ─> │ reconciler         │ ─> Effect ─> runtime (create, start, restart, replace, remove)
-//!  results ────────┘            │ pure, synchronous  │      ├─> state file
+//!  engine events ──┤            ┌────────────────────┐      ├─> registry   (credentials) ─> pull
+//!  timer, signals ─┼─> Event ─> │ reconciler         │ ─> Effect ─> WorkloadEngine (apply, start, restart, stop, remove)
+//!  results ────────┘            │ pure, synchronous  │      │          └─> HostEngine ─> Docker, Podman; state file
 //!      ^                        └────────────────────┘      ├─> watch<Status> ─> systemd, status
-//!      │                                                    └─> watch<NodeContainers> ─> logs
+//!      │                                                    └─> watch<Instances> ─> logs
 //!      └──────────────────── driver executes the effects ─────────┘
 //! ```
 //!
@@ -27,10 +27,11 @@
 //! 3. The reconciler adds a pending change and requests a snapshot ([`reconciler::Effect::FetchSnapshot`]). Further
 //!    changes that arrive meanwhile are added.
 //! 4. The driver reads the app from [`cloud`]; the result is one complete [`model::App`]. The *revision* of A
-//!    ([`reconciler::Revision`]) differs from the one that its container was started with. The same holds for B.
+//!    ([`managed_app_runtimes::Revision`]) differs from the one that its container was started with. The same holds for B.
 //! 5. The reconciler plans A and B ([`reconciler::plan()`]) and emits one [`reconciler::Effect::Operate`] for each.
-//! 6. The driver runs each operation as a task. The engine restarts the containers, the state file records the new
-//!    revisions, and the results return as events. The nodes are planned again until no step remains.
+//! 6. The driver runs each operation as a task: a call of the [`managed_app_runtimes::WorkloadEngine`]. The engine
+//!    restarts the containers, the state file records the new revisions, and the results return as events. The nodes are
+//!    planned again until no step remains.
 //! 7. The [`status::Recorder`] records the message, the operation with its reason and the fields that differ, each
 //!    engine call and the outcome. `why A` prints them.
 //!
@@ -42,7 +43,7 @@
 //! | [`daemon`], [`engine`], [`tasks`], [`exit`] | composition and shutdown, selection of the engine, spawning of tasks, exit codes |
 //! | [`model`] | the cloud's data, and the containers of nodes: plain types |
 //! | [`reconciler`] | the decisions, without I/O |
-//! | [`driver`] | executes effects, observes the containers, keeps the state file; `driver::replace` has the states that a crash leaves |
+//! | [`driver`] | executes effects, keeps the state file |
 //! | [`status`] | state and history for people and monitors: socket, history, metrics, page |
 //! | [`text`], [`json_file`] | text from outside for terminals and log lines, errors with their causes; a file that is replaced atomically |
 //! | [`cloud`], [`changes`], [`registry`], [`logs`] | clients: AppSync, Cognito and audit records; SQS; ECR tokens; CloudWatch Logs |

@@ -24,6 +24,8 @@ use managed_app::cloud::{Aws, AwsOptions};
 use managed_app::logs::{BATCH_BYTES_MAX, Batcher, Joiner, Shipper, ShipperOptions};
 use managed_app::model::{App, Tenant};
 use managed_app::status::Numbers;
+use managed_app_runtimes::Owner;
+use managed_app_runtimes::conformance::host_engine;
 use tokio::sync::watch;
 
 use crate::measure::{Cost, measured, resident};
@@ -138,13 +140,12 @@ impl Shipping {
             host_credentials: Some(SharedCredentialsProvider::new(keys)),
             ..AwsOptions::default()
         }));
-        let (shipper, handle) = Shipper::new(ShipperOptions {
-            runtime: Arc::new(synthetic_engine.clone()),
-            aws,
-            group: "group",
-            state_directory: state.path(),
-        });
-        let containers = synthetic_engine.node_containers();
+        let (handle, requests) = managed_app::logs::Shipping::new();
+        let owner = Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() };
+        let engine = Arc::new(host_engine(Arc::new(synthetic_engine.clone()), owner, Duration::ZERO));
+        let shipper =
+            Shipper::new(ShipperOptions { engine, aws, group: "group", state_directory: state.path() }, requests);
+        let containers = synthetic_engine.instances();
         let task = tokio::spawn(async move {
             // The senders must live as long as the shipper.
             let app = watch::Sender::new(Some(Arc::new(app())));

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use managed_app::model::{NodeContainer, NodeContainers};
 use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineHost, EngineInfo, EngineKind,
-    ErrorKind, EventStream, ImageId, ImageReference, LogChunk, LogSettings, LogSource, LogStream, Origin, Owner,
-    ProgressFn, RegistryCredentials, Result, RuntimeError,
+    ErrorKind, EventStream, ImageId, ImageReference, Instance, Instances, LogChunk, LogSettings, LogSource, LogStream,
+    Origin, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -64,9 +63,9 @@ impl SyntheticEngine {
     }
 
     /// The containers.
-    pub fn node_containers(&self) -> NodeContainers {
-        let node_of = |container: &Container| NodeContainer::listed(container).expect("it has a node");
-        self.containers.iter().map(|container| (container.id.clone(), node_of(container))).collect()
+    pub fn instances(&self) -> Instances {
+        let containers = self.containers.iter().cloned();
+        containers.filter_map(|one| Instance::new(one, None, None)).map(|one| (one.id.clone(), one)).collect()
     }
 
     /// The output of each container.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use managed_app::model::{App, Change, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
 use managed_app::reconciler::{
-    Created, Effect, Event, Listing, NodeLogSettings, Operation, Outcome, Policy, Pulled, Reconciler, Settings,
+    Effect, Event, NodeLogSettings, Operation, Outcome, Policy, Pulled, Reconciler, Settings,
 };
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{Action, ContainerId, EngineEvent, ImageId, Owner};
+use managed_app_runtimes::{Action, ContainerId, ContainerState, EngineEvent, ImageId, Instance, Origin, Owner};
 
 /// Numbers of nodes to compare.
 pub const SIZES: [usize; 3] = [10, 1_000, 10_000];
@@ -86,7 +86,7 @@ fn settle_with(reconciler: &mut Reconciler, event: Event, snapshot: &Snapshot) -
         for effect in reconciler.on(event, Duration::ZERO) {
             match effect {
                 Effect::FetchSnapshot => events.push(Event::Snapshot(Ok(snapshot.clone()))),
-                Effect::List => events.push(Event::Listed(Ok(Listing::default()))),
+                Effect::List => events.push(Event::Listed(Ok(vec![]))),
                 Effect::Pull(image) => {
                     let outcome = Pulled::Fresh(ImageId("sha256:1".to_owned()));
                     events.push(Event::Pulled { image, outcome });
@@ -95,11 +95,7 @@ fn settle_with(reconciler: &mut Reconciler, event: Event, snapshot: &Snapshot) -
                     operations += 1;
                     events.push(Event::Finished { outcome: outcome(&node, operation), node });
                 }
-                Effect::Listen(_)
-                | Effect::Forget(_)
-                | Effect::CrashLoop { .. }
-                | Effect::Ready
-                | Effect::Finish(_) => {}
+                Effect::Listen(_) | Effect::CrashLoop { .. } | Effect::Ready | Effect::Finish(_) => {}
             }
         }
     }
@@ -108,12 +104,19 @@ fn settle_with(reconciler: &mut Reconciler, event: Event, snapshot: &Snapshot) -
 
 fn outcome(node: &NodeName, operation: Operation) -> Outcome {
     match operation {
-        Operation::Create(target) => Outcome::Created(Box::new(Created {
+        Operation::Create(target) => Outcome::Created(Box::new(Instance {
             id: ContainerId(node.to_string()),
+            node: node.to_string(),
             name: target.spec.name.clone(),
-            record: SpecRecord::new(&target.spec, "salt"),
-            revision: target.revision,
             image_id: ImageId("sha256:1".to_owned()),
+            state: ContainerState::Running,
+            origin: Origin::Labelled,
+            networks: vec![target.spec.network.clone()],
+            record: Some(Arc::new(SpecRecord::new(&target.spec, "salt"))),
+            revision: Some(target.revision),
+            started_at: None,
+            restarts: Some(0),
+            last_exit: None,
         })),
         Operation::Restart { id, revision } => Outcome::Started { id, revision: Some(revision) },
         other => panic!("{} is not expected here", other.verb()),

@@ -1,9 +1,12 @@
-//! One small trait over the container engines that a managed app runs on.
+//! Two traits over the container engines that a managed app runs on.
 //!
-//! [`ContainerRuntime`] is the whole interface: list, create, start, stop, restart, rename, remove, pull, logs, events.
+//! [`ContainerRuntime`] is the interface of a container engine: list, create, start, stop, restart, rename, remove, pull, logs, events.
 //! [`docker`] implements it with bollard (engine API 1.41 and later), [`podman`] with podman-api (libpod, Podman 4.3
 //! and later). The crate `managed-app-fakes` has an in-memory backend. The docs of the trait are a contract: each
 //! sentence has a check in the conformance suite (feature `conformance`), which runs on every backend.
+//!
+//! [`WorkloadEngine`] is the interface of the daemon: one workload for each node. [`HostEngine`] implements it over any
+//! [`ContainerRuntime`].
 //!
 //! This crate does not depend on EchoStream's cloud. It owns the plain types that describe a container
 //! ([`ContainerSpec`] is the desired container, [`Container`] the observed one), the labels that mark a container as
@@ -62,6 +65,7 @@ pub mod docker;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod host_engine;
 mod image;
 pub mod labels;
 mod logfile;
@@ -69,12 +73,14 @@ pub mod names;
 pub mod podman;
 mod runtime;
 mod spec;
+mod workload;
 
 pub use container::{
     Action, Container, ContainerId, ContainerState, EngineEvent, EngineHost, EngineInfo, EngineKind, ImageId, LogChunk,
     LogSource, Origin, ProcessExit, PullProgress,
 };
 pub use error::{ErrorKind, Result, RuntimeError, chain};
+pub use host_engine::{HostEngine, HostEngineOptions, Notice, OutputShipper, RevisionStore, next_name};
 pub use image::{ImageReference, InvalidImageReference};
 pub use labels::Owner;
 pub use runtime::{ContainerRuntime, EventStream, Limits, LogStream, ProgressFn};
@@ -82,3 +88,4 @@ pub use spec::{
     AwslogsMode, ContainerSpec, EnvValue, Hardening, LogSettings, Mount, MountSource, PortBinding, Protocol,
     RegistryCredentials,
 };
+pub use workload::{Applied, Instance, Instances, Revision, Started, StartupInputs, Strategy, Target, WorkloadEngine};

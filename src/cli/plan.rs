@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerId, ContainerRuntime, EngineInfo, RuntimeError};
+use managed_app_runtimes::{ContainerId, ContainerRuntime, EngineInfo, Revision, RuntimeError};
 use tokio::task::spawn_blocking;
 
 use super::query::{self, Problem, within};
@@ -23,7 +23,7 @@ use crate::driver::StateFile;
 use crate::engine;
 use crate::exit::Exit;
 use crate::model::Snapshot;
-use crate::reconciler::{Revision, Settings};
+use crate::reconciler::Settings;
 use crate::text::chain;
 use simulation::{Image, Preview, Simulation, Step};
 

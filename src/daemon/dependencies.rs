@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, ErrorKind, Owner, RuntimeError};
+use managed_app_runtimes::{ContainerRuntime, EngineInfo, ErrorKind, Owner, RuntimeError, WorkloadEngine};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
@@ -15,7 +15,7 @@ use crate::config::{Config, NodeLogOptions, OnExit};
 use crate::engine::{self, NodeLogsChoice};
 use crate::exit::Exit;
 use crate::host::Signal;
-use crate::logs::{Shipper, ShipperOptions, Shipping};
+use crate::logs::{Shipper, ShipperOptions, ShippingRequests};
 use crate::reconciler::{EndOfNodes, NodeLogSettings};
 use crate::text::chain;
 
@@ -105,13 +105,14 @@ pub(super) async fn interruptible<T>(
 }
 
 /// The shipper of the nodes' output, not started.
-pub(super) fn shipper(daemon: &Daemon) -> (Shipper, Shipping) {
-    Shipper::new(ShipperOptions {
-        runtime: daemon.runtime.clone(),
+pub(super) fn shipper(daemon: &Daemon, engine: Arc<dyn WorkloadEngine>, requests: ShippingRequests) -> Shipper {
+    let options = ShipperOptions {
+        engine,
         aws: daemon.aws.clone(),
         group: &daemon.config.log_group,
         state_directory: &daemon.config.state_directory,
-    })
+    };
+    Shipper::new(options, requests)
 }
 
 /// Creates the app's network while the app is read. A node that needs the network earlier or later creates it itself,

@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join;
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, EnvValue, Owner};
+use managed_app_runtimes::{
+    ContainerRuntime, EngineInfo, EnvValue, HostEngine, HostEngineOptions, Owner, WorkloadEngine,
+};
 use secrecy::SecretString;
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -28,11 +30,11 @@ use self::feeds::{forward_changes, notify_watchdog, publish_status};
 use crate::changes::{CHANGES_WAITING_MAX, ChangeMessage, Changes};
 use crate::cloud::{Account, AppCredentials, AuditTrail, Aws, ControlPlane, EchoStream};
 use crate::config::{Config, ConfigErrors, NodeLogs, OnRemoved, Replace};
-use crate::driver::{ContainerObserver, Driver, Executor, NOTICES_MAX, StateFile};
+use crate::driver::{Driver, Executor, StateFile};
 use crate::engine::NodeLogsChoice;
 use crate::exit::Exit;
 use crate::host::{Notifier, Signal, power_off, watchdog_interval};
-use crate::logs::{Shipper, Shipping};
+use crate::logs::Shipping;
 use crate::model::QueueAddress;
 use crate::reconciler::{EndOfNodes, Event, Finish, NodeLogSettings, Settings, Status};
 use crate::registry::Registry;
@@ -108,8 +110,7 @@ impl Daemon {
             Err(exit) => return exit,
         };
         let settings = settings_of(&self.config, &dependencies.node_logs);
-        let shipper = dependencies.node_logs.ships().then(|| shipper(&self));
-        let finish = self.drive(dependencies, settings, shipper, &notifier).await;
+        let finish = self.drive(dependencies, settings, &notifier).await;
         match finish {
             Some(Finish::AppRemoved) => self.end_of_app().await,
             Some(Finish::NoSuchApp) => {
@@ -181,10 +182,9 @@ impl Daemon {
         &mut self,
         dependencies: Dependencies,
         settings: Settings,
-        shipper: Option<(Shipper, Shipping)>,
         notifier: &Arc<Notifier>,
     ) -> Option<Finish> {
-        let Dependencies { cloud, password, is_interrupted, .. } = dependencies;
+        let Dependencies { cloud, password, node_logs, is_interrupted } = dependencies;
         let token = cloud.clone();
         self.recorder.watch_expiry("sign_in", move || token.token_left());
         let keys = self.aws.host_credentials().await;
@@ -195,13 +195,13 @@ impl Daemon {
         let shutdown = CancellationToken::new();
         let (mut tasks, mut closing) = (Tasks::new(), Tasks::new());
         tasks.spawn("network", ensure_network(self.runtime.clone(), settings.network(), settings.owner.clone()));
-        let (shipper, shipping) = shipper.unzip();
+        let (shipping, requests) = node_logs.ships().then(Shipping::new).unzip();
         let shipping = shipping.unwrap_or_default();
-        let executor = self.executor(cloud.clone(), &settings, shipping.clone());
-        let (driver, status) = Driver::new(settings.clone(), executor, queue);
-        if let Some(shipper) = shipper {
+        let engine = self.host_engine(&settings, shipping.clone());
+        let (driver, status) = Driver::new(settings.clone(), self.executor(cloud.clone(), engine.clone()), queue);
+        if let Some(requests) = requests {
             self.recorder.watch_logs(shipping.numbers());
-            tasks.spawn("shipper", shipper.run(driver.app(), driver.containers()));
+            tasks.spawn("shipper", shipper(self, engine.clone(), requests).run(driver.app(), engine.subscribe()));
         }
         let audit = AuditTrail::new(driver.app());
         let trail = audit.clone();
@@ -290,26 +290,27 @@ impl Daemon {
         Event::Settings(Box::new(settings))
     }
 
-    fn executor(&self, cloud: Arc<dyn ControlPlane>, settings: &Settings, shipping: Shipping) -> Executor {
-        let runtime = Arc::new(TimedRuntime::new(self.runtime.clone(), self.recorder.metrics().clone()));
+    fn host_engine(&self, settings: &Settings, shipping: Shipping) -> Arc<dyn WorkloadEngine> {
+        Arc::new(HostEngine::new(HostEngineOptions {
+            runtime: Arc::new(TimedRuntime::new(self.runtime.clone(), self.recorder.metrics().clone())),
+            owner: settings.owner.clone(),
+            store: Arc::new(StateFile::open(&self.config.state_directory)),
+            shipper: Arc::new(shipping),
+            stop_grace: self.config.stop_grace,
+            replace_window: self.config.replace_window,
+            operations_max: self.config.parallel_operations,
+        }))
+    }
+
+    fn executor(&self, cloud: Arc<dyn ControlPlane>, engine: Arc<dyn WorkloadEngine>) -> Executor {
         Executor {
-            runtime: runtime.clone(),
+            engine,
             cloud,
             aws: self.aws.clone(),
             registry: Arc::new(Registry::new(self.aws.clone())),
-            state: Arc::new(StateFile::open(&self.config.state_directory)),
-            owner: settings.owner.clone(),
-            stop_grace: self.config.stop_grace,
-            operations: Semaphore::new(self.config.parallel_operations),
             pulls: Semaphore::new(self.config.parallel_pulls),
-            pulled: Default::default(),
-            replace_window: self.config.replace_window,
-            notices: broadcast::Sender::new(NOTICES_MAX),
-            containers: ContainerObserver::new(runtime, settings.owner.clone()),
             recorder: self.recorder.clone(),
             last_app: std::sync::Mutex::default(),
-            shipping,
-            stopping: CancellationToken::new(),
         }
     }
 

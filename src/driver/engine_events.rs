@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use managed_app_runtimes::{ContainerRuntime, Owner};
+use managed_app_runtimes::WorkloadEngine;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
@@ -32,9 +32,9 @@ pub(super) struct EngineEvents {
 
 impl EngineEvents {
     /// Subscribes at the first call of [`EngineEvents::next`].
-    pub(super) fn new(runtime: Arc<dyn ContainerRuntime>, owner: Owner) -> Self {
+    pub(super) fn new(engine: Arc<dyn WorkloadEngine>) -> Self {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        Self { subscription: subscribe(runtime, owner, sender).boxed(), events }
+        Self { subscription: subscribe(engine, sender).boxed(), events }
     }
 
     /// The first one is [`Event::Begin`]. Cancel-safe.
@@ -50,11 +50,11 @@ impl EngineEvents {
 /// Engine events are hints. When a stream begins or fails, events may have been missed, so the containers are listed;
 /// that also detects an unavailable engine. The first stream begins before the first list, which then misses nothing.
 /// When the engine responds again, pending retry delays end.
-async fn subscribe(runtime: Arc<dyn ContainerRuntime>, owner: Owner, sender: mpsc::Sender<Event>) {
+async fn subscribe(engine: Arc<dyn WorkloadEngine>, sender: mpsc::Sender<Event>) {
     let mut begin = Some(Event::Begin);
     let mut was_away = false;
     loop {
-        let mut subscription = runtime.events(&owner);
+        let mut subscription = engine.events();
         let events = match timeout(BEGIN_WAIT_MAX, &mut subscription).await {
             Ok(events) => events,
             Err(_) => {
@@ -97,16 +97,16 @@ async fn subscribe(runtime: Arc<dyn ContainerRuntime>, owner: Owner, sender: mps
 
 #[cfg(test)]
 mod tests {
+    use managed_app_fakes::Faulty;
     use managed_app_fakes::faulty::Verb;
-    use managed_app_fakes::{Faulty, InMemoryRuntime};
     use managed_app_runtimes::ErrorKind;
 
     use super::*;
-    use crate::driver::tests::harness::owner;
+    use crate::driver::tests::harness::Harness;
 
     fn subscription() -> (Faulty, EngineEvents) {
-        let faults = Faulty::new(Arc::new(InMemoryRuntime::new()));
-        (faults.clone(), EngineEvents::new(Arc::new(faults), owner()))
+        let harness = Harness::new();
+        (harness.faults, EngineEvents::new(harness.host))
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
 //! Executes the effects of the reconciler and returns the results as events. Decides nothing. Owns the subscription to
-//! engine events and the only [`ContainerObserver`]; other parts subscribe to what it knows.
+//! the events of the engine.
 //!
 //! One loop owns the reconciler. Each effect that takes time becomes a task, and its result is the next event. A slow
 //! or hung node therefore never delays another, and the loop awaits only the next event.
@@ -8,10 +8,8 @@ mod engine_events;
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod observer;
 mod operate;
 mod pull;
-mod replace;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -20,23 +18,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, ContainerId, ContainerRuntime, ImageId, ImageReference, Owner};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use managed_app_runtimes::{ImageReference, WorkloadEngine};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-pub use observer::ContainerObserver;
-pub use operate::next_name;
 pub use state::{Disk, StateFile};
 
 use crate::cloud::{Aws, ControlPlane};
-use crate::logs::Shipping;
-use crate::model::{App, NodeContainers, NodeName, QueueAddress, Snapshot};
+use crate::model::{App, NodeName, QueueAddress, Snapshot};
 use crate::reconciler::{
-    CrashLoop, CrashLoopNotice, Effect, Event, Failure, FailureKind, Finish, Listing, OVER_AFTER, Operation, Outcome,
-    Phase, Pulled, Reason, Reconciler, Settings, Status, signal,
+    CrashLoop, CrashLoopNotice, Effect, Event, Failure, FailureKind, Finish, OVER_AFTER, Operation, Outcome, Phase,
+    Pulled, Reason, Reconciler, Settings, Status, signal,
 };
 use crate::registry::Registry;
 use crate::status::Recorder;
@@ -50,72 +44,23 @@ const STATUS_EVERY: Duration = Duration::from_millis(100);
 /// Interval of heartbeats of an idle loop.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
-/// Notices that are buffered for observers; an observer that misses some lists the containers.
-pub const NOTICES_MAX: usize = 256;
-
-/// A notice for those who observe a new container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// The engine reported that the process of this container exited.
-    Died(ContainerId),
-    /// The engine was or may have been unavailable: processes may have ended with it.
-    EngineAway,
-}
-
-impl Notice {
-    /// The notice of `event`, if it has one.
-    pub fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::Engine(event) if event.action == Action::Died => Some(Self::Died(event.container.clone())),
-            Event::EventsLost => Some(Self::EngineAway),
-            _ => None,
-        }
-    }
-}
-
 /// The dependencies of the tasks.
 #[derive(Debug)]
 pub struct Executor {
     /// The engine.
-    pub runtime: Arc<dyn ContainerRuntime>,
+    pub engine: Arc<dyn WorkloadEngine>,
     /// The control plane.
     pub cloud: Arc<dyn ControlPlane>,
     /// AWS, for the endpoints of its services.
     pub aws: Arc<Aws>,
     /// Credentials for images.
     pub registry: Arc<Registry>,
-    /// Revisions that containers were started with.
-    pub state: Arc<StateFile>,
-    /// The owner of the containers.
-    pub owner: Owner,
-    /// Time limit of a stop before the engine kills the node.
-    pub stop_grace: Duration,
-    /// Permits of engine operations.
-    pub operations: Semaphore,
     /// Permits of pulls.
     pub pulls: Semaphore,
-    /// The local images by the last pull of each, except those that are being pulled.
-    pub pulled: Mutex<HashMap<ImageReference, ImageId>>,
-    /// How long a new container must stay up before the old one is removed; zero skips the check.
-    pub replace_window: Duration,
-    /// Notifies those who observe a new container.
-    pub notices: broadcast::Sender<Notice>,
-    /// Lists the containers and makes the calls that change them.
-    pub containers: ContainerObserver,
     /// Records operations.
     pub recorder: Arc<Recorder>,
     /// The last response about the app, to determine what has changed since.
     pub last_app: Mutex<Option<Arc<App>>>,
-    /// Ships the output of nodes: a stopped container is kept until its output is shipped, within a limit.
-    pub shipping: Shipping,
-    /// Cancelled when the daemon ends: operations then stop between two steps.
-    pub stopping: CancellationToken,
-}
-
-impl Executor {
-    fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
-    }
 }
 
 /// The loop around the reconciler.
@@ -141,7 +86,6 @@ enum Subject {
     List,
     Pull(ImageReference),
     Node(NodeName),
-    State,
 }
 
 impl Driver {
@@ -178,21 +122,16 @@ impl Driver {
         self.app.subscribe()
     }
 
-    /// The containers of the nodes: what lists and results of calls have shown. `None` before the first list.
-    pub fn containers(&self) -> watch::Receiver<Option<NodeContainers>> {
-        self.executor.containers.subscribe()
-    }
-
     /// Runs until everything is done. Dropping the future aborts all tasks.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Finish {
-        let mut engine_events = EngineEvents::new(self.executor.runtime.clone(), self.executor.owner.clone());
+        let mut engine_events = EngineEvents::new(self.executor.engine.clone());
         let mut event = engine_events.next().await;
         loop {
             debug!(event = event.name(), "event");
             self.publish(&event);
             let effects = self.reconciler.on(event, self.began.elapsed());
             if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {
-                self.executor.stopping.cancel();
+                self.executor.engine.close();
             }
             for effect in effects {
                 if let Some(finish) = self.execute(effect) {
@@ -208,12 +147,8 @@ impl Driver {
         }
     }
 
-    /// Notifies observers of new containers about exits, and followers of the app about its state. None of them need
-    /// exist.
+    /// Notifies followers of the app about its state.
     fn publish(&self, event: &Event) {
-        if let Some(notice) = Notice::of(event) {
-            let _ = self.executor.notices.send(notice);
-        }
         if let Event::Snapshot(Ok(Snapshot::App(app))) = event {
             self.app.send_replace(Some(app.clone()));
         }
@@ -264,13 +199,6 @@ impl Driver {
             Effect::Listen(address) => {
                 self.queue.send_replace(Some(address));
             }
-            Effect::Forget(ids) => {
-                let forgotten = executor.state.retain(&ids);
-                self.spawn(Subject::State, async move {
-                    forgotten.await;
-                    Event::Saved
-                });
-            }
             Effect::CrashLoop { node, notice } => {
                 log_crash_loop(&node, &notice);
                 executor.recorder.crash_loop(&node, &notice);
@@ -301,10 +229,9 @@ impl Driver {
         let failure = Failure { kind: FailureKind::Transient, text: "a task panicked; this is a bug".to_owned() };
         match self.subjects.remove(&error.id()) {
             Some(Subject::Snapshot) => Event::Snapshot(Err(failure)),
-            Some(Subject::List) => Event::Listed(Err(failure)),
+            Some(Subject::List) | None => Event::Listed(Err(failure)),
             Some(Subject::Pull(image)) => Event::Pulled { image, outcome: Pulled::Failed(failure) },
             Some(Subject::Node(node)) => Event::Finished { node, outcome: Outcome::Failed(failure) },
-            Some(Subject::State) | None => Event::Saved,
         }
     }
 }
@@ -337,9 +264,7 @@ impl Executor {
 
     /// Lists our containers.
     pub async fn list(&self) -> Event {
-        let listed = self.containers.list().await;
-        let listing = |containers| Listing { containers, revisions: self.state.revisions() };
-        Event::Listed(listed.map(listing).map_err(|error| {
+        Event::Listed(self.engine.observe().await.map_err(|error| {
             warn!(error = chain(&error), "containers cannot be listed; retrying");
             let failure = failure::of_runtime(&error);
             self.recorder.failed("engine", failure.kind);

@@ -1,7 +1,6 @@
 //! One pull: credentials, pull, and the local copy when it fails.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use managed_app_runtimes::{ErrorKind, ImageId, ImageReference, PullProgress};
@@ -11,21 +10,17 @@ use super::{Executor, failure};
 use crate::reconciler::{Failure, Pulled};
 use crate::telemetry::PROGRESS;
 
-/// Images whose ID is known by their last pull.
-const PULLED_MAX: usize = 1_000;
-
 impl Executor {
     /// Pulls `image`; on a failure, reports whether an older copy is present.
     pub async fn pull(&self, image: &ImageReference) -> Pulled {
         let _permit = self.pulls.acquire().await.expect("the semaphore is never closed");
         let began = Instant::now();
-        self.pulled().remove(image);
-        let pulled = match self.fetch(image).await {
+        match self.fetch(image).await {
             Ok(id) => {
                 info!(image = %image, elapsed_ms = began.elapsed().as_millis() as u64, "image is up to date");
                 Pulled::Fresh(id)
             }
-            Err(failure) => match self.runtime.image(image).await {
+            Err(failure) => match self.engine.image(image).await {
                 Ok(Some(id)) => {
                     warn!(image = %image, error = failure.text, "image cannot be pulled; the local copy is used");
                     Pulled::Kept { id, failure }
@@ -35,20 +30,7 @@ impl Executor {
                     Pulled::Failed(failure)
                 }
             },
-        };
-        if let Pulled::Fresh(id) | Pulled::Kept { id, .. } = &pulled {
-            remember(&mut self.pulled(), image.clone(), id.clone());
         }
-        pulled
-    }
-
-    /// The local image by the last pull; `None` if that failed or another one runs.
-    pub(super) fn last_pulled(&self, image: &ImageReference) -> Option<ImageId> {
-        self.pulled().get(image).cloned()
-    }
-
-    fn pulled(&self) -> MutexGuard<'_, HashMap<ImageReference, ImageId>> {
-        self.pulled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Content with a digest never changes: a local copy is the image. The same applies to images of `localhost`, which
@@ -57,7 +39,7 @@ impl Executor {
     async fn fetch(&self, image: &ImageReference) -> Result<ImageId, Failure> {
         let is_local = image.registry() == "localhost";
         if (is_local || image.digest().is_some())
-            && let Ok(Some(id)) = self.runtime.image(image).await
+            && let Ok(Some(id)) = self.engine.image(image).await
         {
             return Ok(id);
         }
@@ -69,14 +51,6 @@ impl Executor {
             other => other.map_err(PullError::into_failure),
         }
     }
-}
-
-/// Tags change for years: at the limit all are forgotten, and the engine is asked for their images instead.
-fn remember(pulled: &mut HashMap<ImageReference, ImageId>, image: ImageReference, id: ImageId) {
-    if pulled.len() >= PULLED_MAX {
-        pulled.clear();
-    }
-    pulled.insert(image, id);
 }
 
 enum PullError {
@@ -99,7 +73,7 @@ impl Executor {
             self.registry.credentials(image).await.map_err(|error| PullError::Other(failure::of_registry(&error)))?;
         let report = Report::new(image);
         let progress = |progress: PullProgress| report.show(progress);
-        self.runtime.pull(image, credentials.as_ref(), &progress).await.map_err(|error| {
+        self.engine.pull(image, credentials.as_ref(), &progress).await.map_err(|error| {
             let failure = failure::of_pull(&error);
             match error.kind() {
                 ErrorKind::Unauthorized => PullError::Unauthorized(failure),
@@ -138,21 +112,6 @@ impl<'a> Report<'a> {
             *last = Instant::now();
             info!(image = %self.image, done_bytes = progress.done_bytes, total_bytes = progress.total_bytes,
                 "image is being pulled");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_number_of_known_images_is_bounded() {
-        let mut pulled = HashMap::new();
-        for number in 0..3 * PULLED_MAX {
-            let image: ImageReference = format!("registry.test/node:{number}").parse().expect("a reference");
-            remember(&mut pulled, image.clone(), ImageId(number.to_string()));
-            assert!(pulled.len() <= PULLED_MAX && pulled.contains_key(&image), "{number}");
         }
     }
 }

@@ -11,13 +11,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use managed_app_runtimes::ContainerId;
+use managed_app_runtimes::{ContainerId, Revision, RevisionStore, StartupInputs};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::json_file::{self, JsonFile};
-use crate::reconciler::{Revision, StartupInputs};
 use crate::text::chain;
 
 /// Version of the file that this program writes; a newer file is set aside.
@@ -95,32 +94,7 @@ impl StateFile {
         JsonFile::new(directory.join(FILE_NAME), VERSION).read().map(Contents::into_revisions)
     }
 
-    /// All known revisions.
-    pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).revisions.clone()
-    }
-
-    /// Records that `id` is started with `revision`; on disk when this returns, unless a warning was logged.
-    pub async fn record(self: &Arc<Self>, id: &ContainerId, revision: &Revision) {
-        self.change(|revisions| {
-            revisions.insert(id.clone(), revision.clone());
-        })
-        .await;
-    }
-
-    /// Drops containers that are removed, or whose inputs are unknown.
-    pub async fn forget(self: &Arc<Self>, ids: &[ContainerId]) {
-        self.change(|revisions| revisions.retain(|id, _| !ids.contains(id))).await;
-    }
-
-    /// Drops all containers but these in memory at once, so that later records stay. The future writes the file.
-    pub fn retain(self: &Arc<Self>, ids: &HashSet<ContainerId>) -> impl Future<Output = ()> + Send + use<> {
-        let number = self.edit(|revisions| revisions.retain(|id, _| ids.contains(id)));
-        let this = self.clone();
-        async move { this.save(number).await }
-    }
-
-    async fn change(self: &Arc<Self>, change: impl FnOnce(&mut HashMap<ContainerId, Revision>)) {
+    async fn change(&self, change: impl FnOnce(&mut HashMap<ContainerId, Revision>)) {
         let number = self.edit(change);
         self.save(number).await;
     }
@@ -134,7 +108,7 @@ impl StateFile {
     }
 
     /// Writes the file unless this change is on disk already. Changes during a write share the next one.
-    async fn save(self: &Arc<Self>, number: u64) {
+    async fn save(&self, number: u64) {
         let mut written = self.written.lock().await;
         if *written >= number {
             return;
@@ -153,6 +127,29 @@ impl StateFile {
             (memory.revisions.clone(), memory.changes)
         };
         (to_text(&revisions).expect("texts can be written as JSON"), number)
+    }
+}
+
+#[async_trait]
+impl RevisionStore for StateFile {
+    fn revisions(&self) -> HashMap<ContainerId, Revision> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).revisions.clone()
+    }
+
+    fn revision(&self, id: &ContainerId) -> Option<Revision> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).revisions.get(id).cloned()
+    }
+
+    async fn record(&self, id: &ContainerId, revision: &Revision) {
+        self.change(|revisions| drop(revisions.insert(id.clone(), revision.clone()))).await;
+    }
+
+    async fn forget(&self, ids: &[ContainerId]) {
+        self.change(|revisions| revisions.retain(|id, _| !ids.contains(id))).await;
+    }
+
+    fn retain(&self, ids: &HashSet<ContainerId>) {
+        self.edit(|revisions| revisions.retain(|id, _| ids.contains(id)));
     }
 }
 
@@ -229,9 +226,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a folder");
         let state = Arc::new(StateFile::open(directory.path()));
         state.record(&id("old"), &Revision::from_text("1")).await;
-        let forgotten = state.retain(&HashSet::new());
+        state.retain(&HashSet::new());
         state.record(&id("new"), &Revision::from_text("2")).await;
-        forgotten.await;
         let left = StateFile::open(directory.path()).revisions();
         assert_eq!(left, HashMap::from([(id("new"), Revision::from_text("2"))]));
     }

@@ -2,18 +2,18 @@
 
 mod crashes;
 pub(super) mod harness;
+mod observer;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use managed_app_fakes::faulty::Verb;
 use managed_app_fakes::memory::{Behaviour, Latencies};
-use managed_app_runtimes::labels::{self, SpecRecord};
-use managed_app_runtimes::{ContainerState, ErrorKind, PortBinding, Protocol};
+use managed_app_runtimes::{
+    ContainerState, ErrorKind, Notice, PortBinding, Protocol, Revision, Strategy, Target, WorkloadEngine, next_name,
+};
 use tokio::time::Instant;
 
-use super::Notice;
-use super::operate::{next_name, with_labels};
 use crate::reconciler::*;
 use harness::{Harness, WINDOW, image, target};
 
@@ -51,20 +51,23 @@ async fn the_node_is_down_for_one_stop_and_one_start() {
 
 #[tokio::test(start_paused = true)]
 async fn zero_window_skips_the_check() {
-    let mut harness = Harness::with_old(vec![]).await;
-    harness.executor.replace_window = Duration::ZERO;
+    let harness = Harness::with_old(vec![]).await.with_window(Duration::ZERO).await;
     let began = Instant::now();
     assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
     assert_eq!((began.elapsed(), harness.memory.calls("list", "app")), (Duration::ZERO, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn forced_replacement_has_no_window() {
+async fn a_container_cut_off_from_its_network_has_no_window() {
     let harness = Harness::with_old(vec![]).await;
+    harness.memory.disconnect("aa", "app").expect("it is connected");
+    harness.host.observe().await.expect("a list");
+    harness.memory.clear_journal();
     let began = Instant::now();
-    assert!(matches!(harness.replace(next(), Strategy::Force).await, Outcome::Created(_)));
+    let next = target("aa", "one", "1", vec![]);
+    assert!(matches!(harness.replace(next, Strategy::StopFirst).await, Outcome::Created(_)));
     assert_eq!((began.elapsed(), harness.memory.calls("list", "app")), (Duration::ZERO, 0));
-    assert_eq!(harness.running(), [("aa".to_owned(), "two".to_owned())]);
+    assert_eq!(harness.view("aa").map(|view| view.starts), Some(1), "it is another one");
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,11 +89,7 @@ async fn new_container_that_does_not_stay_up_is_rolled_back() {
         assert_eq!(harness.running(), [("aa".to_owned(), "one".to_owned())]);
         assert_eq!(harness.memory.containers().len(), 1);
         let id = harness.view("aa").expect("the old one").container.id;
-        assert_eq!(
-            harness.executor.state.revisions(),
-            [(id, Revision::from_text("2"))].into(),
-            "it has read what is current"
-        );
+        assert_eq!(harness.revisions(), [(id, Revision::from_text("2"))].into(), "it has read what is current");
     }
 }
 
@@ -163,7 +162,7 @@ async fn failure_before_the_stop_does_not_affect_the_old_container() {
 
 #[tokio::test(start_paused = true)]
 async fn window_holds_no_permit() {
-    let harness = Harness::with_old(vec![]).await.with_permits(1);
+    let harness = Harness::with_old(vec![]).await.with_permits(1).await;
     harness.create(target("bb", "one", "1", vec![])).await;
     let id = harness.view("bb").expect("bb").container.id;
     let began = Instant::now();
@@ -179,14 +178,13 @@ async fn window_holds_no_permit() {
 
 #[tokio::test(start_paused = true)]
 async fn exit_event_ends_the_window_early() {
-    let mut harness = Harness::with_old(vec![]).await;
-    harness.executor.replace_window = Duration::from_secs(600);
+    let harness = Harness::with_old(vec![]).await.with_window(Duration::from_secs(600)).await;
     behave(&harness, crashes(Duration::from_secs(1)));
     let began = Instant::now();
     let word = async {
         tokio::time::sleep(Duration::from_millis(1_010)).await;
         let next = harness.view(&next_name("aa")).expect("it is being watched").container.id;
-        harness.executor.notices.send(Notice::Died(next)).expect("somebody watches");
+        harness.host.notify(Notice::Died(next));
     };
     let (outcome, ()) = tokio::join!(harness.replace(next(), Strategy::StopFirst), word);
     assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
@@ -199,7 +197,7 @@ async fn exit_together_with_the_engine_is_transient() {
     behave(&harness, Behaviour::Exits { code: 137, after: WINDOW / 4 });
     let restart = async {
         tokio::time::sleep(WINDOW / 8).await;
-        harness.executor.notices.send(Notice::EngineAway).expect("somebody watches");
+        harness.host.notify(Notice::EngineAway);
         tokio::time::sleep(WINDOW / 4).await;
         behave(&harness, Behaviour::Runs);
     };
@@ -216,40 +214,43 @@ async fn stopped_daemon_leaves_the_rollout_to_the_next_one() {
     let harness = Harness::with_old(vec![]).await;
     let stop = async {
         tokio::time::sleep(WINDOW / 2).await;
-        harness.executor.stopping.cancel();
+        harness.host.close();
     };
     let began = Instant::now();
     let (outcome, ()) = tokio::join!(harness.replace(next(), Strategy::StopFirst), stop);
     assert!(matches!(outcome, Outcome::Abandoned), "{outcome:?}");
     assert!(began.elapsed() < WINDOW);
     assert_eq!(harness.memory.containers().len(), 2);
-    let harness = harness.restarted();
-    harness.settle(&next(), false).await;
+    let harness = harness.restarted().await;
+    let later = Target { revision: Revision::from_text("3"), ..next() };
+    let Outcome::Created(created) = harness.replace(later, Strategy::StopFirst).await else { panic!("it is there") };
+    assert_eq!(created.revision, Some(Revision::from_text("2")), "what it has read");
     let only = harness.view("aa").expect("the new one");
     assert_eq!((only.starts, harness.memory.containers().len()), (1, 1), "it was not started again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_nodes_swap_ports_with_a_single_permit() {
-    let harness = Harness::with_old(vec![port(1)]).await.with_permits(1);
+    let harness = Harness::with_old(vec![port(1)]).await.with_permits(1).await;
     harness.create(target("bb", "one", "1", vec![port(2)])).await;
     harness.memory.set_latencies(Latencies { stop: Duration::from_secs(3), ..Latencies::default() });
     let began = Instant::now();
     let (a, b) = tokio::join!(
-        harness.replace(target("aa", "two", "2", vec![port(2)]), Strategy::PortSwap),
-        harness.replace(target("bb", "two", "2", vec![port(1)]), Strategy::PortSwap),
+        harness.replace(target("aa", "two", "2", vec![port(2)]), Strategy::StopFirst),
+        harness.replace(target("bb", "two", "2", vec![port(1)]), Strategy::StopFirst),
     );
     assert!(matches!((&a, &b), (Outcome::Created(_), Outcome::Created(_))), "{a:?} {b:?}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn port_swap_without_a_free_port_is_a_transient_failure() {
+async fn port_that_another_node_keeps_is_a_transient_failure() {
     let harness = Harness::with_old(vec![port(1)]).await;
-    harness.memory.occupy_port(ANY, Protocol::Tcp, 2);
-    let outcome = harness.replace(target("aa", "two", "2", vec![port(2)]), Strategy::PortSwap).await;
+    harness.create(target("bb", "one", "1", vec![port(2)])).await;
+    let outcome = harness.replace(target("aa", "two", "2", vec![port(2)]), Strategy::StopFirst).await;
     let Outcome::RolledBack(failure) = outcome else { panic!("{outcome:?}") };
     assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(harness.running().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,7 +272,7 @@ async fn failed_overlap_does_not_affect_the_old_container() {
     assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
     assert_eq!(harness.view("aa").map(|view| view.starts), Some(1));
     assert_eq!((harness.memory.containers().len(), harness.memory.calls("stop", "aa")), (1, 0));
-    assert_eq!(harness.executor.state.revisions().into_values().collect::<Vec<_>>(), [Revision::from_text("1")]);
+    assert_eq!(harness.revisions().into_values().collect::<Vec<_>>(), [Revision::from_text("1")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,14 +294,4 @@ async fn taken_name_does_not_prevent_a_replacement() {
     assert!(matches!(harness.replace(next(), Strategy::StopFirst).await, Outcome::Created(_)));
     assert!(harness.view(&next_name("aa")).is_some_and(|stranger| stranger.starts == 1));
     assert_eq!(harness.view("aa").and_then(|view| Some(view.spec?.image)), Some(image("two")));
-}
-
-#[test]
-fn each_container_has_its_own_salt() {
-    let spec = next().spec;
-    let label = || with_labels(&spec, "aa".to_owned()).0.labels[labels::SPEC].clone();
-    let (one, other) = (label(), label());
-    assert_ne!(one, other);
-    let record = |label: String| SpecRecord::from_labels(&[(labels::SPEC.to_owned(), label)].into()).expect("a record");
-    assert_eq!(record(one).differences(&spec), record(other).differences(&spec));
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerId, ContainerRuntime, ErrorKind, LogChunk, RuntimeError};
+use managed_app_runtimes::{ContainerId, ErrorKind, LogChunk, RuntimeError, WorkloadEngine};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -64,7 +64,7 @@ pub(super) struct FollowerRequest {
 
 /// What all followers share.
 pub(super) struct FollowerContext {
-    pub(super) runtime: Arc<dyn ContainerRuntime>,
+    pub(super) engine: Arc<dyn WorkloadEngine>,
     pub(super) cursors: Arc<Cursors>,
     /// Limit of a batch of each follower, bytes; smaller when there are many.
     pub(super) batch_bytes_max: Arc<AtomicUsize>,
@@ -139,7 +139,7 @@ impl Follower {
         delivery: Delivery,
     ) -> Self {
         let position = context.cursors.get(&container);
-        let mut input = Input::new(context.runtime.clone(), container.clone());
+        let mut input = Input::new(context.engine.clone(), container.clone());
         input.open(position);
         Self {
             container,

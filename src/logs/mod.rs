@@ -32,4 +32,4 @@ pub use event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, parts};
 pub use join::Joiner;
 pub use names::stream_name;
 pub use probe::{LogError, LogErrorKind, LogProbe};
-pub use shipper::{CLOSE_WAIT, REMOVAL_WAIT, Shipper, ShipperOptions, Shipping};
+pub use shipper::{CLOSE_WAIT, REMOVAL_WAIT, Shipper, ShipperOptions, Shipping, ShippingRequests};

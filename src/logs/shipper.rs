@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
-use managed_app_runtimes::{ContainerId, ContainerRuntime, ContainerState, names};
+use managed_app_runtimes::{ContainerId, ContainerState, Instance, Instances, OutputShipper, WorkloadEngine, names};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -18,7 +19,7 @@ use super::cursors::Cursors;
 use super::deliver::{Delivery, LogService};
 use super::follow::{Follower, FollowerContext, FollowerRequest, Lifecycle};
 use crate::cloud::Aws;
-use crate::model::{App, NodeContainer, NodeContainers, NodeName};
+use crate::model::{App, NodeName};
 use crate::status::Numbers;
 use crate::tasks::Tasks;
 
@@ -68,7 +69,7 @@ enum Request {
 #[derive(Debug)]
 pub struct ShipperOptions<'a> {
     /// The engine.
-    pub runtime: Arc<dyn ContainerRuntime>,
+    pub engine: Arc<dyn WorkloadEngine>,
     /// AWS.
     pub aws: Arc<Aws>,
     /// The daemon's log group; the names of the log groups of nodes begin with it.
@@ -96,7 +97,21 @@ struct Followed {
     lifecycle: watch::Sender<Lifecycle>,
 }
 
+/// The requests of a [`Shipping`], for [`Shipper::new`].
+#[derive(Debug)]
+pub struct ShippingRequests {
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<Request>,
+}
+
 impl Shipping {
+    /// A handle, and its requests.
+    pub fn new() -> (Self, ShippingRequests) {
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let shared = Arc::new(Shared { requests: sender, numbers: Numbers::default() });
+        (Self(Some(shared.clone())), ShippingRequests { shared, requests })
+    }
+
     /// A handle without a shipper: calls do nothing and return at once.
     pub fn off() -> Self {
         Self(None)
@@ -105,15 +120,6 @@ impl Shipping {
     /// The numbers of each node; empty without a shipper.
     pub fn numbers(&self) -> Numbers {
         self.0.as_ref().map(|shared| shared.numbers.clone()).unwrap_or_default()
-    }
-
-    /// Waits until all output of these containers is in CloudWatch, at most for [`REMOVAL_WAIT`]. The containers have
-    /// stopped and will be removed.
-    pub async fn finish(&self, ids: &[ContainerId]) {
-        let ids = ids.to_vec();
-        if self.request(REMOVAL_WAIT, |done| Request::Finish { ids, done }).await.is_err() {
-            warn!("containers are removed before all their output is in CloudWatch: the wait exceeded its limit");
-        }
     }
 
     /// Waits until all output so far is in CloudWatch, and ends the shipper. Takes slightly more than [`CLOSE_WAIT`] at
@@ -135,27 +141,36 @@ impl Shipping {
     }
 }
 
+#[async_trait]
+impl OutputShipper for Shipping {
+    /// The limit is [`REMOVAL_WAIT`].
+    async fn finish(&self, ids: &[ContainerId]) {
+        let ids = ids.to_vec();
+        if self.request(REMOVAL_WAIT, |done| Request::Finish { ids, done }).await.is_err() {
+            warn!("containers are removed before all their output is in CloudWatch: the wait exceeded its limit");
+        }
+    }
+}
+
 impl Shipper {
-    /// A shipper and the handle to it. Reads the cursors; makes no call.
-    pub fn new(options: ShipperOptions<'_>) -> (Self, Shipping) {
-        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let shared = Arc::new(Shared { requests: sender, numbers: Numbers::default() });
+    /// A shipper for the requests of a handle. Reads the cursors; makes no call.
+    pub fn new(options: ShipperOptions<'_>, requests: ShippingRequests) -> Self {
+        let ShippingRequests { shared, requests } = requests;
         let context = FollowerContext {
-            runtime: options.runtime,
+            engine: options.engine,
             cursors: Arc::new(Cursors::open(options.state_directory)),
             batch_bytes_max: Arc::new(AtomicUsize::new(BATCH_BYTES_MAX)),
         };
-        let shipper = Self {
+        Self {
             aws: options.aws,
             group: options.group.to_owned(),
             context,
-            shared: shared.clone(),
+            shared,
             requests,
             service: None,
             followers: HashMap::new(),
             tasks: Tasks::new(),
-        };
-        (shipper, Shipping(Some(shared)))
+        }
     }
 
     /// Runs until [`Shipping::close`]. Dropping the future stops shipping; nothing is lost.
@@ -164,7 +179,7 @@ impl Shipper {
     pub async fn run(
         mut self,
         mut app: watch::Receiver<Option<Arc<App>>>,
-        mut containers: watch::Receiver<Option<NodeContainers>>,
+        mut containers: watch::Receiver<Option<Instances>>,
     ) {
         let Some(region) = self.region(&mut app).await else { return };
         self.service = Some(Arc::new(LogService::new(self.aws.clone(), &region)));
@@ -216,9 +231,9 @@ impl Shipper {
     }
 
     /// Starts and ends followers. `None`: the containers are not known yet.
-    fn follow_all(&mut self, containers: &Option<NodeContainers>) {
+    fn follow_all(&mut self, containers: &Option<Instances>) {
         let Some(containers) = containers else { return };
-        for (id, container) in containers.iter().filter(|(_, container)| container.keeps_output) {
+        for (id, container) in containers.iter().filter(|(_, container)| container.keeps_output()) {
             self.observe(id, container);
         }
         for (id, followed) in &self.followers {
@@ -239,13 +254,18 @@ impl Shipper {
     }
 
     /// A container that was never started has no output.
-    fn observe(&mut self, id: &ContainerId, container: &NodeContainer) {
-        let NodeContainer { node, state, started_at, .. } = container;
+    fn observe(&mut self, id: &ContainerId, instance: &Instance) {
+        let Instance { node, state, started_at, .. } = instance;
         let lifecycle = Lifecycle::Present { started_at: *started_at, is_running: state.is_running() };
         match self.followers.get(id) {
             Some(followed) => followed.set(lifecycle),
             None if *state == ContainerState::Created => {}
-            None => self.follow(id.clone(), node.clone(), lifecycle),
+            None => {
+                // Others may have created a container whose node has an impossible name.
+                if let Ok(node) = NodeName::new(node.clone()) {
+                    self.follow(id.clone(), node, lifecycle);
+                }
+            }
         }
     }
 

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerState, ProcessExit};
+use managed_app_runtimes::{ContainerState, Instance, ProcessExit};
 
 use super::crash_loop::{CrashLoop, CrashLoopNotice, NextStart};
-use super::plan::Observed;
 
 /// A run of this length resets the delay, as with Docker.
 const STEADY_RUN: Duration = Duration::from_secs(10);
@@ -49,7 +48,7 @@ pub struct CrashTracker {
 
 impl CrashTracker {
     /// Compares the container in a list (`seen`) with its known state (`before`).
-    pub fn observe(&mut self, before: Option<&Observed>, seen: &Observed, now: Duration) {
+    pub fn observe(&mut self, before: Option<&Instance>, seen: &Instance, now: Duration) {
         let is_new_end = seen.last_exit.is_some_and(|exit| self.last_exit.is_none_or(|last| last.at != exit.at));
         self.is_restarting = seen.state == ContainerState::Restarting;
         let length = run_length(before, seen);
@@ -172,7 +171,7 @@ impl CrashTracker {
     }
 
     /// Exits of a container that is new to this daemon and that the engine restarts repeatedly: the engine's count.
-    fn ends_before(&self, seen: &Observed, length: Option<Duration>) -> u32 {
+    fn ends_before(&self, seen: &Instance, length: Option<Duration>) -> u32 {
         let is_short = length.is_some_and(|length| length < OVER_AFTER);
         let is_unknown = self.ends == 0 && self.running_since.is_none();
         let counts = self.is_restarting && is_short && is_unknown;
@@ -207,7 +206,7 @@ impl CrashTracker {
         (self.ends, self.began, self.short_runs) = (0, None, 0);
     }
 
-    fn record_exit(&mut self, seen: &Observed) {
+    fn record_exit(&mut self, seen: &Instance) {
         let event = std::mem::take(&mut self.event_exit);
         let listed = seen.last_exit.unwrap_or_default();
         let of_state = match seen.state {
@@ -236,28 +235,28 @@ fn next_threshold(count: u32) -> u32 {
     threshold
 }
 
-fn is_up(container: &Observed) -> bool {
+fn is_up(container: &Instance) -> bool {
     matches!(container.state, ContainerState::Running | ContainerState::Paused)
 }
 
-fn has_ended(container: &Observed) -> bool {
+fn has_ended(container: &Instance) -> bool {
     matches!(container.state, ContainerState::Exited { .. } | ContainerState::Restarting | ContainerState::Dead)
 }
 
 /// Whether the process is a new one, by its start time.
-fn is_other(before: &Observed, seen: &Observed) -> bool {
+fn is_other(before: &Instance, seen: &Instance) -> bool {
     before.started_at.is_some_and(|at| seen.started_at.is_some_and(|now| now != at))
 }
 
 /// Exits between two lists: by the engine's count if there is one, and at least one if the process does not run any
 /// more or is a new one.
-fn ends_between(before: &Observed, seen: &Observed) -> u32 {
+fn ends_between(before: &Instance, seen: &Instance) -> u32 {
     let by_state = u32::from(is_up(before) && (has_ended(seen) || (is_up(seen) && is_other(before, seen))));
     by_state.max(ends_by_count(before, seen).unwrap_or(0))
 }
 
 /// Each start by the engine follows an exit. An exit without a start is the current one, unless it was observed before.
-fn ends_by_count(before: &Observed, seen: &Observed) -> Option<u32> {
+fn ends_by_count(before: &Instance, seen: &Instance) -> Option<u32> {
     let starts = i64::try_from(engine_starts(seen)?).ok()? - i64::try_from(engine_starts(before)?).ok()?;
     if starts < 0 {
         // A start by a call resets the count.
@@ -268,13 +267,13 @@ fn ends_by_count(before: &Observed, seen: &Observed) -> Option<u32> {
 }
 
 /// Completed starts by the engine: Docker counts one as soon as it is planned.
-fn engine_starts(container: &Observed) -> Option<u64> {
+fn engine_starts(container: &Instance) -> Option<u64> {
     let is_intended = container.state == ContainerState::Restarting;
     container.restarts.map(|count| count.saturating_sub(u64::from(is_intended)))
 }
 
 /// Duration of the last finished run, by the engine's clock.
-fn run_length(before: Option<&Observed>, seen: &Observed) -> Option<Duration> {
+fn run_length(before: Option<&Instance>, seen: &Instance) -> Option<Duration> {
     let ended_at = seen.last_exit?.at?;
     let started_at = if has_ended(seen) { seen.started_at? } else { before?.started_at? };
     Duration::try_from(ended_at - started_at).ok()

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app_runtimes::{
-    AwslogsMode, ContainerSpec, EnvValue, Hardening, ImageReference, LogSettings, Owner, labels, names,
+    AwslogsMode, ContainerSpec, EnvValue, Hardening, ImageReference, LogSettings, Owner, Target, labels, names,
 };
 use secrecy::SecretString;
 
-use super::effect::Target;
 use super::policy::Policy;
 use super::revision::AppInputs;
 use crate::model::{App, Node};
@@ -72,8 +71,6 @@ pub struct Desired {
     pub image: ImageReference,
     /// Whether two of its containers may run for a moment.
     pub can_overlap: bool,
-    /// Other output settings that do not cause a replacement of a container which has them.
-    pub kept_logs: Option<LogSettings>,
 }
 
 impl Settings {
@@ -131,7 +128,8 @@ impl Settings {
         let revision = app_inputs.revision(node);
         let can_overlap = self.overlap && spec.ports.is_empty() && spec.mounts.is_empty();
         let kept_logs = self.kept_logs.as_ref().map(|kept| logs_of(kept, app, node));
-        Ok(Desired { target: Target { spec: Arc::new(spec), revision }, image, can_overlap, kept_logs })
+        let target = Target { spec: Arc::new(spec), revision, image_id: None, kept_logs };
+        Ok(Desired { target, image, can_overlap })
     }
 
     fn env_of(&self, node: &Node) -> BTreeMap<String, EnvValue> {

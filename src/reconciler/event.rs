@@ -1,11 +1,8 @@
 //! All inputs of the reconciler in one closed enum: nothing else can influence it.
 
-use std::collections::HashMap;
+use managed_app_runtimes::{ContainerId, EngineEvent, ImageId, ImageReference, Instance, Revision};
 
-use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{Container, ContainerId, EngineEvent, ImageId, ImageReference};
-
-use super::{Revision, Settings};
+use super::Settings;
 use crate::model::{Change, NodeName, Snapshot};
 
 /// One event.
@@ -20,7 +17,7 @@ pub enum Event {
     /// The response to [`Effect::FetchSnapshot`](super::Effect::FetchSnapshot).
     Snapshot(Result<Snapshot, Failure>),
     /// The response to [`Effect::List`](super::Effect::List).
-    Listed(Result<Listing, Failure>),
+    Listed(Result<Vec<Instance>, Failure>),
     /// The engine reports an event of a container.
     Engine(EngineEvent),
     /// Engine events may have been lost: list the containers.
@@ -39,8 +36,6 @@ pub enum Event {
         /// The result.
         outcome: Outcome,
     },
-    /// The response to [`Effect::Forget`](super::Effect::Forget).
-    Saved,
     /// The time of [`Reconciler::deadline`](super::Reconciler::deadline) is reached.
     Timer,
     /// An operator requests a full comparison.
@@ -64,7 +59,6 @@ impl Event {
             Self::EventsLost => "events_lost",
             Self::Pulled { .. } => "pulled",
             Self::Finished { .. } => "finished",
-            Self::Saved => "saved",
             Self::Timer => "timer",
             Self::Resync => "resync",
             Self::Settings(_) => "settings",
@@ -82,16 +76,6 @@ pub enum EndOfNodes {
     Stop,
     /// They are stopped and removed.
     Remove,
-}
-
-/// The containers of the engine, and their revisions of the state file.
-#[derive(Debug, Clone, Default)]
-pub struct Listing {
-    /// Our containers.
-    pub containers: Vec<Container>,
-    /// Revisions that containers read at their last start, from the state file: all operations write them, also those
-    /// whose response was lost.
-    pub revisions: HashMap<ContainerId, Revision>,
 }
 
 /// The result of a pull.
@@ -113,21 +97,14 @@ pub enum Pulled {
 /// The result of an operation on a node.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// The node's only container is this new one, and it runs.
-    Created(Box<Created>),
+    /// The node's only container is this one, and it runs.
+    Created(Box<Instance>),
     /// This container runs, started with these inputs; `None` if they were unknown.
     Started {
         /// The container.
         id: ContainerId,
         /// Its startup inputs.
         revision: Option<Revision>,
-    },
-    /// This container has this name now.
-    Renamed {
-        /// The container.
-        id: ContainerId,
-        /// Its name.
-        name: String,
     },
     /// These containers are removed; other containers of the node are unchanged.
     Removed(Vec<ContainerId>),
@@ -156,21 +133,6 @@ impl Outcome {
     pub fn needs_list(&self) -> bool {
         matches!(self, Self::RolledBack(_) | Self::ImageMissing | Self::Failed(_) | Self::Abandoned)
     }
-}
-
-/// A new container.
-#[derive(Debug, Clone)]
-pub struct Created {
-    /// Its id.
-    pub id: ContainerId,
-    /// Its name.
-    pub name: String,
-    /// Its startup inputs.
-    pub revision: Revision,
-    /// The record of its spec.
-    pub record: SpecRecord,
-    /// Its image.
-    pub image_id: ImageId,
 }
 
 /// A failure, as the reconciler handles it.

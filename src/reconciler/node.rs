@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerId, ContainerState, Origin};
+use managed_app_runtimes::{ContainerId, ContainerState, Instance, Target};
 
 use super::crash_tracker::CrashTracker;
 use super::desired::Desired;
-use super::event::{Created, Failure, FailureKind, Outcome};
-use super::plan::Observed;
-use super::quarantine::{Candidate, QUARANTINE, Quarantine, UNCERTAIN_FAILURES_MAX};
+use super::event::{Failure, FailureKind, Outcome};
+use super::quarantine::{QUARANTINE, Quarantine, UNCERTAIN_FAILURES_MAX};
 use super::retry::{Jitter, delay_after};
 use crate::model::Change;
 
@@ -42,7 +41,7 @@ pub enum NodeState {
         /// The verb of the operation.
         verb: &'static str,
         /// The container that the operation creates.
-        candidate: Option<Candidate>,
+        candidate: Option<Target>,
     },
     /// An operation failed part way: no operation starts before the next list and before `until`.
     Uncertain {
@@ -62,7 +61,7 @@ pub struct ManagedNode {
     /// The desired state.
     pub intent: Intent,
     /// Its containers.
-    pub containers: Vec<Observed>,
+    pub containers: Vec<Instance>,
     /// What it does now.
     pub state: NodeState,
     /// Failed operations in a row.
@@ -116,7 +115,7 @@ impl ManagedNode {
     }
 
     /// The container that the running operation creates.
-    pub fn candidate(&self) -> Option<&Candidate> {
+    pub fn candidate(&self) -> Option<&Target> {
         match &self.state {
             NodeState::Busy { candidate, .. } => candidate.as_ref(),
             _ => None,
@@ -147,7 +146,7 @@ impl ManagedNode {
     pub fn on_outcome(
         &mut self,
         outcome: &Outcome,
-        candidate: Option<Candidate>,
+        candidate: Option<Target>,
         now: Duration,
         jitter: &mut Jitter,
     ) -> Option<Duration> {
@@ -205,7 +204,7 @@ impl ManagedNode {
     }
 
     /// Applies the containers of a list.
-    pub fn update_observed(&mut self, containers: Vec<Observed>, now: Duration) {
+    pub fn update_observed(&mut self, containers: Vec<Instance>, now: Duration) {
         for container in &containers {
             let before = self.containers.iter().find(|before| before.id == container.id);
             self.crash_tracker.observe(before, container, now);
@@ -219,8 +218,8 @@ impl ManagedNode {
         }
     }
 
-    /// Applies the result of an operation; `network` is the app's.
-    pub fn apply_outcome(&mut self, outcome: Outcome, network: &str, now: Duration) {
+    /// Applies the result of an operation.
+    pub fn apply_outcome(&mut self, outcome: Outcome, now: Duration) {
         if outcome.needs_list() {
             let until = if let NodeState::BackingOff { until } = self.state { Some(until) } else { None };
             self.state = NodeState::Uncertain { until };
@@ -229,7 +228,7 @@ impl ManagedNode {
             self.crash_tracker.started(now);
         }
         match outcome {
-            Outcome::Created(created) => self.containers = vec![observed(*created, network)],
+            Outcome::Created(instance) => self.containers = vec![*instance],
             Outcome::Started { id, revision } => self.with(&id, |container| {
                 // A restart resets the engine's count. The engine may have started it before this call did.
                 container.restarts = container.state.is_running().then_some(0);
@@ -237,7 +236,6 @@ impl ManagedNode {
                 container.revision = revision;
                 container.started_at = None;
             }),
-            Outcome::Renamed { id, name } => self.with(&id, |container| container.name = name),
             Outcome::Removed(ids) => self.containers.retain(|container| !ids.contains(&container.id)),
             Outcome::Discarded { id, .. } => self.containers.retain(|container| container.id != id),
             Outcome::Stopped(ids) => {
@@ -260,25 +258,9 @@ impl ManagedNode {
         }
     }
 
-    fn with(&mut self, id: &ContainerId, change: impl FnOnce(&mut Observed)) {
+    fn with(&mut self, id: &ContainerId, change: impl FnOnce(&mut Instance)) {
         if let Some(container) = self.containers.iter_mut().find(|container| container.id == *id) {
             change(container);
         }
-    }
-}
-
-fn observed(created: Created, network: &str) -> Observed {
-    Observed {
-        id: created.id,
-        name: created.name,
-        image_id: created.image_id,
-        state: ContainerState::Running,
-        origin: Origin::Labelled,
-        networks: vec![network.to_owned()],
-        record: Some(created.record),
-        revision: Some(created.revision),
-        started_at: None,
-        restarts: Some(0),
-        last_exit: None,
     }
 }

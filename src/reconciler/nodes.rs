@@ -4,12 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use managed_app_runtimes::{Action, ContainerId, ContainerState, EngineEvent, ImageReference};
+use managed_app_runtimes::{Action, ContainerId, ContainerState, EngineEvent, ImageReference, Instance, Target};
 
 use super::event::Outcome;
 use super::node::{Intent, ManagedNode, NodeState};
-use super::plan::Observed;
-use super::quarantine::Candidate;
 use crate::model::NodeName;
 
 /// Further engine events during operations are dropped, and a list is requested instead.
@@ -149,7 +147,7 @@ impl Nodes {
     pub fn on_listed(
         &mut self,
         name: &NodeName,
-        containers: Vec<Observed>,
+        containers: Vec<Instance>,
         requested_at: u64,
         intent: Intent,
         now: Duration,
@@ -164,7 +162,7 @@ impl Nodes {
     }
 
     /// An operation begins.
-    pub fn begin(&mut self, name: &NodeName, verb: &'static str, candidate: Option<Candidate>) {
+    pub fn begin(&mut self, name: &NodeName, verb: &'static str, candidate: Option<Target>) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         self.clock += 1;
         self.busy_count += 1;
@@ -173,7 +171,7 @@ impl Nodes {
     }
 
     /// An operation has ended; its candidate.
-    pub fn end(&mut self, name: &NodeName) -> Option<Candidate> {
+    pub fn end(&mut self, name: &NodeName) -> Option<Target> {
         self.clock += 1;
         let node = self.nodes.get_mut(name)?;
         node.changed_at = self.clock;
@@ -186,13 +184,13 @@ impl Nodes {
         candidate
     }
 
-    /// Applies the result of an operation that has ended; `network` is the app's. True if a list is needed: the operation
-    /// failed part way, or an event meanwhile had another cause.
-    pub fn apply_outcome(&mut self, name: &NodeName, outcome: Outcome, network: &str, now: Duration) -> bool {
+    /// Applies the result of an operation that has ended. True if a list is needed: the operation failed part way, or an
+    /// event meanwhile had another cause.
+    pub fn apply_outcome(&mut self, name: &NodeName, outcome: Outcome, now: Duration) -> bool {
         let Some(node) = self.nodes.get(name) else { return false };
         let before: Vec<ContainerId> = node.containers.iter().map(|container| container.id.clone()).collect();
         let needs_list = outcome.needs_list();
-        self.with_containers(name, |node| node.apply_outcome(outcome, network, now));
+        self.with_containers(name, |node| node.apply_outcome(outcome, now));
         self.apply_early_events(name, &before) || needs_list
     }
 

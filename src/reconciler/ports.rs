@@ -50,8 +50,11 @@ fn holders<'a>(nodes: &'a Nodes, name: &NodeName, desired: &'a Desired) -> Vec<(
     if ports.is_empty() {
         return Vec::new();
     }
+    // A port that the node has itself is not contested.
+    let own = nodes.get(name);
+    let wanted = || ports.iter().filter(|port| !own.is_some_and(|own| has(own, port)));
     let others = nodes.iter().filter(|(other, _)| *other != name);
-    others.flat_map(|(other, node)| ports.iter().filter(|port| holds(node, port)).map(move |p| (other, p))).collect()
+    others.flat_map(|(other, node)| wanted().filter(|port| holds(node, port)).map(move |port| (other, port))).collect()
 }
 
 /// Whether `holder` releases `port` when it reaches its desired state.
@@ -84,7 +87,11 @@ fn waits_for(nodes: &Nodes, from: &NodeName, goal: &NodeName, is_ready: IsReady<
 
 /// Whether a container of `node` that is up or being created has the host port of `port`.
 fn holds(node: &ManagedNode, port: &PortBinding) -> bool {
+    has(node, port) || node.candidate().is_some_and(|candidate| candidate.publishes(port))
+}
+
+/// Whether a container of `node` that is up has the host port of `port`.
+fn has(node: &ManagedNode, port: &PortBinding) -> bool {
     let mut up = node.containers.iter().filter(|container| container.is_up());
     up.any(|container| container.record.as_ref().is_some_and(|record| record.publishes(port)))
-        || node.candidate().is_some_and(|candidate| candidate.publishes(port))
 }

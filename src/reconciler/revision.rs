@@ -1,99 +1,12 @@
-//! The revision of a node: a digest of everything it reads at its start. A running container with another revision than
-//! the desired one is stale.
+//! The revision of a node within an app: a digest of everything it reads at its start.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use managed_app_runtimes::labels::Difference;
+use managed_app_runtimes::{Revision, StartupInputs};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{App, Edge, MessageType, Node};
-
-/// The inputs of a revision by name, to report which of them changed. Short values are kept as they are.
-/// Configurations, auditors and queues are kept as `#` and eight hex digits of their digest, too few to recover the
-/// content.
-pub type StartupInputs = BTreeMap<String, String>;
-
-/// Digest of a node's start-time inputs: 32 hex digits. Secrets cannot be recovered from it.
-///
-/// Two revisions are equal if their digests are; the inputs only explain a difference, and an older state file lacks
-/// them.
-#[derive(Clone)]
-pub struct Revision {
-    digest: String,
-    inputs: Option<Arc<StartupInputs>>,
-}
-
-impl Revision {
-    /// A revision with a known digest only.
-    pub fn from_text(digest: impl Into<String>) -> Self {
-        Self { digest: digest.into(), inputs: None }
-    }
-
-    /// A revision of the state file.
-    pub fn with_inputs(digest: impl Into<String>, inputs: Option<Arc<StartupInputs>>) -> Self {
-        Self { digest: digest.into(), inputs }
-    }
-
-    /// Its digest.
-    pub fn as_str(&self) -> &str {
-        &self.digest
-    }
-
-    /// Its inputs, if known.
-    pub fn inputs(&self) -> Option<&Arc<StartupInputs>> {
-        self.inputs.as_ref()
-    }
-
-    /// The inputs in which `newer` differs; empty unless both are known.
-    pub fn differences(&self, newer: &Self) -> Vec<Difference> {
-        let (Some(before), Some(after)) = (&self.inputs, &newer.inputs) else { return Vec::new() };
-        let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-        let between = |name: &String| {
-            let (before, after) = (before.get(name), after.get(name));
-            let text = |value: Option<&String>| value.cloned();
-            (before != after).then(|| Difference { field: name.clone(), before: text(before), after: text(after) })
-        };
-        names.into_iter().filter_map(between).collect()
-    }
-
-    /// The revision of `node` within `app`.
-    ///
-    /// Inputs (contract): the tenant's config, audit, region and table; the app's config and table access; the node's
-    /// config, stopped and logging level; its edges; its message types.
-    pub fn of(app: &App, node: &Node) -> Self {
-        AppInputs::of(app).revision(node)
-    }
-}
-
-impl PartialEq for Revision {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-}
-
-impl Eq for Revision {}
-
-impl Hash for Revision {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.digest.hash(state);
-    }
-}
-
-impl fmt::Debug for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Revision({:?})", self.digest)
-    }
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.digest[..self.digest.len().min(8)])
-    }
-}
 
 /// The inputs that all nodes of an app share, digested once per snapshot.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,6 +37,9 @@ impl AppInputs {
     }
 
     /// The revision of one node.
+    ///
+    /// Inputs (contract): the tenant's config, audit, region and table; the app's config and table access; the node's
+    /// config, stopped and logging level; its edges; its message types.
     pub fn revision(&self, node: &Node) -> Revision {
         let mut digest = Sha256::new_with_prefix(self.digest);
         put_json(&mut digest, node.config.as_deref());
@@ -134,7 +50,7 @@ impl AppInputs {
         put_message_type(&mut digest, node.receive_message_type.as_ref());
         put_message_type(&mut digest, node.send_message_type.as_ref());
         let inputs = self.inputs_of(node);
-        Revision { digest: hex::encode(&digest.finalize()[..16]), inputs: Some(Arc::new(inputs)) }
+        Revision::with_inputs(hex::encode(&digest.finalize()[..16]), Some(Arc::new(inputs)))
     }
 
     fn inputs_of(&self, node: &Node) -> StartupInputs {

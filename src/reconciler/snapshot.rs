@@ -35,6 +35,6 @@ pub fn may_free_images(names: &BTreeSet<NodeName>, before: Option<&App>, app: &A
 /// Whether two desired containers are the same.
 pub fn is_same(before: &Desired, after: &Desired) -> bool {
     before.target.revision == after.target.revision
-        && before.kept_logs == after.kept_logs
+        && before.target.kept_logs == after.target.kept_logs
         && SpecRecord::new(&before.target.spec, "").differences(&after.target.spec).is_empty()
 }

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desired::{Desired, Settings};
-use super::effect::{Effect, Finish, Operation, Strategy};
-use super::event::{EndOfNodes, Event, Failure, Listing, Outcome};
+use managed_app_runtimes::Instance;
+
+use super::desired::Settings;
+use super::effect::{Effect, Finish, Operation};
+use super::event::{EndOfNodes, Event, Failure, Outcome};
 use super::images::Images;
 use super::node::{Intent, ManagedNode, NodeState};
 use super::nodes::Nodes;
 use super::pending_changes::PendingChanges;
-use super::plan::{Observed, Plan};
+use super::plan::Plan;
 use super::ports::{Ports, ports};
-use super::quarantine::Candidate;
 use super::reason::Reason;
 use super::request::{Requests, take_reached};
 use super::retry::Jitter;
@@ -21,7 +22,7 @@ use super::revision::AppInputs;
 use super::snapshot::{is_same, may_free_images, nodes_to_evaluate};
 use super::status::{NodeStatus, Phase, Status};
 use super::step::{next_step, stop_step};
-use crate::model::{App, Node, NodeName, QueueAddress, Snapshot, node_of};
+use crate::model::{App, Node, NodeName, QueueAddress, Snapshot};
 
 /// How long a cloud that neither responds nor fails delays actions that are possible without it.
 pub(super) const CLOUD_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -89,7 +90,7 @@ impl Reconciler {
             Event::QueueLost => self.requests.fetch.request(),
             Event::Snapshot(Ok(snapshot)) => self.on_snapshot(snapshot, now),
             Event::Snapshot(Err(failure)) => self.on_snapshot_failed(failure, now),
-            Event::Listed(Ok(listing)) => self.on_listed(listing, now),
+            Event::Listed(Ok(instances)) => self.on_listed(instances, now),
             Event::Listed(Err(failure)) => self.on_list_failed(failure, now),
             Event::Engine(event) => {
                 if self.nodes.on_engine_event(event, self.requests.list.is_running) {
@@ -97,7 +98,6 @@ impl Reconciler {
                 }
             }
             Event::EventsLost => self.requests.list.request(),
-            Event::Saved => {}
             Event::Pulled { image, outcome } => {
                 self.images.apply_result(&image, outcome, now, &mut self.jitter);
                 self.nodes.mark_image_users(&image);
@@ -309,7 +309,7 @@ impl Reconciler {
         if before.is_none_or(|before| before.image != desired.image) {
             self.images.request(&desired.image);
         }
-        state.quarantine = state.quarantine.take().filter(|quarantine| quarantine.candidate.is_of(&desired.target));
+        state.quarantine = state.quarantine.take().filter(|quarantine| quarantine.candidate.is_same(&desired.target));
         state.set_intent(Intent::Run(desired));
         state.fill_in_inputs();
         state.crash_tracker.reset_delay();
@@ -355,24 +355,16 @@ impl Reconciler {
 
     // --- The engine ---------------------------------------------------------------------------------------------------
 
-    fn on_listed(&mut self, listing: Listing, now: Duration) {
-        let Listing { containers, revisions } = listing;
-        if !self.requests.list.has_succeeded {
-            self.outbox.push(Effect::Forget(containers.iter().map(|container| container.id.clone()).collect()));
-        }
+    fn on_listed(&mut self, instances: Vec<Instance>, now: Duration) {
         self.requests.list.succeeded();
         self.requests.list.not_before = now + LIST_PAUSE;
         // A node without containers in the list has none.
-        let mut found: BTreeMap<NodeName, Vec<Observed>> =
+        let mut found: BTreeMap<NodeName, Vec<Instance>> =
             self.nodes.iter().map(|(name, _)| (name.clone(), Vec::new())).collect();
-        for container in containers {
-            let Some(name) = node_of(&container) else { continue };
-            // A later start by somebody else has read this revision or a newer one.
-            let revision = revisions.get(&container.id).cloned();
-            // Labels of a container never change, so its record is parsed once.
-            let known = self.nodes.get(&name).and_then(|node| node.containers.iter().find(|c| c.id == container.id));
-            let observed = Observed::new(container, known, revision);
-            found.entry(name).or_default().push(observed);
+        for instance in instances {
+            // Others may have created a container whose node has an impossible name.
+            let Ok(name) = NodeName::new(instance.node.clone()) else { continue };
+            found.entry(name).or_default().push(instance);
         }
         for (name, containers) in found {
             let (requested_at, intent) = (self.requests.list_requested_at, self.intent_for_stray());
@@ -411,7 +403,7 @@ impl Reconciler {
         if let Some(desired) = lost {
             self.images.lost(&desired.image);
         }
-        if self.nodes.apply_outcome(name, outcome, &self.settings.network(), now) {
+        if self.nodes.apply_outcome(name, outcome, now) {
             self.requests.list.request();
         }
         self.schedule_clear(name);
@@ -474,44 +466,39 @@ impl Reconciler {
                     return self.nodes.wake_at(at, &name);
                 }
                 let reason = Reason { causes: node.causes.clone(), ..reason };
-                if let Some(operation) = self.with_ports(&name, operation, now) {
+                if !creates(&operation) || self.has_ports(&name, now) {
                     self.operate(name, operation, reason);
                 }
             }
         }
     }
 
-    /// The operation with the strategy that the host ports require; `None` if it has to wait for them.
-    fn with_ports(&mut self, name: &NodeName, mut operation: Operation, now: Duration) -> Option<Operation> {
-        if !creates(&operation) {
-            return Some(operation);
-        }
+    /// Whether the node may be replaced: no other node holds its host ports, or each of those that hold them is replaced
+    /// too. Else it waits for them.
+    fn has_ports(&mut self, name: &NodeName, now: Duration) -> bool {
         let is_replaced_next = |node: &ManagedNode| {
             let next = next_step(node, &self.images, self.app.is_some(), now);
             matches!(next, Plan::Do(operation, _) if creates(&operation))
         };
         let is_ready = |node: &ManagedNode| node.candidate().is_some() || (node.is_free(now) && is_replaced_next(node));
-        let desired = self.nodes.get(name)?.desired()?;
-        match (ports(&self.nodes, name, desired, &is_ready), &mut operation) {
-            (Ports::Held(reason), _) => {
+        let Some(desired) = self.nodes.get(name).and_then(ManagedNode::desired) else { return true };
+        match ports(&self.nodes, name, desired, &is_ready) {
+            Ports::Free => {}
+            Ports::Held(reason) => {
                 self.nodes.wait_for_port(name, reason);
-                return None;
+                return false;
             }
-            (Ports::Cycle, Operation::Replace { strategy, .. }) => {
-                *strategy = Strategy::PortSwap;
-                // The others of the circle may have waited for this node.
-                self.nodes.mark_port_waiters();
-            }
-            _ => {}
+            // The others of the circle may have waited for this node.
+            Ports::Cycle => self.nodes.mark_port_waiters(),
         }
-        Some(operation)
+        true
     }
 
     fn operate(&mut self, node: NodeName, operation: Operation, reason: Reason) {
-        let has_candidate = creates(&operation) || matches!(operation, Operation::Confirm { .. });
-        let of = |desired: &Arc<Desired>| Candidate::new(desired, self.images.view(&desired.image));
-        let desired = self.nodes.get(&node).and_then(ManagedNode::desired);
-        let candidate = desired.filter(|_| has_candidate).map(of);
+        let candidate = match &operation {
+            Operation::Create(target) | Operation::Replace { target, .. } => Some(target.clone()),
+            _ => None,
+        };
         self.nodes.begin(&node, operation.verb(), candidate);
         self.outbox.push(Effect::Operate { node, operation, reason });
     }

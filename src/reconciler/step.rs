@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use managed_app_runtimes::Origin;
+use managed_app_runtimes::{Instance, Origin};
 
 use super::EndOfNodes;
 use super::desired::Desired;
 use super::effect::Operation;
 use super::images::Images;
 use super::node::{Intent, ManagedNode};
-use super::plan::{ImageView, Observed, Plan, plan};
-use super::quarantine::Candidate;
+use super::plan::{ImageView, Plan, plan};
 use super::reason::{Reason, ReasonKind};
 
 /// The next step of `node`. Before any response of the cloud (`is_app_known`), existing containers are started
@@ -39,8 +38,10 @@ pub fn stop_step(node: &ManagedNode, nodes: EndOfNodes) -> Option<(Operation, Re
 
 /// The image for this node: quarantined if a new container of it did not stay up.
 fn view<'a>(image: ImageView<'a>, node: &ManagedNode, desired: &Desired, now: Duration) -> ImageView<'a> {
-    let is_quarantined =
-        node.quarantine.as_ref().is_some_and(|quarantine| quarantine.blocks(&Candidate::new(desired, image), now));
+    let is_quarantined = node
+        .quarantine
+        .as_ref()
+        .is_some_and(|quarantine| quarantine.blocks(&desired.target.with_image(image.id()), now));
     match image {
         ImageView::Present(id) if is_quarantined => ImageView::Quarantined(id),
         other => other,
@@ -49,7 +50,7 @@ fn view<'a>(image: ImageView<'a>, node: &ManagedNode, desired: &Desired, now: Du
 
 /// Starts a labelled container unchanged, if none runs.
 fn start_existing(node: &ManagedNode) -> Plan {
-    if node.containers.iter().any(Observed::may_run) {
+    if node.containers.iter().any(Instance::may_run) {
         return Plan::Settled;
     }
     match node.containers.iter().find(|c| c.origin == Origin::Labelled && c.can_start()) {

@@ -195,7 +195,7 @@ fn external_changes_of_containers_are_reverted() {
         _ => container.state = ContainerState::Paused,
     });
     world.send(Event::EventsLost);
-    assert_eq!(world.take_log(), ["create a", "start b", "rename c", "replace d force", "restart e"]);
+    assert_eq!(world.take_log(), ["create a", "start b", "replace c", "replace d", "restart e"]);
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn equal_json_has_the_same_revision() {
     let revision = |edit: &dyn Fn(&mut App)| {
         let mut app = world.app.clone();
         edit(&mut app);
-        Revision::of(&app, &app.nodes[&name("a")])
+        AppInputs::of(&app).revision(&app.nodes[&name("a")])
     };
     let config = |text: &'static str| revision(&move |app| app.config = Some(text.to_owned()));
     assert_eq!(config(r#"{"a":1,"b":[2]}"#), config(r#" {"b": [2], "a": 1}"#));

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub use file::HistoryFile;
 
 use super::model::{Action, Outcome};
+use crate::reconciler::ReasonKind;
 
 /// Maximum of actions for each node.
 pub const PER_NODE_MAX: usize = 50;
@@ -14,7 +15,7 @@ pub const PER_NODE_MAX: usize = 50;
 pub const TOTAL_MAX: usize = 1_000;
 
 /// Verbs that start a new process of the node.
-const STARTING: [&str; 4] = ["restart", "replace", "start", "confirm"];
+const STARTING: [&str; 3] = ["restart", "replace", "start"];
 
 /// The actions on all nodes, and on removed ones within the bounds.
 #[derive(Debug, Default)]
@@ -62,7 +63,9 @@ impl History {
     pub fn end(&mut self, node: &str, id: u64, finish: impl FnOnce(&mut Action)) -> Option<Action> {
         let action = self.nodes.get_mut(node)?.iter_mut().rev().find(|action| action.id == id)?;
         finish(action);
-        if action.outcome == Outcome::Done && STARTING.contains(&action.action.as_str()) {
+        // A replacement that only had to rename the container starts nothing.
+        let is_start = STARTING.contains(&action.action.as_str()) && action.reason != ReasonKind::Misnamed.as_str();
+        if action.outcome == Outcome::Done && is_start {
             action.restarts += 1;
         }
         Some(action.clone())

@@ -1,4 +1,4 @@
-//! One run of the daemon: the real reconciler and the real executor of the driver, in virtual time. Dropping it is a
+//! One run of the daemon: the real reconciler, the real executor of the driver and the real host engine, in virtual time. Dropping it is a
 //! crash.
 
 use std::collections::HashMap;
@@ -10,14 +10,15 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use managed_app::cloud::{Aws, AwsOptions};
-use managed_app::driver::{ContainerObserver, Executor, NOTICES_MAX, Notice};
+use managed_app::driver::{Executor, StateFile};
 use managed_app::logs::Shipping;
-use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler, Revision};
+use managed_app::reconciler::{Effect, EndOfNodes, Event, Finish, Phase, Reconciler};
 use managed_app::registry::Registry;
 use managed_app::status::{DaemonInfo, Recorder};
-use managed_app_runtimes::ContainerId;
-use tokio::sync::{Semaphore, broadcast};
-use tokio_util::sync::CancellationToken;
+use managed_app_runtimes::{
+    Action, ContainerId, HostEngine, HostEngineOptions, Notice, Revision, RevisionStore, WorkloadEngine,
+};
+use tokio::sync::Semaphore;
 
 use crate::calls::Backends;
 use crate::world::Shared;
@@ -30,6 +31,8 @@ const WINDOW: Duration = Duration::from_secs(5);
 pub struct Daemon {
     pub reconciler: Reconciler,
     executor: Arc<Executor>,
+    host: Arc<HostEngine>,
+    state: Arc<StateFile>,
     world: Shared,
     /// The monotonic clock of the daemon starts here.
     started_at: Duration,
@@ -50,28 +53,29 @@ impl Daemon {
             (world.settings.clone(), world.prng.next(), world.now)
         });
         let aws = Arc::new(Aws::new(AwsOptions::default()));
-        let executor = Executor {
+        let host = Arc::new(HostEngine::new(HostEngineOptions {
             runtime: Arc::new(Backends(world.clone())),
+            owner: settings.owner.clone(),
+            store: state.clone(),
+            shipper: Arc::new(Shipping::off()),
+            stop_grace: settings.stop_grace,
+            replace_window: WINDOW,
+            operations_max: 64,
+        }));
+        let executor = Executor {
+            engine: host.clone(),
             cloud: Arc::new(Backends(world.clone())),
             registry: Arc::new(Registry::new(aws.clone())),
             aws,
-            state,
-            owner: settings.owner.clone(),
-            stop_grace: settings.stop_grace,
-            operations: Semaphore::new(64),
             pulls: Semaphore::new(4),
-            replace_window: WINDOW,
-            notices: broadcast::Sender::new(NOTICES_MAX),
-            pulled: Default::default(),
-            containers: ContainerObserver::new(Arc::new(Backends(world.clone())), settings.owner.clone()),
             last_app: std::sync::Mutex::default(),
             recorder: Recorder::in_memory(DaemonInfo::default()),
-            shipping: Shipping::off(),
-            stopping: CancellationToken::new(),
         };
         let mut daemon = Self {
             reconciler: Reconciler::new(settings, seed),
             executor: Arc::new(executor),
+            host,
+            state,
             world: world.clone(),
             started_at,
             tasks: FuturesUnordered::new(),
@@ -99,7 +103,7 @@ impl Daemon {
 
     /// The recorded revisions of containers.
     pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
-        self.executor.state.revisions()
+        self.state.revisions()
     }
 
     /// The result of the next finished task; pending while there are no tasks.
@@ -124,13 +128,17 @@ impl Daemon {
             }
             world.now - self.started_at
         });
-        if let Some(notice) = Notice::of(&event) {
-            // There may be no receiver.
-            let _ = self.executor.notices.send(notice);
+        // The world schedules the events of the engine.
+        match &event {
+            Event::Engine(event) if event.action == Action::Died => {
+                self.host.notify(Notice::Died(event.container.clone()));
+            }
+            Event::EventsLost => self.host.notify(Notice::EngineAway),
+            _ => {}
         }
         let effects = self.reconciler.on(event, now);
         if matches!(self.reconciler.phase(), Phase::Stopping { .. }) {
-            self.executor.stopping.cancel();
+            self.host.close();
         }
         for effect in effects {
             self.execute(effect);
@@ -154,13 +162,6 @@ impl Daemon {
                 let outcome = executor.operate(operation).await;
                 Event::Finished { node, outcome }
             }),
-            Effect::Forget(ids) => {
-                let forgotten = executor.state.retain(&ids);
-                Box::pin(async move {
-                    forgotten.await;
-                    Event::Saved
-                })
-            }
             Effect::Listen(_) | Effect::CrashLoop { .. } => return,
             Effect::Ready => {
                 self.is_ready = true;

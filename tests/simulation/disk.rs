@@ -5,8 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use managed_app::driver::StateFile;
-use managed_app::reconciler::Revision;
-use managed_app_runtimes::ContainerId;
+use managed_app_runtimes::{ContainerId, Revision, RevisionStore};
 
 use crate::calls::Backends;
 use crate::fault_plan::Class;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use managed_app::model::{App, Node, NodeName};
-use managed_app::reconciler::{AppInputs, Revision};
+use managed_app::reconciler::AppInputs;
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{ContainerId, ContainerState};
+use managed_app_runtimes::{ContainerId, ContainerState, Revision};
 
 use crate::engine::Kept;
 use crate::invariants::reads;

@@ -23,10 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app::model::{App, Node, NodeName, Snapshot};
-use managed_app::reconciler::{Effect, Event, Finish, Operation, Strategy};
-use managed_app_runtimes::{ContainerId, ContainerState};
+use managed_app::reconciler::{Effect, Event, Finish, Operation};
+use managed_app_runtimes::{ContainerId, ContainerState, Strategy};
 
-use crate::engine::Kept;
 use crate::fault_plan::Class;
 use crate::world::World;
 
@@ -71,7 +70,10 @@ struct Operating {
     number: usize,
     /// Containers that were up and may have to be restored.
     old: Vec<ContainerId>,
-    strategy: Option<Strategy>,
+    /// Whether the new container is started first.
+    is_start_first: bool,
+    /// Whether it needs a host port that a container of another node has: the nodes exchange ports.
+    is_exchange: bool,
 }
 
 impl Invariants {
@@ -125,8 +127,8 @@ impl Invariants {
         self.is_gone_confirmed = false;
     }
 
-    /// Whether the effect is allowed. `up`: the containers that hold their ports now.
-    fn accepts(&mut self, effect: &Effect, up: &[ContainerId]) -> bool {
+    /// Whether the effect is allowed. `up`: the containers of its node that hold their ports now.
+    fn accepts(&mut self, effect: &Effect, up: &[ContainerId], is_exchange: bool) -> bool {
         match effect {
             Effect::FetchSnapshot => !std::mem::replace(&mut self.is_fetching, true),
             Effect::List => !std::mem::replace(&mut self.is_listing, true),
@@ -136,17 +138,13 @@ impl Invariants {
                 if matches!(operation, Operation::Start { revision: None, .. }) {
                     self.allow(node, 1);
                 }
-                let (old, strategy) = match operation {
-                    Operation::Replace { old, strategy, .. } | Operation::Confirm { old, strategy, .. } => {
-                        (old.iter().filter(|id| up.contains(id)).cloned().collect(), Some(*strategy))
-                    }
-                    _ => (vec![], None),
-                };
-                match strategy {
-                    Some(Strategy::StartFirst) => self.overlapping.insert(node.clone()),
-                    _ => false,
-                };
-                let operating = Operating { number: self.operations, old, strategy };
+                let is_start_first =
+                    matches!(operation, Operation::Replace { strategy: Strategy::StartFirst, .. }) && up.len() == 1;
+                if is_start_first {
+                    self.overlapping.insert(node.clone());
+                }
+                let old = if matches!(operation, Operation::Replace { .. }) { up.to_vec() } else { vec![] };
+                let operating = Operating { number: self.operations, old, is_start_first, is_exchange };
                 self.operating.insert(node.clone(), operating).is_none()
             }
             Effect::Finish(Finish::AppRemoved | Finish::NoSuchApp) => self.is_gone_confirmed,
@@ -221,8 +219,19 @@ impl World {
         {
             self.invariants.violate("start-first with two containers that share a host port or a mount".to_owned());
         }
-        let up: Vec<ContainerId> = self.engine.containers.iter().filter(|kept| kept.is_up()).map(Kept::id).collect();
-        if !self.invariants.accepts(effect, &up) {
+        let (mut up, mut is_exchange) = (vec![], false);
+        if let Effect::Operate { node, operation, .. } = effect {
+            for kept in self.engine.containers.iter().filter(|kept| kept.is_up()) {
+                match operation {
+                    _ if kept.node.as_ref() == Some(node) => up.push(kept.id()),
+                    Operation::Replace { target, .. } => {
+                        is_exchange |= kept.ports.iter().any(|port| target.publishes(port));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if !self.invariants.accepts(effect, &up, is_exchange) {
             let text = crate::trace::of_effect(effect);
             self.invariants.violate(format!("requested while the same is pending, or without confirmation: {text}"));
         }
@@ -273,7 +282,7 @@ impl World {
     /// Checks after an end by the daemon: during a start-first replacement, another process of the node runs.
     pub fn check_overlap(&mut self, node: &NodeName) {
         use Class::*;
-        let is_overlap = self.invariants.operating.get(node).is_some_and(|o| o.strategy == Some(Strategy::StartFirst));
+        let is_overlap = self.invariants.operating.get(node).is_some_and(|operating| operating.is_start_first);
         // With these faults, the other process may have ended too.
         let causes_of_other_ends = [Meddling, Dying, EngineRestarts, Hangs, LostReplies, OddStates, Crashes];
         if !is_overlap || causes_of_other_ends.iter().any(|class| self.fault_plan.knows(*class)) {
@@ -290,7 +299,7 @@ impl World {
     pub fn check_conflict(&mut self, id: &ContainerId, holder: &ContainerId) {
         let Some(node) = self.engine.nodes.get(id) else { return };
         let Some(operating) = self.invariants.operating.get(node) else { return };
-        let is_old = operating.old.contains(id) && operating.strategy == Some(Strategy::StopFirst);
+        let is_old = operating.old.contains(id) && !operating.is_start_first && !operating.is_exchange;
         let taken_in = self.engine.get(holder).and_then(|kept| kept.started_in);
         if is_old && taken_in.is_some_and(|number| number > operating.number) {
             let what = format!("{holder} got the port of {id}, which then could not be restored");

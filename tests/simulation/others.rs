@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use managed_app::driver::next_name;
 use managed_app::model::NodeName;
-use managed_app_runtimes::{Action, ContainerId, ContainerState, ImageId, Origin, labels};
+use managed_app_runtimes::{Action, ContainerId, ContainerState, ImageId, Origin, labels, next_name};
 
 use crate::cloud::NAMES;
 use crate::engine::Kept;

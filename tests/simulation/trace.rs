@@ -42,8 +42,7 @@ pub fn of_event(event: &Event) -> String {
         }
         Event::Snapshot(Err(failure)) => format!("snapshot failed: {:?}", failure.kind),
         Event::Listed(Ok(list)) => {
-            let all: Vec<String> =
-                list.containers.iter().map(|c| format!("{} {} {:?}", c.id, c.name, c.state)).collect();
+            let all: Vec<String> = list.iter().map(|c| format!("{} {} {:?}", c.id, c.name, c.state)).collect();
             format!("listed: {all:?}")
         }
         Event::Listed(Err(failure)) => format!("list failed: {:?}", failure.kind),
@@ -64,7 +63,7 @@ pub fn of_event(event: &Event) -> String {
 
 fn of_outcome(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Created(created) => format!("created {} at {}", created.id, created.revision),
+        Outcome::Created(created) => format!("created {} at {:?}", created.id, created.revision),
         Outcome::Failed(failure) => format!("failed: {} ({:?})", failure.text, failure.kind),
         other => format!("{other:?}"),
     }

@@ -1,4 +1,5 @@
-//! The conformance suite: one set of checks for every backend, one check for each sentence of the trait's contract.
+//! The conformance suite: one set of checks for every backend, one check for each sentence of the trait's contract, and
+//! the life of workloads of a [`HostEngine`](crate::HostEngine) over it.
 //!
 //! It owns the checks, the images they run, and helpers to disturb an engine. It does not know any backend: the effect
 //! of a backend is inspected with the engine's own tools.
@@ -43,6 +44,7 @@ mod bench;
 mod cli;
 mod events;
 mod faults;
+mod host;
 mod image;
 mod inspect;
 mod lifecycle;
@@ -59,6 +61,7 @@ mod spec;
 mod stop;
 mod subject;
 mod volumes;
+mod workloads;
 
 use std::time::Duration;
 
@@ -67,6 +70,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use cli::{Cli, CliSubject, Connect, Connecting};
+pub use host::host_engine;
 pub use outcome::{Failure, Outcome};
 pub use port::free_port;
 pub use proxy::StallingProxy;
@@ -128,6 +132,7 @@ pub fn all_checks() -> Vec<Check> {
         logs::CHECKS,
         events::CHECKS,
         pull::CHECKS,
+        workloads::CHECKS,
     ];
     let way = faults::CHECKS.iter().map(|check| Check { disturbs: Disturbs::Connection, ..*check });
     let engine = faults::RESTART_CHECKS.iter().map(|check| Check { disturbs: Disturbs::Engine, ..*check });

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use managed_app_runtimes::{Container, ContainerId, ImageId, ImageReference, labels};
+use managed_app_runtimes::{Container, ContainerId, ImageId, ImageReference, Instance, Revision, labels};
 
 use crate::model::{NodeName, Snapshot};
-use crate::reconciler::{Effect, Event, Listing, Operation, Pulled, Reconciler, Revision, Settings};
+use crate::reconciler::{Effect, Event, Operation, Pulled, Reconciler, Settings};
 
 /// An image that nodes need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +93,12 @@ impl Simulation {
             self.handle(Event::Pulled { image: image.reference.clone(), outcome: Pulled::Fresh(id) }, Duration::ZERO);
         }
         self.images = images;
-        let revisions = std::mem::take(&mut self.revisions);
-        self.handle(Event::Listed(Ok(Listing { containers, revisions })), Duration::ZERO);
+        let mut revisions = std::mem::take(&mut self.revisions);
+        let instances = containers.into_iter().filter_map(|container| {
+            let revision = revisions.remove(&container.id);
+            Instance::new(container, None, revision)
+        });
+        self.handle(Event::Listed(Ok(instances.collect())), Duration::ZERO);
         if matches!(self.snapshot, Snapshot::Gone) {
             // A second response must confirm the removal.
             self.handle(Event::Timer, MUCH_LATER);

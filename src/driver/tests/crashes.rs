@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use managed_app_fakes::faulty::Verb;
 use managed_app_fakes::memory::Behaviour;
+use managed_app_runtimes::{Revision, Strategy};
 
 use super::harness::{Harness, image, target};
-use crate::reconciler::*;
 
 /// Longer than a replacement takes, and shorter than the limit of any call.
 const LONG: Duration = Duration::from_secs(60);
@@ -45,12 +45,12 @@ async fn crash_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: boo
     let new_runs = harness.running().iter().any(|(_, image)| image == "two");
     assert!(old_is_there || new_runs, "{verb:?} {skip}: the old one went too early");
     harness.faults.clear();
-    let harness = harness.restarted();
+    let harness = harness.restarted().await;
     harness.settle(&next, strategy == Strategy::StartFirst).await;
     let wanted = if stays_up { "two" } else { "one" };
     assert_eq!(harness.running(), [("aa".to_owned(), wanted.to_owned())], "{verb:?} {skip} {strategy:?}");
     assert_eq!(harness.memory.containers().len(), 1, "{verb:?} {skip} {strategy:?}");
-    let revisions = harness.executor.state.revisions();
+    let revisions = harness.revisions();
     let id = harness.view("aa").expect("the one that runs").container.id;
     assert_eq!(revisions.get(&id), Some(&Revision::from_text("2")), "{verb:?} {skip} {strategy:?}");
     has_crashed

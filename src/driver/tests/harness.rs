@@ -1,19 +1,21 @@
-//! The driver's executor on the engine in memory, and a loop that plans and operates until nothing is left to do.
+//! The driver's executor and the host engine on the engine in memory, and a loop that plans and operates until nothing is left to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use managed_app_fakes::memory::View;
 use managed_app_fakes::{Faulty, InMemoryRuntime};
-use managed_app_runtimes::{ContainerRuntime, ContainerSpec, ImageReference, LogSettings, Owner, PortBinding, labels};
+use managed_app_runtimes::{
+    ContainerId, ContainerRuntime, ContainerSpec, HostEngine, HostEngineOptions, ImageReference, LogSettings, Owner,
+    PortBinding, Revision, RevisionStore, Strategy, Target, WorkloadEngine, labels,
+};
 use tempfile::TempDir;
-use tokio::sync::{Semaphore, broadcast};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 
 use crate::cloud::{Aws, AwsOptions, CloudError, CloudErrorKind, ControlPlane};
-use crate::driver::{ContainerObserver, Executor, NOTICES_MAX, StateFile};
+use crate::driver::{Executor, StateFile};
 use crate::logs::Shipping;
 use crate::model::Snapshot;
 use crate::reconciler::*;
@@ -28,7 +30,9 @@ const STEPS_MAX: usize = 8;
 pub struct Harness {
     pub memory: InMemoryRuntime,
     pub faults: Faulty,
+    pub host: Arc<HostEngine>,
     pub executor: Executor,
+    state: Arc<StateFile>,
     directory: TempDir,
 }
 
@@ -72,7 +76,7 @@ pub fn target(node: &str, image_name: &str, revision: &str, ports: Vec<PortBindi
         stop_grace: Duration::from_secs(30),
         hardening: Default::default(),
     };
-    Target { spec: Arc::new(spec), revision: Revision::from_text(revision) }
+    Target { spec: Arc::new(spec), revision: Revision::from_text(revision), image_id: None, kept_logs: None }
 }
 
 impl Harness {
@@ -85,23 +89,48 @@ impl Harness {
         }
         let directory = tempfile::tempdir().expect("a folder");
         let faults = Faulty::new(Arc::new(memory.clone()));
-        let executor = executor(&faults, &directory, 64);
-        Self { memory, faults, executor, directory }
+        Self::on(memory, faults, directory, 64, WINDOW)
+    }
+
+    fn on(memory: InMemoryRuntime, faults: Faulty, directory: TempDir, permits: usize, window: Duration) -> Self {
+        let state = Arc::new(StateFile::open(directory.path()));
+        let host = Arc::new(HostEngine::new(HostEngineOptions {
+            runtime: Arc::new(faults.clone()),
+            owner: owner(),
+            store: state.clone(),
+            shipper: Arc::new(Shipping::off()),
+            stop_grace: Duration::from_secs(30),
+            replace_window: window,
+            operations_max: permits,
+        }));
+        let executor = executor(host.clone());
+        Self { memory, faults, host, executor, state, directory }
     }
 
     /// The same with this many operations at a time.
-    pub fn with_permits(self, permits: usize) -> Self {
-        Self { executor: executor(&self.faults, &self.directory, permits), ..self }
+    pub async fn with_permits(self, permits: usize) -> Self {
+        Self::on(self.memory, self.faults, self.directory, permits, WINDOW).observed().await
+    }
+
+    /// The same with this replacement window.
+    pub async fn with_window(self, window: Duration) -> Self {
+        Self::on(self.memory, self.faults, self.directory, 64, window).observed().await
     }
 
     /// A new daemon after this one died: it has the state on disk.
-    pub fn restarted(self) -> Self {
-        self.with_permits(64)
+    pub async fn restarted(self) -> Self {
+        self.with_permits(64).await
+    }
+
+    async fn observed(self) -> Self {
+        self.host.observe().await.expect("a list");
+        self.memory.clear_journal();
+        self
     }
 
     /// Creates and starts a container of node `a` and image `one`, which has read `1`.
     pub async fn with_old(ports: Vec<PortBinding>) -> Self {
-        let harness = Self::new();
+        let harness = Self::new().observed().await;
         harness.create(target("aa", "one", "1", ports)).await;
         harness.memory.clear_journal();
         harness
@@ -114,8 +143,11 @@ impl Harness {
 
     /// Replaces the one container of `target`'s node.
     pub async fn replace(&self, target: Target, strategy: Strategy) -> Outcome {
-        let old = vec![self.view(&target.spec.name).expect("the old one").container.id];
-        self.executor.operate(Operation::Replace { old, next: None, target, strategy }).await
+        self.executor.operate(Operation::Replace { target, strategy }).await
+    }
+
+    pub fn revisions(&self) -> HashMap<ContainerId, Revision> {
+        self.state.revisions()
     }
 
     pub fn view(&self, name: &str) -> Option<View> {
@@ -139,17 +171,12 @@ impl Harness {
     pub async fn settle(&self, target: &Target, can_overlap: bool) {
         let image = target.spec.image.clone();
         let image_id = self.memory.image(&image).await.expect("an answer").expect("the image is here");
-        let desired = Desired { target: target.clone(), image, can_overlap, kept_logs: None };
+        let desired = Desired { target: target.clone(), image, can_overlap };
         let mut is_quarantined = false;
         for _ in 0..STEPS_MAX {
-            let revisions = self.executor.state.revisions();
-            let listed = self.memory.list(&owner()).await.expect("a list");
-            let observed = listed.into_iter().map(|container| {
-                let revision = revisions.get(&container.id).cloned();
-                Observed::new(container, None, revision)
-            });
+            let observed = self.host.observe().await.expect("a list");
             let view = if is_quarantined { ImageView::Quarantined(&image_id) } else { ImageView::Present(&image_id) };
-            let Plan::Do(operation, _) = plan(Some(&desired), view, &observed.collect::<Vec<_>>()) else { return };
+            let Plan::Do(operation, _) = plan(Some(&desired), view, &observed) else { return };
             let outcome = self.executor.operate(operation).await;
             is_quarantined |= matches!(outcome, Outcome::RolledBack(_));
             assert!(!matches!(outcome, Outcome::Failed(_) | Outcome::ImageMissing), "{outcome:?}");
@@ -158,27 +185,17 @@ impl Harness {
     }
 }
 
-fn executor(faults: &Faulty, directory: &TempDir, permits: usize) -> Executor {
+fn executor(engine: Arc<dyn WorkloadEngine>) -> Executor {
     // A second installation is refused; the first one serves all tests of the process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let aws = Arc::new(Aws::new(AwsOptions { endpoint_url: None, sqs_endpoint_url: None, host_credentials: None }));
     Executor {
-        runtime: Arc::new(faults.clone()),
+        engine,
         cloud: Arc::new(NoCloud),
         registry: Arc::new(Registry::new(aws.clone())),
         aws,
-        state: Arc::new(StateFile::open(directory.path())),
-        owner: owner(),
-        stop_grace: Duration::from_secs(30),
-        operations: Semaphore::new(permits),
         pulls: Semaphore::new(1),
-        replace_window: WINDOW,
-        notices: broadcast::Sender::new(NOTICES_MAX),
-        pulled: Default::default(),
-        containers: ContainerObserver::new(Arc::new(faults.clone()), owner()),
         recorder: Recorder::in_memory(DaemonInfo::default()),
         last_app: std::sync::Mutex::default(),
-        shipping: Shipping::off(),
-        stopping: CancellationToken::new(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::ReadyChunks;
 use futures_util::{FutureExt, StreamExt};
-use managed_app_runtimes::{ContainerId, ContainerRuntime, LogChunk, LogStream, RuntimeError};
+use managed_app_runtimes::{ContainerId, LogChunk, LogStream, RuntimeError, WorkloadEngine};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,7 +23,7 @@ const SEARCH_MAX: Duration = Duration::from_secs(120);
 
 /// The log of one container. Cancel-safe: nothing is lost when the future of [`Input::next`] is dropped.
 pub(super) struct Input {
-    runtime: Arc<dyn ContainerRuntime>,
+    engine: Arc<dyn WorkloadEngine>,
     container: ContainerId,
     state: State,
     search: Option<Search>,
@@ -52,9 +52,9 @@ pub(super) enum Item {
 }
 
 impl Input {
-    pub(super) fn new(runtime: Arc<dyn ContainerRuntime>, container: ContainerId) -> Self {
+    pub(super) fn new(engine: Arc<dyn WorkloadEngine>, container: ContainerId) -> Self {
         let now = Instant::now();
-        Self { runtime, container, state: State::Closed, search: None, search_until: now, search_end: now, begin: None }
+        Self { engine, container, state: State::Closed, search: None, search_until: now, search_end: now, begin: None }
     }
 
     /// Reads from this position on; `None`: from the beginning.
@@ -97,9 +97,9 @@ impl Input {
     }
 
     fn start(&mut self, from: Option<Position>) {
-        let (runtime, container) = (self.runtime.clone(), self.container.clone());
+        let (engine, container) = (self.engine.clone(), self.container.clone());
         let since = from.filter(|from| !is_ahead(from)).map(|from| from.since());
-        self.state = State::Opening(async move { runtime.logs(&container, since).await }.boxed());
+        self.state = State::Opening(async move { engine.logs(&container, since).await }.boxed());
         self.search_until = Instant::now() + SEARCH_SILENCE;
         self.search_end = Instant::now() + SEARCH_MAX;
     }

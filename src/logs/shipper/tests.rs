@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use managed_app_fakes::{FakeCloud, InMemoryRuntime};
+use managed_app_runtimes::conformance::host_engine;
 use managed_app_runtimes::labels::{self, SpecRecord};
-use managed_app_runtimes::{Container, ContainerSpec, ImageReference, LogChunk, LogSettings, LogSource, Owner};
+use managed_app_runtimes::{ContainerRuntime, ContainerSpec, ImageReference, LogChunk, LogSettings, LogSource, Owner};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
@@ -44,12 +45,10 @@ impl Harness {
         run(&engine, &owner()).await;
         let containers = listed(&engine).await;
         let state = tempfile::tempdir().expect("a folder");
-        let (shipper, handle) = Shipper::new(ShipperOptions {
-            runtime: Arc::new(engine.clone()),
-            aws: aws(&cloud),
-            group: GROUP,
-            state_directory: state.path(),
-        });
+        let (handle, requests) = Shipping::new();
+        let options =
+            ShipperOptions { engine: host(&engine), aws: aws(&cloud), group: GROUP, state_directory: state.path() };
+        let shipper = Shipper::new(options, requests);
         let task = tokio::spawn(async move {
             // The senders must live as long as the shipper.
             let app = watch::Sender::new(Some(Arc::new(app())));
@@ -85,11 +84,14 @@ fn owner() -> Owner {
     Owner { app: "app".to_owned(), tenant: "tenant".to_owned(), host: "host".to_owned() }
 }
 
-/// The containers of the engine, as the driver publishes them.
-async fn listed(engine: &InMemoryRuntime) -> NodeContainers {
-    let listed = engine.list(&owner()).await.expect("a list");
-    let node_of = |container: &Container| NodeContainer::listed(container).expect("it has a node");
-    listed.iter().map(|container| (container.id.clone(), node_of(container))).collect()
+/// The containers of the engine, as the host engine publishes them.
+async fn listed(engine: &InMemoryRuntime) -> Instances {
+    let listed = engine.list(&owner()).await.expect("a list").into_iter();
+    listed.filter_map(|container| Instance::new(container, None, None)).map(|one| (one.id.clone(), one)).collect()
+}
+
+fn host(engine: &InMemoryRuntime) -> Arc<dyn WorkloadEngine> {
+    Arc::new(host_engine(Arc::new(engine.clone()), owner(), Duration::ZERO))
 }
 
 async fn run(engine: &InMemoryRuntime, owner: &Owner) {
@@ -182,16 +184,16 @@ async fn hours_without_cloudwatch_use_bounded_memory_and_count_gaps() {
 /// A shipper of the containers that are sent, and its state directory.
 fn shipper(engine: &InMemoryRuntime, state: &tempfile::TempDir) -> Shipper {
     let options = ShipperOptions {
-        runtime: Arc::new(engine.clone()),
+        engine: host(engine),
         aws: Arc::new(Aws::new(Default::default())),
         group: GROUP,
         state_directory: state.path(),
     };
-    Shipper::new(options).0
+    Shipper::new(options, Shipping::new().1)
 }
 
 /// Runs `shipper` while `act` changes what is known of the containers.
-async fn ship(shipper: Shipper, act: impl AsyncFnOnce(&watch::Sender<Option<NodeContainers>>)) {
+async fn ship(shipper: Shipper, act: impl AsyncFnOnce(&watch::Sender<Option<Instances>>)) {
     let app = watch::Sender::new(Some(Arc::new(app())));
     let containers = watch::Sender::new(None);
     tokio::select! {
@@ -207,8 +209,8 @@ async fn a_container_is_followed_soon_after_its_start() {
     let known = listed(&engine).await;
     let in_state = |state: ContainerState| {
         let changed =
-            known.clone().into_iter().map(|(id, container)| (id, NodeContainer { state: state.clone(), ..container }));
-        Some(changed.collect::<NodeContainers>())
+            known.clone().into_iter().map(|(id, container)| (id, Instance { state: state.clone(), ..container }));
+        Some(changed.collect::<Instances>())
     };
     let requests = || engine.calls("logs", "node-a");
     ship(shipper(&engine, &state), async |containers| {
@@ -241,7 +243,7 @@ async fn cursors_are_kept_until_the_containers_are_known() {
     ship(shipper(&engine, &state), async |containers| {
         sleep(Duration::from_secs(5)).await;
         assert!(is_kept());
-        containers.send_replace(Some(NodeContainers::new()));
+        containers.send_replace(Some(Instances::new()));
         eventually("it is dropped", || !is_kept()).await;
     })
     .await;

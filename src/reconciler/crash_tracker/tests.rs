@@ -24,9 +24,10 @@ fn at(second: f64) -> Option<OffsetDateTime> {
     Some(OffsetDateTime::UNIX_EPOCH + seconds(second))
 }
 
-fn observed((_, state, restarts, started, ended): &Sample) -> Observed {
-    Observed {
+fn observed((_, state, restarts, started, ended): &Sample) -> Instance {
+    Instance {
         id: ContainerId("c1".to_owned()),
+        node: "a".to_owned(),
         name: "a".to_owned(),
         image_id: ImageId("sha256:1".to_owned()),
         state: state.clone(),

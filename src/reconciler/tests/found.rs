@@ -161,7 +161,7 @@ fn node_that_was_invalid_during_its_creation_is_created_once() {
     odd.nodes.clear();
     odd.invalid_nodes.insert(name("a"), "odd".to_owned());
     world.reconciler.on(Event::Begin, world.now);
-    world.reconciler.on(Event::Listed(Ok(Listing::default())), world.now);
+    world.reconciler.on(Event::Listed(Ok(vec![])), world.now);
     show(&mut world, &app);
     let image: ImageReference = app.nodes[&name("a")].node_type.image_uri.parse().expect("a valid reference");
     let outcome = Pulled::Fresh(world.content(&image));

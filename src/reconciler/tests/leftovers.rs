@@ -2,9 +2,10 @@
 //! container with the desired spec, and no old container is removed before it has run.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Origin};
+use managed_app_runtimes::{ContainerId, ContainerState, ImageId, Instance, Origin, Revision};
 
 use super::world::{World, name, settings};
 use crate::reconciler::*;
@@ -18,21 +19,22 @@ fn desired(can_overlap: bool) -> Desired {
     settings.desired(&app, &app.nodes[&name("a")], &AppInputs::of(&app)).expect("a good node")
 }
 
-fn container(desired: &Desired, id: &str, its_name: String, state: ContainerState) -> Observed {
+fn container(desired: &Desired, id: &str, its_name: String, state: ContainerState) -> Instance {
     let is_old = id == "old";
     let spec = &desired.target.spec;
     let mut made_of = (**spec).clone();
     if is_old {
         made_of.hostname = "as-before".to_owned();
     }
-    Observed {
+    Instance {
         id: ContainerId(id.to_owned()),
+        node: "a".to_owned(),
         name: its_name,
         image_id: ImageId("sha256:1".to_owned()),
         state,
         origin: Origin::Labelled,
         networks: vec![spec.network.clone()],
-        record: Some(SpecRecord::new(&made_of, "salt")),
+        record: Some(Arc::new(SpecRecord::new(&made_of, "salt"))),
         revision: (!is_old).then(|| desired.target.revision.clone()),
         started_at: None,
         restarts: None,
@@ -41,54 +43,38 @@ fn container(desired: &Desired, id: &str, its_name: String, state: ContainerStat
 }
 
 /// Applies one operation. `stays_up`: whether new containers do.
-fn apply(operation: Operation, desired: &Desired, containers: &mut Vec<Observed>, stays_up: bool) {
-    let mut at: HashMap<ContainerId, Observed> = containers.drain(..).map(|c| (c.id.clone(), c)).collect();
+fn apply(operation: Operation, desired: &Desired, containers: &mut Vec<Instance>, stays_up: bool) {
+    let mut at: HashMap<ContainerId, Instance> = containers.drain(..).map(|c| (c.id.clone(), c)).collect();
     match operation {
         Operation::Start { id, .. } | Operation::Restart { id, .. } => {
             let found = at.get_mut(&id).expect("it is there");
             found.state = ContainerState::Running;
             found.revision = Some(desired.target.revision.clone());
         }
-        Operation::Rename { id, name } => at.get_mut(&id).expect("it is there").name = name,
         Operation::Create(_) => {
             let made = container(desired, "next", desired.target.spec.name.clone(), ContainerState::Running);
             at.insert(made.id.clone(), made);
         }
         Operation::Remove(ids) => ids.iter().for_each(|id| drop(at.remove(id))),
-        Operation::Replace { old, next, strategy, .. } => {
-            let is_up = |id| at.get(id).is_some_and(|container: &Observed| container.state.is_running());
-            assert!(next.as_ref().is_none_or(|next| !is_up(next)), "what runs is not started as if it were new");
-            assert!(strategy != Strategy::StartFirst || old.iter().any(is_up));
-            swap(next, old, desired, &mut at, stays_up);
+        Operation::Replace { .. } if stays_up => {
+            let next = ContainerId("next".to_owned());
+            let made = container(desired, "next", desired.target.spec.name.clone(), ContainerState::Running);
+            let revision =
+                at.get(&next).filter(|next| next.may_run()).map_or(made.revision.clone(), |n| n.revision.clone());
+            at.clear();
+            at.insert(next, Instance { revision, ..made });
         }
-        Operation::Confirm { next, old, .. } => {
-            assert!(at[&next].state.is_running());
-            swap(Some(next), old, desired, &mut at, stays_up);
+        Operation::Replace { .. } => {
+            at.remove(&ContainerId("next".to_owned()));
+            at.values_mut().for_each(|old| old.state = ContainerState::Running);
         }
         Operation::Stop(_) => panic!("nothing is to end here"),
     }
     containers.extend(at.into_values());
 }
 
-fn swap(
-    next: Option<ContainerId>,
-    old: Vec<ContainerId>,
-    desired: &Desired,
-    at: &mut HashMap<ContainerId, Observed>,
-    stays_up: bool,
-) {
-    if stays_up {
-        old.iter().for_each(|id| drop(at.remove(id)));
-        let made = container(desired, "next", desired.target.spec.name.clone(), ContainerState::Running);
-        at.insert(next.unwrap_or(made.id.clone()), made);
-    } else {
-        next.into_iter().for_each(|id| drop(at.remove(&id)));
-        at.get_mut(&old[0]).expect("it is there").state = ContainerState::Running;
-    }
-}
-
 /// All states of up to one old and one new container, with the names they can have.
-fn leftovers(desired: &Desired) -> Vec<Vec<Observed>> {
+fn leftovers(desired: &Desired) -> Vec<Vec<Instance>> {
     let exited = || ContainerState::Exited { code: Some(1) };
     let states = [ContainerState::Created, ContainerState::Running, ContainerState::Restarting, exited()];
     let proper = desired.target.spec.name.clone();
@@ -139,7 +125,7 @@ fn every_leftover_of_a_failed_rollout_keeps_the_old_container() {
         let mut view = ImageView::Present(&image);
         let mut steps = 0;
         while let Plan::Do(operation, _) = plan(Some(&desired), view, &containers) {
-            let is_rollout = matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. });
+            let is_rollout = matches!(operation, Operation::Replace { .. });
             assert!(!(is_rollout && view == ImageView::Quarantined(&image)), "it is not tried again");
             apply(operation, &desired, &mut containers, false);
             if is_rollout {
@@ -160,25 +146,11 @@ fn quarantined_leftover_is_removed_without_a_start() {
     for before in leftovers(&desired).into_iter().filter(|all| all.len() == 2) {
         let mut containers = before;
         while let Plan::Do(operation, _) = plan(Some(&desired), ImageView::Quarantined(&image), &containers) {
-            assert!(!matches!(operation, Operation::Replace { .. } | Operation::Confirm { .. }));
+            assert!(!matches!(operation, Operation::Replace { .. }));
             apply(operation, &desired, &mut containers, false);
         }
         let [only] = &containers[..] else { panic!("{containers:?}") };
         assert!(only.id.0 == "old" && only.state.is_running());
-    }
-}
-
-#[test]
-fn three_containers_never_run_at_once() {
-    let desired = desired(true);
-    let image = ImageId("sha256:1".to_owned());
-    let old = |id: &str| Observed {
-        id: ContainerId(id.to_owned()),
-        ..container(&desired, "old", desired.target.spec.name.clone(), ContainerState::Running)
-    };
-    for (old, wanted) in [(vec![old("a")], Strategy::StartFirst), (vec![old("a"), old("b")], Strategy::StopFirst)] {
-        let next = plan(Some(&desired), ImageView::Present(&image), &old);
-        assert!(matches!(&next, Plan::Do(Operation::Replace { strategy, .. }, _) if *strategy == wanted), "{next:?}");
     }
 }
 

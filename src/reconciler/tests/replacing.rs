@@ -157,7 +157,7 @@ fn nodes_that_wait_for_ports_in_a_cycle_move_together() {
         world.edit_node(node, |node| node.ports = vec![port(number)]);
     }
     world.send(Event::Resync);
-    assert_eq!(world.take_log(), ["replace a portswap", "replace b portswap", "replace c portswap", "replace d"]);
+    assert_eq!(world.take_log(), ["replace a", "replace b", "replace c", "replace d"]);
     assert!(world.reconciler.status().is_converged);
 }
 
@@ -179,7 +179,7 @@ fn nodes_that_swap_ports_wait_until_each_can_be_replaced() {
     assert_eq!(failure_of(&world, "a").as_deref(), Some("host port 2/tcp is still held by node \"b\""));
     world.broken_images.clear();
     world.send(Event::Resync);
-    assert_eq!(world.take_log(), ["pull img/b", "replace b portswap", "replace a portswap"]);
+    assert_eq!(world.take_log(), ["pull img/b", "replace b", "replace a"]);
     assert!(world.reconciler.status().is_converged);
 }
 
@@ -271,21 +271,21 @@ fn stopped_invalid_node_is_no_longer_in_a_crash_loop() {
 }
 
 #[test]
-fn disconnected_container_is_replaced_without_a_window() {
+fn disconnected_container_is_replaced() {
     let mut world = up(&["a", "b"]);
     world.containers[0].networks.clear();
     world.send(Event::EventsLost);
-    assert_eq!(world.take_log(), ["replace a force"]);
+    assert_eq!(world.take_log(), ["replace a"]);
     assert!(world.reconciler.status().is_converged);
 }
 
 #[test]
-fn dead_or_removing_container_is_replaced_without_a_window() {
+fn dead_or_removing_container_is_replaced() {
     for state in [ContainerState::Dead, ContainerState::Removing] {
         let mut world = up(&["a", "b"]);
         world.containers[0].state = state;
         world.send(Event::EventsLost);
-        assert_eq!(world.take_log(), ["replace a force"]);
+        assert_eq!(world.take_log(), ["replace a"]);
         assert!(world.reconciler.status().is_converged);
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{Container, ContainerId, ContainerState, ImageId, ImageReference, Origin, Owner, labels};
+use managed_app_runtimes::{
+    Container, ContainerId, ContainerState, ImageId, ImageReference, Instance, Origin, Owner, Revision, Strategy,
+    Target, labels,
+};
 
 use crate::model::{App, Edge, Node, NodeName, NodeType, Snapshot, Tenant};
 use crate::reconciler::*;
@@ -197,8 +200,10 @@ impl World {
             Effect::FetchSnapshot if self.cloud_is_silent => None,
             Effect::FetchSnapshot => Some(Event::Snapshot(self.snapshot())),
             Effect::List => {
-                let (containers, revisions) = (self.containers.clone(), self.state.clone());
-                Some(Event::Listed(Ok(Listing { containers, revisions })))
+                let instance = |container: &Container| {
+                    Instance::new(container.clone(), None, self.state.get(&container.id).cloned())
+                };
+                Some(Event::Listed(Ok(self.containers.iter().filter_map(instance).collect())))
             }
             Effect::Pull(image) => {
                 self.log.push(format!("pull {}", image.repository()));
@@ -213,23 +218,17 @@ impl World {
             }
             Effect::Operate { node, operation, .. } => {
                 self.log.push(match &operation {
-                    Operation::Replace { strategy, .. } if *strategy != Strategy::StopFirst => {
-                        format!("replace {node} {strategy:?}").to_lowercase()
-                    }
+                    Operation::Replace { strategy: Strategy::StartFirst, .. } => format!("replace {node} startfirst"),
                     other => format!("{} {node}", other.verb()),
                 });
                 let outcome = match self.broken_nodes.contains(node.as_str()) {
                     true => Outcome::Failed(failure()),
-                    false => self.operate(operation),
+                    false => self.operate(&node, operation),
                 };
                 let is_lost = self.lost_responses > 0;
                 self.lost_responses -= usize::from(is_lost);
                 let outcome = if is_lost { Outcome::Failed(failure()) } else { outcome };
                 Some(Event::Finished { node, outcome })
-            }
-            Effect::Forget(ids) => {
-                self.state.retain(|id, _| ids.contains(id));
-                Some(Event::Saved)
             }
             Effect::Ready => {
                 self.is_ready = true;
@@ -260,7 +259,7 @@ impl World {
         }
     }
 
-    fn operate(&mut self, operation: Operation) -> Outcome {
+    fn operate(&mut self, node: &NodeName, operation: Operation) -> Outcome {
         match operation {
             Operation::Create(target) => self.create(target),
             Operation::Start { id, revision } => {
@@ -271,38 +270,7 @@ impl World {
                 self.set(&id, ContainerState::Running, Some(revision.clone()));
                 Outcome::Started { id, revision: Some(revision) }
             }
-            Operation::Confirm { old, .. } => {
-                self.containers.retain(|container| !old.contains(&container.id));
-                Outcome::Removed(old)
-            }
-            Operation::Replace { old, next, target, strategy }
-                if self.crashing_images.contains(target.spec.image.repository()) =>
-            {
-                self.containers.retain(|container| Some(&container.id) != next.as_ref());
-                if strategy != Strategy::StartFirst {
-                    self.set(&old[0], ContainerState::Running, Some(target.revision.clone()));
-                }
-                let failure = Failure { kind: self.blame, text: "it did not stay up".to_owned() };
-                Outcome::RolledBack(failure)
-            }
-            Operation::Replace { old, next, target, .. } => {
-                self.containers.retain(|container| !old.contains(&container.id));
-                match next {
-                    None => self.create(target),
-                    Some(id) => {
-                        self.set(&id, ContainerState::Running, Some(target.revision.clone()));
-                        self.rename(&id, &target.spec.name);
-                        let image_id = self.content(&target.spec.image);
-                        let record = SpecRecord::new(&target.spec, "");
-                        let name = target.spec.name.clone();
-                        Outcome::Created(Box::new(Created { id, name, revision: target.revision, record, image_id }))
-                    }
-                }
-            }
-            Operation::Rename { id, name } => {
-                self.rename(&id, &name);
-                Outcome::Renamed { id, name }
-            }
+            Operation::Replace { target, strategy } => self.replace(node, target, strategy),
             Operation::Remove(ids) => {
                 self.containers.retain(|container| !ids.contains(&container.id));
                 Outcome::Removed(ids)
@@ -324,11 +292,10 @@ impl World {
         let record = SpecRecord::new(&target.spec, "");
         let mut all = target.spec.labels.clone();
         all.insert(labels::SPEC.to_owned(), record.to_label());
-        let image_id = self.content(&target.spec.image);
         self.containers.push(Container {
             id: id.clone(),
             name: target.spec.name.clone(),
-            image_id: image_id.clone(),
+            image_id: self.content(&target.spec.image),
             labels: all,
             state: ContainerState::Running,
             networks: vec![target.spec.network.clone()],
@@ -337,14 +304,39 @@ impl World {
             last_exit: None,
             origin: Origin::Labelled,
         });
-        self.state.insert(id.clone(), target.revision.clone());
-        Outcome::Created(Box::new(Created {
-            id,
-            name: target.spec.name.clone(),
-            revision: target.revision,
-            record,
-            image_id,
-        }))
+        self.state.insert(id.clone(), target.revision);
+        self.created(&id)
+    }
+
+    fn created(&self, id: &ContainerId) -> Outcome {
+        let container = self.containers.iter().find(|container| container.id == *id).expect("it exists").clone();
+        let instance = Instance::new(container, None, self.state.get(id).cloned()).expect("it has a node");
+        Outcome::Created(Box::new(Instance { restarts: Some(0), ..instance }))
+    }
+
+    /// A container of `target` that exists is used, and others are removed.
+    fn replace(&mut self, node: &NodeName, target: Target, strategy: Strategy) -> Outcome {
+        let instance = |container: &Container| Instance::new(container.clone(), None, None);
+        let of_node: Vec<Instance> = self.containers.iter().filter_map(instance).collect();
+        let of_node: Vec<Instance> = of_node.into_iter().filter(|found| found.node == node.as_str()).collect();
+        let (next, old): (Vec<_>, Vec<_>) = of_node.iter().partition(|found| target.differences(found).is_empty());
+        if self.crashing_images.contains(target.spec.image.repository()) {
+            self.containers.retain(|container| next.iter().all(|next| next.id != container.id));
+            if strategy == Strategy::StopFirst {
+                self.set(&old[0].id, ContainerState::Running, Some(target.revision));
+            }
+            return Outcome::RolledBack(Failure { kind: self.blame, text: "it did not stay up".to_owned() });
+        }
+        self.containers.retain(|container| old.iter().all(|old| old.id != container.id));
+        match next.first() {
+            None => self.create(target),
+            Some(next) => {
+                let is_up = next.is_up();
+                self.set(&next.id, ContainerState::Running, (!is_up).then_some(target.revision));
+                self.rename(&next.id, &target.spec.name);
+                self.created(&next.id)
+            }
+        }
     }
 
     fn set(&mut self, id: &ContainerId, state: ContainerState, revision: Option<Revision>) {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use managed_app_runtimes::{EngineInfo, ImageReference};
+use managed_app_runtimes::{EngineInfo, ImageReference, Target};
 use tokio::time::Instant;
 
 use super::{DaemonInfo, Line, LogNumbers, RunningAction};
 use crate::model::{Change, NodeName};
-use crate::reconciler::{NodeStatus, Operation, Outcome, Phase, Reason, Status, Target};
+use crate::reconciler::{NodeStatus, Operation, Outcome, Phase, Reason, Status};
 use crate::status::history::History;
 use crate::status::model::{
     self, Action, Cause, CrashLoopReport, DaemonReport, EngineReport, ExitReport, FieldChange, LogReport, NodeHistory,
@@ -150,7 +150,7 @@ impl Memory {
             match outcome {
                 Outcome::Created(created) => {
                     action.container = Some(short(&created.id));
-                    action.revision = Some(created.revision.to_string());
+                    action.revision = created.revision.as_ref().map(ToString::to_string);
                 }
                 Outcome::Started { id, revision } => {
                     action.container = Some(short(id));
@@ -383,11 +383,9 @@ fn outcome_report(outcome: &Outcome) -> (model::Outcome, Option<String>) {
         Outcome::RolledBack(failure) => (model::Outcome::RolledBack, Some(failure.text.clone())),
         Outcome::ImageMissing => (model::Outcome::ImageMissing, None),
         Outcome::Abandoned => (model::Outcome::Abandoned, None),
-        Outcome::Created(_)
-        | Outcome::Started { .. }
-        | Outcome::Renamed { .. }
-        | Outcome::Removed(_)
-        | Outcome::Stopped(_) => (model::Outcome::Done, None),
+        Outcome::Created(_) | Outcome::Started { .. } | Outcome::Removed(_) | Outcome::Stopped(_) => {
+            (model::Outcome::Done, None)
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Records from a message to its outcome, and events for followers.
 
 use managed_app_runtimes::labels::Difference;
-use managed_app_runtimes::{ContainerId, ErrorKind, RuntimeError};
+use managed_app_runtimes::{ContainerId, ErrorKind, Revision, RuntimeError};
 
 use super::*;
-use crate::reconciler::{Failure, ReasonKind, Revision};
+use crate::reconciler::{Failure, ReasonKind};
 use crate::status::model;
 
 fn name(text: &str) -> NodeName {
