@@ -14,8 +14,8 @@ const OWN: [Target; 7] = [
     ("snapshot", cloud::fuzzing::snapshot),
     ("challenge", cloud::fuzzing::challenge),
     ("proof", cloud::fuzzing::proof),
-    ("env_file", config::fuzzing::env_file),
-    ("state_file", driver::fuzzing::state_file),
+    ("env_file", config::envfile::hold_for_any_file),
+    ("state_file", driver::state::hold_for_any_file),
     ("joiner", joiner),
 ];
 

@@ -3,11 +3,9 @@
 //!
 //! Sources in ascending priority: defaults, the environment file, the environment, flags.
 
-mod envfile;
+pub(crate) mod envfile;
 mod environment;
 mod error;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod kinds;
 mod listing;
 mod load;

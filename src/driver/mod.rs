@@ -6,11 +6,9 @@
 
 mod engine_events;
 mod failure;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod operate;
 mod pull;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 

@@ -162,12 +162,12 @@ impl Disk for JsonFile {
 }
 
 /// Parses the text of a file.
-pub(super) fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
+fn parse(text: &[u8]) -> io::Result<HashMap<ContainerId, Revision>> {
     json_file::parse(text, VERSION).map(Contents::into_revisions)
 }
 
 /// The text of a file.
-pub(super) fn to_text(revisions: &HashMap<ContainerId, Revision>) -> serde_json::Result<Vec<u8>> {
+fn to_text(revisions: &HashMap<ContainerId, Revision>) -> serde_json::Result<Vec<u8>> {
     json_file::to_text(&ContentsRef::of(revisions), VERSION)
 }
 
@@ -191,9 +191,22 @@ impl Contents {
             .into_iter()
             .map(|(id, digest)| {
                 let inputs = inputs.remove(&id).map(Arc::new);
-                (ContainerId(id), Revision::with_inputs(digest, inputs))
+                (ContainerId(id), Revision::new(digest, inputs))
             })
             .collect()
+    }
+}
+
+/// A file that was read is written with the same content.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn hold_for_any_file(data: &[u8]) {
+    let Ok(revisions) = parse(data) else { return };
+    let text = to_text(&revisions).expect("what is known has a JSON form");
+    let again = parse(&text).expect("what is written can be read");
+    assert_eq!(again, revisions);
+    for (id, revision) in &again {
+        // Equality compares the digests only.
+        assert_eq!(revision.inputs(), revisions[id].inputs());
     }
 }
 
@@ -212,7 +225,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a folder");
         let state = Arc::new(StateFile::open(directory.path()));
         let (a, b) = (id("a"), id("b"));
-        let (one, two) = (Revision::from_text("1"), Revision::from_text("2"));
+        let (one, two) = (Revision::new("1", None), Revision::new("2", None));
         tokio::join!(state.record(&a, &one), state.record(&b, &two));
         state.forget(std::slice::from_ref(&b)).await;
         let again = StateFile::open(directory.path()).revisions();
@@ -225,11 +238,11 @@ mod tests {
     async fn record_after_a_retain_call_stays() {
         let directory = tempfile::tempdir().expect("a folder");
         let state = Arc::new(StateFile::open(directory.path()));
-        state.record(&id("old"), &Revision::from_text("1")).await;
+        state.record(&id("old"), &Revision::new("1", None)).await;
         state.retain(&HashSet::new());
-        state.record(&id("new"), &Revision::from_text("2")).await;
+        state.record(&id("new"), &Revision::new("2", None)).await;
         let left = StateFile::open(directory.path()).revisions();
-        assert_eq!(left, HashMap::from([(id("new"), Revision::from_text("2"))]));
+        assert_eq!(left, HashMap::from([(id("new"), Revision::new("2", None))]));
     }
 
     #[tokio::test]
@@ -240,7 +253,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("a folder");
             std::fs::write(directory.path().join("state.json"), text).expect("a file");
             let read = StateFile::open(directory.path()).revisions();
-            assert_eq!(read.get(&id("9f1c0a")), Some(&Revision::from_text("5d41402abc4b2a76b9719d911017c592")));
+            assert_eq!(read.get(&id("9f1c0a")), Some(&Revision::new("5d41402abc4b2a76b9719d911017c592", None)));
             assert_eq!((read.len(), std::fs::read_dir(directory.path()).expect("a folder").count()), (2, 1));
         }
     }
@@ -264,7 +277,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a folder");
         let revision = |digest: &str, pairs: &[(&str, &str)]| {
             let inputs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            Revision::with_inputs(digest, Some(Arc::new(inputs)))
+            Revision::new(digest, Some(Arc::new(inputs)))
         };
         let before = revision("1", &[("node config", "#1"), ("stopped", "no"), ("edge to b", "#2")]);
         Arc::new(StateFile::open(directory.path())).record(&id("a"), &before).await;
@@ -272,7 +285,7 @@ mod tests {
         let after = revision("2", &[("node config", "#1"), ("stopped", "yes"), ("edge to c", "#2")]);
         let names: Vec<String> = read.differences(&after).iter().map(ToString::to_string).collect();
         assert_eq!(names, ["edge to b", "edge to c", "stopped"]);
-        assert!(Revision::from_text("1").differences(&after).is_empty() && read == Revision::from_text("1"));
+        assert!(Revision::new("1", None).differences(&after).is_empty() && read == Revision::new("1", None));
     }
 
     #[tokio::test]
@@ -284,7 +297,7 @@ mod tests {
             assert!(state.revisions().is_empty());
             let aside = std::fs::read_to_string(directory.path().join("state.json.unreadable")).expect("set aside");
             assert_eq!(aside, text);
-            state.record(&id("a"), &Revision::from_text("1")).await;
+            state.record(&id("a"), &Revision::new("1", None)).await;
             assert_eq!(StateFile::open(directory.path()).revisions().len(), 1);
         }
     }
@@ -295,7 +308,7 @@ mod tests {
         let absent = directory.path().join("absent");
         assert!(StateFile::peek(&absent).expect("nothing is known").is_empty());
         assert!(!absent.exists());
-        Arc::new(StateFile::open(directory.path())).record(&id("a"), &Revision::from_text("1")).await;
+        Arc::new(StateFile::open(directory.path())).record(&id("a"), &Revision::new("1", None)).await;
         assert_eq!(StateFile::peek(directory.path()).expect("a good file").len(), 1);
         std::fs::write(directory.path().join(FILE_NAME), "{").expect("a file");
         let error = StateFile::peek(directory.path()).expect_err("a broken file");
@@ -309,7 +322,7 @@ mod tests {
         let file = directory.path().join("file");
         std::fs::write(&file, "").expect("a file");
         let state = Arc::new(StateFile::open(&file.join("below a file")));
-        state.record(&id("a"), &Revision::from_text("1")).await;
+        state.record(&id("a"), &Revision::new("1", None)).await;
         assert_eq!(state.revisions().len(), 1);
     }
 }

@@ -89,7 +89,7 @@ async fn new_container_that_does_not_stay_up_is_rolled_back() {
         assert_eq!(harness.running(), [("aa".to_owned(), "one".to_owned())]);
         assert_eq!(harness.memory.containers().len(), 1);
         let id = harness.view("aa").expect("the old one").container.id;
-        assert_eq!(harness.revisions(), [(id, Revision::from_text("2"))].into(), "it has read what is current");
+        assert_eq!(harness.revisions(), [(id, Revision::new("2", None))].into(), "it has read what is current");
     }
 }
 
@@ -168,7 +168,7 @@ async fn window_holds_no_permit() {
     let began = Instant::now();
     let other = async {
         tokio::time::sleep(WINDOW / 2).await;
-        let outcome = harness.executor.operate(Operation::Restart { id, revision: Revision::from_text("2") }).await;
+        let outcome = harness.executor.operate(Operation::Restart { id, revision: Revision::new("2", None) }).await;
         (outcome, began.elapsed())
     };
     let (replaced, (restarted, after)) = tokio::join!(harness.replace(next(), Strategy::StopFirst), other);
@@ -222,9 +222,9 @@ async fn stopped_daemon_leaves_the_rollout_to_the_next_one() {
     assert!(began.elapsed() < WINDOW);
     assert_eq!(harness.memory.containers().len(), 2);
     let harness = harness.restarted().await;
-    let later = Target { revision: Revision::from_text("3"), ..next() };
+    let later = Target { revision: Revision::new("3", None), ..next() };
     let Outcome::Created(created) = harness.replace(later, Strategy::StopFirst).await else { panic!("it is there") };
-    assert_eq!(created.revision, Some(Revision::from_text("2")), "what it has read");
+    assert_eq!(created.revision, Some(Revision::new("2", None)), "what it has read");
     let only = harness.view("aa").expect("the new one");
     assert_eq!((only.starts, harness.memory.containers().len()), (1, 1), "it was not started again");
 }
@@ -272,7 +272,7 @@ async fn failed_overlap_does_not_affect_the_old_container() {
     assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
     assert_eq!(harness.view("aa").map(|view| view.starts), Some(1));
     assert_eq!((harness.memory.containers().len(), harness.memory.calls("stop", "aa")), (1, 0));
-    assert_eq!(harness.revisions().into_values().collect::<Vec<_>>(), [Revision::from_text("1")]);
+    assert_eq!(harness.revisions().into_values().collect::<Vec<_>>(), [Revision::new("1", None)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,6 @@ use tracing::{error, info, warn};
 use self::error::{DeliveryError, Response, classify};
 use super::batch::Batch;
 use super::event::LogEvent;
-use super::names::stream_name;
 use crate::cloud::Aws;
 use crate::cloud::aws_error::AwsError;
 use crate::cloud::backoff::Backoff;
@@ -199,6 +198,11 @@ impl Delivery {
 
 fn volume<M>(events: &[LogEvent<M>]) -> Volume {
     events.iter().map(|event| event.volume).sum()
+}
+
+/// The name of a stream that is created `now` (contract): `YYYY/MM/DD/<32 hex digits>`.
+pub fn stream_name(now: OffsetDateTime, random: [u8; 16]) -> String {
+    format!("{:04}/{:02}/{:02}/{}", now.year(), u8::from(now.month()), now.day(), hex::encode(random))
 }
 
 #[cfg(test)]

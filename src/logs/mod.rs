@@ -20,16 +20,14 @@ mod deliver;
 mod event;
 mod follow;
 mod join;
-mod names;
 mod position;
 mod probe;
 mod shipper;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, Batcher};
 pub use daemon_log::DaemonLog;
-pub use deliver::{Delivered, Delivery, LogService};
+pub use deliver::{Delivered, Delivery, LogService, stream_name};
 pub use event::{EVENT_OVERHEAD_BYTES, EVENT_TEXT_BYTES_MAX, LogEvent, parts};
 pub use join::Joiner;
-pub use names::stream_name;
 pub use probe::{LogError, LogErrorKind, LogProbe};
 pub use shipper::{CLOSE_WAIT, REMOVAL_WAIT, Shipper, ShipperOptions, Shipping, ShippingRequests};

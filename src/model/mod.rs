@@ -4,9 +4,7 @@
 mod app;
 mod change;
 mod node;
-mod registry_host;
 
 pub use app::{App, ChangeReceiver, QueueAddress, Snapshot, Tenant};
 pub use change::Change;
-pub use node::{Edge, InvalidName, MessageType, Node, NodeName, NodeType};
-pub use registry_host::RegistryHost;
+pub use node::{Edge, InvalidName, MessageType, Node, NodeName, NodeType, RegistryHost};

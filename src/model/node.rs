@@ -5,7 +5,6 @@ use std::fmt;
 use managed_app_runtimes::{Mount, PortBinding};
 use thiserror::Error;
 
-use super::RegistryHost;
 
 /// The name of a node: 1 to 256 characters without control characters. May contain spaces and colons.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,4 +93,29 @@ pub struct MessageType {
     pub name: String,
     /// Its auditor, a Python function as text.
     pub auditor: String,
+}
+
+/// An AWS registry, with what its credentials depend on. Docker Hub and others have no value here. The partition data of
+/// the AWS SDK determines which host names are one (`cloud::registry_host`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RegistryHost {
+    /// A private registry.
+    Ecr {
+        /// Its AWS account, twelve digits.
+        account: String,
+        /// Its own region, not the daemon's.
+        region: String,
+    },
+    /// ECR Public.
+    EcrPublic,
+}
+
+impl RegistryHost {
+    /// The region of a private registry.
+    pub fn region(&self) -> Option<&str> {
+        match self {
+            Self::Ecr { region, .. } => Some(region),
+            Self::EcrPublic => None,
+        }
+    }
 }

@@ -127,7 +127,7 @@ impl Settings {
         };
         let revision = app_inputs.revision(node);
         let can_overlap = self.overlap && spec.ports.is_empty() && spec.mounts.is_empty();
-        let kept_logs = self.kept_logs.as_ref().map(|kept| logs_of(kept, app, node));
+        let kept_logs = self.kept_logs.as_ref().map(|kept| Arc::new(logs_of(kept, app, node)));
         let target = Target { spec: Arc::new(spec), revision, image_id: None, kept_logs };
         Ok(Desired { target, image, can_overlap })
     }

@@ -50,7 +50,7 @@ impl AppInputs {
         put_message_type(&mut digest, node.receive_message_type.as_ref());
         put_message_type(&mut digest, node.send_message_type.as_ref());
         let inputs = self.inputs_of(node);
-        Revision::with_inputs(hex::encode(&digest.finalize()[..16]), Some(Arc::new(inputs)))
+        Revision::new(hex::encode(&digest.finalize()[..16]), Some(Arc::new(inputs)))
     }
 
     fn inputs_of(&self, node: &Node) -> StartupInputs {

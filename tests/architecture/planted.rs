@@ -104,7 +104,7 @@ fn modules_use_only_lower_layers() {
     fires("src/model/app.rs", "use crate::reconciler::Plan;", "model is not above reconciler");
     fires("src/reconciler/plan.rs", "use crate::{model::App, cloud::Error};", "crate::cloud::Error");
     fires("src/reconciler/plan.rs", "use crate::text::chain;", "reconciler is not above text");
-    fires("src/status/metrics.rs", "fn f() { crate::driver::next_name(\"a\"); }", "status is not above driver");
+    fires("src/status/metrics.rs", "fn f() { crate::driver::Driver::new(); }", "status is not above driver");
     fires("src/logs/follow.rs", "use crate::registry::Registry;", "logs is not above registry");
     fires("src/text.rs", "use crate::json_file::JsonFile;", "text is not above json_file");
     fires("src/undeclared.rs", "use crate::model::App;", "undeclared is not above model");
@@ -114,11 +114,7 @@ fn modules_use_only_lower_layers() {
 }
 
 #[test]
-fn long_files_and_functions_fire_one_line_above_the_limit() {
-    let function = |lines: usize| format!("fn long() {{\n{}}}", "\n".repeat(lines - 2));
-    passes("src/a.rs", &function(70));
-    fires("src/a.rs", &function(71), "`long` has 71 lines");
-    fires("tests/a.rs", &format!("impl A {{ {} }}", function(71)), "`long` has 71 lines");
+fn long_files_fire_one_line_above_the_limit() {
     passes("src/a.rs", &"\n".repeat(598));
     assert!(findings("src/a.rs", &"\n".repeat(599))[0].contains("the file has 601 lines"));
 }
@@ -126,20 +122,9 @@ fn long_files_and_functions_fire_one_line_above_the_limit() {
 #[test]
 fn unfinished_work_fires_in_product_code_and_in_tests() {
     for path in ["src/a.rs", "tests/a.rs", "fakes/src/a.rs"] {
-        fires(path, concat!("fn f() { to", "do!() }"), "implement it or remove it");
-        fires(path, "fn f() { unimplemented!() }", "implement it or remove it");
-        fires(path, "#[test] #[ignore = \"slow\"] fn f() {}", "implement it or remove it");
+        fires(path, "#[test] #[ignore = \"slow\"] fn f() {}", "repair the test");
         fires(path, concat!("// FIX", "ME: later"), "unfinished work");
         passes(path, "fn ignore() { let todo = [1]; }");
-    }
-}
-
-#[test]
-fn unwrap_fires_in_product_code_only() {
-    for path in ["src/a.rs", "runtimes/src/a.rs", "fakes/src/a.rs"] {
-        fires(path, "fn f() { Some(1).unwrap(); }", "with a reason");
-        passes(path, "fn f() { Some(1).unwrap_or_default(); }");
-        passes(path, "#[cfg(test)] mod tests { fn f() { Some(1).unwrap(); } }");
     }
 }
 
@@ -147,10 +132,9 @@ fn unwrap_fires_in_product_code_only() {
 fn a_second_observer_of_containers_fires() {
     for verb in ["list", "events"] {
         let code = format!("async fn f() {{ self.runtime.{verb}(&owner).await }}");
-        fires("src/logs/shipper.rs", &code, "subscribe to what it knows");
-        fires("src/daemon/feeds.rs", &code, "subscribe to what it knows");
-        for path in ["src/driver/observer.rs", "src/driver/engine_events.rs", "src/cli/plan.rs", "tests/costs/calls.rs"]
-        {
+        fires("src/logs/shipper.rs", &code, "subscribe to what is known");
+        fires("src/daemon/feeds.rs", &code, "subscribe to what is known");
+        for path in ["src/engine.rs", "src/cli/plan.rs", "tests/costs/calls.rs"] {
             passes(path, &code);
         }
     }

@@ -1,4 +1,4 @@
-//! One source file as input of the rules: tokens, the paths they form, and functions.
+//! One source file as input of the rules: tokens, and the paths they form.
 //!
 //! Works on tokens and not on a syntax tree, because a tree does not contain the code in macros such as `select!`.
 //! Comments and the contents of strings are not code. Contains no rule.
@@ -13,7 +13,6 @@ pub(crate) struct Source {
     pub(crate) path: String,
     pub(crate) text: String,
     pub(crate) tokens: Vec<Token>,
-    pub(crate) functions: Vec<Function>,
 }
 
 /// A word, a punctuation mark, a literal, or one side of a pair of brackets.
@@ -22,13 +21,6 @@ pub(crate) struct Token {
     pub(crate) line: usize,
     /// Whether it belongs to code that is built for tests only.
     pub(crate) in_test: bool,
-}
-
-/// A function with a body; its lines run from `fn` to the closing brace.
-pub(crate) struct Function {
-    pub(crate) name: String,
-    pub(crate) line: usize,
-    pub(crate) lines: usize,
 }
 
 /// A path as written in the code, with groups of `use` expanded: `use std::{env, fs}` is `std::env` and `std::fs`.
@@ -49,9 +41,9 @@ impl Mention<'_> {
 impl Source {
     pub(crate) fn parse(path: &str, text: &str) -> Source {
         let stream: TokenStream = text.parse().unwrap_or_else(|error| panic!("{path} is not Rust: {error}"));
-        let mut reader = Reader { tokens: Vec::new(), functions: Vec::new() };
+        let mut reader = Reader { tokens: Vec::new() };
         reader.read(stream, is_test_file(path));
-        Source { path: path.to_owned(), text: text.to_owned(), tokens: reader.tokens, functions: reader.functions }
+        Source { path: path.to_owned(), text: text.to_owned(), tokens: reader.tokens }
     }
 
     pub(crate) fn mentions(&self) -> Vec<Mention<'_>> {
@@ -69,7 +61,6 @@ fn is_test_file(path: &str) -> bool {
 
 struct Reader {
     tokens: Vec<Token>,
-    functions: Vec<Function>,
 }
 
 impl Reader {
@@ -77,17 +68,9 @@ impl Reader {
         let mut trees = stream.into_iter().peekable();
         // True from an attribute such as `#[cfg(test)]` to the end of its item.
         let mut test_item = false;
-        let mut function: Option<(String, usize)> = None;
         while let Some(tree) = trees.next() {
             test_item |= starts_test_item(&tree, &mut trees);
             let ends_item = ends_item(&tree);
-            function = begun_function(&tree, &mut trees).or(function);
-            if let Some((name, line)) = function.take_if(|_| ends_item)
-                && let TokenTree::Group(body) = &tree
-            {
-                let lines = body.span_close().end().line - line + 1;
-                self.functions.push(Function { name, line, lines });
-            }
             self.push(tree, in_test || test_item);
             test_item &= !ends_item;
         }
@@ -128,16 +111,6 @@ fn ends_item(tree: &TokenTree) -> bool {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
         TokenTree::Punct(mark) => mark.as_char() == ';',
         _ => false,
-    }
-}
-
-/// The name and line of a function whose `fn` is `tree`; a pointer type such as `fn(u8)` has no name.
-fn begun_function(tree: &TokenTree, following: &mut Trees) -> Option<(String, usize)> {
-    match (tree, following.peek()) {
-        (TokenTree::Ident(word), Some(TokenTree::Ident(name))) if word == "fn" => {
-            Some((name.to_string(), word.span().start().line))
-        }
-        _ => None,
     }
 }
 

@@ -91,7 +91,7 @@ impl Workload {
 }
 
 fn revision(text: &str) -> Revision {
-    Revision::from_text(text)
+    Revision::new(text, None)
 }
 
 async fn apply_creates_one_running_instance(bench: &Bench<'_>) -> Outcome {

@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 mod events;
 mod images;
+#[cfg(feature = "demo")]
 mod load;
 mod logs;
 mod networks;

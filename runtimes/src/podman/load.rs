@@ -1,4 +1,4 @@
-//! Functions for the demo and tests that are not part of the trait: load images from an archive, remove a network.
+//! Functions of the demo that are not part of the trait: load images from an archive, remove a network.
 
 use super::PodmanRuntime;
 use super::error::Context;

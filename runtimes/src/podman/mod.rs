@@ -36,6 +36,7 @@ mod error;
 mod events;
 mod follow;
 mod images;
+#[cfg(feature = "demo")]
 mod load;
 mod logs;
 mod networks;

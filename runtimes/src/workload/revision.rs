@@ -24,13 +24,8 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// A revision with a known digest only.
-    pub fn from_text(digest: impl Into<String>) -> Self {
-        Self { digest: digest.into(), inputs: None }
-    }
-
-    /// A revision of the state file.
-    pub fn with_inputs(digest: impl Into<String>, inputs: Option<Arc<StartupInputs>>) -> Self {
+    /// A revision of this digest; the inputs may be unknown.
+    pub fn new(digest: impl Into<String>, inputs: Option<Arc<StartupInputs>>) -> Self {
         Self { digest: digest.into(), inputs }
     }
 

@@ -27,7 +27,7 @@ pub struct Target {
     /// Content of its image, if known.
     pub image_id: Option<ImageId>,
     /// Other output settings that an existing instance may keep.
-    pub kept_logs: Option<LogSettings>,
+    pub kept_logs: Option<Arc<LogSettings>>,
 }
 
 impl fmt::Debug for Target {

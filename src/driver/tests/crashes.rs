@@ -52,7 +52,7 @@ async fn crash_before(verb: Verb, skip: usize, strategy: Strategy, stays_up: boo
     assert_eq!(harness.memory.containers().len(), 1, "{verb:?} {skip} {strategy:?}");
     let revisions = harness.revisions();
     let id = harness.view("aa").expect("the one that runs").container.id;
-    assert_eq!(revisions.get(&id), Some(&Revision::from_text("2")), "{verb:?} {skip} {strategy:?}");
+    assert_eq!(revisions.get(&id), Some(&Revision::new("2", None)), "{verb:?} {skip} {strategy:?}");
     has_crashed
 }
 

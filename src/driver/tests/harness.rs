@@ -76,7 +76,7 @@ pub fn target(node: &str, image_name: &str, revision: &str, ports: Vec<PortBindi
         stop_grace: Duration::from_secs(30),
         hardening: Default::default(),
     };
-    Target { spec: Arc::new(spec), revision: Revision::from_text(revision), image_id: None, kept_logs: None }
+    Target { spec: Arc::new(spec), revision: Revision::new(revision, None), image_id: None, kept_logs: None }
 }
 
 impl Harness {

@@ -38,7 +38,7 @@ async fn the_results_of_calls_are_known_without_a_list() {
     assert_eq!(known(&harness), is(ContainerState::Running));
     harness.host.stop(ids).await.expect("it is stopped");
     assert_eq!(known(&harness), is(ContainerState::Exited { code: None }));
-    harness.host.restart(&id, &Revision::from_text("2")).await.expect("it is restarted");
+    harness.host.restart(&id, &Revision::new("2", None)).await.expect("it is restarted");
     assert_eq!(known(&harness), is(ContainerState::Running));
     harness.host.remove(ids).await.expect("it is removed");
     assert_eq!((known(&harness), harness.memory.calls("list", "app")), (vec![], 0));

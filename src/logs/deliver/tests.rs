@@ -201,3 +201,9 @@ async fn new_credentials_are_found_when_the_old_ones_are_refused() {
     tokio::time::timeout(testing::SOON * 2, both).await.expect("it goes on by itself");
     assert_eq!(harness.texts(), ["kept"]);
 }
+
+#[test]
+fn log_streams_are_named_as_in_the_contract() {
+    let at = time::macros::datetime!(2026-01-02 03:04 UTC);
+    assert_eq!(stream_name(at, [0xab; 16]), format!("2026/01/02/{}", "ab".repeat(16)));
+}

@@ -12,7 +12,7 @@ fn name(text: &str) -> NodeName {
 }
 
 fn restart() -> Operation {
-    Operation::Restart { id: ContainerId("c1".to_owned()), revision: Revision::from_text("1".repeat(32)) }
+    Operation::Restart { id: ContainerId("c1".to_owned()), revision: Revision::new("1".repeat(32), None) }
 }
 
 fn reason(causes: Vec<Change>) -> Reason {

@@ -27,7 +27,7 @@ pub fn target(node: &str) -> Target {
         stop_grace: Duration::from_secs(30),
         hardening: Hardening::default(),
     };
-    let revision = Revision::from_text("2");
+    let revision = Revision::new("2", None);
     Target { spec: Arc::new(spec), revision, image_id: None, kept_logs: None }
 }
 
