@@ -5,7 +5,6 @@ use std::fmt;
 use managed_app_runtimes::{Mount, PortBinding};
 use thiserror::Error;
 
-
 /// The name of a node: 1 to 256 characters without control characters. May contain spaces and colons.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeName(String);
