@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use managed_app_runtimes::docker::DockerRuntime;
-use managed_app_runtimes::podman::{self, PodmanRuntime};
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, EngineKind, ErrorKind, Limits, Owner, RuntimeError};
+use managed_app_runtimes::{
+    BACKENDS, Backend, Connecting, ContainerRuntime, EngineInfo, EngineKind, ErrorKind, Limits, Owner, RuntimeError,
+};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -33,31 +33,48 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 const START_WAIT: Duration = Duration::from_secs(30);
 /// Delay between two attempts to reach it.
 const START_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Docker's address unless DOCKER_HOST is set.
-const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
 
 /// An engine that may exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Candidate {
-    kind: EngineKind,
+    backend: &'static Backend,
     endpoint: String,
 }
 
-/// Connects to the configured engine.
-///
-/// A configured Docker need not respond yet; Podman and `auto` must. Fails with all attempts.
-pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
-    match config.runtime {
-        RuntimeChoice::Docker => {
-            let endpoint = docker_endpoint(config);
-            let runtime = DockerRuntime::connect(Some(endpoint), limits);
-            runtime
-                .map(|runtime| Arc::new(runtime) as _)
-                .map_err(|error| NoEngine::of(EngineKind::Docker, endpoint, &error))
-        }
-        RuntimeChoice::Memory => memory(),
-        RuntimeChoice::Podman | RuntimeChoice::Auto => select(config, limits).await,
+impl Candidate {
+    fn connect(&self, limits: Limits) -> Connecting {
+        (self.backend.connect)(self.endpoint.clone(), limits)
     }
+}
+
+/// The backend of `kind`; `None` if it is not part of this program.
+fn backend(kind: EngineKind) -> Option<&'static Backend> {
+    #[cfg(feature = "demo")]
+    if kind == EngineKind::Memory {
+        return Some(&managed_app_fakes::memory::BACKEND);
+    }
+    BACKENDS.iter().find(|backend| backend.kind == kind)
+}
+
+/// Whether other processes reach the engine: then only one daemon of an app may use it.
+pub fn is_shared(choice: RuntimeChoice) -> bool {
+    match choice {
+        RuntimeChoice::Only(kind) => backend(kind).is_some_and(|backend| backend.is_shared),
+        RuntimeChoice::Auto => true,
+    }
+}
+
+/// Connects to the configured engine. It need not respond yet if its client sends no request at first. Fails with all
+/// attempts.
+pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+    let candidates = match config.runtime {
+        RuntimeChoice::Only(kind) => match backend(kind) {
+            Some(backend) => candidates_of(backend, config),
+            None => return Err(NoEngine::not_built_in(kind)),
+        },
+        RuntimeChoice::Auto => automatic(config),
+    };
+    select(candidates, config, limits).await
 }
 
 /// As [`connect`], but waits for a configured engine that is unreachable, because it may be starting too.
@@ -75,7 +92,7 @@ pub async fn connect_patiently(config: &Config, limits: Limits) -> Result<Arc<dy
 }
 
 fn is_worth_waiting(config: &Config, error: &NoEngine) -> bool {
-    config.runtime == RuntimeChoice::Podman && error.kind() == NoEngineKind::Unreachable
+    config.runtime != RuntimeChoice::Auto && error.kind() == NoEngineKind::Unreachable
 }
 
 /// The destination of the output of new containers: the configured one, or by what is known of dockerd's own AWS
@@ -89,32 +106,31 @@ pub async fn node_logs(config: &Config, info: &EngineInfo) -> Result<NodeLogsCho
     choose_node_logs(config.node_logs, info, &dockerd)
 }
 
-#[cfg(feature = "demo")]
-fn memory() -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
-    Ok(Arc::new(managed_app_fakes::InMemoryRuntime::new()))
-}
-
-#[cfg(not(feature = "demo"))]
-fn memory() -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
-    Err(NoEngine::not_built_in())
-}
-
-fn docker_endpoint(config: &Config) -> &str {
-    config.docker_host.as_deref().unwrap_or(DOCKER_DEFAULT)
-}
-
-/// All engines that the configuration allows, in order of preference.
-fn candidates(config: &Config) -> Vec<Candidate> {
-    let podman = match &config.container_host {
-        Some(endpoint) => vec![endpoint.clone()],
-        None => podman::default_endpoints(config.xdg_runtime_dir.as_deref()),
+/// The configured endpoint of a backend, or its default ones.
+fn candidates_of(backend: &'static Backend, config: &Config) -> Vec<Candidate> {
+    let configured = match backend.kind {
+        EngineKind::Docker => config.docker_host.as_ref(),
+        EngineKind::Podman => config.container_host.as_ref(),
+        EngineKind::Memory => None,
     };
-    let docker = docker_endpoint(config);
+    let endpoints = match configured {
+        Some(endpoint) => vec![endpoint.clone()],
+        None => (backend.default_endpoints)(config.xdg_runtime_dir.as_deref()),
+    };
+    endpoints.into_iter().map(|endpoint| Candidate { backend, endpoint }).collect()
+}
+
+/// All engines that may be chosen without being configured, in order of preference.
+fn automatic(config: &Config) -> Vec<Candidate> {
+    let backends = BACKENDS.iter().filter(|backend| backend.is_automatic);
+    let all: Vec<Candidate> = backends.flat_map(|backend| candidates_of(backend, config)).collect();
     // Debian's podman-docker links Docker's socket to Podman's: such an engine is used as Podman.
-    let is_docker = config.runtime == RuntimeChoice::Auto && !podman.iter().any(|other| is_same_socket(docker, other));
-    let docker = is_docker.then(|| Candidate { kind: EngineKind::Docker, endpoint: docker.to_owned() });
-    let podman = podman.into_iter().map(|endpoint| Candidate { kind: EngineKind::Podman, endpoint });
-    docker.into_iter().chain(podman).collect()
+    let is_other_name = |one: &Candidate, other: &Candidate| {
+        one.backend.kind != other.backend.kind && is_same_socket(&one.endpoint, &other.endpoint)
+    };
+    let is_repeated = |index: usize, one: &Candidate| all[index + 1..].iter().any(|later| is_other_name(one, later));
+    let kept: Vec<bool> = all.iter().enumerate().map(|(index, one)| !is_repeated(index, one)).collect();
+    all.into_iter().zip(kept).filter(|(_, is_kept)| *is_kept).map(|(candidate, _)| candidate).collect()
 }
 
 fn is_same_socket(one: &str, other: &str) -> bool {
@@ -123,9 +139,12 @@ fn is_same_socket(one: &str, other: &str) -> bool {
 }
 
 /// Queries all candidates concurrently and selects the best.
-async fn select(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+async fn select(
+    candidates: Vec<Candidate>,
+    config: &Config,
+    limits: Limits,
+) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
     let owner = Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() };
-    let candidates = candidates(config);
     if let [only] = candidates.as_slice() {
         return reach(only, limits).await;
     }
@@ -138,15 +157,15 @@ async fn select(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRunt
 
 /// The only candidate: a response is enough. The sign-in phase reads its version.
 async fn reach(only: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
-    let reached = within_limit(only, connected(only, limits)).await;
-    let runtime = reached.map_err(|error| NoEngine::of(only.kind, &only.endpoint, &error))?;
-    info!(engine = %only.kind, endpoint = only.endpoint, reason = "it is the only possible one", "engine chosen");
+    let reached = within_limit(only, only.connect(limits)).await;
+    let runtime = reached.map_err(|error| NoEngine::of(only.backend.kind, &only.endpoint, &error))?;
+    info!(engine = %only.backend.kind, endpoint = only.endpoint, reason = "it is the only possible one", "engine chosen");
     Ok(runtime)
 }
 
 async fn query(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<FoundEngine, FailedAttempt> {
     let found = within_limit(candidate, inspect(candidate, owner, limits)).await;
-    found.map_err(|error| FailedAttempt::new(candidate.kind, &candidate.endpoint, &error))
+    found.map_err(|error| FailedAttempt::new(candidate.backend.kind, &candidate.endpoint, &error))
 }
 
 async fn within_limit<T>(
@@ -157,17 +176,9 @@ async fn within_limit<T>(
     timeout(RESPONSE_LIMIT, call).await.unwrap_or_else(timed_out)
 }
 
-async fn connected(candidate: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, RuntimeError> {
-    let endpoint = candidate.endpoint.as_str();
-    Ok(match candidate.kind {
-        EngineKind::Docker => Arc::new(DockerRuntime::connect(Some(endpoint), limits)?),
-        _ => Arc::new(PodmanRuntime::connect(endpoint, limits).await?),
-    })
-}
-
 async fn inspect(candidate: &Candidate, owner: &Owner, limits: Limits) -> Result<FoundEngine, RuntimeError> {
     let endpoint = candidate.endpoint.as_str();
-    let runtime = connected(candidate, limits).await?;
+    let runtime = candidate.connect(limits).await?;
     let info = runtime.info().await?;
     // An engine that responds and cannot list may still be the only one.
     let containers = match runtime.list(owner).await {

@@ -120,7 +120,7 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// Lower-case name, as in `--runtime`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Podman => "podman",

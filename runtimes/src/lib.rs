@@ -58,6 +58,7 @@
 //! assert!(owner.owns(&owner.labels()));
 //! ```
 
+mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod container;
@@ -75,6 +76,7 @@ mod runtime;
 mod spec;
 mod workload;
 
+pub use backend::{BACKENDS, Backend, Connecting, Remedies};
 pub use container::{
     Action, Container, ContainerId, ContainerState, EngineEvent, EngineHost, EngineInfo, EngineKind, ImageId, LogChunk,
     LogSource, Origin, ProcessExit, PullProgress,

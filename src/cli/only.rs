@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::report::print_error;
-use crate::config::{Config, RuntimeChoice};
+use crate::config::Config;
+use crate::engine;
 use crate::exit::Exit;
 use crate::host::{
     HostLock, LOCK_DIRECTORY, LockError, LockKey, Notifier, Successors, acquire, lacks_mount, lock_directory,
@@ -15,7 +16,7 @@ const END_MARGIN: Duration = Duration::from_secs(60);
 
 /// The lock, and the requests of successors for it. `None` where no other daemon could act on the same nodes.
 pub async fn only_daemon(config: &Config, takeover: bool) -> Result<Option<(HostLock, Successors)>, Exit> {
-    if config.runtime == RuntimeChoice::Memory {
+    if !engine::is_shared(config.runtime) {
         return Ok(None);
     }
     if let Some((found, remedy)) = missing_mount() {

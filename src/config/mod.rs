@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use managed_app_runtimes::{AwslogsMode, Hardening};
+use managed_app_runtimes::{AwslogsMode, EngineKind, Hardening};
 use secrecy::SecretString;
 
 use crate::reconciler::Policy;
@@ -164,12 +164,8 @@ pub enum LoggingLevel {
 /// Which container engine to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuntimeChoice {
-    /// Docker.
-    Docker,
-    /// Podman.
-    Podman,
-    /// The in-memory engine, for the demo and for tests.
-    Memory,
+    /// This engine. The one in memory is for the demo and for tests.
+    Only(EngineKind),
     /// The engine that has containers of the app, else one that responds.
     Auto,
 }

@@ -10,6 +10,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use managed_app_runtimes::EngineKind;
+
 use super::kinds::*;
 use super::{LoggingLevel, NodeLogs, OnExit, OnRemoved, Replace, RuntimeChoice, UserPoolId};
 use crate::reconciler::{AllowedBindMounts, AllowedRegistries};
@@ -208,9 +210,9 @@ table! {
         RUNTIME: OneOf<RuntimeChoice> = with_default(
             ("MANAGED_APP_RUNTIME", Some("runtime")),
             OneOf(&[
-                ("docker", RuntimeChoice::Docker),
-                ("podman", RuntimeChoice::Podman),
-                ("memory", RuntimeChoice::Memory),
+                (EngineKind::Docker.as_str(), RuntimeChoice::Only(EngineKind::Docker)),
+                (EngineKind::Podman.as_str(), RuntimeChoice::Only(EngineKind::Podman)),
+                (EngineKind::Memory.as_str(), RuntimeChoice::Only(EngineKind::Memory)),
                 ("auto", RuntimeChoice::Auto),
             ]),
             "auto",

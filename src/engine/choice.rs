@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use managed_app_runtimes::{ContainerRuntime, EngineInfo, EngineKind, ErrorKind, RuntimeError};
 
-use super::remedy::remedy;
+use super::remedy::{NOT_BUILT_IN, remedy};
 use crate::text::chain;
 
 /// An engine that responds.
@@ -58,16 +58,14 @@ impl NoEngine {
         Self(vec![FailedAttempt::new(engine, endpoint, error)])
     }
 
-    /// The engine in memory is configured and not part of this program.
-    #[cfg(not(feature = "demo"))]
-    pub(super) fn not_built_in() -> Self {
-        let remedy = "choose docker, podman or auto for MANAGED_APP_RUNTIME, or build with the feature `demo`";
+    /// The configured engine is not part of this program.
+    pub(super) fn not_built_in(engine: EngineKind) -> Self {
         Self(vec![FailedAttempt {
-            engine: EngineKind::Memory,
-            endpoint: "memory".to_owned(),
+            engine,
+            endpoint: engine.to_string(),
             kind: ErrorKind::Refused,
             why: "it is not part of this program".to_owned(),
-            remedy: remedy.to_owned(),
+            remedy: NOT_BUILT_IN.to_owned(),
         }])
     }
 

@@ -1,5 +1,5 @@
 //! Checks the tables of `docs/`: rows are numbered, have no empty cell, and name tests that exist. The metrics and
-//! alerts of the docs are those of the program and of its rules.
+//! alerts of the docs are those of the program and of its rules, and the list of files of a backend is complete.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -39,6 +39,27 @@ fn operations_lists_the_metrics_and_alerts_that_exist() {
     let rules = include_str!("../../packaging/prometheus/alerts.yml");
     let alerts: BTreeSet<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert_eq!(quoted(page, '`', "ManagedApp").collect::<BTreeSet<_>>(), alerts);
+}
+
+#[test]
+fn architecture_lists_the_files_that_a_backend_needs() {
+    let page = include_str!("../../docs/architecture.md");
+    let (_, section) = page.split_once("## Add a backend").expect("the section exists");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    let sources = crate::sources();
+    let is_of_example = |source: &&Source| {
+        let names = ["EngineKind::Memory", "memory::BACKEND"];
+        let mentions = source.mentions();
+        let in_product = |name: &&str| mentions.iter().any(|found| found.has(name) && !found.token.in_test);
+        names.iter().any(in_product)
+            || source.text.contains("for EngineKind")
+            || source.text.contains("impl Subject for")
+    };
+    let is_outside = |source: &&Source| source.path.contains("conformance/") || source.path.starts_with("tests/");
+    let product = sources.iter().filter(|source| !is_outside(source)).filter(is_of_example);
+    assert_eq!(product.map(|source| source.path.as_str()).collect::<BTreeSet<_>>(), listed);
 }
 
 /// The names between two quotes that begin with `prefix`.

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use managed_app_runtimes::{ErrorKind, Limits, Result, RuntimeError};
+use managed_app_runtimes::{Backend, EngineKind, ErrorKind, Limits, Remedies, Result, RuntimeError};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
@@ -31,6 +31,21 @@ use state::State;
 
 /// Events buffered for a slow subscriber; it loses older ones, as with a real engine.
 const EVENTS_KEPT: usize = 4096;
+
+/// The backend. Each connection is an engine of its own.
+pub const BACKEND: Backend = Backend {
+    kind: EngineKind::Memory,
+    endpoint_variable: "MANAGED_APP_RUNTIME",
+    default_endpoints: |_| vec!["memory".to_owned()],
+    connect: |_, _| Box::pin(async { Ok(Arc::new(InMemoryRuntime::new()) as _) }),
+    remedies: Remedies {
+        permission: "it needs no permission",
+        start: |_| "it is part of this process",
+        restart: |_| "restart this process",
+    },
+    is_automatic: false,
+    is_shared: false,
+};
 
 /// A container engine in memory.
 ///

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::{ErrorKind, Result, RuntimeError};
 
 /// The default socket of the engine.
-const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+pub(super) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 /// Docker's port for plain HTTP.
 const DEFAULT_PORT: u16 = 2375;
 

@@ -36,9 +36,26 @@ use self::endpoint::Endpoint;
 pub(crate) use self::logs::fuzz_frame;
 use crate::logfile::Watches;
 use crate::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
+    Backend, Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Remedies, Result,
     RuntimeError,
+};
+
+/// The backend.
+pub const BACKEND: Backend = Backend {
+    kind: EngineKind::Docker,
+    endpoint_variable: "DOCKER_HOST",
+    default_endpoints: |_| vec![format!("unix://{}", endpoint::DEFAULT_SOCKET)],
+    connect: |endpoint, limits| {
+        Box::pin(async move { Ok(Arc::new(DockerRuntime::connect(Some(&endpoint), limits)?) as _) })
+    },
+    remedies: Remedies {
+        permission: "this user may not use the socket: run as root, or add the user to the group `docker`",
+        start: |_| "systemctl start docker",
+        restart: |_| "systemctl restart docker",
+    },
+    is_automatic: true,
+    is_shared: true,
 };
 
 /// A Docker engine.

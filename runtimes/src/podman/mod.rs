@@ -51,7 +51,7 @@ mod tests;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -63,8 +63,8 @@ use self::socket::{Request, Socket, typed};
 pub(crate) use self::streams::fuzz_frames;
 use crate::logfile::Watches;
 use crate::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Result,
+    Backend, Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Remedies, Result,
 };
 
 /// Usual endpoints of Podman, in order of preference: the user's own socket, then the system's.
@@ -74,6 +74,35 @@ pub fn default_endpoints(xdg_runtime_dir: Option<&str>) -> Vec<String> {
     let user = xdg_runtime_dir.filter(|dir| dir.starts_with('/')).map(|dir| dir.trim_end_matches('/'));
     let user = user.map(|dir| format!("unix://{dir}/podman/podman.sock"));
     user.into_iter().chain(["unix:///run/podman/podman.sock".to_owned()]).collect()
+}
+
+/// The backend.
+pub const BACKEND: Backend = Backend {
+    kind: EngineKind::Podman,
+    endpoint_variable: "CONTAINER_HOST",
+    default_endpoints,
+    connect: |endpoint, limits| {
+        Box::pin(async move { Ok(Arc::new(PodmanRuntime::connect(&endpoint, limits).await?) as _) })
+    },
+    remedies: Remedies {
+        permission: "this user may not use the socket: run as root, or use the user's own Podman: \
+                     systemctl --user enable --now podman.socket",
+        start: |endpoint| match is_of_user(endpoint) {
+            true => "systemctl --user enable --now podman.socket",
+            false => "systemctl enable --now podman.socket",
+        },
+        restart: |endpoint| match is_of_user(endpoint) {
+            true => "systemctl --user restart podman",
+            false => "systemctl restart podman",
+        },
+    },
+    is_automatic: true,
+    is_shared: true,
+};
+
+/// systemd creates the sockets of a user below `/run/user/<uid>`.
+fn is_of_user(endpoint: &str) -> bool {
+    endpoint.starts_with("unix:///run/user/")
 }
 
 /// A Podman engine behind a Unix socket.

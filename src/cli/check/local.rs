@@ -11,7 +11,8 @@ use tokio::task::spawn_blocking;
 use super::super::only::missing_mount;
 use super::super::query::{Problem, within};
 use super::super::report::Report;
-use crate::config::{Config, RuntimeChoice};
+use crate::config::Config;
+use crate::engine;
 use crate::exit::Exit;
 use crate::host::{LockKey, lock_directory};
 
@@ -39,7 +40,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
 
 /// A running daemon is not a failure, but `run` would exit with code 75.
 async fn check_daemon(config: &Config, report: &mut Report) {
-    if config.runtime == RuntimeChoice::Memory {
+    if !engine::is_shared(config.runtime) {
         report.skipped("daemon", "the in-memory engine belongs to one process");
         return;
     }
