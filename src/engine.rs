@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use managed_app_runtimes::{
-    BACKENDS, Backend, Connecting, ContainerRuntime, EngineInfo, EngineKind, ErrorKind, Limits, Owner, RuntimeError,
+    BACKENDS, Backend, Connecting, Engine, EngineInfo, EngineKind, ErrorKind, Limits, Owner, RuntimeError,
 };
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
@@ -66,7 +66,7 @@ pub fn is_shared(choice: RuntimeChoice) -> bool {
 
 /// Connects to the configured engine. It need not respond yet if its client sends no request at first. Fails with all
 /// attempts.
-pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn Engine>, NoEngine> {
     let candidates = match config.runtime {
         RuntimeChoice::Only(kind) => match backend(kind) {
             Some(backend) => candidates_of(backend, config),
@@ -78,7 +78,7 @@ pub async fn connect(config: &Config, limits: Limits) -> Result<Arc<dyn Containe
 }
 
 /// As [`connect`], but waits for a configured engine that is unreachable, because it may be starting too.
-pub async fn connect_patiently(config: &Config, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+pub async fn connect_patiently(config: &Config, limits: Limits) -> Result<Arc<dyn Engine>, NoEngine> {
     let until = Instant::now() + START_WAIT;
     loop {
         match connect(config, limits).await {
@@ -139,11 +139,7 @@ fn is_same_socket(one: &str, other: &str) -> bool {
 }
 
 /// Queries all candidates concurrently and selects the best.
-async fn select(
-    candidates: Vec<Candidate>,
-    config: &Config,
-    limits: Limits,
-) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+async fn select(candidates: Vec<Candidate>, config: &Config, limits: Limits) -> Result<Arc<dyn Engine>, NoEngine> {
     let owner = Owner { app: config.app.clone(), tenant: config.tenant.clone(), host: config.host_id.clone() };
     if let [only] = candidates.as_slice() {
         return reach(only, limits).await;
@@ -156,7 +152,7 @@ async fn select(
 }
 
 /// The only candidate: a response is enough. The sign-in phase reads its version.
-async fn reach(only: &Candidate, limits: Limits) -> Result<Arc<dyn ContainerRuntime>, NoEngine> {
+async fn reach(only: &Candidate, limits: Limits) -> Result<Arc<dyn Engine>, NoEngine> {
     let reached = within_limit(only, only.connect(limits)).await;
     let runtime = reached.map_err(|error| NoEngine::of(only.backend.kind, &only.endpoint, &error))?;
     info!(engine = %only.backend.kind, endpoint = only.endpoint, reason = "it is the only possible one", "engine chosen");

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use managed_app_runtimes::labels::{self, SpecRecord};
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineHost, EngineInfo, EngineKind,
-    ErrorKind, EventStream, ImageId, ImageReference, Instance, Instances, LogChunk, LogSettings, LogSource, LogStream,
-    Origin, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineInfo, EngineKind, ErrorKind,
+    EventStream, ImageId, ImageReference, Instance, Instances, LogChunk, LogSettings, LogSource, LogStream, Origin,
+    Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -155,10 +155,6 @@ impl ContainerRuntime for SyntheticEngine {
         refused("info")
     }
 
-    async fn host(&self) -> Result<EngineHost> {
-        refused("host")
-    }
-
     async fn list(&self, _: &Owner) -> Result<Vec<Container>> {
         Ok(self.containers.clone())
     }
@@ -173,14 +169,6 @@ impl ContainerRuntime for SyntheticEngine {
 
     async fn image(&self, _: &ImageReference) -> Result<Option<ImageId>> {
         refused("image")
-    }
-
-    async fn image_architecture(&self, _: &ImageReference) -> Result<Option<String>> {
-        refused("image architecture")
-    }
-
-    async fn remove_image(&self, _: &ImageId) -> Result<()> {
-        refused("remove image")
     }
 
     async fn create(&self, _: &ContainerSpec) -> Result<ContainerId> {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, Engine, EngineHost, EngineInfo, EngineInspection,
+    EngineKind, ErrorKind, EventStream, ImageId, ImageReference, ImageStore, LogStream, Owner, ProgressFn,
+    RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -66,7 +67,7 @@ pub enum Verb {
 /// ```
 #[derive(Clone)]
 pub struct Faulty {
-    inner: Arc<dyn ContainerRuntime>,
+    inner: Arc<dyn Engine>,
     faults: Arc<Faults>,
 }
 
@@ -178,7 +179,7 @@ impl fmt::Debug for Faulty {
 
 impl Faulty {
     /// Wraps `inner`, without any rule.
-    pub fn new(inner: Arc<dyn ContainerRuntime>) -> Self {
+    pub fn new(inner: Arc<dyn Engine>) -> Self {
         let faults =
             Faults { state: Mutex::default(), cuts: watch::Sender::new(0), swallows: watch::Sender::new(false) };
         Self { inner, faults: Arc::new(faults) }
@@ -263,6 +264,24 @@ impl Faulty {
 }
 
 #[async_trait]
+impl EngineInspection for Faulty {
+    async fn host(&self) -> Result<EngineHost> {
+        self.call(Verb::Host, "", self.inner.host()).await
+    }
+}
+
+#[async_trait]
+impl ImageStore for Faulty {
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        self.call(Verb::Image, &image.to_string(), self.inner.image_architecture(image)).await
+    }
+
+    async fn remove_image(&self, id: &ImageId) -> Result<()> {
+        self.call(Verb::RemoveImage, &id.0, self.inner.remove_image(id)).await
+    }
+}
+
+#[async_trait]
 impl ContainerRuntime for Faulty {
     fn kind(&self) -> EngineKind {
         self.inner.kind()
@@ -270,10 +289,6 @@ impl ContainerRuntime for Faulty {
 
     async fn info(&self) -> Result<EngineInfo> {
         self.call(Verb::Info, "", self.inner.info()).await
-    }
-
-    async fn host(&self) -> Result<EngineHost> {
-        self.call(Verb::Host, "", self.inner.host()).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
@@ -299,14 +314,6 @@ impl ContainerRuntime for Faulty {
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         self.call(Verb::Image, &image.to_string(), self.inner.image(image)).await
-    }
-
-    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
-        self.call(Verb::Image, &image.to_string(), self.inner.image_architecture(image)).await
-    }
-
-    async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        self.call(Verb::RemoveImage, &id.0, self.inner.remove_image(id)).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::{ContainerRuntime, EngineKind, Limits, Result, docker, podman};
+use crate::{Engine, EngineKind, Limits, Result, docker, podman};
 
 /// A backend.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct Backend {
 }
 
 /// A connection in progress.
-pub type Connecting = BoxFuture<'static, Result<Arc<dyn ContainerRuntime>>>;
+pub type Connecting = BoxFuture<'static, Result<Arc<dyn Engine>>>;
 
 /// Remedies for an engine that does not respond, for people; the argument is its endpoint.
 #[derive(Debug, Clone, Copy)]

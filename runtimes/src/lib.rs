@@ -5,6 +5,8 @@
 //! and later). The crate `managed-app-fakes` has an in-memory backend. The docs of the trait are a contract: each
 //! sentence has a check in the conformance suite (feature `conformance`), which runs on every backend.
 //!
+//! [`EngineInspection`] and [`ImageStore`] have what running containers does not need; an [`Engine`] has all three.
+//!
 //! [`WorkloadEngine`] is the interface of the daemon: one workload for each node. [`HostEngine`] implements it over any
 //! [`ContainerRuntime`].
 //!
@@ -85,7 +87,7 @@ pub use error::{ErrorKind, Result, RuntimeError, chain};
 pub use host_engine::{HostEngine, HostEngineOptions, Notice, OutputShipper, RevisionStore, next_name};
 pub use image::{ImageReference, InvalidImageReference};
 pub use labels::Owner;
-pub use runtime::{ContainerRuntime, EventStream, Limits, LogStream, ProgressFn};
+pub use runtime::{ContainerRuntime, Engine, EngineInspection, EventStream, ImageStore, Limits, LogStream, ProgressFn};
 pub use spec::{
     AwslogsMode, ContainerSpec, EnvValue, Hardening, LogSettings, Mount, MountSource, PortBinding, Protocol,
     RegistryCredentials,

@@ -36,9 +36,6 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     /// Requests version and features from the engine. This is the cheapest proof that the engine responds.
     async fn info(&self) -> Result<EngineInfo>;
 
-    /// Requests information about the engine's host. Podman takes 0.2 s for it: do not call it during startup.
-    async fn host(&self) -> Result<EngineHost>;
-
     /// All containers of `owner`, in any state, and no others.
     ///
     /// A container belongs to the owner if its labels name the owner's app, tenant and host, or if the Python program
@@ -64,13 +61,6 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
 
     /// The id of a local image, or `None` when it is not present. Never contacts a registry.
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>>;
-
-    /// The architecture of a local image, as image configurations name it (`amd64`), or `None` when the image is not
-    /// present or does not declare one. Never contacts a registry.
-    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>>;
-
-    /// Removes a local image by id with its tags, unless a container uses it (`Conflict`). An absent image is `Ok`.
-    async fn remove_image(&self, id: &ImageId) -> Result<()>;
 
     /// Creates a container and does not start it. The image and the network must exist (`NotFound`); a part of a
     /// network's id does not count as its name. Other containers on the network reach it by its name and its aliases
@@ -121,6 +111,29 @@ pub trait ContainerRuntime: Send + Sync + fmt::Debug {
     /// subscribes again.
     async fn events(&self, owner: &Owner) -> Result<EventStream>;
 }
+
+/// Questions about an engine that running containers does not need.
+#[async_trait]
+pub trait EngineInspection: Send + Sync {
+    /// Requests information about the engine's host. Podman takes 0.2 s for it: do not call it during startup.
+    async fn host(&self) -> Result<EngineHost>;
+}
+
+/// The local images of an engine, apart from what [`ContainerRuntime`] needs of them.
+#[async_trait]
+pub trait ImageStore: Send + Sync {
+    /// The architecture of a local image, as image configurations name it (`amd64`), or `None` when the image is not
+    /// present or does not declare one. Never contacts a registry.
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>>;
+
+    /// Removes a local image by id with its tags, unless a container uses it (`Conflict`). An absent image is `Ok`.
+    async fn remove_image(&self, id: &ImageId) -> Result<()>;
+}
+
+/// All traits of a backend.
+pub trait Engine: ContainerRuntime + EngineInspection + ImageStore {}
+
+impl<E: ContainerRuntime + EngineInspection + ImageStore> Engine for E {}
 
 /// How long a backend waits. One value for a whole backend, passed when the backend is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use managed_app_runtimes::labels::SpecRecord;
-use managed_app_runtimes::{ContainerRuntime, EngineHost, EngineInfo};
+use managed_app_runtimes::{ContainerRuntime, Engine, EngineHost, EngineInfo};
 use secrecy::SecretString;
 
 use super::query::{self, Problem};
@@ -39,8 +39,8 @@ use permissions::Permissions;
 const PUBLIC_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The engine, for later steps.
-struct Engine {
-    runtime: Arc<dyn ContainerRuntime>,
+struct FoundEngine {
+    runtime: Arc<dyn Engine>,
     /// `None`: the configured mode is not possible.
     node_logs: Option<NodeLogs>,
     host: EngineHost,
@@ -80,7 +80,7 @@ pub async fn check(config: &Config, arguments: &CheckArgs, listing: &Listing, re
 async fn write_bundle(
     path: &Path,
     (config, listing, redactor): (&Config, &Listing, &Redactor),
-    engine: Option<&Engine>,
+    engine: Option<&FoundEngine>,
     report: &mut Report,
 ) {
     for secret in &listing.secrets {
@@ -112,7 +112,7 @@ async fn add_app_endpoints(app: &App, aws: &Aws, endpoints: &mut Endpoints) {
 async fn check_permissions(
     config: &Config,
     app: Option<&App>,
-    engine: Option<&Engine>,
+    engine: Option<&FoundEngine>,
     aws: &Arc<Aws>,
     report: &mut Report,
 ) {
@@ -141,7 +141,7 @@ fn has_image(app: &App, predicate: impl Fn(&RegistryHost) -> bool) -> bool {
     app.nodes.values().filter_map(|node| node.node_type.registry.as_ref()).any(predicate)
 }
 
-async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
+async fn check_engine(config: &Config, report: &mut Report) -> Option<FoundEngine> {
     let (runtime, info) = match query::engine(config).await {
         Ok(found) => found,
         Err(problem) => {
@@ -162,7 +162,7 @@ async fn check_engine(config: &Config, report: &mut Report) -> Option<Engine> {
     let (kind, version, endpoint, architecture) = (info.kind, &info.version, &info.endpoint, &host.architecture);
     report.ok("engine", &format!("{kind} {version} for {architecture} at {endpoint}{rootless}"));
     let node_logs = check_node_logs(config, runtime.as_ref(), &info, report).await;
-    Some(Engine { runtime, node_logs, host })
+    Some(FoundEngine { runtime, node_logs, host })
 }
 
 /// The log mode of new containers and its reason; warns about existing containers with a mode that may not work.

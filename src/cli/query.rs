@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, Limits, RuntimeError};
+use managed_app_runtimes::{ContainerRuntime, Engine, EngineInfo, Limits, RuntimeError};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -109,7 +109,7 @@ pub(super) fn cloud_problem(error: &CloudError, reach: &str) -> Problem {
 }
 
 /// Connects to the configured engine.
-pub(super) async fn engine(config: &Config) -> Result<(Arc<dyn ContainerRuntime>, EngineInfo), Problem> {
+pub(super) async fn engine(config: &Config) -> Result<(Arc<dyn Engine>, EngineInfo), Problem> {
     let limits = Limits { call: ENGINE_LIMIT, ..Limits::default() };
     let runtime = engine::connect(config, limits).await;
     let runtime = runtime.map_err(|error| Problem::new(error.tried(), error.remedy(), exit_of(&error)))?;

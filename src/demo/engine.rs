@@ -7,7 +7,7 @@ use anyhow::Context;
 use managed_app_fakes::{InMemoryRuntime, Latencies, node_image};
 use managed_app_runtimes::docker::DockerRuntime;
 use managed_app_runtimes::podman::{PodmanRuntime, default_endpoints};
-use managed_app_runtimes::{ContainerRuntime, ImageReference, Limits, Owner, names};
+use managed_app_runtimes::{ContainerRuntime, Engine, ImageReference, Limits, Owner, names};
 
 /// The image of the demo's nodes on a real engine: without a registry, because the program loads it.
 const LOCAL_IMAGE: &str = "localhost/echostream-demo/node";
@@ -78,7 +78,7 @@ impl DemoEngine {
     }
 
     /// The engine as the daemon uses it.
-    pub fn runtime(&self) -> Arc<dyn ContainerRuntime> {
+    pub fn runtime(&self) -> Arc<dyn Engine> {
         match self {
             Self::Memory(engine) => engine.clone(),
             Self::Docker(engine) => engine.clone(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use managed_app_runtimes::{ContainerRuntime, EngineInfo, EngineKind, ErrorKind, RuntimeError};
+use managed_app_runtimes::{Engine, EngineInfo, EngineKind, ErrorKind, RuntimeError};
 
 use super::remedy::{NOT_BUILT_IN, remedy};
 use crate::text::chain;
@@ -11,7 +11,7 @@ use crate::text::chain;
 /// An engine that responds.
 #[derive(Debug)]
 pub(super) struct FoundEngine {
-    pub(super) runtime: Arc<dyn ContainerRuntime>,
+    pub(super) runtime: Arc<dyn Engine>,
     pub(super) info: EngineInfo,
     /// Number of containers of this app.
     pub(super) containers: usize,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, EventStream, ImageId,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, EventStream, ImageId,
     ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
@@ -139,10 +139,6 @@ impl ContainerRuntime for TimedRuntime {
         self.call("info", self.inner.info()).await
     }
 
-    async fn host(&self) -> Result<EngineHost> {
-        self.call("host", self.inner.host()).await
-    }
-
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
         self.call("list", self.inner.list(owner)).await
     }
@@ -162,14 +158,6 @@ impl ContainerRuntime for TimedRuntime {
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         self.call("image", self.inner.image(image)).await
-    }
-
-    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
-        self.call("image_architecture", self.inner.image_architecture(image)).await
-    }
-
-    async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        self.call("remove_image", self.inner.remove_image(id)).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

@@ -10,9 +10,8 @@ use managed_app::cloud::{CloudError, CloudErrorKind, ControlPlane};
 use managed_app::driver::Disk;
 use managed_app::model::{NodeName, Snapshot};
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError,
-    labels,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, ErrorKind, EventStream, ImageId,
+    ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError, labels,
 };
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
@@ -216,10 +215,6 @@ impl ContainerRuntime for Backends {
         unreachable!("the executor does not call it")
     }
 
-    async fn host(&self) -> Result<EngineHost> {
-        unreachable!("the executor does not call it")
-    }
-
     /// All our containers at some moment of the call.
     async fn list(&self, _: &Owner) -> Result<Vec<Container>> {
         self.pause(1, 300).await;
@@ -257,14 +252,6 @@ impl ContainerRuntime for Backends {
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         self.pause(1, 100).await;
         self.query(|world| world.local_image(image)).await
-    }
-
-    async fn image_architecture(&self, _: &ImageReference) -> Result<Option<String>> {
-        unreachable!("the executor reads no architecture")
-    }
-
-    async fn remove_image(&self, _: &ImageId) -> Result<()> {
-        unreachable!("the executor removes no image")
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

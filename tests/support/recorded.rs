@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use managed_app_runtimes::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, EventStream, ImageId,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, EngineInfo, EngineKind, EventStream, ImageId,
     ImageReference, LogStream, Owner, ProgressFn, RegistryCredentials, Result, RuntimeError, labels,
 };
 use time::OffsetDateTime;
@@ -43,10 +43,6 @@ impl ContainerRuntime for Recorded {
         self.record("info", String::new(), self.inner.info()).await
     }
 
-    async fn host(&self) -> Result<EngineHost> {
-        self.record("host", String::new(), self.inner.host()).await
-    }
-
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
         let containers = self.record("list", owner.app.clone(), self.inner.list(owner)).await?;
         self.journal.remember_all(&containers);
@@ -68,14 +64,6 @@ impl ContainerRuntime for Recorded {
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         self.record("image", image.to_string(), self.inner.image(image)).await
-    }
-
-    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
-        self.record("image_architecture", image.to_string(), self.inner.image_architecture(image)).await
-    }
-
-    async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        self.record("remove_image", id.0.clone(), self.inner.remove_image(id)).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use managed_app_runtimes::{
     Action, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, EngineHost, EngineInfo,
-    EngineKind, ErrorKind, EventStream, ImageId, ImageReference, LogSettings, LogStream, MountSource, Owner,
-    ProgressFn, PullProgress, RegistryCredentials, Result, RuntimeError,
+    EngineInspection, EngineKind, ErrorKind, EventStream, ImageId, ImageReference, ImageStore, LogSettings, LogStream,
+    MountSource, Owner, ProgressFn, PullProgress, RegistryCredentials, Result, RuntimeError,
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -25,6 +25,28 @@ use super::{InMemoryRuntime, streams};
 const PULL_STEPS: u64 = 10;
 
 #[async_trait]
+impl EngineInspection for InMemoryRuntime {
+    async fn host(&self) -> Result<EngineHost> {
+        self.enter("host", "ask for the host of engine", "").await?;
+        let architecture = EngineHost::architecture_of(std::env::consts::ARCH).to_owned();
+        Ok(EngineHost { rootless: false, architecture, data_root: None })
+    }
+}
+
+#[async_trait]
+impl ImageStore for InMemoryRuntime {
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        self.enter("image_architecture", "look up image", &image.to_string()).await?;
+        Ok(self.lock().registry.local(image).map(|_| EngineHost::architecture_of(std::env::consts::ARCH).to_owned()))
+    }
+
+    async fn remove_image(&self, id: &ImageId) -> Result<()> {
+        self.enter("remove_image", "remove image", &id.0).await?;
+        self.drop_image(id)
+    }
+}
+
+#[async_trait]
 impl ContainerRuntime for InMemoryRuntime {
     fn kind(&self) -> EngineKind {
         EngineKind::Memory
@@ -38,12 +60,6 @@ impl ContainerRuntime for InMemoryRuntime {
             endpoint: "memory".to_owned(),
             has_awslogs: self.lock().has_awslogs,
         })
-    }
-
-    async fn host(&self) -> Result<EngineHost> {
-        self.enter("host", "ask for the host of engine", "").await?;
-        let architecture = EngineHost::architecture_of(std::env::consts::ARCH).to_owned();
-        Ok(EngineHost { rootless: false, architecture, data_root: None })
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
@@ -97,16 +113,6 @@ impl ContainerRuntime for InMemoryRuntime {
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         self.enter("image", "look up image", &image.to_string()).await?;
         Ok(self.lock().registry.local(image).cloned())
-    }
-
-    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
-        self.enter("image_architecture", "look up image", &image.to_string()).await?;
-        Ok(self.lock().registry.local(image).map(|_| EngineHost::architecture_of(std::env::consts::ARCH).to_owned()))
-    }
-
-    async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        self.enter("remove_image", "remove image", &id.0).await?;
-        self.drop_image(id)
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Runtime;
 use super::bench::GRACE;
 use crate::workload::Revision;
-use crate::{ContainerId, HostEngine, HostEngineOptions, OutputShipper, Owner, RevisionStore};
+use crate::{ContainerId, ContainerRuntime, HostEngine, HostEngineOptions, OutputShipper, Owner, RevisionStore};
 
 /// A host engine that keeps revisions in memory and ships no output.
-pub fn host_engine(runtime: Runtime, owner: Owner, replace_window: Duration) -> HostEngine {
+pub fn host_engine(runtime: Arc<dyn ContainerRuntime>, owner: Owner, replace_window: Duration) -> HostEngine {
     HostEngine::new(HostEngineOptions {
         runtime,
         owner,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Outcome;
-use crate::{ContainerRuntime, Hardening, ImageReference, Limits, PortBinding, RegistryCredentials};
+use crate::{Engine, Hardening, ImageReference, Limits, PortBinding, RegistryCredentials};
 
 /// A handle to the backend under test.
-pub type Runtime = Arc<dyn ContainerRuntime>;
+pub type Runtime = Arc<dyn Engine>;
 
 /// An engine under test. [`CliSubject`](super::CliSubject) is one for engines with a command line like Docker's.
 ///

@@ -36,9 +36,9 @@ use self::endpoint::Endpoint;
 pub(crate) use self::logs::fuzz_frame;
 use crate::logfile::Watches;
 use crate::{
-    Backend, Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Remedies, Result,
-    RuntimeError,
+    Backend, Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineInspection,
+    EngineKind, ErrorKind, EventStream, ImageId, ImageReference, ImageStore, Limits, LogStream, Owner, ProgressFn,
+    RegistryCredentials, Remedies, Result, RuntimeError,
 };
 
 /// The backend.
@@ -79,6 +79,24 @@ impl DockerRuntime {
 }
 
 #[async_trait]
+impl EngineInspection for DockerRuntime {
+    async fn host(&self) -> Result<EngineHost> {
+        containers::host(&self.client).await
+    }
+}
+
+#[async_trait]
+impl ImageStore for DockerRuntime {
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        images::architecture(&self.client, image).await
+    }
+
+    async fn remove_image(&self, id: &ImageId) -> Result<()> {
+        images::remove_image(&self.client, id).await
+    }
+}
+
+#[async_trait]
 impl ContainerRuntime for DockerRuntime {
     fn kind(&self) -> EngineKind {
         EngineKind::Docker
@@ -86,10 +104,6 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn info(&self) -> Result<EngineInfo> {
         containers::info(&self.client).await
-    }
-
-    async fn host(&self) -> Result<EngineHost> {
-        containers::host(&self.client).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
@@ -120,14 +134,6 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         images::local_id(&self.client, image).await
-    }
-
-    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
-        images::architecture(&self.client, image).await
-    }
-
-    async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        images::remove_image(&self.client, id).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use self::engine::{Response, ScriptedEngine, chunks, json_lines};
 use super::DockerRuntime;
+use crate::EngineInspection;
 use crate::labels;
 use crate::{
     ContainerId, ContainerRuntime, ContainerState, ErrorKind, ImageReference, Limits, Owner, RegistryCredentials,

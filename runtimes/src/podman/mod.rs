@@ -63,8 +63,9 @@ use self::socket::{Request, Socket, typed};
 pub(crate) use self::streams::fuzz_frames;
 use crate::logfile::Watches;
 use crate::{
-    Backend, Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineKind, ErrorKind,
-    EventStream, ImageId, ImageReference, Limits, LogStream, Owner, ProgressFn, RegistryCredentials, Remedies, Result,
+    Backend, Container, ContainerId, ContainerRuntime, ContainerSpec, EngineHost, EngineInfo, EngineInspection,
+    EngineKind, ErrorKind, EventStream, ImageId, ImageReference, ImageStore, Limits, LogStream, Owner, ProgressFn,
+    RegistryCredentials, Remedies, Result,
 };
 
 /// Usual endpoints of Podman, in order of preference: the user's own socket, then the system's.
@@ -153,17 +154,7 @@ impl PodmanRuntime {
 }
 
 #[async_trait]
-impl ContainerRuntime for PodmanRuntime {
-    fn kind(&self) -> EngineKind {
-        EngineKind::Podman
-    }
-
-    async fn info(&self) -> Result<EngineInfo> {
-        let context = Context { operation: "ask for the version of", subject: &self.endpoint };
-        let version = self.ping(context).await?;
-        Ok(EngineInfo { kind: EngineKind::Podman, version, endpoint: self.endpoint.clone(), has_awslogs: false })
-    }
-
+impl EngineInspection for PodmanRuntime {
     async fn host(&self) -> Result<EngineHost> {
         let context = Context { operation: "ask for the host of", subject: &self.endpoint };
         let request = Request::Get("/info".to_owned());
@@ -173,6 +164,30 @@ impl ContainerRuntime for PodmanRuntime {
             architecture: EngineHost::architecture_of(&info.host.arch).to_owned(),
             data_root: Some(info.store.graph_root).filter(|root| !root.is_empty()).map(PathBuf::from),
         })
+    }
+}
+
+#[async_trait]
+impl ImageStore for PodmanRuntime {
+    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
+        images::architecture(&self.socket, &self.limits, image).await
+    }
+
+    async fn remove_image(&self, id: &ImageId) -> Result<()> {
+        images::remove_image(&self.socket, &self.limits, id).await
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for PodmanRuntime {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Podman
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        let context = Context { operation: "ask for the version of", subject: &self.endpoint };
+        let version = self.ping(context).await?;
+        Ok(EngineInfo { kind: EngineKind::Podman, version, endpoint: self.endpoint.clone(), has_awslogs: false })
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Container>> {
@@ -194,14 +209,6 @@ impl ContainerRuntime for PodmanRuntime {
 
     async fn image(&self, image: &ImageReference) -> Result<Option<ImageId>> {
         images::image(&self.socket, &self.limits, image).await
-    }
-
-    async fn image_architecture(&self, image: &ImageReference) -> Result<Option<String>> {
-        images::architecture(&self.socket, &self.limits, image).await
-    }
-
-    async fn remove_image(&self, id: &ImageId) -> Result<()> {
-        images::remove_image(&self.socket, &self.limits, id).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use managed_app_runtimes::ImageStore;
 use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{
     ContainerId, ContainerRuntime, ContainerState, EnvValue, ErrorKind, ImageId, Mount, MountSource, Origin,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use managed_app_runtimes::ImageStore;
 use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{ContainerRuntime, ErrorKind, ImageReference, PullProgress, RegistryCredentials};
 use tempfile::TempDir;

@@ -1,5 +1,6 @@
 //! Failures and their kinds: taken names and ports, missing objects, an absent engine.
 
+use managed_app_runtimes::EngineInspection;
 use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::podman::PodmanRuntime;
 use managed_app_runtimes::{

@@ -3,6 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use managed_app_runtimes::ImageStore;
 use managed_app_runtimes::conformance::free_port;
 use managed_app_runtimes::{ContainerRuntime as _, ErrorKind, ImageId, RegistryCredentials, Result};
 

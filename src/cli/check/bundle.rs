@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use managed_app_runtimes::Container;
 
-use super::Engine;
+use super::FoundEngine;
 use crate::config::{Config, Listing};
 use crate::daemon;
 use crate::telemetry::{REDACTED, Redactor};
@@ -30,7 +30,7 @@ pub(super) async fn write(
     config: &Config,
     listing: &Listing,
     redactor: &Redactor,
-    engine: Option<&Engine>,
+    engine: Option<&FoundEngine>,
     findings: &[String],
 ) -> io::Result<()> {
     let state = config.state_directory.join("state.json");
@@ -62,7 +62,7 @@ fn host() -> String {
     paths.iter().map(read).collect::<Vec<_>>().join("\n")
 }
 
-async fn about_engine(config: &Config, engine: Option<&Engine>) -> String {
+async fn about_engine(config: &Config, engine: Option<&FoundEngine>) -> String {
     let Some(engine) = engine else { return "no engine responds".to_owned() };
     let runtime = &engine.runtime;
     let info = match runtime.info().await {

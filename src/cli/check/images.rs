@@ -10,7 +10,7 @@ use managed_app_runtimes::ImageReference;
 
 use super::super::query::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
-use super::Engine;
+use super::FoundEngine;
 use super::permissions::Permissions;
 use crate::cloud::{Aws, CloudErrorKind, registry_host};
 use crate::model::App;
@@ -23,7 +23,7 @@ const REACH: &str = "check the network and proxies (HTTPS_PROXY), and that the r
 /// Prints a line for each distinct image.
 pub(super) async fn check(
     app: Option<&App>,
-    engine: Option<&Engine>,
+    engine: Option<&FoundEngine>,
     aws: &Arc<Aws>,
     permissions: &mut Permissions,
     report: &mut Report,
@@ -67,7 +67,7 @@ type Attempts = Vec<(&'static str, String, Result<(), RegistryError>)>;
 async fn try_image(
     text: &str,
     registry: &Registry,
-    engine: Option<&Engine>,
+    engine: Option<&FoundEngine>,
     aws: &Aws,
 ) -> (Result<Found, Problem>, Attempts) {
     let mut tried = Attempts::new();
@@ -85,7 +85,7 @@ async fn try_image(
 async fn try_reference(
     image: &ImageReference,
     registry: &Registry,
-    engine: Option<&Engine>,
+    engine: Option<&FoundEngine>,
     aws: &Aws,
     tried: &mut Attempts,
 ) -> Result<Found, Problem> {
@@ -133,7 +133,7 @@ async fn try_reference(
 }
 
 /// Text about the architecture; a failure if the image is not built for the host.
-fn platform(architectures: &[String], engine: Option<&Engine>) -> Result<String, Problem> {
+fn platform(architectures: &[String], engine: Option<&FoundEngine>) -> Result<String, Problem> {
     let Some(host) = engine.map(|engine| engine.host.architecture.as_str()).filter(|host| !host.is_empty()) else {
         return Ok(String::new());
     };
@@ -149,12 +149,12 @@ fn platform(architectures: &[String], engine: Option<&Engine>) -> Result<String,
 }
 
 /// Architecture of the engine's local copy; empty if there is none.
-async fn local_architecture(image: &ImageReference, engine: Option<&Engine>) -> Vec<String> {
+async fn local_architecture(image: &ImageReference, engine: Option<&FoundEngine>) -> Vec<String> {
     let Some(engine) = engine else { return Vec::new() };
     engine.runtime.image_architecture(image).await.ok().flatten().into_iter().collect()
 }
 
-async fn presence(image: &ImageReference, engine: Option<&Engine>) -> &'static str {
+async fn presence(image: &ImageReference, engine: Option<&FoundEngine>) -> &'static str {
     let Some(engine) = engine else { return "no engine" };
     match engine.runtime.image(image).await {
         Ok(Some(_)) => "a local copy exists",

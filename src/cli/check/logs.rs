@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::super::query::{AWS_CREDENTIALS, Problem, within};
 use super::super::report::Report;
-use super::Engine;
+use super::FoundEngine;
 use super::permissions::{Attempt, Permissions};
 use crate::cloud::Aws;
 use crate::config::{Config, NodeLogs};
@@ -26,7 +26,7 @@ const REACH: &str = "check that CloudWatch Logs can be reached in this region";
 pub(super) async fn check(
     config: &Config,
     app: Option<&App>,
-    engine: Option<&Engine>,
+    engine: Option<&FoundEngine>,
     aws: &Aws,
     permissions: &mut Permissions,
     report: &mut Report,

@@ -9,13 +9,13 @@ use managed_app_runtimes::{PortBinding, Protocol, labels, names};
 
 use super::super::query::Problem;
 use super::super::report::Report;
-use super::Engine;
+use super::FoundEngine;
 use crate::config::Config;
 use crate::daemon;
 use crate::model::{App, Node};
 
 /// Prints a line for all ports, and one for each port that is not available.
-pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&Engine>, report: &mut Report) {
+pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&FoundEngine>, report: &mut Report) {
     let Some(app) = app else { return report.skipped("ports", "no app") };
     let count = app.nodes.values().map(|node| node.ports.len()).sum::<usize>();
     if count == 0 {
@@ -40,7 +40,7 @@ pub(super) async fn check(config: &Config, app: Option<&App>, engine: Option<&En
 }
 
 /// Names of running nodes and of running containers.
-async fn running(config: &Config, engine: Option<&Engine>) -> Option<BTreeSet<String>> {
+async fn running(config: &Config, engine: Option<&FoundEngine>) -> Option<BTreeSet<String>> {
     let containers = engine?.runtime.list(&daemon::owner_of(config)).await.ok()?;
     let running = containers.into_iter().filter(|container| container.state.is_running());
     Some(running.flat_map(|mut c| [c.labels.remove(labels::NODE).unwrap_or_default(), c.name]).collect())

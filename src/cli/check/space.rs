@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::query::Problem;
 use super::super::report::Report;
-use super::Engine;
+use super::FoundEngine;
 use crate::config::Config;
 
 const MIB: u64 = 1024 * 1024;
@@ -14,7 +14,7 @@ const OWN_BYTES_MIN: u64 = 100 * MIB;
 const ENGINE_BYTES_MIN: u64 = 2048 * MIB;
 
 /// Prints a line for each path.
-pub(super) fn check(config: &Config, engine: Option<&Engine>, report: &mut Report) {
+pub(super) fn check(config: &Config, engine: Option<&FoundEngine>, report: &mut Report) {
     report_space("state directory", &config.state_directory, OWN_BYTES_MIN, report);
     if let Some(log) = &config.log_file {
         report_space("log file", log, OWN_BYTES_MIN, report);

@@ -9,6 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
 use super::tables::spec;
+use crate::EngineInspection;
 use crate::podman::PodmanRuntime;
 use crate::{
     ContainerId, ContainerRuntime as _, ContainerState, ErrorKind, ImageReference, Limits, Owner, PullProgress,
