@@ -7,12 +7,9 @@
 #![cfg(feature = "conformance")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use managed_app_runtimes::conformance::{self, Cli, CliSubject, Connecting, Runtime};
-use managed_app_runtimes::docker::DockerRuntime;
-use managed_app_runtimes::podman::PodmanRuntime;
-use managed_app_runtimes::{EngineKind, Limits};
+use managed_app_runtimes::conformance::{self, Cli, CliSubject};
+use managed_app_runtimes::{Backend, EngineKind, Limits, docker, podman};
 
 /// Number of printed slowest checks.
 const SLOWEST: usize = 12;
@@ -21,30 +18,28 @@ const SLOWEST: usize = 12;
 async fn docker_conforms() {
     let endpoint = variable("MANAGED_APP_TEST_DOCKER");
     let cli = Cli::new("docker", &["--host", &endpoint]);
-    conforms(EngineKind::Docker, &endpoint, cli, variable("MANAGED_APP_TEST_DOCKER_RESTART"), "2-docker").await;
+    conforms(docker::BACKEND, &endpoint, cli, variable("MANAGED_APP_TEST_DOCKER_RESTART"), "2-docker").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_of_the_next_release_conforms() {
     let endpoint = variable("MANAGED_APP_TEST_DOCKER_NEXT");
     let cli = Cli::new(&variable("MANAGED_APP_TEST_NEXT_CLIENT"), &["client", "docker"]);
-    conforms(EngineKind::Docker, &endpoint, cli, variable("MANAGED_APP_TEST_DOCKER_NEXT_RESTART"), "3-docker-next")
-        .await;
+    conforms(docker::BACKEND, &endpoint, cli, variable("MANAGED_APP_TEST_DOCKER_NEXT_RESTART"), "3-docker-next").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn podman_conforms() {
     let endpoint = variable("MANAGED_APP_TEST_PODMAN");
     let cli = Cli::new("podman", &["--url", &endpoint]);
-    conforms(EngineKind::Podman, &endpoint, cli, variable("MANAGED_APP_TEST_PODMAN_RESTART"), "4-podman").await;
+    conforms(podman::BACKEND, &endpoint, cli, variable("MANAGED_APP_TEST_PODMAN_RESTART"), "4-podman").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn podman_of_the_next_release_conforms() {
     let endpoint = variable("MANAGED_APP_TEST_PODMAN_NEXT");
     let cli = Cli::new(&variable("MANAGED_APP_TEST_NEXT_CLIENT"), &["client", "podman"]);
-    conforms(EngineKind::Podman, &endpoint, cli, variable("MANAGED_APP_TEST_PODMAN_NEXT_RESTART"), "5-podman-next")
-        .await;
+    conforms(podman::BACKEND, &endpoint, cli, variable("MANAGED_APP_TEST_PODMAN_NEXT_RESTART"), "5-podman-next").await;
 }
 
 fn variable(name: &str) -> String {
@@ -53,20 +48,11 @@ fn variable(name: &str) -> String {
     })
 }
 
-fn connect(kind: EngineKind, socket: PathBuf, limits: Limits) -> Connecting {
-    Box::pin(async move {
-        let endpoint = format!("unix://{}", socket.display());
-        Ok(match kind {
-            EngineKind::Docker => Arc::new(DockerRuntime::connect(Some(&endpoint), limits)?) as Runtime,
-            _ => Arc::new(PodmanRuntime::connect(&endpoint, limits).await?),
-        })
-    })
-}
-
 /// Runs the suite. `restart` is a command line, separated by spaces; `name` is the name of the report.
-async fn conforms(kind: EngineKind, endpoint: &str, cli: Cli, restart: String, name: &str) {
+async fn conforms(backend: Backend, endpoint: &str, cli: Cli, restart: String, name: &str) {
     let socket = PathBuf::from(endpoint.strip_prefix("unix://").expect("an endpoint is unix:// and a path"));
-    let runtime = connect(kind, socket.clone(), Limits::default()).await;
+    let kind = backend.kind;
+    let runtime = (backend.connect)(endpoint.to_owned(), Limits::default()).await;
     let runtime = runtime.unwrap_or_else(|error| panic!("no {kind:?} at {endpoint}: {error}"));
     let info = runtime.info().await.unwrap_or_else(|error| panic!("no {kind:?} answers at {endpoint}: {error}"));
     // The suffix of the distribution is irrelevant here: 20.10.24+dfsg1.
@@ -74,7 +60,8 @@ async fn conforms(kind: EngineKind, endpoint: &str, cli: Cli, restart: String, n
 
     let command: Vec<&str> = restart.split(' ').collect();
     let title = format!("{kind:?} {version}");
-    let connect = Box::new(move |socket, limits| connect(kind, socket, limits));
+    let connect =
+        Box::new(move |socket: PathBuf, limits| (backend.connect)(format!("unix://{}", socket.display()), limits));
     let subject = CliSubject::new(&title, cli, socket, connect).await.expect("the suite's registry starts");
     let mut subject = subject.restarted_by(Cli::new(command[0], &command[1..]));
     if kind == EngineKind::Podman {
