@@ -1,5 +1,5 @@
-//! The trait over engines of workloads. Its docs are the contract; the workload suite of the feature `conformance`
-//! checks them.
+//! The trait over engines of workloads. Its docs are the contract. The conformance suite checks the life of a workload:
+//! `apply`, `start`, `restart`, `stop`, `remove` and `close`.
 
 use std::fmt;
 
